@@ -40,6 +40,11 @@ _ASKED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """Fields that say what is asked. Nobody is advised to leave one out."""
+_PERHAPS_FRESH = re.compile(
+    r"(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?i:ids?|pid|seed|nonce|salt|port|duration|elapsed|latency|took|timestamp|ts"
+    r"|session|trace|span)(?:_(?:ms|s|ns|seconds))?(?:\[-?\d+\])*$"
+)
+"""Fields whose name says that a number, or a short id, may be new in every run: others, somebody may have chosen."""
 _MOST_IGNORED = 5  # fields that one piece of advice leaves out
 _LONGEST_WORD = 64  # characters of a value that may be an id or a flag, and no prompt
 _ALL = tuple(KIND_BY_NAME)
@@ -287,6 +292,15 @@ def find_ignorable(
     return Cure(tuple(fields), (given,)) if given and key_of(request, cured) == key_of(recorded, cured) else None
 
 
+def may_be_fresh(difference: Difference) -> bool:
+    """Whether a field that can be ignored is perhaps new in every run: two numbers, or two words with digits."""
+    values = difference.recorded, difference.now
+    if not _PERHAPS_FRESH.search(difference.path) or any(isinstance(value, bool) for value in values):
+        return False
+    are_numbers = all(isinstance(value, int | float) for value in values)
+    return are_numbers or all(_is_word(value) and re.search(r"\d", value) for value in values)
+
+
 def _can_be_ignored(difference: Difference) -> bool:
     if not (difference.in_body or difference.path.startswith("query ")) or _ASKED.search(difference.path):
         return False
@@ -382,13 +396,15 @@ def _describe_fields(fields: Sequence[FreshField]) -> str:
     named = [_describe_field(field) for field in fields[:_MOST_NAMED]]
     if len(fields) > _MOST_NAMED:
         named.append(count_of(len(fields) - _MOST_NAMED, "other field"))
-    verb = "is" if len(fields) == 1 and len(fields[0].kinds) == 1 else "are"
+    verb = "is" if len(fields) == 1 and len(fields[0].kinds) <= 1 else "are"
     return f"{join_with_and(named)} {verb}"
 
 
 def _describe_field(field: FreshField) -> str:
     path = clip_around(field.path, len(field.path), _LONGEST_PATH)
     called = [KIND_BY_NAME[kind].called for kind in field.kinds]
+    if not called:
+        return path
     return f"{path} ({called[0]})" if field.is_whole else f"{join_with_and(called)} in {path}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from aquila.cassettes.matching import cures
 from aquila.cassettes.matching.body_lines import WIDTH, render_body, write_unified_diff
+from aquila.cassettes.matching.changing_numbers import find_changing_numbers, write_number_remark
 from aquila.cassettes.matching.cures import Cure
 from aquila.cassettes.matching.difference import (
     Difference,
@@ -95,7 +96,7 @@ def explain_miss(
             difference = list(write_differences(nearest.found))
             group = identify_change(cures.without_fresh_values(nearest.found))
 
-    setting = cures.short_setting(nearest.cure if nearest is not None else None, settings_file)
+    setting = cures.short_setting(nearest.advised if nearest is not None else None, settings_file)
 
     def show(lines: Sequence[str]) -> str:
         return redactor.redact_text("\n".join(lines).encode("utf-8", "backslashreplace").decode())
@@ -140,6 +141,13 @@ class _Nearest:
     def is_another_kind(self) -> bool:
         """Whether it is for something else, so that its body says nothing."""
         return self.cure is None and any(difference.path in ("method", "path") for difference in self.found)
+
+    @property
+    def advised(self) -> Cure | None:
+        """The settings that the message names, because all that differs may be new in every run."""
+        if self.cure is not None or self.ignorable is None:
+            return self.cure
+        return self.ignorable if all(map(cures.may_be_fresh, self.found)) else None
 
     @property
     def differs_in_origin(self) -> bool:
@@ -187,12 +195,14 @@ def _explain_unrecorded(
     yield from write_differences(found)
     if not another:
         yield from write_unified_diff(render_body(nearest.request), render_body(now), f"recording {nearest.number}")
-    if nearest.cure is not None:
-        yield from cures.write_advice(nearest.cure, settings_file)
+    if nearest.advised is not None:
+        yield from cures.write_advice(nearest.advised, settings_file)
     elif not another and (fresh := cures.find_fresh_parts(found)):
         yield from cures.write_remark(fresh)
     elif not another and (reordered := find_reordered(found)):
         yield from write_order_remark(reordered)
+    elif not another and (place := find_changing_numbers(found)):
+        yield from write_number_remark(place, settings_file)
     yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
 
 
