@@ -82,6 +82,34 @@ def test_convert_keeps_the_source_and_what_exists(cassettes: Cassettes) -> None:
     assert cassettes.read("a.msgpack") == cassettes.read("a.yaml")
 
 
+def test_convert_leaves_one_form_of_a_cassette_that_cannot_be_removed(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassettes.write("a.yaml", conversation("one", "1"))
+    really = Path.unlink
+
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == "a.yaml":
+            raise PermissionError(1, "Operation not permitted")
+        really(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    done = cassettes.run("convert", "a", "--to", "msgpack", "--replace")
+    assert done.code == 2
+    assert "a.yaml: Operation not permitted" in done.out
+    assert files(cassettes) == ["a.yaml"]
+
+
+def test_convert_does_without_a_time_that_cannot_be_set(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    cassettes.write("a.yaml", conversation("one", "1"))
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cassettes.run("convert", "a", "--to", "msgpack", "--replace").code == 0
+    assert files(cassettes) == ["a.msgpack"]
+
+
 def test_convert_into_another_folder_keeps_the_folders_inside(cassettes: Cassettes) -> None:
     cassettes.write("jobs/a.yaml", conversation("one", "1"))
     found = cassettes.run("convert", "*", "--to", "msgpack", "--output", "compact", "--json").json

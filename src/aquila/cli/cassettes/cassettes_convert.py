@@ -12,6 +12,7 @@ a recording.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 from collections import Counter
@@ -134,10 +135,17 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     )
     if read != expected:
         raise CassetteError(f"{source}: written as {options.to} it does not read back equal; nothing was changed")
+    is_new = not target.exists()
     cassette_files.save_cassette(target, cassette)
-    os.utime(target, ns=(written, written))  # accepting compares the times of a pending file and its cassette
+    with contextlib.suppress(OSError):  # not every file system lets a time be set
+        os.utime(target, ns=(written, written))  # accepting compares the times of a pending file and its cassette
     if options.replace and not in_place:
-        cassette_files.remove_cassette(source)
+        try:
+            cassette_files.remove_cassette(source)
+        except CassetteError:
+            if is_new:  # of two forms of a cassette nobody could say which one is meant
+                cassette_files.remove_cassette(target)
+            raise
     return {
         "from": str(source),
         "to": str(target),
