@@ -79,7 +79,7 @@ PAYLOADS = {
 @pytest.mark.parametrize("payload", slow_but(set(PAYLOADS) - {"empty lists"}, PAYLOADS))
 def test_a_journal_of_other_values_is_named_and_the_rest_is_taken_over(payload: str, root: Path) -> None:
     leave_journal(root, OTHER)
-    hostile = root / ".journal" / f"{SCOPE}.1.journal"
+    hostile = root / ".journal" / f"{SCOPE}.1-0123456789abcdef.journal"
     hostile.write_bytes(b"\0" + frame(PAYLOADS[payload]))
     assert find_waiting_recordings(root) == [("good", 1)]
     recovered = recover_journals(root)
@@ -115,7 +115,7 @@ ODD_FILES: dict[str, Callable[[Path, Path], None]] = {
 
 @needs_posix
 @pytest.mark.parametrize("odd", ODD_FILES)
-@pytest.mark.parametrize("name", [f"{SCOPE}.1.journal", "evil.journal", "..journal", "*.1.journal"])
+@pytest.mark.parametrize("name", [f"{SCOPE}.1-0123456789abcdef.journal", "evil.journal", "..journal", "*.1.journal"])
 def test_what_is_no_journal_is_named_and_left_and_the_rest_is_taken_over(
     odd: str, name: str, root: Path, tmp_path: Path
 ) -> None:
@@ -195,11 +195,11 @@ def test_a_run_goes_on_beside_hostile_journals(project: Project) -> None:
     project.write("answer()")
     work = project.folder / "cassettes" / ".journal"
     work.mkdir(parents=True)
-    (work / f"{SCOPE}.1.journal").write_bytes(b"\0" + frame(b"\x81\xa1a\x01"))
+    (work / f"{SCOPE}.1-0123456789abcdef.journal").write_bytes(b"\0" + frame(b"\x81\xa1a\x01"))
     (work / "evil.journal").mkdir()
     output = project.passes("--aquila-record", "-v")
     assert "INTERNALERROR" not in output
-    assert f"{SCOPE}.1.journal" in output
+    assert f"{SCOPE}.1-0123456789abcdef.journal" in output
     assert "evil.journal is no journal" in " ".join(output.split())
     assert "INTERNALERROR" not in project.passes()
 

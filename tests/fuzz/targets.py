@@ -246,7 +246,7 @@ def journals(dice: random.Random, kind: str, values: list[Any], other: Any) -> N
         root = Path(folder, "project", "cassettes")
         with separate_run(root.parent):
             leave_journal(root, OTHER, "good")
-            (root / ".journal" / f"{SCOPE}.1.journal").write_bytes(data)
+            (root / ".journal" / f"{SCOPE}.1-0123456789abcdef.journal").write_bytes(data)
             recovered = recover_journals(root)
         assert (root / "good.yaml", 2) in recovered.cassettes, recovered
         assert [path.name for path in Path(folder).iterdir()] == ["project"]

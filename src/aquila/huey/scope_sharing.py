@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
 from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.scope_reference import find_current_scope
+from aquila.process_marks import process_mark
 from aquila.recording.reporting.child_misses import ChildMisses, describe_miss, miss_from
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def store_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
     ``known`` is how many misses the scope had before the task began.
     """
     for number, miss in enumerate(scope.misses[known:], start=known):
-        key = f"{_MISS_PREFIX}{scope.id}.{task.id}.{os.getpid()}.{number}"
+        key = f"{_MISS_PREFIX}{scope.id}.{task.id}.{process_mark()}.{number}"
         huey.put(key, describe_miss(miss))
 
 

@@ -1,9 +1,9 @@
 """Writes each finished interaction of a recording to disk, before its caller continues.
 
-A scope that records has one journal for each process, named ``<scope>.<process>.journal``. The writer holds a lock on
-the file for as long as it lives, so a journal whose lock is free belongs to a process that has ended. The owner of the
-scope merges the journals at its end. The journals of a killed run are merged by the next pytest run that records, or by
-``aquila cassettes accept``; see ``recording.storing.interrupted_runs.recover_journals``.
+A scope that records has one journal for each process, and each interpreter in it: ``<scope>.<process>.journal``. The
+writer holds a lock on the file for as long as it lives, so a journal whose lock is free belongs to a process that has
+ended. The owner of the scope merges the journals at its end. The journals of a killed run are merged by the next pytest
+run that records, or by ``aquila cassettes accept``; see ``recording.storing.interrupted_runs.recover_journals``.
 
 A process may outlive the scope, as a worker of a pool that several tests share. Its journal stays then, and a file
 beside it says how much of it was merged.
@@ -46,6 +46,7 @@ from aquila.cassettes.storage.work_folder import cannot_lock_error, cassette_wri
 from aquila.errors import CassetteWriteError
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
+from aquila.process_marks import process_mark
 
 if TYPE_CHECKING:
     import filelock
@@ -56,7 +57,7 @@ DAMAGED = ".damaged"
 """The suffix of a file beside a journal, for those bytes of the journal that cannot be read."""
 _MERGED = ".merged"
 """The suffix of a file beside a journal whose process went on after a merge: how many bytes of it were merged."""
-_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]{1,10}\.journal")
+_NAME = re.compile(r"[0-9a-f]{16}\.[0-9]{1,10}-[0-9a-f]{16}\.journal")
 _LOCKED_BYTE = b"\0"
 """The first byte of a journal, which holds no data: on Windows, no other process can read a byte that is locked."""
 _TO_WRITE = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | BINARY
@@ -82,6 +83,11 @@ class Journal:
         self._process: int | None = None  # the process that opened the file; None while it is closed
         self._descriptor = -1
         self._path: Path | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file, once it was opened; in a forked child that has not written, its parent's."""
+        return self._path
 
     def open(self) -> None:
         """Create the file now, so that a folder that cannot be written is noticed before a request costs money.
@@ -157,7 +163,7 @@ class Journal:
         # long as the child lives, the parent's journal counts as in use, so nobody merges a scope that still records.
         try:
             for attempt in itertools.count():
-                path = work_folder(self._root) / f"{self._scope}.{process}.journal"
+                path = work_folder(self._root) / f"{self._scope}.{process_mark()}.journal"
                 try:
                     descriptor = _open_locked(path)
                     break

@@ -17,6 +17,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import cassette_path
 from aquila.fork_locks import renewed_in_child
+from aquila.process_marks import process_mark
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class PlayLog:
 
     def _write(self, folder: str, played: PlayedRecording) -> None:
         row = json.dumps(_as_row(played), default=_encode_bytes)
-        path = Path(folder, f"{_PLAYS}{os.getpid()}")
+        path = Path(folder, f"{_PLAYS}{process_mark()}")
         with self._lock, suppress(OSError), path.open("a", encoding="utf-8") as file:  # the parent's run may have ended
             file.write(row + "\n")
 

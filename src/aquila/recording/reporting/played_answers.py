@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,14 @@ from aquila.quick_records import NamedTuple
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
+    from aquila import process_marks
     from aquila.cassettes.codecs import answer_usage
     from aquila.cassettes.model import RecordedRequest
     from aquila.recording.reporting.exchange_watch import ExchangeWatch
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
 else:  # a run that replays mostly knows the tokens of its answers from the compiled copies of cassettes
-    lazy_modules(globals(), answer_usage="aquila.cassettes.codecs.answer_usage")
+    lazy_modules(globals(), process_marks="aquila.process_marks", answer_usage="aquila.cassettes.codecs.answer_usage")
 
 # Numbers the messages of this process, because equal lines of a file count once (see `ChildMisses`). `next` is atomic.
 _number = itertools.count()
@@ -83,8 +83,8 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
     def tell(request: RecordedRequest, interaction: Interaction) -> None:
         played = describe_played(interaction)
         place = [session.name, numbers().get(id(interaction), -1)]
-        row = [f"{os.getpid()}.{next(_number)}", played.seconds, played.tokens, played.recorded, *place]
-        misses.tell_play(scope.id, row)
+        own = f"{process_marks.process_mark()}.{next(_number)}"
+        misses.tell_play(scope.id, [own, played.seconds, played.tokens, played.recorded, *place])
 
     return tell
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -225,8 +224,8 @@ class ScopeRecording:
         self._journal.close()
 
     def _find_journals_of_others(self) -> list[Path]:
-        mine = f"{self._scope.id}.{os.getpid()}.journal"
-        return [path for path in journal.find_journals_of(self._root, self._scope.id) if path.name != mine]
+        mine = self._journal.path
+        return [path for path in journal.find_journals_of(self._root, self._scope.id) if path != mine]
 
     def _merge_journals(self, *, passed: bool, adds_only: bool) -> StoredRecordings:
         """Store what this process and all others of the scope recorded, and remove the journals that are stored."""

@@ -1,0 +1,18 @@
+"""Other interpreters within this process, as ``concurrent.interpreters`` makes them, in each version of Python."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+
+def run_within(program: str) -> None:
+    """Run ``program`` in an interpreter of its own. Raises ``RuntimeError`` with what it raised."""
+    found = importlib.import_module("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
+    made = found.create()
+    try:
+        failed = found.run_string(made, program)  # before 3.13 it raises
+        if failed is not None:
+            raise RuntimeError(failed.formatted)
+    finally:
+        found.destroy(made)
