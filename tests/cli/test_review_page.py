@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -57,6 +58,45 @@ class Served:
         out, _ = self.process.communicate(timeout=60)
         own_servers().discard(("127.0.0.1", self.port))
         return out
+
+
+class Held:
+    """The requests of a page to some URLs, which nothing answers before a test says so."""
+
+    def __init__(self, page: Any, urls: str) -> None:
+        self._page, self._urls = page, urls
+        self.routes: list[Any] = []
+        page.route(urls, self._hold)
+
+    def _hold(self, route: Any) -> None:
+        self.routes.append(route)
+
+    def expect_request(self) -> Any:
+        """Return a block that ends when a further one is made."""
+        return self._page.expect_request(self._urls)
+
+    def answer_first(self) -> None:
+        """Let the first be answered, and wait until it is."""
+        with self._page.expect_response(self._urls):
+            self.routes[0].continue_()
+
+
+def open_first_question(tab: Watched, served: Served) -> None:
+    """Open the page in a tab, and wait until it shows its first question."""
+    tab.page.set_default_timeout(20_000)
+    tab.page.goto(served.url)
+    tab.page.wait_for_selector("main ins")
+
+
+@contextlib.contextmanager
+def opened(served: Served, *, stops_clock: bool = False) -> Iterator[Any]:
+    """The page in a browser, where it shows its first question; its clock may stand until the test moves it."""
+    with chromium() as browser:
+        tab = Watched(browser)
+        if stops_clock:
+            tab.page.clock.install()
+        open_first_question(tab, served)
+        yield tab.page
 
 
 @pytest.fixture
@@ -135,13 +175,10 @@ def test_a_browser_shows_the_words_and_decides_by_keys_and_buttons(served: Serve
     with chromium() as browser:
         tab, other = Watched(browser), Watched(browser)
         page = tab.page
-        page.set_default_timeout(20_000)
-        page.goto(served.url)
-        page.wait_for_selector("main ins")
+        open_first_question(tab, served)
         assert "brief" in page.inner_text("main ins")
         assert "0 of 3 decided" in page.inner_text("#count")
-        other.page.goto(served.url)
-        other.page.wait_for_selector("main ins")
+        open_first_question(other, served)
         page.keyboard.press("A")
         page.wait_for_selector("text=2 of 3 decided")
         page.wait_for_selector("main h1:has-text('new recording: b #1')")
@@ -167,39 +204,27 @@ def test_a_browser_shows_the_words_and_decides_by_keys_and_buttons(served: Serve
 
 @pytest.mark.slow
 def test_what_is_shown_is_what_is_decided_however_late_an_answer_comes(served: Served) -> None:
-    with chromium() as browser:
-        page = Watched(browser).page
-        page.set_default_timeout(20_000)
-        page.goto(served.url)
-        page.wait_for_selector("main ins")
+    with opened(served) as page:
         first = page.inner_text("main h1")
-        held: list[Any] = []
-        page.route("**/item?*", lambda route: held.extend([route]))
-        with page.expect_request("**/item?*"):
+        held = Held(page, "**/item?*")
+        with held.expect_request():
             page.keyboard.press("j")
         page.keyboard.press("k")  # back, before the other question has come
         page.wait_for_function("document.querySelector('.question').getAttribute('aria-current') === 'true'")
-        with page.expect_response("**/item?*"):
-            held[0].continue_()
+        held.answer_first()
         page.evaluate("fetch('x')")  # whatever was answered before is drawn now
         assert page.inner_text("main h1") == first
 
 
 @pytest.mark.slow
 def test_who_types_fast_decides_nothing_unseen(served: Served) -> None:
-    with chromium() as browser:
-        page = Watched(browser).page
-        page.set_default_timeout(20_000)
-        page.goto(served.url)
-        page.wait_for_selector("main ins")
-        held: list[Any] = []
-        page.route("**/item?*", lambda route: held.extend([route]))
-        with page.expect_request("**/item?*"):
+    with opened(served) as page:
+        held = Held(page, "**/item?*")
+        with held.expect_request():
             page.keyboard.press("a")
         page.wait_for_selector("text=1 of 3 decided")
         page.keyboard.press("r")  # the question that is shown is the first still
-        with page.expect_response("**/item?*"):
-            held[0].continue_()
+        held.answer_first()
         page.wait_for_selector("main h1:has-text('a #2')")
         assert [one["choice"] for one in served.send("/review")[1]["items"]] == ["accept", None, None]
         page.keyboard.press("r")
@@ -208,30 +233,20 @@ def test_who_types_fast_decides_nothing_unseen(served: Served) -> None:
 
 @pytest.mark.slow
 def test_what_another_window_has_just_decided_is_not_decided_again_unseen(served: Served) -> None:
-    with chromium() as browser:
-        page = Watched(browser).page
-        page.set_default_timeout(20_000)
-        page.goto(served.url)
-        page.wait_for_selector("main ins")
+    with opened(served) as page:
         first = served.send("/review")[1]["items"][0]["id"]
-        held: list[Any] = []
-        page.route("**/item?*", lambda route: held.extend([route]))
-        with page.expect_request("**/item?*"):  # the page looks by itself
+        held = Held(page, "**/item?*")
+        with held.expect_request():  # the page looks by itself
             served.send("/decide", {"id": first, "choice": "accept", "was": None})
         page.keyboard.press("r")  # what is shown is the question, still without the decision
-        with page.expect_response("**/item?*"):
-            held[0].continue_()
+        held.answer_first()
         page.wait_for_selector("text=Decided: accept")
         assert [one["choice"] for one in served.send("/review")[1]["items"]] == ["accept", None, None]
 
 
 @pytest.mark.slow
 def test_a_question_that_is_opened_by_keys_keeps_the_focus(served: Served) -> None:
-    with chromium() as browser:
-        page = Watched(browser).page
-        page.set_default_timeout(20_000)
-        page.goto(served.url)
-        page.wait_for_selector("main ins")
+    with opened(served) as page:
         page.focus(".question:nth-child(2)")
         page.keyboard.press("Enter")
         page.wait_for_selector(".question:nth-child(2)[aria-current]")
@@ -242,18 +257,11 @@ def test_a_question_that_is_opened_by_keys_keeps_the_focus(served: Served) -> No
 
 @pytest.mark.slow
 def test_the_page_looks_again_only_when_it_has_seen_the_last_look(served: Served) -> None:
-    with chromium() as browser:
-        page = Watched(browser).page
-        page.set_default_timeout(20_000)
-        page.clock.install()
-        page.goto(served.url)
-        page.wait_for_selector("main ins")
-        held: list[Any] = []
-        page.route("**/review", lambda route: held.extend([route]))
+    with opened(served, stops_clock=True) as page:
+        held = Held(page, "**/review")
         page.clock.run_for(20_000)
         page.evaluate("fetch('x')")  # whatever was asked before is known now
-        assert len(held) == 1
-        with page.expect_response("**/review"):
-            held[0].continue_()
-        with page.expect_request("**/review"):
+        assert len(held.routes) == 1
+        held.answer_first()
+        with held.expect_request():
             pass  # the next look
