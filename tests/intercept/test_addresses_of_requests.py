@@ -71,6 +71,23 @@ def test_a_server_of_this_machine_is_reached_by_any_address(way: str, address: s
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_is_recorded_and_replayed_by_any_address(way: str, address: str, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naquila_loopback = all\n")
+    pytester.makepyfile(
+        f"""
+        import requests, urllib.request, urllib3
+
+        URL = {address!r}
+
+        def test_it(aquila_cassette):
+            assert {WAYS[way]} == 204
+        """
+    )
+    for options in (["--aquila-record"], []):
+        pytester.runpytest_inprocess(*options).assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize("path", ["/https://example.org/page", "/read?page=https://example.org"])
 def test_a_path_with_a_url_in_it_is_a_path(path: str, root: Path) -> None:
     """As a reader of web pages takes it."""

@@ -311,9 +311,19 @@ def test_within_a_cassette_the_client_is_named(run: Run, provider: Upstream) -> 
     result = run(
         """
         def test_it(aquila_cassette):
-            with pytest.raises(LiveCallRefused, match=r"no cassette can answer its client \\((pycurl|ways|test_it)"):
+            with pytest.raises(LiveCallRefused, match=r"can answer its client \\(pycurl, used by ways\\)") as one:
                 ways.pycurl_easy()
+            assert "`aquila serve --cassette NAME`" in str(one.value)
+            with pytest.raises(LiveCallRefused, match=r"its client \\(curl_cffi, used by ways\\)"):
+                ways.curl_cffi_session()
+
+        def test_what_serve_does_not_take_is_told_something_else(aquila_cassette):
+            with grpc.insecure_channel(f"127.0.0.1:{ways.PORT}") as channel:
+                with pytest.raises(LiveCallRefused, match=r"its client \\(grpc, used by test_it\\)") as refused:
+                    channel.unary_unary("/service/Method")(b"", timeout=1)
+            assert "ask by HTTP/1.1" in str(refused.value)
+            assert "--cassette" not in str(refused.value)
         """
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)
     assert provider.requests == []

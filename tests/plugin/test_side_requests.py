@@ -154,6 +154,8 @@ def test_a_project_adds_rows_and_takes_others_away(pytester: pytest.Pytester) ->
         ("POST", "os-api.agno.com/telemetry/runs", True),
         ("POST", "otlp.agentops.ai/v1/traces", True),
         ("POST", "api.braintrust.dev/otel/v1/traces", True),
+        ("POST", "api.eu1.honeycomb.io/v1/traces", True),
+        ("POST", "app.phoenix.arize.com/s/birds/v1/traces", True),
         ("POST", "api.openai.com/v1/traces", False),
         ("GET", "otlp.agentops.ai/v1/traces", False),
         ("POST", "localhost/api/show", False),
@@ -177,7 +179,7 @@ def test_only_rows_for_a_whole_host_speak_for_it() -> None:
     assert not is_side_host("api.openai.com", rows)
 
 
-def test_what_tiktoken_downloads_is_neither_answered_nor_refused(pytester: pytest.Pytester) -> None:
+def test_what_tiktoken_and_chromadb_download_is_neither_answered_nor_refused(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import pytest
@@ -189,6 +191,8 @@ def test_what_tiktoken_downloads_is_neither_answered_nor_refused(pytester: pytes
         def test_with_a_cassette(aquila_cassette):
             assert find() is None
             assert find("/other") is not None
+            model = "chroma-onnx-models.s3.amazonaws.com", None, "/all-MiniLM-L6-v2/onnx.tar.gz"
+            assert find_answering_scope("GET", "https", *model) is None
 
         @pytest.mark.aquila(side_requests="-GET openaipublic.blob.core.windows.net/*encodings/*")
         def test_taken_away():

@@ -95,6 +95,9 @@ def test_a_signed_request_is_not_sent() -> None:
 def test_hosts_of_providers_have_their_variables() -> None:
     assert variables_of_host("x.openai.azure.com") == PROVIDER_KEYS["azure"]
     assert variables_of_host("api.x.ai") == PROVIDER_KEYS["xai"]
+    assert variables_of_host("us-south.ml.cloud.ibm.com") == PROVIDER_KEYS["watsonx"]
+    assert variables_of_host("dashscope-intl.aliyuncs.com") == PROVIDER_KEYS["dashscope"]
+    assert variables_of_host("open.bigmodel.cn") == variables_of_host("api.z.ai") == PROVIDER_KEYS["zhipu"]
     assert variables_of_host("router.huggingface.co") == ("HF_TOKEN",)
     assert variables_of_host("example.com") == ()
     listed = {variables_of_host(host.replace("*", "x")) for host in PROVIDERS}

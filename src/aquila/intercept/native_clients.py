@@ -106,14 +106,14 @@ class NativeClients:
         yield Patch(module, "CurlMulti", self._make_pycurl_multi)
 
     def _make_pycurl(self, original: Any) -> type:
-        remember, check = functools.partial(_remember_url, _CURL_URL), self._check_remembered_url(0)
+        remember, check = functools.partial(_remember_url, _CURL_URL), self._check_remembered_url(0, "pycurl")
         setting = {name: remember(getattr(original, name)) for name in ("setopt", "setopt_string")}
         asking = {name: check(getattr(original, name)) for name in ("perform", "perform_rb", "perform_rs")}
         methods = {**setting, **asking, "duphandle": _copy_url(original.duphandle)}
         return type("Curl", (original,), {"__module__": original.__module__, **methods})
 
     def _make_pycurl_multi(self, original: Any) -> type:
-        add_handle = self._check_remembered_url(1)(original.add_handle)
+        add_handle = self._check_remembered_url(1, "pycurl")(original.add_handle)
         return type("CurlMulti", (original,), {"__module__": original.__module__, "add_handle": add_handle})
 
     def _patch_curl_cffi(self, module: ModuleType) -> Iterable[Undoable]:
@@ -121,17 +121,18 @@ class NativeClients:
         url = module.CurlOpt.URL
         yield Patch(module.Curl, "setopt", functools.partial(_remember_url, url))
         yield Patch(module.Curl, "duphandle", _copy_url)
-        yield Patch(module.Curl, "perform", self._check_remembered_url(0))
+        yield Patch(module.Curl, "perform", self._check_remembered_url(0, "curl_cffi"))
 
     def _patch_curl_cffi_loop(self, module: ModuleType) -> Iterable[Undoable]:
-        yield Patch(module.AsyncCurl, "add_handle", self._check_remembered_url(1, within_loop=True))
+        yield Patch(module.AsyncCurl, "add_handle", self._check_remembered_url(1, "curl_cffi", within_loop=True))
 
-    def _check_remembered_url(self, position: int, *, within_loop: bool = False) -> Callable[..., Any]:
+    def _check_remembered_url(self, position: int, library: str, *, within_loop: bool = False) -> Callable[..., Any]:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(original)
             def checked(*args: Any, **kwargs: Any) -> Any:
                 curl = args[position] if len(args) > position else kwargs.get("curl")
-                _check_url(self._guard, getattr(curl, "aquila_url", None), within_loop=within_loop)
+                url = getattr(curl, "aquila_url", None)
+                _check_url(self._guard, url, library=library, within_loop=within_loop)
                 return original(*args, **kwargs)
 
             return checked
@@ -190,7 +191,7 @@ def _copy_url(original: Callable[..., Any]) -> Callable[..., Any]:
     return duphandle
 
 
-def _check_url(guard: SocketGuard, url: object, *, within_loop: bool = False) -> None:
+def _check_url(guard: SocketGuard, url: object, *, library: str, within_loop: bool) -> None:
     text = url.decode("utf-8", "replace") if isinstance(url, (bytes, bytearray)) else str(url or "")
     has_scheme = re.match(r"[\w+.-]+://", text)  # without one curl takes it for one of HTTP, too
     parts = urlsplit(text if has_scheme else f"http://{text}")
@@ -198,7 +199,7 @@ def _check_url(guard: SocketGuard, url: object, *, within_loop: bool = False) ->
         port = parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         port = None
-    guard.check(parts.hostname, port, path=parts.path, within_loop=within_loop)
+    guard.check(parts.hostname, port, path=parts.path, within_loop=within_loop, library=library)
 
 
 # gRPC. Making a channel connects nothing, and many make one that they never use. A call does.
@@ -212,7 +213,7 @@ def _guard_channels(guard: SocketGuard, within_loop: bool, original: Callable[..
 
         def check() -> None:
             for host, port in _addresses_of_target(target):
-                guard.check(host, port, within_loop=within_loop)
+                guard.check(host, port, within_loop=within_loop, library="grpc")
 
         # The class of this one object is replaced by a subclass: a program may check which class of gRPC's it is.
         channel.aquila_check = check

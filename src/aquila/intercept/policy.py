@@ -154,6 +154,7 @@ def check_connection(
     resolved_from: str | None = None,
     within_loop: bool = False,
     quietly: bool = False,
+    library: str = "",
 ) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for, ``NoNetwork`` for one to telemetry.
 
@@ -161,7 +162,7 @@ def check_connection(
     the name that was last resolved to the address. ``within_loop`` says that an event loop asks. Then a refusal is an
     ordinary exception: clients connect in tasks of their own there, and some wait for ever for one that ends in an
     outcome. ``quietly`` makes it ``NoNetwork``: nothing is asked of the host, and whoever wants its address can do
-    without.
+    without. ``library`` is the package that connects, where it does so outside of Python and no frame shows it.
     """
     if is_own_request() or (host, port) in own_servers():
         return
@@ -189,7 +190,10 @@ def check_connection(
         what = f"a connection to {guard.format_address(host, port)}"
         guard.fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
         has_cassette = scope is not None and scope.default_cassette is not None
-        message = _unrecordable_message(what, _name_client()) if has_cassette else guard.refusal_message(what, scope)
+        if has_cassette:
+            message = _unrecordable_message(what, _name_client(library), speaks_http2=library == "grpc")
+        else:
+            message = guard.refusal_message(what, scope)
         raise guard.make_refusal(message, ordinary=within_loop)
 
 
@@ -209,18 +213,22 @@ def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
     return scope if answers and is_provider(host, port, settings) else None
 
 
-def refuse_own_socket(host: str, port: int, why: str) -> BaseException:
+def refuse_own_socket(host: str, port: int, why: str, *, speaks_http2: bool) -> BaseException:
     """Return the error for what came over a socket of the client's own and is no request, which the test remembers."""
     what = f"a connection to {guard.format_address(host, port)}"
-    return guard.make_refusal(_unrecordable_message(what, f"a client on sockets of its own: {why}"))
+    client = f"a client on sockets of its own: {why}"
+    return guard.make_refusal(_unrecordable_message(what, client, speaks_http2=speaks_http2))
 
 
 _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "pluggy", "__main__"})
 
 
-def _name_client() -> str:
-    """The package that connects here, by the functions that are running; and the one that uses it, if there is one."""
-    packages: list[str] = []
+def _name_client(library: str) -> str:
+    """The package that connects here, by the functions that are running; and the one that uses it, if there is one.
+
+    ``library`` is the first of them, where it is known.
+    """
+    packages = [library] if library else []
     frame = sys._getframe(1)  # private; `inspect.stack` would read the source file of every frame
     while frame is not None and len(packages) < 2:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -272,7 +280,20 @@ def explain_closed_port(port: int) -> str:
     )
 
 
-def _unrecordable_message(what: str, client: str) -> str:
+_OF_OTHERS = """\
+It connects in a way of its own: not through httpx2, httpx, aiohttp, requests, urllib3, botocore, httplib2,
+urllib.request or http.client, nor with HTTP/1.1 over Python's sockets; nor, if it wants a WebSocket,
+through websockets, aiohttp, websocket-client or httpx-ws. To record it, start
+`aquila serve --cassette NAME` and give it the server's address as its base URL.
+"""
+_OF_HTTP2 = """\
+It speaks gRPC, or HTTP/2 over sockets of its own, which neither a cassette nor `aquila serve` holds.
+Let it ask by HTTP/1.1 where it can: transport="rest" in clients of Google, prefer_grpc=False in that of
+Qdrant, else the provider's HTTP API by another client. Or put something of your own in its place in this test.
+"""
+
+
+def _unrecordable_message(what: str, client: str, *, speaks_http2: bool) -> str:
     """The text for a connection that is refused although a cassette is in use, which its client never asked."""
     test = runtime.current_run().test_name or "none is running"
     return (
@@ -280,9 +301,6 @@ def _unrecordable_message(what: str, client: str) -> str:
         "\n"
         f"  test       {test}\n"
         "\n"
-        "It connects in a way of its own: not through httpx2, httpx, aiohttp, requests, urllib3, botocore, httplib2,\n"
-        "urllib.request or http.client, nor with HTTP/1.1 over Python's sockets; nor, if it wants a WebSocket,\n"
-        "through websockets, aiohttp, websocket-client or httpx-ws. To record it, start\n"
-        "`aquila serve --cassette NAME` and give it the server's address as its base URL.\n"
+        f"{_OF_HTTP2 if speaks_http2 else _OF_OTHERS}"
         "To let it go, mark the test @pytest.mark.aquila_live, or name the host in the ini key aquila_ignore_hosts."
     )

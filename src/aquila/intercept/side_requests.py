@@ -57,6 +57,9 @@ SIDE_REQUESTS = (
     # What takes traces by the protocol of OpenTelemetry and says so: agentops, braintrust, deepeval, langwatch.
     *(f"POST *{name}*/v1/{kind}" for name in ("otlp", "otel") for kind in ("traces", "metrics", "logs")),
     "POST api.agentops.ai/v3/auth/token",  # agentops: when it begins
+    "POST api.honeycomb.io/v1/traces",
+    "POST api.*.honeycomb.io/v1/traces",
+    "POST app.phoenix.arize.com/*v1/traces",
     "POST api.traceloop.com/v1/traces",
     "POST api.traceloop.com/v1/metrics",
     "POST api.*.honeyhive.ai/opentelemetry/v1/traces",
@@ -72,7 +75,10 @@ SIDE_REQUESTS = (
 A row is as narrow as the library's source allows: what a program may ask for on purpose is not in it.
 """
 
-DOWNLOADS = ("GET openaipublic.blob.core.windows.net/*encodings/*",)  # tiktoken: the words of a model
+DOWNLOADS = (
+    "GET openaipublic.blob.core.windows.net/*encodings/*",  # tiktoken: the words of a model
+    "GET chroma-onnx-models.s3.amazonaws.com/*",  # chromadb: the model that embeds where none is named
+)
 """What a library downloads where this machine does not have it yet, in the same form.
 
 It is neither recorded nor missed, and goes out: code under test needs it, and whether it is asked for depends on the

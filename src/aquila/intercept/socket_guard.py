@@ -102,13 +102,11 @@ class SocketGuard:
 
         return begin
 
-    def check(
-        self, host: object, port: object, *, path: str = "", within_loop: bool = False, quietly: bool = False
-    ) -> None:
-        """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
+    def check(self, host: object, port: object, **known: Any) -> None:
+        """Refuse a connection that nothing asked for. ``known`` is for ``aquila.intercept.policy.check_connection``."""
         name = decode_host(host)
         if name is not None and self.patches.in_force:
-            policy.check_connection(name, decode_port(port), path=path, within_loop=within_loop, quietly=quietly)
+            policy.check_connection(name, decode_port(port), **known)
 
     def checking(self, find_address: FindAddress, *, connects: bool = False) -> Replacement:
         """Return what makes a patch of a function that checks an address first, and else does what it did.

@@ -184,6 +184,11 @@ class _AnsweringConnection:
         self._begin(None)
         super().putrequest(method, url)  # type: ignore[misc]
 
+    def _real_host(self) -> str:
+        """The host as a URL has it: vcrpy leaves out the brackets of an IPv6 address."""
+        host: str = super()._real_host()  # type: ignore[misc]
+        return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
     def putheader(self, header: Any, *values: Any) -> None:
         """Add a field to the request."""
         name = header.decode("latin-1") if isinstance(header, bytes) else str(header)

@@ -39,7 +39,15 @@ _HEADER_OF: Mapping[str, tuple[str, str]] = {
 }
 """The header field of a key, and what precedes it, by the first variable of its provider. All others use a bearer."""
 
-_HOSTS: Mapping[str, str] = {"azure.com": "azure", "googleapis.com": "google", "x.ai": "xai"}
+_HOSTS: Mapping[str, str] = {
+    "azure.com": "azure",
+    "bigmodel.cn": "zhipu",
+    "googleapis.com": "google",
+    "ml.cloud.ibm.com": "watsonx",
+    "volces.com": "volcengine",
+    "x.ai": "xai",
+    "z.ai": "zhipu",
+}
 """Parts of hosts that do not hold the name of their provider."""
 
 

@@ -64,6 +64,14 @@ def text(block: str) -> str:
     return textwrap.dedent(block).strip("\n")
 
 
+@pytest.mark.parametrize("recorded", [(), (request(b"\x0a\x02", "https://collector.example/v1/traces"),)])
+def test_a_miss_of_telemetry_names_the_setting_that_leaves_it_out(recorded: tuple[RecordedRequest, ...]) -> None:
+    advice = "aquila_side_requests = POST collector.example/v1/traces"
+    traces = request(b"\x0a\x01", "https://collector.example/v1/traces", headers=())
+    assert advice in explain(traces, *recorded)
+    assert "aquila_side_requests" not in explain(request({}), *recorded)
+
+
 # --- whole texts
 
 

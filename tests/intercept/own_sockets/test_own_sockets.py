@@ -109,6 +109,36 @@ def test_what_is_no_request_of_http_1_is_refused_by_name(run: Run, provider: Ups
     )
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*a connection to api.openai.com:80 was refused: no cassette can answer its client*"])
+    result.stdout.fnmatch_lines(["*sockets of its own: it speaks HTTP/2)", "*", "Let it ask by HTTP/1.1*"])
+    result.stdout.fnmatch_lines(["*sockets of its own: what it sent is not HTTP/1.1)", "*", "*`aquila serve *"])
+
+
+def test_a_client_that_refuses_the_certificate_fails_its_test_and_is_told_why(run: Run, provider: Upstream) -> None:
+    """As those of pyOpenSSL do, which verify past the module ``ssl``."""
+    result = run(
+        """
+        import socket, ssl
+
+        def test_it(aquila_cassette):
+            coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+            with socket.create_connection(("api.openai.com", 443)) as plain:
+                private = super(ssl.SSLContext, ssl.create_default_context())._wrap_bio
+                safe = private(coming, going, server_side=False, server_hostname="api.openai.com")
+                refused = False
+                while not refused:
+                    try:
+                        safe.do_handshake()
+                    except ssl.SSLWantReadError:
+                        plain.sendall(going.read())
+                        coming.write(plain.recv(65536))
+                    except ssl.SSLCertVerificationError:
+                        plain.sendall(going.read())
+                        refused = plain.recv(1) == b""  # the other side has heard it
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*it checks the certificate of the provider in a way of its own)", "*`aquila serve *"])
+    assert provider.requests == []
 
 
 def test_conversations_in_threads_and_in_turn_are_each_recorded(run: Run, provider: Upstream) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from aquila.cassettes.matching import cures
 from aquila.cassettes.matching.body_lines import WIDTH, render_body, write_unified_diff
@@ -96,6 +97,7 @@ def explain_miss(
             difference = list(write_differences(nearest.found))
             group = identify_change(cures.without_fresh_values(nearest.found))
 
+    lines += _write_hint_at_telemetry(request, settings_file)
     setting = cures.short_setting(nearest.advised if nearest is not None else None, settings_file)
 
     def show(lines: Sequence[str]) -> str:
@@ -286,6 +288,19 @@ def _write_origin_hint(settings_file: str) -> Iterator[str]:
     yield "Only a request to a model may be answered by a recording of another host. If this is one,"
     setting = setting_line("match_on", "-origin", settings_file)
     yield f"name its host in aquila_providers. If hosts do not matter here: {setting}"
+
+
+_TELEMETRY_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
+"""Where OpenTelemetry sends what it has gathered, by its protocol, whatever the host."""
+
+
+def _write_hint_at_telemetry(request: RecordedRequest, settings_file: str) -> Iterator[str]:
+    address = urlsplit(request.url)
+    if request.method.upper() == "POST" and address.path.endswith(_TELEMETRY_PATHS):
+        yield ""
+        yield "This may be telemetry by the protocol of OpenTelemetry, which is new in every run. To neither send,"
+        row = setting_line("side_requests", f"POST {address.hostname}{address.path}", settings_file)
+        yield f"record nor miss it: {row}"
 
 
 # --- played out

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ _LOOPBACK = "127.0.0.1"
 _STAND_INS = "127.83"
 _HANDSHAKE_OF_TLS = b"\x16"
 """The first byte of what a client of TLS sends."""
+_REFUSED_CERTIFICATE = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN")
+"""How the reasons of OpenSSL end with which a client refuses a certificate."""
 _PORTS = {"http": 80, "https": 443}
 _PATIENCE = 2.0
 """For how many seconds the end of a scope waits for answers that are under way."""
@@ -204,7 +207,13 @@ class _Listener:
         with safe:
             with self._lock:
                 self._connections[threading.current_thread()] = safe
-            safe.do_handshake()
+            try:
+                safe.do_handshake()
+            except ssl.SSLError as error:
+                if (error.reason or "").endswith(_REFUSED_CERTIFICATE):
+                    why = "it checks the certificate of the provider in a way of its own"
+                    policy.refuse_own_socket(self._host, self._port, why, speaks_http2=False)
+                raise
             self._answer_request(safe, "https")
 
     def _answer_request(self, connection: socket.socket, scheme: str) -> None:
@@ -212,7 +221,8 @@ class _Listener:
         try:
             socket_answers.answer_client(connection, f"{scheme}://{address}", self._ask)
         except socket_answers.NotHttp as error:
-            policy.refuse_own_socket(self._host, self._port, str(error))
+            speaks_http2 = isinstance(error, socket_answers.SpeaksHttp2)
+            policy.refuse_own_socket(self._host, self._port, str(error), speaks_http2=speaks_http2)
 
     def _ask(self, request: Any) -> Any:
         if self._is_closed:

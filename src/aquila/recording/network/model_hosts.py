@@ -28,7 +28,10 @@ PROVIDERS = (
     "*.ml.cloud.ibm.com",
     "*.openai.azure.com",
     "*.services.ai.azure.com",
+    "*.speech.microsoft.com",
     "*-aiplatform.googleapis.com",
+    "*-speech.googleapis.com",
+    "*-texttospeech.googleapis.com",
     "ai-gateway.vercel.sh",
     "aiplatform.googleapis.com",
     "api.ai21.com",
@@ -89,6 +92,12 @@ PROVIDERS = (
     "openrouter.ai",
     "router.huggingface.co",
     "router.requesty.ai",
+    "runtime.sagemaker.*.amazonaws.com",
+    "speech.googleapis.com",
+    "stream.replicate.com",
+    "streaming.assemblyai.com",
+    "streaming.eu.assemblyai.com",
+    "texttospeech.googleapis.com",
 )
 """Hosts of model providers. ``*`` stands for any characters."""
 

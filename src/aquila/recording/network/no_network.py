@@ -5,6 +5,12 @@ from __future__ import annotations
 import socket
 
 from aquila.recording import runtime
+from aquila.recording.network.host_names import normalize_host
+
+_METADATA_SERVICES = frozenset(
+    {"169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "metadata.google.internal", "metadata.goog"}
+)
+"""Where a machine of a cloud is told its credentials: AWS, its containers, Azure, Google."""
 
 
 class NoNetwork(socket.gaierror):
@@ -21,3 +27,8 @@ def fail_unasked(what: str) -> NoNetwork:
     """Note, for the summary of the run, a request that no test made, and return the error to raise for it."""
     runtime.current_run().unasked[what] = None
     return NoNetwork("no test asked for it")
+
+
+def is_metadata_service(host: str) -> bool:
+    """Whether a host is where a machine of a cloud asks for its credentials, as clients do that find none elsewhere."""
+    return normalize_host(host) in _METADATA_SERVICES

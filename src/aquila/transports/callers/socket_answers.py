@@ -33,6 +33,10 @@ class NotHttp(Exception):
     """A client has sent something other than an HTTP/1 request. The message quotes nothing of it."""
 
 
+class SpeaksHttp2(NotHttp):
+    """A client has sent what begins a connection of HTTP/2, as those of gRPC do."""
+
+
 class _Asked(NamedTuple):
     request: httpx2.Request
     takes_chunks: bool
@@ -158,6 +162,8 @@ def _make_request(head: h11.Request, body: bytes, base: str) -> _Asked:
     fields = head.headers.raw_items()
     if any(name.lower() == b"upgrade" for name, _ in fields):
         raise NotHttp("it asks for another protocol than HTTP/1.1")
+    if head.http_version not in (b"1.0", b"1.1"):
+        raise SpeaksHttp2("it speaks HTTP/2")
     target = head.target.decode("ascii").removeprefix(base)
     if not target.startswith("/"):
         raise NotHttp("it asks for something of another host")

@@ -294,6 +294,11 @@ class CassetteRoute(ScopeRoute):
         if log is not None and isinstance(decision, ReplayDecision):
             log.note_request(self._scope, self._session, decision, asked)
         if isinstance(decision, RefuseDecision):
+            if no_network.is_metadata_service(request.url.host):
+                # A client asks there whether this is a machine of a cloud, because it has found no credentials. The
+                # answer is no: then it says itself what is missing.
+                reason = no_network.NoNetwork("no cassette answers for the metadata service of a cloud")
+                raise httpx2.ConnectError(str(reason), request=request)
             if askers.is_unasked():
                 self._fail_unless_for_model(request)
             self._refuse(decision.error, decision.key)
