@@ -6,8 +6,6 @@ import functools
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-import anyio.to_thread
-
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import CassetteRequired
 from aquila.intercept import policy
@@ -27,6 +25,7 @@ from aquila.recording.sessions.session_decisions import PassOnDecision, RefuseDe
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
+from aquila.transports.routes.opening_turns import open_in_turn
 from aquila.transports.routes.route import Route, active_route
 from aquila.transports.routes.routing import is_ready, session_mode
 from aquila.transports.routes.scope_route import CassetteRoute, refuse, spoil_recording
@@ -72,8 +71,8 @@ async def answer_handshake_async(request: RecordedRequest) -> Answer:
 
 async def answer_within(request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None) -> Answer:
     """``answer_handshake_async`` for a handshake whose scope is known. ``cassette`` is what answers it there."""
-    if not is_ready(settings.transport, scope, settings, cassette):
-        await anyio.to_thread.run_sync(functools.partial(_read_files, scope, settings, cassette))
+    read_files = functools.partial(_read_files, scope, settings, cassette)
+    await open_in_turn(read_files, lambda: is_ready(settings.transport, scope, settings, cassette))
     return _answer(request, scope, settings, cassette)
 
 

@@ -17,13 +17,12 @@ from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 from aquila.transports.upstreams import SCRIPT, Upstream
 
 if TYPE_CHECKING:
-    from anyio import to_thread
-
     from aquila.transports import record, watched_exchanges
+    from aquila.transports.routes import opening_turns
 else:
     lazy_modules(
         globals(),
-        to_thread="anyio.to_thread",
+        opening_turns="aquila.transports.routes.opening_turns",
         record="aquila.transports.record",
         watched_exchanges="aquila.transports.watched_exchanges",
     )
@@ -119,7 +118,7 @@ async def open_in_thread(open_route: Callable[[], Route]) -> Route:
     """
     handover = _Handover(open_route)
     try:
-        return await to_thread.run_sync(handover.open)
+        return await opening_turns.open_in_turn(handover.open)
     except BaseException:
         await handover.leave()
         raise

@@ -26,17 +26,15 @@ from aquila.transports.routes.scope_route import NO_UPSTREAM, CassetteRoute
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream, upstream_from
 
 if TYPE_CHECKING:
-    from anyio import to_thread
-
     from aquila.recording import scripts
     from aquila.recording.network import guard
-    from aquila.transports.routes import faulted_route, script_route
+    from aquila.transports.routes import faulted_route, opening_turns, script_route
 else:
     lazy_modules(
         globals(),
-        to_thread="anyio.to_thread",
         guard="aquila.recording.network.guard",
         faulted_route="aquila.transports.routes.faulted_route",
+        opening_turns="aquila.transports.routes.opening_turns",
         script_route="aquila.transports.routes.script_route",
         scripts="aquila.recording.scripts",
     )
@@ -180,7 +178,7 @@ async def open_route_async(
 ) -> Route | None:
     """``open_route`` without blocking the event loop: a cassette is read in a thread."""
     open_it = functools.partial(open_route, name, scope, settings, cassette, find, client=client)
-    return open_it() if is_ready(name, scope, settings, cassette) else await to_thread.run_sync(open_it)
+    return await opening_turns.open_in_turn(open_it, lambda: is_ready(name, scope, settings, cassette))
 
 
 def _open_without_fixture(

@@ -1,0 +1,34 @@
+"""Opens in threads what requests of an event loop need, in the order in which they have asked.
+
+Of equal requests the n-th gets the n-th recording, and they are counted once their cassette is open. Threads end in any
+order, so without this requests that a program makes at once would swap their answers from run to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from anyio import Lock, to_thread
+from anyio.lowlevel import RunVar
+
+T = TypeVar("T")
+
+# One for each event loop. Whoever holds it opens; the others wait, and go on one by one.
+_turn: RunVar[Lock] = RunVar("aquila_opening_turn")
+
+
+async def open_in_turn(open_it: Callable[[], T], is_ready: Callable[[], bool] = lambda: False) -> T:
+    """Return what ``open_it`` opens, in a thread unless it ``is_ready``: then nothing is read from a disk.
+
+    Who calls this goes on before those that have called it later, in this event loop.
+    """
+    try:
+        turn = _turn.get()
+    except LookupError:
+        turn = Lock(fast_acquire=True)
+        _turn.set(turn)
+    if is_ready() and not turn.locked():
+        return open_it()
+    async with turn:
+        return open_it() if is_ready() else await to_thread.run_sync(open_it)

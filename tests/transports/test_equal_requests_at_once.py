@@ -1,0 +1,117 @@
+"""Equal requests that a program makes at once get their recordings in the order in which they were made."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+from websockets.asyncio.client import connect as connect_async
+from websockets.sync.client import connect
+
+import aquila
+from aquila.transports.routes.opening_turns import open_in_turn
+from tests.support.upstream import Answer, upstream
+from tests.support.web_sockets import web_socket_server
+
+COUNT = 20
+"""So many are hardly in their order by chance."""
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "again"}]}
+
+Ask = Callable[[Any, str], Awaitable[int]]
+
+
+async def ask_by_httpx(client: Any, url: str) -> int:
+    return int((await client.post(url, json=BODY)).json()["number"])
+
+
+async def ask_by_aiohttp(client: Any, url: str) -> int:
+    async with client.post(url, json=BODY) as response:
+        return int((await response.json())["number"])
+
+
+@pytest.mark.parametrize(
+    ("make_client", "ask"),
+    [
+        pytest.param(lambda: httpx.AsyncClient(trust_env=False), ask_by_httpx, id="httpx"),
+        pytest.param(aquila.async_http_client, ask_by_httpx, id="a client of Aquila's"),
+        pytest.param(aiohttp.ClientSession, ask_by_aiohttp, id="aiohttp"),
+    ],
+)
+def test_requests_are_answered_in_their_order(make_client: Callable[[], Any], ask: Ask, root: Path) -> None:
+    numbers = itertools.count()
+
+    def answer(path: str, body: bytes) -> Answer:
+        return Answer(chunks=[json.dumps({"number": next(numbers)}).encode()])
+
+    with (
+        upstream(answer) as server,
+        aquila.use_cassette("x", transport="record"),
+        httpx.Client(trust_env=False) as client,
+    ):
+        for _ in range(COUNT):
+            client.post(f"{server.url}/v1/chat/completions", json=BODY)
+
+    async def ask_at_once() -> list[int]:
+        async with make_client() as client:
+            return await asyncio.gather(*[ask(client, f"{server.url}/v1/chat/completions") for _ in range(COUNT)])
+
+    with aquila.use_cassette("x", transport="replay"):
+        assert asyncio.run(ask_at_once()) == list(range(COUNT))
+
+
+def test_conversations_are_answered_in_their_order(root: Path) -> None:
+    numbers = itertools.count()
+
+    def speak(connection: Any) -> None:
+        connection.recv(60)
+        connection.send(str(next(numbers)))
+        connection.recv(60)
+
+    with web_socket_server(speak) as server, aquila.use_cassette("x", transport="record"):
+        for _ in range(COUNT):
+            with connect(f"{server.url}/v1/responses") as connection:
+                connection.send("again")
+                connection.recv(60)
+
+    async def ask() -> int:
+        async with connect_async(f"{server.url}/v1/responses") as connection:
+            await connection.send("again")
+            return int(await connection.recv())
+
+    async def ask_at_once() -> list[int]:
+        return await asyncio.gather(*[ask() for _ in range(COUNT)])
+
+    with aquila.use_cassette("x", transport="replay"):
+        assert asyncio.run(ask_at_once()) == list(range(COUNT))
+
+
+def test_what_comes_when_all_is_open_does_not_go_before_what_still_waits() -> None:
+    order: list[str] = []
+    is_open, may_go_on = threading.Event(), threading.Event()
+
+    def read() -> None:
+        is_open.set()
+        may_go_on.wait(60)
+
+    async def ask(name: str) -> None:
+        await open_in_turn(read, is_open.is_set)
+        order.append(name)
+
+    async def ask_all() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ask("first"))
+            await asyncio.to_thread(is_open.wait, 60)
+            may_go_on.set()
+            await ask("second")
+
+    asyncio.run(ask_all())
+    assert order == ["first", "second"]
