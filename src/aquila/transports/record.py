@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import sys
 import threading
@@ -225,11 +226,32 @@ class AnswerRecorder:
         A reader that was ended from without while it worked with a chunk would have read on, as one in a replay does
         where its work is quicker: what it meets there is the silence of one that waited.
         """
-        last = self._chunks[-3:] if self._large is None else self._large.last_chunks()
-        tail = b"".join(chunk.data for chunk in last).rstrip()
         was_ended = ENDED in self._request.extensions or (self._limits and describe_run_out(self._limits))
         left: End = "silent" if self.is_awaited or was_ended else "closed"
-        self._store_answer("complete" if tail.endswith(_TERMINATOR) else left, left_open=left_open)
+        self._store_answer("complete" if self._has_terminator else left, left_open=left_open)
+
+    def finish_untold(self) -> None:
+        """The caller was cancelled while ``finish_answer`` stored the whole answer, whose end it has not got: it left.
+
+        Of requests that race this one has lost. With the whole answer it might win the replay, where there is no delay.
+        """
+        with self._lock:
+            # What lies on disk is stored once. Of a stream, clients read no further than its terminator.
+            if self._large is None and not self._has_terminator and not self._session.closed:
+                response = self._response_that_ended("silent", "", tuple(self._chunks))
+                self._recording.store_interaction(
+                    self._session, self._decision, response, left_open=True, replaces=True
+                )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end is stored."""
+        return self._ended
+
+    @property
+    def _has_terminator(self) -> bool:
+        last = self._chunks[-3:] if self._large is None else self._large.last_chunks()
+        return b"".join(chunk.data for chunk in last).rstrip().endswith(_TERMINATOR)
 
     def _store_answer(self, end: End, error: str = "", *, left_open: bool = False) -> None:
         with self._lock:
@@ -253,10 +275,13 @@ class AnswerRecorder:
         if large is not None:
             with self._recording.counting_failures():
                 chunks = large.finish(cut_off=end != "complete")
-        response = RecordedResponse(
+        response = self._response_that_ended(end, error, chunks)
+        self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
+
+    def _response_that_ended(self, end: End, error: str, chunks: Sequence[RecordedChunk]) -> RecordedResponse:
+        return RecordedResponse(
             self._status, self._headers, chunks, end, error, self._started, self._elapsed_milliseconds()
         )
-        self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
 
     def _elapsed_milliseconds(self) -> int:
         return round((machine_seconds() - self._clock) * 1000)
@@ -331,12 +356,20 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
         except recorder.broken_off as error:
             await run_in_thread(recorder.finish_broken, error)
             raise
-        for rest in await run_in_thread(recorder.finish_answer):
+        try:
+            left_over = await run_in_thread(recorder.finish_answer)
+        except asyncio.CancelledError:  # of asyncio alone: anyio cancels nobody who writes
+            await run_in_thread(recorder.finish_untold)
+            raise
+        for rest in left_over:
             yield rest
 
     async def aclose(self) -> None:
         try:
-            await run_in_thread(functools.partial(self._recorder.abandon, left_open=sys.exception() is not None))
+            if (
+                not self._recorder.has_ended
+            ):  # else nothing is written, and here a reader that has read all may be cancelled
+                await run_in_thread(functools.partial(self._recorder.abandon, left_open=sys.exception() is not None))
         finally:
             try:
                 await self._stream.aclose()

@@ -38,8 +38,13 @@ def then_write_async(recorder: FrameRecorder, original: Callable[..., Any]) -> C
     return call
 
 
-def receive_then_write(recorder: FrameRecorder, original: Callable[..., Any]) -> Callable[..., Any]:
-    """``then_write_async`` for a method that receives: a message that a cancelled caller lost goes to the next one."""
+def receive_then_write(
+    recorder: FrameRecorder, original: Callable[..., Any], *, by_message: bool = True
+) -> Callable[..., Any]:
+    """``then_write_async`` for a method that receives: a message that a cancelled caller lost goes to the next one.
+
+    ``by_message``: each call returns one message, or something that is none, and not what a connection happens to hold.
+    """
     # Messages that were received while their caller was cancelled in the writing. Belongs to one connection.
     kept: deque[Any] = deque()
 
@@ -50,7 +55,9 @@ def receive_then_write(recorder: FrameRecorder, original: Callable[..., Any]) ->
         else:
             try:
                 message = await original(*args, **kwargs)
-            except BaseException:
+            except BaseException as error:
+                if by_message and isinstance(error, asyncio.CancelledError):
+                    recorder.note_cancelled_reader()
                 await write_due_async(recorder)
                 raise
             writing = write_due_async(recorder)
@@ -58,7 +65,11 @@ def receive_then_write(recorder: FrameRecorder, original: Callable[..., Any]) ->
             await writing
         except asyncio.CancelledError:  # of asyncio alone: anyio cancels nobody who writes
             kept.appendleft(message)
+            if by_message:
+                recorder.note_cancelled_reader()
             raise
+        if by_message:
+            recorder.note_told()
         return message
 
     return call

@@ -328,11 +328,16 @@ class Session:
             played = self._counts.count_of(key)
             self.plays.add_plays_elsewhere(numbers[: min(played, 1) if self._repeat == "first" else played])
 
-    def add_recording(self, recorded: NewRecording) -> None:
-        """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
+    def add_recording(self, recorded: NewRecording, *, replaces: bool = False) -> None:
+        """Take in a finished recording. It ``replaces`` that of the same request, if there is one.
+
+        Raises ``SessionClosed`` if the session has ended.
+        """
         with self._lock:
             if self.closed:
                 raise SessionClosed(f"cassette {self.name!r}: a recording finished after its session had ended")
+            if replaces:
+                self._new_recordings = [row for row in self._new_recordings if row.order != recorded.order]
             self._new_recordings.append(recorded)
             if not is_failure(recorded.interaction.response):
                 self._open_calls.forget_call(recorded.key, recorded.call)

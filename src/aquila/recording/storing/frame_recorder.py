@@ -16,7 +16,14 @@ from typing import NoReturn
 
 from aquila.cassettes.body_file import LARGE_STREAM
 from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedResponse
-from aquila.cassettes.web_socket_frames.frame import Close, Frame, find_base64, store_close, store_frame
+from aquila.cassettes.web_socket_frames.frame import (
+    Close,
+    Frame,
+    find_base64,
+    is_from_provider,
+    store_close,
+    store_frame,
+)
 from aquila.cassettes.web_socket_frames.unasked import put_unasked_first
 from aquila.errors import CassetteWriteError
 from aquila.fork_locks import renewed_in_child
@@ -55,6 +62,9 @@ class FrameRecorder:
         # `_lock`, never after it.
         self._writing = renewed_in_child(threading.RLock())
         self._is_awaited = False  # whether a reader waits for the next message, see `reading`
+        self._received = 0  # messages of the provider so far
+        self._told = 0  # how many of them `note_told` has counted
+        self._reader_was_cancelled = False  # and none has read since
         self._parts = 0  # parts in the journal so far
         self._written = 0  # how many of the chunks the parts have
         self._size = 0  # bytes of the chunks
@@ -90,6 +100,7 @@ class FrameRecorder:
         with self._lock:
             if self._end is None:
                 self._provider_has_spoken = True
+                self._received += 1
                 self._turn_has_ended |= (is_text or data[:1] == b"{") and _ends_turn(data)  # Gemini's JSON is binary
                 self._add(store_frame(Frame(data, False, is_text, self._elapsed())))
 
@@ -104,6 +115,15 @@ class FrameRecorder:
         self._is_awaited = True
         yield
         self._is_awaited = False  # not where the reader stops waiting: then it was waiting when it left
+
+    def note_told(self) -> None:
+        """A reader has been given a message, or something else in its turn."""
+        self._told = min(self._told + 1, self._received)
+        self._reader_was_cancelled = False
+
+    def note_cancelled_reader(self) -> None:
+        """A reader was cancelled. What it would have been given, the next one is."""
+        self._reader_was_cancelled = True
 
     # How it ends.
 
@@ -137,12 +157,25 @@ class FrameRecorder:
             if self._end is not None:
                 return
             at = self._elapsed()
+            if self._reader_was_cancelled and (end != "broken" if close is None else close.by == "client"):
+                self._drop_untold()
             if close is not None:
                 self._add(store_close(close._replace(at=at)))
             started = self._response.started if self._response.has_begun else at
             response = replace(self._response, end=end, error=error, started=started, ended=at)
             self._end = response, left_open
         self._recording.unfinished.add(self)
+
+    def _drop_untold(self) -> None:
+        """Drop what had come, but not to the program, when it stopped reading and left.
+
+        With it the loser of a race might win the replay, where there is no delay.
+        """
+        untold = self._received - self._told
+        for place in reversed(range(len(self._chunks))):
+            if untold and is_from_provider(self._chunks[place]):
+                del self._chunks[place]
+                untold -= 1
 
     # What is written.
 

@@ -60,11 +60,11 @@ def read_journals(
 
 
 def join_parts(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
-    """Join the parts of conversations that were never finished. Those of the others give way to the whole."""
+    """Join the parts of conversations that were never finished. What was stored again takes the place of what was."""
     joined: dict[tuple[Any, ...], JournalEntry] = {}
     for number, entry in enumerate(entries):
         row = entry.row
-        if not isinstance(row, NewRecording) or row.interaction.kind == "http":
+        if not isinstance(row, NewRecording):
             joined[number,] = entry
             continue
         place = (entry.cassette, entry.mode, row.slot, row.order)

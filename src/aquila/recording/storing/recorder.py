@@ -120,10 +120,12 @@ class ScopeRecording:
         *,
         kind: Kind = "http",
         left_open: bool = False,
+        replaces: bool = False,
     ) -> None:
         """Store a finished interaction: into the journal first, then into the session. Filters may keep it out.
 
-        ``kind`` says what it is, and ``left_open`` is that of ``NewRecording``.
+        ``kind`` says what it is, and ``left_open`` is that of ``NewRecording``. It ``replaces`` what was stored of the
+        same request before.
         """
         recorded_at = _now()
         # Chunks in a file were redacted while they were written, so only the rest of the response is redacted here.
@@ -162,8 +164,8 @@ class ScopeRecording:
         )
         if not session.closed:  # a closed one refuses it: `add_recording` raises, and nobody would merge the journal
             row = self._append_to_journal(session, row)
-        session.add_recording(row)
-        if self.budget is not None:
+        session.add_recording(row, replaces=replaces)
+        if self.budget is not None and not replaces:
             self.run.state_of(RecordBudget).add_tokens(count_tokens(row.interaction))
 
     def store_part(self, session: Session, record: RecordDecision, response: RecordedResponse, number: int) -> None:

@@ -269,7 +269,7 @@ class _NotedStream(_NotedBytes):
 class _AsyncNotedStream(_NotedBytes):
     def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
         super().__init__(stream, recorder)
-        self.read = receive_then_write(recorder, self._read)
+        self.read = receive_then_write(recorder, self._read, by_message=False)
 
     async def _read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data: bytes = await self._stream.read(max_bytes, timeout)

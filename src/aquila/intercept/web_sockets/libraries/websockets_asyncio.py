@@ -75,12 +75,13 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
     async def recv_streaming(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         fragments = stream(*args, **kwargs)
         receive_fragment = then_write_async(recorder, functools.partial(anext, fragments, _END))
-        while True:
+        with recorder.reading():
+            fragment = await receive_fragment()
+        recorder.note_told()
+        while fragment is not _END:
+            yield fragment
             with recorder.reading():
                 fragment = await receive_fragment()
-            if fragment is _END:
-                return
-            yield fragment
 
     shake_hands = connection.handshake
 

@@ -1,0 +1,152 @@
+"""Conversations that race: the program takes the first answer, cancels those who wait for others, and closes these."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import threading
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import connect
+
+import aquila
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.web_socket_frames.frame import Frame, read_frames
+from aquila.recording.storing.frame_recorder import FrameRecorder
+from tests.support.web_sockets import web_socket_server
+
+Talk = tuple[Callable[[str], Awaitable[None]], Callable[[], Awaitable[str]]]
+
+
+@contextlib.asynccontextmanager
+async def in_websockets(url: str) -> AsyncIterator[Talk]:
+    async with connect(url) as connection:
+        receive: Any = connection.recv
+        yield connection.send, receive
+
+
+@contextlib.asynccontextmanager
+async def in_legacy_websockets(url: str) -> AsyncIterator[Talk]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        legacy: Any = importlib.import_module("websockets.legacy.client")
+    async with legacy.connect(url) as connection:
+        yield connection.send, connection.recv
+
+
+@contextlib.asynccontextmanager
+async def in_aiohttp(url: str) -> AsyncIterator[Talk]:
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
+        yield socket.send_str, socket.receive_str
+
+
+def received_in(root: Path) -> list[list[bytes]]:
+    """What the provider has said in each conversation of the cassette."""
+    stored = load_cassette(root / "x.yaml").interactions
+    conversations = [read_frames(each.response.chunks) for each in stored]
+    return [[each.data for each in frames if isinstance(each, Frame) and not each.sent] for frames in conversations]
+
+
+@pytest.mark.parametrize("client", [in_websockets, in_legacy_websockets, in_aiohttp])
+def test_the_winner_wins_the_replay_where_the_answer_of_the_loser_had_come_too_late_for_it(
+    client: Callable[[str], contextlib.AbstractAsyncContextManager[Talk]], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_writing, may_write = threading.Event(), threading.Event()
+    write_due = FrameRecorder.write_due
+
+    def write_slowly(recorder: FrameRecorder) -> None:
+        if recorder.is_due:
+            is_writing.set()
+            may_write.wait(60)
+        write_due(recorder)
+
+    def speak(connection: Any) -> None:
+        connection.send(f'{{"type":"response.done","of":"{connection.recv(60)}"}}')
+        connection.recv(60)
+
+    async def ask(url: str, name: str) -> str:
+        async with client(url) as (send, receive):
+            await send(name)
+            return await receive()
+
+    async def lose_and_win(url: str) -> str:
+        loser = asyncio.create_task(ask(url, "loser"))
+        await asyncio.to_thread(is_writing.wait, 60)  # the answer is there, and the program has not got it yet
+        loser.cancel()
+        may_write.set()
+        with pytest.raises(asyncio.CancelledError):
+            await loser
+        return await ask(url, "winner")
+
+    async def race(url: str) -> list[str]:
+        tasks = [asyncio.create_task(ask(url, name)) for name in ("loser", "winner")]
+        done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        return [task.result() for task in done]
+
+    with web_socket_server(speak) as provider:
+        url = f"{provider.url}/v1/responses"
+        with monkeypatch.context() as patch, aquila.use_cassette("x", transport="record"):
+            patch.setattr(FrameRecorder, "write_due", write_slowly)
+            won = asyncio.run(lose_and_win(url))
+    assert received_in(root) == [[], [won.encode()]]
+    with aquila.use_cassette("x", transport="replay"):
+        assert asyncio.run(race(url)) == [won]
+
+
+def test_what_comes_when_nobody_reads_any_more_is_not_recorded(root: Path) -> None:
+    is_read, goes_on = threading.Event(), threading.Event()
+
+    def speak(connection: Any) -> None:
+        connection.send("read")
+        goes_on.wait(60)
+        connection.send("not read")
+        is_read.set()
+        connection.recv(60)
+
+    async def leave(url: str) -> str:
+        async with connect(url) as connection:
+            message = await connection.recv()
+            reader = asyncio.create_task(connection.recv())
+            await asyncio.sleep(0)
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            goes_on.set()
+            await asyncio.to_thread(is_read.wait, 60)
+            await (await connection.ping())  # what came before its pong has come, too
+            return str(message)
+
+    with web_socket_server(speak) as provider, aquila.use_cassette("x", transport="record"):
+        assert asyncio.run(leave(f"{provider.url}/v1/responses")) == "read"
+    assert received_in(root) == [[b"read"]]
+
+
+def test_what_a_later_reader_is_given_is_recorded(root: Path) -> None:
+    def speak(connection: Any) -> None:
+        connection.recv(60)
+        connection.send("one")
+        connection.send("two")
+        connection.recv(60)
+
+    async def read_again(url: str) -> list[str]:
+        async with connect(url) as connection:
+            reader = asyncio.create_task(connection.recv())
+            await asyncio.sleep(0)
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            await connection.send("go on")
+            return ["".join([str(part) async for part in connection.recv_streaming()]), str(await connection.recv())]
+
+    with web_socket_server(speak) as provider, aquila.use_cassette("x", transport="record"):
+        assert asyncio.run(read_again(f"{provider.url}/v1/responses")) == ["one", "two"]
+    assert received_in(root) == [[b"one", b"two"]]

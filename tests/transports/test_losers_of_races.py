@@ -1,0 +1,83 @@
+"""Requests that race: one that is cancelled while its answer is stored has lost, in the recording as in the program."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+import aquila
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording.storing.interrupted_runs import recover_journals
+from aquila.recording.storing.recorder import ScopeRecording, StoredRecordings
+from aquila.transports.record import AnswerRecorder
+from tests.support.upstream import Answer, upstream
+
+
+async def ask(url: str, model: str) -> str:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.post(f"{url}/v1/chat/completions", json={"model": model, "messages": []})
+        return answer.text
+
+
+async def race(url: str) -> list[str]:
+    tasks = [asyncio.create_task(ask(url, model)) for model in ("loser", "winner")]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    return [task.result() for task in done]
+
+
+async def lose(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask, and cancel that when the answer is stored and the program has not got its end."""
+    is_stored, may_go_on = threading.Event(), threading.Event()
+    finish = AnswerRecorder.finish_answer
+
+    def finish_slowly(recorder: AnswerRecorder) -> tuple[bytes, ...]:
+        rest = finish(recorder)
+        is_stored.set()
+        may_go_on.wait(60)
+        return rest
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerRecorder, "finish_answer", finish_slowly)
+        loser = asyncio.create_task(ask(url, "loser"))
+        await asyncio.to_thread(is_stored.wait, 60)
+        loser.cancel()
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await loser
+
+
+def test_the_winner_wins_the_replay(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lose_and_win() -> str:
+        await lose(server.url, monkeypatch)
+        return await ask(server.url, "winner")
+
+    with upstream(lambda path, body: Answer(chunks=[b"the answer to ", body])) as server:
+        with aquila.use_cassette("x", transport="record"):
+            won = asyncio.run(lose_and_win())
+        loser, winner = load_cassette(root / "x.yaml").interactions
+        assert (loser.response.end, winner.response.end) == ("silent", "complete")
+        with aquila.use_cassette("x", transport="replay"):
+            assert asyncio.run(race(server.url)) == [won]
+
+
+def test_it_has_lost_in_what_is_left_of_a_run_that_was_killed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(recording: ScopeRecording, **how: object) -> StoredRecordings:
+        recording._journal.close()
+        return StoredRecordings()
+
+    monkeypatch.setattr(ScopeRecording, "close", die)
+    with (
+        upstream(lambda path, body: Answer(chunks=[b"the answer"])) as server,
+        aquila.use_cassette("x", transport="record"),
+    ):
+        asyncio.run(lose(server.url, monkeypatch))
+    monkeypatch.undo()
+    recovered = recover_journals(root)
+    assert (recovered.cassettes, recovered.failures) == ([], [])  # nobody knows whether it or the kill has ended that
