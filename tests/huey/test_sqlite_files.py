@@ -68,7 +68,10 @@ def test_a_consumer_that_starts_while_the_file_is_locked_waits_for_it_and_says_s
 
 def test_a_file_that_stays_locked_is_said_to_be_after_a_while(filename, monkeypatch, caplog):
     monkeypatch.setattr(sqlite_files, "PATIENCE", 0.1)
-    with locked(filename), pytest.raises(ConfigError, match=r"has been locked by another process for .* `fuser`"):
+    with (
+        locked(filename),
+        pytest.raises(ConfigError, match=r"has been locked by another .* `fuser` .* local disk"),
+    ):
         SqliteHuey("jobs", filename=filename, timeout=0)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
@@ -81,6 +84,29 @@ def test_a_file_that_cannot_be_a_queue_is_refused_at_once(tmp_path, name, advice
     with pytest.raises(ConfigError, match=advice) as refusal:
         SqliteHuey("jobs", filename=str(tmp_path / name))
     assert str(tmp_path / name) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "advice"),
+    [
+        (
+            sqlite3.SQLITE_IOERR_LOCK,
+            "disk I/O error",
+            "whether the disk is sound, or give filename= a path on a local disk",
+        ),
+        (sqlite3.SQLITE_PROTOCOL, "locking protocol", "give filename= a path on a local disk"),
+        (sqlite3.SQLITE_FULL, "database or disk is full", "free the disk"),
+    ],
+)
+def test_a_file_whose_file_system_fails_or_lacks_locks_is_named(filename, kind, text, advice):
+    def fail():
+        error = sqlite3.OperationalError(text)
+        error.sqlite_errorcode = kind
+        raise error
+
+    with pytest.raises(ConfigError, match=advice) as refusal:
+        sqlite_files.open_patiently(fail, "jobs", filename)
+    assert f"the file {filename!r} of the queue 'jobs' cannot be used ({text}): " in str(refusal.value)
 
 
 def test_a_consumer_of_a_file_that_it_cannot_write_says_so_and_loses_nothing(filename):

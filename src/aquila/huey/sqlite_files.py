@@ -23,12 +23,18 @@ PATIENCE = 60.0
 
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
+_ELSEWHERE = (
+    "give filename= a path on a local disk. SQLite needs locks and shared memory, and not all of networks have them"
+)
 _MAY_NOT_WRITE = "whoever consumes a queue must be allowed to write to its file, and to the folder of the file"
 _ADVICE = {
     sqlite3.SQLITE_READONLY: _MAY_NOT_WRITE,
     sqlite3.SQLITE_PERM: _MAY_NOT_WRITE,
     sqlite3.SQLITE_CANTOPEN: "make its folder, let this user write to both, or give filename= another path",
     sqlite3.SQLITE_NOTADB: "give filename= the path of a SQLite file, or of a file that is to be made",
+    sqlite3.SQLITE_IOERR: f"see whether the disk is sound, or {_ELSEWHERE}",
+    sqlite3.SQLITE_PROTOCOL: _ELSEWHERE,
+    sqlite3.SQLITE_FULL: "free the disk, or give filename= a path on another one",
     sqlite3.SQLITE_CORRUPT: "put it back from a copy, or move it away to begin with an empty queue",
 }
 """What to do about errors that do not go away by themselves, by their kind."""
@@ -60,7 +66,7 @@ def open_patiently(open_storage: Callable[[], T], queue: str, filename: object) 
                 raise ConfigError(
                     f"{_describe(queue, filename)} has been locked by another process for {now - began:.0f} s "
                     f"({error}): end the transaction that is open there, and start again. `fuser` with the path of the "
-                    "file lists the processes that have it open"
+                    f"file lists the processes that have it open. If there are none, {_ELSEWHERE}"
                 ) from error
             time.sleep(with_jitter(delay))
             delay = min(2 * delay, LONGEST_DELAY)
