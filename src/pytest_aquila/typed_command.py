@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.recording.installed_code import package_of
 from aquila.recording.secrets import outgoing
 from aquila.typed_words import join_words, path_from
 from pytest_aquila import run_life
@@ -137,9 +139,22 @@ def _repeated_options(config: pytest.Config) -> Iterator[str]:
         if not equals:
             value = next(arguments, "")
         name = _WITH_VALUE[name]
-        if (name == "-p" and value.startswith("no:")) or (name == "-o" and not value.lower().startswith(_OVERRIDES)):
+        if name == "-p" and (value.startswith("no:") or _is_of_an_editor(config, value)):
+            continue
+        if name == "-o" and not value.lower().startswith(_OVERRIDES):
             continue
         yield from [f"{name}={value}"] if name.startswith("--") else [name, value]
+
+
+def _is_of_an_editor(config: pytest.Config, plugin: str) -> bool:
+    """Whether a plugin is of the program that has called pytest, as that of VS Code: a typed ``pytest`` finds none.
+
+    Such a plugin is neither installed nor in the project.
+    """
+    file = getattr(sys.modules.get(plugin), "__file__", None)
+    if file is None or run_life.ends_with_pytest():
+        return False
+    return package_of(file) is None and run_life.root_of(config) not in Path(file).parents
 
 
 def _arguments_of(config: pytest.Config) -> Sequence[str]:

@@ -151,3 +151,25 @@ def test_workers_tell_the_same(project: Project) -> None:
     upstream = f"--aquila-upstream={project.module}:transport"
     missed = project.pytester.runpytest_subprocess("-m", "llm", "-n1", "--dist=load", upstream)
     assert commands(missed) == ["pytest -m llm test_app.py::test_it --aquila-record"]
+
+
+@pytest.mark.slow
+def test_a_plugin_that_an_editor_brings_is_in_no_command(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    editor = tmp_path_factory.mktemp("editor")
+    (editor / "tells_the_editor.py").write_text("")
+    project.pytester.makepyfile(
+        of_the_project="", test_app="from app import post\n\ndef test_it(aquila_cassette):\n    post('one')\n"
+    )
+    program = project.pytester.makepyfile(
+        run_tests=f"""
+        import sys
+        import pytest
+
+        sys.path.append({str(editor)!r})
+        pytest.main(["-p", "tells_the_editor", "-p", "of_the_project", "-p", "no:xdist"])
+        """
+    )
+    missed = project.pytester.runpython(program)
+    assert commands(missed) == ["pytest -p of_the_project test_app.py::test_it --aquila-record"]
