@@ -52,6 +52,38 @@ def test_a_module_is_imported_while_a_test_replaces_the_function_behind_import_s
     assert answer == 42
 
 
+class Patcher:
+    """As pyfakefs keeps its false file system: in force until it is set aside."""
+
+    PATCHER: Patcher | None = None
+
+    def __init__(self) -> None:
+        self.is_patching = True
+        self.steps: list[str] = []
+
+    def pause(self) -> None:
+        self.is_patching = False
+        self.steps.append(f"paused before {MODULE in sys.modules}")
+
+    def resume(self) -> None:
+        self.is_patching = True
+        self.steps.append(f"resumed after {MODULE in sys.modules}")
+
+
+def test_a_module_is_imported_with_a_false_file_system_set_aside(
+    unloaded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Patcher, "PATCHER", Patcher())
+    pyfakefs = types.SimpleNamespace(Patcher=Patcher)
+    monkeypatch.setitem(sys.modules, "pyfakefs.fake_filesystem_unittest", pyfakefs)  # type: ignore[arg-type]
+    for _ in range(2):  # what is loaded needs nothing
+        namespace: dict[str, object] = {}
+        lazy_modules(namespace, lazy=unloaded)
+        assert namespace["lazy"].answer == 42  # type: ignore[attr-defined]
+    assert Patcher.PATCHER is not None
+    assert Patcher.PATCHER.steps == ["paused before False", "resumed after True"]
+
+
 def test_one_who_looks_at_everything_in_a_namespace_imports_nothing(unloaded: str) -> None:
     # pytest asks each name of a plugin or a conftest for these, to find fixtures.
     namespace: dict[str, object] = {}

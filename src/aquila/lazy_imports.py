@@ -31,17 +31,34 @@ _PAUSE = 0.001
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module and return it. A fork in another thread waits for that."""
+    """Import a module and return it. A fork in another thread waits for that.
+
+    A false file system of pyfakefs is set aside meanwhile: a module that is loaded within it would keep the false
+    ``os`` and ``pathlib`` for the rest of the run.
+    """
     thread = get_ident()
     is_outermost = thread not in _importing
     _importing[thread] = None
+    false_files = None if name in sys.modules else _find_false_files()
+    if false_files is not None:
+        false_files.pause()
     try:
         # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
         module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
         return module
     finally:
+        if false_files is not None:
+            false_files.resume()
         if is_outermost:
             _importing.pop(thread, None)
+
+
+def _find_false_files() -> Any:
+    """Return the patcher of pyfakefs that is in force at this moment, or None."""
+    pyfakefs: Any = sys.modules.get("pyfakefs.fake_filesystem_unittest")
+    # Older versions have no such attribute.
+    patcher = getattr(getattr(pyfakefs, "Patcher", None), "PATCHER", None)
+    return patcher if getattr(patcher, "is_patching", False) else None
 
 
 def find_loaded(name: str) -> ModuleType | None:
