@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import sys
 import textwrap
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +64,24 @@ def test_each_process_uses_the_cassette_that_is_open_when_it_is_started(root: Pa
     with aquila.use_cassette("first"), pytest.raises(aquila.errors.CassetteMiss, match="second"):
         ask_in_child("second")
     assert len(echoing.requests) == 2
+
+
+def test_a_process_is_told_while_a_profiler_replaces_exec(
+    root: Path, echoing: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = exec
+
+    def profiled_exec(*arguments: Any) -> None:
+        execute(*arguments)
+
+    monkeypatch.setattr(builtins, "exec", profiled_exec)
+    context = multiprocessing.get_context("forkserver")
+    with (
+        aquila.use_cassette("profiled", transport="record"),
+        ProcessPoolExecutor(1, mp_context=context) as pool,
+    ):
+        assert pool.submit(ask, echoing.url, "profiled").result() == "profiled"
+    assert prompts(root / "profiled.yaml") == ["profiled"]
 
 
 def test_each_process_has_the_keys_and_the_test_of_the_moment_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

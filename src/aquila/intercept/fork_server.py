@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 from aquila import errors
@@ -41,7 +41,9 @@ class _Told:
         self._variables = variables
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return exec, (_JOIN, {"told": self._variables})
+        if isinstance(exec, BuiltinFunctionType):
+            return exec, (_JOIN, {"told": self._variables})
+        return join, (self._variables,)  # a profiler such as scalene has replaced it, by what cannot be pickled
 
 
 class _Preparation:
