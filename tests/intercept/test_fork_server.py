@@ -84,6 +84,37 @@ def test_a_process_is_told_while_a_profiler_replaces_exec(
     assert prompts(root / "profiled.yaml") == ["profiled"]
 
 
+UNPACKED = """
+import multiprocessing, sys
+sys.path += PATH
+
+def ask(prompt):
+    import httpx2
+    with httpx2.Client() as client:
+        return client.post(sys.argv[1] + "/v1/chat/completions", json={"prompt": prompt}).text
+
+if __name__ == "__main__":
+    import aquila
+    with aquila.use_cassette("unpacked", transport="record"):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.apply(ask, ("unpacked",)) == "unpacked"
+            pool.close()
+            pool.join()
+"""
+
+
+def test_a_process_joins_where_a_program_has_put_its_packages_on_the_path_itself(
+    tmp_path: Path, root: Path, echoing: Upstream
+) -> None:
+    """As an archive of shiv or pex does: the interpreter that ``multiprocessing`` starts has none of them yet."""
+    program = tmp_path / "asking.py"
+    program.write_text(UNPACKED.replace("PATH", repr(sys.path)))
+    variables = {name: value for name, value in os.environ.items() if name != child_processes.VARIABLE}
+    command = [sys.executable, "-S", program, echoing.url]
+    subprocess.run(command, check=True, env=variables, cwd=root.parent)
+    assert prompts(root / "unpacked.yaml") == ["unpacked"]
+
+
 def test_each_process_has_the_keys_and_the_test_of_the_moment_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     context = multiprocessing.get_context("forkserver")
     names = (child_processes.VARIABLE, "PYTEST_CURRENT_TEST", "OPENAI_API_KEY", "HF_TOKEN")

@@ -23,6 +23,8 @@ _ALSO = ("PYTEST_CURRENT_TEST", "PYTHONPATH")
 """Those, besides the variables of keys, that a child must have from its parent too."""
 
 _JOIN = """
+import sys
+sys.path[:] = path
 try:
     from aquila.intercept.fork_server import join
 except ModuleNotFoundError as error:
@@ -31,18 +33,23 @@ except ModuleNotFoundError as error:
 else:
     join(told)
 """
-"""What a child does, which may be without Aquila, or have an older one."""
+"""What a child does, which may be without Aquila, or have an older one.
+
+``multiprocessing`` gives it the path of its parent next. It needs that here where a program has put its packages on the
+path itself, as shiv and pex do: they are not on the path of the interpreter that is started.
+"""
 
 
 class _Told:
-    """The ``variables`` that a child is told. It takes them over as soon as it has received this."""
+    """The ``variables`` that a child is told, and its ``path``. It takes them over as soon as it has received this."""
 
-    def __init__(self, variables: Mapping[str, str | None]) -> None:
+    def __init__(self, variables: Mapping[str, str | None], path: list[str]) -> None:
         self._variables = variables
+        self._path = path
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         if isinstance(exec, BuiltinFunctionType):
-            return exec, (_JOIN, {"told": self._variables})
+            return exec, (_JOIN, {"told": self._variables, "path": self._path})
         return join, (self._variables,)  # a profiler such as scalene has replaced it, by what cannot be pickled
 
 
@@ -57,7 +64,8 @@ class _Preparation:
 
     def __call__(self, name: str) -> dict[str, Any]:
         started_children.prepare()
-        return {**self._original(name), "aquila": _Told(_variables_now())}
+        data = self._original(name)
+        return {**data, "aquila": _Told(_variables_now(), data["sys_path"])}
 
 
 class _PreparationPatch(Patch):
