@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -138,6 +139,25 @@ def test_a_handshake_that_is_not_recorded_is_refused_like_a_request(
     assert lines[0].startswith(f"GET {PATH} 404 missed ")
     assert error["message"].splitlines()[0] in lines[1]
     assert talker.paths == []
+
+
+def test_a_refusal_is_told_as_one_though_its_client_is_still_there_when_the_server_ends(
+    serve: Serve, talker: WebSocketProvider, root: Path
+) -> None:
+    lines: list[str] = []
+    with (
+        contextlib.ExitStack() as later,
+        serve(upstream=talker.url, log=RequestLog(lambda text: text, lines.append)) as running,
+    ):
+        url = httpx2.URL(running.url)
+        client = later.enter_context(socket.create_connection((url.host, url.port)))
+        client.sendall(
+            f"GET {PATH} HTTP/1.1\r\nhost: {url.host}:{url.port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        while client.recv(65536):
+            pass
+    assert lines[0].startswith(f"GET {PATH} 404 missed ")
 
 
 def test_the_nth_conversation_gets_the_nth_recording_and_two_at_once_get_one_each(

@@ -97,7 +97,8 @@ class _Visit:
         except ClientLeft:
             pass
         except asyncio.CancelledError:
-            self._outcome += ", server ended"
+            if self._status in (None, SWITCHED):  # of a refusal all has been sent
+                self._outcome += ", server ended"
             await self._socket.leave()
         except CassetteMiss as miss:
             self._outcome, self._explanation = "missed", str(miss)
