@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from websockets.sync.client import connect as connect_in_thread
 
 import aquila
 from aquila.errors import CassetteMiss
+from aquila.intercept.web_sockets import replayed
 from tests.support.web_sockets import WebSocketProvider, web_socket_server
 
 
@@ -99,6 +101,84 @@ def test_threads_send_in_the_order_in_which_they_were_recorded(
         recorded = talk_in_threads(provider.url, first)
     with aquila.use_cassette("x"):
         assert talk_in_threads(provider.url) == recorded
+
+
+class Waiting:
+    """What a message does that waits for its turn: it lets the others begin, of which none had been seen yet."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+
+    def __iter__(self) -> Iterator[float]:
+        self.has_begun.set()
+        yield from itertools.repeat(0.01, 1000)
+
+
+def test_tasks_wait_for_those_that_begin_later(
+    provider: WebSocketProvider, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talk(*, second_is_quicker: bool) -> list[str]:
+        async def send_first() -> None:
+            if second_is_quicker:
+                await asyncio.to_thread(waiting.has_begun.wait, 60)
+            await connection.send("first")
+            has_sent.set()
+
+        async def send_second() -> None:
+            if not second_is_quicker:
+                await has_sent.wait()
+            await connection.send("second")
+
+        has_sent = asyncio.Event()
+        async with connect_in_loop(provider.url) as connection:
+            await asyncio.gather(send_first(), send_second())
+            return [str(await connection.recv()) for _ in range(3)]
+
+    waiting = Waiting()
+    monkeypatch.setattr(replayed, "_WHILE_OTHERS_WORK", waiting)
+    with aquila.use_cassette("x", transport="record"):
+        recorded = asyncio.run(talk(second_is_quicker=False))
+    with aquila.use_cassette("x"):
+        assert asyncio.run(talk(second_is_quicker=True)) == recorded
+
+
+@pytest.mark.parametrize(
+    ("has_read", "waits"),
+    [
+        pytest.param(False, "_WHILE_OTHERS_WORK", id="and none has read"),
+        pytest.param(True, "_UNTIL_OTHERS_BEGIN", id="and one has read"),
+    ],
+)
+def test_threads_wait_for_those_that_begin_later(
+    has_read: bool, waits: str, provider: WebSocketProvider, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talk(*, second_is_quicker: bool) -> list[str]:
+        read: list[str] = []
+
+        def send_second() -> None:
+            if has_read:
+                read.append(str(connection.recv(60)))
+            connection.send("second")
+
+        with connect_in_thread(provider.url) as connection:
+            second = threading.Thread(target=send_second)
+            if second_is_quicker:
+                second.start()
+                assert waiting.has_begun.wait(60)
+            connection.send("first")
+            if not second_is_quicker:
+                second.start()
+            second.join()
+            while len(read) < 3:
+                read.append(str(connection.recv(60)))
+            return read
+
+    waiting = Waiting()
+    monkeypatch.setattr(replayed, waits, waiting)
+    with aquila.use_cassette("x", transport="record"):
+        recorded = talk(second_is_quicker=False)
+    with aquila.use_cassette("x"):
+        assert talk(second_is_quicker=True) == recorded
 
 
 def test_one_that_leaves_a_message_out_is_told_at_once(provider: WebSocketProvider, root: Path) -> None:

@@ -20,9 +20,10 @@ from aquila.intercept.web_sockets.turns import Turns
 from aquila.recording.reporting.wire_watch import Reading
 
 _AT_FIRST = (0.0, 0.0, 0.0, 0.001, 0.004)
-_WHILE_OTHERS_WORK = (*[0.01] * 20, *[0.05] * 40)
-"""Seconds between looks whether it is a message's turn: for a moment, since the next task may have to begin, and longer
-where several tasks or threads use the conversation."""
+_UNTIL_OTHERS_BEGIN = (0.01,) * 20
+_WHILE_OTHERS_WORK = (0.05,) * 40
+"""Seconds between looks whether it is a message's turn: for a moment, since the next task may have to begin, a little
+longer, since it may be busy, and much longer where several tasks or threads may use the conversation."""
 
 
 class ReplayedConversation:
@@ -146,7 +147,9 @@ class ReplayedConversation:
     def _pauses_of_turn(self) -> Iterator[float]:
         """Yield the seconds to wait before each further look whether it is a message's turn."""
         yield from _AT_FIRST
-        if len(self._users) > 1:
+        yield from _UNTIL_OTHERS_BEGIN
+        # Who is alone and reads, too, has no others. While nobody has read, the others may be yet to come.
+        if len(self._users) > 1 or not self._read_count:
             yield from _WHILE_OTHERS_WORK
 
     def _note_user(self) -> None:
