@@ -62,6 +62,24 @@ def test_where_files_cannot_be_locked_nothing_is_asked_and_the_error_says_what_t
     assert not list(root.rglob("*.journal/*.journal")), "a journal that nobody could ever take over"
 
 
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(errno.ENOLCK, "files there cannot be locked"), (errno.EIO, "Input/output error. The cassette is as it was")],
+)
+def test_a_journal_that_cannot_be_locked_once_more_keeps_what_was_recorded(
+    number: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a worker, which opens its journal for each of its jobs in one test."""
+    written = journal.Journal(tmp_path, SCOPE)
+    written.open()
+    written.close()
+    before = [(path, path.read_bytes()) for path in journal.find_journals_of(tmp_path, SCOPE)]
+    with monkeypatch.context() as patch, pytest.raises(CassetteWriteError, match=message):
+        patch.setattr(fcntl, "flock", failing(number))
+        journal.Journal(tmp_path, SCOPE).open()
+    assert [(path, path.read_bytes()) for path in journal.find_journals_of(tmp_path, SCOPE)] == before != []
+
+
 @without_locks
 def test_a_cassette_is_changed_only_where_it_can_be_locked(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -42,7 +42,12 @@ from aquila.cassettes.storage.large_bodies import move_interaction_out
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import BINARY, open_regular, write_new_file
 from aquila.cassettes.storage.scope_ids import checked_scope_id
-from aquila.cassettes.storage.work_folder import cannot_lock_error, cassette_write_error, work_folder
+from aquila.cassettes.storage.work_folder import (
+    HAS_NO_LOCKS,
+    cannot_lock_error,
+    cassette_write_error,
+    work_folder,
+)
 from aquila.errors import CassetteWriteError
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
@@ -319,9 +324,14 @@ def _open_locked(path: Path) -> int:
         try:
             locked = _try_lock(descriptor)
         except OSError as error:
+            is_empty = not os.fstat(descriptor).st_size  # else this process has recorded into it before
             os.close(descriptor)
-            path.unlink(missing_ok=True)
-            raise cannot_lock_error(path, error) from error
+            if is_empty:
+                with contextlib.suppress(OSError):  # what is to be told is that it cannot be locked
+                    path.unlink()
+            if error.errno in HAS_NO_LOCKS:
+                raise cannot_lock_error(path, error) from error
+            raise
         # Between `open` and the lock, a run that looks for abandoned journals may lock the file and remove it. Writing
         # to a removed file would lose recordings, so it is opened again.
         removed = sys.platform != "win32" and not os.fstat(descriptor).st_nlink
