@@ -115,3 +115,9 @@ def test_what_comes_when_all_is_open_does_not_go_before_what_still_waits() -> No
 
     asyncio.run(ask_all())
     assert order == ["first", "second"]
+
+
+def test_where_all_is_open_no_event_loop_is_needed() -> None:
+    """As for a program that drives its coroutines by hand."""
+    with pytest.raises(StopIteration, match="opened"):
+        open_in_turn(lambda: "opened", lambda: True).send(None)

@@ -17,18 +17,30 @@ T = TypeVar("T")
 # One for each event loop. Whoever holds it opens; the others wait, and go on one by one.
 _turn: RunVar[Lock] = RunVar("aquila_opening_turn")
 
+_unopened: set[object] = set()
+"""The requests that hold a turn, or wait for one, in all event loops. Mostly none, and then no loop has to be asked."""
+
 
 async def open_in_turn(open_it: Callable[[], T], is_ready: Callable[[], bool] = lambda: False) -> T:
     """Return what ``open_it`` opens, in a thread unless it ``is_ready``: then nothing is read from a disk.
 
     Who calls this goes on before those that have called it later, in this event loop.
     """
+    if not _unopened and is_ready():
+        return open_it()
+    request = object()
+    _unopened.add(request)
     try:
-        turn = _turn.get()
+        async with _turn_of_this_loop():
+            return open_it() if is_ready() else await to_thread.run_sync(open_it)
+    finally:
+        _unopened.discard(request)
+
+
+def _turn_of_this_loop() -> Lock:
+    try:
+        return _turn.get()
     except LookupError:
         turn = Lock(fast_acquire=True)
         _turn.set(turn)
-    if is_ready() and not turn.locked():
-        return open_it()
-    async with turn:
-        return open_it() if is_ready() else await to_thread.run_sync(open_it)
+        return turn
