@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,20 @@ def test_the_drift_of_a_log_goes_with_its_miss() -> None:
     log.forget([drifted])
     assert log.drift is None
     assert [str(miss) for miss in log] == ["another"]
+
+
+def test_a_miss_is_added_without_going_through_those_before() -> None:
+    """A program may swallow tens of thousands."""
+    looked_at: list[str] = []
+
+    class Watched(ConversationDrifted):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "conversation":
+                looked_at.append(str(self))
+            return super().__getattribute__(name)
+
+    log = MissLog()
+    for number in range(9):
+        log.remember(Watched(str(number)))
+    assert looked_at == list(map(str, range(9)))
+    assert log.drift is None

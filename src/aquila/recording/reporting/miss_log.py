@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from typing import overload
+from typing import TypeGuard, overload
 
 from aquila.errors import CassetteMiss, ConversationDrifted
+from aquila.fork_locks import renewed_in_child
+
+# One for all logs, because each scope has a log and few have a miss. Re-entrant, because a handler of a signal may ask.
+_changing = renewed_in_child(threading.RLock())
 
 
 class MissLog(Sequence[CassetteMiss]):
     """Misses, oldest first. Any thread may add one."""
 
     def __init__(self) -> None:
-        # Each miss with the mark that all attempts at its request share, or None. Threads need no lock: each change is
-        # one atomic operation, so that none is lost.
+        # Each miss with the mark that all attempts at its request share, or None.
         self._rows: list[tuple[CassetteMiss, Hashable]] = []
         self.drift: ConversationDrifted | None = None
         """The first miss because of which a conversation is to be recorded anew, if there is one."""
@@ -33,16 +37,19 @@ class MissLog(Sequence[CassetteMiss]):
 
     def remember(self, miss: CassetteMiss, attempt: Hashable = None) -> None:
         """Add a miss, unless a miss with an equal ``attempt`` was added before: a client has tried again."""
-        if attempt is None or all(attempt != known for _, known in tuple(self._rows)):
-            self._rows.append((miss, attempt))
-            self.drift = self._find_drift()
+        with _changing:
+            if attempt is None or all(attempt != known for _, known in self._rows):
+                self._rows.append((miss, attempt))
+                if self.drift is None and _has_conversation(miss):
+                    self.drift = miss
 
     def forget(self, misses: Collection[CassetteMiss]) -> None:
         """Remove misses by identity: an equal miss of another request stays."""
         forgotten = set(map(id, misses))
-        for row in [row for row in tuple(self._rows) if id(row[0]) in forgotten]:
-            self._rows.remove(row)
-        self.drift = self._find_drift()
+        with _changing:
+            self._rows = [row for row in self._rows if id(row[0]) not in forgotten]
+            self.drift = next(filter(_has_conversation, self), None)
 
-    def _find_drift(self) -> ConversationDrifted | None:
-        return next((miss for miss in self if isinstance(miss, ConversationDrifted) and miss.conversation), None)
+
+def _has_conversation(miss: CassetteMiss) -> TypeGuard[ConversationDrifted]:
+    return isinstance(miss, ConversationDrifted) and bool(miss.conversation)
