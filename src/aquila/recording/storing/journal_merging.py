@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -114,12 +113,12 @@ def store_changes(
     count = 0
     for name, all_rows in changes.items():
         rows = sorted(((change, rules) for change, rules in all_rows if change), key=lambda row: row[0].for_review)
+        if not rows:  # what waits beside the cassette may be for a review, which this run is not about
+            continue
         path = cassette_path(root, name)
         storing = [(change, rules) for change, rules in rows if passed and not change.for_review]
         keeping = [(_for_review(change, whole=passed), rules) for change, rules in rows[len(storing) :]]
         try:
-            if not rows and passed and name == owned and not any(change.for_review for change, _ in all_rows):
-                _drop_forsaken(path, all_rows[0][1])
             for change, rules in storing:
                 update_cassette(path, make_merge(change, rules), root=root)
                 count += len(change.recorded)
@@ -219,23 +218,6 @@ def _drop_superseded(path: Path, rows: Sequence[tuple[Changes, MatchRules]], roo
         return result if any(one not in stored.interactions for one in result.interactions) else Cassette()
 
     update_cassette(cassette_files.pending_path(path), change, root=root)
-
-
-def _drop_forsaken(path: Path, rules: MatchRules) -> None:
-    """Remove what a failed run of a test has left, now that it passes with the recordings that it has.
-
-    Another answer to what the test asks waits on: a run that records everything anew has made it, mostly for a review.
-    """
-    beside = cassette_files.pending_path(path)
-    if not beside.exists():
-        return
-    key_of = stored_key(rules)
-    with contextlib.suppress(CassetteCorrupt):  # then nobody knows what waits there
-        waiting, stored = (
-            recordings_by_slot(cassette_files.load_cassette_or_empty(each), key_of) for each in (beside, path)
-        )
-        if all(waiting[slot] == stored[slot] for slot in waiting.keys() & stored.keys()):
-            cassette_files.remove_cassette(beside)
 
 
 def _replace_in(cassette: Cassette, rows: Sequence[tuple[Changes, MatchRules]]) -> Cassette:
