@@ -362,9 +362,9 @@ def test_a_replay_of_equal_requests_loads_nothing_that_searches_for_secrets(tmp_
     code = """
         import contextlib, io, json, os, sys
         import pytest
-        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pytest_aquila.plugin"}
         with contextlib.redirect_stdout(io.StringIO()):
-            assert pytest.main(["-q", "-p", "pytest_aquila.plugin", "--rootdir", sys.argv[1], sys.argv[1]]) == 0
+            assert pytest.main(["-q", "--rootdir", sys.argv[1], sys.argv[1]]) == 0
         print(json.dumps(sorted(sys.modules)))
         """
     run(code, str(tmp_path))  # leaves a compiled copy

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.installed_code import package_of
 from aquila.recording.secrets import outgoing
 from aquila.typed_words import join_words, path_from
 from pytest_aquila import run_life
 
 if TYPE_CHECKING:
     from aquila.cli import pytest_settings
-else:  # only where a folder between a test and the root has such a file, as in a monorepo
-    lazy_modules(globals(), pytest_settings="aquila.cli.pytest_settings")
+    from aquila.recording import installed_code
+else:  # only where a folder between a test and the root has such a file, as in a monorepo, or a program calls pytest
+    lazy_modules(
+        globals(),
+        pytest_settings="aquila.cli.pytest_settings",
+        installed_code="aquila.recording.installed_code",
+    )
 
 _WITH_VALUE = {
     "-c": "-c",
@@ -154,7 +158,7 @@ def _is_of_an_editor(config: pytest.Config, plugin: str) -> bool:
     file = getattr(sys.modules.get(plugin), "__file__", None)
     if file is None or run_life.ends_with_pytest():
         return False
-    return package_of(file) is None and run_life.root_of(config) not in Path(file).parents
+    return installed_code.package_of(file) is None and run_life.root_of(config) not in Path(file).parents
 
 
 def _arguments_of(config: pytest.Config) -> Sequence[str]:

@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,8 +182,6 @@ def _identify(path: Path) -> Any:
         return path
     if status.st_nlink <= 1:
         return status.st_dev, status.st_ino
-    import unicodedata  # noqa: PLC0415 - for such files alone
-
     # A tool that saves space makes one file of equal ones, and they are different cassettes all the same.
     return unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
 
