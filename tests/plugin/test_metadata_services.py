@@ -22,30 +22,52 @@ def test_where_nothing_is_recorded_it_fails_as_on_a_machine_of_no_cloud(pytester
     result.stdout.no_fnmatch_line("*To record*")
 
 
-def test_what_a_machine_of_a_cloud_has_recorded_is_replayed(pytester: pytest.Pytester) -> None:
+ANSWERED = """
+    status: 200
+    headers: {metadata-flavor: Google}
+    body: ok
+"""
+UNANSWERED = """
+    end: broken
+    error: 'ConnectError: [Errno 113] No route to host'
+"""
+
+
+@pytest.mark.parametrize(
+    ("recorded", "path", "says"),
+    [
+        (ANSWERED, "", "200"),
+        (ANSWERED, "new", "*CassetteMiss: * holds no GET http://169.254.169.254/new*"),
+        (UNANSWERED, "", "*No route to host*"),
+        (UNANSWERED, "new", "*Temporary failure in name resolution*"),
+    ],
+    ids=["asked again", "asked otherwise", "not answered", "not answered, and asked otherwise"],
+)
+def test_only_where_one_has_answered_can_it_be_missed(
+    recorded: str, path: str, says: str, pytester: pytest.Pytester
+) -> None:
     pytester.makepyfile(
-        test_cloud="""
-        import urllib.request
+        test_cloud=f"""
+        import urllib.error, urllib.request
 
         def test_it(aquila_cassette):
-            assert urllib.request.urlopen("http://169.254.169.254/").status == 200
+            try:
+                print(urllib.request.urlopen("http://169.254.169.254/{path}").status)
+            except urllib.error.URLError as error:
+                print(error)
         """
     )
     cassette = pytester.path / "cassettes" / "test_cloud" / "test_it.yaml"
     cassette.parent.mkdir(parents=True)
     cassette.write_text(
-        """\
+        f"""\
 aquila: 1
 interactions:
-- request: {method: GET, url: 'http://169.254.169.254/'}
-  recorded: {at: 2026-11-26T15:53:30Z, started: 23, ended: 24}
+- request: {{method: GET, url: 'http://169.254.169.254/'}}
+  recorded: {{at: 2026-11-26T15:53:30Z, started: 23, ended: 24}}
   upstream: live
-  response:
-    status: 200
-    headers: {metadata-flavor: Google}
-    body: ok
-...
+  response:{recorded}...
 """,
         "utf-8",
     )
-    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("-s").stdout.fnmatch_lines([f"*{says}*"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import httpx2
 
 from aquila.cassettes.body_file import BodyFile, find_large_requests
-from aquila.cassettes.model import Interaction, RecordedRequest
+from aquila.cassettes.model import NO_STATUS, Interaction, RecordedRequest
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
@@ -294,7 +294,7 @@ class CassetteRoute(ScopeRoute):
         if log is not None and isinstance(decision, ReplayDecision):
             log.note_request(self._scope, self._session, decision, asked)
         if isinstance(decision, RefuseDecision):
-            if no_network.is_metadata_service(request.url.host):
+            if no_network.is_metadata_service(request.url.host) and not self._was_recorded_in_a_cloud():
                 # A client asks there whether this is a machine of a cloud, because it has found no credentials. The
                 # answer is no: then it says itself what is missing.
                 reason = no_network.NoNetwork("no cassette answers for the metadata service of a cloud")
@@ -307,6 +307,11 @@ class CassetteRoute(ScopeRoute):
             if recording.budget is not None and (refused := recording.take_request(decision)) is not None:
                 self._refuse(refused, decision.key)
         return decision
+
+    def _was_recorded_in_a_cloud(self) -> bool:
+        """Whether the cassette has an answer of a metadata service. Then a request there that it lacks is a miss."""
+        answered = (each for each in self._session.cassette.interactions if each.response.status != NO_STATUS)
+        return any(no_network.is_metadata_service(httpx2.URL(each.request.url).host) for each in answered)
 
     def _fail_unless_for_model(self, request: httpx2.Request) -> None:
         """Fail as without a network what no test asked for, unless it asks a model: that never goes unnoticed."""
