@@ -85,7 +85,7 @@ def _advise_on_asking(names: Sequence[str]) -> str | None:
     several = len(names) > 1
     return (
         f"The error names {join_with_and(names)}, which {'are' if several else 'is'} not set. This run asks the "
-        f"provider, so it needs {'what the error asks for of them' if several else 'the key'}: "
+        f"provider, so it needs {'those that the error asks for' if several else 'the key'}: "
         f"export {' '.join(f'{name}=...' for name in names)} and run it again. A replay needs none."
     )
 

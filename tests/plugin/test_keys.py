@@ -328,8 +328,8 @@ def test_an_error_that_names_two_keys_is_told_that_they_are_not_set(
         """
     )
     pytester.runpytest_inprocess("--aquila-record").stdout.fnmatch_lines(
-        "The error names OPENAI_API_KEY and ANTHROPIC_API_KEY, which are not set. *needs what the error asks for of "
-        "them: export OPENAI_API_KEY=... ANTHROPIC_API_KEY=... and run it again. *"
+        "The error names OPENAI_API_KEY and ANTHROPIC_API_KEY, which are not set. *needs those that the error asks for"
+        ": export OPENAI_API_KEY=... ANTHROPIC_API_KEY=... and run it again. *"
     )
 
 

@@ -90,7 +90,7 @@ def cannot_lock_error(path: Path, error: OSError) -> CassetteWriteError:
     return CassetteWriteError(
         f"cannot record: {path}: files there cannot be locked ({error.strerror or error}), and without locks two runs "
         "could undo what the other records. Nothing was changed; mount that file system with locks (NFS needs a lock "
-        "service or nolock, Lustre flock or localflock), or set a folder on another one with aquila_cassette_dir. To "
+        "service or nolock, Lustre flock or localflock), or set a folder on another one with aquila_cassette_dir. A "
         "replay needs no locks."
     )
 
