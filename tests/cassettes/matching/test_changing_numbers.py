@@ -12,7 +12,7 @@ from aquila.cassettes.matching.miss_message import explain_miss
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from tests.cassettes.matching.test_miss_message import REDACTOR, RULES, chat, explain
 
-REMARK = "Only numbers differ in messages[1].content. If they are new in every run"
+REMARK = "Only numbers and words with digits differ in messages[1].content. If they are new in every run"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_that_only_numbers_of_a_text_differ_is_said_without_a_setting_that_may_b
     ("recorded", "now"), [("It took 1.23 s.", "That took 12.5 s."), ("job a1", "job none"), ("v1 of it", "v1 of that")]
 )
 def test_nothing_is_said_of_numbers_where_something_else_differs(recorded: str, now: str) -> None:
-    assert "Only numbers" not in explain(chat(now), chat(recorded))
+    assert "Only numbers and words" not in explain(chat(now), chat(recorded))
 
 
 ID = {"run_id": "a7f3"}
@@ -63,6 +63,21 @@ def test_a_field_of_a_short_id_or_number_is_advised_to_be_left_out(
     path = says.split()[1]
     assert f"  aquila_ignore = {path}\n" in explained.text
     assert explained.setting == f"aquila_ignore = {path}"
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded", "now"),
+    [
+        ("model_id", "ibm/granite-3-8b", "ibm/granite-4-8b"),
+        ("modelId", "nova-2", "nova-3"),
+        ("deployment_id", "chat-4", "chat-5"),
+        ("voice_id", "21m00Tcm4Tlv", "29vD33N1Ctxc"),
+    ],
+)
+def test_nothing_is_advised_of_an_id_that_says_who_answers(name: str, recorded: str, now: str) -> None:
+    shown = explain(chat("hi", **{name: now}), chat("hi", **{name: recorded}))
+    assert f"{name} differs" in shown
+    assert "new in every run" not in shown
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Finds requests that differ only in numbers and short ids in their texts, as in a duration or a process id.
+"""Finds requests that differ only in words with digits in their texts: numbers, such as a duration, and short ids.
 
 No setting is made of them: a number in a prompt may as well have been changed by somebody.
 """
@@ -10,13 +10,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from aquila.cassettes.matching.body_lines import WIDTH
+from aquila.cassettes.matching.cures import CHOSEN
 from aquila.cassettes.matching.difference import Difference, clip_around
 from aquila.typed_settings import setting_line
 
 _LONGEST = 200_000  # characters of all texts that are compared
 _LONGEST_PATH = 60  # characters of a path that is shown
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*(?!\w)|\b\w*\d\w*")
-_NAMES_VERSION = re.compile(r"version|(?:^|[.\]])model$", re.IGNORECASE)
 
 
 def find_changing_numbers(found: Sequence[Difference]) -> str | None:
@@ -26,7 +26,7 @@ def find_changing_numbers(found: Sequence[Difference]) -> str | None:
         if not (each.in_body and isinstance(each.recorded, str) and isinstance(each.now, str)):
             return None
         room -= len(each.recorded) + len(each.now)
-        if room < 0 or _NAMES_VERSION.search(each.path):
+        if room < 0 or CHOSEN.search(each.path):
             return None
         if _NUMBER.sub("0", each.recorded) != _NUMBER.sub("0", each.now):
             return None
@@ -34,13 +34,13 @@ def find_changing_numbers(found: Sequence[Difference]) -> str | None:
 
 
 def write_number_remark(path: str, settings_file: str) -> Iterator[str]:
-    """Yield a remark on a text in which only numbers differ. ``settings_file`` is as for ``cures.write_advice``."""
+    """Yield a remark that only words with digits differ. ``settings_file`` is as for ``cures.write_advice``."""
     yield ""
     place = clip_around(path, len(path), _LONGEST_PATH)
     yield from textwrap.wrap(
-        f"Only numbers differ in {place}. If they are new in every run, as a duration or a process id, recording again "
-        "is not enough: leave them out of the request, or write a pattern that finds them, for example "
-        + setting_line("normalize", r"/took [\d.]+ s/", settings_file),
+        f"Only numbers and words with digits differ in {place}. If they are new in every run, as a duration or a "
+        "process id, recording again is not enough: leave them out of the request, or write a pattern that finds them, "
+        "for example " + setting_line("normalize", r"/took [\d.]+ s/", settings_file),
         WIDTH,
         break_long_words=False,
         break_on_hyphens=False,

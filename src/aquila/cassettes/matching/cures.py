@@ -32,11 +32,11 @@ _MARGIN = 100
 """More characters than a fresh value has that holds a space: a date with its time."""
 _LONGEST_PATH = 60  # characters of a path that is shown or advised
 _MOST_NAMED = 3  # fields that a sentence names before it counts the others
-_VERSION = re.compile(r"version|(?:^|[.\]])model$", re.IGNORECASE)
-"""Fields in which a date is part of a name that somebody chose, as in ``gpt-4o-2024-08-06``, and not a fresh value."""
+CHOSEN = re.compile(r"version|(?:^|[.\]])(?:model|(?:model|deployment|voice)_?id)$", re.IGNORECASE)
+"""Fields for what somebody chose. A date in it, as in ``gpt-4o-2024-08-06``, or a number is no fresh value."""
 _ASKED = re.compile(
-    r"""^(?:tools|functions|response_format|text)\b|(?:^|[.\]])(?:content|contents|description|input|instructions|messages
-    |model|name|output|arguments|parts|prompt|query|role|system|text|type)(?:\[-?\d+\])*$""",
+    r"""^(?:tools|functions|response_format|text)\b|(?:^|[.\]])(?:content|contents|description|input|instructions|messages|model
+    |(?:model|deployment|voice)_?id|name|output|arguments|parts|prompt|query|role|system|text|type)(?:\[-?\d+\])*$""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Fields that say what is asked. Nobody is advised to leave one out."""
@@ -122,7 +122,7 @@ def _without_equal_ends(one: str, other: str) -> tuple[str, str]:
 
 def _fresh_field_of(examined: _Examined) -> FreshField | None:
     (whole, recorded, now), path = examined, examined.whole.path
-    if ABSENT in (recorded, now) or type(recorded) is not type(now) or _VERSION.search(path):
+    if ABSENT in (recorded, now) or type(recorded) is not type(now) or CHOSEN.search(path):
         return None
     if path in ("method", "scheme", "host"):
         return None
@@ -143,7 +143,7 @@ def find_fresh_parts(found: Sequence[Difference]) -> list[FreshField]:
 
 def _fresh_parts_of(examined: _Examined) -> FreshField | None:
     whole, recorded, now = examined
-    if not (isinstance(recorded, str) and isinstance(now, str)) or _VERSION.search(whole.path):
+    if not (isinstance(recorded, str) and isinstance(now, str)) or CHOSEN.search(whole.path):
         return None
     kinds = []
     for name, kind in KIND_BY_NAME.items():
