@@ -245,7 +245,7 @@ class AnswerRecorder:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the end is stored."""
+        """Whether the end is stored, or is just being stored."""
         return self._ended
 
     @property
@@ -366,9 +366,8 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         try:
-            if (
-                not self._recorder.has_ended
-            ):  # else nothing is written, and here a reader that has read all may be cancelled
+            # Not where nothing is left to store: to wait for a thread would let a reader that has got all be cancelled.
+            if not self._recorder.has_ended:
                 await run_in_thread(functools.partial(self._recorder.abandon, left_open=sys.exception() is not None))
         finally:
             try:
