@@ -47,6 +47,11 @@ FRESH: list[tuple[RecordedRequest, RecordedRequest, str]] = [
 ]
 
 
+def test_several_fields_are_left_out_together() -> None:
+    shown = explain(chat("hi", seed=2, elapsed=1.5), chat("hi", seed=1, elapsed=0.5))
+    assert "If seed and elapsed are new in every run, leave them out of the comparison:" in shown
+
+
 @pytest.mark.parametrize(("recorded", "now", "says"), FRESH)
 def test_a_field_of_a_short_id_or_number_is_advised_to_be_left_out(
     recorded: RecordedRequest, now: RecordedRequest, says: str

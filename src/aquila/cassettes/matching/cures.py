@@ -348,11 +348,13 @@ def write_advice(cure: Cure, settings_file: str = "") -> Iterator[str]:
         yield from _write_settings(first, settings_file)
         yield from _write_places(["ignore"], settings_file)
         return
-    title = f"If {_describe_fields(cure.fields)} new in every run, "
-    yield from textwrap.wrap(title + _LEADS["normalize" if "normalize" in first else "ignore"], WIDTH)
+    leads = _LEADS_OF_SEVERAL if _are_several(cure.fields) else _LEADS
+    lead = leads["normalize" if "normalize" in first else "ignore"]
+    title = f"If {_describe_fields(cure.fields)} new in every run, {lead}"
+    yield from textwrap.wrap(title, WIDTH)
     yield from _write_settings(first, settings_file)
     for each in others:
-        yield from ("", "or " + _LEADS["normalize"])
+        yield from ("", f"or {leads['normalize']}")
         yield from _write_settings(each, settings_file)
     yield from _write_places(dict.fromkeys(name for each in cure.advice for name in each), settings_file)
 
@@ -383,6 +385,10 @@ _LEADS = {
     "ignore": "leave it out of the comparison:",
     "normalize": "accept any value of its kind in its place:",
 }
+_LEADS_OF_SEVERAL = {
+    "ignore": "leave them out of the comparison:",
+    "normalize": "accept any values of their kinds in their places:",
+}
 
 
 def _write_settings(advice: Advice, settings_file: str) -> Iterator[str]:
@@ -396,8 +402,12 @@ def _describe_fields(fields: Sequence[FreshField]) -> str:
     named = [_describe_field(field) for field in fields[:_MOST_NAMED]]
     if len(fields) > _MOST_NAMED:
         named.append(count_of(len(fields) - _MOST_NAMED, "other field"))
-    verb = "is" if len(fields) == 1 and len(fields[0].kinds) <= 1 else "are"
-    return f"{join_with_and(named)} {verb}"
+    return f"{join_with_and(named)} {'are' if _are_several(fields) else 'is'}"
+
+
+def _are_several(fields: Sequence[FreshField]) -> bool:
+    """Whether fields, or the kinds of values in the only one, are several."""
+    return len(fields) > 1 or len(fields[0].kinds) > 1
 
 
 def _describe_field(field: FreshField) -> str:
