@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -191,6 +192,8 @@ def _check_faults(chosen: argparse.Namespace) -> None:
         return
     if sys.platform == "win32":
         raise pytest.UsageError("--aquila-faults forks a process for each fault: it needs Linux or macOS")
+    if not hasattr(gc, "freeze"):  # PyPy: see `LeftBehind`
+        raise pytest.UsageError("--aquila-faults asks the garbage collector what tests leave behind: it needs CPython")
     others = (chosen.aquila_record, chosen.aquila_drift, chosen.aquila_verify, chosen.aquila_transport)
     if any(each is not None for each in others):
         raise pytest.UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -359,3 +360,12 @@ def test_what_the_child_of_an_attempt_is_refused_fails_no_other_test(pytester: p
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*without a fault it does not pass*"])
     result.stdout.no_fnmatch_line("*refused when no test*")
+
+
+def test_a_python_without_what_it_asks_is_named_before_the_first_test(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyPy is: each test would be left out, and the run pass."""
+    monkeypatch.delattr(gc, "freeze")
+    result = pytester.runpytest_inprocess("--aquila-faults")
+    result.stderr.fnmatch_lines(["ERROR: --aquila-faults asks the garbage collector *: it needs CPython"])
