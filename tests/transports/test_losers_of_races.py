@@ -11,6 +11,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 from aquila.recording.storing.interrupted_runs import recover_journals
 from aquila.recording.storing.recorder import ScopeRecording, StoredRecordings
 from aquila.transports.record import AnswerRecorder
@@ -65,6 +66,19 @@ def test_the_winner_wins_the_replay(root: Path, monkeypatch: pytest.MonkeyPatch)
         assert (loser.response.end, winner.response.end) == ("silent", "complete")
         with aquila.use_cassette("x", transport="replay"):
             assert asyncio.run(race(server.url)) == [won]
+
+
+def test_the_limit_for_which_it_was_cancelled_is_recorded_so_that_it_strikes_at_once_in_the_replay(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        upstream(lambda path, body: Answer(chunks=[b"the answer"])) as server,
+        aquila.use_cassette("x", transport="record"),
+        time_limit(TimeLimit("total", 0, TimeoutError)),
+    ):
+        asyncio.run(lose(server.url, monkeypatch))
+    (lost,) = load_cassette(root / "x.yaml").interactions
+    assert (lost.response.end, lost.response.error) == ("silent", "TimeLimit: total, 0 s")
 
 
 def test_it_has_lost_in_what_is_left_of_a_run_that_was_killed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

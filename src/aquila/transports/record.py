@@ -238,10 +238,7 @@ class AnswerRecorder:
         with self._lock:
             # What lies on disk is stored once. Of a stream, clients read no further than its terminator.
             if self._large is None and not self._has_terminator and not self._session.closed:
-                response = self._response_that_ended("silent", "", tuple(self._chunks))
-                self._recording.store_interaction(
-                    self._session, self._decision, response, left_open=True, replaces=True
-                )
+                self._store_ended("silent", "", left_open=True, replaces=True)
 
     @property
     def has_ended(self) -> bool:
@@ -258,29 +255,29 @@ class AnswerRecorder:
             if self._ended:
                 return
             self._ended = True
-            # A limit that has run out belongs to the program, even where the reader was cancelled for it.
-            run_out = describe_run_out(self._limits) if end == "silent" else ""
             try:
-                self._store_ended(end, run_out if end == "silent" else error, left_open and not run_out)
+                self._store_ended(end, error, left_open=left_open)
             finally:
                 self._recording.unfinished.discard(self)
                 if self._shown is not None:
                     self._shown.end(self)
 
-    def _store_ended(self, end: End, error: str, left_open: bool) -> None:
+    def _store_ended(self, end: End, error: str, *, left_open: bool, replaces: bool = False) -> None:
         if self._failure is not None:
             raise self._failure
+        if end == "silent" and (run_out := describe_run_out(self._limits)):
+            # The limit belongs to the program, even where the reader was cancelled for it.
+            error, left_open = run_out, False
         large = self._large
         chunks: Sequence[RecordedChunk] = tuple(self._chunks)
         if large is not None:
             with self._recording.counting_failures():
                 chunks = large.finish(cut_off=end != "complete")
-        response = self._response_that_ended(end, error, chunks)
-        self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
-
-    def _response_that_ended(self, end: End, error: str, chunks: Sequence[RecordedChunk]) -> RecordedResponse:
-        return RecordedResponse(
+        response = RecordedResponse(
             self._status, self._headers, chunks, end, error, self._started, self._elapsed_milliseconds()
+        )
+        self._recording.store_interaction(
+            self._session, self._decision, response, left_open=left_open, replaces=replaces
         )
 
     def _elapsed_milliseconds(self) -> int:
