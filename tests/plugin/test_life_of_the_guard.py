@@ -122,8 +122,10 @@ LEFT = """
     async def in_loop(loop):
         await loop.run_in_executor(None, over.wait, 60)
         asking.note("loop")
-        await loop.shutdown_default_executor()
-        loop.stop()
+        try:
+            await loop.shutdown_default_executor()
+        finally:  # Python 3.12 begins no thread any more, which this needs
+            loop.stop()
 
     pool = concurrent.futures.ThreadPoolExecutor(1)
     LEFT = Left()
