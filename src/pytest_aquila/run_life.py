@@ -139,9 +139,15 @@ class _Stderr:
 def ends_with_pytest() -> bool:
     """Whether this process was started to run pytest and nothing else."""
     main = sys.modules["__main__"]
-    spec, file = getattr(main, "__spec__", None), Path(getattr(main, "__file__", None) or "")
+    spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != "__main__":
         return spec.name.partition(".")[0] in _PYTEST
+    return is_pytests_own(getattr(main, "__file__", None) or "")
+
+
+def is_pytests_own(program: str) -> bool:
+    """Whether the file with which a process was started is that of pytest."""
+    file = Path(program)
     # On Windows the command `pytest` is an archive that contains a file `__main__.py`.
     return (file.parent if file.name == "__main__.py" else file).stem in _PYTEST
 

@@ -156,15 +156,27 @@ def _is_of_an_editor(config: pytest.Config, plugin: str) -> bool:
     Such a plugin is neither installed nor in the project.
     """
     file = getattr(sys.modules.get(plugin), "__file__", None)
-    if file is None or run_life.ends_with_pytest():
+    if file is None or _was_typed(config):
         return False
     return installed_code.package_of(file) is None and run_life.root_of(config) not in Path(file).parents
 
 
+def _was_typed(config: pytest.Config) -> bool:
+    """Whether pytest was started by itself, and not by a program."""
+    words = _words_of_controller(config)
+    return run_life.ends_with_pytest() if words is None else run_life.is_pytests_own("".join(words[:1]))
+
+
 def _arguments_of(config: pytest.Config) -> Sequence[str]:
-    """What was typed behind ``pytest``, also if this process is a worker of pytest-xdist."""
+    """What was typed behind ``pytest``."""
+    words = _words_of_controller(config)
+    return config.invocation_params.args if words is None else words[1:]
+
+
+def _words_of_controller(config: pytest.Config) -> Sequence[str] | None:
+    """The command line of the run of which this process is a worker of pytest-xdist; None if it is none."""
     worker = getattr(config, "workerinput", None)
-    return worker.get("mainargv", [])[1:] if worker is not None else config.invocation_params.args
+    return None if worker is None else worker.get("mainargv", [])
 
 
 def _flags_of_the_project(config: pytest.Config) -> set[str]:

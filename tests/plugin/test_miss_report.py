@@ -92,6 +92,22 @@ def test_of_what_is_new_in_every_run_the_end_names_the_setting_that_the_failure_
     assert 'If it is new in every run: aquila_normalize = "uuid". If it is meant: pytest test_app.py::test_run' in typed
 
 
+def test_a_setting_that_cures_only_one_of_a_tests_misses_is_not_named_at_the_end(project: Project) -> None:
+    tests = """
+    import contextlib, uuid
+
+    def test_it(aquila_cassette):
+        with contextlib.suppress(aquila.errors.CassetteMiss):
+            post("job", id=str(uuid.uuid4()))
+        post("WORD")
+    """
+    project.record(tests=tests)
+    shown = project.run(tests=tests.replace("WORD", "another")).stdout.str()
+    assert "aquila: 0 replayed, 0 recorded, 2 missed" in shown
+    assert "If it is meant:" in shown
+    assert "If it is new in every run" not in shown
+
+
 def test_a_field_that_is_only_empty_is_not_called_new_in_every_run(project: Project) -> None:
     project.record(tests="def test_it(aquila_cassette): post('one')")
     shown = project.run(tests="def test_it(aquila_cassette): post('one', user=None)").stdout.str()

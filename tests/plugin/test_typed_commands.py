@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 
 import pytest
 
@@ -173,3 +175,16 @@ def test_a_plugin_that_an_editor_brings_is_in_no_command(
     )
     missed = project.pytester.runpython(program)
     assert commands(missed) == ["pytest -p of_the_project test_app.py::test_it --aquila-record"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_plugin_from_elsewhere_is_in_the_command_where_pytest_itself_was_started_with_it(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    shared = tmp_path_factory.mktemp("shared")
+    (shared / "of_all_projects.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", f"{shared}{os.pathsep}{project.pytester.path}")
+    project.pytester.makepyfile(test_app="from app import post\n\ndef test_it(aquila_cassette):\n    post('one')\n")
+    missed = project.pytester.run(sys.executable, "-m", "pytest", "-p", "of_all_projects", "-n", workers)
+    assert commands(missed) == ["pytest -p of_all_projects test_app.py::test_it --aquila-record"]
