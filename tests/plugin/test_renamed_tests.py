@@ -169,6 +169,49 @@ def test_a_fixture_that_was_renamed_finds_its_recording(
     project.run().assert_outcomes(passed=2)
 
 
+OF_A_CLASS = """
+class {owner}:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def {name}(cls):
+        return post("kn" "own")
+
+    def test_it(self, {name}): ...
+"""
+
+
+def test_a_fixture_that_was_renamed_with_its_class_is_moved_by_itself(project: Project) -> None:
+    project.record(tests=OF_A_CLASS.format(owner="TestOld", name="known"))
+    output = project.run(tests=OF_A_CLASS.format(owner="TestNew", name="facts")).stdout.str()
+    assert commands_in(output) == ["aquila cassettes mv test_app/TestOld.@known test_app/TestNew.@facts"]
+
+
+def test_a_fixture_that_went_to_another_module_is_moved_by_itself(project: Project) -> None:
+    tests = FIXTURES.format(scope="module", name="known").replace('"known"', '"kn" "own"')
+    project.record(tests=tests)
+    path = project.pytester.path / "test_app.py"
+    path.with_name("test_web.py").write_text(path.read_text("utf-8"), "utf-8")
+    output = project.run(tests="def test_plain(): ...").stdout.str()
+    assert commands_in(output) == ["aquila cassettes mv test_app/@known test_web/@known"]
+
+
+MAIL = """
+from mails import MAILS
+
+@pytest.mark.parametrize("mail", MAILS)
+def test_mail(aquila_cassette, mail):
+    post("one")
+"""
+
+
+def test_a_parameter_with_an_at_sign_is_taken_for_no_fixture(project: Project) -> None:
+    project.pytester.makepyfile(mails="MAILS = ['ann@example.com']")
+    project.record(tests=MAIL)
+    output = project.run(tests=MAIL + "\ndef test_new(aquila_cassette):\n    post('one')\n").stdout.str()
+    assert "aquila: 1 replayed, 0 recorded, 1 missed" in output
+    assert commands_in(output) == []
+
+
 def test_a_fixture_whose_name_is_still_there_is_not_called_gone(project: Project) -> None:
     project.record(tests=FIXTURES.format(scope="module", name="known"))
     output = project.run(tests=FIXTURES.format(scope="module", name="facts")).stdout.str()  # it says "known"

@@ -213,6 +213,11 @@ def name_of_fixture(fixture: str, *, defined: str, within: str | None = None, ha
     return "/".join([*folders, file])
 
 
+def is_name_of_fixture(last: str) -> bool:
+    """Whether the last part of a cassette's name is that of a fixture. Parameters of a test may have an ``@``, too."""
+    return re.match(r"(?:[^-@]*\.)?@", last) is not None
+
+
 def _split_parameters(inside: str) -> tuple[str, str]:
     """Split a name within a module into its names, joined with dots, and its parameters, in their brackets."""
     name, bracket, parameters = inside.partition("[")

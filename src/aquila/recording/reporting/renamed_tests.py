@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.names import module_of_folder, name_of_file
+from aquila.cassettes.storage.names import is_name_of_fixture, module_of_folder, name_of_file
 from aquila.cassettes.storage.recorded_uses import read_uses
 from aquila.errors import AquilaError
 from aquila.fork_locks import renewed_in_child
@@ -151,7 +151,7 @@ def _find_orphans(root: Path, project: Path) -> Iterator[Orphan]:
             is_gone = (
                 module is not None
                 and _looks_like_a_module(folder, module, project)
-                and (sources.is_fixture_gone if "@" in last else sources.is_gone)(f"{module}.py", last)
+                and (sources.is_fixture_gone if is_name_of_fixture(last) else sources.is_gone)(f"{module}.py", last)
             )
         if is_gone:
             yield Orphan(path, name)
