@@ -316,6 +316,14 @@ def test_a_client_of_a_module_without_a_key_while_recording_is_told_to_set_it(
     pytester.runpytest_inprocess().assert_outcomes(passed=1)
 
 
+def test_an_error_that_names_two_variables_of_no_provider_is_advised_to_add_both(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(aquila_cassette):\n    raise RuntimeError('set ACME_API_KEY or ACME_TOKEN')\n")
+    pytester.runpytest_inprocess().stdout.fnmatch_lines(
+        "The error names ACME_API_KEY and ACME_TOKEN. *To give it to these too, add to the ini file: "
+        "aquila_dummy_keys = ACME_API_KEY ACME_TOKEN"
+    )
+
+
 def test_an_error_that_names_two_keys_is_told_that_they_are_not_set(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,12 @@ def test_nothing_is_said_of_numbers_where_something_else_differs(recorded: str, 
     assert "Only numbers and words" not in explain(chat(now), chat(recorded))
 
 
+@pytest.mark.parametrize(("model", "version"), [("gpt-5", "v1"), ("gpt-4.1", "v2")])
+def test_nothing_is_said_of_the_numbers_of_a_model_or_a_version(model: str, version: str) -> None:
+    recorded, now = ({"model": one, "prompt_version": two} for one, two in (("gpt-4.1", "v1"), (model, version)))
+    assert "Only numbers" not in explain(chat("hi", **now), chat("hi", **recorded))
+
+
 ID = {"run_id": "a7f3"}
 FRESH: list[tuple[RecordedRequest, RecordedRequest, str]] = [
     (chat("hi", seed=1), chat("hi", seed=2), "If seed is new in every run"),
