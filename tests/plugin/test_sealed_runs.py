@@ -276,6 +276,8 @@ sys.exit(getattr(config, "_console_main", config.console_main)())
     ids=["command", "module", "flags", "script", "text", "pdb", "profile", "name on the path"],
 )
 def test_a_sealed_run_is_started_as_it_was_typed(folder: Path, command: tuple[str, ...]) -> None:
+    if "pdb" in command and sys.version_info[:3] == (3, 13, 0):
+        pytest.skip("the pdb of Python 3.13.0 takes no options of what it runs")
     write_tests(folder, SEEN)
     seen = []
     for guard in ("all", "sealed"):

@@ -283,8 +283,8 @@ def test_a_job_for_another_huey_is_refused_unless_that_is_allowed(project):
             "*a job for the queue of the SqliteHuey 'mail' was refused: it is real, and this run is in testing mode",
             "*  job        other.<lambda>(1)",
             "*  test       test_one.py::test_refused",
-            "*To put it under test, name it too in the ini file: aquila_huey = app:huey module:attribute",
-            "*To let jobs into its real queue: aquila_ignore_hueys = mail in the ini file, *(ignore_hueys='mail')*",
+            "*To put it under test, name it too in tox.ini: aquila_huey = app:huey module:attribute",
+            "*To let jobs into its real queue: aquila_ignore_hueys = mail in tox.ini, *(ignore_hueys='mail')*",
         ]
     )
 
