@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import sysconfig
-from pathlib import Path
 
 _INSTALLED = ("site-packages", "dist-packages")
 
 
 def package_of(file: str) -> str | None:
     """Return the installed package or module to which a source file belongs; None if the file was not installed."""
-    parts = Path(file).parts
+    parts = os.path.normpath(file).split(os.sep)  # not `pathlib`: it may be that of a false file system
     for folder in _INSTALLED:
         if folder in parts:
             below = parts[len(parts) - parts[::-1].index(folder) :]
@@ -29,5 +28,5 @@ def is_standard_library(file: str) -> bool:
 def _standard_library() -> tuple[str, ...]:
     # Where it is installed and where it was loaded from differ by a link, for instance in the Python of Homebrew.
     paths = sysconfig.get_paths()
-    folders = {str(Path(paths[name])) for name in ("stdlib", "platstdlib")} | {os.path.dirname(os.__file__)}
+    folders = {os.path.normpath(paths[name]) for name in ("stdlib", "platstdlib")} | {os.path.dirname(os.__file__)}
     return tuple(folder + os.sep for folder in folders)
