@@ -117,10 +117,10 @@ def stream_with_openai() -> None:
             pass
 
 
-def journey_of_ask() -> SwitchCounter:
+def journey_of_ask(_: Path) -> SwitchCounter:
     """``ask`` in a session that is open already."""
     with aquila.use_cassette("asked", transport="record", upstream="benchmarks.file_switches:provider"):
-        for _ in range(3):
+        for _number in range(3):
             ask()
     with aquila.use_cassette("asked"):
         ask()
@@ -128,14 +128,14 @@ def journey_of_ask() -> SwitchCounter:
         return count_switches(ask)
 
 
-def journey_of_foreign_stream() -> SwitchCounter:
+def journey_of_foreign_stream(_: Path) -> SwitchCounter:
     """A stream of the openai client that is recorded, in a session that is open already."""
     with aquila.use_cassette("streamed", transport="record", upstream="benchmarks.file_switches:provider"):
         stream_with_openai()
         return count_switches(stream_with_openai)
 
 
-def journey_of_perform_job() -> SwitchCounter | None:
+def journey_of_perform_job(_: Path) -> SwitchCounter | None:
     """``perform_job`` of a task that asks no model."""
     try:
         from aquila.huey import MemoryHuey
@@ -154,14 +154,27 @@ def journey_of_perform_job() -> SwitchCounter | None:
 
 
 def journey_of_yaml(folder: Path) -> SwitchCounter:
-    """Load a YAML cassette with two interactions, without a compiled copy."""
+    """Load a YAML cassette with two interactions once more, without a compiled copy."""
     with aquila.use_cassette("loaded", transport="record", upstream="benchmarks.file_switches:provider"):
         ask()
         stream_with_openai()
     file = folder / "cassettes" / "loaded.yaml"
-    cassette_files.load_cassette(file)
-    cassette_files._loaded = cassette_files._LoadedCassettes(limit=0)  # as in a new process
-    return count_switches(lambda: cassette_files.load_cassette(file))
+
+    def load() -> SwitchCounter:
+        cassette_files._loaded = cassette_files._LoadedCassettes(limit=0)  # as in a new process
+        return count_switches(lambda: cassette_files.load_cassette(file))
+
+    load()  # imports what reads YAML
+    return load()
+
+
+JOURNEYS: dict[str, Callable[[Path], SwitchCounter | None]] = {
+    "ask": journey_of_ask,
+    "foreign stream": journey_of_foreign_stream,
+    "perform_job": journey_of_perform_job,
+    "load YAML": journey_of_yaml,
+}
+"""Each is called with the folder of the project."""
 
 
 def run(report: Report) -> None:
@@ -169,13 +182,8 @@ def run(report: Report) -> None:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         stack.enter_context(Run(SettingsLayers(folder, defaults={"transport": "replay"})))
-        journeys = {
-            "ask": journey_of_ask(),
-            "foreign stream": journey_of_foreign_stream(),
-            "perform_job": journey_of_perform_job(),
-            "load YAML": journey_of_yaml(folder),
-        }
-    counted = {name: journey for name, journey in journeys.items() if journey is not None}
+        followed = {name: journey(folder) for name, journey in JOURNEYS.items()}
+    counted = {name: journey for name, journey in followed.items() if journey is not None}
     if "--visits" in sys.argv:
         for journey_name, journey in counted.items():
             report.rows((journey_name, "function", "called from"), journey.visits)

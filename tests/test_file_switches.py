@@ -1,4 +1,4 @@
-"""Two journeys stay short: how often each goes from one file to another, counted as the benchmark counts it."""
+"""Four journeys stay short: how often each goes from one file to another, counted as the benchmark counts it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from aquila.config import SettingsLayers
 from aquila.recording.runtime import Run
 from benchmarks import file_switches
 
-with Run(SettingsLayers(Path(sys.argv[2]), defaults={"transport": "replay"})):
-    print(*getattr(file_switches, sys.argv[1])().visits, sep="\\n")
+folder = Path(sys.argv[2])
+with Run(SettingsLayers(folder, defaults={"transport": "replay"})):
+    print(*file_switches.JOURNEYS[sys.argv[1]](folder).visits, sep="\\n")
 """
 
 
 @pytest.mark.parametrize(
     ("journey", "most"),
-    [("journey_of_ask", 52), ("journey_of_foreign_stream", 55)],
-    ids=["ask", "recorded stream"],
+    [("ask", 52), ("foreign stream", 54), ("perform_job", 50), ("load YAML", 22)],
 )
 def test_a_journey_goes_through_few_files(journey: str, most: int, tmp_path: Path) -> None:
     # In a process of its own: where a plugin of another test still listens, each event goes to it, too.

@@ -14,7 +14,7 @@ from typing import Any
 
 from aquila.cassettes.codecs import MAX_BYTES, foreign, json_body
 from aquila.cassettes.codecs.vcrpy import build_interaction
-from aquila.cassettes.codecs.yaml.fields import check_url, require_number
+from aquila.cassettes.codecs.yaml.reader import check_url, require_number
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath
 from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close, Frame, store_close, store_frame

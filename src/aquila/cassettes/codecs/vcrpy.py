@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from aquila.cassettes import content_codings
 from aquila.cassettes.codecs import foreign, json_body
-from aquila.cassettes.codecs.yaml.fields import check_url
+from aquila.cassettes.codecs.yaml.reader import check_url
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import is_utf8

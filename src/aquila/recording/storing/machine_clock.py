@@ -8,9 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 
-# A clock of Linux that is set by each tick. Python does not name it, so freezegun and time-machine leave it alone.
-_CLOCK_REALTIME_COARSE = 5
-
 machine_seconds: Callable[[], float]
 if sys.platform == "win32":
     machine_seconds = time.perf_counter  # `monotonic` moves on in steps of 16 ms there before Python 3.13
@@ -22,15 +19,20 @@ Made of C alone: it is asked for each chunk that is recorded.
 """
 
 
+unix_seconds: Callable[[], float]
+if sys.platform == "linux":
+    # A clock that is set by each tick. Python does not name it, so freezegun and time-machine leave it alone.
+    unix_seconds = functools.partial(time.clock_gettime, 5)  # CLOCK_REALTIME_COARSE
+else:
+    unix_seconds = time.time
+"""Return what time it is, in seconds since 1970. Only on Linux is it that of the machine where a test has another."""
+
+
 def milliseconds_since(clock: float) -> int:
     """Return how many milliseconds ago ``machine_seconds`` returned ``clock``."""
     return round((machine_seconds() - clock) * 1000)
 
 
 def machine_time() -> datetime.datetime:
-    """Return what time it is, in UTC. Only on Linux is it that of the machine where a test has another."""
-    if sys.platform == "linux":
-        seconds = time.clock_gettime(_CLOCK_REALTIME_COARSE)
-    else:
-        seconds = time.time()
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    """Return the time of ``unix_seconds``, in UTC."""
+    return datetime.datetime.fromtimestamp(unix_seconds(), datetime.UTC)

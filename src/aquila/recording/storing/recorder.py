@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,7 +28,6 @@ from aquila.recording.reporting.reports import StoredRecordings
 from aquila.recording.sessions import drifted_conversations
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
-from aquila.recording.storing import machine_clock
 from aquila.recording.storing.journal_merging import (
     changes_by_cassette,
     read_journals,
@@ -35,6 +35,7 @@ from aquila.recording.storing.journal_merging import (
     store_changes,
 )
 from aquila.recording.storing.large_answer import LargeAnswer
+from aquila.recording.storing.machine_clock import unix_seconds
 from aquila.recording.storing.record_budget import RecordBudget, describe_budget
 from aquila.recording.storing.storage_failures import raise_failures
 
@@ -287,5 +288,4 @@ class ScopeRecording:
 
 
 def _now() -> str:
-    now = machine_clock.machine_time().replace(microsecond=0, tzinfo=None)
-    return f"{now.isoformat()}Z"
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_seconds()))

@@ -1,7 +1,7 @@
 """The YAML form of a cassette, for people: readable in a review, exact to the byte.
 
 Begin with ``codec``. ``writer`` decides what is written and ``emitter`` how: quoted, plain, or as a block scalar;
-``parser`` and ``reader`` turn text into a cassette; ``fields`` reads the fields of a mapping.
+``parser`` and ``reader`` turn text into a cassette.
 
 ``frame_writer`` and ``frame_reader`` do the same for conversations over WebSockets. ``tree`` is what a document is read
 into, ``values_1_1`` reads values as vcrpy wrote them, ``mistake_lines`` finds the line of a mistake, and

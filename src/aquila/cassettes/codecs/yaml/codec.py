@@ -6,24 +6,27 @@ run whose cassettes have compiled copies never imports `yaml`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import reader
-from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, Tree, advice_for, as_texts
-from aquila.cassettes.model import FORMAT_VERSION, Cassette
+from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, Tree, TreePath, advice_for, as_texts
+from aquila.cassettes.model import FORMAT_VERSION, Cassette, RecordedChunk
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import optional
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
-    from aquila.cassettes.codecs.yaml import mistake_lines, parser, written_items
+    from aquila.cassettes.codecs.yaml import frame_reader, mistake_lines, parser, written_items
 else:
     lazy_modules(
         globals(),
         cassetter="aquila.cassettes.codecs.cassetter",
         foreign="aquila.cassettes.codecs.foreign",
+        frame_reader="aquila.cassettes.codecs.yaml.frame_reader",
         mistake_lines="aquila.cassettes.codecs.yaml.mistake_lines",
         optional="aquila.optional",
         parser="aquila.cassettes.codecs.yaml.parser",
@@ -76,10 +79,11 @@ class YamlCodec:
             raise CassetteCorrupt(_describe_conflict(data, conflict, source))
         try:
             with pause_garbage_collection():
-                tree = parser.load_tree(data, source=source, convert=reader.build_item)
+                convert = partial(reader.build_item, build_frames=_build_frames)
+                tree = parser.load_tree(data, source=source, convert=convert)
                 if type(tree) is not dict or "aquila" not in tree:
                     return _load_foreign(tree)
-                cassette = reader.build_cassette(tree)
+                cassette = reader.build_cassette(tree, _build_frames)
         except FormatError as error:
             raise _corrupt_error(error, data, source) from None
         if not data.rstrip().endswith(b"\n..."):
@@ -88,6 +92,12 @@ class YamlCodec:
                 f"{source}, line {line}: the file is cut off: its last line, '...', is missing. {ADVICE}"
             )
         return cassette
+
+
+def _build_frames(
+    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
+) -> Sequence[RecordedChunk]:
+    return frame_reader.build_frames(tree, path, recorded, when)  # imported when the first conversation is met
 
 
 def _load_foreign(tree: Tree) -> Cassette:

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.stream_reader import MAX_GROWTH, TableError, TableReader
-from aquila.cassettes.codecs.yaml.fields import check_keys, require_base64, require_number, require_text, require_texts
+from aquila.cassettes.codecs.yaml.reader import check_keys, require_base64, require_number, require_text, require_texts
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
 from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame

@@ -11,6 +11,7 @@ The result is made of dict, list, str, bytes, True, False, None and `Number`. A 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +21,14 @@ import yaml.reader
 import yaml.scanner
 
 from aquila.cassettes.codecs import MAX_BYTES
-from aquila.cassettes.codecs.yaml.tree import MAX_DEPTH, NUMBER, Number, PlainText, Tree, advice_for
+from aquila.cassettes.codecs.yaml.tree import MAX_DEPTH, Number, PlainText, Tree, advice_for
 from aquila.errors import CassetteCorrupt
 
 _BINARY = "tag:yaml.org,2002:binary"
 _STRING = "tag:yaml.org,2002:str"
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""A number, as JSON has it."""
 _NUMBER_STARTS = frozenset("-0123456789")
 _PYTHON = "tag:yaml.org,2002:python/"
 _PYTHON_CONTAINERS = ("tuple", "list", "dict")
@@ -270,7 +273,7 @@ def _read_scalar(event: Any) -> Tree:
     if event.style:  # in quotes, or a block: text, whatever it looks like
         return value
     if value[:1] in _NUMBER_STARTS:
-        return Number(value) if NUMBER.fullmatch(value) else value
+        return Number(value) if _NUMBER.fullmatch(value) else value
     return _WORDS.get(value, value)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, get_args
+from typing import TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import json_body
@@ -17,15 +19,7 @@ from aquila.cassettes.codecs.event_streams.stream_reader import (
     cut_body,
     read_sizes,
 )
-from aquila.cassettes.codecs.yaml.fields import (
-    check_keys,
-    check_url,
-    require_base64,
-    require_number,
-    require_text,
-    require_texts,
-)
-from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
+from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shortened
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -40,12 +34,6 @@ from aquila.cassettes.model import (
     RecordedResponse,
 )
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
-from aquila.lazy_imports import lazy_modules
-
-if TYPE_CHECKING:
-    from aquila.cassettes.codecs.yaml import frame_reader
-else:
-    lazy_modules(globals(), frame_reader="aquila.cassettes.codecs.yaml.frame_reader")
 
 _ENDS = get_args(End)
 _KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -64,11 +52,14 @@ _RECORDED = frozenset({"at", "started", "ended", "chunks", "headers"})
 _RESPONSE_WITHOUT_ANSWER = frozenset({"end", "error", "attempts"})
 _RECORDED_WITHOUT_ANSWER = frozenset({"at", "started", "ended"})
 
+FrameBuilder: TypeAlias = Callable[[dict[str, Tree], TreePath, dict[str, Tree], TreePath], Sequence[RecordedChunk]]
+"""`frame_reader.build_frames`. Handed in, because it reads fields with the functions below, and is rarely needed."""
 
-def build_cassette(tree: dict[str, Tree]) -> Cassette:
+
+def build_cassette(tree: dict[str, Tree], build_frames: FrameBuilder) -> Cassette:
     """Build a cassette from the mapping at the top of a document. Items that are interactions already are taken over.
 
-    Raises FormatError.
+    ``build_frames`` builds the chunks of a conversation. Raises FormatError.
     """
     _check_version(tree)
     for name in tree:
@@ -78,15 +69,20 @@ def build_cassette(tree: dict[str, Tree]) -> Cassette:
     if type(items) is not list:
         raise FormatError("'interactions' must be a list", ("interactions",))
     return Cassette(
-        tuple([item if type(item) is Interaction else build_item(tree, at, item) for at, item in enumerate(items)])
+        tuple(
+            [
+                item if type(item) is Interaction else build_item(tree, at, item, build_frames)
+                for at, item in enumerate(items)
+            ]
+        )
     )
 
 
-def build_item(top: dict[str, Tree], index: int, tree: Tree) -> Interaction:
+def build_item(top: dict[str, Tree], index: int, tree: Tree, build_frames: FrameBuilder) -> Interaction:
     """Build the interaction with an index (from 0) of the document whose top is given. Raises FormatError."""
     if index == 0:
         _check_version(top)
-    return _build_interaction(tree, ("interactions", index))
+    return _build_interaction(tree, ("interactions", index), build_frames)
 
 
 def _check_version(top: dict[str, Tree]) -> None:
@@ -97,13 +93,13 @@ def _check_version(top: dict[str, Tree]) -> None:
         raise FormatError("there is no such format", ("aquila",))
 
 
-def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
+def _build_interaction(tree: Tree, path: TreePath, build_frames: FrameBuilder) -> Interaction:
     kind = _read_kind(tree.get("kind", "http") if type(tree) is dict else "http", (*path, "kind"))
     check_keys(tree, _INTERACTION, ("request", "response"), path)
     recorded = tree.get("recorded", {})
     return Interaction(
         _build_request(tree["request"], (*path, "request")),
-        _build_response(tree["response"], recorded, path),
+        _build_response(tree["response"], recorded, path, build_frames),
         # Interned: the interactions of a cassette have these texts in common, and each is held once.
         sys.intern(require_text(recorded, "at", (*path, "recorded"))),
         sys.intern(require_text(tree, "upstream", path)),
@@ -132,7 +128,7 @@ def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
     return RecordedRequest(method, url, headers, _build_body(tree, path))
 
 
-def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> RecordedResponse:
+def _build_response(tree: Tree, recorded: Tree, interaction: TreePath, build_frames: FrameBuilder) -> RecordedResponse:
     """Build a response from what was answered, and what differs when the same is recorded again."""
     path, when = (*interaction, "response"), (*interaction, "recorded")
     never_began = type(tree) is dict and tree.get("end") in ENDS_WITHOUT_ANSWER and "status" not in tree
@@ -147,7 +143,7 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
     return RecordedResponse(
         status,
         _build_headers(tree, path) + (_build_headers(recorded, when) if "headers" in recorded else ()),
-        _build_chunks(tree, path, recorded, when),
+        _build_chunks(tree, path, recorded, when, build_frames),
         end,
         require_text(tree, "error", path),
         require_number(recorded, "started", when),
@@ -160,17 +156,17 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
 
 
 def _build_chunks(
-    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
+    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath, build_frames: FrameBuilder
 ) -> Sequence[RecordedChunk]:
     """Build a response's body and cut it into its chunks. A body without a chunk list came whole at its end."""
     if "sounds" in tree:
         rest = {name: value for name, value in tree.items() if name != "sounds"}
-        return _build_sounds(tree["sounds"], path, _build_chunks(rest, path, recorded, when))
+        return _build_sounds(tree["sounds"], path, _build_chunks(rest, path, recorded, when, build_frames))
     if "body_file" in tree:
         return _build_stored_chunks(tree, path, recorded, when)
     if "frames" in tree:
         _check_only_body(tree, "frames", path)
-        return frame_reader.build_frames(tree, path, recorded, when)
+        return build_frames(tree, path, recorded, when)
     chunk_list = require_text(recorded, "chunks", when) if "chunks" in recorded else None
     if "events" in tree:
         body, event_ends = _build_event_stream(tree, path)
@@ -296,3 +292,64 @@ def _build_headers(tree: dict[str, Tree], path: TreePath) -> Headers:
 def _shared_headers(headers: Headers) -> Headers:
     """Return one object for all equal fields, to save memory: most interactions of a cassette have the same fields."""
     return headers
+
+
+# --- fields: those of `frame_reader`, and of the cassettes of others, too
+
+
+def check_keys(tree: Tree, known: frozenset[str], needed: tuple[str, ...], path: TreePath) -> None:
+    """Raise FormatError for a tree that is no mapping, lacks a key that is needed, or has one that is not known."""
+    if type(tree) is not dict:
+        name = f"{path[-1]!r}" if isinstance(path[-1], str) else "an interaction"
+        raise FormatError(f"{name} must be a mapping", path)
+    for name in needed:
+        if name not in tree:
+            raise FormatError(f"{name!r} is missing", path)
+    if not tree.keys() <= known:
+        name = next(name for name in tree if name not in known)
+        raise FormatError(f"unknown key {shortened(name)}", (*path, name))
+
+
+def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
+    """Return a text; an empty one if it is missing. Raises FormatError."""
+    value = tree.get(name, "")
+    if type(value) is str:
+        return value
+    if type(value) is Number:
+        return str(value)
+    raise FormatError(f"{name!r} must be text", (*path, name))
+
+
+def require_base64(tree: dict[str, Tree], name: str, path: TreePath) -> bytes:
+    """Return the bytes that a text encodes; none if it is missing. Raises FormatError."""
+    try:
+        return base64.b64decode(require_text(tree, name, path), validate=True)
+    except ValueError:
+        raise FormatError("not base64", (*path, name)) from None
+
+
+def check_url(url: str, path: TreePath) -> str:
+    """Return a URL as it is. Raises FormatError for what is none, such as one with a bracket that does not close."""
+    try:
+        urlsplit(url)
+    except ValueError:  # not named, because its text may hold a password
+        raise FormatError(f"{path[-1]!r} is no URL", path) from None
+    return url
+
+
+def require_texts(tree: dict[str, Tree], name: str, path: TreePath) -> dict[str, str]:
+    """Return a mapping of texts; an empty one if it is missing. Raises FormatError."""
+    texts = tree.get(name, {})
+    if type(texts) is not dict:
+        raise FormatError(f"{name!r} must be a mapping", (*path, name))
+    return {key: require_text(texts, key, (*path, name)) for key in texts}
+
+
+def require_number(tree: dict[str, Tree], name: str, path: TreePath) -> int:
+    """Return a whole number, which is not below 0; 0 if it is missing. Raises FormatError."""
+    value = tree.get(name)
+    if value is None and name not in tree:
+        return 0
+    if type(value) is not Number or not value.isdigit() or len(value) > 15:
+        raise FormatError(f"{name!r} must be a whole number", (*path, name))
+    return int(value)

@@ -42,9 +42,6 @@ def advice_for(data: bytes) -> str:
 MAX_DEPTH = 100
 """Containers inside containers."""
 
-NUMBER = lazy_pattern(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-"""A number, as JSON has it."""
-
 
 class FormatError(Exception):
     """A mistake in a cassette: ``what`` is wrong, at which ``path``, and how many lines ``below`` that path's line.
