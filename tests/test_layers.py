@@ -288,6 +288,51 @@ def test_docstrings_of_packages_name_only_modules_that_exist() -> None:
     assert {name: missing for name, missing in wrong.items() if missing} == {}
 
 
+IMPORTED_BY = re.compile(r"\b[Ii]mported by ((?:``[\w.]+``|[^`.])+)\.")
+"""The sentence in which the docstring of a package says who may import it."""
+
+
+def find_named(name: str, parent: str) -> str:
+    """Return the module that a docstring names: one beside its package, one of ``aquila``, or one in full."""
+    full = [f"{parent}.{name}", f"aquila.{name}", name]
+    return next((each for each in full if each in modules()), name)
+
+
+def test_docstrings_of_packages_say_who_imports_them() -> None:
+    # Whoever wants to import a room reads there whether it may, and whoever changes one, whom that concerns.
+    wrong: list[str] = []
+    for package in (name for name, path in modules().items() if path.name == "__init__.py"):
+        parent = package.rpartition(".")[0]
+        if not parent or package == "aquila._site":
+            continue
+        said = IMPORTED_BY.search(ast.get_docstring(trees()[package]) or "")
+        if said is None:
+            wrong.append(f"{package} does not say who imports it")
+            continue
+        importers = {
+            found.importer
+            for found in imports()
+            if belongs(found.imported, package) and not belongs(found.importer, package)
+            if found.importer not in (parent, "aquila", "aquila.hookspecs")  # these name the types of others
+        }
+        named = [find_named(name, parent) for name in re.findall(r"(?<!below )(?<!modules of )``([\w.]+)``", said[1])]
+        wrong += [
+            f"{name} does not import {package}" for name in named if not any(belongs(one, name) for one in importers)
+        ]
+        for importer in sorted(importers):
+            is_below = (layer_of(importer) or 0) > (layer_of(package) or 0)
+            is_beside = belongs(importer, parent) and importer.count(".") == package.count(".")
+            is_in_other_room = belongs(importer, parent) and importer.count(".") > package.count(".")
+            if not (
+                any(belongs(importer, name) for name in named)
+                or (is_below and "everything below" in said[1])
+                or (is_beside and "the modules of" in said[1])
+                or (is_in_other_room and "its other rooms" in said[1])
+            ):
+                wrong.append(f"{importer} imports {package}, which does not name it")
+    assert wrong == []
+
+
 def test_nobody_but_a_scope_writes_into_a_scope() -> None:
     # What a scope is, and how that may change, is to be read in one place.
     found = {

@@ -12,8 +12,8 @@ Nothing here knows an HTTP client or the settings of a run; both are handed in. 
   reads what AWS streams, ``body_file`` bodies kept in a file beside the cassette. ``object_memo`` remembers what
   was computed of a recording.
 
-Imported by ``recording`` and everything below it. Names are imported when they are first used, so that one part loads
-no other. They are public: what hooks and tests of users work with.
+Imported by everything below it in the plan of the house. Names are imported when they are first used, so that one part
+loads no other. They are public: what hooks and tests of users work with.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ The modules of subcommands are in ``cassettes``, ``reviewing`` and ``queues``; `
 subcommands need: ``arguments``, ``output``, ``tables``, ``progress``, ``project`` (where the cassettes of a project
 are), ``pytest_settings``, ``completion`` for shells, and ``listening``, the address of a command that serves.
 ``comparing`` is how two versions of a cassette are compared and shown.
+
+Begin with the table ``COMMANDS``. Imported by ``command``, which is what users start, and ``pytest_aquila``.
 """
 
 from __future__ import annotations

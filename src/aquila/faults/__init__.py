@@ -6,4 +6,6 @@
 come to over a WebSocket, on a ``conversation_draft``. ``fault.py`` is what a fault is, ``events.py`` the events of a
 recorded stream. ``parsing.py`` reads faults from text; ``plan.py`` decides which request meets which fault. The package
 knows cassettes and wire forms, but neither HTTP clients nor settings.
+
+Imported by everything below it in the plan of the house.
 """

@@ -1,6 +1,6 @@
 """Huey tasks that talk to language models: classes of Huey, a serializer, streams in tasks, tasks around a prompt.
 
-Only this package imports Huey. It is imported by ``aquila.testing``, by ``aquila.cli.queues`` and by the pytest plugin.
+Only this package imports Huey. It is imported by ``testing``, by ``cli`` for its commands, and by ``pytest_aquila``.
 Begin reading with ``instances``, the classes (``typed_methods`` tells type checkers of Huey's own methods,
 ``instrumenting`` gives a Huey that exists the class, ``huey_paths`` imports one that is named). Names are imported when
 they are first used.

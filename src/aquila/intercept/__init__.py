@@ -21,4 +21,6 @@ Begin with ``policy``, which says for one request or connection: answered by a s
 ``use_cassette`` opens a scope: ``scope_block`` for a block, ``decorated_functions`` for a function.
 ``watched_queues`` sees each job before it enters a queue; ``parent_queues`` says what child processes may enqueue, by
 ``queue_places``.
+
+Imported by everything below it in the plan of the house.
 """

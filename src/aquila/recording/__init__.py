@@ -17,6 +17,7 @@ Begin with ``runtime`` (the one owner of a run's state), ``scope`` (one test, ta
 - ``secrets``: which values are secret in this run, and keeping them out of what is printed.
 - ``reporting``: what a run notes for its summary and reports.
 
-``use_cassette`` is in ``intercept``, because it also redirects the clients of others. Imports ``cassettes`` and
-``config``; imported by ``transports`` and everything below.
+``use_cassette`` is in ``intercept``, because it also redirects the clients of others.
+
+Imports ``cassettes`` and ``config``. Imported by everything below it in the plan of the house.
 """

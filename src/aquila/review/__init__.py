@@ -6,4 +6,6 @@ turns the differences into questions, ``kept_decisions.py`` keeps the answers, a
 conversation, ``texts.py`` says what requests and answers say, ``tested_by.py`` which tests use a cassette.
 ``reviewing.py`` is the interface for a terminal or a page, and ``views.py`` what both show. Nothing here prints or
 asks.
+
+Imported by ``cli`` and ``server``.
 """

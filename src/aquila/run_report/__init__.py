@@ -11,6 +11,8 @@ line reviews, and both show what is made here.
   requests of a test have to do with each other.
 - Of a report: ``bodies`` has each text once, ``totals`` are the sums, ``redaction`` takes out secrets,
   ``partial_files`` collect it in each process. ``json_schema`` describes it.
+
+Imported by ``review``, ``server``, ``verifying``, ``cli`` and ``pytest_aquila``.
 """
 
 from __future__ import annotations

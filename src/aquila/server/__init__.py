@@ -7,4 +7,6 @@ reads within which limits; ``waiting_clients`` ends the work for clients that le
 clients get, ``access_log`` writes a line for each request, and ``background_server`` runs the server.
 
 ``page_gate`` decides who may use a page of Aquila: that of a review (``review_page``), and that of jobs.
+
+Imported by ``huey`` (its page of jobs), ``testing``, ``cli`` and ``pytest_aquila``.
 """

@@ -7,7 +7,7 @@
     def test_summary(perform_job: PerformJob, aquila_cassette: UsedCassette) -> None: ...
 
 The types of fixtures for tasks are defined in ``aquila.huey.testing.fixture_types``; importing them does not need Huey.
-Besides tests, only the fixtures of the pytest plugin import this package. ``CassetteOptions`` and ``MarkerOptions`` are
+Imported by tests and ``pytest_aquila``. ``CassetteOptions`` and ``MarkerOptions`` are
 the types of settings.
 
 ``use_script`` opens a script for a block. ``use_faults`` is what the fixture ``aquila_faults`` gives. ``strategies``

@@ -14,6 +14,8 @@ Begin with ``routes.routing``: one ``Route`` answers each request.
   by ``watched_streams`` how their answers are read.
 
 Besides ``intercept.vcr_stubs`` and ``intercept.aiohttp_answers`` this is the only place that imports httpx2.
+
+Imported by everything below it in the plan of the house.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ Needs the extra ``vcr``.
 matchers, ``saved_interactions`` for its hooks; ``forms`` converts requests and answers. ``cassette`` is what a program
 gets, ``blocks`` are ``use_cassette``, ``other_files`` the files that only vcrpy can read. The codec that reads
 cassettes of vcrpy is ``aquila.cassettes.codecs.vcrpy``.
+
+Imported by ``pytest_aquila``.
 """
 
 from __future__ import annotations

@@ -6,4 +6,6 @@ providers with several have a folder: ``openai``, ``anthropic``, ``gemini``; ``o
 ``conversations`` are the protocols over WebSockets. This is how Aquila reads requests and writes answers in a
 provider's place (scripts, faults, reports); how ``ask`` asks is in ``aquila.engine.endpoints``. Knows cassettes, and
 nothing of HTTP clients, scripts or settings.
+
+Imported by everything below it in the plan of the house.
 """

@@ -6,4 +6,6 @@ runs any, and ``written_reports.py`` joins what all have collected. What a repor
 
 ``wanted_reports`` says which files a run writes, ``command_line`` how its command is shown, and ``report_guard`` keeps
 what goes wrong with a report away from the run.
+
+Begin with ``collected_tests``. Imported by ``run_kinds``, ``verify_run``, ``faulted_tests`` and ``summary``.
 """

@@ -8,5 +8,5 @@ the last line: ``aquila: 3 replayed, ...``. ``summary_layout`` makes few lines o
 review, ``junit_facts`` are for the XML of JUnit. ``run_extent`` says which tests the run was about, ``noted_uses``
 which tests use which cassettes, ``unused_cassettes`` which no test uses.
 
-Imported by ``plugin``, late: a run that has nothing to tell loads none of it.
+Imported by the modules of ``pytest_aquila`` and its other rooms, late: a run that has nothing to tell loads none of it.
 """

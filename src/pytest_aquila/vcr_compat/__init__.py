@@ -5,6 +5,8 @@ Aquila's recorder. ``pytest_recording``, ``pytest_vcr`` and ``cassetter`` are th
 ``marks_and_options`` reads what pytest-recording's marks and options say, and ``cassettes`` opens the cassette of a
 marked test; ``hooks`` is the hook of pytest-recording. ``cassetter_config`` and ``cassetter_objects`` are cassetter's
 configuration and cassettes. ``docs/migrating.md`` says what differs.
+
+Begin with ``pytest_recording``. Imported by ``plugin``.
 """
 
 from __future__ import annotations

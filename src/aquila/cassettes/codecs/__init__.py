@@ -6,6 +6,8 @@ as structure; the YAML itself, with its block scalars, is in ``yaml``.
 
 ``answer_summary`` and ``answer_usage`` say in words and in tokens what an answer was, ``transcript`` what was said over
 a WebSocket, for whoever reads a cassette. ``gc_pause`` pauses the garbage collector while one is read.
+
+Imported by ``storage`` and everything below ``cassettes``.
 """
 
 from __future__ import annotations

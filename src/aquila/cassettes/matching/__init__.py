@@ -9,4 +9,6 @@ pass. ``difference`` lists where two requests differ, ``nearest_recording`` find
 make a request match, ``reordered`` says whether only an order differs, and ``changing_numbers`` whether only numbers in
 texts do. ``provider_ids`` knows where requests name ids that a provider looks up, and ``linked_recordings`` which
 recordings belong together because of them.
+
+Imported by ``storage``, ``web_socket_frames`` and everything below ``cassettes``.
 """

@@ -11,4 +11,6 @@ header fields are kept; ``scrubber`` searches everything else.
 - How it is taken out: ``found_secrets`` merges, numbers and replaces what was found, ``text_changes`` finds what a rule
   that is a function has changed, ``window_redaction`` does all of it while a large body arrives, and
   ``frame_redaction`` does it for frames of conversations that are stored as base64.
+
+Imported by ``codecs``, ``matching``, ``web_socket_frames`` and everything below ``cassettes``.
 """

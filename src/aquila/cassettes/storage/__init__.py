@@ -9,4 +9,6 @@ failures). ``cassette_lock`` lets one process at a time write a cassette. ``bran
 git recorded. ``compiled_copies`` keeps a form that loads faster, and ``user_key`` tells it from what came with a
 project. ``large_bodies``, ``body_writer`` and ``sound_files`` write and find the files beside a cassette.
 ``regular_files`` opens and lists what strangers may have put there.
+
+Imported by ``body_file`` and everything below ``cassettes``.
 """

@@ -1,8 +1,9 @@
 """Conversations over WebSockets: what they are, and which frames a replay delivers when.
 
-Imports the model and ``matching``; nothing here knows a client or does I/O. Begin with ``frame``: a conversation is
-stored as the answer to its handshake, an event stream in which each frame is an event. ``stored_frames`` reads those of
-a long one when they are needed.
+Nothing here knows a client or does I/O. Begin with ``frame``: a conversation is stored as the answer to its handshake,
+an event stream in which each frame is an event. ``stored_frames`` reads those of a long one when they are needed.
+Imports the model and ``matching``. Imported by ``codecs``, ``redaction``, ``storage`` and everything below
+``cassettes``.
 
 - A replay: ``replay`` delivers frames, ``lanes`` says which may be delivered, ``lane_matching`` compares what a client
   sends, and ``misses`` says where that differs.

@@ -3,4 +3,6 @@
 Begin with ``compared_files`` (two files) or ``branch_diff`` (two branches, which ``git_versions`` reads).
 ``interaction_summary`` and ``conversation_summary`` describe a recording in a few lines, ``frame_differences`` compares
 conversations over WebSockets, and ``diff_markdown`` writes a comment for a pull request.
+
+Imported by ``cassettes``.
 """

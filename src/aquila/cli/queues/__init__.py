@@ -2,4 +2,6 @@
 
 ``jobs`` serves the page of jobs; ``hueys`` finds the Huey that ``--huey`` names, ``dead_letters`` is what the
 subcommands about dead letters share.
+
+Begin with the subcommand. Imported by nobody. ``cli`` finds the subcommands by their names.
 """

@@ -6,4 +6,6 @@ after which errors a request is sent again and how long it waits, ``timeouts`` w
 ``telemetry`` tells OpenTelemetry.
 
 ``request_gate`` admits requests where those of many callers count together, as a queue's limits do.
+
+Imported by ``endpoints``, ``loop``, ``streams`` and everything below ``engine``.
 """

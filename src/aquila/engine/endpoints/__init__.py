@@ -4,4 +4,6 @@
 ``structured_output`` is what they share, and ``answer_form``, which names the field of an answer that is malformed.
 
 This is how Aquila asks. How it reads requests and writes answers in a provider's place is in ``aquila.wire_forms``.
+
+Begin with ``protocol``. Imported by ``calls`` and ``loop``.
 """

@@ -5,4 +5,6 @@ conversation with a model and its tools; ``tool_execution`` runs those. ``stored
 are the loops of calls without tools.
 
 ``socket_answer`` is the same over a WebSocket.
+
+Imported by ``calls`` and ``streams``.
 """

@@ -6,4 +6,6 @@ tasks and shields the closing of a connection from cancellation.
 
 ``sync_stream`` is what synchronous callers hold, ``async_stream`` what asynchronous ones do. ``cut_answers`` goes on
 with an answer that was cut off, and ``socket_exchange`` is the WebSocket of a call.
+
+Imported by ``api``, ``research`` and ``huey``.
 """

@@ -5,4 +5,6 @@
 in the table.
 
 The others are named after their wire form: ``anthropic_messages``, ``chat_completions``, ``gemini``, ``responses``.
+
+Imported by ``contents``.
 """

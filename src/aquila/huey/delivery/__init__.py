@@ -12,4 +12,6 @@ whoever waits for them, and ``unsendable`` ends a task whose result cannot be se
 an unreadable message claims to be, and ``unknown_messages`` reads one whose task is not registered here. When a dead
 letter is retried, ``stored_errors`` removes the errors of before. ``pruning`` removes old results, whose keys
 ``result_keys`` lists.
+
+Imported by ``instances``, ``limits``, ``live``, ``scope_sharing``, ``testing`` and ``cli``.
 """

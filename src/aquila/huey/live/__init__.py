@@ -10,6 +10,8 @@ in the shared state of the queue, so that it outlives each process. Begin readin
 - What is shown beside jobs: ``job_rates``, how many end over time; ``pausing``, a queue that is paused; ``clock``, the
   time by the clock of the storage. ``worker_heartbeats`` says that a worker lives, ``heartbeat_reader`` which workers
   do; those by which lost tasks are taken over are in ``delivery.consumer_heartbeats``.
+
+Imported by ``instances``, ``watched_jobs``, ``delivery``, ``telemetry`` and ``cli``.
 """
 
 from __future__ import annotations

@@ -5,4 +5,6 @@ threads. It also ends the stream at the time limit of the task, or when the task
 an earlier attempt has stopped. ``checkpoints`` keeps values for a retry, and ``kept_progress`` stores them.
 ``storage_patience`` asks a storage again that does not answer, and ``patient_results`` does so where Huey begins and
 ends a task.
+
+Imported by the modules of ``huey``, by ``delivery``, ``live`` and ``telemetry``.
 """

@@ -2,7 +2,9 @@
 
 Heartbeats, dead letters, limits and the events of jobs are kept in it, and except on Redis the copies of running
 tasks, which have a list of their own there (``delivery.redis_copies``). Begin reading with ``shared_tables``, the
-interface. ``choosing`` chooses the implementation for a Huey's storage. Only ``aquila.huey`` imports from here.
+interface. ``choosing`` chooses the implementation for a Huey's storage.
+
+Imported by ``instances``, ``delivery``, ``limits``, ``live`` and ``telemetry``.
 
 ``memory_tables``, ``redis_tables`` and ``sql_tables`` are the implementations.
 """

@@ -3,4 +3,6 @@
 ``task_log`` is the log, ``log_files`` are its files. ``task_spans`` and ``task_metrics`` are for OpenTelemetry.
 
 ``queue_time`` says how long a task has waited.
+
+Begin with ``task_log``. Imported by ``message_fields``.
 """

@@ -9,9 +9,9 @@
         assert drain_queue() == {"complete": 1}
 
 Begin reading with ``performing`` (one task), ``task_execution`` (executes it as a worker would), ``queue_under_test``
-(where tasks go in a test) and ``consumers.consumer_runs`` (real workers). Only ``pytest_aquila`` and
-``aquila.testing`` import from here. Names are imported when they are first used, so that the types of the fixtures can
-be imported without Huey.
+(where tasks go in a test) and ``consumers.consumer_runs`` (real workers). Imported by ``aquila.testing`` and
+``pytest_aquila``. Names are imported when they are first used, so that the types of the fixtures can be imported
+without Huey.
 
 - Around ``perform_job``: ``task_run`` is what it returns; ``signatures`` and ``call_arguments`` tell arguments of tasks
   from options; ``wire_comparison`` compares values with what arrives; ``observation`` notes what happens meanwhile;

@@ -17,4 +17,6 @@ is in ``aquila.cassettes.web_socket_frames``.
   recorded written in time. ``turns`` says whose turn it is to work on one, ``open_conversations`` ends those of a scope
   with it, and ``watched_side`` notes what is said for the report of a run. ``watched_readings`` notes how answers are
   read, for verdicts under faults, and ``silent_waits`` waits for what a fault keeps from coming.
+
+Imported by ``activation``, ``httpx_clients``, ``engine`` and ``server``.
 """

@@ -4,5 +4,5 @@ Begin with ``guard`` (what is refused where no cassette answers) and ``model_hos
 model). ``host_names`` and ``wildcards`` compare names, ``no_network`` is how a request fails that no test asked for,
 ``refusals`` is what a test sees of those that were refused.
 
-``model_hosts``, ``host_names`` and ``wildcards`` are pure. Imported by ``intercept``, ``transports`` and the plugin.
+``model_hosts``, ``host_names`` and ``wildcards`` are pure. Imported by ``sessions`` and everything below ``recording``.
 """

@@ -6,5 +6,6 @@ one that writes a report. ``miss_log``, ``renamed_tests``, ``gone_tests`` and ``
 ``child_misses`` is what child processes tell their test, ``open_to_children`` lets them see whether it still runs,
 ``played_answers`` what answers had taken.
 
-Imports the modules of ``recording``; what is printed of it is in ``pytest_aquila.summary`` and ``run_report``.
+What is printed of it is in ``pytest_aquila.summary`` and ``run_report``.
+Imported by the modules of ``recording``, by its other rooms and everything below ``recording``.
 """

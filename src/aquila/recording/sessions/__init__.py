@@ -7,5 +7,5 @@ anything is compared. ``drifted_conversations`` says which conversations are rec
 which recordings are left out meanwhile; ``played_recordings`` says what was played, and how much of a conversation was
 said.
 
-Imports the modules of ``recording`` and its other rooms; imported by whatever answers requests.
+Imported by the modules of ``recording``, by its other rooms and everything below ``recording``.
 """

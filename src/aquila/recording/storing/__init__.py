@@ -6,5 +6,5 @@ goes to disk while it arrives, ``frame_recorder`` takes down a conversation over
 ``pending_files`` wait beside a cassette; ``record_budget`` and ``recording_age`` say what is recorded at all;
 ``machine_clock`` says when; ``storage_failures`` says what could not be written.
 
-Imports the modules of ``recording`` and ``cassettes.storage``; imported by ``sessions`` and whatever records.
+Imported by the modules of ``recording``, by its other rooms and everything below ``recording``.
 """

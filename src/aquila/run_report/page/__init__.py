@@ -18,6 +18,8 @@ a ``Text``. ``drawWords(pieces)`` draws a list of ``[kind, text]`` as ``word_cha
 and new stand below each other. ``policy_for(script, style)`` is the Content-Security-Policy under which exactly these
 run, and ``write_json`` writes data for a script element. Colours are CSS variables of ``base.css``; the classes of the
 component begin with ``drift`` and ``words``.
+
+Begin with ``rendering``. Imported by ``server`` and ``pytest_aquila``.
 """
 
 from aquila.run_report.page.drift_words import add_words

@@ -2,4 +2,6 @@
 
 ``review_application`` has the routes and their admission, ``contents`` what is shown. The folder ``parts`` has the
 files for the browser, besides the components of the report's page.
+
+Begin with ``review_application``. Imported by ``cli``.
 """

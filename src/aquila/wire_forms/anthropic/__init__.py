@@ -2,4 +2,6 @@
 
 ``anthropic_models`` is the list of models, ``anthropic_errors`` are errors, and ``anthropic_at_bedrock`` wraps messages
 as Amazon does.
+
+Imported by ``table``.
 """

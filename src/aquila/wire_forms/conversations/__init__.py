@@ -5,4 +5,6 @@ request as it would be sent without a WebSocket, so that a script answers both a
 
 ``openai_responses``, ``openai_realtime`` (with the events of ``realtime_events``) and ``gemini_live`` are the
 protocols.
+
+Begin with ``conversation_form``. Imported by ``scripting``, ``faults`` and ``intercept``.
 """

@@ -2,4 +2,6 @@
 
 Begin with ``chat_completions``. ``responses`` is the Responses API, whose streams ``response_events`` writes;
 ``completions``, ``embeddings`` and ``models`` are the others.
+
+Imported by ``table`` and ``conversations``.
 """

@@ -4,4 +4,6 @@ Which there are is in ``clients``, a folder above. ``websockets_protocol`` has w
 websockets share: ``websockets_asyncio``, ``websockets_sync`` and, before version 14, ``websockets_legacy``. The others
 are ``aiohttp_sockets``, ``websocket_client``, and ``httpx_sockets`` for httpx-ws. ``function_code`` replaces a function
 wherever its name was bound.
+
+Begin with ``websockets_protocol``. Imported by ``clients``, and by ``intercept.httpx_clients``.
 """
