@@ -32,13 +32,13 @@ _NAME = lazy_pattern(r"aquila-[a-z]+-[a-z0-9_]{8,24}\.tmp")
 _MOST_ATTEMPTS = 20
 """How often a folder is made again whose place another process has cleared before it was locked."""
 
-_own: set[_Place] = set()
+_own: set[_HeldFolder] = set()
 """The folders of this process; those of its parent too, if it was forked."""
 _swept: set[tuple[int, str]] = set()
 """Where this process has looked for what others have left: once for each place, because a place may hold thousands."""
 
 
-class _Place:
+class _HeldFolder:
     """Where a folder is, and the descriptor that holds its lock. Keeps no ``TemporaryFolder`` alive."""
 
     __slots__ = ("_identity", "_lock", "path", "process")
@@ -148,7 +148,7 @@ def remove_left_folders(root: str | None = None) -> None:
                 _remove_if_left(path)
 
 
-def _make_place(purpose: str, mark: str | None, root: str) -> _Place:
+def _make_place(purpose: str, mark: str | None, root: str) -> _HeldFolder:
     if (here := (os.getpid(), root)) not in _swept:
         _swept.add(here)
         remove_left_folders(root)
@@ -158,7 +158,7 @@ def _make_place(purpose: str, mark: str | None, root: str) -> _Place:
                 path = tempfile.mkdtemp(prefix=f"aquila-{purpose}-", suffix=".tmp", dir=root)
             else:
                 os.mkdir(path := path_of(purpose, mark, root), 0o700)
-            place = _Place(path)
+            place = _HeldFolder(path)
             if place.lock():
                 return place
     except OSError as error:

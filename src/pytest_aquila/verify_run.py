@@ -75,7 +75,7 @@ def verify_session(session: pytest.Session) -> None:
     if terminal is not None:
         terminal.write_line("")  # ends the line with the progress of the tests
         RedactedTerminal(terminal).write_line(f"aquila: verify: {announce(plan)}")
-    progress = _Progress(terminal)
+    progress = _VerifyProgress(terminal)
     verification = config.stash[_VERIFICATION] = verify(plan, progress.tell)
     progress.end()
     is_written = _write_json(verification, config)
@@ -100,7 +100,7 @@ def _write_json(verification: Verification, config: pytest.Config) -> bool:
     return not problem
 
 
-class _Progress:
+class _VerifyProgress:
     """Tells how many questions were asked: in one line of a terminal that is rewritten, elsewhere in a few lines."""
 
     def __init__(self, terminal: pytest.TerminalReporter | None) -> None:

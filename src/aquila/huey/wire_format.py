@@ -141,7 +141,7 @@ class WireFormat:
         is_small = len(data) <= self._small
         if not is_small and (excess := self._describe_excess(data)):
             raise MessageRejected(f"the message has {excess}")
-        decoder = _Decoder(self._exceptions)
+        decoder = _MessageDecoder(self._exceptions)
         try:
             value = msgpack.unpackb(
                 data,
@@ -228,7 +228,7 @@ class WireFormat:
         return name, text, list(arguments), kept
 
 
-class _Decoder:
+class _MessageDecoder:
     """Builds values while msgpack reads one message. ``unclaimed`` counts the markers whose list has not ended.
 
     Each message has a decoder of its own, so several threads may read at once.

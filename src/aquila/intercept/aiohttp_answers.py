@@ -88,7 +88,7 @@ async def _answer_request(
     else:
         response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
         pieces = aiter(stream)
-    reader = _AnswerReader(pieces, getattr(stream, "abandon", None), in_chunks=_comes_in_chunks(real))
+    reader = _AnswerStreamReader(pieces, getattr(stream, "abandon", None), in_chunks=_comes_in_chunks(real))
     if real is None:
         reader.on_eof(response._response_eof)
     response.content = reader
@@ -148,7 +148,7 @@ class _AiohttpBody(httpx2.AsyncByteStream):
         """Do nothing: the program closes the answer itself."""
 
 
-class _AnswerReader(aiohttp.StreamReader):
+class _AnswerStreamReader(aiohttp.StreamReader):
     """The reader with which a program reads an answer. The next piece is requested when the program waits for it.
 
     ``abandon`` is called if the program leaves the answer before its end. ``in_chunks``: each piece is told as a chunk
@@ -280,7 +280,7 @@ def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
     """A real answer that no scope has to do with, decoded as aiohttp would have done."""
     if _decoder_of(real) is not None:
         pieces = _decode_pieces(real, _read_pieces(real.content))
-        real.content = _AnswerReader(pieces, None, in_chunks=_comes_in_chunks(real))
+        real.content = _AnswerStreamReader(pieces, None, in_chunks=_comes_in_chunks(real))
     return real
 
 

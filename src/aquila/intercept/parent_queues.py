@@ -37,7 +37,7 @@ class QueuesOfParent:
     places: Collection[str] | None = None
 
 
-class _Watching:
+class _ParentQueuePatches:
     """The patches of Huey's classes in this process, which are never undone: the guard lasts as long as the process."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def join_testing_mode() -> None:
         places = None
     # Where it is damaged, nothing is known to be allowed.
     runtime.process_run().state_of(QueuesOfParent).places = places if isinstance(places, list) else ()
-    watching = runtime.process_run().state_of(_Watching)
+    watching = runtime.process_run().state_of(_ParentQueuePatches)
     watching.patches.put_in_force(watching)
 
 

@@ -60,7 +60,7 @@ def build_application(
     ``largest_body`` is in bytes. ``POST /_aquila/reset`` calls ``reset``, which stores what was recorded; each
     recording can then be played again. ``log`` gets a line for each request.
     """
-    endpoints = _Endpoints(proxy, admission, largest_body, reset)
+    endpoints = _ServeEndpoints(proxy, admission, largest_body, reset)
     own = [
         Route("/health", endpoints.report_health, methods=["GET"]),
         Route("/misses", endpoints.report_misses, methods=["GET"]),
@@ -107,7 +107,7 @@ class _Gate:
             _cut_answer(request)
 
 
-class _Endpoints:
+class _ServeEndpoints:
     def __init__(
         self, proxy: Proxy, admission: Admission, largest_body: int, reset: Callable[[], Awaitable[object]] | None
     ) -> None:

@@ -73,7 +73,7 @@ def options_of(config: Any) -> dict[str, Any]:
 
 def recorder_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of ``aquila.vcr`` for those of cassetter."""
-    scrub = _Scrubber(options)
+    scrub = _CassetterScrubber(options)
     hook, response_hook = options.get("before_record_request"), options.get("before_record_response")
     return {
         "match_on": [MATCHERS[name] for name in options.get("match_on") or DEFAULT_MATCHERS],
@@ -140,7 +140,7 @@ def _ask_response_hook(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return change
 
 
-class _Scrubber:
+class _CassetterScrubber:
     """Replaces the values that cassetter filters by its placeholder, so that recordings made by it still match."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:

@@ -62,16 +62,16 @@ def find_differences(recorded: CanonicalRequest, now: CanonicalRequest) -> list[
     return found
 
 
-class _Kind(str):
+class _BodyKind(str):
     """The name of a kind of body, shown without quotes."""
 
     __slots__ = ()
 
 
-def _kind_of(request: CanonicalRequest) -> _Kind:
+def _kind_of(request: CanonicalRequest) -> _BodyKind:
     """Return the kind of a body; of a text that begins as JSON also where it stops being that."""
     if request.kind != "text" or request.body.lstrip()[:1] not in ("{", "["):
-        return _Kind(request.kind)
+        return _BodyKind(request.kind)
     try:
         parse_canonical(request.body)
     except json.JSONDecodeError as error:
@@ -79,8 +79,8 @@ def _kind_of(request: CanonicalRequest) -> _Kind:
     except (ValueError, RecursionError) as error:
         why = f"not valid JSON: {error}"
     else:
-        return _Kind(request.kind)
-    return _Kind(f"text, {why}")
+        return _BodyKind(request.kind)
+    return _BodyKind(f"text, {why}")
 
 
 def _compare_pairs(part: str, recorded: Any, now: Any) -> Iterator[Difference]:
@@ -186,7 +186,7 @@ def format_value(value: Any, other: Any, width: int) -> str:
     """Write a value for people in about ``width`` characters; a long text is cut around where ``other`` differs."""
     if value is ABSENT:
         return "absent"
-    if isinstance(value, _Kind):
+    if isinstance(value, _BodyKind):
         return {"json": "JSON", "form": "a form", "multipart": "multipart", "bytes": "binary data"}.get(value, value)
     if isinstance(value, str) and (file := read_data_url(value)) is not None:
         return f"data URL, {_describe_file(file)}"

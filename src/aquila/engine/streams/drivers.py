@@ -97,7 +97,7 @@ class _Driving:
             self._call.telemetry.report_end(self._call.loop.result)  # which is there if the last event was read
 
 
-class _Exchange:
+class _HttpExchange:
     """One request of a driver: all but its I/O. ``outcome`` is how it went."""
 
     def __init__(self, call: PreparedCall, is_read: bool) -> None:
@@ -148,7 +148,7 @@ class _Exchange:
         return events
 
 
-class _SyncExchange(_Exchange):
+class _SyncExchange(_HttpExchange):
     """One request of the synchronous driver."""
 
     def exchange_request(self, step: SendRequest) -> Generator[Event, None, None]:
@@ -214,7 +214,7 @@ async def drive_call_async(
             await call.route.close_async(failed=driving.failed)
 
 
-class _AsyncExchange(_Exchange):
+class _AsyncExchange(_HttpExchange):
     """One request of the asynchronous driver. ``was_ended`` is that of ``drive_call_async``."""
 
     def __init__(self, call: PreparedCall, is_read: bool, was_ended: threading.Event | None) -> None:

@@ -38,7 +38,7 @@ _NO_WEB_SOCKET_STATUSES = frozenset({404, 405, 426, 501})
 """With these a server answers a handshake at a path where it does not speak WebSockets."""
 
 
-class _Exchange:
+class _SocketExchangeBase:
     """What the synchronous and the asynchronous side share. ``outcome`` is how the last request went.
 
     ``_connection`` is the SDK's connection, ``_raw`` that of the library websockets below it; both are None while no
@@ -136,7 +136,7 @@ class _Exchange:
         return made
 
 
-class SocketExchange(_Exchange):
+class SocketExchange(_SocketExchangeBase):
     """The WebSocket of a synchronous call."""
 
     def exchange_request(self, step: SendRequest) -> Generator[Event, None, None]:
@@ -195,7 +195,7 @@ class SocketExchange(_Exchange):
         self._is_answering = False
 
 
-class AsyncSocketExchange(_Exchange):
+class AsyncSocketExchange(_SocketExchangeBase):
     """The WebSocket of an asynchronous call."""
 
     async def exchange_request(self, step: SendRequest) -> AsyncGenerator[Event, None]:

@@ -27,7 +27,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BETWEEN_ELEMENTS = re.compile(r"[ \t\r\n]*(?:[,\]][ \t\r\n]*)?")
 
 
-class _Change(NamedTuple):
+class _Replacement(NamedTuple):
     """The bytes of a body from ``start`` to ``end``, and the data that replaces them."""
 
     start: int
@@ -128,7 +128,7 @@ class Draft:
             place = sum(self._sizes[:after])
         before = [part.value for part, source in zip(self.parts, self._sources, strict=True) if source.end <= place]
         data = self._write_follower(write(before), first, is_first=not after) + (b"]" if self._is_array else b"")
-        changed = _with_changes(self.response, [_Change(place, place, data), _Change(place, len(self._body))])
+        changed = _with_changes(self.response, [_Replacement(place, place, data), _Replacement(place, len(self._body))])
         last = changed.chunks[-1].at
         return replace(changed, end="complete", error="", ended=max(last, changed.started))
 
@@ -172,7 +172,7 @@ class Draft:
 
     # --- writing
 
-    def _changes(self) -> Iterator[_Change]:
+    def _changes(self) -> Iterator[_Replacement]:
         kept_before = False
         for at, (part, source) in enumerate(zip(self.parts, self._sources, strict=True)):
             if part.is_removed:
@@ -182,28 +182,28 @@ class Draft:
                 kept_before = True
             added = b"".join([self._write_follower(each, source) for each in part.followers])
             if added:
-                yield _Change(source.end, source.end, added)
+                yield _Replacement(source.end, source.end, added)
 
-    def _removal(self, at: int, *, kept_before: bool) -> _Change:
+    def _removal(self, at: int, *, kept_before: bool) -> _Replacement:
         start, end = self._sources[at].start, self._sources[at].end
         if self._is_array:  # the comma must be removed, too
             if kept_before:
                 start = self._sources[at - 1].end
             elif at + 1 < len(self._sources):
                 end = self._sources[at + 1].start
-        return _Change(start, end)
+        return _Replacement(start, end)
 
-    def _replacement(self, part: DraftPart, source: _Source) -> Iterator[_Change]:
+    def _replacement(self, part: DraftPart, source: _Source) -> Iterator[_Replacement]:
         after = write_json(part.value, source.style)
         if after == source.before:
             return
         kind = part.value.get("type")
         named = None if self._is_array else _EVENT_LINE.search(self._body, source.start, source.end)
         if named is not None and kind != source.kind and isinstance(kind, str):
-            change = _Change(*named.span(1), kind.encode())
-            yield from sorted([change, _Change(*source.data, _encode(after, part.value, source.style))])
+            change = _Replacement(*named.span(1), kind.encode())
+            yield from sorted([change, _Replacement(*source.data, _encode(after, part.value, source.style))])
         else:
-            yield _Change(*source.data, _encode(after, part.value, source.style))
+            yield _Replacement(*source.data, _encode(after, part.value, source.style))
 
     def _write_follower(self, value: Value, source: _Source, *, is_first: bool = False) -> bytes:
         data = _encode(write_json(value, source.style), value, source.style)
@@ -247,7 +247,7 @@ def _encode(text: str, value: Value, style: JsonStyle) -> bytes:
         return write_json(value, replace(style, ascii=True)).encode()
 
 
-def _with_changes(response: RecordedResponse, changes: Sequence[_Change]) -> RecordedResponse:
+def _with_changes(response: RecordedResponse, changes: Sequence[_Replacement]) -> RecordedResponse:
     """Return a response with changes to its body. They must be sorted by place, and not overlap."""
     body = response.body
     chunks, end, begun = [], 0, 0
@@ -267,7 +267,7 @@ def _with_changes(response: RecordedResponse, changes: Sequence[_Change]) -> Rec
     return replace(response, headers=without_length(response.headers), chunks=tuple(chunks))
 
 
-def _apply(body: bytes, changes: Iterable[_Change]) -> Iterator[bytes]:
+def _apply(body: bytes, changes: Iterable[_Replacement]) -> Iterator[bytes]:
     at = 0
     for change in changes:
         yield body[at : change.start]
@@ -276,7 +276,7 @@ def _apply(body: bytes, changes: Iterable[_Change]) -> Iterator[bytes]:
     yield body[at:]
 
 
-def _move(places: Iterable[int], changes: Sequence[_Change]) -> Iterator[int]:
+def _move(places: Iterable[int], changes: Sequence[_Replacement]) -> Iterator[int]:
     """Yield the places that these places of a body have after the changes.
 
     A place within replaced bytes stays within the new ones, at the same distance from their start if that exists.

@@ -156,7 +156,7 @@ class HeldCapacity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _AskedCounter:
     """How a counter was asked: the request, the moment as which it counts, and its turn; None if it was let in."""
 
     asking: AdmissionRequest
@@ -174,7 +174,7 @@ def acquire(
     """
     held = HeldCapacity(state, lease)
     # The storage calls `admit` again where another process was faster. The last call is the one that was stored.
-    asked: list[_Asked] = []
+    asked: list[_AskedCounter] = []
     # Each counter is changed atomically, but not all of them together. Where one has no room, the storage fails or the
     # task is interrupted, those that had room are changed back.
     with contextlib.ExitStack() as undo:
@@ -187,7 +187,7 @@ def acquire(
                 # back its room too early, and another would be let in within its period.
                 at = state.now() + need.ahead if asked else now
                 asking = need.ask_of(counts, at, lease)
-                asked.append(_Asked(asking, at, counting.admit(counts, counter.rules, asking, at)))
+                asked.append(_AskedCounter(asking, at, counting.admit(counts, counter.rules, asking, at)))
                 return counts.write()
 
             state.update(TABLE, counter.key, admit, order=now)

@@ -36,7 +36,7 @@ class RealQueues:
         self.told: Collection[str] = []  # the places that child processes were told
 
 
-class _Watching:
+class _RealQueuePatches:
     """The patches of Huey's classes. The outermost run of the process owns it, because classes belong to the process.
 
     They are in force while at least one holder has called ``guard_real_queues`` and not ``let_real_queues_be``.
@@ -56,7 +56,7 @@ def guard_real_queues(holder: object, prepare: Callable[[], str]) -> None:
     run = runtime.current_run()
     run.state_of(RealQueues).prepare = prepare
     run.state_of(watched_queues.TestingMode).is_on = True
-    watching = runtime.process_run().state_of(_Watching)
+    watching = runtime.process_run().state_of(_RealQueuePatches)
     watching.patches.put_in_force(holder)
     watching.told_before[holder] = parent_queues.told_by_environment()
     parent_queues.tell_child_processes(())
@@ -64,14 +64,14 @@ def guard_real_queues(holder: object, prepare: Callable[[], str]) -> None:
 
 def let_child_processes_be(holder: object) -> None:
     """Tell child processes what they were told before the call of ``guard_real_queues`` with the same ``holder``."""
-    watching = runtime.process_run().state_of(_Watching)
+    watching = runtime.process_run().state_of(_RealQueuePatches)
     if holder in watching.told_before:
         parent_queues.tell_again(watching.told_before.pop(holder))
 
 
 def let_real_queues_be(holder: object) -> None:
     """Undo the call of ``guard_real_queues`` with the same ``holder``."""
-    runtime.process_run().state_of(_Watching).patches.withdraw(holder)
+    runtime.process_run().state_of(_RealQueuePatches).patches.withdraw(holder)
     let_child_processes_be(holder)
 
 

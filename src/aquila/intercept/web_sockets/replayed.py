@@ -51,7 +51,7 @@ class ReplayedConversation:
         self._waiting: deque[None] = deque()
         """An entry for each reader or other code that waits. A deque and not a counter, because ``append`` and ``pop``
         are atomic, so that threads need no lock."""
-        self._reading, self._on_its_way = _Reading(self), _OnItsWay(self)
+        self._reading, self._on_its_way = _WithinReading(self), _OnItsWay(self)
         self._users: set[int] = set()
         """The tasks and threads that have sent, or waited for a message."""
         self._refuse = refuse
@@ -328,7 +328,7 @@ class _OnItsWay(AbstractContextManager[None]):
             self._conversation.note_unsent()
 
 
-class _Reading(AbstractContextManager[None]):
+class _WithinReading(AbstractContextManager[None]):
     def __init__(self, conversation: ReplayedConversation) -> None:
         self._conversation = conversation
 

@@ -34,7 +34,7 @@ _CHOICES = ("accept", "reject", "skip")
 
 def make_application(review: Review, reading: Reading, token: str, finish: Callable[[], None]) -> Starlette:
     """Return the application of a review's page. ``finish`` is called when the user ends the review there."""
-    endpoints = _Endpoints(review, reading, finish)
+    endpoints = _ReviewEndpoints(review, reading, finish)
     return Starlette(
         routes=[
             Route("/", endpoints.show_page, methods=["GET"]),
@@ -63,7 +63,7 @@ def _letting_in(token: str) -> Callable[[Request], Failure | None]:
     return find_rejection
 
 
-class _Endpoints:
+class _ReviewEndpoints:
     """The requests of the page. ``_lock`` guards the review, which is not thread-safe, and the outcomes."""
 
     def __init__(self, review: Review, reading: Reading, finish: Callable[[], None]) -> None:

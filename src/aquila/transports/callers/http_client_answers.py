@@ -168,10 +168,10 @@ class _AnswerSocket:
         self._file = file
 
     def makefile(self, *args: Any, **kwargs: Any) -> io.BufferedReader:
-        return _AnswerReader(self._file)
+        return _BufferedAnswer(self._file)
 
 
-class _AnswerReader(io.BufferedReader):
+class _BufferedAnswer(io.BufferedReader):
     """A buffered reader whose owner may flush it when it has been closed.
 
     Where an error refers to what it came from, Python ends the reader and the answer that owns it in any order. The

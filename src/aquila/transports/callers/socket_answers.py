@@ -37,7 +37,7 @@ class SpeaksHttp2(NotHttp):
     """A client has sent what begins a connection of HTTP/2, as those of gRPC do."""
 
 
-class _Asked(NamedTuple):
+class _SocketRequest(NamedTuple):
     request: httpx2.Request
     takes_chunks: bool
 
@@ -60,7 +60,7 @@ def answer_client(connection: socket.socket, base: str, ask: Ask) -> None:
         _break_off(connection)
 
 
-def _answer(connection: socket.socket, asked: _Asked, ask: Ask) -> bool:
+def _answer(connection: socket.socket, asked: _SocketRequest, ask: Ask) -> bool:
     """Send the answer. Returns whether it was sent completely."""
     try:
         answer = ask(asked.request)
@@ -120,7 +120,7 @@ def _receive_below(connection: socket.socket) -> bytes:
         return b""
 
 
-def _read_request(connection: socket.socket, base: str) -> _Asked | None:
+def _read_request(connection: socket.socket, base: str) -> _SocketRequest | None:
     """Return the request when its body is complete; None if the client leaves before that."""
     parser = h11.Connection(h11.SERVER, _LARGEST_HEAD)
     head: h11.Request | None = None
@@ -157,7 +157,7 @@ def _read_events(connection: socket.socket, parser: h11.Connection) -> Iterator[
         parser.receive_data(data)
 
 
-def _make_request(head: h11.Request, body: bytes, base: str) -> _Asked:
+def _make_request(head: h11.Request, body: bytes, base: str) -> _SocketRequest:
     """Return the request, whose URL always begins with ``base``. Raises ``NotHttp`` for a target elsewhere."""
     fields = head.headers.raw_items()
     if any(name.lower() == b"upgrade" for name, _ in fields):
@@ -172,7 +172,7 @@ def _make_request(head: h11.Request, body: bytes, base: str) -> _Asked:
         request = httpx2.Request(method, base + target, headers=kept, content=body)
     except httpx2.InvalidURL as error:
         raise NotHttp("what it asks for is no URL") from error
-    return _Asked(request, takes_chunks=head.http_version != b"1.0")
+    return _SocketRequest(request, takes_chunks=head.http_version != b"1.0")
 
 
 def _is_kept(name: bytes) -> bool:
@@ -195,7 +195,7 @@ def _make_last(answer: httpx2.Response) -> httpx2.Response:
     )
 
 
-def _send(connection: socket.socket, answer: httpx2.Response, asked: _Asked) -> None:
+def _send(connection: socket.socket, answer: httpx2.Response, asked: _SocketRequest) -> None:
     file = AnswerFile(answer, asked.request.method, _fail, may_chunk=asked.takes_chunks)
     buffer = bytearray(_PIECE)
     while size := file.readinto(buffer):

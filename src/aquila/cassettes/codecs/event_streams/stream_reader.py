@@ -85,7 +85,7 @@ class TableReader:
     """
 
     def __init__(self, layouts: Mapping[str, str], *, limit: int, crlf: bool = False) -> None:
-        self._layouts = {name: _Layout(name, text) for name, text in layouts.items()}
+        self._layouts = {name: _FillableLayout(name, text) for name, text in layouts.items()}
         self._left = limit
         self._crlf = crlf
         self._used: set[str] = set()
@@ -117,7 +117,7 @@ class TableReader:
         return texts
 
 
-class _Layout:
+class _FillableLayout:
     """A layout that is ready to be filled. It keeps the cells of its last line."""
 
     def __init__(self, name: str, text: str) -> None:

@@ -82,7 +82,7 @@ def app(
         check_token(token, is_open=True, source="token=")
     admission = Admission(token or make_token(), hosts=read_host_names(hosts))
     access = Access(admission, token, reading_needs_token, decide, may_act)
-    page = _Endpoints(Site(hueys), access, page_events.StreamSeats(most_streams))
+    page = _JobEndpoints(Site(hueys), access, page_events.StreamSeats(most_streams))
     return Starlette(
         routes=[
             Route("/", page.show_overview, methods=["GET"], name="overview"),
@@ -100,7 +100,7 @@ def app(
     )
 
 
-class _Endpoints:
+class _JobEndpoints:
     def __init__(self, site: Site, access: Access, seats: page_events.StreamSeats) -> None:
         self._site = site
         self._access = access

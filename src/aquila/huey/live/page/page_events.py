@@ -51,7 +51,7 @@ class StreamSeats:
         """Return a response with a stream of ``messages()``, or a 503 if all seats are taken."""
         if self._free <= 0:
             return PlainTextResponse("too many pages are open; this one looks again soon", 503, {"retry-after": "10"})
-        return _Stream(
+        return _EventStreamResponse(
             self._send(messages),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
@@ -69,7 +69,7 @@ class StreamSeats:
             self._free += 1
 
 
-class _Stream(StreamingResponse):
+class _EventStreamResponse(StreamingResponse):
     """A stream that ends quietly when its server ends.
 
     Otherwise the server would report its cancellation as an error of the application.

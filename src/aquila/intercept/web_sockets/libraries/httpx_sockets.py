@@ -222,7 +222,7 @@ class _Wire:
                 self._end(Close(self._by, int(closed.code), closed.reason))
 
 
-class _WatchedStream:
+class _WatchedConnection:
     """A connection of the library, of which the bytes are seen on their way."""
 
     def __init__(self, stream: Any) -> None:
@@ -232,7 +232,7 @@ class _WatchedStream:
         return self._stream.get_extra_info(info)
 
 
-class _NotedBytes(_WatchedStream):
+class _NotedBytes(_WatchedConnection):
     """What a recording notes of them. A session reads all the time; ``reading`` is for ``catch_receive``."""
 
     def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
@@ -287,7 +287,7 @@ class _AsyncNotedStream(_NotedBytes):
         await self._stream.aclose()
 
 
-class _ComparedBytes(_WatchedStream):
+class _ComparedBytes(_WatchedConnection):
     """What a replay compares of them. ``reading`` is for ``catch_receive``."""
 
     def __init__(self, stream: Any, conversation: ReplayedConversation) -> None:
