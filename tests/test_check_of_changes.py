@@ -31,7 +31,15 @@ COMMANDS = {
             [ -e succeeding ] || exit 3
             result=${2##*=} ;;
         fuzz) echo "redaction 5 inputs" ;;
-        test-wild) mkdir -p build/wild; result=build/wild/${2##*=}.xml ;;
+        test-wild)
+            mkdir -p build/wild
+            result=build/wild/${2##*=}.xml
+            if [ "${2##*=}" = "$(cat failing-once 2>/dev/null)" ]; then
+                mkdir -p .pytest_cache/v/cache
+                echo '{"tests/wild/test_a.py::test_b[c d]": true}' >.pytest_cache/v/cache/lastfailed
+                echo '<t><testcase classname="tests.wild.test_a" name="test_b[c d]"><error/></testcase></t>' >"$result"
+                exit 2
+            fi ;;
         esac
         [ -z "${result:-}" ] || echo '<t><testcase/></t>' >"$result"
         echo "== 1 passed =="
@@ -48,6 +56,7 @@ COMMANDS = {
         ln -sf ../../pytest "$1/bin/pytest"
         """,
     "pytest": """
+        [ -z "${WILD_GROUP:-}" ] || printf '%s\n' "$0" "$PYTEST_DISABLE_PLUGIN_AUTOLOAD" "$@" >>again
         for each; do case $each in --junitxml=*) echo '<t><testcase/></t>' >"${each#*=}" ;; esac; done
         echo "== 1 passed =="
         """,
@@ -100,6 +109,25 @@ def test_it_succeeds_where_all_has_passed(project: Path) -> None:
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert "== all passed" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["wild-openai2", "wild-plugins"])
+def test_what_failed_once_in_a_group_runs_again_alone_and_by_name_in_its_environment(group: str, project: Path) -> None:
+    (project / "succeeding").touch()
+    (project / "failing-once").write_text(group)
+    process = start(project)
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    again = (project / "again").read_text().splitlines()
+    assert again == [
+        f".venv-{group}/bin/pytest",
+        "1",
+        "-o",
+        "faulthandler_timeout=600",
+        "tests/wild/test_a.py::test_b[c d]",
+    ]
+    assert output.endswith("mend them:\ntests/wild/test_a.py::test_b[c d]\n")
 
 
 def test_an_installer_that_runs_ends_with_it_where_tests_fail(project: Path) -> None:
