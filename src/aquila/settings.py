@@ -22,7 +22,7 @@ else:
     lazy_modules(globals(), spelling="aquila.spelling")
 
 INI_FILE = "ini file"
-"""The source of the values of the ini file, for messages."""
+"""The source of the values of the file that has pytest's settings, for messages, where its name is not known."""
 
 
 class Settings:
@@ -110,8 +110,11 @@ class Settings:
         return find_cassette_root(self.root, self.cassette_dir)
 
 
-def parse_option(name: str, value: Any, *, source: str) -> Any:
-    """Return the final value of one option given as text or as a value. ``source`` names its origin in messages."""
+def parse_option(name: str, value: Any, *, source: str, prefix: str = "") -> Any:
+    """Return the final value of one option given as text or as a value.
+
+    ``source`` names its origin in messages, and ``prefix`` is what stands before its name there.
+    """
     option = OPTIONS.get(name)
     if option is None:
         raise errors.UnknownOption(f"{source}: unknown option {name!r}{spelling.suggest_name(name, OPTIONS)}")
@@ -121,8 +124,7 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
         return option.parse(_as_text(value))
     except (TypeError, ValueError) as error:
         shown = "" if option.secret else f" {value!r}"
-        typed = f"aquila_{name}" if source == INI_FILE else name
-        raise errors.ConfigError(f"{source}: {typed}{shown}: {error} ({option.help})") from error
+        raise errors.ConfigError(f"{source}: {prefix}{name}{shown}: {error} ({option.help})") from error
 
 
 def _as_text(value: Any) -> str:
@@ -138,14 +140,17 @@ def resolve_layers(layers: SettingsLayers) -> Settings:
     """Return the settings that the layers of a run give now. Raises ``UnknownOption`` or ``ConfigError``."""
     values: dict[str, Any] = {}
     for options, source in _sources_of(layers):
-        values.update((name, parse_option(name, value, source=source)) for name, value in options.items())
+        prefix = "aquila_" if options is layers.ini else ""
+        values.update(
+            (name, parse_option(name, value, source=source, prefix=prefix)) for name, value in options.items()
+        )
     return Settings(root=layers.root, **values)
 
 
 def _sources_of(layers: SettingsLayers) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Yield the sources of options, each with its name for messages. A later source overrides earlier ones."""
     yield layers.defaults, "defaults"
-    yield layers.ini, INI_FILE
+    yield layers.ini, layers.settings_file or INI_FILE
     if records_by_environment():
         yield {"transport": "record"}, "environment variable AQUILA_RECORD"
     for name, variable in VARIABLE_OF.items():

@@ -24,6 +24,11 @@ def setting_line(name: str, value: object, file: str) -> str:
     return f"aquila_{name} = {_quote(str(value)) if is_toml(file) else value}"
 
 
+def placed_setting(name: str, value: object, file: str) -> str:
+    """Return a setting of one value and its place, for a sentence."""
+    return f"`{setting_line(name, value, file)}` in {place_of_settings(file)}"
+
+
 def setting_lines(name: str, values: Sequence[str], file: str) -> list[str]:
     """Return the lines of a setting that may have several values."""
     line = setting_line(name, " ".join(values), file)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from pytest_aquila.options import read_key
 
 if TYPE_CHECKING:
     from pytest_aquila.tasks import short_names
@@ -90,7 +91,7 @@ def _begin_late_look_up(session: pytest.Session) -> _LateFixtures:
     vars(session._fixturemanager)["getfixturedefs"] = late.find
     if session.config.getoption("showfixtures", False):
         late.register()
-    if session.config.getini("aquila_huey"):
+    if read_key(session.config, "aquila_huey"):
         _register_short_names(session)
         begin_testing_mode(session.config)  # Where the plugin came too late to do so before conftests.
     return late
@@ -130,7 +131,7 @@ def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
 
 def begin_testing_mode_of_ini(config: pytest.Config) -> None:
     """Put the whole run in testing mode if the ini key ``aquila_huey`` names a Huey."""
-    if config.getini("aquila_huey"):
+    if read_key(config, "aquila_huey"):
         begin_testing_mode(config)
 
 

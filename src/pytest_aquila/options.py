@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -266,8 +267,29 @@ def replaces_recorder(pytest_config: pytest.Config) -> bool:
             if pytest_config.getini(key):
                 return True
         except (ValueError, pytest.UsageError) as error:  # as the version of pytest has it, without the key
-            raise pytest.UsageError(f"ini file: {key}: {error}; write true or false") from error
+            source = settings_file(pytest_config) or "ini file"
+            raise pytest.UsageError(f"{source}: {key}: {error}; write true or false") from error
     return False
+
+
+def settings_file(pytest_config: pytest.Config) -> str:
+    """Return the name of the file that has pytest's settings; empty if there is none."""
+    return pytest_config.inipath.name if pytest_config.inipath is not None else ""
+
+
+def read_key(pytest_config: pytest.Config, key: str) -> str:
+    """Return the text that the file of settings or ``-o`` gives for a key: a list as lines. Empty where nothing does.
+
+    In TOML people write several values as a list or as one text. ``getini`` accepts one type for each key there.
+    """
+    given = _given_keys(pytest_config)
+    found = pytest_config.getini(key) if given is None else given[key].value if key in given else None
+    return "\n".join(map(str, found)) if isinstance(found, list) else "" if found is None else str(found)
+
+
+def _given_keys(pytest_config: pytest.Config) -> Mapping[str, Any] | None:
+    """Return what the file of settings and ``-o`` give, by key. It is private to pytest, which has it from 9.0.2 on."""
+    return getattr(pytest_config, "_inicfg", None)
 
 
 _ini_settings: pytest.StashKey[dict[str, str]] = pytest.StashKey()
@@ -281,18 +303,17 @@ def ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
 
 
 def _read_ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
-    # Private to pytest 9: what the ini file and `-o` give, by key. An older pytest is asked for each key, which takes
-    # as long as loading a module.
-    given = getattr(pytest_config, "_inicfg", None)
+    # An older pytest is asked for each key, which takes as long as loading a module.
+    given = _given_keys(pytest_config)
     named = [row[0] for row in OPTION_ROWS if row[3]]
     if given is not None:
         present = {key.removeprefix("aquila_") for key in given if key.startswith("aquila_")}
         named = [name for name in named if name in present]
-    values = {name: pytest_config.getini(f"aquila_{name}") for name in named}
+    values = {name: read_key(pytest_config, f"aquila_{name}") for name in named}
     if replaces_recorder(pytest_config):
         # Under the other recorder an unset key stayed unset, and such a suite may decide by it whether to record.
-        values["dummy_keys"] = f"{provider_keys.NO_UNSET} {values.get('dummy_keys') or ''}"
-    return {name: value for name, value in values.items() if value not in (None, "")}
+        values["dummy_keys"] = f"{provider_keys.NO_UNSET} {values.get('dummy_keys', '')}"
+    return {name: value for name, value in values.items() if value}
 
 
 def is_to_be_sealed(pytest_config: pytest.Config) -> bool:
@@ -300,4 +321,4 @@ def is_to_be_sealed(pytest_config: pytest.Config) -> bool:
     # Before pytest has read its ini file, `getini` would find nothing, and would remember that for the whole run.
     if not hasattr(pytest_config, "known_args_namespace"):
         return False
-    return (os.environ.get("AQUILA_GUARD") or pytest_config.getini("aquila_guard")) == "sealed"
+    return (os.environ.get("AQUILA_GUARD") or read_key(pytest_config, "aquila_guard")) == "sealed"

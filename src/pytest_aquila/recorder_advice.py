@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_aquila.options import CASSETTER_COMPAT, COMPAT, PYTEST_VCR_COMPAT, REPLACED_RECORDERS, replaces_recorder
+from aquila.typed_settings import place_of_settings
+from pytest_aquila.options import (
+    CASSETTER_COMPAT,
+    COMPAT,
+    PYTEST_VCR_COMPAT,
+    REPLACED_RECORDERS,
+    replaces_recorder,
+    settings_file,
+)
 
 _FIXTURES = {
     **dict.fromkeys(("vcr", "vcr_config", "vcr_cassette_dir"), tuple(REPLACED_RECORDERS)),
@@ -23,7 +31,8 @@ def advise_on_recorder_fixture(error: object, config: pytest.Config) -> str | No
         return None
     plugins = _join([REPLACED_RECORDERS[key] for key in layers], "and")
     keys = _join([f"{key} = true (for tests of {REPLACED_RECORDERS[key]})" for key in layers], "or")
-    return f"{name} is a fixture of {plugins}. To have it from Aquila, add to the ini file: {keys}"
+    place = place_of_settings(settings_file(config))
+    return f"{name} is a fixture of {plugins}. To have it from Aquila, add to {place}: {keys}"
 
 
 def _join(names: list[str], word: str) -> str:

@@ -178,7 +178,7 @@ def _layers_of(config: pytest.Config, chosen: argparse.Namespace) -> SettingsLay
         command_line=options.command_line_settings(chosen),
         under_pytest=True,
         finds_drift=chosen.aquila_drift is not None,
-        settings_file=config.inipath.name if config.inipath is not None else "",
+        settings_file=options.settings_file(config),
         copies=functools.partial(_copies_folder, config),
     )
 

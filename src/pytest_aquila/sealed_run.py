@@ -18,7 +18,8 @@ import pytest
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope_settings import NEEDS_NETWORK
-from aquila.settings import Settings, parse_option
+from aquila.settings import INI_FILE, Settings, parse_option
+from pytest_aquila.options import read_key, settings_file
 
 if TYPE_CHECKING:
     from aquila.intercept import policy
@@ -47,8 +48,11 @@ def enter_sealed_run(config: pytest.Config) -> None:
     if namespace.is_sealed():
         return
     _check_is_command(config)
+    source = settings_file(config) or INI_FILE
     try:
-        ports = parse_option("sealed_ports", config.getini("aquila_sealed_ports"), source="ini file")
+        ports = parse_option(
+            "sealed_ports", read_key(config, "aquila_sealed_ports") or None, source=source, prefix="aquila_"
+        )
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
     os.chdir(config.invocation_params.dir)

@@ -331,12 +331,12 @@ def test_without_the_layer_a_fixture_of_another_recorder_is_told_with_what_to_se
         "def test_both(vcr): pass\n\ndef test_one(cassette): pass\n\ndef test_other(vrc): pass\n", ini=""
     )
     result.assert_outcomes(errors=3)
-    advice = [line for line in result.outlines if "add to the ini file" in line]
+    advice = [line for line in result.outlines if "add to tox.ini" in line]
     assert advice == [
-        "vcr is a fixture of pytest-recording, pytest-vcr and cassetter. To have it from Aquila, add to the ini file: "
+        "vcr is a fixture of pytest-recording, pytest-vcr and cassetter. To have it from Aquila, add to tox.ini: "
         "aquila_vcr_compat = true (for tests of pytest-recording), aquila_pytest_vcr_compat = true (for tests of "
         "pytest-vcr) or aquila_cassetter_compat = true (for tests of cassetter)",
-        "cassette is a fixture of cassetter. To have it from Aquila, add to the ini file: "
+        "cassette is a fixture of cassetter. To have it from Aquila, add to tox.ini: "
         "aquila_cassetter_compat = true (for tests of cassetter)",
     ]
 
@@ -422,7 +422,7 @@ def test_a_vcrpy_that_is_too_old_or_missing_ends_the_run_at_once_with_what_to_in
     old = suite.run("def test_it(): pass", ini=ini)
     assert old.ret == pytest.ExitCode.USAGE_ERROR
     old.stderr.fnmatch_lines(
-        f"ERROR: {key} in the ini file needs the package 'vcr' in version 9.4.2 or newer, and 8.5.0 is "
+        f"ERROR: {key} in tox.ini needs the package 'vcr' in version 9.4.2 or newer, and 8.5.0 is "
         "installed; install it with: pip install 'aquila-llm[[]vcr]'"
     )
     monkeypatch.setitem(sys.modules, "vcr", None)

@@ -276,7 +276,7 @@ def test_what_is_no_port_is_a_usage_error(folder: Path, ports: str) -> None:
     write_tests(folder, "def test_it(): open('ran', 'w')")
     done = run_pytest(folder, env=SEALED)
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "ERROR: ini file: aquila_sealed_ports" in done.stderr
+    assert "ERROR: pytest.ini: aquila_sealed_ports" in done.stderr
     assert not (folder / "ran").exists()
 
 

@@ -9,9 +9,15 @@ from aquila.lazy_imports import lazy_modules
 from aquila.settings import Settings
 
 if TYPE_CHECKING:
-    from aquila import errors
+    from aquila import errors, typed_settings
+    from aquila.recording import runtime
 else:
-    lazy_modules(globals(), errors="aquila.errors")
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        runtime="aquila.recording.runtime",
+        typed_settings="aquila.typed_settings",
+    )
 
 NEEDS_NETWORK = ("live", "record")
 """Transports that a sealed run cannot use."""
@@ -24,9 +30,10 @@ def check_scope_options(options: Mapping[str, Any], around: Settings, *, source:
     settings of the run, and ``source`` says in messages where the options come from.
     """
     if options.get("guard") == "sealed" and around.guard != "sealed":
+        file = runtime.current_run().layers.settings_file
         raise errors.ConfigError(
-            f"{source}: guard='sealed' is for a whole run, which is in the namespace or is not. Set aquila_guard = "
-            "sealed in the ini file, or AQUILA_GUARD=sealed"
+            f"{source}: guard='sealed' is for a whole run, which is in the namespace or is not. Set "
+            f"{typed_settings.placed_setting('guard', 'sealed', file)}, or AQUILA_GUARD=sealed"
         )
     if around.guard == "sealed" and (transport := options.get("transport")) in NEEDS_NETWORK:
         raise errors.ConfigError(

@@ -29,7 +29,7 @@ from aquila.recording.reporting.wire_watch import Attempt
 from aquila.recording.scope import Scope
 from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.faulted_tests.faulted_attempt import ForkedAttempt
-from pytest_aquila.options import MARKER
+from pytest_aquila.options import MARKER, read_key
 from pytest_aquila.recording_runs import second_attempts
 from pytest_aquila.report_writing.targets import write_json
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
@@ -274,7 +274,7 @@ def _tear_down_shared(item: pytest.Item, nextitem: pytest.Item | None) -> None:
 
 
 def _read_seconds(config: pytest.Config) -> float:
-    text = config.getini("aquila_faults_timeout") or "30"
+    text = read_key(config, "aquila_faults_timeout") or "30"
     try:
         seconds = float(text)
         if not 0 < seconds < float("inf"):

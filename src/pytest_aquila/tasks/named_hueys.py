@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+from pytest_aquila.options import read_key
 
 if TYPE_CHECKING:
-    from aquila import errors
+    from aquila import errors, typed_settings
     from aquila.huey import huey_paths, instrumenting
 else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
+        typed_settings="aquila.typed_settings",
         huey_paths="aquila.huey.huey_paths",
         instrumenting="aquila.huey.instrumenting",
     )
@@ -32,7 +35,7 @@ _FORMS = (
 
 def paths_of_hueys(config: pytest.Config) -> list[str]:
     """Return the paths that the ini key ``aquila_huey`` names, in their order."""
-    return _split(str(config.getini("aquila_huey") or ""))
+    return _split(read_key(config, "aquila_huey"))
 
 
 def _split(paths: str) -> list[str]:
@@ -45,13 +48,17 @@ def load_huey(path: str, named_by: str = "the ini key aquila_huey is") -> Any:
     ``named_by`` is how the error begins, before the path.
     """
     __tracebackhide__ = True
+    file = runtime.current_run().layers.settings_file
     if not path:
         raise errors.ConfigError(
-            'no Huey is under test: write `aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, '
+            "no Huey is under test: name it (module:attribute), as "
+            f"{typed_settings.placed_setting('huey', 'myapp.tasks:huey', file)}, "
             "or override the fixture aquila_huey"
         )
+    python_path = '["."]' if typed_settings.is_toml(file) else "."
     where = (
-        "name one that the tests can import, or put its folder on Python's path, as with pythonpath = . in the ini file"
+        "name one that the tests can import, or put its folder on Python's path, as with "
+        f"pythonpath = {python_path} in {typed_settings.place_of_settings(file)}"
     )
     return huey_paths.load_huey(path, named_by=named_by, where=where)
 

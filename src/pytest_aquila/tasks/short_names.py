@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aquila.typed_settings import placed_setting
 from pytest_aquila import fixture_names
+from pytest_aquila.options import settings_file
 
 if TYPE_CHECKING:
     from aquila.testing import (
@@ -50,8 +52,8 @@ def advise_on_short_name(error: object, config: pytest.Config) -> str | None:
     if name not in NAMES or fixture_names.has_short_names(config):
         return None
     return (
-        f"{name} is the short name of aquila_{name}. To use it, name the Huey under test: aquila_huey = "
-        '"myapp.tasks:huey" (module:attribute) in the ini file, or override the fixture aquila_huey'
+        f"{name} is the short name of aquila_{name}. To use it, name the Huey under test (module:attribute), as "
+        f"{placed_setting('huey', 'myapp.tasks:huey', settings_file(config))}, or override the fixture aquila_huey"
     )
 
 

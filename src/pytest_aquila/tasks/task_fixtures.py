@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from pytest_aquila.options import read_key, settings_file
 
 if TYPE_CHECKING:
-    from aquila import errors
+    from aquila import errors, typed_settings
     from aquila.huey import AquilaHuey, testing
     from aquila.huey.testing import attribute_patches, queue_under_test
     from aquila.huey.testing.consumers import shared_consumer
@@ -42,6 +43,7 @@ else:
         globals(),
         named_hueys="pytest_aquila.tasks.named_hueys",
         errors="aquila.errors",
+        typed_settings="aquila.typed_settings",
         attribute_patches="aquila.huey.testing.attribute_patches",
         queue_under_test="aquila.huey.testing.queue_under_test",
         shared_consumer="aquila.huey.testing.consumers.shared_consumer",
@@ -82,7 +84,7 @@ def aquila_huey(pytestconfig: pytest.Config) -> Any:
 @pytest.fixture
 def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
     """Where tasks go in a test: the ini key ``aquila_huey_storage``. Override it to give ``own`` or a storage."""
-    return pytestconfig.getini("aquila_huey_storage") or "memory"
+    return read_key(pytestconfig, "aquila_huey_storage") or "memory"
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_s
         yield first
         if request.session.testsfailed > failures:
             return  # A failed test may have left tasks behind, which says nothing.
-        _report_leftover(request.config.getini("aquila_huey_leftover") or "ignore", request.node.nodeid)
+        _report_leftover(read_key(request.config, "aquila_huey_leftover") or "ignore", request.node.nodeid)
 
 
 def _open_queue(request: pytest.FixtureRequest, huey: Any, storage: Any) -> contextlib.AbstractContextManager[Any]:
@@ -260,8 +262,10 @@ def aquila_shared_consumer(
     paths = named_hueys.paths_of_hueys(pytestconfig)
     if not paths:
         raise errors.ConfigError(
-            "aquila_consumer serves all tests of a run, so its Huey must be known before any: write "
-            '`aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, or use aquila_run_consumer'
+            "aquila_consumer serves all tests of a run, so its Huey must be known before any: name it "
+            "(module:attribute), as "
+            f"{typed_settings.placed_setting('huey', 'myapp.tasks:huey', settings_file(pytestconfig))}, "
+            "or use aquila_run_consumer"
         )
     with shared_consumer.share_consumer(named_hueys.load_huey(paths[0]), **aquila_consumer_options) as shared:
         yield shared
@@ -274,8 +278,8 @@ def aquila_consumer(
     """A real consumer, which all tests share: threads that take the tasks of this test, and are idle when it ends."""
     if aquila_tasks is not aquila_shared_consumer.huey:
         raise errors.ConfigError(
-            f"aquila_consumer works for {aquila_shared_consumer.huey.name!r}, the first Huey of the ini file, and this "
-            f"test is about {aquila_tasks.name!r}: use aquila_run_consumer"
+            f"aquila_consumer works for {aquila_shared_consumer.huey.name!r}, the first Huey of the ini key "
+            f"aquila_huey, and this test is about {aquila_tasks.name!r}: use aquila_run_consumer"
         )
     failures = request.session.testsfailed
     try:

@@ -81,14 +81,14 @@ class SharedQueues:
                     "name it where it is made, or enqueue the job after the import."
                 )
             self._open(path, named_hueys.load_huey(path))
+        file = runtime.current_run().layers.settings_file
         if self._paths:
-            file = runtime.current_run().layers.settings_file
             setting = typed_settings.setting_line("huey", " ".join([*self._paths, "module:attribute"]), file)
             return f"To put it under test, name it too in {typed_settings.place_of_settings(file)}: {setting}"
         return (
             "The fixture aquila_huey says which Hueys are under test, and only tests can ask it. In a test, let it\n"
             "return a list with this one, too: [app.huey, mail.huey]. To have it under test in the whole run,\n"
-            'name it in the ini file: aquila_huey = "myapp.tasks:huey" (module:attribute).'
+            f"name it (module:attribute), as {typed_settings.placed_setting('huey', 'myapp.tasks:huey', file)}."
         )
 
     def close(self) -> None:

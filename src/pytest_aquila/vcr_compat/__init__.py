@@ -15,7 +15,8 @@ import pytest
 
 from aquila.errors import MissingDependency
 from aquila.optional import import_vcrpy
-from pytest_aquila.options import CASSETTER_COMPAT, COMPAT, PYTEST_VCR_COMPAT, REPLACED_RECORDERS
+from aquila.typed_settings import place_of_settings
+from pytest_aquila.options import CASSETTER_COMPAT, COMPAT, PYTEST_VCR_COMPAT, REPLACED_RECORDERS, settings_file
 from pytest_aquila.vcr_compat import cassetter, hooks, marks_and_options, pytest_recording, pytest_vcr
 
 _NAMES = {"recording": COMPAT, "vcr": PYTEST_VCR_COMPAT, "cassetter": CASSETTER_COMPAT}
@@ -42,7 +43,7 @@ def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
                 f"uninstall {package}, or run with -p no:{name}{instead}"
             )
     try:
-        import_vcrpy(purpose=f"{key} in the ini file")
+        import_vcrpy(purpose=f"{key} in {place_of_settings(settings_file(config))}")
     except MissingDependency as error:
         raise pytest.UsageError(str(error)) from error
     if key == CASSETTER_COMPAT:

@@ -160,7 +160,7 @@ def test_a_program_runs_the_huey_of_the_ini_file_on_its_own_storage(project):
 def test_without_a_huey_the_ini_key_is_named(project):
     uses = "def test_one(aquila_perform_job): pass"
     for ini, message in [
-        ("", '*aquila_huey = "myapp.tasks:huey"*'),
+        ("", "*aquila_huey = myapp.tasks:huey*"),
         ("aquila_huey = app.huey\n", "*'app.huey', which is no path of a Huey*"),
         ("aquila_huey = app:queue\n", "*app has no 'queue'*"),
         ("aquila_huey = ap:huey\n", "*aquila_huey is 'ap:huey', and there is no module 'ap'; *pythonpath = .*"),

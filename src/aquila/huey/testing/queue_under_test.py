@@ -22,7 +22,7 @@ from aquila.huey.testing.task_execution import run_inline
 from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
-from aquila.typed_settings import place_of_settings, setting_line
+from aquila.typed_settings import place_of_settings, placed_setting, setting_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,11 @@ def huey_under_test(huey: Any = None, queue: str | None = None) -> Any:
         return huey
     found = _find_queue_named(queue) if queue is not None else innermost_test_queue()
     if found is None:
+        file = runtime.current_run().layers.settings_file
         raise ConfigError(
-            'no Huey is under test: use the fixtures of pytest-aquila (set `aquila_huey = "myapp.tasks:huey"` in the '
-            "ini file), or open `with aquila.huey.testing.use_test_queue(huey):`"
+            "no Huey is under test: use the fixtures of pytest-aquila (set "
+            f"{placed_setting('huey', 'myapp.tasks:huey', file)}), or open "
+            "`with aquila.huey.testing.use_test_queue(huey):`"
         )
     return found.huey
 

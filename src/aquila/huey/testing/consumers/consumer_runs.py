@@ -31,7 +31,7 @@ from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test
 from aquila.recording import runtime
 from aquila.recording.under_test import VARIABLE, under_test
 from aquila.temporary_folders import TemporaryFolder
-from aquila.typed_settings import place_of_settings, setting_line
+from aquila.typed_settings import placed_setting
 
 _IN_MEMORY = ("", ":memory:")
 _PROGRAM = "from aquila.huey.testing.consumers.consumer_program import main; main()"
@@ -131,7 +131,7 @@ def run_consumer(
         file = runtime.current_run().layers.settings_file
         raise ConfigError(
             f"worker processes cannot see the {type(huey.storage).__name__} of this process: give use_test_queue "
-            f"another storage, or set `{setting_line('huey_storage', 'own', file)}` in {place_of_settings(file)} to "
+            f"another storage, or set {placed_setting('huey_storage', 'own', file)} to "
             "use that of the Huey"
         )
     options = {"workers": workers, "periodic": periodic}
