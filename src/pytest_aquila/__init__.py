@@ -14,7 +14,7 @@ them. Only this package imports pytest.
   ``play_requirements`` fails what was not played.
   ``test_reports`` completes reports: ``advice``, ``key_advice`` and ``recorder_advice`` add a remedy,
   ``report_redaction`` keeps secrets out. ``node_ids`` names tests and their cassettes, ``typed_command`` says what to
-  type for them.
+  type for them, and ``how_called`` with which words that begins.
 - ``recording_runs``: what a run that records shows meanwhile, and tests that it runs again.
 - ``summary``: the lines at the end of a run.
 - Further kinds of run: ``verify_run`` (``--aquila-verify``), ``faulted_tests`` (``--aquila-faults``),

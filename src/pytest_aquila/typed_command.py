@@ -14,7 +14,7 @@ import pytest
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.secrets import outgoing
 from aquila.typed_words import join_words, path_from
-from pytest_aquila import run_life
+from pytest_aquila import how_called, run_life
 
 if TYPE_CHECKING:
     from aquila.cli import pytest_settings
@@ -86,13 +86,15 @@ def start_for_tests(config: pytest.Config, tests: Sequence[str]) -> str:
 
 
 def start_of_command(config: pytest.Config, file: Path | None = None) -> str:
-    """Return ``pytest``, and of the options of this run those that decide which tests and cassettes are meant.
+    """Return what calls pytest, and of the options of this run those that decide which tests and cassettes are meant.
 
     ``file`` has the tests that are to be named behind it. Without it all tests are meant.
     """
     starts = config.stash.setdefault(_starts, {})
     if file not in starts:
-        starts[file] = join_words(["pytest", *_repeated_options(config), *_root_options(config, file)])
+        starts[file] = join_words(
+            [*how_called.program_words(config, file), *_repeated_options(config), *_root_options(config, file)]
+        )
     return starts[file]
 
 
@@ -163,20 +165,14 @@ def _is_of_an_editor(config: pytest.Config, plugin: str) -> bool:
 
 def _was_typed(config: pytest.Config) -> bool:
     """Whether pytest was started by itself, and not by a program."""
-    words = _words_of_controller(config)
+    words = how_called.words_of_controller(config)
     return run_life.ends_with_pytest() if words is None else run_life.is_pytests_own("".join(words[:1]))
 
 
 def _arguments_of(config: pytest.Config) -> Sequence[str]:
     """What was typed behind ``pytest``."""
-    words = _words_of_controller(config)
+    words = how_called.words_of_controller(config)
     return config.invocation_params.args if words is None else words[1:]
-
-
-def _words_of_controller(config: pytest.Config) -> Sequence[str] | None:
-    """The command line of the run of which this process is a worker of pytest-xdist; None if it is none."""
-    worker = getattr(config, "workerinput", None)
-    return None if worker is None else worker.get("mainargv", [])
 
 
 def _flags_of_the_project(config: pytest.Config) -> set[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -188,3 +191,67 @@ def test_a_plugin_from_elsewhere_is_in_the_command_where_pytest_itself_was_start
     project.pytester.makepyfile(test_app="from app import post\n\ndef test_it(aquila_cassette):\n    post('one')\n")
     missed = project.pytester.run(sys.executable, "-m", "pytest", "-p", "of_all_projects", "-n", workers)
     assert commands(missed) == ["pytest -p of_all_projects test_app.py::test_it --aquila-record"]
+
+
+IN_A_FOLDER = {
+    "app.py": """
+import aquila
+import httpx2
+
+
+def ask():
+    with aquila.http_client() as http:
+        return http.post("https://provider.example/v1/x", json={}).json()
+
+
+def provider():
+    return httpx2.MockTransport(lambda request: httpx2.Response(200, json={}))
+""",
+    "tests/test_app.py": "from app import ask\n\n\ndef test_it(aquila_cassette):\n    ask()\n",
+}
+
+
+def _run_as_typed(command: str, folder: Path, **variables: str) -> pytest.RunResult:
+    """Type a command in a shell whose Python is this one."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": programs, "COLUMNS": "1000", **variables}
+    environment.pop("PYTHONPATH", None)
+    ran = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return pytest.RunResult(ran.returncode, ran.stdout.splitlines(), ran.stderr.splitlines(), 0.0)
+
+
+def _advised(result: pytest.RunResult) -> set[str]:
+    """The commands in the failure and in the summary, from their first word on."""
+    return set(re.findall(r"(?:uv run |python -m )*pytest test\S+ --aquila-record", "\n".join(result.outlines)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "extra", "begins", "workers"),
+    [
+        ("", None, "python -m pytest", ""),
+        ("", None, "python -m pytest", "-n1 "),
+        ("addopts = --import-mode=importlib\n", "conftest.py", "python -m pytest", ""),
+        ("pythonpath = .\n", None, "pytest", ""),
+        ("", "conftest.py", "pytest", ""),
+        ("", "tests/__init__.py", "pytest", ""),
+    ],
+)
+def test_a_command_begins_as_the_run_did_where_pytest_alone_would_not_find_its_modules(
+    tmp_path: Path, settings: str, extra: str | None, begins: str, workers: str
+) -> None:
+    (tmp_path / "tests").mkdir()
+    for name, text in {**IN_A_FOLDER, "pytest.ini": f"[pytest]\n{settings}", **({extra: ""} if extra else {})}.items():
+        (tmp_path / name).write_text(text)
+    missed = _run_as_typed(f"python -m pytest {workers}-p no:cacheprovider", tmp_path)
+    missed.assert_outcomes(failed=1)
+    assert _advised(missed) == {f"{begins} tests/test_app.py::test_it --aquila-record"}
+    [command] = _advised(missed)
+    _run_as_typed(f"{command} --aquila-upstream=app:provider", tmp_path).assert_outcomes(passed=1)
+
+
+@pytest.mark.slow
+def test_a_command_for_a_shell_whose_pytest_is_another_begins_with_uv_run(tmp_path: Path) -> None:
+    (tmp_path / "test_app.py").write_text("import aquila\n\n\ndef test_it(aquila_cassette):\n    aquila.ask('Hi')\n")
+    missed = _run_as_typed("pytest -p no:cacheprovider", tmp_path, UV_RUN_RECURSION_DEPTH="1")
+    assert _advised(missed) == {"uv run pytest test_app.py::test_it --aquila-record"}

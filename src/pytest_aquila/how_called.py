@@ -1,0 +1,61 @@
+"""How pytest was called: with which words a command begins that is to find the same program and the same modules."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+_OF_UV_RUN = "UV_RUN_RECURSION_DEPTH"
+"""The variable that ``uv run`` sets. What it starts is found in an environment that no shell has."""
+
+
+def program_words(config: pytest.Config, file: Path | None = None) -> list[str]:
+    """Return the words that call pytest in the folder of this run: ``["pytest"]``, or what else is needed.
+
+    ``file`` has the tests that are meant. Without it all tests are meant.
+    """
+    words = ["pytest"]
+    if _was_run_as_module(config) and not _is_searched_by_pytest(config, file):
+        words = [_typed_interpreter(), "-m", "pytest"]
+    return ["uv", "run", *words] if os.environ.get(_OF_UV_RUN) else words
+
+
+def words_of_controller(config: pytest.Config) -> Sequence[str] | None:
+    """The command line of the run of which this process is a worker of pytest-xdist; None if it is none."""
+    worker = getattr(config, "workerinput", None)
+    return None if worker is None else worker.get("mainargv", [])
+
+
+def _was_run_as_module(config: pytest.Config) -> bool:
+    """Whether ``python -m pytest`` has begun this run. A run within a test was not begun by what was typed."""
+    words = words_of_controller(config)
+    if words is not None:
+        program = Path("".join(words[:1]))
+        return program.name == "__main__.py" and program.parent.name == "pytest"
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name == "pytest.__main__" and [*config.invocation_params.args] == sys.argv[1:]
+
+
+def _is_searched_by_pytest(config: pytest.Config, file: Path | None) -> bool:
+    """Whether ``pytest`` alone looks for modules in the folder where it is called, as ``python -m`` always does.
+
+    It does where a conftest or the package of the tests is in it, unless the import mode is another one.
+    """
+    here = config.invocation_params.dir
+    if sys.path.count(str(here)) != 1:  # settings, the environment or an installation name it besides; or nothing does
+        return True
+    if config.getoption("importmode") == "importlib":
+        return False
+    if (here / "conftest.py").exists() and not (here / "__init__.py").exists():
+        return True
+    return file is not None and here == next(each for each in file.parents if not (each / "__init__.py").exists())
+
+
+def _typed_interpreter() -> str:
+    """Return what was typed to call Python; ``python`` where a program has called it by its whole path."""
+    typed = sys.orig_argv[0] if sys.orig_argv else ""
+    return typed if typed and not os.path.isabs(typed) else "python"
