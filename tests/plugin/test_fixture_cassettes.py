@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -358,3 +360,48 @@ def test_workers_of_xdist_each_set_a_fixture_up_from_one_cassette(project: Proje
         result = project.pytester.runpytest_subprocess(*arguments, *extra)
         result.assert_outcomes(passed=6 if extra == ["-n0"] else count)
     assert bodies(project, "@shared") == [b'{"prompt":"shared"}', b'{"prompt":"end"}']
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))  # kept, and so nobody else's; it never listens
+        yield kept.getsockname()[1]
+
+
+@pytest.mark.parametrize("providers", ["", "aquila_providers = 127.0.0.1\n"])
+@pytest.mark.parametrize("client", ["requests", "aiohttp"])
+def test_a_fixture_may_ask_a_model_on_this_machine_by_any_client(
+    project: Project, client: str, providers: str, closed_port: int
+) -> None:
+    # Nothing has asked for a cassette before the request of such a fixture. Of a test it is open already.
+    tests = f"""
+        URL = "http://127.0.0.1:{closed_port}/v1/chat/completions"
+
+        def ask_by_requests():
+            import requests
+            return requests.post(URL, json={{"prompt": "warm up"}}).json()["answer"]
+
+        def ask_by_aiohttp():
+            import asyncio
+            import aiohttp
+
+            async def ask():
+                async with aiohttp.ClientSession() as session:
+                    async with session.post(URL, json={{"prompt": "warm up"}}) as answer:
+                        return (await answer.json())["answer"]
+
+            return asyncio.run(ask())
+
+        @pytest.fixture(scope="session")
+        def model():
+            return ask_by_{client}()
+
+        def test_one(model):
+            assert model == 1
+        """
+    project.pytester.makeini(f"[pytest]\n{providers}")
+    project.record(tests=tests).assert_outcomes(passed=1)
+    assert names(project) == {"test_app/@model.yaml"}
+    project.run().assert_outcomes(passed=1)
+    assert len(project.calls) == 1

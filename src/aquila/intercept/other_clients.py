@@ -163,7 +163,7 @@ class OtherClients:
             return None
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-        if not self._stubs.in_force and not _joins_scope_on_demand():
+        if not (self._stubs.in_force or _joins_scope_on_demand() or policy.asks_model_here(host, port, parts.path)):
             policy.check_side_request(method, host, port, parts.path)
             if is_proxied:
                 policy.check_connection(host, port, path=parts.path)

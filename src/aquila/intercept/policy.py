@@ -238,6 +238,15 @@ def _name_client(library: str) -> str:
     return ", used by ".join(packages) or "a client"
 
 
+def asks_model_here(host: str, port: int | None, path: str) -> bool:
+    """Whether a request is for a model on this machine.
+
+    The scope that answers it may have to be opened first, as that of a fixture. Elsewhere a client's socket does that,
+    when it is redirected; those that stay on this machine are not.
+    """
+    return is_loopback(host) and asks_model(host, port, path, runtime.current_settings())
+
+
 def is_let_through(host: str, port: int | None, path: str, settings: Settings) -> bool:
     """Whether the settings leave a request alone: its host is ignored, or it stays on this machine."""
     if (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
