@@ -1,4 +1,4 @@
-"""What Windows does otherwise, as far as Linux can be made to do it. No test runs on Windows itself."""
+"""What Windows does otherwise, as far as Linux can be made to do it. No test runs on Windows itself in CI."""
 
 from __future__ import annotations
 
@@ -147,6 +147,43 @@ def test_a_file_that_another_process_reads_is_replaced_once_it_has_read_it(
         file_replacement.replace_file(path, b"newer")
     assert path.read_bytes() == b"new"
     assert [file.name for file in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_a_read_only_file_is_left_as_it_is_and_no_temporary_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows neither replaces nor removes a read-only file."""
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"old")
+    path.chmod(0o444)
+    unlink = Path.unlink
+
+    def replace_like_windows(source: str, target: str) -> None:
+        raise PermissionError(13, "Access is denied")
+
+    def unlink_like_windows(file: Path, *, missing_ok: bool = False) -> None:
+        if not file.stat().st_mode & 0o200:
+            raise PermissionError(13, "Access is denied")
+        unlink(file, missing_ok=missing_ok)
+
+    monkeypatch.setattr(os, "replace", replace_like_windows)
+    monkeypatch.setattr(Path, "unlink", unlink_like_windows)
+    monkeypatch.setattr(file_replacement, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(file_replacement, "_OPEN_FOR", 0.0)
+    with pytest.raises(PermissionError):
+        file_replacement.replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.yaml"]
+
+
+@pytest.mark.parametrize(("platform", "cause"), [("win32", "close what has it open"), ("linux", "free the disk")])
+def test_what_may_keep_a_file_from_being_replaced_is_told(
+    platform: str, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_folder, "sys", SimpleNamespace(platform=platform))
+    assert cause in str(
+        work_folder.cassette_write_error(Path("a.yaml"), PermissionError(errno.EACCES, "Access denied"))
+    )
 
 
 @pytest.mark.parametrize("outside", [{"worker_type": "process"}, {"subprocess": "app.huey"}], ids=str)

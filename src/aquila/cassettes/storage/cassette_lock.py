@@ -118,7 +118,7 @@ def _remove_told(owner: Path) -> bool:
 
     NFS and FUSE do not tell: they give the file another name, and it keeps its link.
     """
-    if sys.platform == "win32":  # an open file cannot be removed
+    if sys.platform == "win32":  # an open file cannot be removed; `filelock` removes it once it is closed
         owner.unlink()
         return False
     descriptor = os.open(owner, os.O_RDONLY | os.O_NOFOLLOW)

@@ -46,9 +46,11 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             flush_to_disk(file.fileno())
-        # A new file has what the umask has left of 0o666. Some file systems, such as FAT, have no modes to set.
-        with contextlib.suppress(OSError):
-            os.chmod(temporary, path.stat().st_mode & 0o777)
+        # A new file has what the umask has left of 0o666. Some file systems, such as FAT, have no modes to set. Windows
+        # replaces no read-only file, and would not remove a temporary one that is read-only, too.
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                os.chmod(temporary, path.stat().st_mode & 0o777)
         # After the flush: some file systems may otherwise store the new name before the data, and a loss of power would
         # leave an empty file.
         change_open_file(os.replace, temporary, path)

@@ -1,7 +1,7 @@
 """The folder of journals and locks below the cassette folder: created when needed, removed when empty.
 
 For each cassette that is being written it has a lock file, and a file with the name of the process that holds it; see
-``cassette_lock``. Lock files stay on Windows, NFS and FUSE, and so does the folder there.
+``cassette_lock``. Lock files stay on NFS and FUSE, and so does the folder there.
 """
 
 from __future__ import annotations
@@ -101,6 +101,11 @@ def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
     advice = "free the disk or make the folder writable, or set another folder with aquila_cassette_dir"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         advice = "close files or connections that the program keeps open, or allow more of them (ulimit -n 4096)"
+    elif sys.platform == "win32" and isinstance(error, PermissionError):
+        advice = (
+            "close what has it open (an editor, a virus scanner), or make it and its folder writable "
+            "(attrib -r), or set another folder with aquila_cassette_dir"
+        )
     elif sys.platform == "win32" and error.errno == errno.ENOENT and len(str(path)) > _SHORT_ENOUGH:
         advice = (
             f"its path has {len(str(path))} characters, and Windows takes none of 260, with what is added "
