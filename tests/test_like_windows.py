@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import pytest_aquila
 from aquila.cassettes.storage import file_replacement, regular_files, work_folder
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey
@@ -230,6 +231,19 @@ def test_what_two_processes_append_is_whole(tmp_path: Path, monkeypatch: pytest.
     append(b"one\n")
     other.join()
     assert sorted(path.read_bytes().split()) == [b"one", b"other"]
+
+
+def test_modules_have_the_separator_of_the_system_in_their_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aquila's frames, which no report shows, are known by the beginning of their paths."""
+    monkeypatch.setattr(pytest_aquila, "sep", "\\", raising=False)
+    monkeypatch.setattr(pytest_aquila, "stat", lambda path: os.stat(path.replace("\\", "/")))
+    folder = os.path.dirname(pytest_aquila.__file__)
+    for name, names in {"plugin": ["plugin.py"], "summary": ["summary", "__init__.py"]}.items():
+        found = pytest_aquila.OrdinaryFinder.find_spec(f"pytest_aquila.{name}", [folder])
+        assert found is not None
+        assert found.origin == "\\".join([folder, *names])
+        assert found.cached is not None
+        assert "/" not in found.cached.removeprefix(folder)
 
 
 @pytest.mark.parametrize("length", [100, 240])

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import MAGIC_NUMBER
 from io import FileIO
-from os import stat  # bound here, as in Python's own finders: a test that replaces `os.stat` must not stop an import
+from os import sep, stat  # bound here, as in Python's finders: a test that replaces `os.stat` must not stop an import
 from stat import S_ISREG
 from struct import pack
 from types import CodeType, ModuleType
@@ -103,16 +103,17 @@ class OrdinaryFinder:
         if (package or last).partition(".")[0] not in ("aquila", "pytest_aquila"):
             return None
         around = path[0] if path else _FOLDER
-        base = f"{around}/{last}"
+        # With the separator of the system, as Python's own: Aquila's frames are known by the beginning of their paths.
+        base = f"{around}{sep}{last}"
         for folder, module, is_package in ((around, last, False), (base, "__init__", True)):
-            file = f"{folder}/{module}.py"
+            file = f"{folder}{sep}{module}.py"
             try:
                 source = stat(file)
             except (OSError, ValueError):
                 continue
             if S_ISREG(source.st_mode):
                 usual = _COMPILED and sys.pycache_prefix is None
-                compiled = f"{folder}/__pycache__/{module}{_COMPILED}" if usual else None
+                compiled = f"{folder}{sep}__pycache__{sep}{module}{_COMPILED}" if usual else None
                 loader = _FirstLoad(name, file, source, compiled) if compiled else SourceFileLoader(name, file)
                 spec = ModuleSpec(name, loader, origin=file, is_package=is_package)
                 spec.has_location = True
