@@ -2,11 +2,11 @@
 
 import os
 
-_PROJECTS = ("project/*", "clients/*", "plugins/*", "scripts/*", "faults/*", "sockets/*", "mounted/*")
+_PROJECTS = ("project/*", "clients/*", "plugins/*", "scripts/*", "faults/*", "sockets/*", "mounted/*", "compiled/*")
 
 if "WILD_GROUP" not in os.environ:
     collect_ignore_glob = ["test_*.py", *_PROJECTS]
-elif os.environ["WILD_GROUP"] != "wild":  # clients that talk over sockets, and web frameworks, are not there
-    collect_ignore_glob = ["test_sockets.py", "test_mounted.py", *_PROJECTS]
+elif os.environ["WILD_GROUP"] != "wild":  # clients over sockets and in Rust, and web frameworks, are not there
+    collect_ignore_glob = ["test_sockets.py", "test_mounted.py", "test_compiled_clients.py", *_PROJECTS]
 else:
     collect_ignore_glob = list(_PROJECTS)

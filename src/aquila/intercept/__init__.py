@@ -8,9 +8,9 @@ Begin with ``policy``, which says for one request or connection: answered by a s
   a client. ``own_sockets`` answers clients without any library, ``web_sockets`` those of WebSockets. ``side_requests``
   is the table of what libraries send by themselves.
 - Connections: ``socket_guard`` patches sockets and TLS handshakes, ``native_clients`` libraries that connect by
-  themselves, ``kept_originals`` plugins that put functions of sockets back, and ``sealing`` puts a run where the kernel
-  refuses. Which hosts are guarded is in ``aquila.recording.network.model_hosts``, what a refusal says in
-  ``aquila.recording.network.guard``.
+  themselves, ``compiled_clients`` those in Rust and Go, ``kept_originals`` plugins that put functions of sockets back,
+  and ``sealing`` puts a run where the kernel refuses. Which hosts are guarded is in
+  ``aquila.recording.network.model_hosts``, what a refusal says in ``aquila.recording.network.guard``.
 - ``activation`` puts all of this in force and takes it back, by ``patching`` and, for a library that is imported later,
   ``calling_loader``. What cannot be patched becomes a note of ``unknown_modules``. ``dummy_keys`` stand in the
   variables of the table ``provider_keys``. ``blocking_calls`` tells blockbuster what Aquila does in an event loop.

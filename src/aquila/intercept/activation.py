@@ -66,22 +66,11 @@ _RESOLVERS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
 _METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
 _RESOLVING_IN_LOOP = "getaddrinfo of an event loop"
 
-_CONNECTING = (
-    "asyncio.windows_events",
-    "curl_cffi.aio",
-    "curl_cffi.curl",
-    "gevent._socketcommon",
-    "gevent.socket",
-    "gevent.ssl",
-    "grpc",
-    "grpc.aio",
-    "pycares",
-    "pycurl",
-    "pytest_recording.network",
-    "pytest_socket",
-    "socks",
-    "uvloop",
-)
+_KEPT = ("pytest_recording.network", "pytest_socket")
+_NATIVE = ("asyncio.windows_events", "curl_cffi.aio", "curl_cffi.curl", "grpc", "grpc.aio", "pycares", "pycurl")
+_LOOPS = ("gevent._socketcommon", "gevent.socket", "gevent.ssl", "socks", "uvloop")
+_COMPILED = ("baml_py", "httpr", "primp", "rnet", "tensorzero", "tls_client.sessions", "wreq")
+_CONNECTING = (*_KEPT, *_NATIVE, *_LOOPS, *_COMPILED)
 """What else ``socket_guard`` patches."""
 
 

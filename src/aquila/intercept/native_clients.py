@@ -132,7 +132,7 @@ class NativeClients:
             def checked(*args: Any, **kwargs: Any) -> Any:
                 curl = args[position] if len(args) > position else kwargs.get("curl")
                 url = getattr(curl, "aquila_url", None)
-                _check_url(self._guard, url, library=library, within_loop=within_loop)
+                check_url(self._guard, url, library=library, within_loop=within_loop)
                 return original(*args, **kwargs)
 
             return checked
@@ -191,7 +191,14 @@ def _copy_url(original: Callable[..., Any]) -> Callable[..., Any]:
     return duphandle
 
 
-def _check_url(guard: SocketGuard, url: object, *, library: str, within_loop: bool) -> None:
+def check_url(guard: SocketGuard, url: object, *, library: str, within_loop: bool = False) -> None:
+    """Have a guard refuse a request that ``library`` is about to send to ``url``, which nothing asked for."""
+    host, port, path = split_url(url)
+    guard.check(host, port, path=path, within_loop=within_loop, library=library)
+
+
+def split_url(url: object) -> tuple[str | None, int | None, str]:
+    """The host, the port and the path of a URL, as text or bytes. What it does not tell is None."""
     text = url.decode("utf-8", "replace") if isinstance(url, (bytes, bytearray)) else str(url or "")
     has_scheme = re.match(r"[\w+.-]+://", text)  # without one curl takes it for one of HTTP, too
     parts = urlsplit(text if has_scheme else f"http://{text}")
@@ -199,7 +206,7 @@ def _check_url(guard: SocketGuard, url: object, *, library: str, within_loop: bo
         port = parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         port = None
-    guard.check(parts.hostname, port, path=parts.path, within_loop=within_loop, library=library)
+    return parts.hostname, port, parts.path
 
 
 # gRPC. Making a channel connects nothing, and many make one that they never use. A call does.

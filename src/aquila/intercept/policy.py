@@ -20,6 +20,7 @@ from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
     from aquila import typed_settings
+    from aquila.intercept import unknown_modules
     from aquila.recording import scope as scopes
     from aquila.recording.network import guard, no_network
     from aquila.recording.scope import Scope
@@ -30,6 +31,7 @@ else:
         no_network="aquila.recording.network.no_network",
         scopes="aquila.recording.scope",
         typed_settings="aquila.typed_settings",
+        unknown_modules="aquila.intercept.unknown_modules",
     )
 
 
@@ -190,11 +192,29 @@ def check_connection(
         what = f"a connection to {guard.format_address(host, port)}"
         guard.fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
         has_cassette = scope is not None and scope.default_cassette is not None
-        if has_cassette:
+        if has_cassette or library:  # what connects outside of Python is answered by no cassette
             message = _unrecordable_message(what, _name_client(library), speaks_http2=library == "grpc")
         else:
             message = guard.refusal_message(what, scope)
         raise guard.make_refusal(message, ordinary=within_loop)
+
+
+def guards_connections() -> bool:
+    """Whether the guard of a test run may refuse a connection that is made here."""
+    if is_own_request():
+        return False
+    scope, _ = scopes.look_for_scope()
+    settings = scope.settings if scope is not None else runtime.current_settings()
+    return settings.guard != "off" and settings.transport != "live" and runtime.is_under_pytest()
+
+
+def note_unseen(what: str) -> None:
+    """Have the summary of the run say that ``what`` may reach providers, if the guard should keep it from them."""
+    if guards_connections() and runtime.current_settings().guard != "sealed":
+        unknown_modules.note_unguarded(
+            f"{what} was started, and Aquila does not see whom it asks, so what it sends is neither recorded nor "
+            "refused: give its models the base URL of `aquila serve`, or seal the run (aquila_guard = sealed)"
+        )
 
 
 def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
@@ -292,8 +312,8 @@ def explain_closed_port(port: int) -> str:
 _OF_OTHERS = """\
 It connects in a way of its own: not through httpx2, httpx, aiohttp, requests, urllib3, botocore, httplib2,
 urllib.request or http.client, nor with HTTP/1.1 over Python's sockets; nor, if it wants a WebSocket,
-through websockets, aiohttp, websocket-client or httpx-ws. To record it, start
-`aquila serve --cassette NAME` and give it the server's address as its base URL.
+through websockets, aiohttp, websocket-client or httpx-ws. To record it, give the test the fixture
+aquila_server, or start `aquila serve --cassette NAME`, and give the client the server's address as its base URL.
 """
 _OF_HTTP2 = """\
 It speaks gRPC, or HTTP/2 over sockets of its own, which neither a cassette nor `aquila serve` holds.

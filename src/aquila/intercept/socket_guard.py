@@ -2,7 +2,7 @@
 
 Names are checked when they are resolved, and when a TLS handshake names its server: that also sees through proxies.
 Addresses are checked when a socket connects, and for each datagram. What Aquila itself sends out, and what a live test
-sends, passes. ``native_clients`` checks for libraries that have sockets of their own.
+sends, passes. ``native_clients`` and ``compiled_clients`` check for libraries that have sockets of their own.
 
 What a scope can answer is not refused: a client of Python's sockets is redirected to a listener here; see
 ``own_sockets``.
@@ -23,7 +23,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import socket
 
-    from aquila.intercept import kept_originals, native_clients, policy
+    from aquila.intercept import compiled_clients, kept_originals, native_clients, policy
     from aquila.intercept.own_sockets import redirection
     from aquila.recording.scope import Scope
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        compiled_clients="aquila.intercept.compiled_clients",
         kept_originals="aquila.intercept.kept_originals",
         redirection="aquila.intercept.own_sockets.redirection",
         native_clients="aquila.intercept.native_clients",
@@ -59,6 +60,8 @@ class SocketGuard:
         """Patch a library that connects, or a plugin that keeps functions of ``socket``."""
         if module.__name__ in kept_originals.KEPT:
             return kept_originals.patch_kept(self, module, socket)
+        if module.__name__ in compiled_clients.LIBRARIES:
+            return compiled_clients.CompiledClients(self).patch_library(module)
         return native_clients.NativeClients(self).patch_library(module)
 
     def patch_resolvers(self, module: ModuleType) -> Iterable[Undoable]:

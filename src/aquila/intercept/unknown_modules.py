@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), child_misses="aquila.recording.reporting.child_misses")
 
-_WITHOUT_SOCKETS = ("curl_cffi", "gevent", "grpc", "pycares", "pycurl", "uvloop")
+_WITHOUT_SOCKETS = (
+    *("curl_cffi", "gevent", "grpc", "pycares", "pycurl", "uvloop"),
+    *("baml_py", "httpr", "primp", "rnet", "tensorzero", "tls_client", "wreq"),
+)
 """Libraries that connect without Python's sockets."""
 
 
@@ -33,13 +36,22 @@ def note_unknown_module(name: str, module: ModuleType, error: Exception) -> None
     known_as = f"{library} {version}" if isinstance(version, str) else f"the module {name} ({module.__file__})"
     lacking = f"it has no {error.name}" if isinstance(error, AttributeError) and error.name else str(error)
     unknown = f"Aquila does not know {known_as}: {lacking}, so"
-    run, is_unguarded = runtime.current_run(), library in _WITHOUT_SOCKETS
-    if is_unguarded:
-        sentence = f"{unknown} what it sends is neither recorded nor refused"
-        run.unguarded[sentence] = None
+    if library in _WITHOUT_SOCKETS:
+        note_unguarded(f"{unknown} what it sends is neither recorded nor refused")
     else:
         sentence = f"{unknown} what it sends to providers is recorded, replayed or refused at Python's sockets"
-        run.notes[sentence, ""] = None
+        runtime.current_run().notes[sentence, ""] = None
+        _tell_parent(sentence, is_unguarded=False)
+
+
+def note_unguarded(sentence: str) -> None:
+    """Have the summary of the test run say ``sentence``, of something that the guard cannot see."""
+    runtime.current_run().unguarded[sentence] = None
+    _tell_parent(sentence, is_unguarded=True)
+
+
+def _tell_parent(sentence: str, *, is_unguarded: bool) -> None:
+    run = runtime.current_run()
     if not (run.runs_tests and run.is_here):  # a child process: the run of its parent has the summary
         child_misses.misses_folder(run)
         run.state_of(child_misses.ChildMisses).tell_note(sentence, is_unguarded=is_unguarded)

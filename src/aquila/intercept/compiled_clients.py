@@ -1,0 +1,143 @@
+"""The guard for libraries whose requests an extension in Rust or Go sends, past Python's sockets and functions.
+
+Each is checked where it is given its URL, as the libraries of ``native_clients`` are, and no cassette can answer it
+either. To add a library, write a row in ``_REQUESTS``, and its module in ``activation``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from aquila.errors import ConfigError
+from aquila.intercept import policy
+from aquila.intercept.native_clients import check_url, split_url
+from aquila.intercept.patching import Patch, Undoable
+
+if TYPE_CHECKING:
+    from aquila.intercept.socket_guard import SocketGuard
+
+_VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request", "trace", "websocket")
+
+_AFTER_METHOD = ("request", "_stream", "execute_request")
+"""The functions that take the method of a request before its URL. For the others the URL comes first."""
+
+_REQUESTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "httpr": {"RClient": ("request", "_stream")},
+    "primp": dict.fromkeys(("", "Client", "AsyncClient"), _VERBS),
+    "rnet": dict.fromkeys(("", "Client", "BlockingClient"), _VERBS),
+    "tls_client.sessions": {"Session": ("execute_request",)},
+    "wreq": dict.fromkeys(("", "Client", "blocking", "blocking.Client"), _VERBS),
+}
+"""For each module its classes and modules, and the functions of each that take a URL. "" stands for itself.
+
+No library has them all, and not in each version.
+"""
+
+LIBRARIES = ("baml_py", "tensorzero", *_REQUESTS)
+"""The modules that are patched here."""
+
+
+class CompiledClients:
+    """The patches of these libraries, for one guard."""
+
+    def __init__(self, guard: SocketGuard) -> None:
+        self._guard = guard
+
+    def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch one of them, which was imported."""
+        if module.__name__ == "baml_py":
+            return self._patch_baml(module)
+        if module.__name__ == "tensorzero":
+            return self._patch_tensorzero(module)
+        return self._patch_requests(module)
+
+    def _patch_requests(self, module: ModuleType) -> Iterable[Undoable]:
+        library = module.__name__.partition(".")[0]
+        for owner_name, functions in _REQUESTS[module.__name__].items():
+            owner: Any = operator.attrgetter(owner_name)(module) if owner_name else module
+            for name in [name for name in functions if hasattr(owner, name)] or functions:  # without any, that is told
+                position = (name in _AFTER_METHOD) + (not isinstance(owner, ModuleType))
+                yield Patch(owner, name, functools.partial(self._check_argument, library, position))
+
+    def _check_argument(self, library: str, position: int, original: Callable[..., Any]) -> Callable[..., Any]:
+        """``position`` is that of the URL among the arguments, ``self`` included."""
+
+        @functools.wraps(original)
+        def request(*args: Any, **named: Any) -> Any:
+            url = str(args[position] if len(args) > position else named.get("url", ""))
+            base_url = getattr(args[0], "base_url", None) if args else None
+            if base_url and "://" not in url:
+                url = f"{base_url}/{url}"
+            check_url(self._guard, url, library=library)
+            return original(*args, **named)
+
+        return request
+
+    # BAML keeps its clients to itself, but it tells what it would send.
+
+    def _patch_baml(self, module: ModuleType) -> Iterable[Undoable]:
+        runtime = module.BamlRuntime
+        for name in ("call_function", "call_function_sync", "stream_function", "stream_function_sync"):
+            yield Patch(runtime, name, functools.partial(self._check_built, runtime.build_request_sync))
+
+    def _check_built(self, build: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            takes = inspect.signature(original)
+            *shared, _ = inspect.signature(build).parameters  # the last says whether the answer is to be a stream
+        except ValueError as error:
+            raise ImportError(str(error)) from error
+        if not takes.parameters.keys() >= set(shared):
+            raise ImportError(f"{original.__name__} does not take what build_request_sync does")
+
+        @functools.wraps(original)
+        def ask(*args: Any, **named: Any) -> Any:
+            if self._guard.patches.in_force and policy.guards_connections():
+                url = _build_request(build, shared, takes.bind(*args, **named).arguments).url
+                check_url(self._guard, url, library="baml_py")
+                if original.__name__ == "stream_function_sync":
+                    _check_is_elsewhere(url)
+            return original(*args, **named)
+
+        return ask
+
+    # Nothing tells whom a gateway within the process asks, which its configuration and each call decide.
+
+    def _patch_tensorzero(self, module: ModuleType) -> Iterable[Undoable]:
+        for owner in (module.TensorZeroGateway, module.AsyncTensorZeroGateway):
+            yield Patch(owner, "build_embedded", self._note_gateway)
+
+    def _note_gateway(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def build_embedded(*args: Any, **named: Any) -> Any:
+            if self._guard.patches.in_force:
+                policy.note_unseen("an embedded gateway of tensorzero")
+            return original(*args, **named)
+
+        return build_embedded
+
+
+def _build_request(build: Callable[..., Any], shared: Sequence[str], given: Mapping[str, Any]) -> Any:
+    """Have BAML build the request that a call with the arguments ``given`` sends first, and send nothing.
+
+    The one of a call without a stream goes to the same host, and BAML can build it for each provider.
+    """
+    try:
+        return build(*(given.get(name) for name in shared), False)
+    except Exception as error:
+        error.add_note("Aquila had the request built to see where it would go. In a test run nothing goes out unseen.")
+        raise
+
+
+def _check_is_elsewhere(url: str) -> None:
+    """Raise ``ConfigError`` if a synchronous stream of BAML asks a server of this process: both would wait for ever."""
+    host, port, _ = split_url(url)
+    if (host, port) in policy.own_servers():
+        raise ConfigError(
+            "a synchronous stream of BAML keeps all other threads of its process waiting, so the fixture aquila_server "
+            "cannot answer it: use BAML's async client in this test, or start `aquila serve` beside it"
+        )
