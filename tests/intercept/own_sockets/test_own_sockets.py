@@ -141,6 +141,36 @@ def test_a_client_that_refuses_the_certificate_fails_its_test_and_is_told_why(ru
     assert provider.requests == []
 
 
+def test_a_client_that_breaks_off_the_handshake_fails_its_test_whatever_becomes_of_its_error(
+    run: Run, provider: Upstream
+) -> None:
+    """As Twisted does where the certificate names another host: it tells its program, and not the other side."""
+    result = run(
+        """
+        import socket, ssl, struct, time
+        from aquila.recording import runtime
+
+        def test_it(aquila_cassette):
+            coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+            with socket.create_connection(("api.openai.com", 443)) as plain:
+                private = super(ssl.SSLContext, ssl.create_default_context())._wrap_bio
+                safe = private(coming, going, server_side=False, server_hostname="api.openai.com")
+                try:
+                    safe.do_handshake()
+                except ssl.SSLWantReadError:
+                    plain.sendall(going.read())
+                assert plain.recv(1)
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            deadline = time.monotonic() + 60
+            while not runtime.current_run().test.refusals and time.monotonic() < deadline:
+                time.sleep(0.001)
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*it checks the certificate of the provider in a way of its own)", "*`aquila serve *"])
+    assert provider.requests == []
+
+
 def test_conversations_in_threads_and_in_turn_are_each_recorded(run: Run, provider: Upstream) -> None:
     source = """
         import concurrent.futures

@@ -209,12 +209,22 @@ class _Listener:
                 self._connections[threading.current_thread()] = safe
             try:
                 safe.do_handshake()
-            except ssl.SSLError as error:
-                if (error.reason or "").endswith(_REFUSED_CERTIFICATE):
+            except OSError as error:
+                if self._is_refusal(error):
                     why = "it checks the certificate of the provider in a way of its own"
                     policy.refuse_own_socket(self._host, self._port, why, speaks_http2=False)
                 raise
             self._answer_request(safe, "https")
+
+    def _is_refusal(self, error: OSError) -> bool:
+        """Whether a handshake has failed because the client refuses the certificate.
+
+        Twisted says so to its own program alone, and resets the connection.
+        """
+        if isinstance(error, ssl.SSLEOFError):
+            return not self._is_closed  # else `close` has ended it
+        refused = isinstance(error, ssl.SSLError) and (error.reason or "").endswith(_REFUSED_CERTIFICATE)
+        return refused or isinstance(error, ConnectionError)
 
     def _answer_request(self, connection: socket.socket, scheme: str) -> None:
         address = guard.format_address(self._host, None if self._port == _PORTS[scheme] else self._port)
