@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_at_origin
-from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.journal_entries import JournalEntry
@@ -179,6 +180,47 @@ def test_what_a_killed_run_for_a_review_recorded_is_kept_beside_too(project: Pro
     assert [each.response.status for each in kept] == [201, 201]
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("two", "1 recording for this cassette, and this request is among them."),
+        ("three", "1 recording for this cassette, none of which answers this request."),
+    ],
+)
+def test_a_miss_names_what_an_interrupted_run_has_left_for_its_cassette(
+    project: Project, asked: str, told: str
+) -> None:
+    tests = """
+        def test_it(aquila_cassette):
+            post('one')
+            post('two')
+        def test_other(aquila_cassette):
+            post('other')
+    """
+    project.record(tests=tests)
+    path = project.cassettes / "test_app" / "test_it.yaml"
+    first, second = load_cassette(path).interactions
+    path.write_bytes(YamlCodec().dumps(Cassette((first,))))
+    left = journal.Journal(project.cassettes, "0123456789abcdef")
+    rules = MatchRules()
+    row = NewRecording(key_at_origin(second.request, rules), 0, 0, second)
+    left.append_entry(JournalEntry("test_app/test_it", "missing", "last", rules, row))
+    left.close()
+    result = project.run(tests=tests.replace("two", asked).replace("other')", "another')"))
+    result.assert_outcomes(failed=2)
+    shown = result.stdout.str()
+    assert shown.count("An interrupted run has left") == 1
+    told = (
+        f"An interrupted run has left {told} A recording run takes them over before it asks anything; to do only that:"
+    )
+    result.stdout.fnmatch_lines(["*  aquila cassettes accept"])
+    if asked == "two":
+        calls = project.calls
+        assert main(["cassettes", "accept", "--yes"]) == 0
+        project.run("-k", "test_it").assert_outcomes(passed=1, deselected=1)
+        assert project.calls == calls
+
+
 @pytest.mark.slow
 def test_what_a_review_accepts_is_replayed_and_what_it_rejects_is_not(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -246,7 +288,8 @@ def test_what_a_failed_fixture_left_is_superseded_when_the_fixture_is_recorded(p
     result = project.record(tests=SHARED_FIXTURE.format(condition=""))
     result.assert_outcomes(passed=1)
     assert not list(project.cassettes.rglob("*.pending.yaml"))
-    assert "wait" not in result.stdout.str()
+    told = [line for line in result.outlines if "wait" in line]
+    assert told == ["aquila: recorded anew, in the place of what had waited: cassettes/test_app/@known.pending.yaml"]
 
 
 SHARED_CASSETTE = """
@@ -287,3 +330,25 @@ def test_what_another_test_has_left_in_the_place_of_a_recording_waits_on(project
         passed=1
     )
     assert not left.exists()
+
+
+@pytest.mark.parametrize("cassette", ["aquila_cassette", "aquila_cassette, shared"])
+def test_a_run_says_that_what_had_waited_is_gone_because_it_was_recorded_anew(project: Project, cassette: str) -> None:
+    tests = """
+        import pytest
+        @pytest.fixture
+        def shared(request):
+            with aquila.use_cassette("shared"):
+                yield
+        def test_it({cassette}):
+            post("{prompt}")
+    """.replace("{cassette}", cassette)
+    project.record(tests=tests.replace("{prompt}", "one"))
+    project.record("--aquila-record=pending", tests=tests.replace("{prompt}", "two"))
+    waits = {path for path in contents(project) if "pending" in path}
+    assert len(waits) == 1
+    shown = "aquila: recorded anew, in the place of what had waited: " + f"cassettes/{waits.pop()}"
+    result = project.record(tests=tests.replace("{prompt}", "two"))
+    result.stdout.fnmatch_lines([shown])
+    assert not [path for path in contents(project) if "pending" in path]
+    assert "what had waited" not in project.record("--aquila-record=all").stdout.str()

@@ -70,7 +70,7 @@ def test_errors_of_the_disk_are_counted_even_if_the_program_swallows_them(projec
     )
     result.stdout.fnmatch_lines(
         [
-            "aquila: not stored: cannot record: *Too many open files*ulimit -n*",
+            "aquila: not stored: cannot write *Too many open files*ulimit -n*",
             "*recorded, * missed*; 1 error of storage",
         ]
     )
@@ -185,7 +185,5 @@ def test_that_it_cannot_be_stored_which_test_used_what_is_said_in_a_sentence(pro
     (project.cassettes / "@tests.jsonl").mkdir(parents=True)  # as with a full disk, it cannot be replaced
     result = project.record(tests="@pytest.mark.aquila('shared')\ndef test_it(): post('one')")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(
-        ["aquila: not stored: cannot record: *@tests.jsonl: *", "*1 recorded*1 error of storage"]
-    )
+    result.stdout.fnmatch_lines(["aquila: not stored: cannot write *@tests.jsonl: *", "*1 recorded*1 error of storage"])
     project.run().assert_outcomes(passed=1)

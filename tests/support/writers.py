@@ -123,7 +123,7 @@ def record_onto_a_full_disk(folder: Path, limit: int, prompts: list[str]) -> Non
                 if number == len(prompts) or limit < 3000:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     except CassetteWriteError as error:
-        sys.exit(0 if "cannot record: " in str(error) and "The cassette is as it was" in str(error) else 2)
+        sys.exit(0 if "cannot write " in str(error) and "The cassette is as it was" in str(error) else 2)
     sys.exit(1)
 
 

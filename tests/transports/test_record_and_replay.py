@@ -271,7 +271,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_paid_for(
     root: Path, recording: Upstream
 ) -> None:
     root.write_text("a file where the folder should be")
-    with pytest.raises(CassetteWriteError, match="cannot record"), aquila.use_cassette("x"):
+    with pytest.raises(CassetteWriteError, match="cannot write"), aquila.use_cassette("x"):
         ask("hi")
     assert recording.requests == []
 

@@ -57,6 +57,15 @@ def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
         yield _about_files(run_news.Kind.WAITS_SINCE_BEFORE, f"recordings of {runs}", old, usual)
 
 
+def describe_superseded(totals: RunTotals) -> Iterator[News]:
+    """Yield the news about the pending files of earlier runs that are gone: this run has recorded it all anew."""
+    written = {path for _, path in totals.pending}  # by a failing attempt of a test that passed in its next
+    gone = [path for path in dict.fromkeys(totals.superseded) if path not in written]
+    if gone:
+        names = [str(shown_path(Path(path))) for path in gone]
+        yield run_news.News(run_news.Kind.SUPERSEDED, "recorded anew, in the place of what had waited", names)
+
+
 def _about_files(kind: Kind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
     """Return news that names pending files, with the command that accepts or reviews them."""
     one, verb = files[0], "review" if kind is run_news.Kind.FOR_REVIEW else "accept"

@@ -48,6 +48,7 @@ class Kind(enum.IntEnum):
     SENTENCE = enum.auto()
     RAN_TWICE = enum.auto()
     TOOK_OVER = enum.auto()
+    SUPERSEDED = enum.auto()
     BUDGET_LEFT = enum.auto()
     KEPT_UNUSED = enum.auto()
     NOTED = enum.auto()

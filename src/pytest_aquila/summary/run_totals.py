@@ -43,6 +43,7 @@ class RunTotals:
         self.seconds = 0.0
         self.tokens = 0
         self.pending: list[tuple[str, str]] = []
+        self.superseded: list[str] = []
         self.unplayed: list[tuple[str, str, str, str]] = []
         self.stale: list[tuple[str, str, str]] = []
         self.emptied: list[str] = []
@@ -78,6 +79,7 @@ class RunTotals:
         self.seconds += report.seconds
         self.tokens += report.tokens
         self.pending += report.pending
+        self.superseded += report.superseded
         self.cassettes += report.cassettes
         self.drifted += [{"test": test, **one} for one in report.drifted]
         if report.unscripted:

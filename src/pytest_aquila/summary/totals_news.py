@@ -40,6 +40,7 @@ def describe_totals(
     yield from _group(Kind.UNGUARDED, dict.fromkeys(totals.unguarded))
     yield from _group(Kind.REFUSED, dict.fromkeys(totals.refused))
     yield from pending_report.describe_pending(waiting)
+    yield from pending_report.describe_superseded(totals)
     yield from _describe_stale(totals.stale, width)
     yield from _describe_unplayed(totals.unplayed, width)
     yield from _describe_emptied(totals.emptied, width)

@@ -261,12 +261,12 @@ def test_the_work_folder_keeps_itself_out_of_git(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CassetteWriteError, match=r"cannot record: .*file.*aquila_cassette_dir"):
+    with pytest.raises(CassetteWriteError, match=r"cannot write .*file.*aquila_cassette_dir"):
         journal.Journal(tmp_path / "file", "5c09e00000000000").open()
 
 
 def test_a_folder_that_cannot_be_looked_into_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(CassetteWriteError, match=r"cannot record: .*aquila_cassette_dir"):
+    with pytest.raises(CassetteWriteError, match=r"cannot write .*aquila_cassette_dir"):
         journal.Journal(tmp_path / ("x" * 300), "5c09e00000000000").open()  # no part of a path may be as long
 
 

@@ -394,7 +394,7 @@ def test_a_full_disk_is_told_after_the_caller_has_the_whole_answer(url: str, roo
     )
     *read, error = done.stdout.splitlines()
     assert int(read[-1]) == 40 * len(BLOCK)
-    assert error.startswith("cannot record: ")
+    assert error.startswith("cannot write ")
     assert "free the disk" in error
     assert not bodies(root)
     assert not list((root / ".journal").glob("*.bodies/*"))

@@ -200,7 +200,7 @@ def test_a_disk_that_is_full_is_told_when_a_journal_that_stays_is_closed(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "close", close_on_a_full_disk)
-        with pytest.raises(CassetteWriteError, match=rf"cannot record: .*{SCOPE}.*\.journal: No space left"):
+        with pytest.raises(CassetteWriteError, match=rf"cannot write .*{SCOPE}.*\.journal: No space left"):
             writer.close()
     writer.close()
 

@@ -37,7 +37,7 @@ def work_folder(root: Path) -> Path:
     folder = root / WORK_FOLDER
     ignore = folder / ".gitignore"
     if os.path.islink(folder):  # `Path.is_symlink` raises where the folder around it cannot be searched
-        raise CassetteWriteError(f"cannot record: {folder} is a symbolic link, which is not followed. Remove it.")
+        raise CassetteWriteError(f"cannot write to {folder}: it is a symbolic link, which is not followed. Remove it.")
     for attempt in itertools.count():
         try:
             made_root = not root.exists()
@@ -88,7 +88,7 @@ def remove_unused_work_folder(root: Path) -> None:
 def cannot_lock_error(path: Path, error: OSError) -> CassetteWriteError:
     """Return the error for a file that the file system would not lock."""
     return CassetteWriteError(
-        f"cannot record: {path}: files there cannot be locked ({error.strerror or error}), and without locks two runs "
+        f"cannot write {path}: files there cannot be locked ({error.strerror or error}), and without locks two runs "
         "could undo what the other records. Nothing was changed; mount that file system with locks (NFS needs a lock "
         "service or nolock, Lustre flock or localflock), or set a folder on another one with aquila_cassette_dir. A "
         "replay needs no locks."
@@ -112,4 +112,4 @@ def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
             "while it is written: give parameters short ids, or set a folder with a shorter path with "
             "aquila_cassette_dir, or allow long paths (LongPathsEnabled in the registry; git config core.longpaths)"
         )
-    return CassetteWriteError(f"cannot record: {path}: {reason}. The cassette is as it was; {advice}.")
+    return CassetteWriteError(f"cannot write {path}: {reason}. The cassette is as it was; {advice}.")

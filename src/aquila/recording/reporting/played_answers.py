@@ -93,6 +93,7 @@ def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
     """Return what was played in a scope that is closed, by this process and by others, who have told in ``rows``."""
     told = list(_read_told(scope, rows)) if rows else []
     played: list[PlayedAnswer] = []
+    places: set[tuple[str, int]] = set()  # of what was played here, as other processes name it
     for session in scope.sessions.opened():
         # Those that tell of their plays are known from the counts as well. A worker in another container only counts.
         seen: set[int] = set()
@@ -100,23 +101,27 @@ def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
             answer = describe_played(interaction)
             played.append(answer if id(interaction) not in seen else _as_repeated(answer))
             seen.add(id(interaction))
-    return played + told
+        if told and seen:
+            numbers = enumerate(session.cassette.interactions)
+            places.update((session.name, number) for number, each in numbers if id(each) in seen)
+    for answer, cassette, number in told:
+        played.append(answer if (cassette, number) not in places else _as_repeated(answer))
+        places.add((cassette, number))
+    return played
 
 
 def _as_repeated(answer: PlayedAnswer) -> PlayedAnswer:
     return answer._replace(seconds=0.0, tokens=0)
 
 
-def _read_told(scope: Scope, rows: Sequence[Any]) -> Iterator[PlayedAnswer]:
-    seen: set[tuple[str, int]] = set()
+def _read_told(scope: Scope, rows: Sequence[Any]) -> Iterator[tuple[PlayedAnswer, str, int]]:
+    """Yield what other processes have told, each with its cassette and the number of the recording there."""
     for row in rows:
         match row:
             case [str(), int() | float() as seconds, int(tokens), str(recorded), str(cassette), int(number)]:
                 if scope.run.exchange_watch is not None:
                     _note_play(scope, scope.run.exchange_watch, cassette, number)
-                answer = PlayedAnswer(seconds, tokens, recorded)
-                yield answer if (cassette, number) not in seen else _as_repeated(answer)
-                seen.add((cassette, number))
+                yield PlayedAnswer(seconds, tokens, recorded), cassette, number
 
 
 def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -> None:

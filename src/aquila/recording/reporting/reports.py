@@ -29,7 +29,8 @@ Change: TypeAlias = tuple[str, str, str | None]
 class StoredRecordings(NamedTuple):
     """What became of a scope's recordings: how many were recorded, which files were written.
 
-    ``cassettes`` are the names of all that were used, by whichever process. ``answers`` are what was recorded.
+    ``superseded`` are the pending files that are gone, because what they held was recorded anew. ``cassettes`` are the
+    names of all that were used, by whichever process. ``answers`` are what was recorded.
     """
 
     recorded: int = 0
@@ -37,6 +38,7 @@ class StoredRecordings(NamedTuple):
     pending: tuple[Path, ...] = ()
     cassettes: tuple[str, ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
+    superseded: tuple[Path, ...] = ()
 
 
 class ScopeReport(NamedTuple):
@@ -50,7 +52,7 @@ class ScopeReport(NamedTuple):
     ``changes`` has a row for each miss that is near a recording: what its change has in common with others, the fields
     that differ, and the setting that cures it (see ``UnansweredRequest.cure``). ``drifted`` are requests as
     ``drift_watch`` describes them. ``answers`` are those that were recorded. ``emptied`` says that the scope asked for
-    nothing, so that the cassette it had is removed.
+    nothing, so that the cassette it had is removed. ``superseded`` are the pending files that are gone.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ScopeReport(NamedTuple):
     unscripted: int = 0
     too_short: int = 0
     emptied: bool = False
+    superseded: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         # Without what was asked and answered.
@@ -119,6 +122,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         changes=_changes_of(rows) if rows else (),
         drifted=_drifted_requests(scope),
         answers=stored.answers,
+        superseded=tuple(map(str, stored.superseded)),
         emptied=bool(stored.written and not stored.recorded and not all(path.exists() for path in stored.written)),
     )
     if rows:
@@ -165,6 +169,7 @@ def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport
         seconds=sum(report.seconds for report in reports),
         tokens=sum(report.tokens for report in reports),
         pending=tuple(row for report in reports for row in report.pending),
+        superseded=tuple(row for report in reports for row in report.superseded),
         cassettes=tuple(sorted({row for report in reports for row in report.cassettes})),
         oldest=min((report.oldest for report in reports if report.oldest), default=""),
         drifted=tuple(row for report in reports for row in report.drifted),

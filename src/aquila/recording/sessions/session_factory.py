@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from aquila.recording.sessions import drifted_conversations
     from aquila.recording.sessions import filters as request_filters
     from aquila.recording.sessions.filters import Filters
-    from aquila.recording.storing import pending_recordings, recording_age
+    from aquila.recording.storing import interrupted_runs, pending_recordings, recording_age
 else:
     lazy_modules(
         globals(),
         drifted_conversations="aquila.recording.sessions.drifted_conversations",
         drift_watch="aquila.recording.reporting.drift_watch",
+        interrupted_runs="aquila.recording.storing.interrupted_runs",
         miss_message="aquila.cassettes.matching.miss_message",
         pending_recordings="aquila.recording.storing.pending_recordings",
         recording_age="aquila.recording.storing.recording_age",
@@ -145,6 +146,7 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
     if unknown is None or drifted_conversations.will_repeat(scope, unknown):
         explained = _compare_with_recordings(scope, session, path, missed, scope.record_command())
         explained = renamed_tests.mention_rename(explained, scope, session, path, missed.request)
+        explained = interrupted_runs.mention_interrupted(explained, scope, session, missed.request)
         return pending_recordings.mention_pending(explained, scope, session, missed)
     explained = _compare_with_recordings(scope, session, path, missed, "")
     return drifted_conversations.add_reason(explained, scope, session, unknown)

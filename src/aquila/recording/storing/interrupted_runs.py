@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.request_headers import can_be_named
 from aquila.cassettes.storage import cassette_files, file_replacement, journal
 from aquila.cassettes.storage.merging import Changes, NewRecording
-from aquila.cassettes.storage.names import candidate_paths, cassette_path
+from aquila.cassettes.storage.names import WORK_FOLDER, candidate_paths, cassette_path
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, is_failure
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
-from aquila.errors import CassetteWriteError
+from aquila.errors import AquilaError, CassetteWriteError
+from aquila.plurals import count_of
 from aquila.recording.secrets import late_secrets
 from aquila.recording.storing.journal_merging import (
     JournalGroup,
@@ -24,7 +29,14 @@ from aquila.recording.storing.journal_merging import (
     read_journals,
     update_cassette,
 )
+from aquila.recording.storing.pending_files import shown_path
 from aquila.recording.storing.storage_failures import StorageFailure, list_failures
+from aquila.typed_words import quote_word
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions.session import Session
 
 _Rows: TypeAlias = Sequence[NewRecording | RecordingPlayed]
 
@@ -46,14 +58,56 @@ def find_waiting_recordings(root: Path, interrupted: Iterable[str] = ()) -> list
     It is in the journals of ended processes, and in those of scopes of this process that were ``interrupted`` (their
     ids): nobody will merge these.
     """
-    waiting: Counter[str] = Counter()
+    waiting = Counter(name for name, _ in _recordings_in_journals(root, interrupted))
+    return sorted(waiting.items())
+
+
+def _recordings_in_journals(root: Path, interrupted: Iterable[str] = ()) -> Iterator[tuple[str, NewRecording]]:
+    """Yield what ``find_waiting_recordings`` counts, each with the name of its cassette."""
     left = [*journal.find_abandoned_journals(root).values()]
     left += [journal.find_journals_of(root, scope) for scope in interrupted]
     for paths in left:
         groups, _ = read_journals(paths, keep_damaged=False)
         for (name, *_), rows in _without_open_endings(groups).items():
-            waiting[name] += sum(isinstance(row, NewRecording) for row in rows)
-    return sorted((name, count) for name, count in waiting.items() if count)
+            yield from ((name, row) for row in rows if isinstance(row, NewRecording))
+
+
+class LeftRequests:
+    """The requests that interrupted runs had recorded before a run, read once for each cassette folder of the run."""
+
+    def __init__(self) -> None:
+        self._by_folder: dict[Path, dict[str, list[RecordedRequest]]] = {}
+
+    def of_cassette(self, root: Path, name: str) -> list[RecordedRequest]:
+        """Return those of a cassette of the folder ``root``. Raises ``OSError`` where that cannot be read."""
+        if root not in self._by_folder:
+            found: dict[str, list[RecordedRequest]] = defaultdict(list)
+            for cassette, row in _recordings_in_journals(root):
+                found[cassette].append(row.interaction.request)
+            self._by_folder[root] = found  # threads that miss at once read the same
+        return self._by_folder[root].get(name, [])
+
+
+def mention_interrupted(
+    explained: Explanation, scope: Scope, session: Session, request: RecordedRequest
+) -> Explanation:
+    """Add to the explanation of a miss what an interrupted run has left for its cassette, if it has left anything."""
+    root = scope.settings.cassette_root()
+    if not os.path.isdir(root / WORK_FOLDER):
+        return explained
+    with suppress(OSError, AquilaError):  # the explanation of the miss is needed all the same
+        left = scope.run.state_of(LeftRequests).of_cassette(root, session.name)
+        if left:
+            answers = session.key_of(request) in map(session.key_of, left)
+            usual = scope.run.layers.resolve().cassette_root()
+            elsewhere = "" if usual == root else f" --dir {quote_word(str(shown_path(root)))}"
+            text = (
+                f"\n\nAn interrupted run has left {count_of(len(left), 'recording')} for this cassette, "
+                f"{'and this request is among them' if answers else 'none of which answers this request'}. A recording "
+                f"run takes them over before it asks anything; to do only that:\n\n  aquila cassettes accept{elsewhere}"
+            )
+            return replace(explained, text=explained.text + session.redactor.redact_text(text))
+    return explained
 
 
 def is_anything_left(root: Path) -> bool:

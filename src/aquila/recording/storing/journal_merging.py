@@ -110,6 +110,7 @@ def store_changes(
     failures: list[StorageFailure] = []
     written: list[Path] = []
     pending: list[Path] = []
+    superseded: list[Path] = []
     count = 0
     for name, all_rows in changes.items():
         rows = sorted(((change, rules) for change, rules in all_rows if change), key=lambda row: row[0].for_review)
@@ -129,13 +130,15 @@ def store_changes(
                 stored = cassette_files.load_cassette_or_empty(path)
                 pending.append(keep_pending(path, stored, keeping, root, anew=name == owned))
                 count += sum(len(change.recorded) for change, _ in keeping if change.for_review)
-            elif storing and name == owned:
-                cassette_files.remove_cassette(cassette_files.pending_path(path))
-            elif storing and cassette_files.pending_path(path).exists():
-                _drop_superseded(path, storing, root)
+            elif storing and (beside := cassette_files.pending_path(path)).exists():
+                if name == owned:
+                    cassette_files.remove_cassette(beside)
+                else:
+                    _drop_superseded(path, storing, root)
+                superseded += [] if beside.exists() else [beside]
         except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
             failures.append(StorageFailure(path, error))
-    return StoredRecordings(count, tuple(written), tuple(pending)), failures
+    return StoredRecordings(count, tuple(written), tuple(pending), superseded=tuple(superseded)), failures
 
 
 def store_additions(
