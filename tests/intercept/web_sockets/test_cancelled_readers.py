@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 import aquila
-from aquila.recording.storing.frame_recorder import FrameRecorder
+from tests.intercept.web_sockets.conftest import HeldWriting
 from tests.support.web_sockets import web_socket_server
 
 
@@ -42,15 +42,8 @@ async def in_aiohttp(url: str) -> AsyncIterator[Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("client", [in_websockets, in_legacy_websockets, in_aiohttp])
-def test_a_message_is_read_by_the_next_one(client: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    is_read, is_writing, may_write = threading.Event(), threading.Event(), threading.Event()
-    write_due = FrameRecorder.write_due
-
-    def write_slowly(recorder: FrameRecorder) -> None:
-        if recorder.is_due:
-            is_writing.set()
-            may_write.wait(60)
-        write_due(recorder)
+def test_a_message_is_read_by_the_next_one(client: Any, root: Path, held_writing: HeldWriting) -> None:
+    is_read = threading.Event()
 
     def speak(connection: Any) -> None:
         is_read.wait(60)
@@ -63,14 +56,13 @@ def test_a_message_is_read_by_the_next_one(client: Any, root: Path, monkeypatch:
             reader = asyncio.create_task(receive())
             await asyncio.sleep(0)
             is_read.set()
-            await asyncio.to_thread(is_writing.wait, 60)
+            await asyncio.to_thread(held_writing.is_writing.wait, 60)
             reader.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reader
-            may_write.set()
+            held_writing.may_write.set()
             return [await asyncio.wait_for(receive(), 60) for _ in range(2)]
 
-    monkeypatch.setattr(FrameRecorder, "write_due", write_slowly)
     with web_socket_server(speak) as provider, aquila.use_cassette("x", transport="record"):
         got = asyncio.run(read(f"{provider.url}/v1/realtime"))
     assert [message[-2] for message in got] == ["0", "1"]

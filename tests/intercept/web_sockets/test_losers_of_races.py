@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.web_socket_frames.frame import Frame, read_frames
-from aquila.recording.storing.frame_recorder import FrameRecorder
+from tests.intercept.web_sockets.conftest import HeldWriting
 from tests.support.web_sockets import web_socket_server
 
 Talk = tuple[Callable[[str], Awaitable[None]], Callable[[], Awaitable[str]]]
@@ -55,17 +55,8 @@ def received_in(root: Path) -> list[list[bytes]]:
 
 @pytest.mark.parametrize("client", [in_websockets, in_legacy_websockets, in_aiohttp])
 def test_the_winner_wins_the_replay_where_the_answer_of_the_loser_had_come_too_late_for_it(
-    client: Callable[[str], contextlib.AbstractAsyncContextManager[Talk]], root: Path, monkeypatch: pytest.MonkeyPatch
+    client: Callable[[str], contextlib.AbstractAsyncContextManager[Talk]], root: Path, held_writing: HeldWriting
 ) -> None:
-    is_writing, may_write = threading.Event(), threading.Event()
-    write_due = FrameRecorder.write_due
-
-    def write_slowly(recorder: FrameRecorder) -> None:
-        if recorder.is_due:
-            is_writing.set()
-            may_write.wait(60)
-        write_due(recorder)
-
     def speak(connection: Any) -> None:
         connection.send(f'{{"type":"response.done","of":"{connection.recv(60)}"}}')
         connection.recv(60)
@@ -77,9 +68,11 @@ def test_the_winner_wins_the_replay_where_the_answer_of_the_loser_had_come_too_l
 
     async def lose_and_win(url: str) -> str:
         loser = asyncio.create_task(ask(url, "loser"))
-        await asyncio.to_thread(is_writing.wait, 60)  # the answer is there, and the program has not got it yet
+        await asyncio.to_thread(
+            held_writing.is_writing.wait, 60
+        )  # the answer is there, and the program has not got it yet
         loser.cancel()
-        may_write.set()
+        held_writing.may_write.set()
         with pytest.raises(asyncio.CancelledError):
             await loser
         return await ask(url, "winner")
@@ -94,8 +87,7 @@ def test_the_winner_wins_the_replay_where_the_answer_of_the_loser_had_come_too_l
 
     with web_socket_server(speak) as provider:
         url = f"{provider.url}/v1/responses"
-        with monkeypatch.context() as patch, aquila.use_cassette("x", transport="record"):
-            patch.setattr(FrameRecorder, "write_due", write_slowly)
+        with aquila.use_cassette("x", transport="record"):
             won = asyncio.run(lose_and_win(url))
     assert received_in(root) == [[], [won.encode()]]
     with aquila.use_cassette("x", transport="replay"):
