@@ -249,6 +249,16 @@ def test_a_diff_says_that_git_is_not_installed(
     assert (done.code, "git is not installed here" in done.err) == (2, True)
 
 
+def test_a_diff_without_git_names_the_cassette_that_may_be_meant(
+    cassettes: Cassettes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassettes.write("weather.yaml", conversation("one", "1"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = cassettes.run("diff", "wether", "weather")
+    assert done.code == 2
+    assert done.err.strip().endswith("did you mean 'weather'? If it is a revision: git is not installed here")
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.slow
 def test_git_shows_msgpack_cassettes_as_text(cassettes: Cassettes) -> None:

@@ -14,7 +14,7 @@ from aquila.cassettes.storage import cassette_files
 from aquila.cli import project
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES
 from aquila.cli.comparing.git_versions import commit_of, load_version, run_git
-from aquila.errors import CassetteError
+from aquila.errors import AquilaError, CassetteError
 
 
 class Pair(NamedTuple):
@@ -35,8 +35,11 @@ def choose_pairs(here: project.Project, a: str, b: str | None, scratch: Path) ->
     """
     known = here.names_a_cassette(a)
     if not known and shutil.which("git") is None:
-        folders = project.list_folders(here.folders) if here.has_folder else str(here.root)
-        raise CassetteError(f"{a!r} is no cassette in {folders}. If it is a revision: git is not installed here")
+        try:
+            here.find_one(a)
+        except AquilaError as error:
+            sentence = str(error) if str(error).endswith("?") else f"{error}."
+            raise CassetteError(f"{sentence} If it is a revision: git is not installed here") from error
     if not known and _is_revision(bases_of(here)[0], a):
         return _pairs_with_revision(here, a, b, scratch)
     if b is None:
