@@ -16,6 +16,14 @@ from pathlib import Path
 import pytest
 
 _PATIENCE = 120  # Seconds for a server to come up.
+_SHORT = 60  # Bytes of a folder in which sockets may lie, further below.
+
+
+def socket_folder(prefix):
+    """A temporary folder for sockets, wherever others are: their paths have at most 107 bytes, and stand in URLs."""
+    usual = tempfile.gettempdir()
+    folder = usual if len(usual) <= _SHORT and " " not in usual else "/tmp"
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True)
 
 
 def find_postgres():
@@ -29,7 +37,7 @@ def find_postgres():
 def redis_server():
     """Run a Redis server and yield its URL. Skips the test that asks for it where none can be run."""
     program, redis = _find_redis()
-    with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
+    with socket_folder("aquila-redis-") as folder:
         path = str(Path(folder, "redis.socket"))
         place = ["--port", "0", "--unixsocket", path, "--dir", folder]
         command = [program, *place, "--save", "", "--appendonly", "no"]
@@ -82,7 +90,7 @@ class UnsteadyRedis:
 @contextlib.contextmanager
 def unsteady_redis():
     """Run a Redis server that can be stopped, frozen and started again, and yield it."""
-    with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
+    with socket_folder("aquila-redis-") as folder:
         server = UnsteadyRedis(folder)
         try:
             yield server
@@ -108,7 +116,7 @@ def postgres_server():
     as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     if as_user and shutil.which("setpriv") is None:
         pytest.skip("Postgres refuses to run as root, and there is no setpriv here")
-    with tempfile.TemporaryDirectory(prefix="aquila-postgres-", ignore_cleanup_errors=True) as folder:
+    with socket_folder("aquila-postgres-") as folder:
         if as_user:
             shutil.chown(folder, "postgres", "postgres")
         data = str(Path(folder, "data"))

@@ -8,7 +8,6 @@ import os
 import re
 import selectors
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +49,7 @@ class Listeners:
             datagrams = socket.socket(type=socket.SOCK_DGRAM)
             datagrams.bind(("127.0.0.1", self.ports[name]))
             local = socket.socket(socket.AF_UNIX)
-            path = Path(tempfile.gettempdir(), f"way-out-{self.ports[name]}")
+            path = Path(f"/tmp/way-out-{self.ports[name]}")
             path.unlink(missing_ok=True)  # of a run that was killed
             local.bind(str(path))
             local.listen()
@@ -86,7 +85,7 @@ class Listeners:
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
         for port in self.ports.values():
-            Path(tempfile.gettempdir(), f"way-out-{port}").unlink(missing_ok=True)
+            Path(f"/tmp/way-out-{port}").unlink(missing_ok=True)
         self._ready.close()
 
 

@@ -7,7 +7,6 @@ import itertools
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -291,7 +290,7 @@ def assert_nothing_is_lost_or_doubled(found):
 @FOLLOWING
 def test_a_job_is_followed_across_a_restart_of_redis(steps, follow):
     redis = pytest.importorskip("redis")
-    with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
+    with servers.socket_folder("aquila-redis-") as folder:
         with running_redis(redis, folder) as url:
             huey = RedisHuey("app", url=url)
             publish_jobs(huey, every=0.02)

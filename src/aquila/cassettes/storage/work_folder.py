@@ -37,7 +37,9 @@ def work_folder(root: Path) -> Path:
     folder = root / WORK_FOLDER
     ignore = folder / ".gitignore"
     if os.path.islink(folder):  # `Path.is_symlink` raises where the folder around it cannot be searched
-        raise CassetteWriteError(f"cannot write to {folder}: it is a symbolic link, which is not followed. Remove it.")
+        raise CassetteWriteError(
+            f"{folder} is a symbolic link, which is not followed, so nothing can be written there. Remove it."
+        )
     for attempt in itertools.count():
         try:
             made_root = not root.exists()
