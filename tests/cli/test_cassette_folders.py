@@ -132,6 +132,22 @@ def test_accept_takes_what_waits_in_every_folder_and_one_by_its_name(team: Casse
     assert "nothing is pending" in team.run("accept", "new").err
 
 
+def test_a_msgpack_cassette_that_waits_is_called_as_its_test_calls_it(cassettes: Cassettes) -> None:
+    cassettes.write("test_a/test_b.msgpack", conversation("one", "old"))
+    cassettes.write("test_a/test_b.pending.msgpack", conversation("one", "new"))
+    assert "test_b.msgpack" in cassettes.run("review", "--list", "test_a/test_b").out
+    done = cassettes.run("accept", "test_a/test_b")
+    assert (done.code, done.err) == (0, "")
+    assert b"new" in cassettes.read("test_a/test_b.msgpack").interactions[0].response.body
+
+
+def test_of_two_cassettes_that_wait_the_yaml_one_has_the_name_alone(cassettes: Cassettes) -> None:
+    for suffix in ("yaml", "msgpack"):
+        cassettes.write(f"a.{suffix}", conversation("one", "old"))
+        cassettes.write(f"a.pending.{suffix}", conversation("one", "new"))
+    assert cassettes.run("accept", "a").out == "a: replaced, 1 interaction\n"
+
+
 def test_convert_keeps_the_places_of_cassettes_with_the_same_name(team: Cassettes) -> None:
     done = team.run("convert", "jobs", "--to", "msgpack", "--output", "out")
     assert done.code == 0, done.err

@@ -100,11 +100,17 @@ class Project:
         return str(path) if place is None else _without_suffix(place)
 
     def names_of(self, path: Path) -> tuple[str, ...]:
-        """Return the names of a cassette file: that of ``name_of``, and its path within its own folder."""
+        """Return the names of a cassette file: that of ``name_of``, and its path within its own folder.
+
+        A msgpack file is also called without its suffix, as by its test, where no YAML file has that name.
+        """
         folder = self.folder_of(path)
-        if folder is None or folder == self.folder:
-            return (self.name_of(path),)
-        return self.name_of(path), _without_suffix(path.absolute().relative_to(folder))
+        names = [self.name_of(path)]
+        if folder is not None and folder != self.folder:
+            names.append(_without_suffix(path.absolute().relative_to(folder)))
+        if path.suffix == ".msgpack" and not os.path.isfile(path.with_suffix(".yaml")):
+            names += [name.removesuffix(".msgpack") for name in names]
+        return tuple(names)
 
     def list_cassettes(self) -> list[Path]:
         """Return all cassette files except pending ones, by folder, and folders within that cannot be read.
