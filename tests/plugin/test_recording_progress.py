@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from pytest_aquila.recording_runs.recording_progress import describe_recording
+from aquila.recording.reporting.played_answers import RecordedAnswer
+from pytest_aquila.recording_runs.recording_progress import describe_recording, name_models
 from tests.plugin.conftest import Project
 from tests.support.slow import slow_but
 
@@ -140,3 +141,9 @@ ROW = {
 )
 def test_a_line_has_what_is_known(changes: dict[str, object], width: int, lines: list[str]) -> None:
     assert describe_recording({**ROW, **changes}, width) == lines
+
+
+def test_a_host_alone_is_named_where_no_answer_of_it_names_a_model() -> None:
+    told = [("a.example", ""), ("a.example", "m"), ("b.example", ""), ("a.example", "n"), ("a.example", "m")]
+    answers = [RecordedAnswer(host, model, 0.1, 0) for host, model in told]
+    assert name_models(answers) == ["a.example m", "b.example", "a.example n"]

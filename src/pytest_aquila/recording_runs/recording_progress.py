@@ -5,7 +5,7 @@ A worker of pytest-xdist sends the content of the line with the report of the te
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +15,7 @@ from pytest_aquila.recording_runs import recording_status
 from pytest_aquila.summary import redacted_terminal, run_news, summary_layout
 
 if TYPE_CHECKING:
+    from aquila.recording.reporting.played_answers import RecordedAnswer
     from aquila.recording.reporting.reports import ScopeReport
 
 # What a test has recorded since its last report. `note_recording` adds to it, and the next report takes it.
@@ -60,13 +61,21 @@ def note_recording(item: pytest.Item, test: str, report: ScopeReport) -> None:
         row = {
             "test": test,
             "answers": len(report.answers),
-            "models": list(dict.fromkeys([f"{each.host} {each.model}".strip() for each in report.answers])),
+            "models": name_models(report.answers),
             "failures": [each.failure for each in report.answers if each.failure],
             "seconds": sum(each.seconds for each in report.answers),
             "tokens": sum(each.tokens for each in report.answers),
             "is_pending": bool(report.pending),
         }
         item.stash.setdefault(_RECORDED, []).append(row)
+
+
+def name_models(answers: Sequence[RecordedAnswer]) -> list[str]:
+    """Return the models that answered, each once behind its host, and a host alone if no answer of it names a model."""
+    known = {each.host for each in answers if each.model}
+    return list(
+        dict.fromkeys(f"{each.host} {each.model}".strip() for each in answers if each.model or each.host not in known)
+    )
 
 
 def describe_recording(row: dict[str, Any], width: int) -> list[str]:
