@@ -19,6 +19,7 @@ from aquila.cassettes.matching.difference import (
     weigh_differences,
 )
 from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.missing_secrets import find_missing_secret, write_secret_remark
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.reordered import find_reordered, write_order_remark
 from aquila.cassettes.matching.request_key import CanonicalRequest, canonical_request, key_of
@@ -201,6 +202,8 @@ def _explain_unrecorded(
         yield from cures.write_advice(nearest.advised, settings_file)
     elif not another and (fresh := cures.find_fresh_parts(found)):
         yield from cures.write_remark(fresh)
+    elif not another and (place := find_missing_secret(found)):
+        yield from write_secret_remark(place, settings_file)
     elif not another and (reordered := find_reordered(found)):
         yield from write_order_remark(reordered)
     elif not another and (place := find_changing_numbers(found)):

@@ -1,0 +1,46 @@
+"""A request in which a secret was recorded, on a machine that lacks it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.model import RecordedRequest
+from tests.cassettes.matching.test_miss_message import KEY, explain, request
+
+REMARK = "A secret was recorded in"
+SEARCH = "https://search.example/find"
+
+
+def search(key: str) -> RecordedRequest:
+    return request(b"", f"{SEARCH}?q=Oslo&key={key}", "GET", ())
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now", "place"),
+    [
+        (search(KEY), search(""), "query key"),
+        (search(KEY), search("None"), "query key"),
+        (search(KEY), request(b"", f"{SEARCH}?q=Oslo", "GET", ()), "query key"),
+        (request({"q": "Oslo", "api_key": KEY}, SEARCH), request({"q": "Oslo", "api_key": None}, SEARCH), "api_key"),
+    ],
+)
+def test_it_names_the_setting_that_gives_a_replay_a_dummy(
+    recorded: RecordedRequest, now: RecordedRequest, place: str
+) -> None:
+    text = explain(now, recorded)
+    assert f"{REMARK} {place}, and there is none now." in text
+    assert "\n  aquila_dummy_keys = NAME_OF_THE_VARIABLE\n" in text
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now"),
+    [
+        (search(KEY), request(b"", f"{SEARCH}?q=Bergen&key={KEY[:-1]}8", "GET", ())),
+        (search(""), search(KEY)),
+        (request({"q": f"What is {KEY}?"}, SEARCH), request({"q": "What is it?"}, SEARCH)),
+    ],
+)
+def test_it_says_nothing_of_one_that_is_there_or_is_a_part_of_a_text(recorded: Any, now: Any) -> None:
+    assert REMARK not in explain(now, recorded)
