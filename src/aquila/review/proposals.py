@@ -19,6 +19,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, frames_of
 from aquila.review.alignment import Row, align_recordings, digest_interaction
 from aquila.review.chains import find_chains
+from aquila.review.renamed_ids import find_renamed
 from aquila.verifying.answers import read_answer_text, read_values
 
 Kind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]
@@ -83,6 +84,7 @@ def compare_versions(
     fields come last.
     """
     rows = align_recordings(stored, pending, key_of, rules)
+    renamed = find_renamed(rows, stored, pending, key_of)
     found: list[Proposal] = []
     seen: dict[str, int] = {}
     for row in _in_order(rows):
@@ -91,7 +93,7 @@ def compare_versions(
         digests = [digest_interaction(each) if each is not None else "" for each in (was, now)]
         if digests[0] == digests[1]:
             continue
-        kind = classify_change(was, now, same_request=row.same_request)
+        kind = classify_change(was, now, same_request=row.same_request or row in renamed)
         base = hashlib.sha256("\n".join([name, kind, *digests]).encode()).hexdigest()[:16]
         seen[base] = seen.get(base, 0) + 1
         own = base if seen[base] == 1 else f"{base}-{seen[base]}"
@@ -132,7 +134,7 @@ def _in_order(rows: list[Row]) -> list[Row]:
 
 
 def classify_change(was: Interaction | None, now: Interaction | None, *, same_request: bool = True) -> Kind:
-    """Return the kind of a change. ``same_request``: both requests have the same key."""
+    """Return the kind of a change. ``same_request``: both requests ask the same, under ids of their own."""
     if was is None:
         return "new"
     if now is None:
