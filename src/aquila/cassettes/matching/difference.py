@@ -240,15 +240,23 @@ def identify_change(found: Sequence[Difference]) -> str:
     changes = []
     for difference in found:
         one, other = map(_text_of, (difference.recorded, difference.now))
-        begin = _last_space(one, common_prefix_length(one, other))
+        begin = _length_of_equal_words(one, other)
         one, other = one[begin:], other[begin:]
-        end = _last_space(one[::-1], common_prefix_length(one[::-1], other[::-1]))
+        end = _length_of_equal_words(one[::-1], other[::-1])
         changes.append([part[: len(part) - end] for part in (one, other)])
     return hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16]
 
 
 def _text_of(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is ABSENT else dump_json(value)
+
+
+def _length_of_equal_words(one: str, other: str) -> int:
+    """Return how many characters of two texts are equal, from the beginning up to where a word ends in both."""
+    length = common_prefix_length(one, other)
+    if one[length : length + 1].strip(" \n") or other[length : length + 1].strip(" \n"):
+        return _last_space(one, length)
+    return length
 
 
 def _last_space(text: str, before: int) -> int:
