@@ -156,7 +156,7 @@ class FixtureCassette:
         """Close the scope of a setup that ended with ``error``."""
         if self._scope is None:
             return
-        second_attempts.plan(self._item, self._scope.misses)  # a fixture that failed is set up again
+        second_attempts.plan_second_attempt(self._item, self._scope.misses)  # a fixture that failed is set up again
         skipped = isinstance(error, pytest.skip.Exception) and not self._scope.misses
         if not skipped:
             report_redaction.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
@@ -215,7 +215,7 @@ class FixtureCassette:
                 scope = scopes.Scope(
                     kind="fixture",
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
-                    command=typed_command.complete(
+                    command=typed_command.complete_command(
                         item.config, f"pytest {quote_word(node_ids.id_to_type(item))} --aquila-record", item.path
                     ),
                     default_cassette=node_ids.fixture_cassette(self._fixture, self._request, item),
@@ -243,4 +243,4 @@ class FixtureCassette:
         tests = list(dict.fromkeys(map(node_ids.id_to_type, users or [self._item])))
         if len(tests) > _MOST_TESTS:
             tests = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        return typed_command.complete(self._item.config, f"pytest {join_words(tests)} --aquila-record=all")
+        return typed_command.complete_command(self._item.config, f"pytest {join_words(tests)} --aquila-record=all")

@@ -159,7 +159,7 @@ def begin_testing_mode(config: pytest.Config) -> None:
         # Not by pytest's `import_plugin`, which warns in the second run of a process that it was imported before.
         plugin: Any = importlib.import_module(name)
         config.pluginmanager.register(plugin, name)
-        plugin.begin(config)
+        plugin.begin_testing_mode(config)
 
 
 def has_short_names(config: pytest.Config) -> bool:

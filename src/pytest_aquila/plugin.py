@@ -136,7 +136,7 @@ def pytest_configure(config: pytest.Config) -> None:
     run = run_life.begin_tests(config, shows_keys=starts_workers)
     _register_other_hooks(config)
     run.make_outcome = lambda error: outcomes.make_outcome(error)  # noqa: PLW0108 - it is imported late
-    run.tell = lambda sentence: redacted_terminal.tell(config, sentence)
+    run.tell = lambda sentence: redacted_terminal.show_sentence(config, sentence)
     if starts_workers:
         config.pluginmanager.register(session_end.Workers())
         rerun_status.show_reruns(config)

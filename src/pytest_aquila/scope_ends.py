@@ -58,7 +58,7 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     settings, missed = scope.settings, scope.misses  # asked once, because misses of children are read from files
     misses = tuple(missed) if missed else ()
     if misses:
-        second_attempts.plan(item, misses)
+        second_attempts.plan_second_attempt(item, misses)
     if misses or outcome != "passed":
         report_redaction.redactors_of(item)  # made while the scope is open, for reports that come later
     else:

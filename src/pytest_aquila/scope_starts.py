@@ -61,7 +61,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             scope = scopes.Scope(
                 kind="test",
                 name=test,
-                command=typed_command.complete(
+                command=typed_command.complete_command(
                     item.config,
                     f"pytest {quote_word(node_ids.note_id_to_type(item, test))} --aquila-record",
                     item.path,

@@ -50,7 +50,7 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
             drift_report.note_test_without_cassette(item, error, totals)
         scope = test_scopes.opened_scope(item)
         if scope is not None and scope.misses:
-            second_attempts.plan(item, scope.misses)
+            second_attempts.plan_second_attempt(item, scope.misses)
         if test_scopes.runs_again(item):
             second_attempts.mark_as_rerun(report)
     if report.when == "teardown" and test_scopes.runs_again(item):

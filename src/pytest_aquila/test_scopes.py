@@ -44,7 +44,7 @@ _is_second: pytest.StashKey[bool] = pytest.StashKey()
 RECORDED_ANEW: pytest.StashKey[dict[str, dict[str, None]]] = pytest.StashKey()
 """In the stash of a test whose conversation has drifted: for each cassette the keys of recordings to record again.
 
-``second_attempts.plan`` sets it, and ``second_attempts.run_again`` deletes it.
+``second_attempts.plan_second_attempt`` sets it, and ``second_attempts.run_again`` deletes it.
 """
 REASON: pytest.StashKey[str] = pytest.StashKey()
 """In the stash of such a test: why it runs a second time, in one sentence."""

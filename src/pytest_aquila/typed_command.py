@@ -55,7 +55,7 @@ _starts: pytest.StashKey[dict[Path | None, str]] = pytest.StashKey()
 """How commands of a run begin: those for the tests of a file, and those for all tests."""
 
 
-def complete(config: pytest.Config, command: str, file: Path | None = None) -> str:
+def complete_command(config: pytest.Config, command: str, file: Path | None = None) -> str:
     """Return a command that begins with ``pytest``, with the options of this run that it needs; others as they are.
 
     Tests whose parameters look like a secret are named by their functions. ``file`` is the one that has the tests in

@@ -42,7 +42,7 @@ def fail_for_swallowed(error: UnansweredRequest) -> None:
 
 def add_section(item: pytest.Item, when: str, error: BaseException) -> None:
     """Add to the report of a test that fails with ``error`` the unanswered requests that the error does not name."""
-    shown = str(_behind(item, error) or error)
+    shown = str(_find_unanswered(item, error) or error)
     for text in dict.fromkeys(map(str, unanswered_in(item))):
         if text not in shown:
             item.add_report_section(when, "aquila", text)
@@ -60,7 +60,7 @@ def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
 
 def fail_though_expected(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """Let a test fail that xfails for an unanswered request: that it is not answered, nobody has expected."""
-    if call.excinfo is not None and _behind(item, call.excinfo.value) is not None:
+    if call.excinfo is not None and _find_unanswered(item, call.excinfo.value) is not None:
         report.outcome = "failed"
         del report.wasxfail
 
@@ -75,7 +75,7 @@ def shorten_crash_line(report: pytest.TestReport, call: pytest.CallInfo[None]) -
 
 def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
     error = info.value
-    behind = _behind(item, error)
+    behind = _find_unanswered(item, error)
     if behind is None and not isinstance(error, (CassetteError, ConfigError, MissingKey, MissingDependency)):
         return info
     shown: BaseException = error if behind is None else behind
@@ -101,7 +101,7 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
     return pytest.ExceptionInfo.from_exception(shown.with_traceback(traceback))
 
 
-def _behind(item: pytest.Item, error: BaseException) -> UnansweredRequest | None:
+def _find_unanswered(item: pytest.Item, error: BaseException) -> UnansweredRequest | None:
     """Return the unanswered request that caused a failure, or None.
 
     It is the failure itself, the only kind of error in a group, or the cause of a client's error. A failed assertion

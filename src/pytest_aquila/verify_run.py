@@ -14,11 +14,11 @@ from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.play_log import PlayLog
 from aquila.verifying.planning import Sample, make_plan
 from aquila.verifying.report import as_json, describe_verification
-from aquila.verifying.verification import Verification, announce, verify
+from aquila.verifying.verification import Verification, announce_plan, verify_answers
 from pytest_aquila.report_writing.targets import write_json
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
-from pytest_aquila.summary.summary_layout import wrap
+from pytest_aquila.summary.summary_layout import wrap_prose
 
 EXIT_CRITICAL = 9
 """The exit code if all tests pass, but an answer has changed in a way that programs notice."""
@@ -74,9 +74,9 @@ def verify_session(session: pytest.Session) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
         terminal.write_line("")  # ends the line with the progress of the tests
-        RedactedTerminal(terminal).write_line(f"aquila: verify: {announce(plan)}")
+        RedactedTerminal(terminal).write_line(f"aquila: verify: {announce_plan(plan)}")
     progress = _VerifyProgress(terminal)
-    verification = config.stash[_VERIFICATION] = verify(plan, progress.tell)
+    verification = config.stash[_VERIFICATION] = verify_answers(plan, progress.tell)
     progress.end()
     is_written = _write_json(verification, config)
     if verification.interrupted:
@@ -132,5 +132,5 @@ def write_report(reporter: pytest.TerminalReporter, config: pytest.Config) -> No
         terminal.write_line("aquila: verify: nothing was asked, because the tests were interrupted", yellow=True)
         return
     for text, colour in describe_verification(verification, root_of(config)):
-        for line in wrap([f"aquila: verify: {text}"], terminal.width):
+        for line in wrap_prose([f"aquila: verify: {text}"], terminal.width):
             terminal.write_line(line, yellow=colour == "yellow", red=colour == "red")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aquila.cli.progress import track
+from aquila.cli.progress import track_progress
 from tests.cli.conftest import Cassettes, conversation
 
 
@@ -37,7 +37,7 @@ def slow_clock() -> Callable[[], float]:
 
 def test_long_work_shows_a_bar_on_a_terminal_and_takes_it_away(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = open_terminal(monkeypatch)
-    assert list(track(range(40), "converting", clock=slow_clock())) == list(range(40))
+    assert list(track_progress(range(40), "converting", clock=slow_clock())) == list(range(40))
     assert "converting" in terminal.getvalue()
     assert "/40" in terminal.getvalue()
     assert terminal.getvalue().rstrip().endswith(("\x1b[2K", "\x1b[?25h"))  # erased, and the cursor is back
@@ -47,7 +47,7 @@ def test_the_bar_is_taken_away_when_the_work_breaks_off(monkeypatch: pytest.Monk
     terminal = open_terminal(monkeypatch)
 
     def work() -> None:
-        for item in track(range(40), "converting", clock=slow_clock()):
+        for item in track_progress(range(40), "converting", clock=slow_clock()):
             if item == 20:
                 raise KeyboardInterrupt
 
@@ -60,7 +60,7 @@ def test_without_rich_there_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = open_terminal(monkeypatch)
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "rich" else found(name, *rest))
-    assert list(track(range(1000), "converting", clock=slow_clock())) == list(range(1000))
+    assert list(track_progress(range(1000), "converting", clock=slow_clock())) == list(range(1000))
     lines = terminal.getvalue().splitlines()
     assert lines[0] == "aquila: converting: 2 of 1,000"
     assert 20 < len(lines) < 200
@@ -68,13 +68,13 @@ def test_without_rich_there_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_short_work_and_quiet_commands_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = open_terminal(monkeypatch)
-    assert list(track(range(40), "converting", clock=lambda: 0.0)) == list(range(40))
-    assert list(track(range(40), "converting", quiet=True, clock=slow_clock())) == list(range(40))
+    assert list(track_progress(range(40), "converting", clock=lambda: 0.0)) == list(range(40))
+    assert list(track_progress(range(40), "converting", quiet=True, clock=slow_clock())) == list(range(40))
     assert terminal.getvalue() == ""
 
 
 def test_nothing_is_shown_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    list(track(range(40), "converting", clock=slow_clock()))
+    list(track_progress(range(40), "converting", clock=slow_clock()))
     assert capsys.readouterr() == ("", "")
 
 

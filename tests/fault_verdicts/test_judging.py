@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from aquila.fault_verdicts.judging import FaultedRun, judge
+from aquila.fault_verdicts.judging import FaultedRun, judge_run
 from aquila.recording.reporting.wire_watch import Attempt
 
 BUSY: dict[str, Any] = {"fault": "rate_limit", "status": 429, "retry_after": 5.0, "reading": "read"}
@@ -17,7 +17,7 @@ def attempt(at: float, *, key: str = "a", **more: Any) -> Attempt:
 
 def findings(attempts: list[Attempt], good: Counter[str] | None = None, **more: Any) -> list[str]:
     run = FaultedRun("passed", attempts=attempts, good=good or Counter({"a": 1}), **more)
-    return [name for name, _ in judge("test", "fault", run).findings]
+    return [name for name, _ in judge_run("test", "fault", run).findings]
 
 
 def test_a_retry_before_its_time_is_found() -> None:
@@ -60,7 +60,7 @@ def test_waits_that_a_test_replaces_say_nothing() -> None:
 def test_who_leaves_an_answer_may_not_have_come_to_its_fault() -> None:
     for fault, lost in (("finish_length", []), ("garbage", []), ("refusal", ["accepted"])):
         left = FaultedRun("passed", attempts=[attempt(0, fault=fault, reading="left")], good=Counter({"a": 1}))
-        assert [name for name, _ in judge("test", fault, left).findings] == lost
+        assert [name for name, _ in judge_run("test", fault, left).findings] == lost
         assert left.has_met is bool(lost)
     noticed = FaultedRun("passed", attempts=[attempt(0, fault="garbage", reading="left")], has_noticed=True)
     assert noticed.has_met

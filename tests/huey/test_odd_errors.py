@@ -5,7 +5,7 @@ from huey.exceptions import TaskException
 
 from aquila.errors import RemoteTaskError
 from aquila.huey import MemoryHuey, Rescheduling, dead_letters
-from aquila.huey.error_texts import shorten, text_of
+from aquila.huey.error_texts import shorten_text, text_of
 from aquila.huey.limits.rescheduling import delay_until_return
 from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
@@ -146,7 +146,7 @@ def test_a_process_that_ends_while_an_error_is_written_ends():
 
 
 def test_a_long_text_is_cut_in_its_middle():
-    assert shorten("aa bb cc dd", 8) == "aa  … (5 characters left out) …  dd"
+    assert shorten_text("aa bb cc dd", 8) == "aa  … (5 characters left out) …  dd"
 
 
 def test_an_exception_that_is_sent_keeps_its_class_where_its_text_is_cut(huey):

@@ -216,8 +216,8 @@ def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: 
     ],
 )
 def test_what_is_damaged_is_told_from_what_is_whole(stamp: str) -> None:
-    assert parent_run.read_stamp(json.dumps({"around": LAYERS, "key": ""}), told=False) is not None
-    assert parent_run.read_stamp(stamp, told=False) is None
+    assert parent_run.read_parent_variable(json.dumps({"around": LAYERS, "key": ""}), told=False) is not None
+    assert parent_run.read_parent_variable(stamp, told=False) is None
 
 
 @pytest.mark.parametrize("setting", ["AQUILA_TIMEOUT=x", "AQUILA_GUARD=of"])

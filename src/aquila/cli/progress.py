@@ -26,7 +26,7 @@ _LINE_EVERY = 5.0
 
 
 class Display(Protocol):
-    """Shows the progress of one ``track``, on the thread that calls it."""
+    """Shows the progress of one ``track_progress``, on the thread that calls it."""
 
     def show(self, done: int) -> None:
         """Show how many items are done."""
@@ -35,7 +35,7 @@ class Display(Protocol):
         """Remove what must not stay on the screen."""
 
 
-def track(
+def track_progress(
     items: Sequence[Item], doing: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Item]:
     """Yield the items, and show how many are done. ``doing`` is the word for the work, such as ``converting``.

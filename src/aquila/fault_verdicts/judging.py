@@ -112,7 +112,7 @@ class Judgement:
         }
 
 
-def judge(test: str, fault: str, run: FaultedRun) -> Judgement:
+def judge_run(test: str, fault: str, run: FaultedRun) -> Judgement:
     """Return the judgement of a run: its verdict, and what the program did on the wire."""
     verdict, detail = _find_verdict(run)
     findings: list[tuple[str, str]] = []
@@ -122,7 +122,7 @@ def judge(test: str, fault: str, run: FaultedRun) -> Judgement:
         findings.append(("leaks", ", ".join(run.leaks)))
         if verdict not in ("accepted", "hangs"):
             verdict, detail = "leaks", ", ".join(run.leaks)
-    if verdict == "accepted" and any(_name_of(attempt.fault) in CUTS for attempt in _lost(run)):
+    if verdict == "accepted" and any(_name_of(attempt.fault) in CUTS for attempt in _find_lost_answers(run)):
         findings.append(("took_truncated", ""))
     findings += _wire_behaviour(run)
     return Judgement(test, fault, verdict, detail, tuple(findings))
@@ -139,7 +139,7 @@ def _find_verdict(run: FaultedRun) -> tuple[Verdict, str]:
         return "clear", run.detail
     if run.ending != "passed":
         return "changed", run.detail
-    lost = _lost(run)
+    lost = _find_lost_answers(run)
     if not lost:
         return "held", ""
     if run.has_noticed:
@@ -147,7 +147,7 @@ def _find_verdict(run: FaultedRun) -> tuple[Verdict, str]:
     return "accepted", f"passes, and of {len(lost)} answer{'s' if len(lost) > 1 else ''} something is missing"
 
 
-def _lost(run: FaultedRun) -> list[Attempt]:
+def _find_lost_answers(run: FaultedRun) -> list[Attempt]:
     """Return the answers that lacked something and were not replaced by a good answer to the same request.
 
     A request that is sent several times needs as many good answers as without the fault, no matter who gets which.
@@ -180,7 +180,7 @@ def _wire_behaviour(run: FaultedRun) -> Iterator[tuple[str, str]]:
             # The program sends the same request several times even without the fault. Only what one asker sends beyond
             # that is a retry.
             asked = _most_of_one_asker(asked) if len(asked) > usual else []
-        for name, detail in _repetition(asked):
+        for name, detail in _find_repeated_attempts(asked):
             if not (run.fakes_waits and name in _ABOUT_WAITS):
                 found.setdefault(name, detail)
     for attempt in run.attempts:
@@ -197,7 +197,7 @@ def _most_of_one_asker(asked: Sequence[Attempt]) -> list[Attempt]:
     return [attempt for attempt in asked if attempt.asker == most]
 
 
-def _repetition(asked: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
+def _find_repeated_attempts(asked: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
     """Yield the findings about repeated attempts at one request."""
     are_hasty = []
     for failed, again in pairwise(asked):

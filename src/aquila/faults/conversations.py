@@ -14,7 +14,7 @@ from aquila.faults.contents import CONTENT_FAULTS
 from aquila.faults.conversation_draft import BROKEN_OFF, ConversationDraft, DraftTurn, as_request, change_turn
 from aquila.faults.failures import FAILURES
 from aquila.faults.fault import ImpossibleFault
-from aquila.faults.streams import milliseconds, spoil_text
+from aquila.faults.streams import spoil_text, to_milliseconds
 from aquila.wire_forms.conversations.protocol_table import open_conversation
 
 Change = Callable[..., RecordedResponse]
@@ -30,7 +30,7 @@ def cut_stream(
     """The connection breaks without a close (1006), after so many messages or seconds; by default in the middle."""
     draft = ConversationDraft(interaction)
     if after_seconds is not None and after is None:
-        after = draft.count_before(milliseconds(after_seconds))
+        after = draft.count_before(to_milliseconds(after_seconds))
     return draft.end_after(_messages(after, after_bytes), end="broken", error=BROKEN_OFF)
 
 
@@ -56,7 +56,7 @@ def stall(interaction: Interaction, *, seconds: float | None = None, after: int 
     draft = ConversationDraft(interaction)
     if seconds is None:
         return draft.end_after(after, end="silent")
-    cut, later = draft.place_after(after), milliseconds(seconds)
+    cut, later = draft.place_after(after), to_milliseconds(seconds)
     frames = [frame._replace(at=0 if at < cut else later) for at, frame in enumerate(draft.frames)]
     return draft.finish(frames, started=0, ended=later)
 
@@ -64,11 +64,11 @@ def stall(interaction: Interaction, *, seconds: float | None = None, after: int 
 def slow(interaction: Interaction, *, pace: float = 0.05, first: float = 0.0) -> RecordedResponse:
     """Each message takes ``pace`` seconds, and the first one ``first`` seconds more."""
     draft = ConversationDraft(interaction)
-    now, frames, wait = 0, [], milliseconds(first) + milliseconds(pace)
+    now, frames, wait = 0, [], to_milliseconds(first) + to_milliseconds(pace)
     for frame in draft.frames:
         if not frame.sent:
             now += wait
-            wait = milliseconds(pace)
+            wait = to_milliseconds(pace)
         frames.append(frame._replace(at=now))
     return draft.finish(frames, started=0, ended=now)
 

@@ -53,18 +53,18 @@ def stall(interaction: Interaction, *, seconds: float | None = None, after: int 
     if seconds is None:
         return replace(with_chunks(response, kept), end="silent")
     before = [RecordedChunk(chunk.data) for chunk in kept]  # at once, so that the stall is the only wait
-    later = [RecordedChunk(chunk.data, milliseconds(seconds)) for chunk in _rest_of(response, size)]
-    return replace(with_chunks(response, [*before, *later]), started=0 if kept else milliseconds(seconds))
+    later = [RecordedChunk(chunk.data, to_milliseconds(seconds)) for chunk in _rest_of(response, size)]
+    return replace(with_chunks(response, [*before, *later]), started=0 if kept else to_milliseconds(seconds))
 
 
 def slow(interaction: Interaction, *, pace: float = 0.05, first: float = 0.0) -> RecordedResponse:
     """Each chunk takes ``pace`` seconds, and the first one ``first`` seconds more."""
     response = _whole(interaction)
     chunks = [
-        RecordedChunk(chunk.data, milliseconds(first + pace * (number + 1)))
+        RecordedChunk(chunk.data, to_milliseconds(first + pace * (number + 1)))
         for number, chunk in enumerate(response.chunks)
     ]
-    return with_chunks(replace(response, started=milliseconds(first)), chunks)
+    return with_chunks(replace(response, started=to_milliseconds(first)), chunks)
 
 
 def one_byte(interaction: Interaction) -> RecordedResponse:
@@ -219,7 +219,7 @@ def _size_to_keep(
             raise ImpossibleFault(f"the answer has {size} bytes, so nothing is left after {after_bytes}")
         return after_bytes
     if after_seconds is not None:
-        passed = milliseconds(after_seconds)
+        passed = to_milliseconds(after_seconds)
         kept = sum(len(chunk.data) for chunk in response.chunks if chunk.at < passed)
         if kept == size:
             raise ImpossibleFault(f"the answer has ended after {after_seconds:g} seconds")
@@ -243,7 +243,7 @@ def _rest_of(response: RecordedResponse, size: int) -> list[RecordedChunk]:
     return rest
 
 
-def milliseconds(seconds: float) -> int:
+def to_milliseconds(seconds: float) -> int:
     """Return seconds as milliseconds. Raises ``ImpossibleFault`` for a negative or too large number."""
     if not 0 <= seconds < LONGEST:
         raise ImpossibleFault(f"{seconds:g} seconds cannot pass")

@@ -47,10 +47,10 @@ def write_safely(make: Callable[[], str], longest: int = LONGEST_ERROR) -> str:
         raise
     except BaseException as problem:  # noqa: BLE001 -- a `__str__` may raise anything, even an outcome of pytest
         return f"(its text cannot be made: {type(problem).__name__})"
-    return shorten(text, longest)
+    return shorten_text(text, longest)
 
 
-def shorten(text: str, longest: int) -> str:
+def shorten_text(text: str, longest: int) -> str:
     """Return a text without its middle, if it has more than ``longest`` characters.
 
     Words that would be cut are left out as a whole, up to a length, because no rule recognizes half a key.
@@ -70,7 +70,7 @@ def cut_redacted(text: str, longest: int, redact: Callable[[str], str]) -> str:
     A text that is kept for the program itself need not be redacted. But one that is cut must be redacted before: no
     later redaction would recognize half a secret.
     """
-    return text if len(text) <= longest else shorten(redact_long_text(text, redact), longest)
+    return text if len(text) <= longest else shorten_text(redact_long_text(text, redact), longest)
 
 
 def redact_long_text(text: str, redact: Callable[[str], str]) -> str:

@@ -48,7 +48,7 @@ def attach_fields(task: Task, fields: Any) -> None:
     if isinstance(fields, dict):
         numbers = {**fields}
         waits, stamp = numbers.pop("waits", None), numbers.pop(queue_time.FIELD, None)
-        if not read_waits(task, waits) or not queue_time.read_stamp(task, stamp):
+        if not read_waits(task, waits) or not queue_time.read_enqueue_time(task, stamp):
             raise scope_reference.malformed_reference()
         fields = numbers.pop("reference", 0)  # 0 stands for a missing one, and is refused below. None is allowed.
         for name, number in numbers.items():

@@ -22,7 +22,7 @@ from huey.utils import SKIPPED, Error
 
 from aquila import errors
 from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
-from aquila.huey.error_texts import shorten, write_safely
+from aquila.huey.error_texts import shorten_text, write_safely
 from aquila.huey.message_bounds import MAX_UNUSUAL_KEYS, SMALL, holds_more_objects, may_hold_unusual_keys
 from aquila.huey.sendable_values import (
     describe_unsendable_datetime,
@@ -74,7 +74,7 @@ def _known_exceptions(extra: Iterable[type[Exception]]) -> dict[str, type[Except
 
 
 def _make_storable(text: str) -> str:
-    return shorten(make_text_sendable(text), _LONGEST_TEXT)
+    return shorten_text(make_text_sendable(text), _LONGEST_TEXT)
 
 
 def _is_public_name(key: Any) -> bool:

@@ -37,13 +37,13 @@ class DecoratorCassette:
     scope: Callable[[], Scope]
 
 
-def decorate(function: Any, cassette: DecoratorCassette) -> Any:
+def decorate_function(function: Any, cassette: DecoratorCassette) -> Any:
     """Return a function of the same kind as ``function`` whose body runs within ``cassette``.
 
     Raises ``UnsuitableFunction`` for what is not a function, with what to do instead.
     """
     if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(decorate(function.__func__, cassette))
+        return type(function)(decorate_function(function.__func__, cassette))
     _refuse_what_is_no_function(function, cassette)
     bodies = [function]
     if not inspect.isroutine(function):
@@ -59,7 +59,7 @@ def decorate(function: Any, cassette: DecoratorCassette) -> Any:
     return _described_as(function, wrapper)
 
 
-def close(scope: Scope, error: BaseException | None) -> None:
+def close_block(scope: Scope, error: BaseException | None) -> None:
     """Close the scope of a block that ended with ``error``, and tell the scope around it what it counted."""
     try:
         report = scope.close(passed=error is None)
@@ -100,9 +100,9 @@ class _Stretches:
         try:
             yield self
         except BaseException as error:
-            close(self._scope, error)
+            close_block(self._scope, error)
             raise
-        close(self._scope, None)
+        close_block(self._scope, None)
 
 
 def _plain_function(function: Callable[..., Any], cassette: DecoratorCassette) -> Callable[..., Any]:

@@ -63,7 +63,7 @@ class _Preparation:
         self._original = original
 
     def __call__(self, name: str) -> dict[str, Any]:
-        started_children.prepare()
+        started_children.prepare_for_children()
         data = self._original(name)
         return {**data, "aquila": _Told(_variables_now(), data["sys_path"])}
 

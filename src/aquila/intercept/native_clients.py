@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aquila.intercept.patching import Patch, Undoable
-from aquila.intercept.socket_guard import find
+from aquila.intercept.socket_guard import find_argument
 
 if TYPE_CHECKING:
     from aquila.intercept.socket_guard import SocketGuard
@@ -149,7 +149,7 @@ class NativeClients:
 
 
 def _host_and_port_of_connection(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
-    return find(args, named, 2, "host"), find(args, named, 3, "port")
+    return find_argument(args, named, 2, "host"), find_argument(args, named, 3, "port")
 
 
 def _name_to_resolve(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
@@ -158,7 +158,7 @@ def _name_to_resolve(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[obj
 
 def _address_at(position: int, name: str) -> Callable[[Sequence[Any], Mapping[str, Any]], tuple[object, object]]:
     def find_address(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
-        address = find(args, named, position, name)
+        address = find_argument(args, named, position, name)
         return (address[0], address[1]) if isinstance(address, (tuple, list)) and len(address) > 1 else (None, None)
 
     return find_address
@@ -174,8 +174,8 @@ _CURL_URL = 10002
 def _remember_url(url: int, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def setopt(*args: Any, **kwargs: Any) -> Any:
-        if find(args, kwargs, 1, "option") == url:
-            args[0].aquila_url = find(args, kwargs, 2, "value")
+        if find_argument(args, kwargs, 1, "option") == url:
+            args[0].aquila_url = find_argument(args, kwargs, 2, "value")
         return original(*args, **kwargs)
 
     return setopt
@@ -216,7 +216,7 @@ def _guard_channels(guard: SocketGuard, within_loop: bool, original: Callable[..
     @functools.wraps(original)
     def make_channel(*args: Any, **kwargs: Any) -> Any:
         channel = original(*args, **kwargs)
-        target = str(find(args, kwargs, 0, "target"))
+        target = str(find_argument(args, kwargs, 0, "target"))
 
         def check() -> None:
             for host, port in _addresses_of_target(target):

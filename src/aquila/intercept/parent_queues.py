@@ -49,7 +49,7 @@ def tell_child_processes(places: Iterable[str]) -> None:
     set_own_variables({VARIABLE: json.dumps(sorted(set(places)))})
 
 
-def told_by_environment() -> str | None:
+def read_queue_variable() -> str | None:
     """What child processes are told now, for ``tell_again``."""
     return os.environ.get(VARIABLE)
 
@@ -64,7 +64,7 @@ def tell_again(told: str | None) -> None:
 
 def join_testing_mode() -> None:
     """Refuse jobs from now on if the parent is in testing mode."""
-    told = told_by_environment()
+    told = read_queue_variable()
     if told is None:
         return
     try:

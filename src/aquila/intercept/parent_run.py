@@ -122,11 +122,11 @@ def _variables() -> dict[str, str]:
 def _join_parent_run() -> None:
     joined = runtime.process_run().state_of(_Joined)
     joined.variables = _variables()
-    told = under_test.is_told_by_environment()
+    told = under_test.is_set_by_environment()
     if told:  # as pytest does: nothing goes live unless the environment of this process asks for it
         runtime.process_run().layers = SettingsLayers(Path(), defaults={"transport": "replay"}, under_pytest=True)
     stamp = os.environ.get(VARIABLE)
-    parent = read_stamp(stamp, told=told) if stamp else None
+    parent = read_parent_variable(stamp, told=told) if stamp else None
     if parent is not None:
         _enter_run_of(parent)
     elif told:
@@ -140,7 +140,7 @@ def _join_parent_run() -> None:
     joined.guard = activation.install_guard()
 
 
-def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
+def read_parent_variable(stamp: str, *, told: bool) -> _Parent | None:
     """Read the value of the variable. None if it is damaged."""
     try:
         inherited = json.loads(stamp)

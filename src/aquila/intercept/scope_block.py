@@ -40,7 +40,7 @@ class ScopeBlock(Generic[Given]):
         scope, before = self._take_open()
         scopes.bind_scope(before)
         scopes.remove_scope(scope)
-        decorated_functions.close(scope, error)
+        decorated_functions.close_block(scope, error)
 
     def _take_open(self) -> tuple[Scope, Scope | None]:
         """Take the scope that ends here: the one bound here, or the last where a block is left in another context."""

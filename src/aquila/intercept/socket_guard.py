@@ -97,7 +97,7 @@ class SocketGuard:
 
         @functools.wraps(original)
         def begin(*args: Any, **kwargs: Any) -> Any:
-            name = find(args, kwargs, position, "server_hostname")
+            name = find_argument(args, kwargs, position, "server_hostname")
             redirected = self.redirects.redirect_handshake(args, kwargs, name) if self.patches.in_force else None
             if redirected is None:
                 self.check(name, None)
@@ -175,7 +175,9 @@ class SocketGuard:
         def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
             if not self.patches.in_force:
                 return original(*args, **kwargs)
-            if self.redirects.keeps_address(find(args, kwargs, 0, "host"), find(args, kwargs, 1, "port")):
+            if self.redirects.keeps_address(
+                find_argument(args, kwargs, 0, "host"), find_argument(args, kwargs, 1, "port")
+            ):
                 # Many machines call ::1 localhost, too, and a client tries it first. Only 127.0.0.1 is redirected.
                 rows = original(*args, **kwargs)
                 return [row for row in rows if row[0] == socket.AF_INET] or rows
@@ -187,7 +189,7 @@ class SocketGuard:
     def _resolve_name(self, original: Callable[..., Any], *, in_list: bool) -> Callable[..., Any]:
         @functools.wraps(original)
         def gethostbyname(*args: Any, **kwargs: Any) -> Any:
-            host = find(args, kwargs, 0, "hostname")
+            host = find_argument(args, kwargs, 0, "hostname")
             redirected = self.redirects.resolve_name(host) if self.patches.in_force else None
             if redirected is None:
                 return self._resolve_checked(original, args, kwargs, quietly=_looks_for_proxy())
@@ -198,8 +200,8 @@ class SocketGuard:
     def _resolve_checked(
         self, original: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, quietly: bool = False
     ) -> Any:
-        host = find(args, kwargs, 0, "host") or kwargs.get("hostname")
-        self.check(host, find(args, kwargs, 1, "port"), quietly=quietly)
+        host = find_argument(args, kwargs, 0, "host") or kwargs.get("hostname")
+        self.check(host, find_argument(args, kwargs, 1, "port"), quietly=quietly)
         found = original(*args, **kwargs)
         name = decode_host(host)
         if name is not None:
@@ -270,14 +272,14 @@ def _closed_by_outcome(connecting: Any) -> Iterator[None]:
         raise
 
 
-def find(args: Sequence[Any], named: Mapping[str, Any], position: int, name: str) -> Any:
+def find_argument(args: Sequence[Any], named: Mapping[str, Any], position: int, name: str) -> Any:
     """An argument, by its position (``self`` counts) or its name. None if it is not given."""
     return args[position] if len(args) > position else named.get(name)
 
 
 def host_and_port(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
     """The arguments ``host`` and ``port`` of a method."""
-    return find(args, named, 1, "host"), find(args, named, 2, "port")
+    return find_argument(args, named, 1, "host"), find_argument(args, named, 2, "port")
 
 
 def decode_host(host: object) -> str | None:

@@ -16,7 +16,7 @@ else:
     lazy_modules(globals(), child_misses="aquila.recording.reporting.child_misses")
 
 
-def prepare() -> None:
+def prepare_for_children() -> None:
     """Make the folder for messages of child processes, if a test runs. Of a process that no test starts none fails."""
     run = runtime.current_run()
     # Not in a child, nor where a test has replaced `os.getpid`: nobody would remove the folder.
@@ -29,7 +29,7 @@ def prepare() -> None:
 def prepare_and_start(start: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Start a process with ``start``, the original of a function that does."""
     __tracebackhide__ = True  # pytest shows no such frame
-    prepare()
+    prepare_for_children()
     return start(*arguments, **options)
 
 

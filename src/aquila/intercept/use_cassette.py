@@ -74,5 +74,5 @@ class use_cassette(ScopeBlock[UsedCassette]):
         cassette = decorated_functions.DecoratorCassette(
             self._title, lambda: type(self)(self._name, **self._settings), lambda: self._make_scope()[0]
         )
-        decorated: Callable[P, R] = decorated_functions.decorate(function, cassette)
+        decorated: Callable[P, R] = decorated_functions.decorate_function(function, cassette)
         return decorated

@@ -17,7 +17,7 @@ from aquila.recording import runtime
 VARIABLE = "AQUILA_UNDER_TEST"
 
 
-def is_told_by_environment() -> bool:
+def is_set_by_environment() -> bool:
     """Whether the variable of this process says that it takes part in tests."""
     return os.environ.get(VARIABLE) == "1"
 

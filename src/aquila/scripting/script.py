@@ -59,7 +59,7 @@ class Rule(Replies):
         if not self.answers:
             return None
         at = min(self.given, len(self.answers) - 1)
-        return (self.answers[at], at == len(self.answers) - 1) if fits(self.answers[at], form) else None
+        return (self.answers[at], at == len(self.answers) - 1) if fits_form(self.answers[at], form) else None
 
     @property
     def left(self) -> list[Answer]:
@@ -208,7 +208,7 @@ class Script(Replies):
             return False
         with self._lock:
             self._finish_thought()
-            return any(fits(answer, form) for answer in self._queue) or any(
+            return any(fits_form(answer, form) for answer in self._queue) or any(
                 rule.next_for(form) is not None for rule in self._rules
             )
 
@@ -246,7 +246,7 @@ class Script(Replies):
             if rule.conditions.find_difference(sent) is None and (found := rule.next_for(form)) is not None:
                 return _Next(*found, rule)
         # Two are enough to know whether the first is the last.
-        fitting = [*itertools.islice((answer for answer in self._queue if fits(answer, form)), 2)]
+        fitting = [*itertools.islice((answer for answer in self._queue if fits_form(answer, form)), 2)]
         return _Next(fitting[0], len(fitting) == 1, None) if fitting else None
 
     def _choose(self, form: WireForm, sent: SentRequest) -> tuple[Answer, bool] | None:
@@ -285,7 +285,7 @@ class Script(Replies):
         with self._lock:
             lines = []
             for answer in list(self._queue)[:10]:
-                why = "" if form is None or fits(answer, form) else f": {_explain_unfit(answer, form)}"
+                why = "" if form is None or fits_form(answer, form) else f": {_explain_unfit(answer, form)}"
                 lines.append(f"  left       {describe_answer(answer)}{why}")
             for rule in self._rules[:20]:
                 other = "its next answer is for another kind of request" if rule.answers else "no answer follows it"
@@ -313,7 +313,7 @@ _ADVICE = {
 """What to write for each kind of request: in a test, and in a file."""
 
 
-def fits(answer: Answer, form: WireForm) -> bool:
+def fits_form(answer: Answer, form: WireForm) -> bool:
     """Whether an answer fits a wire form. An answer without a kind, such as an error, fits messages and embeddings."""
     if answer.kind is None:
         return form.kind in ("message", "embeddings")

@@ -18,7 +18,7 @@ from websockets.server import ServerProtocol
 
 from aquila.cassettes.model import SWITCHED
 from aquila.cassettes.web_socket_frames.frame import BROKEN, WITHOUT_CODE
-from aquila.intercept.web_sockets.dropping import drop
+from aquila.intercept.web_sockets.dropping import drop_connection
 from aquila.intercept.web_sockets.opening_handshakes import SILENT, phrase_of
 
 __all__ = ["ClientSocket", "ConnectionClosed", "closed_by_other"]
@@ -105,7 +105,7 @@ class ClientSocket(ServerConnection):
         """Close because the server ends, even if the client does not answer."""
         with suppress(TimeoutError):  # the client does not answer the close; `drop` ends it
             await asyncio.wait_for(self.close(_GOING_AWAY, "the server ends"), _LEAVING_SECONDS)
-        drop(self.transport)
+        drop_connection(self.transport)
 
 
 def closed_by_other(connection: Any) -> Close | None:

@@ -230,7 +230,7 @@ class AnswerRecorder:
         left: End = "silent" if self.is_awaited or was_ended else "closed"
         self._store_answer("complete" if self._has_terminator else left, left_open=left_open)
 
-    def finish_untold(self) -> None:
+    def finish_undelivered(self) -> None:
         """The caller was cancelled while ``finish_answer`` stored the whole answer, whose end it has not got: it left.
 
         Of requests that race this one has lost. With the whole answer it might win the replay, where there is no delay.
@@ -356,7 +356,7 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
         try:
             left_over = await run_in_thread(recorder.finish_answer)
         except asyncio.CancelledError:  # of asyncio alone: anyio cancels nobody who writes
-            await run_in_thread(recorder.finish_untold)
+            await run_in_thread(recorder.finish_undelivered)
             raise
         for rest in left_over:
             yield rest

@@ -58,7 +58,7 @@ class CassetteBlock(ScopeBlock[Cassette]):
         if self._injects:
             return _inject(function, block)
         cassette = decorated_functions.DecoratorCassette(_TITLE, block, lambda: block()._make_scope()[0])
-        return decorated_functions.decorate(function, cassette)
+        return decorated_functions.decorate_function(function, cassette)
 
     def _make_scope(self) -> tuple[Scope, Cassette]:
         plan = self._make_plan(self._function)
@@ -101,6 +101,6 @@ def _generate_within(block: CassetteBlock, function: Any) -> Any:
     scope, cassette = block._make_scope()
     given = (function.__self__,) if inspect.ismethod(function) else ()
     body = functools.partial(getattr(function, "__func__", function), *given, cassette)
-    return decorated_functions.decorate(
+    return decorated_functions.decorate_function(
         body, decorated_functions.DecoratorCassette(_TITLE, lambda: block, lambda: scope)
     )

@@ -1,6 +1,7 @@
 """One verification: what was asked again, and the result for each recording.
 
-``announce`` says what will be sent, ``verify`` sends it and returns a ``Verification``. ``report`` shows it.
+``announce_plan`` says what will be sent. ``verify_answers`` sends it and returns a ``Verification``, which ``report``
+shows.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Verification:
         return not answered and self.count_of("not asked") > 0
 
 
-def announce(plan: Plan) -> str:
+def announce_plan(plan: Plan) -> str:
     """Return a line that says what a plan will send: how many requests, about how many tokens, and to which hosts."""
     questions = plan.questions
     tokens = sum(each.tokens for each in questions)
@@ -103,7 +104,7 @@ def announce(plan: Plan) -> str:
     return f"{requests}{about} to {hosts}" if questions else "nothing to ask"
 
 
-def verify(plan: Plan, tell_progress: Callable[[int, int], None]) -> Verification:
+def verify_answers(plan: Plan, tell_progress: Callable[[int, int], None]) -> Verification:
     """Ask the questions of a plan and compare the answers. ``tell_progress``: see ``ask_questions``."""
     machine = read_machine(runtime.current_settings().dummy_keys)
     answers = ask_questions(plan, machine, tell_progress)

@@ -177,7 +177,7 @@ def _write_blocks(answer: Answer, number: int, form: str) -> list[dict[str, Any]
     if answer.reasoning:
         thought = {"text": "".join(answer.reasoning), "signature": _SIGNATURE}
         blocks.append({"reasoningContent": {"reasoningText": thought}})
-    if spoken := "".join(_spoken(answer)):
+    if spoken := "".join(_text_pieces(answer)):
         blocks.append({"text": spoken})
     for at, call in enumerate(answer.calls):
         use = {"toolUseId": call_id(call, number, at, prefix="tooluse"), "name": call.name}
@@ -190,7 +190,7 @@ def _write_events(answer: Answer, number: int) -> Iterator[tuple[str, dict[str, 
     yield "messageStart", {"role": "assistant"}, False
     index = 0
     thoughts = [{"reasoningContent": {"text": text}} for text in answer.reasoning]
-    for deltas in (thoughts, [{"text": text} for text in _spoken(answer)]):
+    for deltas in (thoughts, [{"text": text} for text in _text_pieces(answer)]):
         if not deltas:
             continue
         for delta in deltas:
@@ -210,7 +210,7 @@ def _write_events(answer: Answer, number: int) -> Iterator[tuple[str, dict[str, 
     yield "messageStop", {"stopReason": _STOP_REASONS[answer.finish_reason]}, False
 
 
-def _spoken(answer: Answer) -> tuple[str, ...]:
+def _text_pieces(answer: Answer) -> tuple[str, ...]:
     """Return the pieces of the text. The message of a guardrail, which stands for a refusal, is text, too."""
     return answer.texts if answer.refusal is None else (*answer.texts, *split_text(answer.refusal))
 

@@ -126,7 +126,7 @@ def write_json(value: object, *, status: int = 200, headers: Headers = ()) -> Wr
     return Written(status, (JSON_TYPE, *headers), (Piece(compact_json(value).encode()),))
 
 
-def event(value: object, *, name: str | None = None, is_content: bool = False) -> Piece:
+def write_event(value: object, *, name: str | None = None, is_content: bool = False) -> Piece:
     """Return a server-sent event with a JSON value as data. ``name`` is the value of its ``event`` line, if any."""
     head = "" if name is None else f"event: {name}\n"
     return Piece(f"{head}data: {compact_json(value)}\n\n".encode(), is_content)

@@ -103,7 +103,7 @@ class OllamaChat(OllamaForm):
     def _write_pieces(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
         for text in answer.reasoning:
             yield _message({"content": "", "thinking": text})
-        for text in _spoken(answer):
+        for text in _text_pieces(answer):
             yield _message({"content": text})
         for at, call in enumerate(answer.calls):
             arguments = read_arguments_object(call, self.name)
@@ -144,7 +144,7 @@ class OllamaGenerate(OllamaForm):
     def _write_pieces(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
         for text in answer.reasoning:
             yield {"response": "", "thinking": text}
-        for text in _spoken(answer):
+        for text in _text_pieces(answer):
             yield {"response": text}
 
     def _join(self, said: list[dict[str, Any]]) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _message(said: dict[str, Any]) -> dict[str, Any]:
     return {"message": {"role": "assistant", **said}}
 
 
-def _spoken(answer: Answer) -> tuple[str, ...]:
+def _text_pieces(answer: Answer) -> tuple[str, ...]:
     """Return the pieces of the text. Ollama has no form for a refusal, so that is text, too."""
     return answer.texts if answer.refusal is None else (*answer.texts, *split_text(answer.refusal))
 

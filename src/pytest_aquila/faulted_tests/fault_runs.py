@@ -18,7 +18,7 @@ import pytest
 
 from aquila.errors import ConfigError
 from aquila.fault_verdicts.forked_process import ChildEnded, run_in_fork
-from aquila.fault_verdicts.judging import Allowance, FaultedRun, judge
+from aquila.fault_verdicts.judging import Allowance, FaultedRun, judge_run
 from aquila.fault_verdicts.own_code import make_own_code_check
 from aquila.fault_verdicts.report import FaultReport, describe_report
 from aquila.faults.fault import Fault
@@ -165,7 +165,7 @@ class FaultRuns:
                 continue
             run = _as_run(seen, good)
             if run.has_met:
-                self._report.judgements.append(judge(test, str(fault), run))
+                self._report.judgements.append(judge_run(test, str(fault), run))
             else:
                 self._report.does_not_apply += 1
 

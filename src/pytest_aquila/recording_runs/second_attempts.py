@@ -38,7 +38,7 @@ def reason_of(item: pytest.Item) -> str:
     return item.stash[test_scopes.REASON]
 
 
-def plan(item: pytest.Item, misses: Iterable[CassetteMiss]) -> None:
+def plan_second_attempt(item: pytest.Item, misses: Iterable[CassetteMiss]) -> None:
     """Plan a second attempt if one of the misses is in a conversation that can be recorded again.
 
     The plan is in the stash of the test, and ``run_again`` removes it.

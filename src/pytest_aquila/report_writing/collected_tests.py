@@ -82,7 +82,9 @@ class CollectedTests:
             "states": [],
             "exchanges": [],
             "cassettes": [],
-            "command": typed_command.complete(item.config, f"pytest {quote_word(typed)} --aquila-record", item.path),
+            "command": typed_command.complete_command(
+                item.config, f"pytest {quote_word(typed)} --aquila-record", item.path
+            ),
         }
         if line is not None:
             self._test["line"] = line + 1

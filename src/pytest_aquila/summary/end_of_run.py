@@ -54,7 +54,7 @@ def write_end(
     if totals is not None:
         totals.sort_tests()
         if totals.unrecorded:
-            unrecorded_tests_cache.remember(config, totals.unrecorded)
+            unrecorded_tests_cache.remember_missing_tests(config, totals.unrecorded)
     if options.wants_drift(config):
         drift_report.write_report(reporter, totals)
     if options.wants_verification(config):
@@ -94,7 +94,7 @@ def _write_summary(
         if last:
             terminal.write_line(last, red=is_wrong)
         return
-    news = [row._replace(command=typed_command.complete(config, row.command)) for row in news]
+    news = [row._replace(command=typed_command.complete_command(config, row.command)) for row in news]
     end = summary_layout.Line(last, "red" if is_wrong else "")
     for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=end):
         terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")

@@ -51,7 +51,7 @@ class RedactedTerminal:
         return text
 
 
-def tell(config: pytest.Config, sentence: str) -> None:
+def show_sentence(config: pytest.Config, sentence: str) -> None:
     """Show a sentence at once, although pytest captures output. Those of a worker are shown in the summary."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not hasattr(config, "workerinput"):

@@ -125,7 +125,7 @@ def lay_out_news(news: Iterable[News], *, verbosity: int, width: int, last: Line
     rows = sorted(news, key=lambda row: row.kind)
     if verbosity < 0:
         rows = [row for row in rows if (row.kind.needs_action if verbosity == -1 else row.kind.is_error)]
-    end = summary_layout.wrap([last.text], width)
+    end = summary_layout.wrap_prose([last.text], width)
     if verbosity > 0:
         shown = [row.as_shown(len(row.names)) for row in rows]
         lines = [line for row in shown for line in summary_layout.lay_out_all(row, width)]

@@ -70,19 +70,19 @@ def lay_out_all(row: News, width: int) -> Iterator[Line]:
     """Yield all lines of one kind of news, with each name on its own line."""
     named = [line for detail in row.details for line in detail.splitlines()] or row.names
     text = f"aquila: {row.title or row.text}"
-    lines = wrap([f"{text}:" if named else text], width)
+    lines = wrap_prose([f"{text}:" if named else text], width)
     for name in named:
         is_prose = bool(row.details) and not name.startswith(_INDENT)
         lines += _wrap_words(name.split(), width, _INDENT, 2 * _INDENT) if is_prose else [_INDENT + name]
     if row.lead:
-        lines += wrap([row.lead], width, begin=_INDENT)
+        lines += wrap_prose([row.lead], width, begin=_INDENT)
     if row.command:
         lines.append(_INDENT + row.command)
     for text in lines:
         yield Line(text, row.colour)
 
 
-def wrap(parts: Iterable[str], width: int, *, begin: str = "") -> list[str]:
+def wrap_prose(parts: Iterable[str], width: int, *, begin: str = "") -> list[str]:
     """Return prose as lines of at most ``width`` characters. A longer word gets its own line."""
     return _wrap_words([word for part in parts for word in part.split()], width, begin, _INDENT)
 
@@ -119,7 +119,7 @@ def _least_form(row: News, width: int) -> list[str]:
     """
     room = 1
     if row.colour == "red":
-        room = min(_rows_of(wrap([f"aquila: {row.text}"], width), width), _MOST_OF_AN_ERROR)
+        room = min(_rows_of(wrap_prose([f"aquila: {row.text}"], width), width), _MOST_OF_AN_ERROR)
     if not row.command:
         return _fit_text(row, width, room)
     one = f"aquila: {row.text}: {row.command}"

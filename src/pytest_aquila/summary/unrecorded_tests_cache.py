@@ -18,7 +18,7 @@ MissedCassette = tuple[str, str, str, str]
 _LONGEST_CHANGE = 200
 
 
-def remember(config: pytest.Config, rows: Sequence[MissedCassette]) -> None:
+def remember_missing_tests(config: pytest.Config, rows: Sequence[MissedCassette]) -> None:
     """Put the tests of ``rows`` into pytest's cache, unless its plugin for failed tests is disabled."""
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None and config.pluginmanager.has_plugin("lfplugin"):

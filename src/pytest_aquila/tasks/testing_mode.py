@@ -105,7 +105,7 @@ class SharedQueues:
 _shared: pytest.StashKey[SharedQueues] = pytest.StashKey()
 
 
-def begin(config: pytest.Config) -> None:
+def begin_testing_mode(config: pytest.Config) -> None:
     """Begin testing mode, which lasts until the end of the run."""
     shared = config.stash[_shared] = SharedQueues(config)
     config.add_cleanup(shared.close)

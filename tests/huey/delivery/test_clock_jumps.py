@@ -11,8 +11,8 @@ from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.delivery.rescuer import Rescuer
 from aquila.huey.limits import provider_pauses
-from aquila.huey.limits.budgets import parse_budget, reserve
-from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn, admit
+from aquila.huey.limits.budgets import parse_budget, reserve_amounts
+from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn, admit_request
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
 from aquila.huey.limits.unique_jobs import begin_execution
@@ -168,7 +168,7 @@ def test_a_limit_holds_on_and_keeps_nobody_out_for_an_hour_where_the_clock_is_pu
 
     def ask(at):
         asking = AdmissionRequest(1, f"{at}", at + 60, has_turn=True)
-        return admit(counts, [rule], asking, at)
+        return admit_request(counts, [rule], asking, at)
 
     assert [ask(now + second) for second in range(10)] == [None] * 10
     now += 10 - HOUR
@@ -182,7 +182,7 @@ def test_a_limit_of_a_model_keeps_nobody_out_though_another_model_was_asked_firs
     counts, now = Counts(), 1_800_000_000.0
 
     def ask(at, *rules):
-        return admit(counts, rules, AdmissionRequest(1, f"{at}", at + 60, has_turn=True), at)
+        return admit_request(counts, rules, AdmissionRequest(1, f"{at}", at + 60, has_turn=True), at)
 
     assert ask(now, of_all, of_one) is None
     assert ask(now - HOUR, of_all) is None
@@ -217,7 +217,7 @@ def test_a_budget_is_that_of_the_day_that_the_storage_says(clocks, state, set_by
     caps, spent = parse_budget("10 tokens per day"), Usage(input_tokens=8)
 
     def spend():
-        return reserve(state, caps, None, spent, task_id=None, now=state.now())
+        return reserve_amounts(state, caps, None, spent, task_id=None, now=state.now())
 
     spend()
     clocks.set_by = set_by
@@ -257,10 +257,10 @@ def test_a_unique_job_that_was_lost_keeps_others_out_until_it_has_been_done(cloc
 def test_a_request_that_waits_for_a_lost_slot_does_not_wait_an_hour_longer():
     (rule,) = parse_limits("*: 1 at once")
     counts, now = Counts(), 1_800_000_000.0
-    assert admit(counts, [rule], AdmissionRequest(1, "killed", now + 60), now) is None
+    assert admit_request(counts, [rule], AdmissionRequest(1, "killed", now + 60), now) is None
     now -= HOUR
-    assert admit(counts, [rule], AdmissionRequest(1, "next", now + 60, has_turn=True), now) is not None
-    assert admit(counts, [rule], AdmissionRequest(1, "next", now + 121, has_turn=True), now + 61) is None
+    assert admit_request(counts, [rule], AdmissionRequest(1, "next", now + 60, has_turn=True), now) is not None
+    assert admit_request(counts, [rule], AdmissionRequest(1, "next", now + 121, has_turn=True), now + 61) is None
 
 
 def test_a_pause_lasts_no_hour_longer(clocks, state):

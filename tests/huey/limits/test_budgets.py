@@ -14,7 +14,7 @@ from aquila import errors
 from aquila.events import Usage
 from aquila.huey import MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, ask_task, set_limits, within_limits
 from aquila.huey.limits import budgets
-from aquila.huey.limits.budgets import EXAMPLE, TABLE, Cap, _read, parse_budget, reserve
+from aquila.huey.limits.budgets import EXAMPLE, TABLE, Cap, _read, parse_budget, reserve_amounts
 from aquila.huey.state import SharedState, state_of
 from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
 from aquila.prices import Price, PriceTable
@@ -48,7 +48,7 @@ def test_what_fails_while_budgets_are_asked_leaves_nothing_reserved(huey, fail_a
     state, caps = state_of(huey), parse_budget("100 tokens per day, 100 tokens per queue")
     fail_at_the_second_update(state)
     with pytest.raises(KeyboardInterrupt):
-        reserve(state, caps, None, Usage(input_tokens=40), task_id=None, now=NOON)
+        reserve_amounts(state, caps, None, Usage(input_tokens=40), task_id=None, now=NOON)
     assert set(spent_of(state, caps, NOON).values()) == {"0 tokens"}
 
 
@@ -158,10 +158,10 @@ def test_tests_spend_nothing_unless_they_are_asked_to(huey, provider):
 )
 def test_a_budget_begins_anew(scope, resets):
     state, caps = state_of(MemoryHuey("x")), parse_budget(f"10 tokens per {scope}")
-    reserve(state, caps, None, Usage(input_tokens=8), task_id=None, now=NOON)
+    reserve_amounts(state, caps, None, Usage(input_tokens=8), task_id=None, now=NOON)
     with pytest.raises(errors.BudgetExceeded, match=f"It is reset at {resets} UTC") as caught:
-        reserve(state, caps, None, Usage(input_tokens=8), task_id=None, now=NOON)
-    reserve(state, caps, None, Usage(input_tokens=8), task_id=None, now=caught.value.resets_at.timestamp())
+        reserve_amounts(state, caps, None, Usage(input_tokens=8), task_id=None, now=NOON)
+    reserve_amounts(state, caps, None, Usage(input_tokens=8), task_id=None, now=caught.value.resets_at.timestamp())
 
 
 def test_a_budget_of_a_day_begins_anew_on_the_next_day_of_the_clock_of_a_test(huey, provider):
@@ -186,26 +186,26 @@ def test_the_spending_of_a_queue_is_never_forgotten():
         parse_budget("10 tokens per queue"),
         parse_budget("10 tokens per day"),
     )
-    reserve(state, [*queue, *day], None, Usage(input_tokens=8), task_id=None, now=NOON)
+    reserve_amounts(state, [*queue, *day], None, Usage(input_tokens=8), task_id=None, now=NOON)
     later = NOON + 50 * 86_400
-    reserve(state, day, None, Usage(input_tokens=8), task_id=None, now=later)
+    reserve_amounts(state, day, None, Usage(input_tokens=8), task_id=None, now=later)
     assert sorted(entry.key.partition(":")[0] for entry in state.entries(budgets.TABLE)) == ["day", "queue"]
     with pytest.raises(errors.BudgetExceeded):
-        reserve(state, queue, None, Usage(input_tokens=8), task_id=None, now=later)
+        reserve_amounts(state, queue, None, Usage(input_tokens=8), task_id=None, now=later)
 
 
 def test_the_spending_of_a_task_is_kept_until_it_cannot_run_any_more():
     state, task, day = state_of(MemoryHuey("x")), parse_budget("10 tokens per task"), parse_budget("10 tokens per day")
     days = 86_400.0
-    reserve(state, task, None, Usage(input_tokens=8), task_id="short", now=NOON)
-    reserve(state, task, None, Usage(input_tokens=8), task_id="long", now=NOON, comes_back_within=3 * days)
+    reserve_amounts(state, task, None, Usage(input_tokens=8), task_id="short", now=NOON)
+    reserve_amounts(state, task, None, Usage(input_tokens=8), task_id="long", now=NOON, comes_back_within=3 * days)
     for later, left in (
         (30.9, {"task:short", "task:long"}),
         (31.1, {"task:long"}),
         (33.9, {"task:long"}),
         (34.1, set()),
     ):
-        reserve(state, day, None, Usage(input_tokens=1), task_id=None, now=NOON + later * days)
+        reserve_amounts(state, day, None, Usage(input_tokens=1), task_id=None, now=NOON + later * days)
         keys = {entry.key for entry in state.entries(budgets.TABLE)}
         assert {key for key in keys if key.startswith("task:")} == left
 
@@ -229,14 +229,14 @@ def test_a_retry_that_is_away_for_months_finds_what_its_task_has_spent(kind, mak
         key = next(entry.key for entry in state.entries(budgets.TABLE) if entry.key.startswith("task:"))
         day = parse_budget("10k tokens per day")
         for later, is_known in ((60 + 30.9, True), (60 + 31.1, False)):
-            reserve(state, day, None, Usage(input_tokens=1), task_id=None, now=state.now() + later * days)
+            reserve_amounts(state, day, None, Usage(input_tokens=1), task_id=None, now=state.now() + later * days)
             assert (state.get(budgets.TABLE, key) is not None) == is_known
 
 
 def test_a_request_that_one_budget_refuses_takes_nothing_of_the_others():
     state, caps = state_of(MemoryHuey("x")), parse_budget("100 tokens per day, 10 tokens per task, 50 tokens per queue")
     with pytest.raises(errors.BudgetExceeded, match="10 tokens per task"):
-        reserve(state, caps, None, Usage(input_tokens=20), task_id="t", now=NOON)
+        reserve_amounts(state, caps, None, Usage(input_tokens=20), task_id="t", now=NOON)
     assert set(spent_of(state, caps, NOON).values()) == {"0 tokens"}
 
 
@@ -284,7 +284,7 @@ def test_reservations_never_exceed_a_budget(requests, most):
     counted = 0
     for estimate, actual in requests:
         try:
-            held = reserve(state, caps, None, Usage(input_tokens=estimate), task_id=None, now=NOON)
+            held = reserve_amounts(state, caps, None, Usage(input_tokens=estimate), task_id=None, now=NOON)
         except errors.BudgetExceeded:
             assert counted + estimate > most
             continue
@@ -306,7 +306,7 @@ def test_of_threads_that_race_none_spends_what_is_not_there(make_huey, kind):
         start.wait()
         for _ in range(5):
             try:
-                reserve(state, caps, None, Usage(input_tokens=10), task_id=None, now=NOON)
+                reserve_amounts(state, caps, None, Usage(input_tokens=10), task_id=None, now=NOON)
             except errors.BudgetExceeded:
                 continue
             let_in.append(1)

@@ -38,7 +38,7 @@ def test_no_period_ever_has_more_than_its_limit(steps, requests, tokens, unit, t
     for number, (gap, size, has_turn) in enumerate(steps):
         now += gap * period / 60
         who = asking(number, size, has_turn=has_turn)
-        if counting.admit(counts, rules, who, now) is None:
+        if counting.admit_request(counts, rules, who, now) is None:
             if taken_back and number % 3 == 0:
                 counting.take_back(counts, rules, who, now)
             else:
@@ -62,7 +62,7 @@ def test_requests_that_leave_a_moment_after_they_are_counted_keep_to_their_limit
     most_late = min(0.25, rule.period / 20)  # As the storage and the connection take a while.
     for number, gap in enumerate(gaps):
         now += gap * rule.period
-        if counting.admit(counts, [rule], asking(number, has_turn=True), now) is None:
+        if counting.admit_request(counts, [rule], asking(number, has_turn=True), now) is None:
             left.append(now + dict(late).get(number, 0.0) * most_late)
     for begin in left:
         assert sum(begin <= at < begin + rule.period for at in left) <= 2
@@ -78,14 +78,14 @@ def test_no_more_are_at_once_than_may_be_and_the_slots_of_the_killed_end(steps, 
         lost = {name: until for name, until in lost.items() if until > now}
         if what == "ask":
             who = asking(number, until=now + 20, has_turn=True)
-            is_in = counting.admit(counts, rules, who, now) is None
+            is_in = counting.admit_request(counts, rules, who, now) is None
             assert is_in == (len(running) + len(lost) < most)
             if is_in:
                 running[number] = (who, now)
         elif running:
             who, began = running.pop(next(iter(running)))
             if what == "end":
-                counting.settle(counts, rules, who, began, now, 5)
+                counting.settle_request(counts, rules, who, began, now, 5)
             else:
                 lost[who.lease] = counts.leases[rules[0].id][who.lease]  # until when it was renewed last
         # Those that run are renewed.
@@ -104,10 +104,10 @@ def simulate(text, jobs, *, seconds_each=0.0, late=1.0, seed=0, arrivals=None):
     while agenda:
         now, job, what = heapq.heappop(agenda)
         if what == "end":
-            counting.settle(counts, rules, asking(job), let_in[job], now, 1)
+            counting.settle_request(counts, rules, asking(job), let_in[job], now, 1)
             continue
         asked[job] += 1
-        turn = counting.admit(counts, rules, asking(job, has_turn=asked[job] > 1), now)
+        turn = counting.admit_request(counts, rules, asking(job, has_turn=asked[job] > 1), now)
         if turn is None:
             let_in[job] = now
             heapq.heappush(agenda, (now + seconds_each, job, "end"))
@@ -141,13 +141,13 @@ def test_a_request_that_gives_up_keeps_no_other_out(patience):
     agenda = [(START + number * 0.5, number, False) for number in range(1200)]
     while agenda:
         now, number, has_turn = heapq.heappop(agenda)
-        turn = counting.admit(counts, rules, asking(number, has_turn=has_turn, patience=now + patience), now)
+        turn = counting.admit_request(counts, rules, asking(number, has_turn=has_turn, patience=now + patience), now)
         if turn is None:
             let_in += 1
         elif turn.at <= now + patience:
             heapq.heappush(agenda, (turn.at, number, True))
     assert 570 <= let_in <= 660
-    assert counting.admit(counts, rules, asking("later"), START + 700) is None
+    assert counting.admit_request(counts, rules, asking("later"), START + 700) is None
 
 
 @pytest.mark.parametrize("seconds", [0.1, 3.0, 60.0])
@@ -161,20 +161,20 @@ def test_slots_are_shared_by_a_crowd_and_stay_in_use(seconds):
 def test_a_request_that_exceeds_the_whole_limit_is_let_in_alone(tokens):
     rules = parse_limits("*: 100 tokens/min")
     counts = Counts()
-    assert counting.admit(counts, rules, asking("first", tokens), START) is None
-    turn = counting.admit(counts, rules, asking("second", 5000), START)
+    assert counting.admit_request(counts, rules, asking("first", tokens), START) is None
+    turn = counting.admit_request(counts, rules, asking("second", 5000), START)
     assert turn is not None
-    assert counting.admit(counts, rules, asking("second", 5000, has_turn=True), turn.at) is None
+    assert counting.admit_request(counts, rules, asking("second", 5000, has_turn=True), turn.at) is None
 
 
 def test_tokens_are_corrected_when_they_are_known():
     rules = parse_limits("*: 100 tokens/min")
     counts = Counts()
     who = asking("first", 90)
-    assert counting.admit(counts, rules, who, START) is None
-    assert counting.admit(counts, rules, asking("second", 50), START) is not None
-    counting.settle(counts, rules, who, START, START + 1, 20)
-    assert counting.admit(counts, rules, asking("second", 50, has_turn=True), START + 2) is None
+    assert counting.admit_request(counts, rules, who, START) is None
+    assert counting.admit_request(counts, rules, asking("second", 50), START) is not None
+    counting.settle_request(counts, rules, who, START, START + 1, 20)
+    assert counting.admit_request(counts, rules, asking("second", 50, has_turn=True), START + 2) is None
     assert describe_counts(counts, rules) == {"*: 100 tokens/min": 70}
 
 
@@ -182,9 +182,9 @@ def test_a_request_that_is_not_sent_after_all_takes_nothing():
     rules = parse_limits("*: 1/min, 100 tokens/min, 1 at once")
     counts = Counts()
     who = asking("first", 90)
-    assert counting.admit(counts, rules, who, START) is None
+    assert counting.admit_request(counts, rules, who, START) is None
     counting.take_back(counts, rules, who, START)
-    assert counting.admit(counts, rules, asking("second", 50), START + 1) is None
+    assert counting.admit_request(counts, rules, asking("second", 50), START + 1) is None
 
 
 stored_values = st.recursive(
@@ -202,5 +202,5 @@ stored_values = st.recursive(
 def test_whatever_is_stored_is_read(data):
     rules = parse_limits("*: 2/min, 1 at once, 50 tokens/s")
     counts = Counts.read(data)
-    counting.admit(counts, rules, asking("x"), START)
+    counting.admit_request(counts, rules, asking("x"), START)
     assert stored(counts) == counts

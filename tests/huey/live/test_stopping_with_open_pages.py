@@ -55,7 +55,7 @@ def test_a_stream_ends_with_its_server_although_nothing_happens(stopping, publis
     huey = published()
 
     async def read():
-        messages = page_events.repeat(huey, None, lambda: looks.append(1) or [("overview", "", None)], OUTAGE)
+        messages = page_events.repeat_messages(huey, None, lambda: looks.append(1) or [("overview", "", None)], OUTAGE)
         async for _ in messages:
             stopping.should_exit = True
 
@@ -71,7 +71,7 @@ def test_a_stream_that_waits_for_its_turn_to_look_does_not_look_when_its_server_
         limiter, others = reading_limiter(), [object() for _ in range(int(reading_limiter().total_tokens))]
         for other in others:
             limiter.acquire_on_behalf_of_nowait(other)
-        messages = page_events.repeat(huey, None, lambda: looks.append(1) or [], OUTAGE)
+        messages = page_events.repeat_messages(huey, None, lambda: looks.append(1) or [], OUTAGE)
         reading = asyncio.ensure_future(anext(messages, "ended"))
         while not limiter.statistics().tasks_waiting:
             await asyncio.sleep(0)

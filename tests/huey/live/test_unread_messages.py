@@ -14,7 +14,7 @@ from aquila.huey.live import publish_jobs, subscribe, unread_messages
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.state import state_of
-from aquila.huey.telemetry.queue_time import stamp_messages
+from aquila.huey.telemetry.queue_time import note_enqueue_times
 from tests.huey.live.conftest import settle
 
 LATER = datetime(2999, 1, 1)
@@ -276,7 +276,7 @@ def wait_in_schedule(huey):
 @pytest.mark.parametrize("again", [hand_back, wait_in_schedule])
 def test_a_job_whose_message_was_enqueued_once_more_is_found_by_that(producer, stranger, again):
     huey, job = producer
-    stamp_messages(huey)
+    note_enqueue_times(huey)
     result = job.schedule((1,), delay=60)
     (first,) = huey.storage.enqueued_items()
     again(huey)

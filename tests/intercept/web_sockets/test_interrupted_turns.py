@@ -29,7 +29,7 @@ class Talk:
 
     def __init__(self) -> None:
         self.conversation: Any = answering.answer_handshake(RecordedRequest("GET", URL))
-        self.end = peer.connect(self.conversation)
+        self.end = peer.connect_to_peer(self.conversation)
         self.its_end: Any = self.end.hand_over.__self__._end  # type: ignore[attr-defined]
         self.protocol = ClientProtocol(parse_uri(URL))
         self.protocol.send_request(self.protocol.connect())

@@ -124,7 +124,7 @@ def test_what_a_program_left_open_breaks_off_with_its_scope() -> None:
 def test_a_connection_that_was_dropped_leaves_no_socket_of_ours() -> None:
     with aquila.use_cassette("x"):
         conversation: Any = answering.answer_handshake(RecordedRequest("GET", URL))
-        end: Any = peer.connect(conversation)
+        end: Any = peer.connect_to_peer(conversation)
         mine, its = end.fileno(), end.hand_over.__self__._end.fileno()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")

@@ -96,7 +96,7 @@ def test_keys_that_were_computed_with_more_secrets_are_no_others(monkeypatch: py
     request, rules = RecordedRequest("GET", f"https://x/{SHAPELESS}"), MatchRules()
 
     def key_under(redactor: Redactor) -> Callable[[RecordedRequest], str]:
-        return known_keys.remembering(lambda each: redactor.redact_request(each).url, redactor, rules)
+        return known_keys.remembering_keys(lambda each: redactor.redact_request(each).url, redactor, rules)
 
     key_of = key_under(Redactor(later=later))
     with runtime.set_variables().noting():

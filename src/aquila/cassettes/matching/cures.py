@@ -76,7 +76,7 @@ class Cure(NamedTuple):
 
 def find_fresh_fields(found: Sequence[Difference]) -> list[FreshField | None]:
     """Return an entry for each difference: the fresh field that it is, or None if it is something else."""
-    return [each and _fresh_field_of(each) for each in _examined(found)]
+    return [each and _fresh_field_of(each) for each in _examine_differences(found)]
 
 
 class _Examined(NamedTuple):
@@ -87,7 +87,7 @@ class _Examined(NamedTuple):
     now: Any
 
 
-def _examined(found: Sequence[Difference]) -> list[_Examined | None]:
+def _examine_differences(found: Sequence[Difference]) -> list[_Examined | None]:
     """Return an entry for each difference, None for those that are too many, or too long, to be examined."""
     entries: list[_Examined | None] = []
     room = _LONGEST
@@ -136,7 +136,7 @@ def _fresh_field_of(examined: _Examined) -> FreshField | None:
 
 def find_fresh_parts(found: Sequence[Difference]) -> list[FreshField]:
     """Return the fields that hold values new in every run, also those that differ otherwise too."""
-    examined = filter(None, _examined(found))
+    examined = filter(None, _examine_differences(found))
     fields = (_fresh_field_of(each) or _fresh_parts_of(each) for each in examined)
     return [field for field in fields if field is not None]
 
@@ -161,7 +161,7 @@ def without_fresh_values(found: Sequence[Difference]) -> list[Difference]:
     """
     masked = [
         replace(each, recorded=_mask_value(examined.recorded), now=_mask_value(examined.now)) if examined else each
-        for each, examined in zip(found, _examined(found), strict=True)
+        for each, examined in zip(found, _examine_differences(found), strict=True)
     ]
     # Where nothing else differs, the change is that of the field.
     return [
@@ -236,7 +236,7 @@ def find_cure(
         cured = replace(rules, ignore=(*rules.ignore, EMPTY_FIELDS))
         if key_of(request, cured) == key_of(recorded, cured):  # an element of a list is no field
             return Cure((), (_settings_that_changed(rules, cured),))
-    examined = [each for each in _examined(found) if each is not None]
+    examined = [each for each in _examine_differences(found) if each is not None]
     # With all kinds first: one search settles it for most recordings that are compared.
     if len(examined) < len(found) or not all(_are_equal(each.recorded, each.now, _ALL) for each in examined):
         return None
@@ -245,7 +245,7 @@ def find_cure(
         return None
     candidates: list[Callable[[], MatchRules]] = []
     if all(field.is_whole for field in fresh):
-        candidates += [lambda: _ignoring(rules, fresh, any_index=True), lambda: _ignoring(rules, fresh)]
+        candidates += [lambda: _rules_ignoring(rules, fresh, any_index=True), lambda: _rules_ignoring(rules, fresh)]
     kinds = dict.fromkeys(kind for field in fresh for kind in field.kinds)
     candidates.append(lambda: replace(rules, normalize=(*rules.normalize, *kinds)))
     advice: list[Advice] = []
@@ -285,7 +285,7 @@ def find_ignorable(
         return None
     fields = [FreshField(difference.path, (), is_whole=True) for difference in found]
     try:
-        cured = _ignoring(rules, fields, any_index=True)
+        cured = _rules_ignoring(rules, fields, any_index=True)
     except ConfigError:
         return None
     given = _settings_that_changed(rules, cured)
@@ -314,7 +314,7 @@ def _is_word(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST_WORD and not re.search(r"\s", value)
 
 
-def _ignoring(rules: MatchRules, fresh: Sequence[FreshField], *, any_index: bool = False) -> MatchRules:
+def _rules_ignoring(rules: MatchRules, fresh: Sequence[FreshField], *, any_index: bool = False) -> MatchRules:
     """Return rules that leave fields out. With ``any_index``, fields of several elements of a list become one path.
 
     Raises ``ConfigError`` for a field that nobody could type.

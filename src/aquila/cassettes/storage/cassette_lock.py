@@ -100,7 +100,7 @@ def hold_named_lock(
     finally:
         # Both go first: after `release`, they could be those of the next holder.
         with contextlib.suppress(OSError):
-            if _remove_told(owner) and held is not None:
+            if _remove_and_tell(owner) and held is not None:
                 _remove_lock_file(file, held)
         lock.release()
         remove_unused_work_folder(root)
@@ -113,7 +113,7 @@ def _read_holder(owner: Path) -> str:
         return "another process"
 
 
-def _remove_told(owner: Path) -> bool:
+def _remove_and_tell(owner: Path) -> bool:
     """Remove a file. Say whether those who have it open can tell that it is gone: it has no links then.
 
     NFS and FUSE do not tell: they give the file another name, and it keeps its link.
@@ -134,7 +134,7 @@ def _remove_lock_file(file: Path, held: os.stat_result) -> None:
 
     A process that has opened the file and waits for the lock must not take the removed file for the lock while a third
     makes a new one. `filelock` counts the links of a file once it has locked it, and begins anew if there is none. So
-    this is only for file systems that tell of a removal; see ``_remove_told``.
+    this is only for file systems that tell of a removal; see ``_remove_and_tell``.
     """
     if os.path.samestat(os.lstat(file), held):  # another file if the user has emptied the folder meanwhile
         file.unlink()

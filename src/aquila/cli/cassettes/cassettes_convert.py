@@ -26,7 +26,7 @@ from aquila.cassettes.storage import cassette_files
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.comparing.interaction_summary import with_provenance
 from aquila.cli.output import Output, format_size, shorten_path
-from aquila.cli.progress import track
+from aquila.cli.progress import track_progress
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError
 from aquila.plurals import count_of
@@ -55,7 +55,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         sources = list(here.choose_files(options.files))
         waiting = [source for source in sources if cassette_files.is_pending_file(source) and options.output is None]
         with hold_reviews(map(here.recording_folder_of, waiting), intent="converted"):
-            for source in track(sources, "converting", quiet=options.quiet):
+            for source in track_progress(sources, "converting", quiet=options.quiet):
                 target = _target_path(source, here, options)
                 try:
                     done.append(_convert_file(source, target, options))

@@ -17,7 +17,7 @@ from aquila.cassettes.storage.cassette_files import pending_path
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.comparing.interaction_summary import answered_by, day_of, days_since, format_age, with_provenance
 from aquila.cli.output import Output, format_size
-from aquila.cli.progress import track
+from aquila.cli.progress import track_progress
 from aquila.cli.tables import Column
 from aquila.plurals import count_of
 from aquila.recording.storing.interrupted_runs import is_anything_left
@@ -54,7 +54,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         is_new = not (options.names or options.folders or here.has_folder)
         files = [] if is_new else here.choose_files(options.names)
-        found = [_describe_cassette(path, here) for path in track(files, "reading", quiet=options.quiet)]
+        found = [_describe_cassette(path, here) for path in track_progress(files, "reading", quiet=options.quiet)]
         pending = _count_pending(here, found, every=not options.names)
         interrupted = any(map(is_anything_left, here.folders_with_journals))
     _print_cassettes(found, output)

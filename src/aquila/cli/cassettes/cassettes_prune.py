@@ -26,7 +26,7 @@ from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.cassettes import unused_report_reader
 from aquila.cli.output import Output, ask_user, format_size, print_error
-from aquila.cli.progress import track
+from aquila.cli.progress import track_progress
 from aquila.plurals import count_of
 from aquila.review.kept_decisions import hold_reviews
 
@@ -114,7 +114,7 @@ def _print_unused(unused: list[UnusedFile], output: Output) -> None:
 def _find_unreadable(here: project.Project, *, quiet: bool) -> list[str]:
     """Return why cassettes, or their bodies, cannot be read. They are damaged, which does not mean unused."""
     problems = []
-    for path in track((*here.list_cassettes(), *here.list_pending()), "reading", quiet=quiet):
+    for path in track_progress((*here.list_cassettes(), *here.list_pending()), "reading", quiet=quiet):
         try:
             project.load_whole_cassette(path)
         except project.UNREADABLE as error:

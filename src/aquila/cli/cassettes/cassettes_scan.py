@@ -21,7 +21,7 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.secret_patterns import redact_placeholders
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output
-from aquila.cli.progress import track
+from aquila.cli.progress import track_progress
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.secrets.redactors import redactor_for
@@ -60,7 +60,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             files += here.list_pending()
         settings = runtime.current_settings()
         known = redactor_for(match_rules_of(settings), settings.keep_headers)
-        for path in track(files, "scanning", quiet=options.quiet):
+        for path in track_progress(files, "scanning", quiet=options.quiet):
             try:
                 leaks += _find_leaks(path, known, is_inside=here.folder_of(path) is not None)
             except project.UNREADABLE as error:

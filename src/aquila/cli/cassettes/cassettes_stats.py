@@ -22,7 +22,7 @@ from aquila.cli.comparing.interaction_summary import (
     with_provenance,
 )
 from aquila.cli.output import Output, format_size
-from aquila.cli.progress import track
+from aquila.cli.progress import track_progress
 from aquila.recording.reporting.played_answers import count_tokens
 
 _LARGEST = 5
@@ -93,7 +93,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     statistics = Statistics()
     unreadable: list[str] = []
     with project.open_project(options) as here:
-        for path in track(here.choose_files(options.names), "reading", quiet=options.quiet):
+        for path in track_progress(here.choose_files(options.names), "reading", quiet=options.quiet):
             statistics.sizes[here.name_of(path)] = project.size_of(path)
             try:
                 interactions = project.load_whole_cassette(path).interactions

@@ -26,7 +26,7 @@ from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, print_error, shorten_path
-from aquila.cli.progress import track
+from aquila.cli.progress import track_progress
 from aquila.cli.reviewing import unrecorded_tests_text
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError, ConfigError
@@ -146,7 +146,7 @@ class Desk:
     def open_review(self, kinds: Sequence[Kind] = ()) -> Review:
         """Read all pending files. ``kinds``: ask only about these, else about those of ``--kind``."""
         key_of = stored_key(self._rules, self._keep_headers)
-        files = track(self.files, "reading", quiet=self.options.json)
+        files = track_progress(self.files, "reading", quiet=self.options.json)
         return Review(files, key_of, self._rules, kinds=kinds or self.options.kind)
 
     def view(self, item: Item) -> ProposalView:

@@ -150,7 +150,7 @@ class SocketExchange(_SocketExchangeBase):
             raw = self._raw
             self._is_answering = True
             self._send(message)
-            with call.interrupter.watch_reading(raw, None, own_connections.leave):
+            with call.interrupter.watch_reading(raw, None, own_connections.leave_connection):
                 while not answer.is_over:
                     with self._awaiting(answer) as seconds:
                         data = raw.recv(seconds)
@@ -175,7 +175,7 @@ class SocketExchange(_SocketExchangeBase):
         seconds = self._call.idle_seconds()
         limit = None if seconds is None else TimeLimit("idle", seconds, TimeoutError)
         try:
-            with self._call.interrupter.watch_reading(self._raw, seconds, own_connections.leave):
+            with self._call.interrupter.watch_reading(self._raw, seconds, own_connections.leave_connection):
                 self._connection.send_raw(message)
         except Exception as error:
             if limit is not None and limit.has_run_out and own_connections.is_lost(error):
@@ -189,7 +189,7 @@ class SocketExchange(_SocketExchangeBase):
         if raw is None:
             return
         if self._is_answering:
-            own_connections.leave(raw)
+            own_connections.leave_connection(raw)
         else:
             connection.close()
         self._is_answering = False

@@ -17,7 +17,7 @@ from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.claimed_jobs import LONGEST_ID, find_claimed_job
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind, identify_message
 from aquila.huey.delivery.unknown_messages import ids_of_followers, read_unknown
-from aquila.huey.error_texts import UNCUT, redact_long_text, shorten, text_of
+from aquila.huey.error_texts import UNCUT, redact_long_text, shorten_text, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.progress.patient_results import PATIENCE
 from aquila.huey.progress.storage_patience import ask_until_answered
@@ -242,6 +242,6 @@ def _letter(
         message=bytes(message),
         task_id=task_id,
         task_name=name,
-        details=shorten(redact_safely(details), _LONGEST_DETAILS),
+        details=shorten_text(redact_safely(details), _LONGEST_DETAILS),
         priority=priority if isinstance(priority, int | float) and abs(priority) <= _GREATEST_PRIORITY else None,
     )

@@ -187,7 +187,7 @@ def find_price(caps: Sequence[Cap], prices: PriceTable | None, model: str) -> Pr
     return price
 
 
-def reserve(
+def reserve_amounts(
     state: SharedState,
     caps: Sequence[Cap],
     price: Price | None,
@@ -241,7 +241,7 @@ def reserve(
 
 
 def _order_of(cap: Cap, now: float, comes_back_within: float) -> float:
-    """Return the order of an entry: ``reserve`` deletes entries whose order is more than ``_KEPT`` seconds old."""
+    """Return the order of an entry. ``reserve_amounts`` deletes one whose order is more than ``_KEPT`` seconds old."""
     match cap.scope:
         case "queue":
             return _WITHOUT_END

@@ -130,7 +130,7 @@ class AdmissionRequest:
     ahead: float = 0.0
 
 
-def admit(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionRequest, now: float) -> LimitTurn | None:
+def admit_request(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionRequest, now: float) -> LimitTurn | None:
     """Count a request by all rules and return None, or count nothing and return a turn. Changes ``counts``.
 
     ``now`` is in seconds since the epoch.
@@ -159,7 +159,7 @@ def admit(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionRequest, 
     return last
 
 
-def settle(
+def settle_request(
     counts: Counts,
     rules: Sequence[LimitRule],
     asking: AdmissionRequest,

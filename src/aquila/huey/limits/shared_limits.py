@@ -106,7 +106,7 @@ class HeldCapacity:
 
         def change(counts: Counts, counter: Counter, asking: AdmissionRequest, admitted: float) -> None:
             now = self._state.now() + asking.ahead
-            counting.settle(counts, counter.rules, asking, admitted, now, tokens)
+            counting.settle_request(counts, counter.rules, asking, admitted, now, tokens)
             if answer is not None:
                 counting.note_answer(counts, answer)
 
@@ -187,7 +187,7 @@ def acquire(
                 # back its room too early, and another would be let in within its period.
                 at = state.now() + need.ahead if asked else now
                 asking = need.ask_of(counts, at, lease)
-                asked.append(_AskedCounter(asking, at, counting.admit(counts, counter.rules, asking, at)))
+                asked.append(_AskedCounter(asking, at, counting.admit_request(counts, counter.rules, asking, at)))
                 return counts.write()
 
             state.update(TABLE, counter.key, admit, order=now)

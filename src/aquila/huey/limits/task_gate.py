@@ -140,9 +140,11 @@ class TaskGate:
         # How long an answer will be is known only where it is bounded; what comes beyond that is counted afterwards.
         usage = Usage(input_tokens=estimate_input(request.body), output_tokens=request.longest_answer or 0)
         if self._task is None:
-            return budgets.reserve(state, caps, price, usage, task_id=None, now=now)
+            return budgets.reserve_amounts(state, caps, price, usage, task_id=None, now=now)
         away = budgets.longest_absence(self._huey, self._task)
-        return budgets.reserve(state, caps, price, usage, task_id=self._task.id, now=now, comes_back_within=away)
+        return budgets.reserve_amounts(
+            state, caps, price, usage, task_id=self._task.id, now=now, comes_back_within=away
+        )
 
     def _headers_for(self, request: OutgoingRequest) -> Mapping[str, str]:
         if self._task is None or not request.call:

@@ -30,7 +30,7 @@ from huey.utils import Error
 
 from aquila.errors import TaskContractBroken, TaskError
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.limits.unique_settings import Unique, canonical
+from aquila.huey.limits.unique_settings import Unique, canonical_value
 from aquila.huey.running_task import attempt_of
 from aquila.huey.state import SharedState, state_of
 
@@ -105,7 +105,7 @@ def key_of(task: Any, unique: Unique) -> str:
     bound.apply_defaults()
     counting = bound.arguments if unique.by is None else {name: bound.arguments[name] for name in unique.by}
     try:
-        text = json.dumps(canonical(dict(counting)))
+        text = json.dumps(canonical_value(dict(counting)))
     except TypeError as error:
         raise TaskContractBroken(
             f"{task.name} is unique by its arguments, and {error}. Name the arguments that count: unique=('id',)"

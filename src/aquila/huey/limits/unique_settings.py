@@ -75,7 +75,7 @@ _MOMENTS = (datetime.datetime, datetime.date, datetime.time)
 _OTHERS: tuple[Any, ...] = (datetime.timedelta, decimal.Decimal, uuid.UUID)
 
 
-def canonical(value: Any) -> Any:
+def canonical_value(value: Any) -> Any:
     """Return a form of a value that JSON can hold, and that is equal for equal values alone.
 
     Raises ``TypeError`` for a value of a type that has no such form.
@@ -86,11 +86,14 @@ def canonical(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return ["enum", type(value).__qualname__, value.name]
     if isinstance(value, dict):
-        return ["dict", sorted(([canonical(key), canonical(each)] for key, each in value.items()), key=repr)]
+        return [
+            "dict",
+            sorted(([canonical_value(key), canonical_value(each)] for key, each in value.items()), key=repr),
+        ]
     if isinstance(value, (list, tuple)):
-        return ["list", *map(canonical, value)]
+        return ["list", *map(canonical_value, value)]
     if isinstance(value, (set, frozenset)):
-        return ["set", *sorted(map(canonical, value), key=repr)]
+        return ["set", *sorted(map(canonical_value, value), key=repr)]
     if isinstance(value, _MOMENTS):
         return [next(kind.__name__ for kind in _MOMENTS if isinstance(value, kind)), value.isoformat()]
     for kind in (*_PLAIN, *_OTHERS):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aquila.huey.live import events
 from aquila.huey.live.job_record import JobRecord, Pending, StoragePlace, SummaryUpdate, clean_tail
 from aquila.huey.live.pausing import Pausing
-from aquila.huey.live.redacting import preview, redact_arguments, redact_text
+from aquila.huey.live.redacting import preview_text, redact_arguments, redact_text
 from aquila.huey.live.retention import forget_jobs, forget_old_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.live.waking import wake_subscribers
@@ -304,7 +304,7 @@ class EventWriter:
             return kind, at, {**data, "text": redact_text(data["text"])}
         if kind == events.STARTED and data.get("arguments"):
             data = {**data, "arguments": redact_arguments(data["arguments"])}
-            record.summary.arguments = preview(data["arguments"])
+            record.summary.arguments = preview_text(data["arguments"])
         return kind, at, data
 
     def _store_summary(self, record: JobRecord) -> bool:

@@ -32,7 +32,7 @@ from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.event_writer import EventWriter
 from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
-from aquila.huey.live.redacting import describe_arguments, describe_error, learn_secrets, preview, redact_arguments
+from aquila.huey.live.redacting import describe_arguments, describe_error, learn_secrets, preview_text, redact_arguments
 from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
 from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.running_task import CurrentTask, attempt_of
@@ -121,7 +121,7 @@ class JobPublisher:
             return forward(task)
         summary = self._summarize(task)
         if self.content:
-            summary.arguments = preview(redact_arguments(describe_arguments(task)))
+            summary.arguments = preview_text(redact_arguments(describe_arguments(task)))
         if self.huey.immediate:  # The task is never serialized, so `note_message` is not called.
             self.store.add_summary(summary)
             return forward(task)

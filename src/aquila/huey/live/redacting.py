@@ -196,7 +196,7 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     return _shorten(message, _LONGEST_ERROR), lines
 
 
-def preview(text: str) -> str:
+def preview_text(text: str) -> str:
     """Return the beginning of a text, up to 240 characters."""
     return _shorten(text, _PREVIEW)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FIELD = "enqueued"
 
 
-def stamp_messages(huey: AquilaHuey) -> None:
+def note_enqueue_times(huey: AquilaHuey) -> None:
     """Make the messages of a Huey carry when they were enqueued, from now on."""
     # One clock for each Huey, whoever asks for it first: it is never taken away again.
     if huey.queue_clock is None:
@@ -35,7 +35,7 @@ def queue_seconds(huey: AquilaHuey, task: Task) -> float | None:
     return max(0.0, huey.queue_clock.now() - since)
 
 
-def read_stamp(task: Task, found: Any) -> bool:
+def read_enqueue_time(task: Task, found: Any) -> bool:
     """Set on a task when it was enqueued, from the field of its message. Return whether the field is well-formed.
 
     ``found`` is the value of the field, None if there is none.

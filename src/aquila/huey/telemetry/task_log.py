@@ -42,7 +42,7 @@ from aquila.huey.instances import AquilaHuey
 from aquila.huey.live.redacting import redact_json
 from aquila.huey.running_task import attempt_of, current_task_or_none
 from aquila.huey.telemetry.log_files import LogFiles, can_write_in
-from aquila.huey.telemetry.queue_time import queue_seconds, stamp_messages
+from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
 from aquila.response import Response
 
 Receiver: TypeAlias = Callable[["TaskLogEntry"], Any]
@@ -150,7 +150,7 @@ class TaskLog:
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
         # A record gets its number and is stored in one step. Reentrant, because a receiver may make a model call.
         self._lock = renewed_in_child(threading.RLock())
-        stamp_messages(huey)
+        note_enqueue_times(huey)
         huey.signal()(self._log_signal)
         self._plugin = plugins.register(_ModelCallPlugin(self))
 

@@ -26,7 +26,7 @@ from aquila.errors import ConfigError
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.progress.storage_patience import logger
 from aquila.huey.running_task import FLOW_CONTROL, CurrentTask
-from aquila.huey.telemetry.queue_time import queue_seconds, stamp_messages
+from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
 from aquila.optional import import_optional
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class TaskMetrics:
                     unit="{task}",
                     description=description,
                 )
-        stamp_messages(huey)
+        note_enqueue_times(huey)
         huey.signal()(self._note_signal)
         huey.around_tasks = (*huey.around_tasks, self._measure)
 

@@ -58,7 +58,7 @@ def guard_real_queues(holder: object, prepare: Callable[[], str]) -> None:
     run.state_of(watched_queues.TestingMode).is_on = True
     watching = runtime.process_run().state_of(_RealQueuePatches)
     watching.patches.put_in_force(holder)
-    watching.told_before[holder] = parent_queues.told_by_environment()
+    watching.told_before[holder] = parent_queues.read_queue_variable()
     parent_queues.tell_child_processes(())
 
 

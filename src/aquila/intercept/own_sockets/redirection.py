@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept import policy
-from aquila.intercept.socket_guard import decode_host, decode_port, find
+from aquila.intercept.socket_guard import decode_host, decode_port, find_argument
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.network.host_names import is_loopback
 
@@ -48,12 +48,12 @@ class Redirection:
 
     def resolve(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | None:
         """What ``getaddrinfo`` gives for a provider that a scope answers: a stand-in. None for anything else."""
-        family, kind = find(args, named, 2, "family") or 0, find(args, named, 3, "type") or 0
-        is_for_server = (find(args, named, 5, "flags") or 0) & socket.AI_PASSIVE
+        family, kind = find_argument(args, named, 2, "family") or 0, find_argument(args, named, 3, "type") or 0
+        is_for_server = (find_argument(args, named, 5, "flags") or 0) & socket.AI_PASSIVE
         if is_for_server or family not in (0, socket.AF_INET) or kind not in (0, socket.SOCK_STREAM):
             return None
-        port = decode_port(find(args, named, 1, "port"))
-        stand_in = self.resolve_name(find(args, named, 0, "host"), port)
+        port = decode_port(find_argument(args, named, 1, "port"))
+        stand_in = self.resolve_name(find_argument(args, named, 0, "host"), port)
         if stand_in is None:
             return None
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (stand_in, port or 0))]
@@ -98,7 +98,7 @@ class Redirection:
         ``args`` begin with the client's context. A session that the client passes is left out: it belongs to another
         context.
         """
-        if not self._answers(decode_host(name), find(args, named, 1, "sock")):
+        if not self._answers(decode_host(name), find_argument(args, named, 1, "sock")):
             return None
         named.pop("session", None)
         return handshakes.client_context_for(args[0]), *args[1:_SESSION]

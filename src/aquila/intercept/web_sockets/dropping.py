@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 
-def drop(transport: asyncio.BaseTransport) -> None:
+def drop_connection(transport: asyncio.BaseTransport) -> None:
     """Give up the connection of a ``transport``, also where it has ended already."""
     # asyncio does not find that itself where the connection was closed while bytes still waited to be sent: after the
     # last of them it has no loop any more.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from aquila.intercept import activation
-from aquila.intercept.web_sockets.dropping import drop
+from aquila.intercept.web_sockets.dropping import drop_connection
 from aquila.intercept.web_sockets.opening_handshakes import fields_of
 from aquila.optional import import_optional
 from aquila.transports.own_requests import own_request
@@ -66,15 +66,15 @@ def connecting_on(route: Route) -> Iterator[None]:
             yield
 
 
-def leave(connection: Any) -> None:
+def leave_connection(connection: Any) -> None:
     """End a connection at once, whatever is on its way."""
     connection.close_socket()
     connection.close()  # nothing is sent any more; a recording is written here
 
 
 async def leave_async(connection: Any) -> None:
-    """``leave`` for a connection in an event loop."""
-    drop(connection.transport)
+    """``leave_connection`` for a connection in an event loop."""
+    drop_connection(connection.transport)
     await connection.wait_closed()
 
 

@@ -91,7 +91,7 @@ class ClientEnd(socket.socket):
         return 0
 
 
-def connect(conversation: ReplayedConversation) -> ClientEnd:
+def connect_to_peer(conversation: ReplayedConversation) -> ClientEnd:
     """Return a connection to what answers in the provider's place. Raises ``MissingDependency``.
 
     For a client that sends by the methods of the object, or detaches its descriptor.
@@ -106,9 +106,9 @@ def connect(conversation: ReplayedConversation) -> ClientEnd:
 
 
 async def connect_in_loop(conversation: ReplayedConversation, make_protocol: Callable[[], Any]) -> tuple[Any, Any]:
-    """``connect`` for protocols of the running event loop. Return a transport and the protocol."""
+    """``connect_to_peer`` for protocols of the running event loop. Return a transport and the protocol."""
     loop = asyncio.get_running_loop()
-    end = connect(conversation)
+    end = connect_to_peer(conversation)
     if not isinstance(loop, asyncio.SelectorEventLoop):
         end.attend()  # others, such as uvloop, send by the descriptor
     return await loop.create_connection(make_protocol, sock=end)

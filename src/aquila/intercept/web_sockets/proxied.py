@@ -14,7 +14,7 @@ from typing import Any
 from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.errors import ConfigError
 from aquila.intercept.web_sockets.answering import answer_within
-from aquila.intercept.web_sockets.dropping import drop
+from aquila.intercept.web_sockets.dropping import drop_connection
 from aquila.intercept.web_sockets.opening_handshakes import SILENT, SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import store_failure, write_due_async
@@ -85,7 +85,7 @@ class UpstreamConversation:
         """End the connection, if there is one. What was recorded has been left by the client if it has not ended."""
         if self._connection is None:
             return
-        drop(self._connection.transport)
+        drop_connection(self._connection.transport)
         if self.recorder is not None:
             self.recorder.finish_left()
             await write_due_async(self.recorder)

@@ -47,7 +47,7 @@ class RecordedSide:
         self._timing = 1.0 if decision.fault and decision.fault.startswith(fault.PACED) else settings.replay_timing
         self._unsaid: list[Frame] = []
         self._holder = Holder(decision.interaction, History(self._replay_of), self._move)
-        self._take_up(decision.interaction, self._replay_of(decision.interaction))
+        self._begin_replay(decision.interaction, self._replay_of(decision.interaction))
         if decision.fault or not self._others():
             self._holder.history.close()
         # What has met a fault keeps its recording.
@@ -73,13 +73,13 @@ class RecordedSide:
         """Switch to another recording, which has what was said so far."""
         before = self._holder.interaction
         self._play.sent = 0  # Nobody has played that one, unless another connection does.
-        self._take_up(place.interaction, place.replay)
+        self._begin_replay(place.interaction, place.replay)
         self._unsaid = place.unsaid
         if self.readings.is_watched:
             self.readings.expect(_count_messages(place.interaction.response))
         self._session.plays.conversations.hand_over(place.interaction, self._holder, instead_of=before)
 
-    def _take_up(self, interaction: Interaction, replay: ConversationReplay) -> None:
+    def _begin_replay(self, interaction: Interaction, replay: ConversationReplay) -> None:
         self._holder.interaction = interaction
         self._response = interaction.response
         self._times = sorted(chunk.at for chunk in interaction.response.chunks) if self._timing else []

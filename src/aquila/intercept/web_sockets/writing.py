@@ -69,7 +69,7 @@ def receive_then_write(
                 recorder.note_cancelled_reader()
             raise
         if by_message:
-            recorder.note_told()
+            recorder.note_delivered()
         return message
 
     return call

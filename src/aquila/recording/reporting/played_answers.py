@@ -91,7 +91,7 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
 
 def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
     """Return what was played in a scope that is closed, by this process and by others, who have told in ``rows``."""
-    told = list(_read_told(scope, rows)) if rows else []
+    told = list(_read_rows(scope, rows)) if rows else []
     played: list[PlayedAnswer] = []
     places: set[tuple[str, int]] = set()  # of what was played here, as other processes name it
     for session in scope.sessions.opened():
@@ -114,7 +114,7 @@ def _as_repeated(answer: PlayedAnswer) -> PlayedAnswer:
     return answer._replace(seconds=0.0, tokens=0)
 
 
-def _read_told(scope: Scope, rows: Sequence[Any]) -> Iterator[tuple[PlayedAnswer, str, int]]:
+def _read_rows(scope: Scope, rows: Sequence[Any]) -> Iterator[tuple[PlayedAnswer, str, int]]:
     """Yield what other processes have told, each with its cassette and the number of the recording there."""
     for row in rows:
         match row:

@@ -42,7 +42,7 @@ class _KnownKeys:
         return found[1]
 
 
-def remembering(
+def remembering_keys(
     compute: Callable[[RecordedRequest], str], redactor: Redactor, rules: MatchRules
 ) -> Callable[[RecordedRequest], str]:
     """Return a function that gives recorded requests their keys, for now: ``redactor`` may learn more.

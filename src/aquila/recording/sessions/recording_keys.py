@@ -77,7 +77,7 @@ class RecordingKeys:
             self._numbers[key].append(number)
 
     def _remembering_keys(self, compute_key: Callable[[RecordedRequest], str]) -> Callable[[RecordedRequest], str]:
-        key_of = known_keys.remembering(compute_key, self._redactor, self._rules) if self._rules else compute_key
+        key_of = known_keys.remembering_keys(compute_key, self._redactor, self._rules) if self._rules else compute_key
         return known_keys.despite_lost_bodies(key_of) if self._records else key_of
 
     def identify(self, request: RecordedRequest) -> Identity:

@@ -63,7 +63,7 @@ class FrameRecorder:
         self._writing = renewed_in_child(threading.RLock())
         self._is_awaited = False  # whether a reader waits for the next message, see `reading`
         self._received = 0  # messages of the provider so far
-        self._told = 0  # how many of them `note_told` has counted
+        self._delivered = 0  # how many of them `note_delivered` has counted
         self._reader_was_cancelled = False  # and none has read since
         self._parts = 0  # parts in the journal so far
         self._written = 0  # how many of the chunks the parts have
@@ -116,9 +116,9 @@ class FrameRecorder:
         yield
         self._is_awaited = False  # not where the reader stops waiting: then it was waiting when it left
 
-    def note_told(self) -> None:
+    def note_delivered(self) -> None:
         """A reader has been given a message, or something else in its turn."""
-        self._told = min(self._told + 1, self._received)
+        self._delivered = min(self._delivered + 1, self._received)
         self._reader_was_cancelled = False
 
     def note_cancelled_reader(self) -> None:
@@ -158,7 +158,7 @@ class FrameRecorder:
                 return
             at = self._elapsed()
             if self._reader_was_cancelled and (end != "broken" if close is None else close.by == "client"):
-                self._drop_untold()
+                self._drop_undelivered()
             if close is not None:
                 self._add(store_close(close._replace(at=at)))
             started = self._response.started if self._response.has_begun else at
@@ -166,12 +166,12 @@ class FrameRecorder:
             self._end = response, left_open
         self._recording.unfinished.add(self)
 
-    def _drop_untold(self) -> None:
+    def _drop_undelivered(self) -> None:
         """Drop what had come, but not to the program, when it stopped reading and left.
 
         With it the loser of a race might win the replay, where there is no delay.
         """
-        untold = self._received - self._told
+        untold = self._received - self._delivered
         for place in reversed(range(len(self._chunks))):
             if untold and is_from_provider(self._chunks[place]):
                 del self._chunks[place]

@@ -253,7 +253,7 @@ def stored_key(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Callabl
         # A body in a file was redacted when it was written, as in `Session.key_of`.
         return identify(request if isinstance(request, StoredRequest) else redactor.redact_request(request))
 
-    return known_keys.despite_lost_bodies(known_keys.remembering(key_of_stored, redactor, rules))
+    return known_keys.despite_lost_bodies(known_keys.remembering_keys(key_of_stored, redactor, rules))
 
 
 def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:

@@ -133,7 +133,7 @@ def is_held_by_client(connection: socket.socket) -> bool:
     """
     try:
         client, here = connection.getpeername(), connection.getsockname()
-        ends = [_written(client), _written(here)]
+        ends = [_address_in_proc(client), _address_in_proc(here)]
         for line in _SOCKETS.read_text("ascii").splitlines()[1:]:
             columns = line.split()
             if columns[1:3] == ends:
@@ -143,7 +143,7 @@ def is_held_by_client(connection: socket.socket) -> bool:
     return False
 
 
-def _written(address: tuple[str, int]) -> str:
+def _address_in_proc(address: tuple[str, int]) -> str:
     """Return an address as ``/proc/self/net/tcp`` writes it: the IP address as a number in the machine's byte order."""
     (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
     return f"{number:08X}:{address[1]:04X}"

@@ -20,8 +20,8 @@ from aquila.wire_forms.form import (
     Written,
     answering_model,
     call_id,
-    event,
     read_arguments_object,
+    write_event,
     write_events,
     write_json,
 )
@@ -167,7 +167,7 @@ def _write_message_events(answer: Answer, head: dict[str, Any], number: int, usa
     # As Anthropic does: the first event reports at most one output token, and ``message_delta`` all of them.
     begun = {**_write_usage(usage), "output_tokens": min(1, usage.output_tokens)}
     start = {**head, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None, "usage": begun}
-    yield event({"type": "message_start", "message": start}, name="message_start")
+    yield write_event({"type": "message_start", "message": start}, name="message_start")
     for index, (block, deltas) in enumerate(_blocks_of(answer, number)):
         yield _write_event("content_block_start", index, content_block=block)
         for delta in deltas:
@@ -175,8 +175,8 @@ def _write_message_events(answer: Answer, head: dict[str, Any], number: int, usa
             yield _write_event("content_block_delta", index, is_content=is_content, delta=delta)
         yield _write_event("content_block_stop", index)
     end = {"type": "message_delta", "delta": _write_stop(answer), "usage": _write_usage(usage)}
-    yield event(end, name="message_delta")
-    yield event({"type": "message_stop"}, name="message_stop")
+    yield write_event(end, name="message_delta")
+    yield write_event({"type": "message_stop"}, name="message_stop")
 
 
 def _blocks_of(answer: Answer, number: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -197,7 +197,7 @@ def _blocks_of(answer: Answer, number: int) -> Iterator[tuple[dict[str, Any], li
 
 
 def _write_event(name: str, index: int, *, is_content: bool = False, **fields: Any) -> Piece:
-    return event({"type": name, "index": index, **fields}, name=name, is_content=is_content)
+    return write_event({"type": name, "index": index, **fields}, name=name, is_content=is_content)
 
 
 def _begin_call(call: AnsweredCall, number: int, at: int) -> dict[str, Any]:

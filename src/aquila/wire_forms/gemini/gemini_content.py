@@ -19,8 +19,8 @@ from aquila.wire_forms.form import (
     Written,
     answering_model,
     call_id,
-    event,
     read_arguments_object,
+    write_event,
     write_events,
     write_json,
 )
@@ -77,7 +77,7 @@ class GeminiContent(GeminiForm):
         if not sent.is_streamed:
             return write_json(values[0])
         if _is_of_events(sent):
-            return write_events([event(value, is_content=True) for value in values])
+            return write_events([write_event(value, is_content=True) for value in values])
         return Written(200, (JSON_TYPE,), list(_write_array(values)))
 
     def write_error(self, error: AnsweredError, sent: SentRequest, number: int) -> Written:

@@ -12,7 +12,16 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments, split_text
-from aquila.wire_forms.form import CREATED, Piece, Written, answering_model, call_id, event, write_events, write_json
+from aquila.wire_forms.form import (
+    CREATED,
+    Piece,
+    Written,
+    answering_model,
+    call_id,
+    write_event,
+    write_events,
+    write_json,
+)
 from aquila.wire_forms.openai.openai_common import (
     OpenAIForm,
     custom_tools,
@@ -249,14 +258,14 @@ def _write_chunks(
         for index in choices:
             choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
             # One piece of all choices is sent at the same time, so only the first counts for the times.
-            yield event({**head, "choices": [choice], **ends}, is_content=is_content and index == 0)
+            yield write_event({**head, "choices": [choice], **ends}, is_content=is_content and index == 0)
 
     yield from chunks(writer.write_begin())
     for delta, tokens in writer.write_deltas():
         yield from chunks(delta, tokens=tokens, is_content=True)
     yield from chunks({}, writer.finish)
     if usage is not None:
-        yield event({**head, "choices": [], "usage": write_usage(usage)})
+        yield write_event({**head, "choices": [], "usage": write_usage(usage)})
     yield DONE
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.wire_forms.answer import Answer, Finish, WrittenUsage, split_text
-from aquila.wire_forms.form import CREATED, Piece, Written, answering_model, event, write_events, write_json
+from aquila.wire_forms.form import CREATED, Piece, Written, answering_model, write_event, write_events, write_json
 from aquila.wire_forms.openai.chat_completions import DONE, count_choices, write_usage
 from aquila.wire_forms.openai.openai_common import OpenAIForm, openai_headers, read_model
 from aquila.wire_forms.sent import SentMessage, SentRequest, mapping, read_json, string
@@ -111,10 +111,10 @@ def _write_chunks(
             begin = offset + len(echo) if at else 0
             choice = _write_choice(index, said, None, wants_logprobs=wants_logprobs, offset=begin)
             # One piece of all choices is sent at the same time, so only the first counts for the times.
-            yield event({**head, "choices": [choice], **ends}, is_content=index == 0)
+            yield write_event({**head, "choices": [choice], **ends}, is_content=index == 0)
         offset += len(piece)
     for index in range(len(echoed)):
-        yield event({**head, "choices": [_write_choice(index, (), finish, wants_logprobs=False)], **ends})
+        yield write_event({**head, "choices": [_write_choice(index, (), finish, wants_logprobs=False)], **ends})
     if usage is not None:
-        yield event({**head, "choices": [], "usage": write_usage(usage)})
+        yield write_event({**head, "choices": [], "usage": write_usage(usage)})
     yield DONE

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from aquila.wire_forms.form import Piece, event
+from aquila.wire_forms.form import Piece, write_event
 
 Value = dict[str, Any]
 
@@ -40,7 +40,7 @@ class _Events:
 
     def write(self, kind: str, *, is_content: bool = False, **fields: Any) -> Piece:
         number, self._next = self._next, self._next + 1
-        return event({"type": kind, "sequence_number": number, **fields}, name=kind, is_content=is_content)
+        return write_event({"type": kind, "sequence_number": number, **fields}, name=kind, is_content=is_content)
 
 
 def write_response_events(whole: Value, items: list[ResponseItem]) -> Iterator[Piece]:

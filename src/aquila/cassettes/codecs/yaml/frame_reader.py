@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.stream_reader import MAX_GROWTH, TableError, TableReader
 from aquila.cassettes.codecs.yaml.reader import check_keys, require_base64, require_number, require_text, require_texts
-from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
+from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shorten_name
 from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.web_socket_frames.sound_chunks import is_reference
@@ -139,4 +139,4 @@ def _read_close(fields: Tree, path: TreePath) -> Close:
         return Close("client", code, reason)
     if by == "provider":
         return Close("provider", code, reason)
-    raise FormatError(f"'by' must be client or provider, not {shortened(by)}", (*path, "by"))
+    raise FormatError(f"'by' must be client or provider, not {shorten_name(by)}", (*path, "by"))

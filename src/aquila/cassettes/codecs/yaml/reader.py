@@ -19,7 +19,7 @@ from aquila.cassettes.codecs.event_streams.stream_reader import (
     cut_body,
     read_sizes,
 )
-from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shortened
+from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shorten_name
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -64,7 +64,7 @@ def build_cassette(tree: dict[str, Tree], build_frames: FrameBuilder) -> Cassett
     _check_version(tree)
     for name in tree:
         if name not in ("aquila", "interactions"):
-            raise FormatError(f"unknown key {shortened(name)}", (name,))
+            raise FormatError(f"unknown key {shorten_name(name)}", (name,))
     items = tree.get("interactions")
     if type(items) is not list:
         raise FormatError("'interactions' must be a list", ("interactions",))
@@ -115,7 +115,7 @@ def _read_kind(kind: Tree, path: TreePath) -> Kind:
             return known
     if type(kind) is not str:
         raise FormatError("'kind' must be text", path)
-    raise FormatError(f"an interaction of the kind {shortened(kind)}", path, newer=True)
+    raise FormatError(f"an interaction of the kind {shorten_name(kind)}", path, newer=True)
 
 
 def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
@@ -307,7 +307,7 @@ def check_keys(tree: Tree, known: frozenset[str], needed: tuple[str, ...], path:
             raise FormatError(f"{name!r} is missing", path)
     if not tree.keys() <= known:
         name = next(name for name in tree if name not in known)
-        raise FormatError(f"unknown key {shortened(name)}", (*path, name))
+        raise FormatError(f"unknown key {shorten_name(name)}", (*path, name))
 
 
 def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:

@@ -73,7 +73,7 @@ class PlainText(str):
     __slots__ = ()
 
 
-def shortened(name: str) -> str:
+def shorten_name(name: str) -> str:
     """Return a name in quotes, cut to 40 characters."""
     return repr(name if len(name) <= 40 else name[:39] + "…")
 

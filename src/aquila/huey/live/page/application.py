@@ -30,7 +30,7 @@ from aquila.huey.instances import AquilaHuey
 from aquila.huey.live.page import actions, page_events
 from aquila.huey.live.page.access import FORM_COOKIE, Access, Level, form_value_of, set_cookie
 from aquila.huey.live.page.contents import JobOverview, JobPage, Site
-from aquila.huey.live.page.rendering import HERE, render
+from aquila.huey.live.page.rendering import HERE, render_template
 from aquila.huey.live.subscription import reading_limiter
 from aquila.optional import import_optional
 from aquila.server.admission import Admission, check_token, make_token, read_host_names
@@ -124,13 +124,15 @@ class _JobEndpoints:
         sent: list[str] = []
 
         def look() -> list[page_events.Message]:
-            html = render("_overview.html", **overview.describe(), base=base, form=form, level=level)
+            html = render_template("_overview.html", **overview.describe(), base=base, form=form, level=level)
             if sent == [html]:
                 return []
             sent[:] = [html]
             return [("overview", html, None)]
 
-        return self._seats.respond(lambda: page_events.repeat(overview.queue.huey, None, look, overview.queue.outage))
+        return self._seats.respond(
+            lambda: page_events.repeat_messages(overview.queue.huey, None, look, overview.queue.outage)
+        )
 
     async def show_job(self, request: Request) -> Response:
         """Show a job."""
@@ -155,10 +157,12 @@ class _JobEndpoints:
         may_act = level == "act"
 
         def write(template: str, **values: Any) -> str:
-            return render(template, **values, base=base, form=form, level=level)
+            return render_template(template, **values, base=base, form=form, level=level)
 
         look = page.follow(after, may_act=may_act, write=write)
-        return self._seats.respond(lambda: page_events.repeat(page.queue.huey, page.job, look, page.queue.outage))
+        return self._seats.respond(
+            lambda: page_events.repeat_messages(page.queue.huey, page.job, look, page.queue.outage)
+        )
 
     async def act(self, request: Request) -> Response:
         """Do what a form asks for, to a job or to a queue, and redirect to the page that shows it."""
@@ -179,7 +183,7 @@ class _JobEndpoints:
         try:
             await anyio.to_thread.run_sync(act, limiter=reading_limiter())
         except actions.ActionRefused as error:
-            text = render("message.html", title="That was not done", message=f"{error}.", **_base_of(request))
+            text = render_template("message.html", title="That was not done", message=f"{error}.", **_base_of(request))
             return HTMLResponse(text, 409)
         where = f"/job?{urlencode({'queue': queue.name, 'id': job})}" if action in ("cancel", "retry") else ""
         return RedirectResponse(_base_of(request)["base"] + (where or f"/?{urlencode({'queue': queue.name})}"), 303)
@@ -200,7 +204,7 @@ class _JobEndpoints:
 
     async def show_not_found(self, request: Request, error: Exception | None = None) -> Response:
         """Say that there is no such page."""
-        text = render(
+        text = render_template(
             "message.html", title="Not here", message="This job or page is not known (any more).", **_base_of(request)
         )
         return HTMLResponse(text, 404)
@@ -219,14 +223,16 @@ class _JobEndpoints:
             if not values:
                 return None
             can_sign_in = level == "read" and self._access.can_sign_in
-            return render(template, **values, form=form, level=level, can_sign_in=can_sign_in, **_base_of(request))
+            return render_template(
+                template, **values, form=form, level=level, can_sign_in=can_sign_in, **_base_of(request)
+            )
 
         try:
             html = await anyio.to_thread.run_sync(write, limiter=reading_limiter())
         except Exception as error:
             if isinstance(error, ConfigError) or page_events.is_fault_of_page(error):
                 raise
-            text = render(
+            text = render_template(
                 "message.html",
                 title="The queue's storage does not answer",
                 message=f"{type(error).__name__}: this page looks again in a few seconds.",
@@ -254,13 +260,17 @@ class _JobEndpoints:
 
     def _refuse(self, request: Request) -> Response:
         message = "To act on jobs, open this page with the token, and try again from there."
-        return HTMLResponse(render("message.html", title="Not allowed", message=message, **_base_of(request)), 403)
+        return HTMLResponse(
+            render_template("message.html", title="Not allowed", message=message, **_base_of(request)), 403
+        )
 
     def _ask_for_token(self, request: Request, *, message: str = "", status: int = 401) -> Response:
         if self._access.token is None or self._access.decide is not None:
             return self._refuse(request)
         form = form_value_of(request)
-        response = HTMLResponse(render("sign_in.html", message=message, form=form, **_base_of(request)), status)
+        response = HTMLResponse(
+            render_template("sign_in.html", message=message, form=form, **_base_of(request)), status
+        )
         if request.cookies.get(FORM_COOKIE) != form:
             set_cookie(request, response, FORM_COOKIE, form)
         return response

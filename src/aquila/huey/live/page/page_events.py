@@ -98,7 +98,7 @@ def is_fault_of_page(error: Exception) -> bool:
     return isinstance(error, kinds) or type(error).__module__.startswith("jinja2.")
 
 
-async def repeat(
+async def repeat_messages(
     huey: Any, job: str | None, look: Callable[[], list[Message]], outage: Outage
 ) -> AsyncIterator[Message]:
     """Yield the messages that ``look`` returns, again and again: at each event of a job, or once a second.

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 _TAIL = 66
 
 
-def render(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
     """Return a template as HTML, with some values."""
     text: str = _environment().get_template(template).render(**values)
     # Anybody may have written what is stored, and escapes in JSON may name lone surrogates, which cannot be sent.

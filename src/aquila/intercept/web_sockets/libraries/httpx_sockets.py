@@ -51,7 +51,7 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
     if isinstance(answered, ReplayedConversation):
         # Private modules of httpcore and httpcore2: neither has a public way to make a connection over a socket.
         core = CORE_LIBRARIES[library]
-        stream = importlib.import_module(f"{core}._backends.sync").SyncStream(peer.connect(answered))
+        stream = importlib.import_module(f"{core}._backends.sync").SyncStream(peer.connect_to_peer(answered))
         connection = importlib.import_module(f"{core}._sync.http11").HTTP11Connection(_origin_of(core, request), stream)
         # `handle_request` uses only the attribute `_pool` of its transport, which a connection can stand in for.
         response = send(SimpleNamespace(_pool=connection), request)
@@ -78,7 +78,9 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
         return await send(transport, request)
     if isinstance(answered, ReplayedConversation):
         core = CORE_LIBRARIES[library]
-        end = socket.socket(fileno=peer.connect(answered).detach())  # trio refuses subclasses such as `ClientEnd`
+        end = socket.socket(
+            fileno=peer.connect_to_peer(answered).detach()
+        )  # trio refuses subclasses such as `ClientEnd`
         stream = importlib.import_module(f"{core}._backends.anyio").AnyIOStream(
             await anyio.abc.SocketStream.from_socket(end)
         )

@@ -41,7 +41,7 @@ def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
         if answer is None:
             original(client, url, **options)
         elif isinstance(answer, ReplayedConversation):
-            end = peer.connect(answer)
+            end = peer.connect_to_peer(answer)
             end.settimeout(options.get("timeout", client.sock_opt.timeout))
             original(client, url, **{**options, "socket": end})
             _converse(client, answer)

@@ -11,7 +11,7 @@ from typing import Any
 from aquila.errors import UnansweredRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
-from aquila.intercept.web_sockets.dropping import drop
+from aquila.intercept.web_sockets.dropping import drop_connection
 from aquila.intercept.web_sockets.libraries.websockets_protocol import (
     IN_ONE_PIECE,
     ProtocolTap,
@@ -77,7 +77,7 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
         receive_fragment = then_write_async(recorder, functools.partial(anext, fragments, _END))
         with recorder.reading():
             fragment = await receive_fragment()
-        recorder.note_told()
+        recorder.note_delivered()
         while fragment is not _END:
             yield fragment
             with recorder.reading():
@@ -142,7 +142,9 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
             try:
                 await conversation.send_in_turn_async(data, is_text=is_text)
             except UnansweredRequest:
-                drop(connection.transport)  # who closes it now must find that it is broken, and not fail itself
+                drop_connection(
+                    connection.transport
+                )  # who closes it now must find that it is broken, and not fail itself
                 await asyncio.sleep(0)
                 raise
         with conversation.on_its_way():

@@ -105,7 +105,7 @@ def _answer(request: RecordedRequest, connect: Callable[..., Any], make: Callabl
         return connect()
     if isinstance(answer, ReplayedConversation):
         tls = {"ssl": WithoutTls()} if is_secure else {}
-        return _converse(connect(sock=peer.connect(answer), **tls), answer)
+        return _converse(connect(sock=peer.connect_to_peer(answer), **tls), answer)
     return _record(connect, make, answer)
 
 
