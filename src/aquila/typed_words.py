@@ -33,7 +33,7 @@ quote_word: Callable[[str], str] = _quote_for_windows if sys.platform == "win32"
 def join_words(words: Iterable[str]) -> str:
     """Return words as a command that can be typed in a shell.
 
-    ``shlex.split`` parts it into words again on every system; on Windows, two backslashes in one become one by that.
+    ``shlex.split`` gives the words again on every system, except that on Windows it makes one of two backslashes.
     """
     return " ".join(map(quote_word, words))
 

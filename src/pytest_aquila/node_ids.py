@@ -156,7 +156,7 @@ def _parameter_suffix(request: pytest.FixtureRequest) -> str:
 def _path_of_outsider(path: Path, root: Path) -> str | None:
     """Return the path of a file outside the root folder, relative to that folder; None for a file inside.
 
-    A file inside has its path, too, if pytest was given links, so that only one of both paths is through a link.
+    If only one of the two paths goes through a link, a file inside has its path relative to the root folder, too.
     """
     if path.is_relative_to(root):
         return None

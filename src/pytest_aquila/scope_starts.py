@@ -91,7 +91,7 @@ def _check_name(scope: Scope, named: str | None) -> None:
 
 
 def _options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
-    """Return what ``options_of`` does. Raises ``ConfigError``, also for faults that are none or cannot be."""
+    """Return what ``options_of`` does. Raises ``ConfigError``, also for faults that are unknown or impossible."""
     named, settings = marker_options.options_of(item)
     if settings.get("faults") is not None:
         fault_check.check_faults(item, named, settings["faults"])

@@ -1,4 +1,4 @@
-"""Commands for the user to type: the options of this run are in them without which they would mean something else."""
+"""Commands for the user to type, with those options of this run without which they would mean something else."""
 
 from __future__ import annotations
 

@@ -100,10 +100,9 @@ def _is_plain(
     ignored_hosts: tuple[str, ...],
     loopback: str,
 ) -> bool:
-    """Whether no table and no setting keeps a request from a cassette. It holds for nearly all, and they are few.
+    """Whether no table and no setting keeps a request from a cassette, as is so for nearly all requests.
 
-    It asks no more than ``find_answering_scope`` does of the others. Remembered, so that a replay asks once for each
-    address.
+    ``find_answering_scope`` examines the others. The result is remembered: a test asks few addresses, again and again.
     """
     stays_here = is_loopback(host) and not (loopback == "all" or (loopback == "models" and is_model_path(path)))
     return not (
@@ -115,9 +114,9 @@ def _is_plain(
 
 
 def _answers_model(scope: Scope, settings: Settings, host: str, port: int | None, path: str) -> bool:
-    """Whether a scope answers a request because it is for a model, or has it told.
+    """Whether a scope takes a request because it is for a model: to answer it, or to note it for a report of the run.
 
-    The cassette does, a script, or what stands in for a provider.
+    A cassette answers it, a script, or what stands in for a provider.
     """
     if not asks_model(host, port, path, settings):
         return False
@@ -125,7 +124,7 @@ def _answers_model(scope: Scope, settings: Settings, host: str, port: int | None
         return scope.default_cassette is not None or scope.has_script
     if settings.transport != "live":
         return True  # another source than the provider, such as a local model, stands in for model requests alone
-    # A report of the run tells what comes. What a script leaves goes to the provider.
+    # A report of the run shows each answer. What a script does not answer goes to the provider.
     return scope.run.exchange_watch is not None or scope.has_script or scope.names_script(scope.default_cassette)
 
 
@@ -234,7 +233,7 @@ def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
 
 
 def refuse_own_socket(host: str, port: int, why: str, *, speaks_http2: bool) -> BaseException:
-    """Return the error for what came over a socket of the client's own and is no request, which the test remembers."""
+    """Return the refusal, noted for the test, of what a client sent over its own socket that is no HTTP request."""
     what = f"a connection to {guard.format_address(host, port)}"
     client = f"a client on sockets of its own: {why}"
     return guard.make_refusal(_unrecordable_message(what, client, speaks_http2=speaks_http2))

@@ -24,8 +24,8 @@ _WITHOUT_SOCKETS = (
 def note_unknown_module(name: str, module: ModuleType, error: Exception) -> None:
     """Have the summary of the test run say that the module ``name`` stays unpatched, for the reason ``error``.
 
-    What a test has put together in its place is not worth a word. For a module of Python, ``error`` is raised: without
-    these patches nothing is guarded, and no version of Python lacks them that Aquila is made for.
+    Nothing is said of a module that a test has made in its place. For a module of the standard library, ``error`` is
+    raised: without these patches nothing is guarded, and each supported version of Python has what they need.
     """
     if getattr(module, "__spec__", None) is None:
         return

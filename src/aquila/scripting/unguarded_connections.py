@@ -24,7 +24,7 @@ _SHORT_ROOT = "/tmp"
 """A short folder for temporary files, which every system with such sockets has. ``TMPDIR`` may be longer."""
 
 
-if not TYPE_CHECKING or sys.platform != "win32":  # a test may say that it is another when this is imported
+if not TYPE_CHECKING or sys.platform != "win32":  # a test may pretend to run on another system when this is imported
 
     class _UnixListener:
         """What ``connection.Listener`` is for the path of a socket."""

@@ -203,7 +203,7 @@ async def _wait_until_left(receive: Receive) -> None:
 
 def _cut_answer(request: Request) -> None:
     cut: Callable[[], None] | None = getattr(request.state, CUT_ANSWER, None)
-    if cut is not None:  # there is none under another server than Aquila's
+    if cut is not None:  # servers other than Aquila's have none
         cut()
 
 

@@ -223,17 +223,17 @@ class AnswerRecorder:
 
         Clients stop at the terminator of an event stream and do not read the empty rest. Such an answer is complete.
 
-        A reader that was ended from without while it worked with a chunk would have read on, as one in a replay does
-        where its work is quicker: what it meets there is the silence of one that waited.
+        A reader may be cancelled while it works with a chunk. It would have read on, and in a replay, where its work
+        may be quicker, it does. So the end is stored as if it had been waiting: the replay is silent there.
         """
         was_ended = ENDED in self._request.extensions or (self._limits and describe_run_out(self._limits))
         left: End = "silent" if self.is_awaited or was_ended else "closed"
         self._store_answer("complete" if self._has_terminator else left, left_open=left_open)
 
     def finish_undelivered(self) -> None:
-        """The caller was cancelled while ``finish_answer`` stored the whole answer, whose end it has not got: it left.
+        """Store that the caller left: it was cancelled while ``finish_answer`` stored the end, and never got that.
 
-        Of requests that race this one has lost. With the whole answer it might win the replay, where there is no delay.
+        If several requests raced, this one lost. Stored whole, it might win in a replay, which has no delays.
         """
         with self._lock:
             # What lies on disk is stored once. Of a stream, clients read no further than its terminator.

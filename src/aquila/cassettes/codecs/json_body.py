@@ -57,7 +57,7 @@ class JsonStyle:
 
     @classmethod
     def from_words(cls, words: str) -> JsonStyle:
-        """Read a style. Raises ValueError for words that are none."""
+        """Read a style. Raises ValueError for unknown words."""
         indent = ""
         flags: dict[str, bool] = {}
         for word in words.split(", "):

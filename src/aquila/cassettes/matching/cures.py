@@ -29,7 +29,7 @@ _MOST = 50
 _LONGEST = 100_000
 """How many characters are searched for fresh values, of all that differs in two requests. Each kind is a search."""
 _MARGIN = 100
-"""More characters than a fresh value has that holds a space: a date with its time."""
+"""A fresh value that holds a space, a date with its time, has fewer characters than this."""
 _LONGEST_PATH = 60  # characters of a path that is shown or advised
 _MOST_NAMED = 3  # fields that a sentence names before it counts the others
 CHOSEN = re.compile(r"version|(?:^|[.\]])(?:model|(?:model|deployment|voice)_?id)$", re.IGNORECASE)
@@ -44,7 +44,7 @@ _PERHAPS_FRESH = re.compile(
     r"(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?i:ids?|pid|seed|nonce|salt|port|duration|elapsed|latency|took|timestamp|ts"
     r"|session|trace|span)(?:_(?:ms|s|ns|seconds))?(?:\[-?\d+\])*$"
 )
-"""Fields whose name says that a number, or a short id, may be new in every run: others, somebody may have chosen."""
+"""Fields whose names say that a number or a short id may be new in every run. Elsewhere somebody may have chosen it."""
 _MOST_IGNORED = 5  # fields that one piece of advice leaves out
 _LONGEST_WORD = 64  # characters of a value that may be an id or a flag, and no prompt
 _ALL = tuple(KIND_BY_NAME)
@@ -135,7 +135,7 @@ def _fresh_field_of(examined: _Examined) -> FreshField | None:
 
 
 def find_fresh_parts(found: Sequence[Difference]) -> list[FreshField]:
-    """Return the fields that hold values new in every run, also those that differ otherwise too."""
+    """Return the fields that hold values new in every run, also those in which something else differs too."""
     examined = filter(None, _examine_differences(found))
     fields = (_fresh_field_of(each) or _fresh_parts_of(each) for each in examined)
     return [field for field in fields if field is not None]
@@ -360,7 +360,7 @@ def write_advice(cure: Cure, settings_file: str = "") -> Iterator[str]:
 
 
 def short_setting(cure: Cure | None, settings_file: str) -> str | None:
-    """Return the first setting that is a line by itself, for what is new in every run; empty if each has more lines.
+    """Return the first setting for what is new in every run that fits on one line; empty if each needs more lines.
 
     Returns None where no setting cures that.
     """

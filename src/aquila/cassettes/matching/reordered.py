@@ -1,4 +1,4 @@
-"""Finds requests that differ only in the order of what they hold, as that of a set, or of what threads finish first."""
+"""Finds requests that differ only in the order of what they hold: that of a set, or that in which threads finished."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class LargeBodyRedactor:
         self._size = 0
         self._cuts: list[int] = []
         self._clean: deque[tuple[int, int]] = deque()
-        """Start and end of those of the bytes that were searched before, and need not be searched again."""
+        """Start and end of the bytes that were searched before, and need not be searched again."""
 
     def add_chunk(self, data: bytes, clean: tuple[int, int] | None = None) -> None:
         """Add a chunk. ``clean`` is start and end of a part of it that was searched before, such as base64.

@@ -255,9 +255,9 @@ def size_of(path: Path) -> int:
 def discard_journal(path: Path, *, merged: int | None = None) -> None:
     """Remove a journal after its entries were stored.
 
-    If its process is alive it may still add to it, and if it has ended it may have done so. Then the journal stays; of
-    the entries that are whole in its first ``merged`` bytes, as ``size_of`` told before it was read, none is read
-    again. Raises ``CassetteWriteError`` for a file that cannot be removed.
+    ``merged`` is what ``size_of`` returned before the journal was read. The journal stays if its process is alive, or
+    has written more than that since. Then the whole entries in its first ``merged`` bytes are not read again.
+    Raises ``CassetteWriteError`` for a file that cannot be removed.
     """
     descriptor = _open_unused(path)
     if descriptor is not None and (merged is None or os.fstat(descriptor).st_size <= merged):
@@ -291,7 +291,7 @@ def find_journals_in_use(root: Path) -> list[Path]:
 
 
 def find_what_is_no_journal(root: Path) -> list[tuple[Path, str]]:
-    """Return the files with the suffix of a journal that are none or cannot be opened, each with the reason."""
+    """Return the files that have the suffix of a journal but are none, or cannot be opened, each with the reason."""
     found = [(path, _why_not_a_journal(path)) for path in _files_named_like_journals(root)]
     return [(path, why) for path, why in found if why is not None]
 

@@ -185,7 +185,7 @@ def write_git_attributes(folder: Path) -> None:
 
 
 def remove_folder_without_bodies(folder: Path) -> None:
-    """Remove a folder of large bodies if there is none in it any more."""
+    """Remove a folder of large bodies if it is empty."""
     if all(path.name == _ATTRIBUTES for path in folder.iterdir()):
         (folder / _ATTRIBUTES).unlink(missing_ok=True)
         folder.rmdir()

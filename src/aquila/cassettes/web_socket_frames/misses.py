@@ -1,4 +1,4 @@
-"""Writes why a message of a client is not the one that was recorded."""
+"""Explains how a message of a client differs from the recorded one."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Endpoint(Protocol):
         ...
 
     def find_refused(self, error: BaseException, request: Mapping[str, Any]) -> str | None:
-        """Return what of a request an error refuses, if it can be written without that; None if it cannot."""
+        """Return the part of a request that an error refuses, if the request can be written without it; else None."""
         ...
 
     def poll_request(self, answer: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -240,7 +240,7 @@ def _is_being_cancelled() -> bool:
 
 
 def _run_on_thread(ready: PreparedToolCall) -> ToolOutcome:
-    """Run a plain function. Its exception is returned, as none that ends an iteration passes out of a coroutine."""
+    """Run a plain function. Its exception is returned, because a coroutine cannot raise ``StopIteration``."""
     try:
         return ToolOutcome(ready.function(**ready.arguments))
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model

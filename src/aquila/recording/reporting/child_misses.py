@@ -56,7 +56,7 @@ _UNTOLD = (
     "counted; look for a loop in what it runs"
 )
 _PATIENCE, _PAUSE = 1.0, 0.005
-"""Seconds for which a row is waited for whose child has made the file and may not have written yet, and in between."""
+"""Seconds to wait for the row of a child that has made its file but may not have written yet, and between two looks."""
 _TORN = (
     "no recording answers a request of another process of this test, which could not write into {folder} what it had "
     "asked: look in what that process printed, and whether the disk of that folder is full"
@@ -151,7 +151,7 @@ class ChildMisses:
             run.remember_refusal(refusal)
 
     def take_unheard(self) -> list[str]:
-        """What was refused in child processes since then: where no test is to follow, in sentences."""
+        """What was refused in child processes since the last call, as sentences; for the end of a run."""
         return [
             f"a process that {test} started: {sentence}" if test and test not in sentence else sentence
             for sentence, test in ((refusal.sentence, test) for refusal, test in self._take_refusals())

@@ -38,7 +38,7 @@ class RedactorCache:
     def find_secrets(self) -> Mapping[str, str]:
         """The secrets of the machine, and what the running test and the fixtures of several tests have set so far.
 
-        Each with its kind. What an earlier test has set is none: so what is recorded depends on no other test.
+        Each with its kind. What an earlier test has set does not count: so what is recorded depends on no other test.
         """
         secrets, run, variables = self._find_machine_secrets(), runtime.current_run(), runtime.set_variables()
         if self._shared[0] != len(run.shared_variables):

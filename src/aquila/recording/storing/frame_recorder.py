@@ -122,7 +122,7 @@ class FrameRecorder:
         self._reader_was_cancelled = False
 
     def note_cancelled_reader(self) -> None:
-        """A reader was cancelled. What it would have been given, the next one is."""
+        """A reader was cancelled. The next one is given the message that it would have been given."""
         self._reader_was_cancelled = True
 
     # How it ends.
@@ -169,7 +169,7 @@ class FrameRecorder:
     def _drop_undelivered(self) -> None:
         """Drop what had come, but not to the program, when it stopped reading and left.
 
-        With it the loser of a race might win the replay, where there is no delay.
+        With all of it, the loser of a race might win in a replay, which has no delays.
         """
         untold = self._received - self._delivered
         for place in reversed(range(len(self._chunks))):

@@ -60,7 +60,7 @@ def read_journals(
 
 
 def join_parts(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
-    """Join the parts of conversations that were never finished. What was stored again takes the place of what was."""
+    """Join the parts of unfinished conversations. A recording that was stored twice counts as it was stored last."""
     joined: dict[tuple[Any, ...], JournalEntry] = {}
     for number, entry in enumerate(entries):
         row = entry.row
@@ -181,9 +181,9 @@ def _is_worth_keeping(change: Changes) -> bool:
 
 
 def _for_review(change: Changes, *, whole: bool) -> Changes:
-    """Return what is kept of a scope. One that is for a review drops recordings only if it ran to its end: ``whole``.
+    """Return ``change``; if it waits for a review, without the recordings to drop, unless the scope ran to its end.
 
-    It may have asked for less than it would have.
+    ``whole`` says that it did. A scope that was cut short may not have asked for all that it uses.
     """
     return replace(change, drop=frozenset()) if change.for_review and not whole else change
 
@@ -209,10 +209,9 @@ def keep_pending(
 
 
 def _drop_superseded(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> None:
-    """Take what a passing scope has recorded into the pending file that others left, in the place of what they had.
+    """Put what a passing scope recorded into the pending file of others, in place of what they had for its requests.
 
-    What they recorded for other requests waits on. The file is removed if it then holds nothing that the cassette does
-    not.
+    The rest of that file stays. It is removed if it then holds nothing that the cassette does not.
     """
 
     def change(kept: Cassette) -> Cassette:

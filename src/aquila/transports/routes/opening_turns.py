@@ -24,7 +24,7 @@ _unopened: set[object] = set()
 async def open_in_turn(open_it: Callable[[], T], is_ready: Callable[[], bool] = lambda: False) -> T:
     """Return what ``open_it`` opens, in a thread unless it ``is_ready``: then nothing is read from a disk.
 
-    Who calls this goes on before those that have called it later, in this event loop.
+    In one event loop, callers go on in the order in which they have called this.
     """
     if not _unopened and is_ready():
         return open_it()

@@ -101,7 +101,7 @@ def _build_frames(
 
 
 def _load_foreign(tree: Tree) -> Cassette:
-    """Build a cassette from a document of another recorder. Raises FormatError for what is none that Aquila reads."""
+    """Build a cassette from a document of another recorder. Raises FormatError for any that Aquila does not read."""
     if tree is None:
         raise FormatError("the file is empty", ())
     if type(tree) is dict and "script" in tree:
