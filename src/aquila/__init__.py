@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aquila.api import retrieve_response as retrieve_response
     from aquila.api import stream as stream
     from aquila.api import transcribe as transcribe
+    from aquila.content import Part as Part
     from aquila.content import audio as audio
     from aquila.content import file as file
     from aquila.content import image as image
@@ -109,6 +110,7 @@ _NAMES = {
     "Tool": "tools",
     "Message": "messages",
     "Prompt": "messages",
+    "Part": "content",
     "image": "content",
     "image_url": "content",
     "file": "content",

@@ -51,6 +51,14 @@ class Audio:
 
 
 Part: TypeAlias = Text | Image | File | Audio
+"""What the content of a message consists of, where it is more than a text.
+
+Examples:
+    >>> def pictures_at(*addresses: str) -> list[aquila.Part]:
+    ...     return [aquila.image_url(address, detail="low") for address in addresses]
+    >>> aquila.Message("user", pictures_at("https://example.org/eagle.png")).content[0].detail
+    'low'
+"""
 Source: TypeAlias = str | os.PathLike[str] | bytes
 
 

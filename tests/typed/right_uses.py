@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 import aquila
 from aquila import research, vcr
-from aquila.content import Part
 from aquila.testing import CassetteOptions, FaultPlan, Faults, MarkerOptions
 
 
@@ -39,9 +38,13 @@ def forms_of_a_prompt() -> None:
     aquila.ask([message, message])
     aquila.ask(aquila.Message("user", "Hi"))
     shown = aquila.Message("user", ["What is this?", picture, {"type": "text", "text": "Be brief."}])
-    assert_type(shown.content, str | tuple[Part, ...])
+    assert_type(shown.content, str | tuple[aquila.Part, ...])
     aquila.ask([shown, aquila.Message("assistant", None), aquila.Message("user", picture), aquila.Message("user")])
     aquila.ask([*aquila.ask("Hi").messages, "And storks?", picture, {"role": "user", "content": [picture]}])
+
+
+def only_pictures(*pictures: aquila.Part) -> aquila.Message:
+    return aquila.Message("user", [*pictures, "What is this?"])
 
 
 def options_of_a_call(transport: httpx2.MockTransport, more: Mapping[str, Any]) -> None:

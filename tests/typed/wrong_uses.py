@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 import aquila
 from aquila import research
-from aquila.testing import Faults, MarkerOptions, UsedCasette  # wrong: UsedCassette
+from aquila.testing import Faults, MarkerOptions, Script, UsedCasette, UsedCassette  # wrong: UsedCassette
 
 
 class City(BaseModel):
@@ -30,6 +30,14 @@ aquila.ask("Hi", temperature="hot")  # wrong: a number
 aquila.ask("Hi", max_completion_tokens=5)  # wrong: max_output_tokens is its name
 aquila.ask("Hi", endpoint="completions")  # wrong: chat or responses
 aquila.ask("Hi", stop=5)  # wrong: text or texts
+aquila.ask("Hi", model=5)  # wrong: text
+aquila.ask("Hi", user=5)  # wrong: text
+aquila.ask("Hi", text="low")  # wrong: a mapping
+aquila.ask("Hi", max_tool_calls="3")  # wrong: a number
+aquila.ask("Hi", tool_choice=5)  # wrong: a word or a mapping
+aquila.ask("Hi", instructions=5)  # wrong: text
+aquila.ask("Hi", max_retries="2")  # wrong: a number
+aquila.ask("Hi", cassette=5)  # wrong: a name
 aquila.ask("Hi", tools=["web_serch"])  # wrong: no such built-in tool
 aquila.ask("Hi", tools="web_search")  # wrong: a list
 aquila.ask("Hi", metadata=[("job", 7)])  # wrong: a mapping
@@ -51,6 +59,8 @@ STREAM: aquila.Stream[City] = aquila.stream("Hi")  # wrong: nothing says that a 
 ASYNC_STREAM: aquila.AsyncStream[City] = aquila.astream("Hi")  # wrong: nothing says that a City is to be parsed
 aquila.stream("Hi", temprature=1)  # wrong: no such option
 print(aquila.stream("Hi").parsed)  # wrong: it is on the response
+aquila.stream(42)  # wrong: a number is no prompt
+aquila.cancel_response(17)  # wrong: an id or a response
 aquila.retrieve_response(17)  # wrong: an id or a response
 aquila.retrieve_response("resp_1", temperature=0)  # wrong: no option of a stored answer
 aquila.transcribe("a.wav", response_format="mp3")  # wrong: no such format
@@ -58,16 +68,23 @@ aquila.transcribe("a.wav", raw="yes")  # wrong: True or False
 aquila.transcribe(17)  # wrong: a path or bytes
 aquila.aks("Hi")  # wrong: no such function
 research.result("resp_1", poll_interval="often")  # wrong: a number
+research.create(42)  # wrong: a number is no prompt
+research.create("Hi", temprature=1)  # wrong: no such option
 RESEARCH: aquila.Response[City] = research.create("Hi")  # wrong: nothing says that a City is to be parsed
 RESEARCHED: aquila.Stream[City] = research.stream("Hi")  # wrong: nothing says that a City is to be parsed
 aquila.use_cassette("a", transprt="record")  # wrong: no such setting
 aquila.use_cassette("a", record="always")  # wrong: missing or all
 aquila.use_cassette(17)  # wrong: a name
+aquila.use_cassette("a", ignore=5)  # wrong: paths
+aquila.http_client(cassette=5)  # wrong: a name
 aquila.http_client(timeout="5s")  # wrong: a number
 aquila.http_client(verify=False)  # wrong: it would have no effect
 print(UsedCasette, aquila.cassettes.Casette)  # wrong: Cassette
 MARKED: MarkerOptions = {"guard": "everything"}  # wrong: providers, all or off
 aquila.file(url=5)  # wrong: text
+aquila.image(5)  # wrong: a path or bytes
+aquila.Timeouts(totl=5)  # wrong: total
+PART: aquila.Part = "a text"  # wrong: text is content by itself
 aquila.image_url("https://example.org/x.png", detail="tiny")  # wrong: low, high or auto
 
 
@@ -75,6 +92,12 @@ def faults(aquila_faults: Faults) -> None:
     aquila_faults.overloded()  # wrong: no such fault
     aquila_faults.overloaded(times="2")  # wrong: a number
     aquila_faults.rate_limit(5, "seconds")  # wrong: by its name
+
+
+def fixtures(aquila_cassette: UsedCassette, aquila_script: Script) -> None:
+    print(aquila_cassette.all_playd)  # wrong: all_played
+    aquila_script.reply(5)  # wrong: text
+    aquila_script.reply("Hi", usge={})  # wrong: usage
 
 
 async def asynchronous() -> None:
