@@ -47,7 +47,7 @@ def test_another_age_is_refused(tmp_path: Path, text: str) -> None:
             (
                 name,
                 "https://acme.example",
-                "must be hosts, such as models.example, *.internal or localhost:8080; 'https://acme.example' is none",
+                "must be hosts, such as models.example, *.internal or localhost:8080, not 'https://acme.example'",
             )
             for name in ("providers", "ignore_hosts")
         ],
@@ -55,7 +55,7 @@ def test_another_age_is_refused(tmp_path: Path, text: str) -> None:
             (
                 "side_requests",
                 row,
-                f"must be methods and addresses, a line each, such as POST api.example.com/v1/*; {row!r} is none",
+                f"must be methods and addresses, a line each, such as POST api.example.com/v1/*, not {row!r}",
             )
             for row in (
                 "traces.acme.example/v1",

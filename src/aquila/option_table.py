@@ -39,7 +39,7 @@ def _parse_hosts(value: str) -> tuple[str, ...]:
     words = _parse_words(value)
     for word in words:
         if "/" in word:  # a URL fits no host, so the setting would do nothing
-            raise ValueError(f"must be hosts, such as models.example, *.internal or localhost:8080; {word!r} is none")
+            raise ValueError(f"must be hosts, such as models.example, *.internal or localhost:8080, not {word!r}")
     return words
 
 
@@ -49,7 +49,7 @@ def _parse_requests(value: str) -> tuple[str, ...]:
         # A path, or `*` for one: an address without fits no request. `-` takes away a row of the table.
         if not re.fullmatch(r"-?\s*([A-Z]+|\*) (?!\S*://)\S*[/*]\S*", line):
             raise ValueError(
-                f"must be methods and addresses, a line each, such as POST api.example.com/v1/*; {line!r} is none"
+                f"must be methods and addresses, a line each, such as POST api.example.com/v1/*, not {line!r}"
             )
     return lines
 

@@ -250,7 +250,7 @@ def command_line_settings(chosen: argparse.Namespace) -> dict[str, Any]:
     record = chosen.aquila_record
     if record is not None:
         if record not in ("missing", "all", "pending"):
-            raise pytest.UsageError(f"--aquila-record={record}: {record!r} is none of missing, all and pending")
+            raise pytest.UsageError(f"--aquila-record={record}: give missing, all or pending, not {record!r}")
         if options["transport"] not in (None, "record"):
             raise pytest.UsageError(
                 f"--aquila-record and --aquila-transport={options['transport']} contradict each other; "

@@ -199,8 +199,8 @@ def test_a_call_that_cannot_be_sent_says_what_is_wrong_with_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--aquila-record=some"], "'some' is none of missing, all and pending"),
-        (["--aquila-record=test_app.py"], "'test_app.py' is none of missing, all and pending"),
+        (["--aquila-record=some"], "give missing, all or pending, not 'some'"),
+        (["--aquila-record=test_app.py"], "give missing, all or pending, not 'test_app.py'"),
         (["--aquila-record", "--aquila-transport=live"], "contradict each other"),
         (["-o", "aquila_repeat=often"], "must be one of error, last, first"),
         (["-o", "aquila_max_age=old"], "such as 90d"),

@@ -242,7 +242,7 @@ def test_details_expanding_help_and_unknown_keys(waiting: Cassettes, terminal: C
     assert '"total_tokens": 7' in place.press("d")
     place.press("e")
     assert "reject all with the same" in place.press("?", "this help")
-    assert "z is none of the keys" in place.press("z", "lists them")
+    assert "z is no key here" in place.press("z", "lists them")
     place.send("\x1b[A")  # an arrow
     assert "none of" not in place.press("a")
     assert max(map(len, place.output.splitlines())) <= 40

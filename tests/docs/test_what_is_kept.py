@@ -269,7 +269,7 @@ def test_a_further_read_is_a_miss(root: Path, provider: Provider) -> None:
 
 def test_an_answer_with_a_status_that_http_does_not_have_is_refused(root: Path, provider: Provider) -> None:
     with (
-        pytest.raises(CassetteWriteError, match="status 999, which is none of HTTP's"),
+        pytest.raises(CassetteWriteError, match="status 999, which HTTP does not have"),
         aquila.use_cassette("x", transport="record"),
     ):
         read(provider, "odd status")

@@ -209,7 +209,7 @@ def test_without_an_answer_nothing_has_begun(text: str) -> None:
         ("rate_limit(-1)", "from 0 to"),
         ("rate_limit(1e400)", "from 0 to"),
         ("overloaded(-1)", "from 0 to"),
-        ("rate_limit(form='reset')", "form='reset' says how retry_after= is told, and there is none"),
+        ("rate_limit(form='reset')", "form='reset' says how retry_after= is sent, and that is not given"),
     ],
 )
 def test_what_an_answer_does_not_have_is_impossible(text: str, why: str) -> None:

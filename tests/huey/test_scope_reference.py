@@ -356,7 +356,7 @@ def test_a_message_decides_nothing_but_how_requests_are_compared(replaying, opti
 
 
 def test_options_that_cannot_be_understood_are_refused(replaying):
-    assert "options that are none" in execute_with(reference(options={"repeat": "no such word"}), ask)
+    assert "unknown options" in execute_with(reference(options={"repeat": "no such word"}), ask)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def check_status_is_writable(status: int, end: End = "complete") -> None:
     """Raise CassetteWriteError for a status that would be refused when the cassette is read."""
     if status not in STATUSES and not (status == NO_STATUS and end in ENDS_WITHOUT_ANSWER):
         raise CassetteWriteError(
-            f"the server answered with the status {status}, which is none of HTTP's (from {STATUSES[0]} to "
+            f"the server answered with the status {status}, which HTTP does not have (it has {STATUSES[0]} to "
             f"{STATUSES[-1]}). Such an answer cannot be recorded; ask the server for another one"
         )
 

@@ -47,7 +47,7 @@ def abnormal_close(
     """The provider closes with ``code`` and ``reason``, after so many messages; by default in the middle."""
     # RFC 6455, 7.4: 1000 is the normal end, 1004 to 1006 are never sent, 3000 to 4999 belong to applications.
     if not (1001 <= code <= 1014 and code not in (1004, 1005, 1006)) and not 3000 <= code <= 4999:
-        raise ImpossibleFault(f"code={code} is none that closes a WebSocket abnormally; 1011 is one, or 1013")
+        raise ImpossibleFault(f"code={code} does not close a WebSocket abnormally; 1011 and 1013 do")
     return ConversationDraft(interaction).end_after(after, Close("provider", code, reason), end="broken")
 
 

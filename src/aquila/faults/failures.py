@@ -82,7 +82,7 @@ def rate_limit(
     if form == "seconds":
         return _write_error(interaction, AnsweredError(429, retry_after=retry_after))
     if retry_after is None:
-        raise ImpossibleFault(f"form={form!r} says how retry_after= is told, and there is none")
+        raise ImpossibleFault(f"form={form!r} says how retry_after= is sent, and that is not given")
     if form == "retry_info":
         response = _write_error(interaction, AnsweredError(429, retry_after=retry_after))
         return replace(response, headers=tuple(each for each in response.headers if each[0] != "retry-after"))

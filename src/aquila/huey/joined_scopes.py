@@ -81,7 +81,7 @@ def _join_scope(reference: Mapping[str, Any]) -> Scope:
     try:
         own.with_options(options, source="a message")
     except ConfigError as error:
-        raise MessageRejected(f"its reference has options that are none: {error}") from None
+        raise MessageRejected(f"its reference has unknown options: {error}") from None
     return scope_joining.join_scope(
         scope_joining.ScopeReference(
             reference["scope"], reference["name"], reference["default"], options, script=reference.get("script")

@@ -90,7 +90,7 @@ def test_what_an_interaction_was_recorded_from_and_which_model_answered_is_kept(
 def test_an_answer_that_could_not_be_read_again_is_not_written(status: int) -> None:
     cassette = Cassette((Interaction(RecordedRequest("GET", "https://a.example/"), RecordedResponse(status)),))
     for codec in (YAML, MSGPACK):
-        with pytest.raises(CassetteWriteError, match=rf"the status {status}, which is none of HTTP's"):
+        with pytest.raises(CassetteWriteError, match=rf"the status {status}, which HTTP does not have"):
             codec.dumps(cassette)
 
 

@@ -410,7 +410,7 @@ class TestWhatItNeeds:
             aquila.ask("Hi", websocket=True)
 
     def test_an_answer_that_is_waited_for(self) -> None:
-        with pytest.raises(ConfigError, match="'background' goes with no websocket=True"):
+        with pytest.raises(ConfigError, match="'background' cannot be combined with websocket=True"):
             aquila.ask("Hi", websocket=True, endpoint="responses", background=True)
 
     def test_a_provider_and_not_the_local_model(self) -> None:

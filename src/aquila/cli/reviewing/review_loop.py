@@ -102,7 +102,7 @@ class Loop:
         elif key in self._actions:
             self._actions[key](item)
         elif key not in (QUIT, "w") and key.isprintable() and key:
-            self._screen.print_line(f"{key} is none of the keys; ? lists them", "yellow")
+            self._screen.print_line(f"{key} is no key here; ? lists them", "yellow")
         return key
 
     def _ask_to_write(self) -> str:

@@ -85,7 +85,9 @@ def translate_error(
         body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
         return _fill_in_request(error_from_object(body), context, request_id)
     if isinstance(error, UnicodeEncodeError):
-        return InvalidMessage(f"the request holds half of a character, {error.object[error.start]!a}: no UTF-8 for it")
+        return InvalidMessage(
+            f"the request has half of a character, {error.object[error.start]!a}, which UTF-8 cannot encode"
+        )
     if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
         return InvalidAnswer(f"{context.host} sent a chunk that is not JSON: {error}", request_id=request_id)
     if _is_of_http_library(error):

@@ -337,7 +337,9 @@ class Options:
             _check_tool_choice(options)
             _check_endpoint(checked, options.endpoint)
             if options.websocket and options.background:
-                raise ConfigError("option 'background' goes with no websocket=True: such an answer is no stream there")
+                raise ConfigError(
+                    "option 'background' cannot be combined with websocket=True: such an answer is not streamed there"
+                )
         return options
 
     def with_tool_choice(self, choice: Any) -> Self:

@@ -151,7 +151,7 @@ def reject_unresumable(options: Options) -> None:
     }
     for name, (given, reason) in reasons.items():
         if given:
-            raise ConfigError(f"option 'resume' goes with no {name}=: {reason}; leave out one of them")
+            raise ConfigError(f"option 'resume' cannot be combined with {name}=: {reason}; leave out one of them")
 
 
 def whole_response(

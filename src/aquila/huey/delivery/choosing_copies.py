@@ -18,7 +18,7 @@ _ATTRIBUTE = "_aquila_copies"
 def copies_of(huey: Any) -> RunningCopies | None:
     """Return the copies of a Huey's storage. None for a storage in memory, which ends together with its workers.
 
-    Raises ``ConfigError`` for a storage that is none of Huey's own.
+    Raises ``ConfigError`` for a storage other than Huey's own.
     """
     storage = huey.storage
     if isinstance(storage, MemoryStorage):

@@ -278,7 +278,7 @@ def identify_message(message: bytes) -> str:
 def dead_letters(huey: Any) -> DeadLetters:
     """Return the dead letters of a Huey: messages that no worker could read, and tasks that none could finish.
 
-    In a test they are those of the test's own queue. Raises ``ConfigError`` for a storage that is none of Huey's own.
+    In a test they are those of the test's own queue. Raises ``ConfigError`` for a storage other than Huey's own.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, dead_letters

@@ -48,7 +48,7 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     Only the keys of the store are read, not the values. Huey stores no times, so an age is counted from the first call
     that has seen the entry. Locks, revocations, rate limits, chords and running tasks are left alone. Returns how many
     entries were removed. Raises ``ConfigError`` where neither argument is given, or one of another type, and for a
-    storage that is none of Huey's own.
+    storage other than Huey's own.
 
     Examples:
         >>> import datetime

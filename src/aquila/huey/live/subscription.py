@@ -124,7 +124,7 @@ class JobReader:
     def read(self) -> list[JobEvent]:
         """Return the new events, those of up to 500 batches. Returns none where the storage does not answer.
 
-        Raises ``ConfigError`` for a storage that is none of Huey's own.
+        Raises ``ConfigError`` for a storage other than Huey's own.
         """
         found = self._read_new()
         self._has_found = bool(found)

@@ -22,7 +22,7 @@ def state_of(huey: Any) -> SharedState:
     """Return the shared state of the storage that a Huey has now.
 
     Immediate mode and tests give a Huey a storage in memory, and so a shared state in memory. Raises ``ConfigError``
-    for a storage that is none of Huey's own.
+    for a storage other than Huey's own.
     """
     storage = huey.storage
     state: SharedState | None = vars(storage).get(_ATTRIBUTE)
