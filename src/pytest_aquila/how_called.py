@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -19,7 +20,7 @@ def program_words(config: pytest.Config, file: Path | None = None) -> list[str]:
     ``file`` has the tests that are meant. Without it all tests are meant.
     """
     words = ["pytest"]
-    if _was_run_as_module(config) and not _is_searched_by_pytest(config, file):
+    if _was_run_as_module(config) and _has_own_modules(config) and not _is_searched_by_pytest(config, file):
         words = [_typed_interpreter(), "-m", "pytest"]
     return ["uv", "run", *words] if os.environ.get(_OF_UV_RUN) else words
 
@@ -38,6 +39,24 @@ def _was_run_as_module(config: pytest.Config) -> bool:
         return program.name == "__main__.py" and program.parent.name == "pytest"
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec is not None and spec.name == "pytest.__main__" and [*config.invocation_params.args] == sys.argv[1:]
+
+
+def _has_own_modules(config: pytest.Config) -> bool:
+    """Whether the run has imported something from the folder where it was called, as far as this process knows."""
+    if config.getoption("dist", "no") != "no" and words_of_controller(config) is None:
+        return True  # the workers have imported it
+    here = config.invocation_params.dir
+    loaded = [module for name, module in list(sys.modules.items()) if "." not in name]
+    return any(Path(place).parent == here for module in loaded for place in _places_of(module))
+
+
+def _places_of(module: ModuleType) -> Iterator[str]:
+    """Yield the file of a module, and the folders of a package. In the place of a module may be any object."""
+    known = getattr(module, "__dict__", {})  # no attribute is asked for, because some modules load others then
+    folders = known.get("__path__")
+    for place in (known.get("__file__"), *(folders if isinstance(folders, Iterable) else ())):
+        if isinstance(place, str):
+            yield place
 
 
 def _is_searched_by_pytest(config: pytest.Config, file: Path | None) -> bool:

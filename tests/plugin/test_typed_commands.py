@@ -235,6 +235,7 @@ def _advised(result: pytest.RunResult) -> set[str]:
         ("pythonpath = .\n", None, "pytest", ""),
         ("", "conftest.py", "pytest", ""),
         ("", "tests/__init__.py", "pytest", ""),
+        ("", "tests/app.py", "pytest", ""),
     ],
 )
 def test_a_command_begins_as_the_run_did_where_pytest_alone_would_not_find_its_modules(
@@ -243,6 +244,8 @@ def test_a_command_begins_as_the_run_did_where_pytest_alone_would_not_find_its_m
     (tmp_path / "tests").mkdir()
     for name, text in {**IN_A_FOLDER, "pytest.ini": f"[pytest]\n{settings}", **({extra: ""} if extra else {})}.items():
         (tmp_path / name).write_text(text)
+    if extra == "tests/app.py":
+        (tmp_path / "app.py").replace(tmp_path / extra)
     missed = _run_as_typed(f"python -m pytest {workers}-p no:cacheprovider", tmp_path)
     missed.assert_outcomes(failed=1)
     assert _advised(missed) == {f"{begins} tests/test_app.py::test_it --aquila-record"}
