@@ -238,6 +238,16 @@ def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cas
     assert (cassettes.folder / "http.yaml").read_bytes().startswith(b"aquila: 1\n")
 
 
+def test_convert_takes_a_cassette_with_a_byte_order_mark_for_aquilas(cassettes: Cassettes) -> None:
+    one = conversation("one", "1")
+    one = replace(one, request=replace(one.request, headers=(("x-kept", "1"),)))
+    path = cassettes.write("a.yaml", one)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    done = cassettes.run("convert", "a", "--to", "yaml", "--replace")
+    assert (done.code, "without header fields" in done.out) == (0, False)
+    assert cassettes.read("a.yaml").interactions == (one,)
+
+
 def test_convert_of_many_files_names_each_header_field_that_is_left_out_once(cassettes: Cassettes) -> None:
     for name in ("a.yaml", "b.yaml", "c.yaml"):
         cassettes.folder.joinpath(name).write_bytes((CASSETTER / "http.yaml").read_bytes())
@@ -584,6 +594,19 @@ def test_prune_takes_the_cassettes_that_no_test_used_from_the_report_of_a_run(li
     left = [name for name in files(littered) if not name.startswith(".journal")]
     assert left == sorted({*SAFE, "changed.yaml", "@tests.jsonl"} - {"old/orphan.yaml"})
     assert recorded_uses.read_uses(littered.folder) == {("used", "test_a")}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("source", ["-", "unused.json"])
+def test_prune_reads_the_report_as_any_shell_has_written_it(
+    source: str, encoding: str, cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassettes.write("Zoë.yaml", conversation("one", "1"))
+    report = json.dumps(report_of_run(cassettes, "Zoë.yaml"), ensure_ascii=False).encode(encoding)
+    Path("unused.json").write_bytes(report)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(report), encoding="cp1252"))
+    found = cassettes.run("prune", "--orphans", source, "--dry-run", "--json").json["files"]
+    assert [each["file"] for each in found] == ["Zoë.yaml"]
 
 
 @pytest.mark.parametrize(

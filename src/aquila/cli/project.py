@@ -94,6 +94,10 @@ class Project:
                 return absolute.relative_to(folder)
         return None
 
+    def show_file(self, path: Path) -> str:
+        """Return the place of a file as names of cassettes are written, with ``/`` on every system."""
+        return (self.place_of(path) or path).as_posix()
+
     def name_of(self, path: Path) -> str:
         """Return the name of a cassette; for another file, its path."""
         place = self.place_of(path)

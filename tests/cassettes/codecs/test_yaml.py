@@ -210,7 +210,6 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, message:
         ("aquila: 1\ninteractions: []\n...\na: 1\n", "line 4: not YAML"),
         ("aquila: 1\ninteractions: []\n---\na: 1\n...\n", "line 3: a second document"),
         ("\ufeffaquila: 1\ninteractions: [1]\n...\n", "an interaction must be a mapping"),
-        (b"\xff\xfea\x00", "not a cassette"),
         (b"aquila: \xff\n", "line 1: not YAML"),
         ("aquila: 1\ninteractions:\n\x00", "line 3: not YAML"),
         ("\x1b[31m", "line 1: not YAML"),
@@ -219,6 +218,19 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, message:
 def test_what_is_no_cassette_is_told_so(text: str | bytes, message: str) -> None:
     with pytest.raises(CassetteCorrupt, match=message):
         load(text)
+
+
+@pytest.mark.parametrize("text", [ONE, ONE[:-4], ONE.replace("url:", "uri:"), ""])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_told_so(text: str, encoding: str) -> None:
+    with pytest.raises(CassetteCorrupt, match=r"^demo.yaml: the file is UTF-16, .*git restore --source REVISION demo"):
+        load(f"\ufeff{text}".encode(encoding))
+
+
+def test_a_byte_order_mark_changes_nothing() -> None:
+    assert load(f"\ufeff{ONE}") == MEANT
+    with pytest.raises(CassetteCorrupt, match=r"unknown key 'zzz'\. Restore the file, or delete it and record again"):
+        load(f"\ufeff{ONE}".replace("interactions", "zzz"))
 
 
 @pytest.mark.parametrize("size", range(0, len(ONE) - 1, 7))

@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs.json_body import with_compact_request
+from aquila.cassettes.codecs.yaml.tree import is_ours
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cli import FAILED, arguments, project
@@ -106,7 +106,7 @@ def _shorten_target(source: str, target: str) -> str:
 
 def _is_foreign(path: Path) -> bool:
     """Whether another recorder wrote this text cassette: it lacks the line with Aquila's version."""
-    return path.suffix != ".msgpack" and re.search(rb"^aquila:", path.read_bytes(), re.MULTILINE) is None
+    return path.suffix != ".msgpack" and not is_ours(path.read_bytes())
 
 
 def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> dict[str, Any]:

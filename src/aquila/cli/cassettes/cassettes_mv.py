@@ -51,8 +51,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             with hold_reviews([folder] if moves_pending else [], intent="moved"):
                 renaming.move_files(folder, found.files)
             renaming.rename_uses(folder, found.files, renaming.renamer_of_tests(old, new))
-        rows = [[str(here.place_of(path) or path) for path in rename] for rename in found.files]
-        unclear = [str(here.place_of(path) or path) for path in found.unclear]
+        rows = [[here.show_file(path) for path in rename] for rename in found.files]
+        unclear = [here.show_file(path) for path in found.unclear]
     for source, target in rows:
         output.print_line(f"{source} -> {target}")
     output.print_line(f"{'would move' if options.dry_run else 'moved'} {count_of(len(rows), 'file')}")

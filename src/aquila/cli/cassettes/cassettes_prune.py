@@ -99,10 +99,7 @@ def _find_unused(here: project.Project, orphans: list[Path]) -> list[UnusedFile]
         pending = cassette_files.pending_path(path)
         if pending.exists():
             reasons[pending] = "no test used its cassette"
-    return [
-        UnusedFile(path, str(here.place_of(path) or path), reason, path.stat().st_size)
-        for path, reason in reasons.items()
-    ]
+    return [UnusedFile(path, here.show_file(path), reason, path.stat().st_size) for path, reason in reasons.items()]
 
 
 def _print_unused(unused: list[UnusedFile], output: Output) -> None:

@@ -53,11 +53,12 @@ def read_report(source: str, here: project.Project) -> tuple[list[Path], list[st
 
 def _load_report(source: str) -> dict[str, Any]:
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        # Bytes, as the shell has written them: JSON says in which encoding, and the one of stdin may be another.
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
         raise ConfigError(f"--orphans {source}: cannot be read: {error}") from error
     try:
-        report: Any = json.loads(text)
+        report: Any = json.loads(data)
     except (ValueError, RecursionError):
         report = None
     is_report = isinstance(report, dict) and report.get("report") == UNUSED_REPORT

@@ -11,6 +11,7 @@ The result is made of dict, list, str, bytes, True, False, None and `Number`. A 
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,7 @@ _PYTHON_SCALARS = {
     **dict.fromkeys(("int", "long", "float", "bool", "none")),
 }
 """The tag without Python of a scalar; None for one that needs no tag."""
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _OPEN = object()
 """Stands for the value of an anchor whose container has not ended yet: an alias to it would be a cycle."""
 
@@ -83,6 +85,12 @@ def load_tree(data: bytes, *, source: str, convert: Callable[[dict[str, Tree], i
     """
     if len(data) > MAX_BYTES:
         raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {advice_for(data)}")
+    if data.startswith(_UTF_16):  # YAML allows it, but what is looked for in the bytes of a file would not be found
+        raise CassetteCorrupt(
+            f"{source}: the file is UTF-16, and Aquila reads UTF-8. Editors can save it so. But if the > of PowerShell "
+            f"wrote it, characters that are not ASCII may be wrong: write the file anew in another way, for example "
+            f"with: git restore --source REVISION {source}"
+        )
     try:
         return _Document(data, convert).read()
     except Unreadable as error:

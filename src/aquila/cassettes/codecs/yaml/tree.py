@@ -28,13 +28,18 @@ SCRIPT_ADVICE = (
 )
 """What to do with a script, where a cassette is read."""
 
-_OURS = lazy_pattern(rb"^aquila:", re.MULTILINE)
-_SCRIPT = lazy_pattern(rb"^script:", re.MULTILINE)
+_OURS = lazy_pattern(rb"^(?:\xef\xbb\xbf)?aquila:", re.MULTILINE)
+_SCRIPT = lazy_pattern(rb"^(?:\xef\xbb\xbf)?script:", re.MULTILINE)
+
+
+def is_ours(data: bytes) -> bool:
+    """Whether the bytes of a text cassette have the line with Aquila's version, after a byte order mark or without."""
+    return _OURS.search(data) is not None
 
 
 def advice_for(data: bytes) -> str:
     """What to do about a readable cassette that cannot be read."""
-    if not data.strip() or _OURS.search(data):
+    if not data.strip() or is_ours(data):
         return ADVICE
     return SCRIPT_ADVICE if _SCRIPT.search(data) else FOREIGN_ADVICE
 
