@@ -171,6 +171,31 @@ def test_a_client_that_breaks_off_the_handshake_fails_its_test_whatever_becomes_
     assert provider.requests == []
 
 
+def test_a_client_that_trusts_the_certificate_may_leave_within_the_handshake(run: Run) -> None:
+    """As one does whose time limit strikes there, or that lost a race and is cancelled."""
+    run(
+        """
+        import socket, ssl, struct, threading, time
+        import pytest
+
+        @pytest.mark.parametrize("linger", [0, 1])
+        def test_it(linger, aquila_cassette):
+            coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+            with socket.create_connection(("api.openai.com", 443)) as plain:
+                safe = ssl.create_default_context().wrap_bio(coming, going, server_hostname="api.openai.com")
+                with pytest.raises(ssl.SSLWantReadError):
+                    safe.do_handshake()
+                plain.sendall(going.read())
+                assert plain.recv(1)
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0))
+            deadline = time.monotonic() + 60
+            while sum(each.name == "aquila-provider" for each in threading.enumerate()) > 1:  # one accepts others
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        """
+    ).assert_outcomes(passed=2)
+
+
 def test_conversations_in_threads_and_in_turn_are_each_recorded(run: Run, provider: Upstream) -> None:
     source = """
         import concurrent.futures

@@ -32,6 +32,8 @@ Gd6eYKUCrqBmXcxQz9clMgkKbUja5WfeDWeDwg==
 """The certificate for the key of ``_make_key``, self-signed. Clients that check it themselves show its name."""
 
 _PROTOCOL = ["http/1.1"]
+_MARK = "trusts the stand-in of aquila"
+"""A protocol that nobody speaks. Clients that trust the certificate offer it, too, and can be told from others so."""
 
 
 # By the context of the client, so that a handshake may resume an earlier one. An entry goes with that context.
@@ -49,10 +51,15 @@ def _make_client_context(original: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(cadata=_CERTIFICATE)
-    context.set_alpn_protocols(_PROTOCOL)
+    context.set_alpn_protocols([*_PROTOCOL, _MARK])
     context.sslsocket_class = original.sslsocket_class
     context.sslobject_class = original.sslobject_class
     return context
+
+
+def trusts_certificate(hello: bytes) -> bool:
+    """Whether the client that has sent ``hello``, the first message of a handshake, trusts the certificate."""
+    return _MARK.encode() in hello
 
 
 # Made once for the process, because making a key takes time. Connections only read it.

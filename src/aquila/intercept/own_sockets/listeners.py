@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aquila.errors import SessionClosed
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept import policy
-from aquila.intercept.own_sockets.handshakes import server_context
+from aquila.intercept.own_sockets.handshakes import server_context, trusts_certificate
 from aquila.recording.network import guard
 from aquila.recording.network.host_names import normalize_host
 from aquila.transports.callers import socket_answers
@@ -32,6 +32,8 @@ _LOOPBACK = "127.0.0.1"
 _STAND_INS = "127.83"
 _HANDSHAKE_OF_TLS = b"\x16"
 """The first byte of what a client of TLS sends."""
+_LONGEST_HELLO = 16384
+"""Bytes of the first message of a client of TLS."""
 _REFUSED_CERTIFICATE = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN")
 """How the reasons of OpenSSL end with which a client refuses a certificate."""
 _PORTS = {"http": 80, "https": 443}
@@ -200,7 +202,8 @@ class _Listener:
 
     def _answer_client(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if connection.recv(1, socket.MSG_PEEK) != _HANDSHAKE_OF_TLS:
+        hello = connection.recv(_LONGEST_HELLO, socket.MSG_PEEK)
+        if not hello.startswith(_HANDSHAKE_OF_TLS):
             self._answer_request(connection, "http")
             return
         safe = server_context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -210,7 +213,8 @@ class _Listener:
             try:
                 safe.do_handshake()
             except OSError as error:
-                if self._is_refusal(error):
+                # One that trusts the certificate has run out of time, or was told to stop.
+                if not trusts_certificate(hello) and self._is_refusal(error):
                     why = "it checks the certificate of the provider in a way of its own"
                     policy.refuse_own_socket(self._host, self._port, why, speaks_http2=False)
                 raise
@@ -221,10 +225,9 @@ class _Listener:
 
         Twisted says so to its own program alone, and resets the connection.
         """
-        if isinstance(error, ssl.SSLEOFError):
+        if isinstance(error, ssl.SSLEOFError | ConnectionError):
             return not self._is_closed  # else `close` has ended it
-        refused = isinstance(error, ssl.SSLError) and (error.reason or "").endswith(_REFUSED_CERTIFICATE)
-        return refused or isinstance(error, ConnectionError)
+        return isinstance(error, ssl.SSLError) and (error.reason or "").endswith(_REFUSED_CERTIFICATE)
 
     def _answer_request(self, connection: socket.socket, scheme: str) -> None:
         address = guard.format_address(self._host, None if self._port == _PORTS[scheme] else self._port)
