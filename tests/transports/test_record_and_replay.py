@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import gzip
 import threading
@@ -86,6 +87,18 @@ def test_the_pace_of_an_answer_is_kept_where_a_test_has_stopped_the_clock(
     (stored,) = interactions(root, "x")
     assert stored.response.started >= 20
     assert stored.response.chunks[0].at >= 20
+
+
+@pytest.mark.parametrize("function", ["strftime", "gmtime"])
+def test_a_recording_has_its_date_whatever_a_test_has_put_in_the_place_of_a_function_of_time(
+    function: str, root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, aquila.use_cassette("x"):
+        patched.setattr(time, function, lambda *arguments: "now")
+        ask("hi")
+    (stored,) = interactions(root, "x")
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(stored.recorded)
+    assert abs(age) < datetime.timedelta(hours=1)
 
 
 def test_a_chunk_reaches_the_caller_before_the_next_one_is_sent(recording: Upstream) -> None:

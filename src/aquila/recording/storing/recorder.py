@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
+import datetime
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -288,4 +288,6 @@ class ScopeRecording:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_seconds()))
+    # Without `strftime` and `gmtime`, in whose place tests put functions of their own.
+    now = datetime.datetime.fromtimestamp(unix_seconds(), datetime.UTC).replace(tzinfo=None)
+    return f"{now.isoformat(timespec='seconds')}Z"
