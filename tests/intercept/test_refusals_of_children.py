@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import textwrap
 
 import pytest
 
 from tests.support.slow import slow_but
+from tests.support.upstream import Answer, Upstream
 
 ASKING = """
 import httpx2
@@ -91,6 +94,55 @@ def test_so_does_one_of_a_child_that_a_fixture_has_started(pytester: pytest.Pyte
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
     result = pytester.runpytest_subprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1, errors=1)
+
+
+@pytest.fixture
+def echoing(server: Upstream) -> Upstream:
+    server.script = lambda path, body: Answer(chunks=[json.loads(body)["prompt"].encode()])
+    return server
+
+
+ADVISED = """
+import subprocess, sys
+import aquila, pytest
+
+CHILD = '''
+import httpx2
+print(httpx2.post("{url}/v1/chat/completions", json={"prompt": "hi"}).text)
+'''
+
+@pytest.fixture(scope="session")
+def answer():
+    {block}
+        return subprocess.run([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True).stdout
+
+def test_it(answer):
+    assert answer.strip() == "hi"
+"""
+
+
+@pytest.mark.slow
+def test_what_a_refusal_advises_for_the_child_of_a_shared_fixture_works_as_typed(
+    pytester: pytest.Pytester, echoing: Upstream
+) -> None:
+    pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
+    tests = ADVISED.replace("{url}", echoing.url)
+    pytester.makepyfile(test_it=tests.replace("{block}", "if True:"))
+    result = pytester.runpytest_subprocess(*PLAIN, "--aquila-record")
+    result.assert_outcomes(failed=1)
+    advised = re.search(r"^ *(with aquila\..*:)$", result.stdout.str(), re.MULTILINE)
+    assert advised is not None
+    pytester.makepyfile(test_it=tests.replace("{block}", advised[1]))
+    for options in (("--aquila-record",), ()):
+        pytester.runpytest_subprocess(*PLAIN, *options).assert_outcomes(passed=1)
+    assert len(echoing.requests) == 1
+
+
+def test_what_a_process_of_tests_is_refused_is_advised_nothing_about_children(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(asking=ASKING, test_it="import asking\n\ndef test_it():\n    asking.ask()\n")
+    result = pytester.runpytest_inprocess(*PLAIN)
+    result.stdout.fnmatch_lines(["*To answer it from a cassette use *"])
+    result.stdout.no_fnmatch_line("*child process*")
 
 
 @pytest.mark.parametrize(

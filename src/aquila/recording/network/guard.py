@@ -121,8 +121,24 @@ def _usual_advice() -> str:
         let_it_go = "To let it go, mark the test @pytest.mark.aquila_live, or run with --aquila-transport=live.\n"
     return (
         "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila.\n"
+        f"{_advice_for_children() if _is_child_process() else ''}"
         f"{let_it_go}"
         "The ini keys aquila_guard and aquila_ignore_hosts say what is refused."
+    )
+
+
+def _is_child_process() -> bool:
+    """Whether this process takes part in the run of another one, which started it or was forked for it."""
+    run = runtime.current_run()
+    return not run.is_here or (run.messages is not None and not run.runs_tests)
+
+
+def _advice_for_children() -> str:
+    # The cassette of a fixture opens with its first request, which may be that of the child: then it was not open.
+    return (
+        "This is a child process: it uses the cassette that is open when it is started. In a fixture that tests share\n"
+        "one is open if each of them has a cassette. Else start it there, and wait for its end, in a block:\n"
+        '  with aquila.use_cassette("NAME"):\n'
     )
 
 
