@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,11 +18,13 @@ from aquila.cassettes.storage import file_replacement, regular_files, work_folde
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey
 from aquila.huey.testing import run_consumer, use_test_queue
+from aquila.server import background_server
 from tests.support.server import Answer, serving
 
 LARGE = b"\n\x1a\r\n" * 100_000
 PROJECT = """
 import os
+import socket
 import httpx2
 import pytest
 
@@ -253,3 +256,10 @@ def test_a_path_that_is_too_long_is_named_as_the_cause(length: int, monkeypatch:
     told = str(work_folder.cassette_write_error(Path("a" * length), missing))
     assert ("its path has 240 characters" in told) == (length == 240)
     assert ("free the disk" in told) == (length == 100)
+
+
+def test_a_listening_socket_shares_its_port_with_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SO_REUSEADDR, which elsewhere is about ports of servers that have ended, Windows gives a port to many."""
+    monkeypatch.setattr(background_server, "sys", SimpleNamespace(platform="win32"))
+    with background_server.open_listening_socket("127.0.0.1", 0) as bound:
+        assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0

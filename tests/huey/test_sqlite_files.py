@@ -77,7 +77,12 @@ def test_a_file_that_stays_locked_is_said_to_be_after_a_while(filename, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "advice"), [("no folder/jobs.db", "make its folder"), ("notes.txt", "give filename= the path of a SQLite")]
+    ("name", "advice"),
+    [
+        ("no folder/jobs.db", "make its folder"),
+        ("no folder\\inner/jobs.db", "make its folder"),
+        ("notes.txt", "give filename= the path of a SQLite"),
+    ],
 )
 def test_a_file_that_cannot_be_a_queue_is_refused_at_once(tmp_path, name, advice):
     (tmp_path / "notes.txt").write_text("notes " * 200)

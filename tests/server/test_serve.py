@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import itertools
 import json
@@ -518,6 +519,15 @@ def test_eight_clients_at_once_get_the_right_answers(serve: Serve, provider: Ups
                 thread.join()
         assert answers == {number: {"number": number} for number in range(8)}
     assert len(provider.requests) == 8
+
+
+def test_the_lowest_ports_need_a_permission_and_another_port_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: socket.socket, address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(ConfigError, match=r"cannot listen on .*Permission denied; name another port with --port"):
+        open_listening_socket("127.0.0.1", 80)
 
 
 def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:

@@ -106,4 +106,5 @@ def _kind_of(error: sqlite3.Error) -> int:
 def _describe(queue: str, filename: object) -> str:
     path = str(filename)
     # A name that begins so is a URI, or a database in memory.
-    return f"the file {path if path.startswith(('file:', ':')) else os.path.abspath(path)!r} of the queue {queue!r}"
+    shown = path if path.startswith(("file:", ":")) else f"'{os.path.abspath(path)}'"
+    return f"the file {shown} of the queue {queue!r}"

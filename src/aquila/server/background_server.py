@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -44,14 +45,16 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
     # of a stream would be delayed by 40 ms.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform != "win32":  # there, two servers would listen on one port
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(128)
     except (OSError, ValueError) as error:  # ValueError: not a host name
         bound.close()
         reason = error.strerror if isinstance(error, OSError) else None
-        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        way_out = "; name another port with --port, or take a free one with --port 0" if is_taken else ""
+        # Not permitted are the lowest ports, and on Windows those that a program, or the system, keeps for itself.
+        is_held = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
+        way_out = "; name another port with --port, or take a free one with --port 0" if is_held else ""
         raise ConfigError(f"cannot listen on {host}:{port}: {reason or error}{way_out}") from error
     return bound
 
