@@ -181,15 +181,26 @@ def test_what_a_killed_run_for_a_review_recorded_is_kept_beside_too(project: Pro
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("left_at", "asked", "told"),
     [
-        ("two", "1 recording for this cassette, and this request is among them."),
-        ("three", "1 recording for this cassette, none of which answers this request."),
+        ("https://provider.example/", "two", "and this request is among them"),
+        ("https://provider.example/", "three", "none of which answers this request"),
+        ("https://other.example/", "two", "and this request is among them"),
     ],
 )
 def test_a_miss_names_what_an_interrupted_run_has_left_for_its_cassette(
-    project: Project, asked: str, told: str
+    project: Project, left_at: str, asked: str, told: str
 ) -> None:
+    project.pytester.makepyfile(
+        app="""
+        import aquila
+
+        def post(prompt):
+            with aquila.http_client() as http:
+                url = "https://provider.example/v1/chat/completions"
+                return http.post(url, json={"model": "m", "messages": [{"role": "user", "content": prompt}]}).json()
+        """
+    )
     tests = """
         def test_it(aquila_cassette):
             post('one')
@@ -201,6 +212,8 @@ def test_a_miss_names_what_an_interrupted_run_has_left_for_its_cassette(
     path = project.cassettes / "test_app" / "test_it.yaml"
     first, second = load_cassette(path).interactions
     path.write_bytes(YamlCodec().dumps(Cassette((first,))))
+    url = second.request.url.replace("https://provider.example/", left_at)
+    second = replace(second, request=replace(second.request, url=url))
     left = journal.Journal(project.cassettes, "0123456789abcdef")
     rules = MatchRules()
     row = NewRecording(key_at_origin(second.request, rules), 0, 0, second)
@@ -208,12 +221,11 @@ def test_a_miss_names_what_an_interrupted_run_has_left_for_its_cassette(
     left.close()
     result = project.run(tests=tests.replace("two", asked).replace("other')", "another')"))
     result.assert_outcomes(failed=2)
-    shown = result.stdout.str()
-    assert shown.count("An interrupted run has left") == 1
+    assert result.stdout.str().count("An interrupted run has left") == 1
     told = (
-        f"An interrupted run has left {told} A recording run takes them over before it asks anything; to do only that:"
+        f"*An interrupted run has left 1 recording for this cassette, {told}. A recording run takes them over before*"
     )
-    result.stdout.fnmatch_lines(["*  aquila cassettes accept"])
+    result.stdout.fnmatch_lines([told, "*  aquila cassettes accept"])
     if asked == "two":
         calls = project.calls
         assert main(["cassettes", "accept", "--yes"]) == 0

@@ -146,7 +146,7 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
     if unknown is None or drifted_conversations.will_repeat(scope, unknown):
         explained = _compare_with_recordings(scope, session, path, missed, scope.record_command())
         explained = renamed_tests.mention_rename(explained, scope, session, path, missed.request)
-        explained = interrupted_runs.mention_interrupted(explained, scope, session, missed.request)
+        explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
         return pending_recordings.mention_pending(explained, scope, session, missed)
     explained = _compare_with_recordings(scope, session, path, missed, "")
     return drifted_conversations.add_reason(explained, scope, session, unknown)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.request_headers import can_be_named
 from aquila.cassettes.storage import cassette_files, file_replacement, journal
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import MissedRequest
 
 _Rows: TypeAlias = Sequence[NewRecording | RecordingPlayed]
 
@@ -88,9 +90,7 @@ class LeftRequests:
         return self._by_folder[root].get(name, [])
 
 
-def mention_interrupted(
-    explained: Explanation, scope: Scope, session: Session, request: RecordedRequest
-) -> Explanation:
+def mention_interrupted(explained: Explanation, scope: Scope, session: Session, missed: MissedRequest) -> Explanation:
     """Add to the explanation of a miss what an interrupted run has left for its cassette, if it has left anything."""
     root = scope.settings.cassette_root()
     if not os.path.isdir(root / WORK_FOLDER):
@@ -98,7 +98,8 @@ def mention_interrupted(
     with suppress(OSError, AquilaError):  # the explanation of the miss is needed all the same
         left = scope.run.state_of(LeftRequests).of_cassette(root, session.name)
         if left:
-            answers = session.key_of(request) in map(session.key_of, left)
+            key, keys = session.key_of(missed.request), set(map(session.key_of, left))
+            answers = key in keys or (without_origin(key) in map(without_origin, keys) and missed.takes_other_origins())
             usual = scope.run.layers.resolve().cassette_root()
             elsewhere = "" if usual == root else f" --dir {quote_word(str(shown_path(root)))}"
             text = (
