@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -65,7 +67,7 @@ def _is_searched_by_pytest(config: pytest.Config, file: Path | None) -> bool:
     It does where a conftest or the package of the tests is in it, unless the import mode is another one.
     """
     here = config.invocation_params.dir
-    if sys.path.count(str(here)) != 1:  # settings, the environment or an installation name it besides; or nothing does
+    if str(here) not in sys.path or _is_named_besides(config, here):
         return True
     if config.getoption("importmode") == "importlib":
         return False
@@ -74,7 +76,24 @@ def _is_searched_by_pytest(config: pytest.Config, file: Path | None) -> bool:
     return file is not None and here == next(each for each in file.parents if not (each / "__init__.py").exists())
 
 
+def _is_named_besides(config: pytest.Config, folder: Path) -> bool:
+    """Whether settings, the environment or an installation name a folder where modules are looked for.
+
+    That ``sys.path`` has it twice does not tell: pytest adds the folder of each file that it collects.
+    """
+    named = [*config.getini("pythonpath"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    installed = itertools.dropwhile(lambda each: each != os.path.dirname(os.__file__), sys.path)
+    return str(folder) in installed or any(folder == Path(os.path.abspath(each)) for each in named)
+
+
 def _typed_interpreter() -> str:
-    """Return what was typed to call Python; ``python`` where a program has called it by its whole path."""
+    """Return what was typed to call Python. Of a worker, or where a program has called it by its path: what finds it.
+
+    That is its name if the shell finds this one by it, else its path.
+    """
     typed = sys.orig_argv[0] if sys.orig_argv else ""
-    return typed if typed and not os.path.isabs(typed) else "python"
+    if typed and not os.path.isabs(typed):
+        return typed
+    name = os.path.basename(sys.executable)
+    found = shutil.which(name) or ""
+    return name if os.path.normcase(found) == os.path.normcase(sys.executable) else sys.executable

@@ -236,12 +236,16 @@ def _advised(result: pytest.RunResult) -> set[str]:
         ("", "conftest.py", "pytest", ""),
         ("", "tests/__init__.py", "pytest", ""),
         ("", "tests/app.py", "pytest", ""),
+        ("", "test_beside.py", "python -m pytest", ""),
+        ("", "test_beside.py", "python -m pytest", "-n1 "),
     ],
 )
 def test_a_command_begins_as_the_run_did_where_pytest_alone_would_not_find_its_modules(
     tmp_path: Path, settings: str, extra: str | None, begins: str, workers: str
 ) -> None:
     (tmp_path / "tests").mkdir()
+    # With this one pytest has its folder first, and adds that of `test_beside.py` for a second time.
+    (tmp_path / "tests" / "conftest.py").write_text("")
     for name, text in {**IN_A_FOLDER, "pytest.ini": f"[pytest]\n{settings}", **({extra: ""} if extra else {})}.items():
         (tmp_path / name).write_text(text)
     if extra == "tests/app.py":
@@ -258,3 +262,21 @@ def test_a_command_for_a_shell_whose_pytest_is_another_begins_with_uv_run(tmp_pa
     (tmp_path / "test_app.py").write_text("import aquila\n\n\ndef test_it(aquila_cassette):\n    aquila.ask('Hi')\n")
     missed = _run_as_typed("pytest -p no:cacheprovider", tmp_path, UV_RUN_RECURSION_DEPTH="1")
     assert _advised(missed) == {"uv run pytest test_app.py::test_it --aquila-record"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["", "-n1 "])
+@pytest.mark.parametrize("typed", ["python3", str(Path(sys.executable).with_name("python"))])
+def test_a_command_calls_the_same_python_where_the_shell_finds_another_one(
+    tmp_path: Path, typed: str, workers: str
+) -> None:
+    (tmp_path / "tests").mkdir()
+    for name, text in IN_A_FOLDER.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    programs = os.pathsep.join([str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    missed = _run_as_typed(f"{typed} -m pytest {workers}-p no:cacheprovider", tmp_path, PATH=programs)
+    commands = set(re.findall(r"^(?:E +|  )(\S+ -m pytest test.*)", missed.stdout.str(), re.MULTILINE))
+    assert commands == {f"{typed} -m pytest tests/test_app.py::test_it --aquila-record"}
