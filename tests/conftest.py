@@ -20,6 +20,8 @@ from tests.support.runs import separate_run
 for _name in list(os.environ):
     if _name.startswith(("OPENAI_", "AQUILA_")) and _name not in ("AQUILA_CORPUS", "AQUILA_FUZZ"):
         del os.environ[_name]
+# Of a suite that uv has started every command would begin with `uv run`.
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
 # Children compile every module again where bytecode must not be written, and many tests start children.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Tests talk to servers on this machine; a proxy that was needed to install packages must not stand between.
