@@ -201,7 +201,10 @@ def split_url(url: object) -> tuple[str | None, int | None, str]:
     """The host, the port and the path of a URL, as text or bytes. What it does not tell is None."""
     text = url.decode("utf-8", "replace") if isinstance(url, (bytes, bytearray)) else str(url or "")
     has_scheme = re.match(r"[\w+.-]+://", text)  # without one curl takes it for one of HTTP, too
-    parts = urlsplit(text if has_scheme else f"http://{text}")
+    try:
+        parts = urlsplit(text if has_scheme else f"http://{text}")
+    except ValueError:  # the client has an error of its own for that
+        return None, None, ""
     try:
         port = parts.port or _PORTS.get(parts.scheme)
     except ValueError:
