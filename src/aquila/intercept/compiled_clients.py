@@ -122,9 +122,10 @@ class CompiledClients:
 
 
 def _build_request(build: Callable[..., Any], shared: Sequence[str], given: Mapping[str, Any]) -> Any:
-    """Have BAML build the request that a call with the arguments ``given`` sends first, and send nothing.
+    """Have BAML build the request that a call with the arguments ``given`` sends first. No provider is asked for it.
 
-    The one of a call without a stream goes to the same host, and BAML can build it for each provider.
+    For providers that take no URL of an image BAML fetches it then. The request of a call without a stream goes to the
+    same host, and BAML can build it for each provider.
     """
     try:
         return build(*(given.get(name) for name in shared), False)
