@@ -147,7 +147,7 @@ def _renames_of_folder(root: Path, old: str, new: str, *, recursive: bool) -> Re
         stem = _stem_of(path)
         renamed = stem[:1] + dotted.sub(lambda found: "@" + new.replace("/", "."), stem[1:]) if "@" in stem else stem
         target = place.with_name(path.name.replace(stem, renamed, 1))
-        if target != path:
+        if str(target) != str(path):  # paths of Windows are equal if their case alone differs
             found.append(Rename(path, target))
     return Renames(found, [])
 
@@ -226,7 +226,8 @@ def _free_targets_first(renames: Sequence[Rename]) -> list[Rename]:
     waiting = dict(renames)
     ordered: list[Rename] = []
     while waiting:
-        free = [Rename(source, target) for source, target in waiting.items() if target not in waiting]
+        # Where only case changes, a path of Windows is equal to its source.
+        free = [Rename(*each) for each in waiting.items() if each[1] == each[0] or each[1] not in waiting]
         if not free:
             names = ", ".join(sorted(path.name for path in waiting))
             raise CassetteError(f"nothing was moved, because these would take each other's place: {names}")
