@@ -148,6 +148,8 @@ class FixtureCassette:
         """Store the recordings. After a failed setup it does nothing. Raises what storing raises."""
         self._tearing_down.close()
         if self._scope is not None:
+            if self._scope.has_listeners:
+                self._run.scopes.announce_end(self._scope)  # what is being answered ends first: it may be a miss
             for miss in self._scope.hear_last_misses():
                 test_scopes.remember_teardown_miss(self._item.config, miss)
             self._close(passed=not self._scope.misses)

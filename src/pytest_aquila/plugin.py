@@ -296,7 +296,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         scope_ends.end_failed_test(item, error, outcome)
         raise
     swallowed: list[UnansweredRequest] = [*test_scopes.take_teardown_misses(item.config)]
-    if outcome != "failed" and test_scopes.has_unanswered(item):  # a miss may have led to the skip, or to the xfail
+    # A miss may have led to the skip, or to the xfail.
+    if outcome != "failed" and test_scopes.has_unanswered(item, is_last=True):
         swallowed += unanswered.unanswered_in(item)
     scope = test_scopes.end_test(item)
     if scope is not None:

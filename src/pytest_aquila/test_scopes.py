@@ -133,7 +133,7 @@ def _scope_until_end(item: pytest.Item) -> Scope | None:
 def begin_test(item: pytest.Item) -> None:
     """Allow a test to open its scope. A plugin may run the test again after its teardown."""
     if (test := item.config.stash[RUN].test) is not None:
-        test.has_begun = True
+        test.has_begun, test.has_ended = True, False
     if _ended in item.stash:
         junit_facts.forget_facts(item)
         del item.stash[_ended]
@@ -142,11 +142,12 @@ def begin_test(item: pytest.Item) -> None:
 def end_test(item: pytest.Item) -> Scope | None:
     """Allow no scope for a test any more, and return the scope that is open, or None.
 
-    The refusals of the test are cleared, for a plugin that runs it again.
+    The refusals of the test are cleared, for a plugin that runs it again. Later ones cannot fail it any more.
     """
     run = item.config.stash[RUN]
-    if run.test is not None:
-        run.test.refusals.clear()
+    if (test := run.test) is not None:
+        test.has_ended = True
+        test.refusals.clear()
     with run.lock:
         item.stash[_ended] = True
         return opened_scope(item)
@@ -205,9 +206,14 @@ def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool
     return scope.default_cassette is None and not scope.has_script and scope.settings.transport != "live"
 
 
-def has_unanswered(item: pytest.Item) -> bool:
-    """Whether a request of the running test was missed or refused, by it or by a child process."""
+def has_unanswered(item: pytest.Item, *, is_last: bool = False) -> bool:
+    """Whether a request of the running test was missed or refused, by it or by a child process.
+
+    ``is_last`` says that its scope is about to end: what is being answered ends first.
+    """
     scope, run = opened_scope(item), item.config.stash[RUN]
+    if is_last and scope is not None and scope.has_listeners:
+        run.scopes.announce_end(scope)
     misses: Sequence[CassetteMiss] = scope.known_misses if scope is not None else ()
     told = run.told_by_children
     if told is not None and told.may_have_messages:

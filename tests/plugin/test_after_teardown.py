@@ -50,3 +50,14 @@ def test_a_late_request_leaves_no_scope_open_for_the_tests_that_follow(pytester:
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(passed=3)
     assert result.ret == pytest.ExitCode.OK
+
+
+def test_a_refusal_after_the_teardown_fails_no_test_and_is_told_at_the_end_of_the_run(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest(textwrap.dedent(LATE))
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    told = "aquila: outside of any test, POST https://api.openai.com/v1/chat/completions was refused"
+    assert result.stdout.str().count(told) == 1

@@ -83,10 +83,11 @@ class RunningTest:
     or None once the test has ended. ``mark`` stands for it where something else must not keep it alive.
 
     ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one. ``variables_before``
-    is the position in ``set_variables`` at which it began. ``has_begun`` says that its setup has.
+    is the position in ``set_variables`` at which it began. ``has_begun`` says that its setup has,
+    and ``has_ended`` that nothing can fail it any more.
     """
 
-    __slots__ = ("has_begun", "mark", "name", "open_scope", "refusals", "variables_before")
+    __slots__ = ("has_begun", "has_ended", "mark", "name", "open_scope", "refusals", "variables_before")
 
     def __init__(
         self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
@@ -95,7 +96,7 @@ class RunningTest:
         self.mark = Asker(name, is_test=True) if mark is None else mark
         self.open_scope = open_scope
         self.refusals: list[LiveCallRefused] = []
-        self.has_begun = False
+        self.has_begun = self.has_ended = False
         self.variables_before = set_variables().count
 
 
@@ -309,8 +310,9 @@ class Run:
         """
         if self.exchange_watch is not None:
             self.exchange_watch.note_problem(None, refusal)
-        if self.test is not None:
-            self.test.refusals.append(refusal)
+        test = self.test  # it may end meanwhile: any thread calls this
+        if test is not None and not test.has_ended:
+            test.refusals.append(refusal)
         elif not self.has_ended:
             self.refused[refusal.sentence] = None
         elif self.tell is not None:

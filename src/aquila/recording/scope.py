@@ -110,7 +110,7 @@ class Scope(ScriptsAndFaults):
         """The misses so far of which this process knows. What children have told since is not read."""
         self.block_reports: list[ScopeReport] = []
         """What the blocks within this scope did."""
-        self.has_failed = False
+        self.has_failed = self.has_listeners = False
         self.may_meet_faults = self._own_faults() is not None  # a wrong fault is refused here, not by the first request
         self.run = runtime.current_run()
         self.child_misses = self.run.state_of(ChildMisses)
@@ -279,6 +279,10 @@ class Scope(ScriptsAndFaults):
     def note_failure(self) -> None:
         """Say that what runs in the scope has failed: an answer that is closed from now on may be closed for that."""
         self.has_failed = True
+
+    def note_listener(self) -> None:
+        """Say that clients with sockets of their own are redirected to a listener, which may answer at its end."""
+        self.has_listeners = True
 
     def add_block_report(self, report: ScopeReport, sessions: Sequence[Session]) -> None:
         """Take in what a block within this scope did, and in which sessions."""
