@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import httpx2
@@ -89,12 +90,22 @@ def test_the_pace_of_an_answer_is_kept_where_a_test_has_stopped_the_clock(
     assert stored.response.chunks[0].at >= 20
 
 
-@pytest.mark.parametrize("function", ["strftime", "gmtime"])
-def test_a_recording_has_its_date_whatever_a_test_has_put_in_the_place_of_a_function_of_time(
-    function: str, root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "name", "other"),
+    [
+        (time, "strftime", lambda *arguments: "now"),
+        (time, "gmtime", lambda *arguments: "now"),
+        (datetime, "datetime", SimpleNamespace(now=lambda *arguments: 0)),
+    ],
+    ids=["strftime", "gmtime", "datetime"],
+)
+def test_a_recording_has_its_date_whatever_a_test_has_put_in_the_place_of_a_clock(
+    module: object, name: str, other: object, root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched, aquila.use_cassette("x"):
-        patched.setattr(time, function, lambda *arguments: "now")
+    name_upstream("here", httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"now")))
+    monkeypatch.setenv("AQUILA_UPSTREAM", "here")
+    with aquila.use_cassette("x"), monkeypatch.context() as patched:
+        patched.setattr(module, name, other)
         ask("hi")
     (stored,) = interactions(root, "x")
     age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(stored.recorded)

@@ -28,11 +28,15 @@ else:
 """Return what time it is, in seconds since 1970. Only on Linux is it that of the machine where a test has another."""
 
 
+utc_time = functools.partial(datetime.datetime.fromtimestamp, tz=datetime.UTC)
+"""Return the time of some ``unix_seconds``, in UTC. Bound here, before a test can put another class in its place."""
+
+
 def milliseconds_since(clock: float) -> int:
     """Return how many milliseconds ago ``machine_seconds`` returned ``clock``."""
     return round((machine_seconds() - clock) * 1000)
 
 
 def machine_time() -> datetime.datetime:
-    """Return the time of ``unix_seconds``, in UTC."""
-    return datetime.datetime.fromtimestamp(unix_seconds(), datetime.UTC)
+    """Return what time it is, as ``unix_seconds`` has it, in UTC."""
+    return utc_time(unix_seconds())

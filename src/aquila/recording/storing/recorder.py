@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -35,7 +34,7 @@ from aquila.recording.storing.journal_merging import (
     store_changes,
 )
 from aquila.recording.storing.large_answer import LargeAnswer
-from aquila.recording.storing.machine_clock import unix_seconds
+from aquila.recording.storing.machine_clock import unix_seconds, utc_time
 from aquila.recording.storing.record_budget import RecordBudget, describe_budget
 from aquila.recording.storing.storage_failures import raise_failures
 
@@ -288,6 +287,5 @@ class ScopeRecording:
 
 
 def _now() -> str:
-    # Without `strftime` and `gmtime`, in whose place tests put functions of their own.
-    now = datetime.datetime.fromtimestamp(unix_seconds(), datetime.UTC).replace(tzinfo=None)
-    return f"{now.isoformat(timespec='seconds')}Z"
+    # Neither `strftime` nor `gmtime`, in whose place tests put functions of their own.
+    return f"{utc_time(unix_seconds()).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
