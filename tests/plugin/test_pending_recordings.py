@@ -51,6 +51,15 @@ def test_a_miss_names_what_waits_what_it_holds_and_what_stores_it(
     assert "pending" not in result.stdout.str()
 
 
+def test_a_miss_does_not_advise_what_waits_where_that_answers_no_further_request(project: Project) -> None:
+    tests = "def test_it(aquila_cassette):\n    post('one')\n"
+    project.record(tests=tests)
+    project.record("--aquila-record=pending", tests=tests)
+    result = project.run(tests=tests + "    post('one')\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*It does not answer this request.*"])
+
+
 @pytest.mark.parametrize("is_answered_first", [False, True])
 def test_a_test_to_which_nothing_has_answered_leaves_nothing_beside_its_cassette(
     project: Project, *, is_answered_first: bool
@@ -185,6 +194,7 @@ def test_what_a_killed_run_for_a_review_recorded_is_kept_beside_too(project: Pro
     [
         ("https://provider.example/", "two", "and this request is among them"),
         ("https://provider.example/", "three", "none of which answers this request"),
+        ("https://provider.example/", "one", "none of which answers this request"),
         ("https://other.example/", "two", "and this request is among them"),
     ],
 )
@@ -212,6 +222,7 @@ def test_a_miss_names_what_an_interrupted_run_has_left_for_its_cassette(
     path = project.cassettes / "test_app" / "test_it.yaml"
     first, second = load_cassette(path).interactions
     path.write_bytes(YamlCodec().dumps(Cassette((first,))))
+    second = first if asked == "one" else second
     url = second.request.url.replace("https://provider.example/", left_at)
     second = replace(second, request=replace(second.request, url=url))
     left = journal.Journal(project.cassettes, "0123456789abcdef")

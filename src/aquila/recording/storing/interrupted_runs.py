@@ -78,14 +78,17 @@ class LeftRequests:
     """The requests that interrupted runs had recorded before a run, read once for each cassette folder of the run."""
 
     def __init__(self) -> None:
-        self._by_folder: dict[Path, dict[str, list[RecordedRequest]]] = {}
+        self._by_folder: dict[Path, dict[str, list[tuple[RecordedRequest, int]]]] = {}
 
-    def of_cassette(self, root: Path, name: str) -> list[RecordedRequest]:
-        """Return those of a cassette of the folder ``root``. Raises ``OSError`` where that cannot be read."""
+    def of_cassette(self, root: Path, name: str) -> list[tuple[RecordedRequest, int]]:
+        """Return those of a cassette of the folder ``root``, each with its place among equal ones, from 0.
+
+        Raises ``OSError`` where that folder cannot be read.
+        """
         if root not in self._by_folder:
-            found: dict[str, list[RecordedRequest]] = defaultdict(list)
+            found: dict[str, list[tuple[RecordedRequest, int]]] = defaultdict(list)
             for cassette, row in _recordings_in_journals(root):
-                found[cassette].append(row.interaction.request)
+                found[cassette].append((row.interaction.request, row.position))
             self._by_folder[root] = found  # threads that miss at once read the same
         return self._by_folder[root].get(name, [])
 
@@ -98,7 +101,8 @@ def mention_interrupted(explained: Explanation, scope: Scope, session: Session, 
     with suppress(OSError, AquilaError):  # the explanation of the miss is needed all the same
         left = scope.run.state_of(LeftRequests).of_cassette(root, session.name)
         if left:
-            key, keys = session.key_of(missed.request), set(map(session.key_of, left))
+            key = session.key_of(missed.request)
+            keys = {session.key_of(request) for request, place in left if place >= missed.recording_count}
             answers = key in keys or (without_origin(key) in map(without_origin, keys) and missed.takes_other_origins())
             usual = scope.run.layers.resolve().cassette_root()
             elsewhere = "" if usual == root else f" --dir {quote_word(str(shown_path(root)))}"

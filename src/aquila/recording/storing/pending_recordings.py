@@ -110,8 +110,8 @@ def _find_answers(pending: Cassette, session: Session, missed: MissedRequest) ->
     """Return which recordings would answer a request if they were in the cassette, where they may from other hosts."""
     key = session.key_of(missed.request)
     keyed = [(session.key_of(each.request), each) for each in pending.interactions]
-    own = [each for known, each in keyed if known == key]
-    if own or missed.compares_origin:
-        return own
-    content = request_key.without_origin(key)
-    return [each for known, each in keyed if request_key.without_origin(known) == content]
+    found = [each for known, each in keyed if known == key]
+    if not (found or missed.compares_origin):
+        content = request_key.without_origin(key)
+        found = [each for known, each in keyed if request_key.without_origin(known) == content]
+    return found[missed.recording_count :]  # the cassette has as many, which have answered equal requests
