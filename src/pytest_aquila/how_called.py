@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -81,9 +82,11 @@ def _is_named_besides(config: pytest.Config, folder: Path) -> bool:
 
     That ``sys.path`` has it twice does not tell: pytest adds the folder of each file that it collects.
     """
-    named = [*config.getini("pythonpath"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    named: list[str | os.PathLike[str]] = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    with contextlib.suppress(ValueError):  # pytest before 9 has no such setting with `-p no:python_path`
+        named += config.getini("pythonpath")
     installed = itertools.dropwhile(lambda each: each != os.path.dirname(os.__file__), sys.path)
-    return str(folder) in installed or any(folder == Path(os.path.abspath(each)) for each in named)
+    return str(folder) in installed or str(folder) in [os.path.normpath(folder / each) for each in named]
 
 
 def _typed_interpreter() -> str:

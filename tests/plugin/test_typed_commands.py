@@ -214,8 +214,9 @@ def provider():
 def _run_as_typed(command: str, folder: Path, **variables: str) -> pytest.RunResult:
     """Type a command in a shell whose Python is this one."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": programs, "COLUMNS": "1000", **variables}
+    environment = {**os.environ, "PATH": programs, "COLUMNS": "1000"}
     environment.pop("PYTHONPATH", None)
+    environment |= variables
     ran = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return pytest.RunResult(ran.returncode, ran.stdout.splitlines(), ran.stderr.splitlines(), 0.0)
 
@@ -280,3 +281,12 @@ def test_a_command_calls_the_same_python_where_the_shell_finds_another_one(
     missed = _run_as_typed(f"{typed} -m pytest {workers}-p no:cacheprovider", tmp_path, PATH=programs)
     commands = set(re.findall(r"^(?:E +|  )(\S+ -m pytest test.*)", missed.stdout.str(), re.MULTILINE))
     assert commands == {f"{typed} -m pytest tests/test_app.py::test_it --aquila-record"}
+
+
+@pytest.mark.slow
+def test_a_folder_that_the_environment_names_is_found_by_pytest_alone(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    for name, text in IN_A_FOLDER.items():
+        (tmp_path / name).write_text(text)
+    missed = _run_as_typed("python -m pytest -p no:cacheprovider", tmp_path, PYTHONPATH=".")
+    assert _advised(missed) == {"pytest tests/test_app.py::test_it --aquila-record"}
