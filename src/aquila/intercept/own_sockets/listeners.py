@@ -226,6 +226,8 @@ class _Listener:
 
         Twisted says so to its own program alone, and resets the connection.
         """
+        if isinstance(error, ConnectionResetError):
+            return True  # also while `close` waits for it, which resets nothing itself
         if isinstance(error, ssl.SSLEOFError | ConnectionError):
             return not self._is_closed  # else `close` has ended it
         return isinstance(error, ssl.SSLError) and (error.reason or "").endswith(_REFUSED_CERTIFICATE)
