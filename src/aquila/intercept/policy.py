@@ -182,8 +182,7 @@ def check_connection(
             host = resolved_from
             if is_listed(host, port, settings.ignore_hosts):
                 return
-    guarded = settings.guard != "off" and settings.transport != "live" and runtime.is_under_pytest()
-    if guarded and side_requests.is_side_host(host, settings.side_requests):
+    if guard.is_on(settings) and side_requests.is_side_host(host, settings.side_requests):
         raise no_network.NoNetwork
     if guard.is_refused(host, port, path, settings, scope):
         if quietly:
@@ -204,7 +203,7 @@ def guards_connections() -> bool:
         return False
     scope, _ = scopes.look_for_scope()
     settings = scope.settings if scope is not None else runtime.current_settings()
-    return settings.guard != "off" and settings.transport != "live" and runtime.is_under_pytest()
+    return guard.is_on(settings)
 
 
 def note_unseen(what: str) -> None:

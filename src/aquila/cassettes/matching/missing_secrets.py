@@ -5,17 +5,16 @@ A replay gives dummies to the variables of known providers alone. What else a pr
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.difference import Difference, clip_around
+from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, without_numbers
 from aquila.typed_settings import place_of_settings, setting_line
 
 _LONGEST_PATH = 60  # characters of a path that is shown
-_PLACEHOLDER = re.compile(r"\[redacted(?:-[0-9]+)?\]")
 
 
 def find_missing_secret(found: Sequence[Difference]) -> str | None:
@@ -24,7 +23,7 @@ def find_missing_secret(found: Sequence[Difference]) -> str | None:
 
 
 def _is_secret(value: Any) -> bool:
-    return isinstance(value, str) and _PLACEHOLDER.fullmatch(value) is not None
+    return isinstance(value, str) and without_numbers(value) == PLACEHOLDER.decode()
 
 
 def write_secret_remark(path: str, settings_file: str) -> Iterator[str]:

@@ -48,12 +48,17 @@ def describe_request(method: str, scheme: str, host: str, port: int | None, path
     return f"{method} {scheme}://{format_address(host, port)}{_redact_path(path, settings)}"
 
 
+def is_on(settings: Settings) -> bool:
+    """Say whether this is a test run whose guard refuses requests, where these settings are in force."""
+    return settings.guard != "off" and settings.transport != "live" and runtime.is_under_pytest()
+
+
 def is_refused(host: str, port: int | None, path: str, settings: Settings, scope: Scope | None = None) -> bool:
     """Say whether the guard of a test run refuses a request that no scope answers.
 
     ``path`` is empty if it is not known, as for a bare socket. ``scope`` is the scope in force, which may allow hosts.
     """
-    if settings.guard == "off" or settings.transport == "live" or not runtime.is_under_pytest():
+    if not is_on(settings):
         return False
     if scope is not None and scope.lets_through(host):
         return False
