@@ -121,6 +121,17 @@ def test_a_cassette_under_another_name_of_its_file_is_used(project: Project) -> 
     assert names(report_of(project)["unused"]) == ["jobs/gone"]
 
 
+def test_a_cassette_that_cannot_be_read_is_kept(project: Project) -> None:
+    project.pytester.makepyfile(test_app="def test_it(): ...")
+    write(project, "test_app/test_gone")
+    (project.cassettes / "test_app/test_lost.yaml").symlink_to("nowhere")
+    report = report_of(project)
+    assert names(report["unused"]) == ["test_app/test_gone"]
+    (kept,) = report["kept"]
+    assert kept["file"] == "test_app/test_lost.yaml"
+    assert kept["because"].startswith("it cannot be read: ")
+
+
 def test_a_cassette_of_which_a_tool_has_made_one_file_with_a_used_one_is_not_used(project: Project) -> None:
     project.pytester.makepyfile(
         test_app="""

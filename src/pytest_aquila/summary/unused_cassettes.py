@@ -27,10 +27,14 @@ _FIXTURE = re.compile(r"(?:[\w.]*\.)?@")
 
 
 class UnusedCassette(NamedTuple):
-    """A cassette that no test used. ``kept_because`` is the reason to keep it, or empty."""
+    """A cassette that no test used. ``kept_because`` is the reason to keep it, or empty.
+
+    ``sha256`` is the hash of its content; empty if the file cannot be read.
+    """
 
     folder: Path
     path: Path
+    sha256: str
     kept_because: str
 
 
@@ -170,8 +174,16 @@ def find_unused(extent: RunExtent, used: Collection[tuple[str, str]], root: Path
         for path in cassette_files.find_cassette_files(folder) if folder.is_dir() else ():
             if _identify(path) not in known_files and not any(path.is_relative_to(each) for each in inner):
                 name = names.name_of_file(folder, path)
-                found.append(UnusedCassette(folder, path, owners.why_kept(name.removesuffix(".msgpack"))))
+                found.append(_make_row(folder, path, owners.why_kept(name.removesuffix(".msgpack"))))
     return found
+
+
+def _make_row(folder: Path, path: Path, why_kept: str) -> UnusedCassette:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:  # such as a link to nowhere, or a file of another user
+        return UnusedCassette(folder, path, "", why_kept or f"it cannot be read: {error.strerror}")
+    return UnusedCassette(folder, path, digest, why_kept)
 
 
 def _identify(path: Path) -> Any:
@@ -203,6 +215,5 @@ def make_report(extent: RunExtent, unused: Iterable[UnusedCassette], root: Path)
 
 
 def _describe(one: UnusedCassette, root: Path) -> dict[str, str]:
-    digest = hashlib.sha256(one.path.read_bytes()).hexdigest()
     folder = path_from(root, one.folder)
-    return {"folder": folder, "file": one.path.relative_to(one.folder).as_posix(), "sha256": digest}
+    return {"folder": folder, "file": one.path.relative_to(one.folder).as_posix(), "sha256": one.sha256}
