@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -330,6 +331,23 @@ def test_what_was_said_is_counted_wherever_chunks_end() -> None:
         answer.arrived.append(RecordedChunk(bytes([byte]), 0))
         count.update()
     assert count.update() == 3
+
+
+def test_a_chunk_that_arrives_while_others_are_counted_is_counted_next_time() -> None:
+    def event(text: str) -> RecordedChunk:
+        return RecordedChunk(f'data: {{"choices": [{{"index": 0, "delta": {{"content": "{text}"}}}}]}}\n\n'.encode(), 0)
+
+    class Growing(list[RecordedChunk]):
+        def __getitem__(self, place: Any) -> Any:
+            found = super().__getitem__(place)
+            if len(self) < 2:
+                self.append(event("de"))
+            return found
+
+    answer = Arriving()
+    answer.arrived = Growing([event("abc")])
+    count = Count(answer)
+    assert [count.update(), count.update()] == [3, 5]
 
 
 def test_the_count_of_an_answer_that_has_ended_is_not_shown_of_another(pytestconfig: pytest.Config, root: Path) -> None:

@@ -233,9 +233,8 @@ class Count:
 
     def update(self) -> int:
         """Read the chunks since the last call, and return the count of characters."""
-        chunks = self.answer.arrived
-        new = chunks[self._read :]
-        self._read = max(self._read, len(chunks))
+        new = self.answer.arrived[self._read :]  # another thread adds to it meanwhile
+        self._read += len(new)
         data = self._rest + b"".join([each.data for each in new])
         whole = data.rfind(b"\n") + 1
         self._rest = data[whole:]
