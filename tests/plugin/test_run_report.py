@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from aquila.recording.reporting.reports import ScopeReport
+from pytest_aquila.summary import junit_facts
 from tests.plugin.conftest import Project
 from tests.support.report_schema import check_report
 from tests.support.server import json_answer, serving
@@ -286,6 +288,15 @@ def test_the_xml_of_junit_has_the_facts_of_each_test(project: Project, read: Cal
         assert told["test_it"]["aquila.replayed"] == "1"  # the fixture ends after the last test
         assert told["test_it"]["aquila.tokens"] == "7"
         assert told["test_it"].get("aquila.requests") == ("2" if arguments else None)
+
+
+def test_the_seconds_that_a_test_saved_are_thousandths_whatever_its_scopes_add_up_to(request: Any) -> None:
+    item = request.node
+    told = list(item.user_properties)
+    for seconds in (0.1, 0.2):
+        junit_facts.add_report(item, ScopeReport("scope", seconds=seconds))
+    assert dict(item.user_properties)["aquila.seconds_saved"] == "0.3"
+    item.user_properties[:] = told
 
 
 def test_a_whole_run_names_what_waits_and_what_no_test_uses(project: Project, read: Callable[[], Any]) -> None:

@@ -36,12 +36,12 @@ def add_report(item: pytest.Item, report: ScopeReport) -> None:
         "missed": report.missed,
         "pending": len(report.pending),
         "tokens": report.tokens,
-        "seconds_saved": round(report.seconds, 3),
+        "seconds_saved": report.seconds,
     }
     facts = item.stash.setdefault(test_scopes.FACTS, {})
     for name, count in counts.items():
-        if count:
-            facts[name] = facts.get(name, 0) + count
+        if total := round(facts.get(name, 0) + count, 3):
+            facts[name] = total
     _write(item, facts)
 
 
