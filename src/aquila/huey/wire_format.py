@@ -48,6 +48,7 @@ def _build_extension(code: int, data: bytes = b"") -> Any:
 _TYPE_MARKERS = {code: _build_extension(code) for code in (_MESSAGE, _ERROR, _TUPLE, _EXCEPTION)}
 _USUAL_KEYS = frozenset((str, bytes, int, float, bool, type(None)))
 _TIMEDELTA_FORMAT = struct.Struct(">iii")
+_SHORTEST_DATETIME = len("2026-11-29T12:00:00")
 _MOST_FIELDS = 100  # Fields of a message. Huey 3.5 has 15, and later versions may add some.
 
 
@@ -295,7 +296,8 @@ def _decode_extension(code: int, data: bytes) -> Any:
         return marker
     if code >= 0:
         return msgpack.ExtType(code, data)
-    if code == _DATETIME:
+    # `isoformat` writes no shorter ones. One of 16 bytes would not be counted: see `may_hold_unusual_keys`.
+    if code == _DATETIME and len(data) >= _SHORTEST_DATETIME:
         text = data.decode("ascii")
         moment = datetime.fromisoformat(text.rstrip("~"))
         return moment.replace(fold=1) if text.endswith("~") else moment
