@@ -7,7 +7,7 @@ import os
 import pytest
 from huey import MemoryHuey as PlainHuey
 
-from aquila.huey import MsgpackSerializer, current_task, dead_letters, instrument
+from aquila.huey import MsgpackSerializer, current_task, dead_letters, instrument, requeue_lost_tasks
 from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
 from aquila.huey.progress import patient_results, storage_patience
@@ -140,6 +140,40 @@ def test_dropped_tasks_are_enqueued_again_when_the_last_worker_ends(kept, monkey
     kept.tasks_in_hand.kept.leave_worker()
     (task,) = kept.pending()
     assert task._aquila_deliveries == 1
+
+
+@pytest.mark.parametrize("most", [3, 1000])
+def test_messages_that_no_worker_received_outlive_the_consumer_however_many_they_are(kept, most, monkeypatch):
+    """The storage has given them to this consumer, and its answer was lost, as when a connection breaks."""
+    monkeypatch.setattr(kept_copies, "_MOST_AT_ONCE", most)
+
+    @kept.task()
+    def job():
+        return 1
+
+    for _ in range(150):
+        kept.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
+    copies = kept.tasks_in_hand.kept
+    copies.life.beat()
+    assert len(copies.storage.take_due(copies.life.id, dt.datetime(2100, 1, 1))) == 150
+    copies.leave_worker()
+    requeue_lost_tasks(kept, lost_after=0)
+    assert kept.pending_count() == 150
+
+
+def test_a_consumer_may_follow_one_whose_end_the_storage_has_refused(kept, monkeypatch):
+    @kept.task()
+    def job():
+        return 1
+
+    job()
+    assert kept.execute(kept.dequeue()) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.tasks_in_hand.kept, "forget_finished", fail)
+        with pytest.raises(Away):
+            kept.notify_interrupted_tasks()
+    job()
+    assert kept.execute(kept.dequeue()) == 1
 
 
 def read_due(huey):

@@ -164,9 +164,11 @@ class KeptCopies:
         self._deliver_dropped()
         # Messages that the storage has moved to this consumer and that no worker has received: the connection broke,
         # or the reader was interrupted.
-        for copy in self.storage.list_copies(self.life.id):
+        owner = self.life.id
+        for copy in self.storage.list_copies(owner, limit=_MOST_AT_ONCE):
             self._in_hand.put_back(copy.data, copy)
-        self.life.end(forget=True)
+        # Where a copy is left, the entry of this consumer stays: other consumers find the copy by it.
+        self.life.end(forget=not self.storage.count(owner))
         self.life = self._begin_life()
 
     def look_around(self) -> None:

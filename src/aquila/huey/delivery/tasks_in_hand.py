@@ -358,22 +358,24 @@ class TasksInHand:
 
     def hand_back_rest(self) -> None:
         """Hand back the tasks that are left after ``stop_taking``, and wait until the outcome of others is stored."""
-        self._store_refused()
-        left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not HAS_ENDED]
-        for task in left:
-            task._aquila_interrupted = False
-            if is_lost(task):
-                self._discard(task)  # Nobody waits for its code, whose outcome does not count.
-            else:
-                self._hand_back(task)
-        with self._changed:
-            self._wait_until(lambda: not self._taken)
-        self._store_refused()  # Once more: the storage may have refused the retry of a task that has ended meanwhile.
-        if self.kept is not None:
-            self.kept.end_life()
-        # Open again: a program may run another consumer in the same process.
-        with self._changed:
-            self._is_closed = False
+        try:
+            self._store_refused()
+            left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not HAS_ENDED]
+            for task in left:
+                task._aquila_interrupted = False
+                if is_lost(task):
+                    self._discard(task)  # Nobody waits for its code, whose outcome does not count.
+                else:
+                    self._hand_back(task)
+            with self._changed:
+                self._wait_until(lambda: not self._taken)
+            self._store_refused()  # Once more: the storage may have refused the retry of a task that has just ended.
+            if self.kept is not None:
+                self.kept.end_life()
+        finally:
+            # Open again: a program may run another consumer in the same process.
+            with self._changed:
+                self._is_closed = False
 
     def leave_fork(self, *, with_life: bool = False) -> None:
         """Enqueue what the storage has refused, where a forked worker or scheduler ends. Its consumer cannot do that.
