@@ -59,7 +59,7 @@ def may_hold_unusual_keys(data: bytes | memoryview) -> bool:
     """
     if len(data) <= SMALL:
         return False
-    # Such a key has one of these bytes as its head, or a tuple has it as the head of its marker. A stranger may write the
+    # One of these bytes is the head of such a key, or of the marker in a key that is a tuple. A stranger may write the
     # length of a marker in two or four bytes (0xC8, 0xC9). The bytes also occur within texts and numbers.
     plain = bytes(data)
     return sum(map(plain.count, (b"\xc7", b"\xc8", b"\xc9", b"\xd6", b"\xd7"))) > MAX_UNUSUAL_KEYS

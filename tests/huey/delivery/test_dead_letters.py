@@ -749,7 +749,16 @@ def test_a_periodic_task_that_fails_again_and_again_is_kept_once(huey):
         assert [letter.id for letter in dead_letters(huey)] == [f"{__name__}.tick"]
 
 
-HOSTILE = [b"", b"null", b"\xc0", b"\x93\x01\x02\x03", b"\x81\x01\x02", b"\x81\xa4kind\xa4lost", b"\xff" * 100]
+HOSTILE = [
+    b"\x81\xa2at\xa4noon",
+    b"",
+    b"null",
+    b"\xc0",
+    b"\x93\x01\x02\x03",
+    b"\x81\x01\x02",
+    b"\x81\xa4kind\xa4lost",
+    b"\xff" * 100,
+]
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
@@ -757,6 +766,9 @@ def test_any_entry_among_the_dead_letters_breaks_nothing(huey, value):
     state_of(huey).put(TABLE, "x", value, order=1e300)
     (letter,) = dead_letters(huey)
     assert (letter.kind, letter.message) == ("unreadable", value)
+    assert dead_letters(huey).get("x").message == value
+    if value:
+        assert dead_letters(huey).retry("x").message == value
     assert "not written by this version" in letter.reason
 
 

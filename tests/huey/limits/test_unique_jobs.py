@@ -346,6 +346,21 @@ def test_a_dead_letter_is_not_retried_beside_an_identical_job(make_huey):
     assert is_conflict(summarise(1))
 
 
+def test_a_dead_letter_that_could_not_be_retried_keeps_nobody_out(huey, monkeypatch):
+    def fail(*args):
+        raise ConnectionError("away")
+
+    summarise = declare(huey, fail)
+    summarise(1)
+    huey.execute(huey.dequeue())
+    (letter,) = dead_letters(huey)
+    with monkeypatch.context() as patched:
+        patched.setattr(huey.storage, "enqueue", fail)
+        with pytest.raises(ConnectionError):
+            dead_letters(huey).retry(letter.id)
+    assert not is_conflict(summarise(1))
+
+
 @pytest.mark.parametrize("place", ["head", "follower", "chord"])
 def test_in_a_pipeline_or_a_chord_who_is_kept_out_counts_as_failed(huey, place):
     summarise = declare(huey)
@@ -403,6 +418,18 @@ def test_a_job_that_could_not_be_enqueued_holds_nothing(huey, monkeypatch):
         with pytest.raises(ConnectionError):
             summarise(1)
     assert not is_conflict(summarise(1))
+
+
+def test_a_job_that_was_enqueued_is_returned_although_its_claim_could_not_be_kept_up(huey, monkeypatch, caplog):
+    summarise = declare(huey)
+
+    def fail(*args, **options):
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(type(state_of(huey)), "replace", fail)
+    result = summarise(1)
+    assert [task.id for task in huey.pending()] == [result.id]
+    assert f"the claim of job {result.id}" in caplog.text
 
 
 def test_a_periodic_task_is_not_enqueued_while_one_runs(huey):

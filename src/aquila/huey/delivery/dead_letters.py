@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import itertools
@@ -24,7 +25,7 @@ from huey.api import Task
 from aquila.errors import MessageRejected, TaskError
 from aquila.huey.delivery.stored_errors import forget_errors, put_errors_back
 from aquila.huey.delivery.unknown_messages import ids_of_followers, read_unknown
-from aquila.huey.limits.unique_jobs import claim_again
+from aquila.huey.limits.unique_jobs import claim_again, release_claim
 from aquila.huey.scope_reference import KEY
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.serializer import MsgpackSerializer
@@ -139,7 +140,7 @@ class DeadLetters:
         if value is None:
             return None
         # A letter holds its time, too, because `get` returns the value of an entry without its order.
-        return read_letter(Entry(id, value, float(_unpack(value).get("at") or 0.0)))
+        return read_letter(Entry(id, value, _time_in(_unpack(value), 0.0)))
 
     def retry(self, id: str) -> DeadLetter:
         """Enqueue the message of the letter with an id again, remove the letter, and return it.
@@ -160,23 +161,23 @@ class DeadLetters:
         is_claimed = isinstance(retried_at, float) and abs(now - retried_at) < _RETRIED_FOR
         if is_claimed or not self._state.replace(TABLE, id, value, claimed):
             raise TaskError(f"the dead letter {id!r} is being retried by somebody else")
-        forgotten: dict[str, bytes] = {}
-        try:
-            letter = read_letter(Entry(id, value, float(fields.get("at") or now)))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._state.replace, TABLE, id, claimed, value)
+            letter = read_letter(Entry(id, value, _time_in(fields, now)))
             if not letter.message:
                 why = "it could not be serialized. Enqueue the task anew"
                 raise TaskError(f"the dead letter {id!r} has no message: {why}")
             task, message, priority = self._prepare_message(letter)
+            if task is not None:
+                claim_again(self._huey, task)
+                undo.callback(release_claim, self._huey, task)
             # Before the job is enqueued. Afterwards a worker may have stored a new error, which is the same bytes where
             # the job failed in the same way. A process that is killed here leaves the letter, to be retried.
+            forgotten: dict[str, bytes] = {}
+            undo.callback(put_errors_back, self._huey, forgotten)
             forget_errors(self._huey, self._ids_of_jobs(letter, task), forgotten)
             self._huey.storage.enqueue(message, priority)
-        except BaseException:
-            try:
-                put_errors_back(self._huey, forgotten)
-            finally:
-                self._state.replace(TABLE, id, claimed, value)
-            raise
+            undo.pop_all()
         # Removed only if it is as we marked it: the job may have failed again by now, and have a new letter.
         self._state.remove(TABLE, id, claimed)
         return letter
@@ -218,7 +219,6 @@ class DeadLetters:
         vars(task).pop("_aquila_waits", None)
         if task.expires:
             task.resolve_expires(self._huey.utc)
-        claim_again(self._huey, task)
         return task, self._huey.serialize_task(task), task.priority
 
     def _ids_of_jobs(self, letter: DeadLetter, task: Task | None) -> Sequence[str]:
@@ -299,6 +299,12 @@ def _unpack(value: bytes) -> dict[str, Any]:
     except (ValueError, msgpack.UnpackException):
         return {}
     return fields if isinstance(fields, dict) and all(isinstance(name, str) for name in fields) else {}
+
+
+def _time_in(fields: dict[str, Any], default: float) -> float:
+    """Return when a letter was put, in seconds since the epoch; ``default`` where its fields do not say it."""
+    at = fields.get("at")
+    return float(at) if isinstance(at, int | float) else default
 
 
 def read_letter(entry: Entry) -> DeadLetter:

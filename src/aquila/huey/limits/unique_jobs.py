@@ -48,6 +48,8 @@ _KEPT = 30 * 86_400.0
 _MOST_COPIES = 10_000
 _MOST_CLAIMS, _PAGE = 10_000, 1000
 
+_NOT_UPDATED = "the claim of job %s could not be updated: an identical job may be enqueued beside it"
+
 Stage = Literal["enqueuing", "queued", "running", "over"]
 
 
@@ -138,9 +140,12 @@ def enqueue_once(huey: Any, task: Any, unique: Unique, enqueue: Callable[[Any], 
     except BaseException:
         _end_claim(state, key, task.id)
         raise
-    queued = Claim(task.id, "queued", state.now() + unique.within)
-    # Only if the claim is still ours as we wrote it: a worker may have begun the job already, and have changed it.
-    state.replace(TABLE, key, claim.write(), queued.write(), order=queued.order)
+    try:
+        queued = Claim(task.id, "queued", state.now() + unique.within)
+        # Only if the claim is still ours as we wrote it: a worker may have begun the job already, and have changed it.
+        state.replace(TABLE, key, claim.write(), queued.write(), order=queued.order)
+    except Exception:  # The job is in the queue, so its caller must not take it for refused, and enqueue it again.
+        logger.warning(_NOT_UPDATED, task.id, exc_info=True)
     return result
 
 
@@ -293,7 +298,7 @@ def begin_execution(huey: Any, task: Task) -> UniqueExecution | None:
         execution = UniqueExecution(huey, task, unique)
         execution.begin()
     except Exception:
-        logger.warning("the claim of %s could not be kept up", task.id, exc_info=True)
+        logger.warning(_NOT_UPDATED, task.id, exc_info=True)
         return None
     return execution
 
@@ -314,7 +319,7 @@ def requeue_claim(huey: Any, task: Any) -> None:
             queued = Claim(task.id, "queued", state.now() + unique.within)
             state.replace(TABLE, key, data, queued.write(), order=queued.order)
     except Exception:
-        logger.warning("the claim of %s could not be kept up", task.id, exc_info=True)
+        logger.warning(_NOT_UPDATED, task.id, exc_info=True)
 
 
 def claim_again(huey: Any, task: Any) -> None:
