@@ -171,7 +171,7 @@ class FixtureCassette:
         scope, self._scope = self._scope, None
         if scope is not None:
             settings = scope.settings
-            scopes.remove_scope(scope)
+            scope.run.scopes.remove(scope)
             self._take_report(scope.close(passed=passed, adds_only=adds_only), settings)
 
     @contextlib.contextmanager
@@ -192,18 +192,18 @@ class FixtureCassette:
                 # This scope opens before the others are suspended and is suspended after they resume. So some scope is
                 # always open, and the dummy keys in the environment do not change in between.
                 if self._scope is not None:
-                    scopes.resume_scope(self._scope)
+                    self._scope.run.scopes.resume(self._scope)
                 else:
                     self._open_scope()  # a client that is made here needs the keys that the test's scope has put there
                 for scope in around:
-                    scopes.suspend_scope(scope)
-                    aside.callback(scopes.resume_scope, scope)
+                    scope.run.scopes.suspend(scope)
+                    aside.callback(scope.run.scopes.resume, scope)
             try:
                 yield
             finally:
                 aside.close()
                 if self._scope is not None:
-                    scopes.suspend_scope(self._scope)
+                    self._scope.run.scopes.suspend(self._scope)
 
     def _open_scope(self) -> Scope:
         """The scope of the fixture, opened now if it is not."""

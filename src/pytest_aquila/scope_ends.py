@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from aquila import errors
-    from aquila.recording import scope as scopes
     from aquila.recording.reporting import reports
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
@@ -34,7 +33,6 @@ else:
         reports="aquila.recording.reporting.reports",
         report_redaction="pytest_aquila.report_redaction",
         run_totals="pytest_aquila.summary.run_totals",
-        scopes="aquila.recording.scope",
         recording_progress="pytest_aquila.recording_runs.recording_progress",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
     )
@@ -133,5 +131,5 @@ def _close_scope(
                 scope.sessions.session_for(scope.default_cassette, "replay")
         return scope.close(passed=passed, adds_only=adds_only)
     finally:
-        scopes.remove_scope(scope)
+        scope.run.scopes.remove(scope)
         del item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED]  # a test that runs again gets a new scope

@@ -33,7 +33,7 @@ from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording import scope as scopes
 from aquila.recording.runtime import SEAL_LENGTH, run_key
-from aquila.recording.scope_joining import ScopeReference
+from aquila.recording.scope_joining import ScopeReference, join_scope
 from aquila.recording.under_test import under_test
 from tests.support.runs import separate_run
 
@@ -367,7 +367,7 @@ def test_an_id_that_is_none_is_rejected_wherever_it_comes_from(replaying, tmp_pa
     with pytest.raises(MessageRejected, match="malformed"):
         execute_with(reference(scope=scope), ask)
     with pytest.raises(ConfigError, match="sixteen hexadecimal digits"):
-        ScopeReference(scope, "t", None)
+        join_scope(ScopeReference(scope, "t", None))
     with pytest.raises(ConfigError, match="sixteen hexadecimal digits"):
         Journal(tmp_path, scope)
     with pytest.raises(ConfigError, match="sixteen hexadecimal digits"):

@@ -138,7 +138,7 @@ def test_cassettes_beside_each_other_are_not_guessed_between(root: Path) -> None
         beside = scopes.Scope(kind="test", default_cassette="beside")
         scopes.open_scope(beside)
         assert stamped() is None
-        scopes.remove_scope(beside)
+        beside.run.scopes.remove(beside)
         beside.close()
         assert stamped() == "outer"
     assert os.environ.get(child_processes.VARIABLE) == before

@@ -30,7 +30,7 @@ from aquila.errors import (
 )
 from aquila.faults.plan import FaultPlan
 from aquila.recording import scope as scopes
-from aquila.recording.scope_joining import ScopeReference, join_scope
+from aquila.recording.scope_joining import ScopeReference, join_scope, reference_fields
 from aquila.recording.storing import recorder
 from aquila.scripting.script import Script
 from tests.support.runs import separate_run
@@ -91,7 +91,7 @@ def test_a_scope_that_has_replayed_is_freed_without_the_garbage_collector() -> N
     gc.disable()
     try:
         scope.close()
-        scopes.remove_scope(scope)
+        scope.run.scopes.remove(scope)
         assert list(scope.sessions.opened()) == [session]  # for its report
         ended = weakref.ref(scope), weakref.ref(session)
         del scope, session
@@ -305,7 +305,7 @@ def test_a_stamp_finds_its_scope_in_the_process_and_makes_a_part_of_it_elsewhere
     with aquila.use_cassette("x", ignore=["user"]):
         scope = scopes.current_scope()
         assert scope is not None
-        stamp = ScopeReference.of(scope)
+        stamp = ScopeReference(**reference_fields(scope))
         assert join_scope(stamp) is scope
     assert str(tmp_path) not in json.dumps(
         [stamp.scope, stamp.name, stamp.default_cassette, dict(stamp.options)], default=str

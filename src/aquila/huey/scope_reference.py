@@ -27,10 +27,11 @@ from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila.recording import scope as scopes
+    from aquila.recording import scope_joining
     from aquila.recording.scope import Scope
     from aquila.settings import Settings
 else:
-    lazy_modules(globals(), scopes="aquila.recording.scope")
+    lazy_modules(globals(), scopes="aquila.recording.scope", scope_joining="aquila.recording.scope_joining")
 
 KEY = "__aquila__"
 """The keyword argument. A worker without Aquila fails on it with a TypeError, instead of asking a real provider."""
@@ -90,7 +91,7 @@ def _reference_to_scope(scope: Scope) -> str:
     known = _reference_texts.get(scope)
     if known is not None and known[0] is settings and known[1] == scope.default_cassette:
         return known[2]
-    reference = scope.reference_fields()
+    reference = scope_joining.reference_fields(scope)
     options = reference["options"]
     fields = {
         "scope": reference["scope"],

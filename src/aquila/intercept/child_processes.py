@@ -23,7 +23,7 @@ from aquila.recording.environment import find_missing_variables
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
     from aquila.config import SettingsLayers
-    from aquila.recording import scripts
+    from aquila.recording import scope_joining, scripts
     from aquila.recording.reporting import child_misses
     from aquila.recording.scope import Scope
     from aquila.recording.storing import record_budget
@@ -33,6 +33,7 @@ else:
         child_misses="aquila.recording.reporting.child_misses",
         record_budget="aquila.recording.storing.record_budget",
         fingerprints="aquila.cassettes.redaction.fingerprints",
+        scope_joining="aquila.recording.scope_joining",
         scripts="aquila.recording.scripts",
     )
 
@@ -60,7 +61,7 @@ def describe_run(scope: Scope | None) -> str:
     child_misses.misses_folder(run)  # made now: the children of a scope have plays to tell, and whatever else
     settings = scope.settings
     told: dict[str, Any] = {
-        "scope": scope.reference_fields(recording=False, settings=settings),
+        "scope": scope_joining.reference_fields(scope, recording=False, settings=settings),
         "command": scope.command or next((each.command for each in scope.enclosing() if each.command), ""),
     }
     if scope.shows_its_end:

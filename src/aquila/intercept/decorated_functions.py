@@ -83,7 +83,7 @@ class _Stretches:
 
     def __enter__(self) -> None:
         if self._has_begun:
-            scopes.resume_scope(self._scope)
+            self._scope.run.scopes.resume(self._scope)
         else:
             activation.watch_scopes()
             scopes.open_scope(self._scope)
@@ -92,7 +92,7 @@ class _Stretches:
 
     def __exit__(self, *_: object) -> None:
         self._within = scopes.bind_scope(self._around)
-        scopes.suspend_scope(self._scope)
+        self._scope.run.scopes.suspend(self._scope)
 
     @contextlib.contextmanager
     def until_the_end(self) -> Iterator[_Stretches]:

@@ -39,7 +39,7 @@ class ScopeBlock(Generic[Given]):
     ) -> None:
         scope, before = self._take_open()
         scopes.bind_scope(before)
-        scopes.remove_scope(scope)
+        scope.run.scopes.remove(scope)
         decorated_functions.close_block(scope, error)
 
     def _take_open(self) -> tuple[Scope, Scope | None]:

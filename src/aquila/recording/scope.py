@@ -32,7 +32,7 @@ from aquila.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aquila.recording import outlived_scopes, scripts
+    from aquila.recording import outlived_scopes
     from aquila.recording.sessions.filters import Filters
     from aquila.recording.sessions.session import Session
     from aquila.recording.storing import recorder
@@ -42,7 +42,6 @@ else:
         globals(),
         outlived_scopes="aquila.recording.outlived_scopes",
         recorder="aquila.recording.storing.recorder",
-        scripts="aquila.recording.scripts",
     )
 
 bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
@@ -99,7 +98,7 @@ class Scope(ScriptsAndFaults):
         self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
         self._followed: str | None = None  # the kind of the owner's scope, if this one ends with it
         self.parent: Scope | None = None  # set once, by `nest_within`, when the scope opens
-        self._own_settings = OptionLayer(options or {}, source=name or "use_cassette")
+        self.own_settings = OptionLayer(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
         self._let_through: Callable[[str], bool] | None = None
         self.sessions = ScopeSessions(self, refusal=refusal)
@@ -178,18 +177,18 @@ class Scope(ScriptsAndFaults):
     def settings(self) -> Settings:
         """The settings in force: those around this scope, with its own options on top."""
         around = self.parent.settings if self.parent is not None else self.run.layers.resolve()
-        return self._own_settings.resolve(around) if self._own_settings.options else around
+        return self.own_settings.resolve(around) if self.own_settings.options else around
 
     def override_settings(self, options: Mapping[str, Any], *, source: str) -> None:
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
         self.run.layers.resolve().with_options(options, source=source)
-        self._own_settings.override(options)
+        self.own_settings.override(options)
         self.note_faults(options)
         self._announce_change()
 
     def gives(self, name: str) -> bool:
         """Whether it, or a scope around it, has a setting of its own, which comes before that of the run."""
-        return any(name in each._own_settings.options for each in self.enclosing())
+        return any(name in each.own_settings.options for each in self.enclosing())
 
     @property
     def filters(self) -> Filters | None:
@@ -289,29 +288,6 @@ class Scope(ScriptsAndFaults):
         self.block_reports.append(report)
         self.ended_sessions += [session for session in sessions if session.mode != "replay"]
 
-    def reference_fields(self, *, recording: bool = True, settings: Settings | None = None) -> dict[str, Any]:
-        """Return the fields of the ``ScopeReference`` by which another process joins this scope.
-
-        ``recording`` says that one surely will record. ``settings`` are those in force here, if the caller has them.
-        """
-        # A dict, because each test with a cassette describes its scope for child processes, and few have any.
-        settings = self.settings if settings is None else settings
-        if recording and settings.transport == "record":
-            self.recording.open_journal()  # the owner's journal marks the scope as alive
-        options = {**self._own_settings.options, "transport": settings.transport, "record": settings.record}
-        if (plan := self.faults) is not None:
-            options["faults"] = plan.text
-        has_script = self.has_script or self.names_script(self.default_cassette, settings)
-        token = scripts.token_for_children(self) if has_script else None
-        return {
-            "scope": self.id,
-            "name": self.name,
-            "default_cassette": self.default_cassette,
-            "options": options,
-            "models_only": self.models_only,
-            "script": token,
-        }
-
     def close(self, *, passed: bool = True, adds_only: bool = False) -> ScopeReport:
         """End the scope: what was recorded is stored if it ``passed``, and kept beside otherwise.
 
@@ -405,11 +381,6 @@ def find_surroundings() -> Surroundings:
     return Surroundings(scope, scope.settings if scope is not None else runtime.current_settings())
 
 
-def find_scope(scope_id: str) -> Scope | None:
-    """The scope of this run with an id, if it has not been closed."""
-    return runtime.current_run().scopes.find(scope_id)
-
-
 def bind_scope(scope: Scope | None) -> Scope | None:
     """Make a scope the one in force in this context, and return the one that was, for the caller to restore."""
     # Not by a token: a block may end in another context than it began in, where `ContextVar.reset` raises.
@@ -433,18 +404,3 @@ def _scope_around(run: runtime.Run) -> Scope | None:
     if run.scopes.innermost() is None:
         run.open_test_scope()
     return next((scope for scope in run.scopes.surrounding() if scope.kind in ("test", "fixture")), None)
-
-
-def suspend_scope(scope: Scope) -> None:
-    """Put an open scope aside: nothing finds it until ``resume_scope``, except what is bound to it."""
-    scope.run.scopes.suspend(scope)
-
-
-def resume_scope(scope: Scope) -> None:
-    """Undo ``suspend_scope``. The scope is around those that were opened within it, as before."""
-    scope.run.scopes.resume(scope)
-
-
-def remove_scope(scope: Scope) -> None:
-    """Undo ``open_scope``. Scopes may be removed in any order."""
-    scope.run.scopes.remove(scope)

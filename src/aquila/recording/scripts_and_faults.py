@@ -36,7 +36,7 @@ class ScriptsAndFaults:
     """The part of a scope that is about scripts and faults. Both count in the scopes within it, too."""
 
     if TYPE_CHECKING:
-        _own_settings: OptionLayer
+        own_settings: OptionLayer
         _process: int | None
         id: str
         parent: Scope | None
@@ -135,7 +135,7 @@ class ScriptsAndFaults:
         # A loop, because every request asks, and `enclosing` takes several times as long.
         scope: ScriptsAndFaults | None = self
         while scope is not None:
-            if "faults" in scope._own_settings.options and (plan := scope._own_faults()) is not None:
+            if "faults" in scope.own_settings.options and (plan := scope._own_faults()) is not None:
                 return plan
             scope = scope.parent
         return None
@@ -151,7 +151,7 @@ class ScriptsAndFaults:
         self.may_meet_faults = self.may_meet_faults or scope in self.enclosing()
 
     def _own_faults(self) -> FaultPlan | None:
-        given = self._own_settings.options.get("faults")
+        given = self.own_settings.options.get("faults")
         if given is None:
             return None
         text = parse_option("faults", given, source="faults")

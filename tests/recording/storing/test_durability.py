@@ -32,7 +32,7 @@ from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
-from aquila.recording.scope_joining import ScopeReference
+from aquila.recording.scope_joining import ScopeReference, reference_fields
 from aquila.recording.storing import interrupted_runs
 from tests.support import writers
 from tests.support.slow import slow_but
@@ -112,7 +112,7 @@ def test_four_processes_with_eight_threads_store_each_interaction_exactly_once(r
 def test_children_of_a_scope_record_into_it_and_its_owner_stores_all(root: Path) -> None:
     with aquila.use_cassette("x") as cassette, aquila.http_client() as client:
         post(client, "owner")
-        finished(start(writers.join_record_and_die, root.parent, ScopeReference.of(cassette._scope)))
+        finished(start(writers.join_record_and_die, root.parent, ScopeReference(**reference_fields(cassette._scope))))
     assert sorted(map(str, prompts(root / "x.yaml"))) == ["child", "owner"]
     assert list((root / ".journal").glob("*.journal")) == []
 
@@ -262,7 +262,7 @@ def test_one_cassette_of_a_scope_that_fails_keeps_no_other_from_being_stored(
             post(hard, "hard")
             post(easy, "easy")
     finally:
-        scopes.remove_scope(scope)
+        scope.run.scopes.remove(scope)
     with pytest.raises(CassetteWriteError, match=r"hard\.yaml"):
         scope.close()
     assert prompts(root / "easy.yaml") == ["easy"]
