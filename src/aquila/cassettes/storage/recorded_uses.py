@@ -30,7 +30,9 @@ def read_uses(root: Path) -> set[Use]:
     """Return the recorded uses of the cassettes below the folder ``root``. Empty if there is no file."""
     uses: set[Use] = set()
     with contextlib.suppress(OSError):
-        for line in read_regular(root / USES_FILE, most=_LARGEST, follow=True).decode("utf-8", "replace").splitlines():
+        text = read_regular(root / USES_FILE, most=_LARGEST, follow=True).decode("utf-8", "replace")
+        # Not `splitlines`: a name may have a character, such as U+2028, at which that splits, too.
+        for line in text.split("\n"):
             # A line that is damaged, or nested too deeply. Each line stands alone, so the others are still read.
             with contextlib.suppress(ValueError, RecursionError):
                 match json.loads(line):
