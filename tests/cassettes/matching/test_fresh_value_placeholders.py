@@ -155,6 +155,10 @@ def test_data_in_a_text_is_left_as_it_is() -> None:
         (r"/z(?P<n>x+)*/", "may take for ever"),
         (r"/(?:a|aa){,}b/", "may take for ever"),
         (r"/.*a.*b.*c.*d/", "may take for ever"),
+        (r"/(?x)(a+) +b/", "may take for ever on a long text, from (a+) +b on"),
+        ("/(?x)(a+)#comment\n+b/", "may take for ever"),
+        (r"/(?x:(a+) +)b/", "may take for ever"),
+        (r"/(?ix)(?-i:(a+) +)b/", "may take for ever"),
         (f"/{'a' * 1001}/", "has 1,001 characters; 1,000 are the most"),
         ("//", "no pattern between two slashes"),
     ],
@@ -178,6 +182,9 @@ def test_an_entry_that_cannot_be_used_is_told(entry: str, says: str) -> None:
         r"\(x+\)+",
         r"a{,3}b{2}{",
         r"(?i)(?#a+)(?P<n>x)(?P=n)+(?(n)y|z)z(?i:a)+?",
+        "(?x)run - \\d+  # not (a+)+\n",
+        r"(?x)(?-x:(a+) +b)",
+        r"(a+) +b # (?:c+)",
     ],
 )
 def test_patterns_that_match_in_few_ways_can_be_used(pattern: str) -> None:

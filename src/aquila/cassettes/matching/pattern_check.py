@@ -21,8 +21,10 @@ _LONGEST = 1000  # characters of a pattern
 _QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d*)(,?)(\d*)\})([?+]?)")
 _GROUP = re.compile(
     r"\((?:\?(?:(?P<nothing>#[^)]*\)|[aiLmsux-]+\))|(?P<reference>P=\w+\))|(?P<atomic>>|=|!|<=|<!)"
-    r"|\(\w+\)|P<\w+>|[aiLmsux-]*:))?"
+    r"|\(\w+\)|P<\w+>|(?P<flags>[aiLmsux-]*):))?"
 )
+_NOT_READ = re.compile(r"[ \t\n\r\f\v]+|#[^\n]*")
+"""What the flag ``x`` makes ``re`` skip, also between a group and its quantifier: white space and comments."""
 
 
 def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
@@ -51,7 +53,7 @@ def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
             f"aquila_normalize: the pattern {entry} matches the empty text, so it would match everywhere. "
             "Let it match at least one character, for example with + in place of *"
         )
-    at = _find_slow_part(text)
+    at = _find_slow_part(text, is_verbose=bool(compiled.flags & re.VERBOSE))
     if at is not None:
         raise ConfigError(
             f"aquila_normalize: the pattern {entry} may take for ever on a long text, from {text[at:]} on: what is "
@@ -67,6 +69,8 @@ class _Group:
 
     start: int
     is_atomic: bool
+    is_verbose: bool
+    """Whether the flag ``x`` holds in it."""
     ways: int = 1
     of_other_choices: int = 0
     last_atom: int = 1
@@ -82,12 +86,18 @@ class _Group:
         return 1 if self.is_atomic else self.ways + self.of_other_choices
 
 
-def _find_slow_part(pattern: str) -> int | None:
-    """Return where a part begins that may match in too many ways, or None if there is none."""
-    groups = [_Group(0, is_atomic=False)]
+def _find_slow_part(pattern: str, *, is_verbose: bool) -> int | None:
+    """Return where a part begins that may match in too many ways, or None if there is none.
+
+    ``is_verbose`` says that the flag ``x`` holds for the whole pattern.
+    """
+    groups = [_Group(0, is_atomic=False, is_verbose=is_verbose)]
     at = 0
     while at < len(pattern):
         group, start, char = groups[-1], at, pattern[at]
+        if group.is_verbose and (skipped := _NOT_READ.match(pattern, at)):
+            at = skipped.end()
+            continue
         quantifier = _QUANTIFIER.match(pattern, at)
         if quantifier is not None and at and _is_quantifier(quantifier):
             at = quantifier.end()
@@ -101,7 +111,9 @@ def _find_slow_part(pattern: str) -> int | None:
             if opened is not None and opened["reference"]:
                 group.add_atom(1, start)
             elif opened is None or not opened["nothing"]:
-                groups.append(_Group(start, is_atomic=bool(opened and opened["atomic"])))
+                on, _, off = ((opened and opened["flags"]) or "").partition("-")
+                verbose = "x" in on or (group.is_verbose and "x" not in off)
+                groups.append(_Group(start, bool(opened and opened["atomic"]), verbose))
         elif char == ")" and len(groups) > 1:
             at += 1
             closed = groups.pop()
