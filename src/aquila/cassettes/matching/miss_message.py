@@ -351,7 +351,10 @@ def _find_equal_recordings(
     """
     key = key_of(request, rules)
     positions = set(find_nearest_recordings(request, recordings, 64))
-    positions |= {
-        n for n, r in enumerate(recordings) if r.request.body == request.body and r.request.url == request.url
-    }
+    positions |= {n for n, each in enumerate(recordings) if _is_sent_as(each.request, request)}
     return [n + 1 for n in sorted(positions) if key_of(redactor.redact_request(recordings[n].request), rules) == key]
+
+
+def _is_sent_as(one: RecordedRequest, other: RecordedRequest) -> bool:
+    """Whether two requests have the same URL and the same bytes. The size comes first: a body may lie in a file."""
+    return one.url == other.url and one.size == other.size and one.body == other.body

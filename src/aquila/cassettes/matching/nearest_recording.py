@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
+from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.model import Interaction, RecordedRequest
 
 _PIECE = 12  # bytes of a piece
@@ -26,8 +27,8 @@ def find_nearest_recordings(request: RecordedRequest, recordings: Sequence[Inter
     What counts, in this order: the same method and path, common pieces of the body, common words of the URL, and a
     similar length of the body.
     """
-    bodies = [_both_ends(recording.request.body) for recording in recordings]
-    pieces = _distinctive_pieces(_both_ends(request.body), bodies)
+    bodies = [_both_ends(recording.request) for recording in recordings]
+    pieces = _distinctive_pieces(_both_ends(request), bodies)
     method, path = request.method.upper(), _url_path(request.url)
 
     @cache  # a cassette has many recordings of few URLs; the cache goes with this call
@@ -52,8 +53,13 @@ def find_nearest_recordings(request: RecordedRequest, recordings: Sequence[Inter
     return heapq.nlargest(count, range(len(recordings)), key=rank_of)
 
 
-def _both_ends(body: bytes) -> bytes:
-    return body if len(body) <= 2 * _ENOUGH else body[:_ENOUGH] + body[-_ENOUGH:]
+def _both_ends(request: RecordedRequest) -> bytes:
+    """Return the beginning and the end of a body. Of one in a file, which may have gigabytes, nothing else is read."""
+    if request.size <= 2 * _ENOUGH:
+        return request.body
+    if isinstance(request, StoredRequest):
+        return request.file.first_bytes(_ENOUGH) + request.file.last_bytes(_ENOUGH)
+    return request.body[:_ENOUGH] + request.body[-_ENOUGH:]
 
 
 def _distinctive_pieces(body: bytes, bodies: Sequence[bytes]) -> list[bytes]:
