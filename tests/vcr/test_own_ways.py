@@ -18,7 +18,7 @@ from vcr.persisters.filesystem import CassetteNotFoundError, FilesystemPersister
 import aquila
 from aquila import vcr
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.errors import CassetteMiss
+from aquila.errors import CassetteCorrupt, CassetteMiss
 from aquila.recording import runtime
 from tests.support.runs import separate_run
 from tests.support.upstream import Answer, Upstream, upstream
@@ -88,6 +88,25 @@ def test_a_file_of_vcrpy_answers_whatever_its_format_and_stays_as_it_is(
         assert get(f"{server.url}/a") == 3
     with new.use_cassette(path, record_mode="none", **options):
         assert get(f"{server.url}/a") == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        ("x.yaml", b"aquila: 1\ninteractions:\n<<<<<<< ours\n=======\n>>>>>>> theirs\n...\n", "line 3: git conflict"),
+        ("x.yaml", b"aquila: 1\ninteractions: []\n", "the file is cut off"),
+        ("x.yaml", b"aquila: 99\ninteractions: []\n...\n", "written by a newer Aquila"),
+        ("x.yaml", b"", "the file is empty"),
+        ("x.msgpack", b"\x94\xa6aquila\x01\xce", "not a cassette in msgpack form"),
+    ],
+)
+def test_of_a_damaged_cassette_of_aquila_its_own_message_is_shown(
+    path: str, content: bytes, says: str, server: Upstream
+) -> None:
+    Path(path).write_bytes(content)
+    with pytest.raises(CassetteCorrupt, match=says), vcr.use_cassette(path):
+        pass
+    assert [each.name for each in Path().glob("x*")] == [path]
 
 
 def test_a_persister_of_its_own_is_asked_for_what_is_not_there(server: Upstream) -> None:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from vcr.persisters.filesystem import FilesystemPersister
 
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
+from aquila.cassettes.codecs.msgpack import MAGIC
+from aquila.cassettes.codecs.yaml.tree import is_ours
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteCorrupt
@@ -69,12 +71,18 @@ def _name_beside(path: Path) -> str:
 
 
 def _load(path: Path) -> Cassette | None:
-    """Return the cassette in a file, or None if Aquila cannot read the file."""
+    """Return the cassette in a file, or None if the file is one that perhaps vcrpy can read.
+
+    Raises ``CassetteCorrupt`` for an empty file and for a damaged cassette of Aquila: vcrpy cannot read these either.
+    """
     if path.suffix.lower() not in BUILT_IN_SUFFIXES:
         return None
     try:
         return load_cassette(path, copies_folder=runtime.current_run().layers.copies_folder())
     except CassetteCorrupt:
+        data = path.read_bytes()
+        if not data.strip() or is_ours(data) or MAGIC.encode() in data[:16]:
+            raise
         return None
 
 

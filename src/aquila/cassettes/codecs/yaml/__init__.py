@@ -7,6 +7,6 @@ Begin with ``codec``. ``writer`` decides what is written and ``emitter`` how: qu
 into, ``values_1_1`` reads values as vcrpy wrote them, ``mistake_lines`` finds the line of a mistake, and
 ``written_items`` remembers the texts that were written last.
 
-Imported by the other codecs: ``foreign``, ``vcrpy``, ``cassetter``, ``msgpack``, ``json_body``; and for YAML of other
-kinds by ``cli``, ``faults`` and ``scripting``.
+Imported by the other codecs: ``foreign``, ``vcrpy``, ``cassetter``, ``msgpack``, ``json_body``; for YAML of other kinds
+by ``cli``, ``faults`` and ``scripting``; and by ``vcr``.
 """
