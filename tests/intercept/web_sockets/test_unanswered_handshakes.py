@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import aquila
-from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from tests.support.slow import slow_but
 
 LIMIT = 0.5
@@ -176,6 +177,16 @@ def test_a_connection_that_was_not_made_in_time_ends_in_the_same_error(name: str
         assert not cassette.misses
         assert cassette.all_played
     assert type(recorded) is type(replayed)
+
+
+def test_a_name_that_was_not_found_is_the_librarys_own_error_in_a_replay_too(root: Path) -> None:
+    import websocket
+
+    request = RecordedRequest("GET", "ws://api.openai.invalid/v1/realtime")
+    failed = RecordedResponse(0, error="ConnectError: [Errno -2] Name or service not known", end="broken")
+    save_cassette(root / "x.yaml", Cassette.from_interactions([Interaction(request, failed)]))
+    with aquila.use_cassette("x"), pytest.raises(websocket.WebSocketAddressException, match="Name or service"):
+        websocket.create_connection(request.url)
 
 
 def test_a_client_that_has_no_limit_any_more_is_a_miss_and_no_hang(url: str, root: Path) -> None:

@@ -7,6 +7,7 @@ import functools
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from socket import gaierror
 from typing import Any
 
 from aquila.cassettes.model import SWITCHED, RecordedRequest
@@ -37,7 +38,10 @@ def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
         if options.get("socket") is not None:
             original(client, url, **options)
             return
-        answer = answer_handshake(_handshake_of(url, options))
+        try:
+            answer = answer_handshake(_handshake_of(url, options))
+        except gaierror as error:  # the library has its own error for a name that is not found
+            raise sys.modules["websocket._exceptions"].WebSocketAddressException(error) from error
         if answer is None:
             original(client, url, **options)
         elif isinstance(answer, ReplayedConversation):
