@@ -98,8 +98,11 @@ def test_a_path_with_a_url_in_it_is_a_path(path: str, root: Path) -> None:
         assert requests.get(request.url).text == "read"
 
 
+@pytest.mark.parametrize("method", ["get", "ws_connect"])
 @pytest.mark.parametrize("url", ["http://:/", "http://example.org:port/", "http://\u2061owhefopw.com"])
-def test_what_is_no_url_is_refused_by_aiohttp_in_its_own_words(url: str, pytester: pytest.Pytester) -> None:
+def test_what_is_no_url_is_refused_by_aiohttp_in_its_own_words(
+    url: str, method: str, pytester: pytest.Pytester
+) -> None:
     pytester.makepyfile(
         f"""
         import asyncio
@@ -109,7 +112,7 @@ def test_what_is_no_url_is_refused_by_aiohttp_in_its_own_words(url: str, pyteste
 
         async def ask():
             async with aiohttp.ClientSession() as session:
-                await session.get({url!r})
+                await session.{method}({url!r})
 
         def test_it():
             with pytest.raises(aiohttp.InvalidURL):

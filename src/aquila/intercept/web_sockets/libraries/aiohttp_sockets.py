@@ -51,7 +51,10 @@ def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
     async def ws_connect(session: Any, url: Any, **options: Any) -> Any:
         if is_replaced(original, "aiohttp"):
             return await original(session, url, **options)
-        request = _handshake_of(session, url, options)
+        try:
+            request = _handshake_of(session, url, options)
+        except ValueError:  # the URL is wrong, and aiohttp has its own error for that
+            return await original(session, url, **options)
         try:
             answer = await answer_handshake_async(request)
         except NoNetwork as error:
