@@ -90,15 +90,17 @@ class SocketGuard:
         return replacements[name]
 
     def beginning_handshakes(self, original: Callable[..., Any], *, position: int) -> Callable[..., Any]:
-        """What makes a patch of a method that begins a TLS handshake.
+        """Return the replacement of a method that begins a TLS handshake.
 
-        ``position`` is that of its argument ``server_hostname``.
+        ``position`` is that of its argument ``server_hostname``. The next one is a TLS session.
         """
 
         @functools.wraps(original)
         def begin(*args: Any, **kwargs: Any) -> Any:
             name = find_argument(args, kwargs, position, "server_hostname")
-            redirected = self.redirects.redirect_handshake(args, kwargs, name) if self.patches.in_force else None
+            redirected = None
+            if self.patches.in_force:
+                redirected = self.redirects.redirect_handshake(args, kwargs, name, session=position + 1)
             if redirected is None:
                 self.check(name, None)
             return original(*(args if redirected is None else redirected), **kwargs)

@@ -335,8 +335,14 @@ def test_a_session_of_a_live_connection_is_left_out_of_a_handshake_here(run: Run
         def test_scripted(aquila_script):
             aquila_script.reply("Far out.")
             ask(kept[0])
+
+        def test_in_memory(aquila_script):
+            aquila_script.unused = "ignore"
+            aquila_script.reply("Far out.")
+            with socket.create_connection(("api.openai.com", 443)):
+                context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), False, "api.openai.com", kept[0])
         """
-    ).assert_outcomes(passed=2)
+    ).assert_outcomes(passed=3)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -92,16 +92,18 @@ class Redirection:
         self._check(name, number)  # a client may keep an address for longer than a scope lasts
         return name, number
 
-    def redirect_handshake(self, args: tuple[Any, ...], named: dict[str, Any], name: object) -> tuple[Any, ...] | None:
-        """The arguments of a TLS handshake with a listener, if the connection goes to one; else None.
+    def redirect_handshake(
+        self, args: tuple[Any, ...], named: dict[str, Any], name: object, *, session: int
+    ) -> tuple[Any, ...] | None:
+        """Return the arguments of a TLS handshake with a listener; None if the connection goes to no listener.
 
-        ``args`` begin with the client's context. A session that the client passes is left out: it belongs to another
-        context.
+        ``args`` begin with the client's context, and ``name`` is that of the server. ``session`` is the position of a
+        TLS session in ``args``. A session is left out, also of ``named``: it belongs to the client's context.
         """
         if not self._answers(decode_host(name), find_argument(args, named, 1, "sock")):
             return None
         named.pop("session", None)
-        return handshakes.client_context_for(args[0]), *args[1:_SESSION]
+        return handshakes.client_context_for(args[0]), *args[1:session]
 
     def end_scope(self, scope: Scope) -> None:
         """Answer nothing more for a scope that ends."""
@@ -117,10 +119,6 @@ class Redirection:
         if self._known is not None and self._known.has_accepted(connection):
             return True
         return name is not None and not _is_connected(connection) and self.resolve_name(name) is not None
-
-
-_SESSION = 6
-"""The position of a session among the arguments of ``SSLContext.wrap_socket`` and of ``wrap_bio``."""
 
 
 def _is_stream(connection: socket.socket | None) -> bool:
