@@ -239,3 +239,11 @@ def test_how_unused_answers_count_is_one_of_three_words() -> None:
     with pytest.raises(ConfigError, match="unused = 'ignor' of a script; did you mean 'ignore'"):
         script.unused = "ignor"  # type: ignore[assignment]
     assert script.unused is None
+
+
+def test_a_failure_is_given_again_only_until_its_request_succeeds() -> None:
+    script = Script().error(429)
+    assert ask(script)["error"]["code"] == "rate_limit_exceeded"
+    script.reply("one")
+    assert said(ask(script)) == "one"
+    assert ask(script) is None

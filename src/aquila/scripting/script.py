@@ -186,6 +186,8 @@ class Script(Replies):
             self.given += 1
             if answer.error is not None and last:
                 self._failures[request.url, request.body] = answer
+            else:
+                self._failures.pop((request.url, request.body), None)
             if answer.error is None and form.keeps_answer(sent):
                 self._kept[number] = answer, sent
         return ScriptedAnswer(form.answer(answer, sent, number), last)
