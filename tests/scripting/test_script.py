@@ -247,3 +247,12 @@ def test_a_failure_is_given_again_only_until_its_request_succeeds() -> None:
     script.reply("one")
     assert said(ask(script)) == "one"
     assert ask(script) is None
+
+
+def test_a_fault_uses_up_one_answer_of_those_that_are_given_several_times() -> None:
+    script = Script().reply("one", times=3)
+    body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hi"}]}
+    script.note_fault(RecordedRequest("POST", CHAT, (), json.dumps(body).encode()), is_answer=False)
+    assert script.left == ['reply("one")'] * 2
+    assert said(ask(script)) == "one"
+    assert script.left == ['reply("one")'] * 2

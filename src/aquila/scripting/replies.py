@@ -198,7 +198,7 @@ class Replies(ABC):
         if thought and answer.error is None:
             answer = replace(answer, reasoning=(*thought, *answer.reasoning))
         for _ in range(times):
-            self._add(answer)
+            self._add(replace(answer))  # An object for each time: `Script.left` tells answers apart by identity.
         return self
 
     def _finish_thought(self) -> None:
