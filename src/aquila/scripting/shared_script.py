@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing import AuthenticationError
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +25,8 @@ from aquila.scripting.unguarded_connections import connect, listen
 from aquila.temporary_folders import TemporaryFolder, path_of
 
 _CODEC = MsgpackCodec(tables=False)
+
+_PAUSE_AFTER_ERROR = 0.01  # Seconds.
 
 _ANSWERED, _ANSWERED_LAST, _NOTHING, _YES, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"y", b"e", b"!"
 """The first byte of a reply, which tells its kind."""
@@ -116,6 +119,7 @@ class ScriptServer:
         self._note_answer = note_answer
         mark = _mark_of(key, self.token)
         self._folder = TemporaryFolder(_PURPOSE, mark, meeting_place)
+        self._is_closed = False
         try:
             self._listener = listen(_address_of(mark, meeting_place), key.encode())
         except BaseException:
@@ -130,18 +134,19 @@ class ScriptServer:
 
     def close(self) -> None:
         """Stop answering, and close the socket."""
+        self._is_closed = True
         self._listener.close()
         self._folder.close()
 
     def _serve(self) -> None:
-        while True:
+        while not self._is_closed:
             try:
                 asking = self._listener.accept()
-            # A stranger without the key, or a process that was killed while it connected; the next may be good.
-            except (AuthenticationError, EOFError, ConnectionError):
+            except (AuthenticationError, EOFError, OSError):
+                # `close` was called. Or a stranger has connected, or a process that was killed meanwhile, or this
+                # process has too many open files; then the next connection may be good.
+                time.sleep(_PAUSE_AFTER_ERROR)
                 continue
-            except OSError:  # close() has closed the listener
-                return
             threading.Thread(target=self._answer, args=(asking,), name="aquila-script", daemon=True).start()
 
     def _answer(self, asking: Any) -> None:

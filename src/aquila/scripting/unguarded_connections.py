@@ -48,11 +48,14 @@ if not TYPE_CHECKING or sys.platform != "win32":  # a test may pretend to run on
             return _prove(connection.Connection(descriptor), self._key, is_asked=True)
 
         def close(self) -> None:
-            """Close the socket, and remove its file, unless this is a fork of the process that listens there."""
-            self._socket.close()
+            """Close the socket. The process that has made it also ends a waiting ``accept`` and removes the file."""
             if self._process == os.getpid():
+                with contextlib.suppress(OSError):
+                    # On Linux `close` alone leaves a thread that waits in `accept` waiting for ever.
+                    self._socket.shutdown(_socket.SHUT_RDWR)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._address)
+            self._socket.close()
 
 
 def listen(address: str, key: bytes) -> Any:

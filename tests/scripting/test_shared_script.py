@@ -1,0 +1,56 @@
+"""A process answers what others ask about its scripts, whoever else connects, until it stops."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.scripting import shared_script
+from aquila.scripting.script import Script
+from aquila.scripting.shared_script import RemoteScript, ScriptServer, ScriptUnreachable
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has named pipes in the place of sockets")
+
+REQUEST = RecordedRequest("POST", "https://api.openai.com/v1/chat/completions", (), b'{"model": "m", "messages": []}')
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptServer]:
+    script = Script().reply("one")
+    server = ScriptServer("key", lambda scope, cassette: script)
+    yield server
+    server.close()
+
+
+def ask(server: ScriptServer) -> bytes:
+    answer = RemoteScript("key", server.token, "scope").decide(REQUEST)
+    assert answer is not None
+    return answer.response.body
+
+
+def test_a_stranger_that_sends_too_much_keeps_nobody_from_being_answered(server: ScriptServer) -> None:
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(shared_script._address_of(shared_script._mark_of("key", server.token), None))
+        stranger.sendall(struct.pack("!i", 100_000))  # the length of what would follow
+        stranger.settimeout(60)
+        while stranger.recv(100):  # until the server has hung up
+            pass
+    assert b"one" in ask(server)
+
+
+def test_a_server_that_is_closed_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    server = ScriptServer("key", lambda scope, cassette: Script().reply("one"))
+    (serving,) = [each for each in threading.enumerate() if each not in before]
+    assert b"one" in ask(server)
+    server.close()
+    serving.join(60)
+    assert not serving.is_alive()
+    with pytest.raises(ScriptUnreachable):
+        ask(server)
