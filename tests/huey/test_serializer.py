@@ -657,6 +657,22 @@ def test_a_secret_that_is_too_short_is_refused_with_the_command_that_makes_one(s
     assert not secret or str(secret) not in str(caught.value)
 
 
+@pytest.mark.parametrize("secret", [bytearray(SECRET.encode()), memoryview(SECRET.encode()), [SECRET, 32], 32])
+def test_a_secret_that_is_neither_text_nor_bytes_is_refused(secret):
+    """A sequence of numbers would make keys of as many zeros, which anybody could sign with."""
+    with pytest.raises(ConfigError, match="secret= is text or bytes"):
+        MsgpackSerializer(secret, queue="app")
+
+
+def test_a_serializer_of_a_class_of_one_s_own_keeps_it_when_it_is_bound():
+    class Own(MsgpackSerializer):
+        pass
+
+    huey = AquilaMemoryHuey("app", serializer=Own(SECRET))
+    assert type(huey.serializer) is Own
+    assert huey.serializer.deserialize(MsgpackSerializer(SECRET, queue="app").serialize(7)) == 7
+
+
 def test_a_secret_without_a_queue_is_refused_on_use_until_it_is_bound():
     unbound = MsgpackSerializer(SECRET)
     with pytest.raises(ConfigError, match="queue="):

@@ -13,6 +13,7 @@ anything is decompressed.
 
 from __future__ import annotations
 
+import copy
 import hmac
 import zlib
 from collections.abc import Iterable, Sequence
@@ -79,32 +80,22 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         """Whether messages are signed, and unsigned ones refused."""
         self._queue = queue
         self._max_size = max_size
-        self._exceptions = tuple(exceptions)
-        self._max_objects = max_objects
-        self._wire = WireFormat(self._exceptions, max_objects=max_objects)
+        self._wire = WireFormat(exceptions, max_objects=max_objects)
         # Shorter messages take the short way in `deserialize`. None does with a secret: each must be verified.
         self._usual = 0 if self._secrets else min(_LONGEST_USUAL, max_size)
         # Derived once. Empty without a queue, because each key is bound to one.
-        self._keys: dict[Purpose, list[bytes]] = {}
-        if queue is not None:
-            for purpose in ("task", "value"):
-                self._keys[purpose] = [_derive_key(key, queue, purpose) for key in self._secrets]
+        self._keys = {} if queue is None else _derive_keys(self._secrets, queue)
 
     def __repr__(self) -> str:
-        return f"MsgpackSerializer(queue={self._queue!r}, signed={bool(self._secrets)}, compression={self.comp})"
+        return f"MsgpackSerializer(queue={self._queue!r}, signed={self.signed}, compression={self.comp})"
 
     def for_queue(self, queue: str) -> MsgpackSerializer:
-        """Return a serializer like this one that is bound to a queue. Bound ones are returned themselves."""
+        """Return a copy of this serializer that is bound to a queue; itself if it is bound, or has no secret."""
         if self._queue is not None or not self._secrets:
             return self
-        return MsgpackSerializer(
-            self._secrets,
-            queue=queue,
-            compression=self.comp,
-            max_size=self._max_size,
-            max_objects=self._max_objects,
-            exceptions=self._exceptions,
-        )
+        bound = copy.copy(self)
+        bound._queue, bound._keys = queue, _derive_keys(self._secrets, queue)
+        return bound
 
     def serialize(self, data: Any) -> bytes:
         """Return ``data`` as a message. Raises ``NotSerializable`` for a value that is too large or would change."""
@@ -236,8 +227,11 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
 def _parse_secrets(secret: Secret | Sequence[Secret] | None) -> tuple[bytes, ...]:
     if secret is None:
         return ()
-    given = (secret,) if isinstance(secret, str | bytes) else tuple(secret)
-    keys = tuple(key.encode() if isinstance(key, str) else bytes(key) for key in given)
+    given = tuple(secret) if isinstance(secret, Sequence) and not isinstance(secret, str | bytes) else (secret,)
+    # Not `bytes(key)`: of a number that would be as many zeros, with which anybody could sign.
+    if not all(isinstance(key, str | bytes) for key in given):
+        raise ConfigError("secret= is text or bytes, or a list of these")
+    keys = tuple(key.encode() if isinstance(key, str) else key for key in given)
     if not keys or any(len(key) < _MIN_SECRET for key in keys):
         raise ConfigError(
             f"a secret for signing needs at least {_MIN_SECRET} bytes; "
@@ -246,7 +240,14 @@ def _parse_secrets(secret: Secret | Sequence[Secret] | None) -> tuple[bytes, ...
     return keys
 
 
-def _derive_key(secret: bytes, queue: str, purpose: str) -> bytes:
+def _derive_keys(secrets: Iterable[bytes], queue: str) -> dict[Purpose, list[bytes]]:
+    return {
+        "task": [_derive_key(secret, queue, "task") for secret in secrets],
+        "value": [_derive_key(secret, queue, "value") for secret in secrets],
+    }
+
+
+def _derive_key(secret: bytes, queue: str, purpose: Purpose) -> bytes:
     name = queue.encode()
     return hmac.digest(secret, b"aquila.huey/1\0%s\0%d\0%s" % (purpose.encode(), len(name), name), "sha256")
 
