@@ -140,10 +140,12 @@ def test_pruning_needs_a_measure(huey):
             call()
 
 
-@pytest.mark.parametrize("limits", [{"older_than": 7}, {"keep": "100"}], ids=str)
-def test_a_measure_of_another_type_is_refused_where_the_pruner_is_added(huey, limits):
+@pytest.mark.parametrize(
+    "limits", [{"older_than": 7}, {"keep": "100"}, {"keep": -1}, {"older_than": dt.timedelta(days=-1)}], ids=str
+)
+def test_a_measure_that_is_of_another_type_or_negative_is_refused_where_the_pruner_is_added(huey, limits):
     for call in (prune_results, add_pruner):
-        with pytest.raises(ConfigError, match="older_than= is a timedelta and keep= a whole number"):
+        with pytest.raises(ConfigError, match="older_than= is a timedelta from 0 and keep= a whole number from 0"):
             call(huey, **limits)
 
 

@@ -47,8 +47,8 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
 
     Only the keys of the store are read, not the values. Huey stores no times, so an age is counted from the first call
     that has seen the entry. Locks, revocations, rate limits, chords and running tasks are left alone. Returns how many
-    entries were removed. Raises ``ConfigError`` where neither argument is given, or one of another type, and for a
-    storage other than Huey's own.
+    entries were removed. Raises ``ConfigError`` where neither argument is given, for one that is negative or of another
+    type, and for a storage other than Huey's own.
 
     Examples:
         >>> import datetime
@@ -90,7 +90,7 @@ def add_pruner(
     """Declare a periodic task that calls ``prune_results``, and return it.
 
     ``when`` is a ``crontab``, by default five minutes past every hour. ``name`` is the name of the task. ``older_than``
-    and ``keep`` are passed to ``prune_results``. Raises ``ConfigError`` where both are None, or one of another type.
+    and ``keep`` are passed to ``prune_results``. Raises ``ConfigError`` as that does, but at once.
     """
     # Checked here, too: in the task the error would show only in the log of a worker, five minutes past the hour.
     _check_limits(older_than, keep)
@@ -107,8 +107,12 @@ def _check_limits(older_than: timedelta | None, keep: int | None) -> None:
         raise ConfigError(
             "nothing says which results to remove: give older_than= (a timedelta), keep= (a number), or both"
         )
-    if not isinstance(older_than, timedelta | None) or not isinstance(keep, int | None):
-        raise ConfigError(f"older_than= is a timedelta and keep= a whole number, not {older_than!r} and {keep!r}")
+    is_age = older_than is None or (isinstance(older_than, timedelta) and older_than >= timedelta())
+    is_number = keep is None or (isinstance(keep, int) and keep >= 0)
+    if not is_age or not is_number:
+        raise ConfigError(
+            f"older_than= is a timedelta from 0 and keep= a whole number from 0, not {older_than!r} and {keep!r}"
+        )
 
 
 def _is_removable(huey: Any, key: str) -> bool:
