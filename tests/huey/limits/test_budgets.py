@@ -254,7 +254,7 @@ def test_a_mistake_is_named_with_its_place_and_an_example(text, said):
     with pytest.raises(errors.ConfigError, match=said):
         parse_budget(text)
     with pytest.raises(errors.ConfigError, match="a budget is a text such as"):
-        parse_budget([5])
+        parse_budget(5)
 
 
 def test_the_example_reads_as_it_looks():

@@ -61,7 +61,7 @@ def test_limits_may_be_written_as_people_write(text, expected):
 )
 def test_a_mistake_is_named_with_its_place_and_an_example(text, said):
     with pytest.raises(ConfigError, match=said) as caught:
-        parse_limits(text if isinstance(text, str) else [text])
+        parse_limits(text)
     assert isinstance(text, int) or " repeats " in said or EXAMPLE in str(caught.value)
 
 

@@ -95,6 +95,8 @@ def test_a_mistake_is_named_where_it_is_written(huey, unique, said):
         declare(huey, unique=unique)
     with pytest.raises(errors.ConfigError, match="within"):
         Unique(within=-1)
+    with pytest.raises(errors.ConfigError, match="names parameters of the task, not 7"):
+        Unique(by=7)
 
 
 def test_arguments_that_cannot_be_compared_or_do_not_fit_are_refused(huey):

@@ -17,7 +17,7 @@ from typing import Any
 
 from aquila.errors import BudgetExceeded, ConfigError
 from aquila.events import Usage
-from aquila.huey.limits.rules import AMOUNT, parse_amount
+from aquila.huey.limits.rules import AMOUNT, list_texts, parse_amount
 from aquila.huey.state import SharedState, state_of
 from aquila.prices import Price, PriceTable, explain_missing_price, write_amount
 
@@ -103,11 +103,8 @@ def parse_budget(given: str | Iterable[str], owner: str = "") -> tuple[Cap, ...]
     ``given`` is text such as ``"200k tokens per task, 20 USD per day"``. ``owner`` is the name of the task that the
     caps belong to, or empty. Raises ``ConfigError`` that quotes the mistake, gives its column and shows an example.
     """
-    texts = [given] if isinstance(given, str) else list(given)
     caps = []
-    for text in texts:
-        if not isinstance(text, str):
-            raise ConfigError(f"a budget is a text such as {EXAMPLE!r}, not {text!r}")
+    for text in list_texts(given, f"a budget is a text such as {EXAMPLE!r}"):
         at = 0
         for part in re.split("[,;]", text):
             caps.append(_parse_cap(text, at, part, owner))
@@ -139,7 +136,7 @@ class Reservation:
     def __init__(self, state: SharedState, price: Price | None) -> None:
         self._state = state
         self._price = price
-        # Owned by the one request, filled by `reserve` alone. Settling does not clear it: a request is settled once.
+        # Filled by `reserve_amounts` alone. Settling does not clear it, because a request is settled only once.
         self._reserved: list[tuple[str, Mapping[str, int]]] = []
 
     def add(self, key: str, amounts: Mapping[str, int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from aquila.errors import ConfigError
 from aquila.huey.limits.providers import check_provider, is_host_of
@@ -67,16 +67,22 @@ def parse_limits(given: str | Iterable[str]) -> tuple[LimitRule, ...]:
     ``given`` is text such as ``"openai: 60/min, 4 at once"``. Raises ``ConfigError`` that quotes the mistake, gives its
     column and shows an example.
     """
-    texts = [given] if isinstance(given, str) else list(given)
     rules: dict[tuple[str, str], LimitRule] = {}
-    for text in texts:
-        if not isinstance(text, str):
-            raise ConfigError(f"a limit is a text such as {EXAMPLE!r}, not {text!r}")
+    for text in list_texts(given, f"a limit is a text such as {EXAMPLE!r}"):
         for rule in _parse_text(text):
             known = rules.setdefault((rule.provider, rule.id), rule)
             if known is not rule:
                 raise ConfigError(f"limit {text!r}: {rule.text!r} repeats {known.text!r}")
     return tuple(rules.values())
+
+
+def list_texts(given: str | Iterable[str], expected: str) -> list[str]:
+    """Return one or several texts as a list. Raises ``ConfigError`` that begins with ``expected`` for anything else."""
+    texts: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError(f"{expected}, not {text!r}")
+    return texts
 
 
 def _parse_text(text: str) -> list[LimitRule]:

@@ -7,7 +7,7 @@ import decimal
 import enum
 import inspect
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -32,7 +32,7 @@ class Unique:
     def __post_init__(self) -> None:
         by: Any = self.by
         if by is not None:
-            by = (by,) if isinstance(by, str) else tuple(by)
+            by = tuple(by) if isinstance(by, Iterable) and not isinstance(by, str) else (by,)
             if not all(isinstance(name, str) for name in by):
                 raise ConfigError(f"Unique(by=...) names parameters of the task, not {self.by!r}")
             object.__setattr__(self, "by", by)  # The one change to a frozen record: a single name becomes a tuple.
