@@ -33,12 +33,19 @@ if TYPE_CHECKING:
     from aquila.api import retrieve_response as retrieve_response
     from aquila.api import stream as stream
     from aquila.api import transcribe as transcribe
+    from aquila.content import Audio as Audio
+    from aquila.content import File as File
+    from aquila.content import Image as Image
     from aquila.content import Part as Part
+    from aquila.content import Text as Text
     from aquila.content import audio as audio
     from aquila.content import file as file
     from aquila.content import image as image
     from aquila.content import image_url as image_url
     from aquila.engine.calls.options import AskOptions as AskOptions
+    from aquila.engine.calls.options import RequestOptions as RequestOptions
+    from aquila.engine.calls.options import ResultOptions as ResultOptions
+    from aquila.engine.calls.options import TranscribeOptions as TranscribeOptions
     from aquila.engine.calls.timeouts import Timeouts as Timeouts
     from aquila.engine.streams.async_stream import AsyncStream as AsyncStream
     from aquila.engine.streams.sync_stream import Stream as Stream
@@ -54,15 +61,21 @@ if TYPE_CHECKING:
     from aquila.events import ToolResult as ToolResult
     from aquila.events import Usage as Usage
     from aquila.intercept.use_cassette import use_cassette as use_cassette
+    from aquila.messages import AssistantToolCall as AssistantToolCall
     from aquila.messages import Message as Message
+    from aquila.messages import MessageLike as MessageLike
     from aquila.messages import Prompt as Prompt
+    from aquila.messages import Role as Role
     from aquila.plugins import register as register
     from aquila.plugins import unregister as unregister
     from aquila.response import Response as Response
     from aquila.response import Transcription as Transcription
+    from aquila.sinks import Collector as Collector
     from aquila.sinks import Sink as Sink
     from aquila.tools import Tool as Tool
+    from aquila.tools import ToolLike as ToolLike
     from aquila.tools import tool as tool
+    from aquila.transports.client_options import HttpClientOptions as HttpClientOptions
     from aquila.transports.clients import async_http_client as async_http_client
     from aquila.transports.clients import http_client as http_client
 
@@ -93,6 +106,9 @@ _NAMES = {
     "Stream": "engine.streams.sync_stream",
     "AsyncStream": "engine.streams.async_stream",
     "AskOptions": "engine.calls.options",
+    "RequestOptions": "engine.calls.options",
+    "ResultOptions": "engine.calls.options",
+    "TranscribeOptions": "engine.calls.options",
     "Timeouts": "engine.calls.timeouts",
     "Event": "events",
     "Chunk": "events",
@@ -106,15 +122,25 @@ _NAMES = {
     "Done": "events",
     "Failed": "events",
     "Sink": "sinks",
+    "Collector": "sinks",
     "tool": "tools",
     "Tool": "tools",
+    "ToolLike": "tools",
     "Message": "messages",
+    "MessageLike": "messages",
+    "AssistantToolCall": "messages",
+    "Role": "messages",
     "Prompt": "messages",
     "Part": "content",
+    "Text": "content",
+    "Image": "content",
+    "File": "content",
+    "Audio": "content",
     "image": "content",
     "image_url": "content",
     "file": "content",
     "audio": "content",
+    "HttpClientOptions": "transports.client_options",
     "http_client": "transports.clients",
     "async_http_client": "transports.clients",
     "use_cassette": "intercept.use_cassette",

@@ -19,14 +19,27 @@ from aquila.errors import InvalidMessage
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of text."""
+    """A piece of text.
+
+    Examples:
+        >>> message = aquila.Message("user", [aquila.Text("What is this?"), aquila.image_url("https://example.org/a.png")])
+        >>> [part.text for part in message.content if isinstance(part, aquila.Text)]
+        ['What is this?']
+    """
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image. ``url`` is a web address or a ``data:`` URL; ``detail`` is ``low``, ``high`` or ``auto``."""
+    """An image. ``url`` is a web address or a ``data:`` URL; ``detail`` is ``low``, ``high`` or ``auto``.
+
+    Examples:
+        >>> def picture_of(bird: str) -> aquila.Image:
+        ...     return aquila.image_url(f"https://example.org/{bird}.png")
+        >>> picture_of("eagle").url
+        'https://example.org/eagle.png'
+    """
 
     url: str
     detail: str | None = None
@@ -34,7 +47,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file: its ``data`` as a ``data:`` URL with a ``filename``, the provider's ``file_id``, or a web address."""
+    """A file: its ``data`` as a ``data:`` URL with a ``filename``, the provider's ``file_id``, or a web address.
+
+    Examples:
+        >>> def name_of(part: aquila.File) -> str:
+        ...     return part.filename or part.file_id or part.url or ""
+        >>> name_of(aquila.file(file_id="file-abc123"))
+        'file-abc123'
+    """
 
     filename: str | None = None
     data: str | None = None
@@ -44,7 +64,12 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """A sound. ``data`` is base64, ``format`` is ``wav`` or ``mp3``."""
+    """A sound. ``data`` is base64, ``format`` is ``wav`` or ``mp3``.
+
+    Examples:
+        >>> isinstance(aquila.audio(b"RIFF....WAVE"), aquila.Audio)
+        True
+    """
 
     data: str
     format: str

@@ -16,6 +16,14 @@ from aquila.errors import InvalidMessage
 from aquila.spelling import suggest_name
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
+"""The role of a message.
+
+Examples:
+    >>> def say(role: aquila.Role, text: str) -> aquila.Message:
+    ...     return aquila.Message(role, text)
+    >>> aquila.ask([say("system", "You know birds."), say("user", "Eagles?")]).text
+    'Eagles circle in rising warm air.'
+"""
 ROLES: tuple[str, ...] = get_args(Role)
 
 
@@ -24,6 +32,11 @@ class AssistantToolCall:
     """A tool call as a part of a conversation: ``arguments`` is the text that the model wrote.
 
     ``extra`` holds JSON-able fields that only the provider understands and expects back (``extra_content`` of Gemini).
+
+    Examples:
+        >>> call = aquila.AssistantToolCall("call_1", "weather", '{"city": "Ulm"}')
+        >>> aquila.Message("assistant", calls=(call,)).calls[0].name
+        'weather'
     """
 
     id: str
@@ -104,7 +117,14 @@ class Message:
 PartLike: TypeAlias = str | Part | Mapping[str, Any]
 Content: TypeAlias = str | Part | Mapping[str, Any] | Iterable[PartLike]
 MessageLike: TypeAlias = str | Part | Message | Mapping[str, Any] | tuple[str, Content]
-"""A message as a caller may write it; the mapping is a message or a content part, the tuple is role and content."""
+"""A message as a caller may write it; the mapping is a message or a content part, the tuple is role and content.
+
+Examples:
+    >>> history: list[aquila.MessageLike] = [("system", "You know birds.")]
+    >>> history.append("Eagles?")
+    >>> aquila.ask(history).text
+    'Eagles circle in rising warm air.'
+"""
 # `MessageLike` is repeated here, and `Collection` stands for `Iterable`: with the shorter forms mypy does not accept a
 # tuple as role and content.
 Prompt: TypeAlias = (

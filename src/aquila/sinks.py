@@ -93,7 +93,14 @@ def sink_of(value: Any) -> Sink:
 
 
 class Collector(Sink):
-    """A sink that keeps every event. ``events`` is the list of the events, in order; it is never cleared."""
+    """A sink that keeps every event. ``events`` is the list of the events, in order; it is never cleared.
+
+    Examples:
+        >>> kept: aquila.Collector = aquila.Sink.collector()
+        >>> reply = aquila.ask("How do eagles fly so far?", sink=kept)
+        >>> kept.text == reply.text, kept.response is reply, kept.error
+        (True, True, None)
+    """
 
     def __init__(self) -> None:
         self.events: list[Event] = []

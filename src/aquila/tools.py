@@ -155,7 +155,15 @@ def _accepts_context(function: Callable[..., Any]) -> bool:
 
 
 ToolLike: TypeAlias = Tool | Callable[..., Any] | Mapping[str, Any] | BuiltInTool
-"""What may stand in ``tools=``."""
+"""What may stand in ``tools=``: a tool, a function, a definition as a dict, or the name of a built-in tool.
+
+Examples:
+    >>> def weather(city: str, days: int = 1) -> str:
+    ...     return f"fine for {days} days in {city}"
+    >>> tools: list[aquila.ToolLike] = [weather]
+    >>> aquila.ask("What is the weather in Ulm?", tools=tools).text
+    'I found: fine for 2 days in Ulm'
+"""
 
 
 @overload

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.model import RecordedRequest as RecordedRequest
     from aquila.cassettes.model import RecordedResponse as RecordedResponse
     from aquila.cassettes.redaction.redactor import Redactor as Redactor
+    from aquila.cassettes.redaction.redactor import SecretFinding as SecretFinding
 
 _NAMES = {
     "Cassette": "model",
@@ -38,6 +39,7 @@ _NAMES = {
     "RecordedRequest": "model",
     "RecordedResponse": "model",
     "Redactor": "redaction.redactor",
+    "SecretFinding": "redaction.redactor",
 }
 """Every public name and the module that defines it."""
 

@@ -90,7 +90,16 @@ def _types_of(hint: Any) -> tuple[type, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault with its ``parameters``. Each request meets it so many ``times``; None for every time."""
+    """A fault with its ``parameters``. A request meets it ``times`` times, and always if ``times`` is None.
+
+    Examples:
+        >>> from aquila.testing import Fault, FaultPlan
+        >>> def describe(fault: Fault) -> str:
+        ...     return f"{fault.name}, {fault.times} times"
+        >>> plan = FaultPlan.from_text("cut_stream(after=3), rate_limit(times=2)", mark="plan")
+        >>> [describe(fault) for fault in plan.faults]
+        ['cut_stream, 1 times', 'rate_limit, 2 times']
+    """
 
     kind: FaultKind
     parameters: tuple[tuple[str, Value], ...] = ()

@@ -11,12 +11,13 @@ they are first used.
   ``connections_at_fork`` keeps connections to databases from children.
 - Enqueuing: ``enqueue_check`` compares arguments with parameters there.
 - A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``, ``task_ends``; ``prompt_tasks``
-  are tasks around a prompt, ``prompt_templates`` those whose prompt is a text with fields. ``scope_reference`` and
-  ``task_scope`` give it the cassette of the test that enqueued it; ``joined_scopes`` are those of other processes; by
-  ``scope_sharing`` processes tell each other what they replayed and missed, and ``watched_jobs`` notes executions for
-  the report of a run. ``error_texts`` says what is told of an error, ``clock_of_test`` is a clock that a test has put
-  forward. The time limit of a task is Huey's, around what ``instances`` encloses its code in; ``progress.task_watch``
-  ends its streams then, and ``prompt_tasks`` gives its calls what is left of it.
+  are tasks around a prompt (``prompt_task_options`` are the types of their options), ``prompt_templates`` those whose
+  prompt is a text with fields. ``scope_reference`` and ``task_scope`` give it the cassette of the test that enqueued
+  it; ``joined_scopes`` are those of other processes; by ``scope_sharing`` processes tell each other what they replayed
+  and missed, and ``watched_jobs`` notes executions for the report of a run. ``error_texts`` says what is told of an
+  error, ``clock_of_test`` is a clock that a test has put forward. The time limit of a task is Huey's, around what
+  ``instances`` encloses its code in; ``progress.task_watch`` ends its streams then, and ``prompt_tasks`` gives its
+  calls what is left of it.
 - ``delivery``: no task is lost. ``limits``: rate limits, budgets, unique jobs. ``progress``: checkpoints, and streams
   that end with their task. ``state``: what workers share. ``live``: jobs that can be watched, and their page.
   ``telemetry``: logs and OpenTelemetry. ``testing``: what tests use.
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from aquila.huey.delivery.dead_letters import DeadLetter as DeadLetter
     from aquila.huey.delivery.dead_letters import DeadLetters as DeadLetters
     from aquila.huey.delivery.dead_letters import dead_letters as dead_letters
+    from aquila.huey.delivery.pruning import Pruned as Pruned
     from aquila.huey.delivery.pruning import add_pruner as add_pruner
     from aquila.huey.delivery.pruning import prune_results as prune_results
     from aquila.huey.delivery.rescuer import requeue_lost_tasks as requeue_lost_tasks
@@ -60,7 +62,10 @@ if TYPE_CHECKING:
     from aquila.huey.progress.checkpoints import partial_answer as partial_answer
     from aquila.huey.progress.following import afollow as afollow
     from aquila.huey.progress.following import follow as follow
+    from aquila.huey.prompt_task_options import PromptTaskOptions as PromptTaskOptions
+    from aquila.huey.prompt_task_options import StreamTaskOptions as StreamTaskOptions
     from aquila.huey.prompt_tasks import StoredAnswer as StoredAnswer
+    from aquila.huey.prompt_tasks import StoredUsage as StoredUsage
     from aquila.huey.prompt_tasks import ask_task as ask_task
     from aquila.huey.prompt_tasks import stream_task as stream_task
     from aquila.huey.running_task import CurrentTask as CurrentTask
@@ -88,11 +93,15 @@ _NAMES = {
     "PostgresHuey": "instances",
     "Prefill": "aquila.engine.streams.cut_answers",
     "PriorityRedisHuey": "instances",
+    "PromptTaskOptions": "prompt_task_options",
+    "Pruned": "delivery.pruning",
     "RedisHuey": "instances",
     "Rescheduling": "limits.rescheduling",
     "Result": "task_types",
     "SqliteHuey": "instances",
     "StoredAnswer": "prompt_tasks",
+    "StoredUsage": "prompt_tasks",
+    "StreamTaskOptions": "prompt_task_options",
     "Task": "task_types",
     "TaskLog": "telemetry.task_log",
     "TaskLogEntry": "telemetry.task_log",

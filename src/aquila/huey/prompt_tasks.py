@@ -47,34 +47,12 @@ from aquila.recording.runtime import current_settings
 from aquila.response import Response
 
 if TYPE_CHECKING:
-    from aquila.engine.calls.options import AskOptions
     from aquila.engine.streams.cut_answers import Prefill
     from aquila.huey.limits.unique_settings import Uniqueness
     from aquila.huey.progress.resuming import Resume
+    from aquila.huey.prompt_task_options import PromptTaskOptions, StreamTaskOptions
     from aquila.huey.task_wrapper import AquilaTaskWrapper
     from aquila.messages import Prompt
-
-    class PromptTaskOptions(AskOptions, total=False):
-        """The options of ``ask_task``, but ``name`` and ``result``."""
-
-        response_format: type[Any] | Mapping[str, Any] | None
-        retries: int
-        retry_delay: float
-        retry_backoff: float
-        time_limit: float | None
-        priority: float | None
-        limit: str | Iterable[str] | None
-        budget: str | Iterable[str] | None
-        resume: Resume | None
-        continue_by: str | Prefill | None
-        unique: Uniqueness
-
-    class StreamTaskOptions(PromptTaskOptions, total=False):
-        """The options of ``stream_task``, but ``name`` and ``result``."""
-
-        on_event: Callable[[Event, Task], Any] | None
-        every: float
-
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,7 +63,15 @@ TRANSIENT = (ProviderUnavailable, RateLimited, ConnectionFailed, RequestTimeout,
 
 
 class StoredUsage(TypedDict):
-    """The tokens of an answer."""
+    """The tokens of an answer, in a ``StoredAnswer``.
+
+    Examples:
+        >>> from aquila.huey import StoredUsage
+        >>> def cost_of(usage: StoredUsage) -> float:
+        ...     return usage["input_tokens"] * 0.5e-6 + usage["output_tokens"] * 2e-6
+        >>> cost_of({"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100})
+        0.0007
+    """
 
     input_tokens: int
     output_tokens: int

@@ -23,10 +23,14 @@ from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from aquila.run_report.json_schema import make_json_schema as make_json_schema
+    from aquila.run_report.schema import Exchange as Exchange
     from aquila.run_report.schema import RunReport as RunReport
+    from aquila.run_report.schema import Test as Test
 
 _NAMES = {
+    "Exchange": "aquila.run_report.schema",
     "RunReport": "aquila.run_report.schema",
+    "Test": "aquila.run_report.schema",
     "make_json_schema": "aquila.run_report.json_schema",
 }
 """Every public name and the module that defines it."""

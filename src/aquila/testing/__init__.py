@@ -23,6 +23,7 @@ from aquila.lazy_imports import lazy_names
 if TYPE_CHECKING:
     from aquila.config_types import CassetteOptions as CassetteOptions
     from aquila.config_types import MarkerOptions as MarkerOptions
+    from aquila.faults.fault import Fault as Fault
     from aquila.faults.plan import FaultPlan as FaultPlan
     from aquila.huey.testing.consumers.running_consumer import RunningConsumer as RunningConsumer
     from aquila.huey.testing.draining import Drained as Drained
@@ -62,6 +63,7 @@ _NAMES = {
     "CassetteOptions": "aquila.config_types",
     "DrainQueue": "aquila.huey.testing.fixture_types",
     "Drained": "aquila.huey.testing.draining",
+    "Fault": "aquila.faults.fault",
     "FaultPlan": "aquila.faults.plan",
     "Faults": "aquila.testing.use_faults",
     "MarkerOptions": "aquila.config_types",

@@ -1,4 +1,4 @@
-"""The options of ``http_client`` and ``async_http_client``, for type checkers. Nothing imports this at run time.
+"""The options of ``http_client`` and ``async_http_client``, for annotations. Aquila never imports this at run time.
 
 Options of ``httpx2.Client`` that configure its own transport (``verify``, ``cert``, ``http2``, ``limits``) are not
 among them: with a transport of Aquila's they would have no effect.
@@ -13,7 +13,16 @@ import httpx2
 
 
 class HttpClientOptions(TypedDict, total=False):
-    """Options of an httpx2 client; the timeout is in seconds."""
+    """Options of an httpx2 client; the timeout is in seconds.
+
+    Examples:
+        >>> import httpx2
+        >>> from typing import Unpack
+        >>> def open_client(cassette: str, **options: Unpack[aquila.HttpClientOptions]) -> httpx2.Client:
+        ...     return aquila.http_client(cassette=cassette, **options)
+        >>> open_client("jobs/summary", timeout=10).timeout.read
+        10
+    """
 
     auth: httpx2.Auth | tuple[str, str] | Callable[[httpx2.Request], httpx2.Request] | None
     params: Mapping[str, Any] | Sequence[tuple[str, Any]] | str | None

@@ -73,7 +73,16 @@ _MOST_SCRUBBERS = 64  # scrubbers that are kept, one for each set of credentials
 
 
 class SecretFinding(NamedTuple):
-    """Something that looks like a secret: its line (from 1) and its kind, never its value."""
+    """Something that looks like a secret: its line (from 1) and its kind, never its value.
+
+    Examples:
+        >>> from aquila.cassettes import Redactor, SecretFinding
+        >>> def describe(found: SecretFinding) -> str:
+        ...     return f"line {found.line}: {found.kind}"
+        >>> data = b"name: Eve\\nkey: my-own-secret-value"
+        >>> [describe(found) for found in Redactor({"my-own-secret-value": "a key of ours"}).find_secrets(data)]
+        ['line 2: a key of ours']
+    """
 
     line: int
     kind: str

@@ -177,7 +177,16 @@ class CallOption:
 
 
 class RequestOptions(TypedDict, total=False):
-    """The options of everything that sends a request: where it goes, and how long it may take."""
+    """The options of everything that sends a request: where it goes, and how long it may take.
+
+    Examples:
+        >>> from typing import Unpack
+        >>> def state_of(id: str, **options: Unpack[aquila.RequestOptions]) -> str:
+        ...     return aquila.retrieve_response(id, **options).meta["finish_reason"]
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> state_of(started.meta["id"], timeout=10)
+        'stop'
+    """
 
     cassette: Annotated[str | None, CallOption(check_text)]
     transport: Annotated["str | Transport | None", CallOption(accept_any)]
@@ -189,14 +198,31 @@ class RequestOptions(TypedDict, total=False):
 
 
 class ResultOptions(RequestOptions, total=False):
-    """The options of waiting for an answer that is made in the background."""
+    """The options of ``research.result``, which waits for an answer that is made in the background.
+
+    Examples:
+        >>> from typing import Unpack
+        >>> def finish(id: str, **options: Unpack[aquila.ResultOptions]) -> str:
+        ...     return aquila.research.result(id, **options).text
+        >>> started = aquila.research.create("How high do eagles fly?")
+        >>> finish(started.meta["id"], timeout=600, poll_interval=0)
+        'Eagles reach 4,000 metres.'
+    """
 
     poll_interval: Annotated[float | None, CallOption(number_between(0, 3600), 1.0)]
     sink: Annotated[Sink | None, CallOption(sink_of)]
 
 
 class TranscribeOptions(RequestOptions, total=False):
-    """The options of ``transcribe``, but ``raw``, which decides what it returns."""
+    """The options of ``transcribe`` except ``raw``, which decides the type of what it returns.
+
+    Examples:
+        >>> from typing import Unpack
+        >>> def write_down(sound: bytes, **options: Unpack[aquila.TranscribeOptions]) -> str:
+        ...     return aquila.transcribe(sound, **options).text
+        >>> write_down(b"RIFF....WAVE", filename="morning.wav")
+        'Good morning.'
+    """
 
     model: Annotated[str | None, CallOption(check_text)]
     temperature: Annotated[float | None, CallOption(number_between(0, 2))]
@@ -211,9 +237,9 @@ class TranscribeOptions(RequestOptions, total=False):
 
 
 class AskOptions(RequestOptions, total=False):
-    """The options of ``ask``, ``stream``, ``aask`` and ``astream``, but ``response_format``.
+    """The options of ``ask``, ``stream``, ``aask`` and ``astream`` except ``response_format``.
 
-    That one stands beside them in the signatures, because it decides the type of the answer. An option that is None
+    ``response_format`` is a parameter of its own, because it decides the type of the answer. An option that is None
     counts as not given.
 
     Examples:

@@ -32,7 +32,15 @@ _NOT_RESULTS = ("r:", "rt:", "chord:")
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many ``results`` were removed, and how many checkpoints and partial answers (``left_behind``)."""
+    """How many ``results`` were removed, and how many checkpoints and partial answers (``left_behind``).
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey, Pruned, prune_results
+        >>> def describe(removed: Pruned) -> str:
+        ...     return f"{removed.results} results, {removed.left_behind} other entries"
+        >>> describe(prune_results(MemoryHuey("jobs"), keep=100))
+        '0 results, 0 other entries'
+    """
 
     results: int
     left_behind: int
