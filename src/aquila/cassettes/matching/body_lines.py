@@ -82,15 +82,15 @@ def _render_list(value: list[Any], depth: int) -> list[str]:
 
 
 def _key_order(key: str) -> tuple[bool, str]:
-    """Sort keys by name, but first those that say what an object is."""
+    """Return a sort key: first the keys that say what an object is, then the others by name."""
     return key not in ("role", "type", "name", "model"), key
 
 
 def write_unified_diff(recorded: list[str], now: list[str], name: str) -> Iterator[str]:
     """Yield a unified diff of two bodies as lines, with line numbers of the whole bodies. Nothing if they are equal.
 
-    ``recorded`` and ``now`` are what ``render_body`` returned for the recorded body and for that of this request;
-    ``name`` is shown as the name of the recorded one.
+    ``recorded`` and ``now`` are what ``render_body`` returned for the recorded body and for the body of this request.
+    The diff shows ``name`` as the name of the recorded body.
     """
     begin = 0
     while begin < min(len(recorded), len(now)) and recorded[begin] == now[begin]:

@@ -1,6 +1,6 @@
-"""Reads JSON by value, and writes or hashes what is compared of it so that equal values give the same text.
+"""Reads JSON by value. Writes and hashes values so that equal values give the same text and the same hash.
 
-A number without a fraction is an integer, no digit is rounded away, keys are sorted, and the placeholders of redaction
+A number without a fraction is an integer, no digit is rounded away, and keys are sorted. The placeholders of redaction
 are numbered in the order in which they are written.
 """
 
@@ -27,8 +27,8 @@ Without a limit, the 11 characters ``1e100000000`` would become an integer with 
 def encode_canonical(value: Any) -> str:
     """Write a value so that equal ones are written alike."""
     text = _encode(value)
-    # Redaction numbered the placeholders by where they stand in the request. An equal request may have its keys, and so
-    # its placeholders, in another order.
+    # Redaction numbered the placeholders in the order of the request. An equal request may have its keys, and so its
+    # placeholders, in another order.
     return number_placeholders_anew(text) if "redacted-" in text else text
 
 
@@ -38,7 +38,7 @@ def hash_canonical(value: Any) -> str:
 
 
 def leave_out(value: Any, rules: MatchRules) -> None:
-    """Remove from JSON, in place, what the rules leave out."""
+    """Remove the fields and elements that the rules leave out from a JSON value, in place."""
     if isinstance(value, dict):
         for label in rules.labels:
             value.pop(label, None)
@@ -77,9 +77,10 @@ _encode: Callable[[Any], str] = json.JSONEncoder(
 
 
 def _parse_number(text: str) -> int | float | Decimal:
-    """Parse a number with a point or an exponent. Without a fraction it is an integer, so that 1.0 equals 1.
+    """Parse a number with a point or an exponent.
 
-    Where a float would be written otherwise, because it does not hold all digits, it stays a ``Decimal``.
+    A number without a fraction becomes an integer, so that 1.0 equals 1. One with more digits than a float holds
+    becomes a ``Decimal``.
     """
     value = float(text)
     written = repr(value)
@@ -104,7 +105,8 @@ def _strip_zeros(text: str) -> Decimal:
     end = len(digits)
     while not digits[end - 1]:
         end -= 1
-    # `exponent` is typed as a letter, too, for NaN and infinity. The parser of JSON gives neither to this function.
+    # `exponent` may also be a letter by its type, for NaN and infinity. The JSON parser passes neither to this
+    # function.
     return Decimal((sign, digits[:end], exponent + len(digits) - end))  # type: ignore[operator]
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.body_lines import WIDTH
-from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around, common_prefix_length
+from aquila.cassettes.matching.difference import ABSENT, LONGEST_PATH, Difference, clip_path, common_prefix_length
 from aquila.cassettes.matching.fresh_value_placeholders import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
 from aquila.cassettes.matching.json_path import with_any_index
@@ -25,26 +25,26 @@ from aquila.plurals import count_of, join_with_and
 from aquila.typed_settings import setting_lines
 
 _MOST = 50
-"""How many differences are examined. Requests that differ in more places differ in what they ask."""
+"""The most differences that are examined. Requests that differ in more places ask different things."""
 _LONGEST = 100_000
-"""How many characters are searched for fresh values, of all that differs in two requests. Each kind is a search."""
+"""The most characters, of all differences together, that are searched for fresh values. Each kind is a search."""
 _MARGIN = 100
-"""A fresh value that holds a space, a date with its time, has fewer characters than this."""
-_LONGEST_PATH = 60  # characters of a path that is shown or advised
+"""More characters than any fresh value has that holds a space, such as a date with its time."""
 _MOST_NAMED = 3  # fields that a sentence names before it counts the others
 CHOSEN = re.compile(r"version|(?:^|[.\]])(?:model|(?:model|deployment|voice)_?id)$", re.IGNORECASE)
-"""Fields for what somebody chose. A date in it, as in ``gpt-4o-2024-08-06``, or a number is no fresh value."""
+"""Fields whose value somebody chose. A date in such a value (``gpt-4o-2024-08-06``) or a number is not fresh."""
 _ASKED = re.compile(
     r"""^(?:tools|functions|response_format|text)\b|(?:^|[.\]])(?:content|contents|description|input|instructions|messages|model
     |(?:model|deployment|voice)_?id|name|output|arguments|parts|prompt|query|role|system|text|type)(?:\[-?\d+\])*$""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Fields that say what is asked. Nobody is advised to leave one out."""
+"""Fields that say what is asked. No advice leaves one of them out."""
 _PERHAPS_FRESH = re.compile(
     r"(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?i:ids?|pid|seed|nonce|salt|port|duration|elapsed|latency|took|timestamp|ts"
     r"|session|trace|span)(?:_(?:ms|s|ns|seconds))?(?:\[-?\d+\])*$"
 )
-"""Fields whose names say that a number or a short id may be new in every run. Elsewhere somebody may have chosen it."""
+"""Fields whose names say that their number or short id may be new in every run. In other fields, somebody may have
+chosen the value."""
 _MOST_IGNORED = 5  # fields that one piece of advice leaves out
 _LONGEST_WORD = 64  # characters of a value that may be an id or a flag, and no prompt
 _ALL = tuple(KIND_BY_NAME)
@@ -67,7 +67,8 @@ class FreshField(NamedTuple):
 class Cure(NamedTuple):
     """The fields that are new in every run, and the settings under which the request matches.
 
-    Without ``fields``, all that differs are fields that are empty. Each entry of ``advice`` is enough by itself.
+    ``fields`` is empty if the requests differ only in fields that are null or ``{}``. Each entry of ``advice`` is
+    enough by itself.
     """
 
     fields: tuple[FreshField, ...]
@@ -75,12 +76,12 @@ class Cure(NamedTuple):
 
 
 def find_fresh_fields(found: Sequence[Difference]) -> list[FreshField | None]:
-    """Return an entry for each difference: the fresh field that it is, or None if it is something else."""
+    """Return an entry for each difference: a fresh field, or None if something else differs there."""
     return [each and _fresh_field_of(each) for each in _examine_differences(found)]
 
 
 class _Examined(NamedTuple):
-    """A difference, and what is searched of its values: of texts, only what is around the differences."""
+    """A difference, and the parts of its two values that are searched. Of texts, these are the parts that differ."""
 
     whole: Difference
     recorded: Any
@@ -88,7 +89,7 @@ class _Examined(NamedTuple):
 
 
 def _examine_differences(found: Sequence[Difference]) -> list[_Examined | None]:
-    """Return an entry for each difference, None for those that are too many, or too long, to be examined."""
+    """Return an entry for each difference: None for a difference beyond the limits ``_MOST`` and ``_LONGEST``."""
     entries: list[_Examined | None] = []
     room = _LONGEST
     for difference in found[:_MOST]:
@@ -100,9 +101,10 @@ def _examine_differences(found: Sequence[Difference]) -> list[_Examined | None]:
 
 
 def _without_equal_text(one: Any, other: Any) -> tuple[Any, Any]:
-    """Return two values; of texts of equally many lines, the lines that differ, without their long equal ends.
+    """Shorten two texts with the same number of lines to the lines that differ, without long equal ends of a line.
 
-    No fresh value goes over the end of a line.
+    Other values are returned as they are. Texts can be shortened so, because no fresh value goes over the end of a
+    line.
     """
     if not (isinstance(one, str) and isinstance(other, str)) or one.count("\n") != other.count("\n"):
         return one, other
@@ -127,7 +129,7 @@ def _fresh_field_of(examined: _Examined) -> FreshField | None:
     if path in ("method", "scheme", "host"):
         return None
     kinds = _kinds_that_differ(recorded, now)
-    if not kinds or not _are_equal(whole.recorded, whole.now, kinds):  # an id may stand in equal lines, too
+    if not kinds or not _are_equal(whole.recorded, whole.now, kinds):  # an id may also stand in lines that are equal
         return None
     is_value = isinstance(recorded, str | int | float) and (whole.in_body or path.startswith("query "))
     is_whole = is_value and all(_is_one_value(str(value), kinds) for value in (whole.recorded, whole.now))
@@ -135,7 +137,7 @@ def _fresh_field_of(examined: _Examined) -> FreshField | None:
 
 
 def find_fresh_parts(found: Sequence[Difference]) -> list[FreshField]:
-    """Return the fields that hold values new in every run, also those in which something else differs too."""
+    """Return the fields that hold values new in every run. Something else may differ in these fields, too."""
     examined = filter(None, _examine_differences(found))
     fields = (_fresh_field_of(each) or _fresh_parts_of(each) for each in examined)
     return [field for field in fields if field is not None]
@@ -155,15 +157,15 @@ def _fresh_parts_of(examined: _Examined) -> FreshField | None:
 
 
 def without_fresh_values(found: Sequence[Difference]) -> list[Difference]:
-    """Return differences with placeholders for fresh values, so that equal lists show the same change to a program.
+    """Return differences with placeholders for fresh values, without equal lines of texts.
 
-    Lines of texts that are equal are left out.
+    Two requests with equal lists differ by the same change of the program.
     """
     masked = [
         replace(each, recorded=_mask_value(examined.recorded), now=_mask_value(examined.now)) if examined else each
         for each, examined in zip(found, _examine_differences(found), strict=True)
     ]
-    # Where nothing else differs, the change is that of the field.
+    # A field in which only fresh values differ is represented by its path.
     return [
         replace(each, recorded=with_any_index(each.path), now=ABSENT) if each.recorded == each.now else each
         for each in masked
@@ -174,7 +176,7 @@ def _mask_value(value: Any) -> Any:
     return _normalizer_of(_ALL).mask_text(value) if isinstance(value, str) else value
 
 
-# Never cleared: the keys are sets of kinds of one small table, and a normalizer is not changed after it is built.
+# Never cleared: the keys are sets of kinds from one small table, and a normalizer does not change once it is built.
 @cache
 def _normalizer_of(kinds: tuple[str, ...]) -> Normalizer:
     return Normalizer(kinds)
@@ -187,13 +189,13 @@ def _is_one_value(text: str, kinds: tuple[str, ...]) -> bool:
 
 def _kinds_that_differ(recorded: Any, now: Any) -> tuple[str, ...]:
     """Return the fewest kinds of fresh values that explain the whole difference. Empty if something else differs."""
-    if not _are_equal(recorded, now, _ALL):  # with all kinds first: for most differences that settles it
+    if not _are_equal(recorded, now, _ALL):  # all kinds first: this decides most cases
         return ()
     texts = [str(recorded), str(now)]
     for name in _ALL:
         if any(map(_normalizer_of((name,)).find_parts, texts)) and _are_equal(recorded, now, (name,)):
             return (name,)
-    # Those that stand in the values are nearly always enough. Each of the others would cost a search.
+    # The kinds that occur in the values are nearly always enough. Each further kind would cost a search.
     present = {part.label for text in texts for part in _normalizer_of(_ALL).find_parts(text)}
     found = tuple(kind for kind in _ALL if kind in present)
     kinds = found if _are_equal(recorded, now, found) else _ALL
@@ -210,7 +212,7 @@ def _are_equal(recorded: Any, now: Any, kinds: tuple[str, ...]) -> bool:
     if not (isinstance(recorded, str) and isinstance(now, str)):
         return bool(_rewrite_value(recorded, one) == _rewrite_value(now, other))
     lines, opposite = recorded.split("\n"), now.split("\n")
-    # Line by line: for most texts the first one that differs settles it.
+    # Line by line: the first line that differs decides most cases.
     return len(lines) == len(opposite) and all(
         one.rewrite_text(a) == other.rewrite_text(b) for a, b in zip(lines, opposite, strict=True)
     )
@@ -227,17 +229,17 @@ def find_cure(
 ) -> Cure | None:
     """Return the settings under which a request would match a recorded one.
 
-    ``found`` are the differences of the two under ``rules``. Returns None if they are neither all fresh values nor all
-    empty fields, or if no setting makes the two equal.
+    ``found`` are the differences of the two under ``rules``. Returns None if some of them are neither fresh values nor
+    empty fields, or if no setting makes the two requests equal.
     """
     if not 0 < len(found) <= _MOST:
         return None
     if all(map(_is_empty, found)):
         cured = replace(rules, ignore=(*rules.ignore, EMPTY_FIELDS))
-        if key_of(request, cured) == key_of(recorded, cured):  # an element of a list is no field
+        if key_of(request, cured) == key_of(recorded, cured):  # not if it is an element of a list that is empty
             return Cure((), (_settings_that_changed(rules, cured),))
     examined = [each for each in _examine_differences(found) if each is not None]
-    # With all kinds first: one search settles it for most recordings that are compared.
+    # All kinds first: one search decides most cases.
     if len(examined) < len(found) or not all(_are_equal(each.recorded, each.now, _ALL) for each in examined):
         return None
     fresh = [field for each in examined if (field := _fresh_field_of(each)) is not None]
@@ -252,7 +254,7 @@ def find_cure(
     for make_rules in candidates:
         try:
             cured = make_rules()
-        except ConfigError:  # the name of a field cannot be written as a JSON path, so this setting is no advice
+        except ConfigError:  # the name of a field cannot be written as a JSON path, so this setting is not advised
             continue
         given = _settings_that_changed(rules, cured)
         known = any(given.keys() == other.keys() for other in advice)
@@ -264,7 +266,7 @@ def find_cure(
 def _is_empty(difference: Difference) -> bool:
     """Whether a field of a body differs only in being absent, null, ``{}``, or an object of such fields."""
     values = [difference.recorded, difference.now]
-    while values:  # without recursion: the object may be nested too deeply for that
+    while values:  # no recursion: the object may be nested too deeply for it
         value = values.pop()
         if isinstance(value, dict):
             values += value.values()
@@ -279,7 +281,7 @@ def find_ignorable(
     """Return the settings that leave out the fields in which a request differs from a recorded one.
 
     Only numbers, flags and ids are left out, never a prompt, a model or a tool. ``found`` are the differences under
-    ``rules``. Returns None if another field differs, or if the two would differ even so.
+    ``rules``. Returns None if a field differs that must not be left out, or if no such settings make the two equal.
     """
     if not 0 < len(found) <= _MOST_IGNORED or not all(map(_can_be_ignored, found)):
         return None
@@ -320,13 +322,13 @@ def _rules_ignoring(rules: MatchRules, fresh: Sequence[FreshField], *, any_index
     Raises ``ConfigError`` for a field that nobody could type.
     """
     paths = [field.path for field in fresh if not field.path.startswith("query ")]
-    if any(len(path) > _LONGEST_PATH or not path.isprintable() for path in paths):
+    if any(len(path) > LONGEST_PATH or not path.isprintable() for path in paths):
         raise ConfigError("a path that is too long to be typed")
     general = list(map(with_any_index, paths))
     if any_index:
         paths = [wide if general.count(wide) > 1 else path for path, wide in zip(paths, general, strict=True)]
     names = [field.path.removeprefix("query ") for field in fresh if field.path.startswith("query ")]
-    if any(len(name) > _LONGEST_PATH or not name.isprintable() or re.search(r"[\s,]", name) for name in names):
+    if any(len(name) > LONGEST_PATH or not name.isprintable() or re.search(r"[\s,]", name) for name in names):
         raise ConfigError("a parameter that cannot be typed")
     return replace(rules, ignore=(*rules.ignore, *paths), ignore_query=(*rules.ignore_query, *names))
 
@@ -360,9 +362,9 @@ def write_advice(cure: Cure, settings_file: str = "") -> Iterator[str]:
 
 
 def short_setting(cure: Cure | None, settings_file: str) -> str | None:
-    """Return the first setting for what is new in every run that fits on one line; empty if each needs more lines.
+    """Return the first setting of a cure that fits on one line; empty if each setting needs more lines.
 
-    Returns None where no setting cures that.
+    Returns None without a cure, and for a cure of empty fields. ``settings_file`` is as for ``write_advice``.
     """
     if cure is None or not cure.fields:
         return None
@@ -406,12 +408,12 @@ def _describe_fields(fields: Sequence[FreshField]) -> str:
 
 
 def _are_several(fields: Sequence[FreshField]) -> bool:
-    """Whether fields, or the kinds of values in the only one, are several."""
+    """Whether there are several fields, or one field with several kinds of values."""
     return len(fields) > 1 or len(fields[0].kinds) > 1
 
 
 def _describe_field(field: FreshField) -> str:
-    path = clip_around(field.path, len(field.path), _LONGEST_PATH)
+    path = clip_path(field.path)
     called = [KIND_BY_NAME[kind].called for kind in field.kinds]
     if not called:
         return path
@@ -419,7 +421,7 @@ def _describe_field(field: FreshField) -> str:
 
 
 def write_remark(fresh: Sequence[FreshField]) -> Iterator[str]:
-    """Yield a remark on fresh fields, for requests that differ in something else, too, so that no setting is enough."""
+    """Yield a remark on fresh fields for requests that also differ in something else, so that no setting is enough."""
     yield ""
     yield from textwrap.wrap(
         f"{_describe_fields(fresh)} perhaps new in every run. If so, recording again is not enough; when nothing else "

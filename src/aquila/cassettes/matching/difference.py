@@ -1,4 +1,4 @@
-"""Lists where two canonical requests differ, and writes both values so that people can see the difference."""
+"""Lists where two canonical requests differ, and writes the two values so that people can see the difference."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from aquila.cassettes.matching.uploaded_file import UploadedFile, read_data_url
 ABSENT: Final = object()
 """Stands for a value that only the other side has."""
 
+LONGEST_PATH = 60
+"""The characters of a path that a message shows. A longer one is cut."""
 _MOST = 1000  # differences that are listed
 _DEEPEST = 64  # levels of JSON that are compared value by value, far from Python's recursion limit; deeper ones as text
-_WEIGHED = 50  # differences that are weighed one by one; each further one weighs 1
+_WEIGHED = 50  # differences that are weighed one by one; each further difference weighs 1
 _PLAIN_KEY = re.compile(r"[^.\[\]*'\"\s<>]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place where two requests differ.
+    """One place where two requests differ, with the value on each side. A value may be ``ABSENT``.
 
-    ``path`` is written as the setting ``ignore`` takes it, if the place is ``in_body``.
+    ``in_body`` says that the place is in the body. ``path`` is then in the form of the setting ``ignore``.
     """
 
     path: str
@@ -38,7 +40,7 @@ class Difference:
 
 
 def find_differences(recorded: CanonicalRequest, now: CanonicalRequest) -> list[Difference]:
-    """List the places where two requests differ: parts of the request first, then the body in its order."""
+    """List the places where two requests differ: first the parts of the request, then the body from top to bottom."""
     found = [
         Difference(name, a, b)
         for name, a, b in (
@@ -69,7 +71,7 @@ class _BodyKind(str):
 
 
 def _kind_of(request: CanonicalRequest) -> _BodyKind:
-    """Return the kind of a body; of a text that begins as JSON also where it stops being that."""
+    """Return the kind of a body. For a text that begins like JSON, add where it stops being valid JSON."""
     if request.kind != "text" or request.body.lstrip()[:1] not in ("{", "["):
         return _BodyKind(request.kind)
     try:
@@ -145,12 +147,13 @@ def _compare_lists(path: str, recorded: list[Any], now: list[Any], depth: int) -
 
 
 def _are_equal(one: Any, other: Any) -> bool:
-    # By their texts, because `_compare_json` comes here for each level of lists in lists, and would double its time.
-    return type(one) is type(other) and _dump(one, repr) == _dump(other, repr)  # `repr`: the number is not its text
+    # As texts, in one call: `_compare_json` calls this at each level of nested lists, so a recursive comparison would
+    # double its time at each level. `repr` keeps a `Decimal` different from a string with the same digits.
+    return type(one) is type(other) and _dump(one, repr) == _dump(other, repr)
 
 
 def weigh_differences(found: Sequence[Difference]) -> float:
-    """Return how unlike two requests are, from their differences: 0 for equal, about 1 for each changed value."""
+    """Return how different two requests are: 0 for equal ones, and about 1 for each changed value."""
     weight = sum(_weigh_difference(difference) + (not difference.in_body) for difference in found[:_WEIGHED])
     return weight + max(0, len(found) - _WEIGHED)
 
@@ -221,7 +224,7 @@ def _describe_file(value: dict[str, Any]) -> str:
 
 
 def _describe_files(values: list[Any], other: Any, width: int) -> str:
-    """Describe those of several files of a field that the other side does not have at the same place."""
+    """Describe those files of a field that the other side does not have at the same position."""
     others = other if isinstance(other, list) else [other]
     shown = [
         f"#{at + 1} {format_value(value, None, width)}"
@@ -234,8 +237,8 @@ def _describe_files(values: list[Any], other: Any, width: int) -> str:
 def identify_change(found: Sequence[Difference]) -> str:
     """Return a short hash that is equal for two lists of differences if the same change of a program caused them.
 
-    Of two texts only the words that differ are hashed: one edit of a template changes many requests that have nothing
-    else in common. The hash does not reveal the values.
+    Of two texts only the words that differ are hashed, because one edit of a template changes many requests that have
+    nothing else in common. The hash does not reveal the values.
     """
     changes = []
     for difference in found:
@@ -260,7 +263,7 @@ def _length_of_equal_words(one: str, other: str) -> int:
 
 
 def _last_space(text: str, before: int) -> int:
-    """Return the offset behind the last space or line break before an offset, where its word begins; 0 if none."""
+    """Return the offset at which the word before an offset begins: behind the last space or line break, or 0."""
     return max(text.rfind(space, 0, before) for space in " \n") + 1
 
 
@@ -282,11 +285,17 @@ def clip_around(text: str, at: int, width: int) -> str:
     return _cut_around(units, at - start, width, before=start > 0, after=end < len(text))
 
 
+def clip_path(path: str) -> str:
+    """Return the end of a path in ``LONGEST_PATH`` characters, for a message."""
+    return clip_around(path, len(path), LONGEST_PATH)
+
+
 def _cut_around(units: Sequence[str], at: int, room: int, *, before: bool, after: bool) -> str:
     """Join as many units as fit into ``room`` characters, around the unit at ``at``.
 
-    A third of the room is for what stands before it, and more if what follows needs less. A unit is one character of a
-    text as it is shown, perhaps an escape. ``before`` and ``after`` say that the text goes on beyond the units.
+    The units before ``at`` get a third of the room, and more if the units behind it need less. A unit is one character
+    as it is shown, perhaps as an escape. ``before`` and ``after`` say that the text goes on before and behind the
+    units.
     """
     if not (before or after) and sum(map(len, units)) <= room:
         return "".join(units)
@@ -307,5 +316,5 @@ def _cut_around(units: Sequence[str], at: int, room: int, *, before: bool, after
 
 
 def escape_unprintable(text: str) -> str:
-    """Escape control characters, which a terminal would act on, and what cannot be encoded."""
+    """Escape control characters, which a terminal would act on, and characters that cannot be encoded."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

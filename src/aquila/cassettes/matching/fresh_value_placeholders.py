@@ -1,8 +1,8 @@
 """The setting ``normalize``: replaces values that are new in every run by placeholders, before keys are computed.
 
 The first UUID of a request becomes ``⟨uuid⟩``, the next one ``⟨uuid 2⟩``, wherever they stand. So requests with
-different ids in the same places are equal, and a request with two ids differs from one that uses one id twice. Numbers
-follow the order of comparison, with sorted keys, and not the order in which a client wrote the keys of an object.
+different ids in the same places are equal. A request with two ids differs from a request that has one id twice. The
+numbers follow the sorted keys of an object, and not the order in which a client wrote the keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from aquila.errors import ConfigError
 from aquila.spelling import suggest_name
 
 _DATA = re.compile(r"[0-9A-Za-z+/=_-]{1000,}")
-"""A stretch of text that is data, such as a file in base64. It is not searched: that could take long, and find ids."""
+"""A stretch of text that is data, such as a file in base64. It is not searched: that could take long, and data may
+hold what looks like an id."""
 
 _SLASH, _PERCENT = "\ufdd0", "\ufdd1"
 """Stand for an escaped slash or percent sign while a path is searched. Unicode reserves both as noncharacters."""
@@ -45,7 +46,7 @@ class FreshPart(NamedTuple):
 
 
 class Normalizer:
-    """Finds fresh values in texts. Not changed after it is built, so all sessions with the same rules can share it.
+    """Finds fresh values in texts. It does not change once it is built, so sessions with the same rules share it.
 
     ``entries`` are those of the setting: names of kinds (see ``fresh_values``), or patterns between slashes. Raises
     ``ConfigError`` for an entry that is neither, and for a pattern that cannot be used.
@@ -74,7 +75,7 @@ class Normalizer:
                     span = next((span for span in match.regs[1:] if span[0] >= 0), match.span())
                     if span[0] < span[1] and not _overlaps(taken, span):
                         found.append((*span, number, FreshPart(*span, label, has_identity)))
-        # Of overlapping values the one that begins first counts, then the longest, then the first in the table.
+        # Of values that overlap, the one that begins first counts, then the longest, then the first in the table.
         found.sort(key=lambda row: (row[0], -row[1], row[2]))
         parts: list[FreshPart] = []
         done = 0
@@ -90,7 +91,8 @@ class Normalizer:
 
     def replace_parts(self, text: str, placeholder: Callable[[FreshPart, str], str]) -> str:
         """Replace each fresh part of a text with what ``placeholder`` returns for the part and its value."""
-        # Until none is left: of two overlapping values one is replaced, and the rest of the other may be a third one.
+        # Repeated until none is left: once one of two overlapping values is replaced, the rest of the other may itself
+        # be a fresh value.
         while parts := self.find_parts(text):
             pieces: list[str] = []
             done = 0
@@ -102,7 +104,7 @@ class Normalizer:
 
 
 def _read_entry(entry: str) -> tuple[str, re.Pattern[str], bool, int]:
-    """Return the label, the pattern, whether two equal values are one thing, and the fewest characters of one."""
+    """Return the label, the pattern, whether equal values mean the same thing, and the fewest characters of a value."""
     kind = fresh_values.KIND_BY_NAME.get(entry)
     if kind is not None:
         return entry, fresh_values.pattern_of(entry), kind.has_identity, kind.shortest
@@ -121,7 +123,7 @@ def _read_entry(entry: str) -> tuple[str, re.Pattern[str], bool, int]:
 
 
 def _stretches_of(text: str) -> Iterable[tuple[int, int]]:
-    """Return where the stretches of a text begin and end that are searched: all but long data."""
+    """Return the start and the end of each stretch of a text that is searched: everything but long data."""
     if len(text) < 1000:
         return ((0, len(text)),)
     cuts = [0, *(at for match in _DATA.finditer(text) for at in match.span()), len(text)]
@@ -138,11 +140,11 @@ def _placeholder_without_number(part: FreshPart, value: str) -> str:
 
 
 class RequestNormalizer:
-    """Rewrites the parts of one request, one after the other, and numbers the values that it meets."""
+    """Rewrites the parts of one request, one after the other, and numbers the fresh values in them."""
 
     def __init__(self, normalizer: Normalizer) -> None:
         self._normalizer = normalizer
-        # The numbers of values, by label. They grow with each part, so a rewriter serves one request and is dropped.
+        # The numbers of values, by label. Each part may add to them, so this object serves one request only.
         self._numbers: dict[str, dict[str, int]] = {}
 
     def rewrite_text(self, text: str) -> str:
@@ -150,7 +152,7 @@ class RequestNormalizer:
         return self._normalizer.replace_parts(text, self._placeholder_for)
 
     def rewrite_path(self, path: str) -> str:
-        """Return the path of a URL with placeholders. If it has any, its escapes are decoded, except %2F and %25."""
+        """Return the path of a URL with placeholders. A path with placeholders has only the escapes %2F and %25."""
         kept = path.replace("%2F", _SLASH).replace("%25", _PERCENT)
         plain = unquote(kept, errors="surrogateescape")
         rewritten = self.rewrite_text(plain)
@@ -174,13 +176,13 @@ class RequestNormalizer:
         return tuple(sorted((self.rewrite_text(name), self.rewrite_text(value)) for name, value in rows))
 
     def _known_numbers(self, text: str) -> list[int]:
-        """Return the numbers of the fresh values of a text, to sort texts that differ in nothing else."""
+        """Return the numbers of the fresh values of a text, to sort texts that differ in nothing but these values."""
         parts = self._normalizer.find_parts(text)
         known = [self._numbers.get(part.label, {}).get(text[part.start : part.end]) for part in parts]
         return [number or 2**63 for number in known]  # a value without a number sorts behind those that have one
 
     def rewrite_json(self, value: Any) -> Any:
-        """Return a JSON value with its texts rewritten, and with placeholders for numbers that are fresh as a whole."""
+        """Return a JSON value with its texts rewritten. A number that is a fresh value as a whole is replaced, too."""
         if isinstance(value, str):
             return self.rewrite_text(value)
         if isinstance(value, list):
@@ -213,7 +215,7 @@ class RequestNormalizer:
         return value.with_fields(rewritten) if isinstance(value, UploadedFile) else rewritten
 
     def _rewrite_object(self, value: Mapping[str, Any], rewrite_child: Callable[[Any], Any]) -> dict[str, Any]:
-        """Rewrite keys and values in the order of the rewritten keys, so that the order as sent does not count."""
+        """Rewrite keys and values in the order of the rewritten keys, so that the order in the request is no matter."""
         masked = sorted((self._normalizer.mask_text(key), key) for key in value)
         if len({mask for mask, _ in masked}) < len(masked):
             masked.sort(key=partial(self._order_of_twin, value))
@@ -225,7 +227,7 @@ class RequestNormalizer:
         return rewritten
 
     def _order_of_twin(self, value: Mapping[str, Any], row: tuple[str, str]) -> tuple[str, str, list[int], str]:
-        """Return a sort key for object keys that differ only in fresh values: what they hold, without its numbers."""
+        """Return a sort key for object keys that differ only in fresh values: by their values, rewritten alone."""
         mask, key = row
         alone = RequestNormalizer(self._normalizer)
         held = json.dumps(alone.rewrite_json(value[key]), sort_keys=True, default=str)

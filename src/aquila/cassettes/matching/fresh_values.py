@@ -1,8 +1,8 @@
-"""Kinds of values that are new in every run: ids, times, temporary paths. One table, and what the setting names.
+"""The table of the kinds of values that are new in every run: ids, times, temporary paths.
 
-The setting ``normalize`` names a kind to leave its values out of the comparison. The advice of a miss finds kinds in
-values that differ. No pattern reads a stretch of text more than a small fixed number of times, so that searching takes
-linear time.
+The setting ``normalize`` names a kind to leave its values out of the comparison. The message of a miss looks for these
+kinds in the values that differ. No pattern reads a stretch of text more than a small fixed number of times, so that a
+search takes linear time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from functools import cache
 from typing import NamedTuple
 
 OPEN, CLOSE = "⟨", "⟩"
-"""What a placeholder begins and ends with. The patterns treat both as letters, like the value that stood there."""
+"""The first and the last character of a placeholder. The patterns treat both as letters, like the replaced value."""
 
-# In place of \b, which would let a value begin or end beside a placeholder, and treats `_` as a letter.
+# Used instead of \b, which lets a value begin or end beside a placeholder, and treats `_` as a letter.
 _BEGIN, _END = f"(?<![0-9A-Za-z{CLOSE}])", f"(?![0-9A-Za-z{OPEN}])"
-# Names of models and versions of APIs have a date behind a dash (`gpt-4o-2024-08-06`), or a word behind a date.
+# No date is found behind a dash, as in the name of a model (`gpt-4o-2024-08-06`), or before a dash and a word, as in
+# the version of an API.
 _BEGIN_DATE = rf"{_BEGIN}(?<![0-9A-Za-z{CLOSE}][-.])"
 _END_DATE = rf"{_END}(?![-.][0-9A-Za-z{OPEN}])"
 
@@ -53,9 +54,9 @@ class FreshKind(NamedTuple):
     """A kind of value that is new in every run.
 
     ``name`` is its name in the setting ``normalize``, ``called`` its name in a sentence, and ``example`` such a value.
-    A match of ``pattern`` is a value; if the pattern has groups, the first group that matched is. No value has fewer
-    than ``shortest`` characters. ``has_identity`` says that two equal values in one request mean the same thing, as two
-    equal ids do; two equal times are a coincidence.
+    A match of ``pattern`` is a value. If the pattern has groups, the first group that matched is the value. No value
+    has fewer than ``shortest`` characters. ``has_identity`` says that two equal values in one request mean the same
+    thing, as two equal ids do. Two equal times are a coincidence.
     """
 
     name: str

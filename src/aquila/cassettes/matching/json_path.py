@@ -1,4 +1,4 @@
-"""Paths into JSON, such as ``messages[*].name``: the setting ``ignore`` lists the paths of what is not compared."""
+"""Paths into JSON, such as ``messages[*].name``. The setting ``ignore`` lists the paths that are not compared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INDEX = re.compile(r"\[-?\d+\]")
 
 
 def with_any_index(path: str) -> str:
-    """Return a path with ``[*]`` for each position, which is the same one for all elements of a list."""
+    """Return a path with ``[*]`` for each position, so that all elements of a list have the same path."""
     return _INDEX.sub("[*]", path)
 
 
@@ -39,7 +39,7 @@ class JsonPath:
     def remove_from(self, value: Any) -> None:
         """Remove what the path names from a JSON value, in place. A path that leads nowhere changes nothing.
 
-        A key disappears. An element of a list becomes null instead, so that the positions of the others stay.
+        A key is deleted. An element of a list becomes null, so that the others keep their positions.
         """
         _remove_at(value, self.steps)
 
@@ -49,7 +49,7 @@ def _remove_at(value: Any, steps: tuple[Step, ...]) -> None:
     if isinstance(value, dict) and not isinstance(step, int):
         if step is None:
             if not rest:
-                value.clear()  # so the loop below finds no child
+                value.clear()  # the loop below then finds no child
             for child in value.values():
                 _remove_at(child, rest)
         elif step in value:

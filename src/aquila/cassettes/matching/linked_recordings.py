@@ -14,21 +14,26 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.object_memo import ObjectMemo
 
 _LOOKING = ("GET", "HEAD")
-"""Methods that create nothing. Within a conversation, their answers list what the conversation has created so far."""
+"""Methods that create nothing. Their answers list what exists: all files of an account, for example. If the request
+names an id that a conversation has given, the answer lists what that conversation has created so far."""
 
 Recording: TypeAlias = tuple[int, int]
 """The number of a cassette in a list, and the number of a recording in it, both from 0."""
 
 
 class _RecordingIds(NamedTuple):
-    """The ids that a request names with where each stands, all texts of that request, and the ids its answer gives."""
+    """The ids of a recording.
+
+    ``named`` are the ids that its request names, each with its place. ``values`` are all texts of the request, and
+    ``given`` the ids in its answer.
+    """
 
     named: Mapping[str, str]
     values: frozenset[str]
     given: frozenset[str]
 
 
-# For the whole process, so that the sessions of all tests that share a cassette parse its bodies once. Limit in bytes.
+# One for the process, so that all tests that share a cassette parse its bodies once. The limit is in bytes.
 _known_ids: ObjectMemo[Interaction, _RecordingIds] = ObjectMemo(limit=32 * 1024 * 1024)
 _ROW_SIZE = 2048
 """An estimate, in bytes, of what a row takes besides the recording that it keeps alive."""
@@ -39,7 +44,7 @@ def _read_ids(recording: Interaction) -> _RecordingIds:
     if ids is None:
         request, chunks = recording.request, recording.response.chunks
         ids = _RecordingIds(ids_named_by(request), values_in(request), frozenset(ids_given_by(recording)))
-        # Chunks that are not in a tuple lie in a file, and take no memory.
+        # Chunks that are not a tuple lie in a file, and take no memory.
         size = sum([len(chunk.data) for chunk in chunks]) if isinstance(chunks, tuple) else 0
         _known_ids.add(recording, ids, request.size + size + _ROW_SIZE)
     return ids
@@ -56,9 +61,9 @@ class GivenId(NamedTuple):
 class GivenIds:
     """Which recordings of one cassette give which ids, and which recordings name them.
 
-    An id that stood in a request before it stood in an answer was made by the client, so no recording gives it. Nor do
-    answers that only list what the provider had before, such as all files. ``keys`` are the keys of the recordings, in
-    their order.
+    A client made an id that stood in a request before it stood in an answer, so no recording gives such an id. An
+    answer that only lists what the provider had before, such as all files, gives none either. ``keys`` are the keys of
+    the recordings, in their order.
     """
 
     def __init__(self, recordings: Sequence[Interaction], keys: Sequence[str]) -> None:
@@ -76,7 +81,7 @@ class GivenIds:
                 self._givers.setdefault(value, number)
 
     def find_in(self, named: Mapping[str, str]) -> list[GivenId]:
-        """Return those ids of ``named`` (see ``ids_named_by``) that a recording gives."""
+        """Return the ids of ``named`` (see ``ids_named_by``) that a recording gives."""
         return [GivenId(value, where, self._givers[value]) for value, where in named.items() if value in self._givers]
 
     def values(self) -> Iterable[str]:
@@ -107,7 +112,7 @@ def find_conversation(start: Iterable[Recording], cassettes: Sequence[GivenIds])
                 links[link].append((which, number))
                 linked[which, number].append(link)
     found, waiting = set(start), list(start)
-    # `pop` from both tables: each recording and each link is followed once, so this takes linear time.
+    # `pop` takes entries out of both tables, so each recording and each link is followed once, in linear time.
     while waiting:
         for link in linked.pop(waiting.pop(), ()):
             new = [each for each in links.pop(link, ()) if each not in found]
@@ -117,11 +122,11 @@ def find_conversation(start: Iterable[Recording], cassettes: Sequence[GivenIds])
 
 
 def group_linked(count: int, links: Iterable[Sequence[int]]) -> list[int]:
-    """Return for each of ``count`` recordings the first one of its group, all from 0.
+    """Return, for each of ``count`` recordings, the number of the first recording of its group. Numbers count from 0.
 
     Each of ``links`` holds the numbers of recordings that belong together.
     """
-    # Union-find with path halving: each number points towards the first one of its group.
+    # Union-find with path halving: each number points towards the first number of its group.
     first = list(range(count))
 
     def find(at: int) -> int:

@@ -28,8 +28,8 @@ else:
 PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
 """Every part of a request that ``match_on`` can name, besides ``header:<name>``.
 
-``origin`` is scheme, host and port together. It counts only for requests that are not for a model: a request for a
-model may have been recorded through a proxy, and the recordings of the proxy then answer it.
+``origin`` is scheme, host and port together. It is compared only for requests that are not for a model. A request for
+a model may have been recorded through a proxy, and the recordings from the proxy then answer it.
 """
 
 LABELS = ("metadata", "prompt_cache_key")
@@ -45,12 +45,13 @@ DEFAULT_MATCH_ON = ("method", "origin", "path", "query", "body")
 class MatchRules:
     """Which parts of a request are compared.
 
-    ``match_on`` names parts (see :data:`PARTS`, and ``header:<name>``). When every entry begins with ``+`` or ``-``,
-    it adds to and takes from the default, as in ``("+host", "-query")``. Afterwards it holds the resolved names in a
-    fixed order. ``ignore`` holds JSON paths that are left out of bodies; for forms and multipart bodies, names of
-    fields. ``<empty>`` among them stands for every field of JSON that is null or ``{}``. ``ignore_query`` holds names
-    of query parameters that are left out; ``*`` stands for any characters.
-    ``normalize`` names what is replaced by placeholders in every text: kinds of values, or patterns between slashes.
+    - ``match_on``: names of parts (see :data:`PARTS`, and ``header:<name>``). If every entry begins with ``+`` or
+      ``-``, the entries change the default, as in ``("+host", "-query")``. The attribute holds the resolved names in a
+      fixed order.
+    - ``ignore``: JSON paths that are left out of bodies. For forms and multipart bodies they are names of fields.
+      ``<empty>`` stands for every field of JSON that is null or ``{}``.
+    - ``ignore_query``: names of query parameters that are left out. ``*`` stands for any characters.
+    - ``normalize``: what is replaced by placeholders in every text: kinds of values, or patterns between slashes.
 
     Raises :class:`~aquila.errors.ConfigError` for an unknown part or kind, a path or a pattern that cannot be read, and
     a header field that is never stored.
@@ -64,15 +65,15 @@ class MatchRules:
     """Header fields that are compared, in lower case."""
     paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
     ignores_empty: bool = field(init=False, repr=False, compare=False)
-    """Whether a field that is null or ``{}`` is the same as none."""
+    """Whether a field that is null or ``{}`` is compared as if it were absent."""
     unwanted_query: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
-    """What the names of the query parameters of ``ignore_query`` match."""
+    """Matches the names of the query parameters that ``ignore_query`` leaves out. None if it leaves out none."""
     compares_origin: bool = field(init=False, repr=False, compare=False)
     """Whether a request that is for no model is answered only by recordings of its own origin."""
     labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """Those of ``LABELS`` that are left out."""
+    """The ``LABELS`` that are left out."""
     normalizer: fresh_value_placeholders.Normalizer | None = field(init=False, repr=False, compare=False)
-    """Finds what ``normalize`` names. None if that is nothing."""
+    """Finds the values that ``normalize`` names. None if it names nothing."""
 
     def __init__(
         self,
@@ -101,11 +102,11 @@ class MatchRules:
         put(self, "labels", tuple(label for label in LABELS if label not in names))
 
     def with_origin(self) -> MatchRules:
-        """Return rules that compare scheme, host and port too, whatever a request is for."""
+        """Return rules that also compare scheme, host and port, even of requests for a model."""
         return replace(self, match_on=(*self.match_on, "scheme", "host"))
 
     def without_placeholders(self) -> MatchRules:
-        """Return rules for showing what was sent, and not what ``normalize`` puts in its place."""
+        """Return rules without ``normalize``, for messages that show what was sent."""
         return replace(self, normalize=()) if self.normalize else self
 
 
@@ -128,7 +129,7 @@ def _resolve_match_on(match_on: tuple[str, ...]) -> tuple[str, ...]:
             names.discard(name)
         else:
             names.add(name)
-    # `origin` alone compares nothing either: it does not count for requests for a model (see `PARTS`).
+    # `origin` alone compares nothing either, because it does not count for requests for a model (see `PARTS`).
     if names <= {"origin"}:
         raise ConfigError("match_on: nothing is left to compare, so every request would get the same answer.")
     for label in LABELS:

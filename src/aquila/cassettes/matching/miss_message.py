@@ -8,20 +8,19 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.matching import cures
 from aquila.cassettes.matching.body_lines import WIDTH, render_body, write_unified_diff
-from aquila.cassettes.matching.changing_numbers import find_changing_numbers, write_number_remark
 from aquila.cassettes.matching.cures import Cure
 from aquila.cassettes.matching.difference import (
     Difference,
     clip_around,
+    clip_path,
     find_differences,
     format_value,
     identify_change,
     weigh_differences,
 )
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.missing_secrets import find_missing_secret, write_secret_remark
+from aquila.cassettes.matching.miss_remarks import write_cause
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
-from aquila.cassettes.matching.reordered import find_reordered, write_order_remark
 from aquila.cassettes.matching.request_key import CanonicalRequest, canonical_request, key_of
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
@@ -37,12 +36,16 @@ _CANDIDATES = 8  # recordings that are compared value by value
 class Explanation:
     """Why no recording answers a request.
 
-    The first line of ``text`` says it in one sentence. ``difference`` are the lines that name the fields that differ
-    from the nearest recording. ``group`` is equal for requests that differ by the same change. Both are None where no
-    recording is near. ``found`` are these differences, and ``nearest`` the number (from 0) of that recording. ``cure``
-    are settings under which it would answer, because all that differs is new in every run, and ``setting`` is one of
-    them as a line: empty if none is so short, None if what differs is only empty. ``ignorable`` are those that leave
-    out what differs, where that says nothing of what is asked.
+    - ``text``: the message. Its first line gives the reason in one sentence.
+    - ``difference``: the lines that name the fields that differ from the nearest recording. None if no recording is
+      similar.
+    - ``group``: a hash that is equal for requests that differ by the same change. None if no recording is similar.
+    - ``setting``: the first setting that the message advises, if it fits on one line; empty if none does. None if the
+      message advises none, or only one about empty fields.
+    - ``found``: the differences from the nearest recording.
+    - ``nearest``: the number of that recording, from 0. None if no recording is similar.
+    - ``cure``: the settings under which that recording would answer, if everything that differs is new in every run.
+    - ``ignorable``: the settings that leave out the fields that differ, if these fields do not say what is asked.
     """
 
     text: str
@@ -68,14 +71,18 @@ def explain_miss(
     advises_settings: bool = True,
     settings_file: str = "",
 ) -> Explanation:
-    """Explain why no recording answers a request. Length and time are bounded, whatever the cassette holds.
+    """Explain why no recording answers a request. The message is short even for a large cassette.
 
-    ``cassette`` is the name of the file. ``command`` is what to type to record; if it is empty, nothing is advised.
-    ``request_number`` is the place of this request among equal ones, from 1; None if it was never recorded.
-    ``compares_origin`` says that only recordings of its own scheme, host and port could have answered it. ``redactor``
-    is that of the session, which knows the credentials of its requests; no secret that it finds is shown.
-    ``advises_settings`` is False if a plugin decides what a request matches, so that no setting would help.
-    ``settings_file`` is the name of the file that has the project's settings; empty if it is not known.
+    - ``cassette``: the name of the file.
+    - ``command``: the command that records; if it is empty, no command is advised.
+    - ``redactor``: the redactor of the session, which knows the credentials of its requests. The message shows no
+      secret that it finds.
+    - ``compares_origin``: whether only recordings of the same scheme, host and port could have answered.
+    - ``request_number``: the number of this request among equal ones, from 1; None if it was never recorded.
+    - ``advises_settings``: False if a plugin decides what a request matches, so that no setting would help.
+    - ``settings_file``: the name of the file with the project's settings; empty if it is not known.
+
+    Raises ``CassetteCorrupt`` if the file of a large body is missing.
     """
     request = redactor.redact_request(request)
     hints_at_origin = compares_origin and "host" not in rules.match_on
@@ -132,7 +139,7 @@ def _request_row(request: RecordedRequest) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Nearest:
-    """The recording that differs least: its number in the cassette (from 1), its form, and its differences."""
+    """The recording that differs least: its number in the cassette (from 1), its request, and the differences."""
 
     number: int
     request: CanonicalRequest
@@ -142,12 +149,12 @@ class _Nearest:
 
     @property
     def is_another_kind(self) -> bool:
-        """Whether it is for something else, so that its body says nothing."""
+        """Whether it has another method or path, so that comparing the bodies would help nobody."""
         return self.cure is None and any(difference.path in ("method", "path") for difference in self.found)
 
     @property
     def advised(self) -> Cure | None:
-        """The settings that the message names, because all that differs may be new in every run."""
+        """The settings that the message names, because everything that differs may be new in every run."""
         if self.cure is not None or self.ignorable is None:
             return self.cure
         return self.ignorable if all(map(cures.may_be_fresh, self.found)) else None
@@ -202,18 +209,14 @@ def _explain_unrecorded(
         yield from cures.write_advice(nearest.advised, settings_file)
     elif not another and (fresh := cures.find_fresh_parts(found)):
         yield from cures.write_remark(fresh)
-    elif not another and (place := find_missing_secret(found)):
-        yield from write_secret_remark(place, settings_file)
-    elif not another and (reordered := find_reordered(found)):
-        yield from write_order_remark(reordered)
-    elif not another and (place := find_changing_numbers(found)):
-        yield from write_number_remark(place, settings_file)
+    elif not another:
+        yield from write_cause(found, settings_file)
     yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
 
 
 def name_fields(found: Sequence[Difference]) -> str:
-    """Say which fields differ, as the beginning of a sentence."""
-    first = clip_around(found[0].path, len(found[0].path), 60)
+    """Return the beginning of a sentence that says which fields differ."""
+    first = clip_path(found[0].path)
     if len(found) == 1:
         return f"{first} differs"
     return f"{first} and {count_of(len(found) - 1, 'other field')} differ"
@@ -238,7 +241,7 @@ def _find_nearest(
 ) -> _Nearest:
     """Return the recording that a setting would make equal; if there is none, the one that differs least.
 
-    A request that is equal but for a fresh id is nearer than one that asks something else in similar words. Only a few
+    A recording that differs only in a fresh id is nearer than one that asks something else in similar words. Only a few
     candidates are compared value by value. There must be at least one recording.
     """
     compared: list[tuple[float, int, RecordedRequest, CanonicalRequest, list[Difference]]] = []
@@ -294,7 +297,7 @@ def _write_origin_hint(settings_file: str) -> Iterator[str]:
 
 
 _TELEMETRY_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
-"""Where OpenTelemetry sends what it has gathered, by its protocol, whatever the host."""
+"""The ends of the paths to which OpenTelemetry sends its data, whatever the host."""
 
 
 def _write_hint_at_telemetry(request: RecordedRequest, settings_file: str) -> Iterator[str]:
@@ -347,7 +350,8 @@ def _find_equal_recordings(
 ) -> list[int]:
     """Return the numbers (from 1) of the recordings with the key of this request.
 
-    Keys are computed only for the nearest recordings and for those with the same bytes: a cassette may have thousands.
+    A cassette may have thousands of recordings, so keys are computed only for the nearest ones, and for those with the
+    same bytes.
     """
     key = key_of(request, rules)
     positions = set(find_nearest_recordings(request, recordings, 64))

@@ -1,4 +1,4 @@
-"""Finds the recordings that are most like a request, for a bounded amount of work.
+"""Finds the recordings that are most similar to a request, with a bounded amount of work.
 
 Small pieces of the request's body are searched for in the body of each recording. A piece that all of them have does
 not tell them apart and is left out. Ten thousand recordings of 2 KB take about 50 ms.
@@ -22,16 +22,16 @@ _ENOUGH = 65_536  # bytes that are searched at the beginning of a body, and as m
 
 
 def find_nearest_recordings(request: RecordedRequest, recordings: Sequence[Interaction], count: int) -> list[int]:
-    """Return the positions (from 0) of up to ``count`` recordings, the one most like the request first.
+    """Return the positions (from 0) of up to ``count`` recordings, the most similar one first.
 
-    What counts, in this order: the same method and path, common pieces of the body, common words of the URL, and a
-    similar length of the body.
+    They are sorted by, in this order: the same method and path, common pieces of the body, common words of the URL, and
+    a similar length of the body. Raises ``CassetteCorrupt`` if the file of a large body is missing.
     """
     bodies = [_both_ends(recording.request) for recording in recordings]
     pieces = _distinctive_pieces(_both_ends(request), bodies)
     method, path = request.method.upper(), _url_path(request.url)
 
-    @cache  # a cassette has many recordings of few URLs; the cache goes with this call
+    @cache  # a cassette has many recordings of few URLs; the cache ends with this call
     def url_likeness(url: str) -> tuple[bool, int]:
         return _url_path(url) == path, len(_url_words(url) & _url_words(request.url))
 
@@ -63,7 +63,7 @@ def _both_ends(request: RecordedRequest) -> bytes:
 
 
 def _distinctive_pieces(body: bytes, bodies: Sequence[bytes]) -> list[bytes]:
-    """Return pieces from all over a body, without those that every body of a sample has."""
+    """Return pieces from all parts of a body, without those that every body of a sample has."""
     step = max(1, (len(body) - _PIECE) // _PIECES)
     pieces = list(dict.fromkeys(body[at : at + _PIECE] for at in range(0, max(1, len(body) - _PIECE + 1), step)))
     sample = bodies[:: max(1, len(bodies) // _SAMPLE)]

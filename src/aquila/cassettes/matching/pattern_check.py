@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aquila.errors import ConfigError
 
 _ENDLESS = 1000
-"""The number of ways that is counted for a repetition without a bound."""
+"""How many ways a repetition without a bound is counted as."""
 _MOST_WAYS = _ENDLESS**3  # of a whole pattern: three repetitions without a bound, one after the other
 _MOST_REPEATED_WAYS = 10_000  # of a repetition with a bound
 _LONGEST = 1000  # characters of a pattern
@@ -30,8 +30,8 @@ _NOT_READ = re.compile(r"[ \t\n\r\f\v]+|#[^\n]*")
 def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
     """Compile a pattern. ``text`` is the regular expression, ``entry`` what the user wrote, with the slashes.
 
-    Raises ``ConfigError``, which says where the pattern is wrong and what to type, for a pattern that cannot be read,
-    matches the empty text, or may take too long.
+    Raises ``ConfigError`` for a pattern that cannot be read, matches the empty text, or may take too long. The message
+    says where the pattern is wrong and what to type.
     """
     if len(text) > _LONGEST:
         raise ConfigError(
@@ -65,7 +65,7 @@ def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
 
 @dataclass(slots=True)
 class _Group:
-    """A group that is not closed yet: where it begins, and in how many ways the part read so far can match."""
+    """A group that is not closed yet: where it begins, and in how many ways the part that was read can match."""
 
     start: int
     is_atomic: bool
@@ -74,7 +74,7 @@ class _Group:
     ways: int = 1
     of_other_choices: int = 0
     last_atom: int = 1
-    """The ways of what a quantifier would repeat."""
+    """The number of ways in which the part that a quantifier would repeat can match."""
     last_start: int = 0
     before_last: int = 1
 
@@ -133,7 +133,7 @@ def _is_quantifier(found: re.Match[str]) -> bool:
 
 
 def _repeated_ways(ways: int, quantifier: re.Match[str]) -> int | None:
-    """Return in how many ways a repetition can match, if what it repeats can match in ``ways``. None if too many."""
+    """Return in how many ways a repetition can match, if the repeated part can match in ``ways``. None if too many."""
     sign, low, comma, high, mode = quantifier.groups()
     if sign:
         least, most = {"*": (0, None), "+": (1, None), "?": (0, 1)}[sign]

@@ -1,8 +1,9 @@
 """Which ids a request names for a provider to look up, and which ids an answer gives.
 
-If a live request names an id that was recorded on another day, the provider looks it up and answers with an error. What
-counts is the place where an id stands, and the table of these places is here. The ids of tool calls are not in it: the
-history is sent in full, with each call beside its result, so the provider pairs the two within the request.
+If a live request names an id that was recorded on another day, the provider looks it up and answers with an error.
+Whether a provider looks an id up depends on its place in the request. The table of these places is here. It does not
+have the ids of tool calls: a client sends the whole history, with each call beside its result, so the provider pairs
+the two within the request.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from aquila.errors import CassetteCorrupt
 class Protocol(NamedTuple):
     """Where the requests of one protocol name ids.
 
-    ``fields`` are names of fields in a JSON body, at any depth; their value is an id, a list of ids, or an object with
-    an ``id``. ``items`` are types of objects that refer, by their ``id``, to something the provider keeps; with each
-    type, the fields that would hold its content instead. ``headers`` are names of header fields.
+    - ``fields``: names of fields in a JSON body, at any depth. Their value is an id, a list of ids, or an object with
+      an ``id``.
+    - ``items``: types of objects that refer, by their ``id``, to something that the provider keeps. Each type has the
+      names of the fields that hold the content itself. An object with one of these fields refers to nothing.
+    - ``headers``: names of header fields.
     """
 
     name: str
@@ -71,10 +74,10 @@ _WRITTEN_FREELY = frozenset(
         *("response", "schema"),
     }
 )
-"""Fields whose content a model, a tool or the author of a program wrote freely: a provider looks up nothing in it."""
+"""Fields whose content a model, a tool or the author of a program wrote. A provider looks up nothing in them."""
 
 _BEFORE_MODELS = frozenset({"models", "model", "engines", "deployments"})
-"""Parts of a path that are followed by the name of a model, which is not an id that an answer gave."""
+"""Parts of a path that the name of a model follows. Such a name is not an id that an answer gave."""
 
 _GIVING_HEADERS = frozenset({*_HEADERS, "content-location", "location", "operation-location", "x-goog-upload-url"})
 """Header fields of an answer that give an id, or a URL with one."""
@@ -85,15 +88,15 @@ _RESOURCE_FIELDS = frozenset(
 """Fields of an answer that give an id, besides those whose names end in ``id`` or ``ids``."""
 
 _LARGEST = 16 * 1024 * 1024
-"""The most bytes of a body that is searched. A larger body is an uploaded file, which names no id."""
+"""The most bytes of a body that is searched for ids. A larger body is an uploaded file, which names none."""
 
 _MAY_BE_JSON = re.compile(rb"\s*[{\[]|(?:data|event|id|retry)?:")
 
 
 def ids_named_by(request: RecordedRequest) -> dict[str, str]:
-    """Return the values that a request names for its provider to look up, each with where it stands, for messages.
+    """Return the values that a request names for its provider to look up, each with its place, for messages.
 
-    All parts of the path are among them. Which of these are ids is known only from the answers that gave them.
+    All parts of the path are among them. Only the answers that gave them tell which of these parts are ids.
     """
     named: dict[str, str] = {}
     parts = urlsplit(request.url)
@@ -134,7 +137,7 @@ def _named_in(body: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_reference(item: Mapping[str, Any]) -> bool:
-    """Return whether an object refers to something that the provider keeps, and does not hold its content."""
+    """Whether an object refers to something that the provider keeps, and does not hold its content."""
     whole = _ITEMS.get(str(item["type"]))
     return whole is not None and not any(item.get(name) for name in whole)
 
@@ -153,8 +156,8 @@ def _ids_of_field(value: Any, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_written_freely(name: str, value: Any, kind: Any) -> bool:
-    # `input` is an object if it is that of a tool, and a text or a list if it is that of a request. The results of the
-    # provider's own tools come back in the history, for example as `code_execution_tool_result`.
+    # `input` of a tool call is an object, and `input` of a request is a text or a list. The results of the provider's
+    # own tools come back in the history, for example as `code_execution_tool_result`.
     tool_input = name == "input" and isinstance(value, dict)
     tool_output = name == "content" and isinstance(kind, str) and kind.endswith("_tool_result")
     return name in _WRITTEN_FREELY or tool_input or tool_output
@@ -197,7 +200,7 @@ def _gives_id(name: str) -> bool:
 
 def _spellings_of(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, int) and not isinstance(value, bool):
-        yield str(value)  # as it stands in a path
+        yield str(value)  # a path has it as text
     elif isinstance(value, str) and value and not (name == "name" and "/" not in value):
         yield value
         if name in ("name", "id"):  # of a resource: `files/abc`
@@ -230,7 +233,7 @@ def values_in(request: RecordedRequest) -> frozenset[str]:
 
 
 def _body_of(request: RecordedRequest) -> bytes:
-    # If the file of a large body is missing, whoever replays the body reports that; here it only gives no ids.
+    # A body whose file is missing gives no ids here. The replay of the body reports the missing file.
     with suppress(CassetteCorrupt):
         return request.body if request.size <= _LARGEST else b""
     return b""

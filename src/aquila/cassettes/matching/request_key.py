@@ -1,4 +1,4 @@
-"""What makes two requests the same: the canonical form of a request, and the key computed from it.
+"""The canonical form of a request, and its key. Two requests with the same key are the same request.
 
 JSON is compared by value, forms and multipart bodies by their fields, anything else by its bytes. ``metadata`` and
 ``prompt_cache_key`` at the top of a body are left out: clients put fresh ids there, which must not make a replay miss.
@@ -38,8 +38,8 @@ Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 class CanonicalRequest(NamedTuple):
     """A request reduced to what is compared. Parts that the rules leave out are None.
 
-    ``body`` is a JSON value: the JSON itself, or ``{field: [values]}`` for forms and multipart, a string for text, size
-    and hash for other bytes. ``digest`` is the key.
+    ``body`` is a JSON value: the JSON itself, ``{field: [values]}`` for forms and multipart bodies, a string for text,
+    or the size and the hash of other bytes. ``digest`` is the key.
     """
 
     method: str | None
@@ -54,7 +54,7 @@ class CanonicalRequest(NamedTuple):
 
 
 def key_of(request: RecordedRequest, rules: MatchRules) -> str:
-    """Return the key of a request, 32 hexadecimal digits. Requests that are the same by the rules have the same key."""
+    """Return the key of a request: 32 hexadecimal digits, equal for requests that are the same by the rules."""
     return hash_canonical(_reduce_request(request, rules))
 
 
@@ -73,9 +73,9 @@ def without_origin(key: str) -> str:
 # cleared. A program asks a few URLs again and again.
 @lru_cache(maxsize=512)
 def address_of(url: str) -> str:
-    """Return origin and path of a URL, without query and without percent escapes, however the URL was written."""
+    """Return origin and path of a URL, without query, with percent escapes decoded."""
     path = _split_url(url).path
-    # Until nothing changes: a path may have been escaped more than once.
+    # Repeated until nothing changes, because a path may have been escaped more than once.
     while "%" in path and (decoded := unquote(path)) != path:
         path = decoded
     return f"{origin_of(url)}{path}"
@@ -117,8 +117,8 @@ def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
         kind, body = _canonical_body(request, rules)
     if rules.normalizer is not None:
         rewriting = fresh_value_placeholders.RequestNormalizer(rules.normalizer)
-        # The query comes last. Its parameters are sorted, and two that differ only in a fresh id are sorted by the
-        # numbers that these ids have got in the path, the headers and the body.
+        # The query comes last. Its parameters are sorted. Two that differ only in a fresh id are sorted by the numbers
+        # that the path, the headers and the body have given to these ids.
         path = rewriting.rewrite_path(path) if path is not None else None
         headers = rewriting.rewrite_pairs(headers)
         kind, body = _normalize_body(kind, body, request, rewriting)
@@ -153,7 +153,7 @@ _ESCAPE = lazy_pattern(r"%([0-9a-fA-F]{2})")
 def _split_url(url: str) -> _Url:
     try:
         parts = urlsplit(url)
-    except ValueError:  # such as brackets that do not close
+    except ValueError:  # such as a bracket that does not close
         return _Url("", "", url, ())
     default_port = {"http": ":80", "https": ":443"}.get(parts.scheme, ":")
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(default_port)
@@ -208,9 +208,9 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
 
 @lru_cache(maxsize=256)  # a client sends the same header fields with all its requests
 def _content_type_of(headers: Headers) -> tuple[str, str]:
-    """Return the content type, and without its parameters in lower case.
+    """Return the content type, and the media type in it, in lower case and without parameters.
 
-    The second is empty for a word that suites write over header fields, such as ``REDACTED``: it says nothing.
+    The media type is empty if the field holds a single word, such as ``REDACTED``, which some test suites put there.
     """
     content_type = first_value(headers, "content-type")
     media = content_type.partition(";")[0].strip().lower()
@@ -220,11 +220,11 @@ def _content_type_of(headers: Headers) -> tuple[str, str]:
 def _normalize_body(
     kind: Kind, body: Any, request: RecordedRequest, rewriting: fresh_value_placeholders.RequestNormalizer
 ) -> tuple[Kind, Any]:
-    """Rewrite the texts of a body. What is compared by its bytes stays as it is."""
+    """Rewrite the texts of a body. A body that is compared by its bytes stays as it is."""
     if kind == "json":
         try:
             return kind, rewriting.rewrite_json(body)
-        except RecursionError:  # as if it were too deep to be read
+        except RecursionError:  # treated like JSON that is nested too deeply to be parsed
             kind, body = _text_or_bytes(request.body)
     if kind == "text":
         return kind, rewriting.rewrite_text(body)
@@ -234,7 +234,7 @@ def _normalize_body(
 
 
 def _is_structured(media: str, file: BodyFile) -> bool:
-    """Return whether a body in a file must be read, because it is compared by its parts and not by its hash."""
+    """Whether a body in a file must be read, because it is compared by its parts and not by its hash."""
     if media.startswith("multipart/") or media in ("application/json", "application/x-www-form-urlencoded"):
         return True
     return media.endswith("+json") or (not media and file.first_bytes(64).lstrip()[:1] in (b"{", b"["))
@@ -263,7 +263,7 @@ def _form_fields(data: bytes) -> Iterable[tuple[str, str]]:
 def _group_fields(pairs: Iterable[tuple[str, Any]], rules: MatchRules) -> dict[str, list[Any]]:
     """Group values by field. The order of fields does not matter; the order of the values of one field does.
 
-    A rule for a field is also one for its members, which clients send as ``metadata[id]``.
+    A rule that leaves out a field also leaves out its members, which clients send as ``metadata[id]``.
     """
     fields: dict[str, list[Any]] = {}
     for name, value in pairs:

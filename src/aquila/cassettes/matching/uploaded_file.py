@@ -12,14 +12,14 @@ from typing import Any
 from aquila.cassettes.multipart import Part, header_parameter
 
 _MOST_SHOWN = 1024 * 1024
-"""The most bytes of a file whose content is kept for messages: details of a miss stay in memory until the run ends."""
+"""The most bytes of a file whose content is kept for messages. Details of a miss stay in memory until the run ends."""
 
 
 class UploadedFile(dict[str, Any]):
-    """The name, type, size and hash of a file, which are what is compared of it.
+    """The name, type, size and hash of a file: the properties that are compared.
 
-    ``data`` is its content as it was sent, for showing a difference; None if the file is large. It is an attribute and
-    no item of the dict, so that it takes no part in comparisons and in JSON.
+    ``data`` is the content as it was sent, for messages that show a difference; None if the file is large. It is an
+    attribute and not an item of the dict, so that neither comparisons nor JSON include it.
     """
 
     __slots__ = ("data",)
@@ -30,7 +30,7 @@ class UploadedFile(dict[str, Any]):
 
     @classmethod
     def from_part(cls, part: Part) -> UploadedFile:
-        """Reduce the part of a body that is a file."""
+        """Build from the part of a multipart body that is a file."""
         compared = {"filename": part.filename, **describe_content(part.data)}
         if part.content_type:
             compared["content_type"] = part.content_type
@@ -58,7 +58,7 @@ _DATA_URL = re.compile(r"data:([^,;]{0,100}(?:;[^,;]{1,100}){0,3});base64,([A-Za
 
 
 def read_data_url(text: str) -> UploadedFile | None:
-    """Return the file in a ``data:`` URL in base64, as JSON bodies hold them; None for other texts and short ones."""
+    """Return the file in a ``data:`` URL in base64, as JSON bodies have it; None for other texts and for short data."""
     match = _DATA_URL.fullmatch(text) if text.startswith("data:") else None
     if match is None:
         return None
@@ -72,7 +72,8 @@ def read_data_url(text: str) -> UploadedFile | None:
 
 _DECODERS: Mapping[str, Callable[[bytes], bytes]] = {
     "": bytes,
-    "base64": base64.b64decode,  # without `validate`: RFC 2045, 6.8 has it in lines, and lets readers skip what is none
+    # Without `validate`: by RFC 2045, 6.8 it has line breaks, and readers skip other characters.
+    "base64": base64.b64decode,
     "quoted-printable": quopri.decodestring,
 }
 
