@@ -51,3 +51,10 @@ def test_a_fixture_is_gone_with_its_name_or_that_of_its_class(fixture: str, is_g
 @pytest.mark.parametrize("last", ["test_it", "test_it-a@b", "TestIt.test_it-a.@b+01a3f7405668"])
 def test_a_test_is_no_fixture_whatever_its_parameters(last: str) -> None:
     assert not is_name_of_fixture(last)
+
+
+@pytest.mark.parametrize("last", ["", ".", "-x", "+x", "[x]"])
+def test_a_cassette_whose_name_holds_no_name_of_a_test_is_not_gone(last: str, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(MODULE, "utf-8")
+    assert not Sources(tmp_path).is_gone("test_it.py", last)
+    assert Sources(tmp_path).is_gone("test_other.py", last)

@@ -29,7 +29,8 @@ class Sources:
             return not (self._root / module).exists()
         if "@" in test:
             return False  # a fixture, which may be defined elsewhere
-        return _are_gone(_names_in(test), text)
+        names = _names_in(test)  # none in the name of a cassette such as `-x`, which somebody has chosen
+        return bool(names) and _are_gone(names, text)
 
     def is_fixture_gone(self, module: str, fixture: str) -> bool:
         """Whether a module, or in it a fixture that tests share or its class, is surely gone.
