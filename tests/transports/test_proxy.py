@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from aquila.recording.scope import Scope
-from aquila.transports.callers.proxy import Proxy
+from aquila.transports.callers.proxy import Proxy, UpstreamFailed
 from tests.support.runs import name_upstream
 
 # RFC 9110, 7.6.1, and what the next hop says by itself.
@@ -53,3 +53,17 @@ def test_headers_of_one_connection_are_not_passed_on(name: str, spell: Callable[
     assert echo.received.get(name) != "ours"
     assert echo.received["accept"] == "a/b"
     assert answer.headers == [("x-request-id", "1")]
+
+
+class Silent(httpx2.AsyncBaseTransport):
+    """Fails as asynchronous connections do that are reset: the error has no text."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError("")
+
+
+def test_a_failure_without_a_text_is_explained(root: Path) -> None:
+    name_upstream("silent", Silent())
+    proxy = Proxy(lambda: Scope(kind="block", options={"transport": "live"}), upstream="silent")
+    with pytest.raises(UpstreamFailed, match=r"^ReadError: no answer$"):
+        asyncio.run(proxy.answer_request("POST", "/v1/models", [], b""))

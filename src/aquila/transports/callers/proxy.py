@@ -135,7 +135,7 @@ class Proxy:
         try:
             response = await route.answer_async(request)
         except httpx2.TransportError as error:
-            raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
+            raise UpstreamFailed(f"{type(error).__name__}: {str(error) or 'no answer'}") from error
         # The length that is the answer to HEAD; that of a body, which may have been decoded, the server counts itself.
         left_out = HOP_BY_HOP - {"content-length"} if method == "HEAD" else HOP_BY_HOP
         returned = [field for field in decode_headers(response.headers.raw) if field[0] not in left_out]
