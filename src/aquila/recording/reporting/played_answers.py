@@ -127,7 +127,7 @@ def _read_rows(scope: Scope, rows: Sequence[Any]) -> Iterator[tuple[PlayedAnswer
 def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -> None:
     """Let the report of the run know of a recording that another process has played."""
     opened = scope.sessions.opened_for(cassette)
-    with suppress(AquilaError):
+    with suppress(AquilaError, OSError):  # the file may be in a folder of that process alone, or gone by now
         path = cassette_path(scope.settings.cassette_root(), cassette)
         held = opened[0].cassette if opened else load_cassette(path)
         if 0 <= number < len(held.interactions):
