@@ -495,3 +495,11 @@ def test_a_deleted_working_directory_is_a_clear_error(tmp_path: Path) -> None:
     )
     assert "the working directory was deleted" in done.stdout
     assert "AQUILA_CASSETTE_DIR" in done.stdout
+
+
+def test_what_is_discarded_leaves_nothing_behind(root: Path) -> None:
+    scope = scopes.Scope(kind="block", default_cassette="x", options={"transport": "record"})
+    scope.recording.open_journal()
+    assert journal.find_journals_of(root, scope.id)
+    scope.recording.discard()
+    assert not root.exists()

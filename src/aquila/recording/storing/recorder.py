@@ -220,10 +220,13 @@ class ScopeRecording:
 
     def discard(self) -> None:
         """Store nothing of what all processes of the scope recorded. Only for the owner."""
-        for path in self._find_journals_of_others():
-            journal.discard_journal(path, merged=journal.size_of(path))
-        self._journal.remove_file()
-        self._journal.close()
+        try:
+            for path in self._find_journals_of_others():
+                journal.discard_journal(path, merged=journal.size_of(path))
+            self._journal.remove_file()
+        finally:
+            self._journal.close()
+            remove_unused_work_folder(self._root)
 
     def _find_journals_of_others(self) -> list[Path]:
         mine = self._journal.path
