@@ -18,7 +18,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError, RequestTimeout
 from aquila.recording.scope import look_for_scope
 from aquila.testing import use_script
-from aquila.transports.asking_again import ask_again
+from aquila.transports.asking_again import UpstreamTrouble, ask_again
 from tests.support.failing_clients import BODY, what_is_seen
 from tests.support.runs import name_upstream
 from tests.support.slow import slow_but
@@ -205,3 +205,8 @@ def test_the_time_of_an_answer_that_is_asked_for_again_is_measured_where_a_test_
     monkeypatch.setattr(time, "monotonic", lambda: 1.0)
     asked = RecordedRequest("POST", f"{URL}/chat/completions", (), b"{}")
     assert ask_again(asked, "late", seconds=60).started >= 20
+
+
+def test_an_address_that_cannot_be_asked_again_is_trouble_as_any_other() -> None:
+    with pytest.raises(UpstreamTrouble, match="non-printable"):
+        ask_again(RecordedRequest("GET", f"{URL}/\0", (), b""), "live", seconds=1)

@@ -31,17 +31,17 @@ def ask_again(request: RecordedRequest, upstream: str, *, seconds: float) -> Rec
 
     ``seconds``: the longest silence that is accepted. Raises ``UpstreamTrouble``.
     """
-    sent = httpx2.Request(
-        request.method,
-        request.url,
-        headers=encode_headers(field for field in request.headers if field[0] not in _CONNECTION_FIELDS),
-        content=request.body,
-        extensions={
-            "timeout": {"connect": _SECONDS_TO_CONNECT, "read": seconds, "write": seconds, "pool": None},
-        },
-    )
     clock = machine_seconds()
     try:
+        sent = httpx2.Request(
+            request.method,
+            request.url,
+            headers=encode_headers(field for field in request.headers if field[0] not in _CONNECTION_FIELDS),
+            content=request.body,
+            extensions={
+                "timeout": {"connect": _SECONDS_TO_CONNECT, "read": seconds, "write": seconds, "pool": None},
+            },
+        )
         response = find_upstream(upstream).send_request(sent)
         started = milliseconds_since(clock)
         try:
@@ -50,7 +50,7 @@ def ask_again(request: RecordedRequest, upstream: str, *, seconds: float) -> Rec
             response.close()
     except httpx2.TransportError as error:
         raise UpstreamTrouble(error_to_text(error)) from error
-    except (AquilaError, OSError) as error:
+    except (AquilaError, OSError, httpx2.InvalidURL) as error:
         raise UpstreamTrouble(str(error)) from error
     ended = milliseconds_since(clock)
     coding = response.headers.get("content-encoding", "")
