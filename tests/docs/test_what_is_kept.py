@@ -197,7 +197,7 @@ def once_failing(provider: Provider, program: Callable[[], object], *failures: s
 
 PROGRAMS: dict[str, Callable[[Provider], object]] = {
     "an answer is read to its end": lambda provider: read(provider, "whole"),
-    "the program leaves a stream between two reads": lambda provider: read(provider, "whole", at_most=2),
+    "the program stops reading a stream, between two reads": lambda provider: read(provider, "whole", at_most=2),
     "the program stops waiting within an answer: cancelled, a time limit, closed by another thread": (
         lambda provider: stop_waiting(provider, "silence")
     ),
@@ -208,16 +208,16 @@ PROGRAMS: dict[str, Callable[[Provider], object]] = {
     "the connection is refused, reset, breaks or times out before the answer": (
         lambda provider: once_failing(provider, lambda: ask(provider), "closed")
     ),
-    "one call of a client overcomes a failure": (
+    "a client's own retry succeeds after a failure": (
         lambda provider: once_failing(provider, lambda: ask(provider, attempts=2), "503")
     ),
-    "one call of a client gives up": (
+    "a client gives up after its own retries": (
         lambda provider: once_failing(provider, lambda: ask(provider, attempts=2), "503", "503")
     ),
     "the program tries again after a failure, or Huey does": (
         lambda provider: once_failing(provider, lambda: retry_with_huey(provider), "500")
     ),
-    "`aquila_record_errors = all`, and a client overcomes a failure": (
+    "a client's own retry succeeds, with `aquila_record_errors = all`": (
         lambda provider: once_failing(provider, lambda: ask(provider, attempts=2), "503")
     ),
 }

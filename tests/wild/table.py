@@ -123,7 +123,7 @@ CLIENTS = (
         group="wild-openai2",
         says="eagle",
         whole=("stream",),
-        remarks="it hands on a synchronous stream when it is whole, without Aquila too",
+        remarks="it hands on a synchronous stream only when it is complete, without Aquila too",
     ),
     Client("llama-index", "llama_index_chat", ("llama-index-llms-openai",), group="wild-openai2"),
     Client("langchain-openai, langgraph", "langchain_chat", ("langchain-openai", "langgraph")),
