@@ -373,3 +373,22 @@ def test_a_retry_that_cannot_be_read_keeps_no_other_job_out_where_its_result_can
         result.get()
     failing("x" * 2000)
     assert huey.pending_count() == 1
+
+
+def test_the_message_of_a_job_is_noted_also_where_another_process_changes_the_job_meanwhile(producer, monkeypatch):
+    huey, job = producer
+    result, state = job(), state_of(huey)
+    get = state.get
+
+    def get_before_a_change(table, key):
+        value = get(table, key)
+        monkeypatch.setattr(state, "get", get)
+        summary = decode_summary(result.id, value)
+        summary.arguments = "changed"
+        state.put(table, key, summary.encode(), order=summary.changed)
+        return value
+
+    monkeypatch.setattr(state, "get", get_before_a_change)
+    huey.publisher.store.note_message(result.id, "an identity")
+    summary = decode_summary(result.id, state.get(JOBS_TABLE, result.id))
+    assert (summary.message, summary.arguments) == ("an identity", "changed")

@@ -102,13 +102,18 @@ class EventWriter:
 
     def note_message(self, job: str, identity: str) -> None:
         """Store the identity of the message of a job that is enqueued once more. Never raises."""
+        now = self._publisher.clock.now()
+
+        def change(present: bytes | None) -> bytes | None:
+            summary = decode_summary(job, present)
+            if summary is None:
+                return None
+            # Changed now, because `UnreadMessages` only searches the summaries that have changed last.
+            summary.message, summary.changed = identity, now
+            return summary.encode()
+
         with self._unless_away():
-            value, now = self._state.get(JOBS_TABLE, job), self._publisher.clock.now()
-            summary = decode_summary(job, value)
-            if value is not None and summary is not None:
-                # Changed now, because `UnreadMessages` only searches the summaries that have changed last.
-                summary.message, summary.changed = identity, now
-                self._state.replace(JOBS_TABLE, job, value, summary.encode(), order=now)
+            self._state.update(JOBS_TABLE, job, change, order=now)
 
     def forget_job(self, job: str) -> None:
         """Remove a published job. Never raises."""
