@@ -210,6 +210,14 @@ def test_rates_count_what_ended_when():
     assert rates.per_minute("done", 1059.0) == 2
 
 
+def test_rates_keep_nothing_of_jobs_that_are_forgotten():
+    rates = JobRates()
+    for number in (1, -1):
+        for ended in range(0, 1000, 10):
+            rates.count("done", ended + 1.0, number)
+    assert rates._counts["done"] == {}
+
+
 RUNS = st.builds(
     JobRun,
     key=st.sampled_from(["a", "b", "c"]),

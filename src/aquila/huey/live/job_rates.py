@@ -20,6 +20,8 @@ class JobRates:
         if counts is not None and ended:
             at = math.floor(ended / _SECONDS)
             counts[at] = counts.get(at, 0) + number
+            if not counts[at]:  # Jobs are forgotten after days, and the page may be open for months.
+                del counts[at]
 
     def per_minute(self, state: str, now: float) -> int:
         """Return how many jobs ended in a state in the minute before ``now``, in seconds since the epoch."""
