@@ -408,6 +408,15 @@ def test_a_job_that_failed_can_be_tried_again(huey):
     assert act(client, "retry", huey, result).status_code == 409
 
 
+def test_a_job_that_waits_for_its_retry_cannot_be_deleted(huey, write):
+    result = write("fail")
+    run(huey, result)
+    client = signed_in(huey)
+    assert act(client, "retry", huey, result).status_code == 303
+    assert act(client, "delete", huey, result).status_code == 409
+    assert state_of(huey).get(JOBS_TABLE, result.id) is not None
+
+
 def test_a_job_that_ended_can_be_deleted(huey, write):
     result, waiting = write("eagles"), write.schedule(args=("kites",), delay=3600)
     run(huey, result)

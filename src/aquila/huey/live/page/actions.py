@@ -76,7 +76,7 @@ def delete_job(huey: Any, job: str) -> None:
     Raises ``ActionRefused`` for a job that waits.
     """
     summary = decode_summary(job, state_of(huey).get(JOBS_TABLE, job))
-    if summary is not None and not summary.ended and summary.state != "interrupted" and summary.last is None:
+    if summary is not None and summary.state in ("queued", "scheduled", "retrying"):
         raise ActionRefused("this job waits; cancel it first")
     forget_jobs(state_of(huey), job)
     huey.delete(job)
