@@ -20,6 +20,7 @@ from aquila.errors import ConfigError, RemoteTaskError, TaskError
 from aquila.huey.delivery.consumer import AquilaWorker
 from aquila.huey.testing import all_enqueued, run_consumer, use_test_queue
 from aquila.huey.testing.consumers.consumer_delays import QuickScheduler
+from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
@@ -516,3 +517,14 @@ def test_no_process_of_a_consumer_outlives_a_run_that_is_killed(options, how, tm
             for each in {group, process.pid}:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(each, signal.SIGKILL)
+
+
+def test_an_error_that_a_worker_is_writing_is_read_when_it_is_whole(tmp_path):
+    file = tmp_path / "errors"
+    errors = WorkerErrors(file)
+    WorkerErrors(file, owner=0).note(ValueError("first"))
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole[:20])
+    assert len(errors.collect()) == 1
+    file.write_bytes(whole + whole)
+    assert len(errors.collect()) == 2

@@ -47,7 +47,8 @@ class WorkerErrors:
     def collect(self) -> list[BaseException]:
         """Return all errors so far."""
         with contextlib.suppress(FileNotFoundError):
-            rows = self._file.read_text(encoding="utf-8").splitlines()
+            # Without what follows the last line break: a worker may be writing a row.
+            rows = self._file.read_text(encoding="utf-8").split("\n")[:-1]
             self._own += [RemoteTaskError(*json.loads(row)) for row in rows[self._read :]]
             self._read = len(rows)
         return self._own
