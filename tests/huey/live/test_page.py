@@ -269,7 +269,7 @@ def test_a_job_that_nobody_knows_has_none(huey):
     for path in ("/job?queue=other&id=x", f"/job?queue={huey.name}&id=x", "/nothing", "/job"):
         answer = client.get(path)
         assert answer.status_code == 404
-        assert "not known" in answer.text
+        assert "There is no such job or page" in answer.text
 
 
 def test_html_in_prompts_errors_and_names_stays_text(huey, write):

@@ -704,7 +704,7 @@ def test_a_job_that_can_never_be_published_holds_up_no_other(published, monkeypa
         assert events_of(huey, second)[-1].kind == "done"
     settle(huey)
     assert not huey.publisher.records
-    assert f"what happened to job {first.id} cannot be published" in caplog.text
+    assert f"the events of job {first.id} cannot be published" in caplog.text
 
 
 def test_an_error_in_the_publishing_thread_is_logged_once_and_publishing_goes_on(published, monkeypatch, caplog):

@@ -1,15 +1,16 @@
-"""Jobs that can be watched: what happens to them is published, can be followed by any program, and seen on a page.
+"""Publishes the events of jobs: any program can follow a job, and a web page shows all jobs.
 
-``publisher`` takes in what happens, in producers and workers; ``event_writer`` writes it, in batches of ``events`` and
-in ``summaries``. ``subscription`` reads the events of one job, ``waking`` wakes whoever waits for them; ``job_index``
-reads the summaries of all, ``job_view`` puts together what the page of one shows. ``page`` is the page. Everything is
-in the shared state of the queue, so that it outlives each process. Begin reading with ``publisher``.
+Begin reading with ``publisher``, which collects events in producers and workers. ``event_writer`` stores them:
+as batches of ``events``, and in one summary for each job (``summaries``). ``subscription`` reads the events of one job,
+and ``waking`` wakes the programs that wait for them. ``job_index`` reads the summaries of all jobs. ``job_view``
+combines the events of one job for its page. ``page`` is the web page. Everything is in the shared state of the queue,
+so it outlives each process.
 
-- What is stored: ``job_record`` collects one execution, ``model_calls`` what its calls do, ``redacting`` takes secrets
-  out, ``retention`` forgets old jobs, ``unread_messages`` finds the job of a message that nobody can read.
-- What is shown beside jobs: ``job_rates``, how many end over time; ``pausing``, a queue that is paused; ``clock``, the
-  time by the clock of the storage. ``worker_heartbeats`` says that a worker lives, ``heartbeat_reader`` which workers
-  do; those by which lost tasks are taken over are in ``delivery.consumer_heartbeats``.
+- Storing: ``job_record`` collects one execution, ``model_calls`` adds the events of its model calls, ``redacting``
+  removes secrets, ``retention`` removes old jobs, ``unread_messages`` finds the job of an unreadable message.
+- Beside jobs: ``job_rates`` counts the jobs that end over time, ``pausing`` pauses a queue, ``clock`` tells the time by
+  the clock of the storage. ``worker_heartbeats`` sends heartbeats, and ``heartbeat_reader`` reads which workers live.
+  The heartbeats by which lost tasks are taken over are in ``delivery.consumer_heartbeats``.
 
 Imported by ``instances``, ``watched_jobs``, ``delivery``, ``telemetry`` and ``cli``.
 """

@@ -23,18 +23,18 @@ class SharedClock:
     def now(self) -> float:
         """Return the time of the storage, in seconds since the epoch. Never raises.
 
-        Where the storage does not answer, the last known difference is used, and before the first answer the clock of
-        this host.
+        If the storage does not answer, the last known difference is used. Before its first answer the clock of this
+        host is used.
         """
         here, offset = time.monotonic(), self._offset
         if offset is None or here >= self._until:
             if offset is not None:
-                # Set before asking, so that other threads go on with the known difference. At first all of them ask.
+                # Set before asking: other threads use the known difference. Before the first answer all of them ask.
                 self._until = here + _AGREED_FOR
             try:
                 offset = self._ask() - time.monotonic()
                 self._until = here + _AGREED_FOR
-            except Exception:  # noqa: BLE001 -- the storage is away, which whoever writes to it next reports
+            except Exception:  # noqa: BLE001 -- the storage is away; the next write to it reports that
                 offset = time.time() - here if offset is None else offset
                 self._until = here + 1  # Second: the storage is asked again soon.
             self._offset = offset

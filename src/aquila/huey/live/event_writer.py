@@ -1,4 +1,4 @@
-"""The thread of a worker process that stores the events of its jobs, removes old jobs, and sends heartbeats."""
+"""The thread of a worker process that stores events and summaries, removes old jobs, and sends heartbeats."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ logger = logging.getLogger("huey.aquila")
 _SUMMARY_EVERY = 1.0
 """Seconds between two times that a summary is stored while only text arrives."""
 _LONGEST_PAUSE = 5.0  # Seconds between two tries while the storage does not answer.
-_MOST_FAILURES = 5  # Tries to store a record whose own data may be what cannot be stored.
+_MOST_FAILURES = 5  # Tries to store a record whose data may be the cause of the failure.
 _PRUNE_EVERY = 60.0  # Seconds, on average.
-_ODD = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
+_DATA_ERRORS = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
 """The errors of data that can never be stored. A storage that is away seldom raises one of them."""
 _TOGETHER = 100  # Executions that are stored in one step.
 
@@ -50,7 +50,7 @@ def _group_by_place(waiting: list[tuple[str, JobRecord]]) -> list[tuple[StorageP
 
 
 class EventWriter:
-    """Stores the records of a publisher. The other parameters are those of ``publish_jobs``.
+    """Stores the records of ``publisher``. The other parameters are those of ``publish_jobs``.
 
     A process that executes tasks has one thread that calls ``flush``. Other threads may call it, too, one at a time.
     A fork gets new locks, a new thread and no records: see ``_forget_parent``.
@@ -68,7 +68,7 @@ class EventWriter:
         self._older_than = older_than.total_seconds()
         self._heartbeat = heartbeat
         self._woken = threading.Event()  # Set where there is something to store; the thread clears it.
-        self._is_away = False  # Whether the storage has failed last, so that this is logged once.
+        self._is_away = False  # Whether the last call of the storage has failed: an outage is logged once.
         self._pause = 0.0  # Seconds to wait before the next try. Grows while the storage fails.
         self._enter_process()
         self.pausing = Pausing(publisher.huey)
@@ -129,7 +129,7 @@ class EventWriter:
         self.wake()
 
     def end_worker(self) -> None:
-        """Store everything that a worker leaves. The last worker waits until the thread has ended."""
+        """Store all events of a worker that ends. The last worker waits until the thread has ended."""
         self.flush()
         place = StoragePlace(self._publisher.huey.storage)
         with self._publisher.lock:
@@ -145,10 +145,10 @@ class EventWriter:
         with self._flushing:
             self.heartbeats.has_left = True
             self.flush()
-            self.heartbeats.take_leave()
+            self.heartbeats.remove_all()
 
     def wake(self) -> None:
-        """Make the thread store what is new, soon."""
+        """Make the thread call ``flush`` soon."""
         self._woken.set()
 
     def _start_thread(self) -> None:
@@ -167,7 +167,7 @@ class EventWriter:
             self._enter_process()
 
     def _run(self) -> None:
-        """Store what is new, again and again, for as long as there is a worker or something to store."""
+        """Call ``flush`` again and again, as long as there is a worker or something to store."""
         is_well = True
         while not self._is_idle():
             self._woken.wait(max(0.01, self.heartbeats.next_due() - time.monotonic()))
@@ -184,9 +184,9 @@ class EventWriter:
                 self.wake()  # The records are still there.
                 self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
                 if is_well:
-                    logger.exception("what happens to jobs could not be published; it is tried again")
+                    logger.exception("the events of jobs could not be published; trying again")
                 is_well = False
-        self.heartbeats.take_leave()
+        self.heartbeats.remove_all()
 
     def _is_idle(self) -> bool:
         with self._publisher.lock:
@@ -196,11 +196,11 @@ class EventWriter:
             return True
 
     def flush(self) -> None:
-        """Store what is new of all jobs. A storage that fails is logged, and tried again later."""
+        """Store the new events and the changed summaries. A storage that fails is logged, and asked again later."""
         with self._flushing:
             with self._publisher.lock:
                 waiting = [(key, record) for key, record in self._publisher.records.items() if record.has_more]
-            if not waiting:  # The storage is not asked, so this does not tell whether it is there.
+            if not waiting:  # Without `_unless_away`: the storage is not asked, so it may still be away.
                 return
             stored: dict[StoragePlace, dict[str, None]] = {}
             with self._unless_away():
@@ -214,14 +214,16 @@ class EventWriter:
                 self.wake()
 
     def _store_all(self, waiting: list[tuple[str, JobRecord]], stored: dict[StoragePlace, dict[str, None]]) -> None:
-        """Store what is new of executions. Fills ``stored`` with the jobs that have something new, by storage."""
-        # All together first, which is fast. Then each by itself, which stores what is left over and finds the record
-        # whose data cannot be stored.
+        """Store the new events and summaries of executions. Adds the jobs to ``stored``, by storage."""
+        # First all together, which is fast. Then each by itself: that stores what is left, and finds the record whose
+        # data cannot be stored.
         for place, records in _group_by_place(waiting):
-            with contextlib.suppress(*_ODD):  # One of the records is the cause. The second loop finds out which.
+            with contextlib.suppress(
+                *_DATA_ERRORS
+            ):  # One of the records is the cause. The second loop finds out which.
                 self._store_together(state_of(place), records, stored.setdefault(place, {}))
         for key, record in waiting:
-            self._flush_unless_odd(key, record, stored.setdefault(record.place, {}))
+            self._flush_or_give_up(key, record, stored.setdefault(record.place, {}))
             with self._publisher.lock:
                 is_stored = record.is_over and not record.has_more
                 if is_stored:
@@ -230,14 +232,14 @@ class EventWriter:
                 self._publisher.end_if_unread(record.summary)
 
     def _store_together(self, state: SharedState, records: list[JobRecord], done: dict[str, None]) -> None:
-        """Store what is new of many executions in few steps, and add their jobs to ``done``.
+        """Store the events and summaries of many executions in few steps, and add their jobs to ``done``.
 
         A record that is not stored here, for example because its number is taken, is left to ``_flush_record``. Raises
         what the storage raises.
         """
         for at in range(0, len(records), _TOGETHER):
             some = records[at : at + _TOGETHER]
-            with_batch = [record for record in some if record.number and self._has_batch(record)]
+            with_batch = [record for record in some if record.number and self._fill_batch(record)]
             changes = [
                 events.change_for(record.summary.id, record.batch or b"", record.number) for record in with_batch
             ]
@@ -269,8 +271,8 @@ class EventWriter:
                 record.is_changed = True
         return [record.summary.id for (record, _), is_stored in zip(updates, done, strict=True) if is_stored]
 
-    def _has_batch(self, record: JobRecord) -> bool:
-        """Take out the new events of an execution as ``batch``. Returns whether there are any."""
+    def _fill_batch(self, record: JobRecord) -> bool:
+        """Make the new events of an execution its ``batch``. Returns whether there are any."""
         # A batch that was taken out before and could not be stored is kept as it is, so that storing it again can
         # recognise it.
         if record.batch is None:
@@ -281,21 +283,21 @@ class EventWriter:
             record.batch = record.encode([self._clean(record, event) for event in pending])
         return True
 
-    def _flush_unless_odd(self, key: str, record: JobRecord, done: dict[str, None]) -> None:
-        """Store what is new of an execution. One whose data can never be stored is given up, and delays no other."""
+    def _flush_or_give_up(self, key: str, record: JobRecord, done: dict[str, None]) -> None:
+        """Store the events and the summary of an execution. Gives it up if its data can never be stored."""
         try:
             self._flush_record(record, done)
-        except _ODD as error:
+        except _DATA_ERRORS as error:
             # Not at the first time, because a storage whose connection breaks may raise one of these, too.
             record.failures += 1
             if record.failures >= _MOST_FAILURES:
-                logger.error("what happened to job %s cannot be published: %s", record.summary.id, type(error).__name__)
+                logger.error("the events of job %s cannot be published: %s", record.summary.id, type(error).__name__)
                 with self._publisher.lock:
                     self._publisher.records.pop(key, None)
 
     def _flush_record(self, record: JobRecord, done: dict[str, None]) -> None:
-        """Store what is new of an execution. Raises what the storage raises."""
-        while self._has_batch(record):
+        """Store the events and the summary of an execution. Raises what the storage raises."""
+        while self._fill_batch(record):
             batch = record.batch or b""
             record.number = events.append_batch(state_of(record.place), record.summary.id, batch, record.number) + 1
             record.batch = None
@@ -341,7 +343,7 @@ class EventWriter:
         return SummaryUpdate(record, run, self._publisher.clock.now(), now)
 
     def describe_consumer(self, storage: Any) -> dict[str, Any]:
-        """Return the fields that the heartbeat of ``keep_running`` at a storage has of this process."""
+        """Return the fields about this process for the heartbeat of ``keep_running`` at a storage."""
         with self._publisher.lock:
             self._forget_parent()
             return self.heartbeats.describe_consumer(StoragePlace(storage))
@@ -350,8 +352,8 @@ class EventWriter:
         now = time.monotonic()
         if now < self._next_prune:
             return
-        # At a random time, because each worker process of a queue does it. Not in the first round, so that a process
-        # that lives for a short time does nothing of it.
+        # At a random time, because each worker process of a queue does this. Not in the first round, so that a process
+        # that lives for a short time never does it.
         is_first, self._next_prune = not self._next_prune, now + _PRUNE_EVERY * random.uniform(0.5, 1.5)
         if is_first:
             return
@@ -375,8 +377,8 @@ class EventWriter:
             self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
             if not self._is_away:
                 self._is_away = True
-                logger.warning("what happens to jobs cannot be published now, and will be published later: %s", error)
+                logger.warning("the events of jobs cannot be published now, and will be published later: %s", error)
         else:
             if self._is_away:
-                logger.warning("what happens to jobs is published again")
+                logger.warning("the events of jobs are published again")
             self._pause, self._is_away = 0.0, False

@@ -1,8 +1,8 @@
 """The numbered events of a job, and how a batch of them is stored.
 
 A batch is one entry of the table ``events_table(job)``, and the order of the entry is the number of the batch. The
-number of an event is made of the number of its batch and its place in it. So numbers grow, and none is given twice,
-whichever process writes.
+number of an event is computed from the number of its batch and its place in the batch. So numbers grow, and none is
+used twice, whichever process writes.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def append_batch(state: SharedState, job: str, batch: bytes, number: int = 0) ->
             newest = state.entries(table, limit=1, newest_first=True)
             number = int(newest[0].order) + 1 if newest else 1
         key = _batch_key(number)
-        # The second condition: it was stored by an earlier call, whose connection broke before the answer came. Stored
-        # once more, its events would be there twice.
+        # The second condition: an earlier call has stored this batch, and its connection broke before the answer came.
+        # Stored once more, the events would be there twice.
         if state.add(table, key, batch, order=number) or state.get(table, key) == batch:
             return number
         number = 0

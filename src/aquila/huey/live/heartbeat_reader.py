@@ -11,11 +11,11 @@ from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import Entry, state_of
 
 _MISSED = 3
-"""A worker that has sent no heartbeat for so many intervals is gone. With ``keep_running`` it is ``lost_after``."""
+"""A worker is gone after so many intervals without a heartbeat. With ``keep_running`` the limit is ``lost_after``."""
 
-_MOST = 500
+_MOST = 500  # Heartbeats that are read from each of the two tables.
 
-_ODD = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+_MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 """The errors of an entry that is no heartbeat: anybody may have written it."""
 
 
@@ -38,7 +38,7 @@ class WorkerRow:
 
 
 def read_workers(huey: Any) -> list[WorkerRow]:
-    """Return the workers that have sent a heartbeat within the last hour, those that live first.
+    """Return the workers that have sent a heartbeat within the last hour, the living ones first.
 
     With ``keep_running`` their heartbeats are those of consumers, and a worker is gone exactly when other consumers may
     take over its jobs. Raises what the storage raises.
@@ -53,7 +53,7 @@ def read_workers(huey: Any) -> list[WorkerRow]:
             found[entry.key] = _make_row(
                 entry, entry.key, about, about["began"], is_alive=abs(now - entry.order) < lasts
             )
-        except _ODD:
+        except _MALFORMED:
             continue
     # The oldest first, so that of two lives of one process the newer one is kept.
     for entry in reversed(state.entries(CONSUMERS, limit=_MOST, newest_first=True)):
@@ -65,7 +65,7 @@ def read_workers(huey: Any) -> list[WorkerRow]:
             found[key] = _make_row(
                 entry, key, about, about["started"], is_alive=abs(now - entry.order) <= huey.lost_after
             )
-        except _ODD:
+        except _MALFORMED:
             continue
     return sorted(found.values(), key=lambda row: (not row.is_alive, row.host, row.pid))
 

@@ -1,8 +1,8 @@
 """All jobs of a queue, for the overview: counted, filtered, searched and paged in the memory of one process.
 
-The summaries are in the storage. This index has, of each job, what filters and searches look at: about half a kilobyte.
-The changes since the last look are read before each look. A process that begins reads the newest jobs first, so that
-the first page is there at once.
+The summaries are in the storage. For each job this index keeps what filters and searches need, about half a kilobyte.
+Each look begins with reading the changes since the last one. A new process reads the newest jobs first, so that the
+first page is there at once.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class JobIndex:
         self._reading: threading.Thread | None = None  # Reads older jobs. Replaced under the lock once it is not alive.
         self._rows: dict[str, JobRow] = {}
         self._in_order: list[JobRow] = []  # By the time at which they were queued, the oldest first.
-        # The rows that a query has found, and in which version of the index. An older version is found anew.
+        # The rows that a query has found, with the version of the index. A result of an older version is not used.
         self._found: dict[JobQuery, tuple[int, list[JobRow]]] = {}
         # The rows whose summary says "running", by id: their state also depends on whether their worker lives.
         self._running: dict[str, JobRow] = {}
@@ -122,9 +122,9 @@ class JobIndex:
             if not self.is_complete and (self._reading is None or not self._reading.is_alive()):
                 self._reading = threading.Thread(target=self._read_older, name="aquila-index", daemon=True)
                 self._reading.start()
-            self._forget_what_is_gone()
+            self._forget_deleted()
             self.workers = read_workers(self._huey)
-            self._look_after_running()
+            self._update_running()
             self._looked = time.monotonic()
 
     def find(self, query: JobQuery, *, offset: int, limit: int) -> tuple[list[str], int]:
@@ -157,7 +157,7 @@ class JobIndex:
         return state
 
     def forget(self, job: str) -> None:
-        """Remove a job that was deleted from the index."""
+        """Remove a deleted job from the index."""
         with self._lock:
             self._remove(job)
 
@@ -172,7 +172,7 @@ class JobIndex:
         self._take_in(self._state.iterate_pages(JOBS_TABLE, size=_AT_ONCE, at_least=self._newest - _OVERLAP))
 
     def _read_older(self) -> None:
-        below = math.nextafter(self._oldest, math.inf)  # It is exclusive, and others may have the same time.
+        below = math.nextafter(self._oldest, math.inf)  # Exclusive, and other jobs may have the same time.
         try:
             self._take_in(self._state.iterate_pages(JOBS_TABLE, size=_AT_ONCE, newest_first=True, below=below))
             self.is_complete = True
@@ -180,7 +180,7 @@ class JobIndex:
             pass
 
     def _take_in(self, pages: Iterable[list[Entry]]) -> None:
-        """Take in entries page by page. The lock is free while each is read, so that others can look."""
+        """Take in entries page by page. The lock is held for each page, and not while the pages are read."""
         for page in pages:
             with self._lock:
                 self._put_all(page)
@@ -190,8 +190,8 @@ class JobIndex:
 
     def _put_all(self, page: list[Entry]) -> None:
         """Take in a page of entries."""
-        # Older jobs than all that are known, as `_read_older` finds them, are put in front in one step. Inserting each
-        # of them would move the whole list each time.
+        # `_read_older` finds jobs that are older than all known ones. They are put in front in one step, because
+        # inserting one by one would move the whole list each time.
         made = [row for entry in page if (row := self._make_row(entry)) is not None]
         made.sort(key=_CREATED)
         if self._in_order and made and made[-1].created > self._in_order[0].created:
@@ -245,7 +245,7 @@ class JobIndex:
         self._running.pop(job, None)
         self.version += 1
 
-    def _look_after_running(self) -> None:
+    def _update_running(self) -> None:
         alive = {worker.key for worker in self.workers if worker.is_alive}
         for row in self._running.values():
             state = "running" if row.worker in alive else "interrupted"
@@ -255,10 +255,10 @@ class JobIndex:
                 row.state = state
                 self.version += 1
 
-    def _forget_what_is_gone(self) -> None:
+    def _forget_deleted(self) -> None:
         """Forget the jobs that were deleted from the storage: the oldest of too many, or single ones by somebody."""
-        # First those before the oldest in the storage, which costs one request. Only if there are still too many, each
-        # row is looked up.
+        # First the rows that are older than the oldest job in the storage, which costs one request. Each row is only
+        # looked up if there are still too many.
         if time.monotonic() - self._counted < _COUNT_EVERY:
             return
         self._counted = time.monotonic()

@@ -53,7 +53,7 @@ _ENDINGS = {events.RETRY, events.INTERRUPTED, events.DONE, events.FAILED, events
 class JobView:
     """The executions of a job. ``add_event`` takes in its events in order; ``number`` is that of the last event."""
 
-    # A view belongs to one request of one page, so it has no lock. Whatever an event holds may be anybody's, and is
+    # A view belongs to one request of one page, so it has no lock. Anybody may have written an event, so each field is
     # read with a default.
 
     def __init__(self, found: Iterable[JobEvent] = ()) -> None:
@@ -67,7 +67,7 @@ class JobView:
     @property
     def arguments(self) -> str:
         """The arguments of the last execution that has any, as indented JSON."""
-        return write_nicely(next((run.arguments for run in reversed(self.runs) if run.arguments), ""))
+        return indent_json(next((run.arguments for run in reversed(self.runs) if run.arguments), ""))
 
     def add_event(self, event: JobEvent) -> None:
         """Take in the next event."""
@@ -93,13 +93,13 @@ class JobView:
             case events.REASONING:
                 run.reasoning += text("text")
             case events.TOOL_CALL:
-                tool = ToolView(text("tool"), write_nicely(text("arguments")), event.at)
+                tool = ToolView(text("tool"), indent_json(text("arguments")), event.at)
                 run.tools.append(tool)
                 self._tools[event.run, text("id")] = tool
             case events.TOOL_RESULT:
                 known = self._tools.get((event.run, text("id")))
                 if known is not None:
-                    known.result, known.failed = write_nicely(text("result")), bool(event.data.get("failed"))
+                    known.result, known.failed = indent_json(text("result")), bool(event.data.get("failed"))
                     known.seconds = _number(event.data.get("seconds"))
             case _:
                 self._add_step(run, event)
@@ -122,7 +122,7 @@ class JobView:
             run.steps.append((event.at, "request again", f"in {delay:.1f} s: {text('error')}"))
 
 
-def write_nicely(text: str) -> str:
+def indent_json(text: str) -> str:
     """Return JSON indented, with one value on each line. Any other text is returned as it is."""
     try:
         nice = json.dumps(json.loads(text), indent=2, ensure_ascii=False)

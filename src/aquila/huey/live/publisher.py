@@ -69,8 +69,8 @@ def publish_jobs(
     - ``every``: seconds between two times that a worker stores its events. Text that arrives in between is one event.
     - ``keep``: how many jobs are kept. ``older_than``: for how long a job is kept after its last change.
     - ``price``: returns what a request has cost, from the name of the model and its ``Usage``.
-    - ``heartbeat``: seconds between two heartbeats of a worker. With ``keep_running`` its own heartbeat is used
-      instead.
+    - ``heartbeat``: seconds between two heartbeats of a worker. ``keep_running`` has a heartbeat already, which is then
+      used instead.
 
     Call it where the Huey is made, so that producers and workers both publish. Secrets are removed before anything is
     stored. A second call for the same Huey does nothing. Raises ``ConfigError`` for a Huey that is not of
@@ -208,7 +208,7 @@ class JobPublisher:
         return summary is not None and summary.state in ("done", "canceled")
 
     def give_up(self, job: str, name: str, error: BaseException) -> None:
-        """Publish that a job has failed which no worker can begin. ``name`` is that of its task with the module."""
+        """Publish that a job has failed because no worker can begin it. ``name``: its task, with the module."""
         now = self.clock.now()
         self._end_without_run(JobSummary(job, name=name, created=now, changed=now), now, events.FAILED, error)
 
@@ -224,7 +224,7 @@ class JobPublisher:
             is_left = False
         finally:
             if record is not None and not record.is_over:
-                self._say_how_it_ended(record, task, is_left=is_left)
+                self._end_followed_run(record, task, is_left=is_left)
 
     def note_event(
         self, current: CurrentTask, kind: str, change: Callable[[JobRun], None] = lambda run: None, **data: Any
@@ -288,7 +288,7 @@ class JobPublisher:
             self.records[run.key] = task._aquila_record = record
         self.store.wake()
 
-    def _say_how_it_ended(self, record: JobRecord, task: Task, *, is_left: bool) -> None:
+    def _end_followed_run(self, record: JobRecord, task: Task, *, is_left: bool) -> None:
         now, error = self.clock.now(), task._aquila_error
         if error is not None:
             learn_secrets(task)

@@ -85,10 +85,10 @@ def _describe_arguments(task: Task) -> str:
 def describe_values(values: dict[str, Any]) -> Any:
     """Return the values of a message as plain data for JSON, by their names and without secrets. Never raises."""
     try:
-        told = json.dumps(_make_plain(values, _Shortener()), ensure_ascii=False)
+        text = json.dumps(_make_plain(values, _Shortener()), ensure_ascii=False)
     except Exception:  # noqa: BLE001 -- a value that is nested a thousand levels deep has no ``repr``
         return _NOT_SHOWN
-    return json.loads(redact_json(told))  # As JSON, because some secrets are only known by their names.
+    return json.loads(redact_json(text))  # As JSON, because some secrets are only known by their names.
 
 
 class _Shortener:
@@ -161,9 +161,9 @@ def redact_arguments(text: str) -> str:
 
 
 def learn_secrets(task: Task) -> None:
-    """Note the secrets among the arguments of a task that their names tell, for an error may repeat them. Never raises.
+    """Remember the secrets among the arguments of a task, because an error may repeat them. Never raises.
 
-    From then on they are removed from every text.
+    They are recognized by the names of their fields. From then on they are removed from every text.
     """
     redact_arguments(describe_arguments(task))
 
@@ -187,7 +187,7 @@ def parameters_of(kind: Any) -> tuple[str, ...]:
 def describe_error(error: BaseException) -> tuple[str, str]:
     """Return the text of an error, with its class, and its traceback; both without secrets and of a bounded size."""
     message = redact_long_text(text_of(error, UNCUT), redact_text)
-    # Where a cut has left out the first word, which is the class.
+    # A cut may have left out the first word, which is the class.
     if not message.startswith(kind := type(error).__name__):
         message = f"{kind}:{message}"
     lines = redact_long_text(traceback_of(error, UNCUT), redact_text)

@@ -37,7 +37,7 @@ _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aquila_live_limiter")
 
 
 def reading_limiter() -> anyio.CapacityLimiter:
-    """Return the limiter for the threads in which the storage is asked. They are few, and not those of the program."""
+    """Return the limiter for the threads in which the storage is asked. These threads are few, and only for that."""
     limiter = _limiter.get(None)
     if limiter is None:
         limiter = anyio.CapacityLimiter(_MOST_THREADS)
@@ -102,7 +102,7 @@ class JobReader:
     """Reads the events of a job, each once. Its owner decides when to look, and uses it in one thread at a time.
 
     ``job`` is the id of the job, and ``after`` the number of the last event that was read; ``read`` moves it on.
-    ``outage`` is that of several readers together, which log it once.
+    Readers that share an ``outage`` log it once together.
     """
 
     def __init__(self, huey: Any, job: str, after: int = 0, outage: Outage | None = None) -> None:
@@ -118,7 +118,7 @@ class JobReader:
         self._has_found = False  # Whether the last reading has found events.
         self._waiting_since = time.monotonic()
         self._huey = huey
-        self._outage = outage or Outage(f"whoever follows job {job}", "The job is followed when it answers.")
+        self._outage = outage or Outage(f"subscription to job {job}", "The subscription goes on when it answers.")
         self._ask_again_in = 0.0  # Seconds; 0 after an answer.
 
     def read(self) -> list[JobEvent]:
@@ -146,10 +146,10 @@ class JobReader:
         return found
 
     def choose_wait(self, timeout: float | None) -> float:
-        """Return how many seconds to wait before looking again: none after events, since more may be there.
+        """Return how many seconds to wait before looking again.
 
-        After the end of the job it is none as well. Raises ``TimeoutError`` where ``timeout`` seconds have passed since
-        the last event came.
+        That is 0 after events, because there may be more, and after the end of the job. Raises ``TimeoutError`` if no
+        event has come for ``timeout`` seconds.
         """
         if self._has_found or self.is_at_end:
             self._waiting_since = time.monotonic()
@@ -184,10 +184,10 @@ class JobReader:
             elif event.kind == QUEUED or (event.kind == STARTED and event.at > self._ended_at):
                 self._has_ended = False
         if entries and not decode_batch(int(entries[-1].order), entries[-1].value):
-            # The last batch cannot be read, and may have had the end. The summary knows.
+            # The last batch cannot be read, and may have had the end. The summary says whether the job has ended.
             summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
             self._has_ended = summary is None or bool(summary.ended)
-        if len(entries) == _AT_ONCE:  # There may be more. If there is not, the last batch is read again.
+        if len(entries) == _AT_ONCE:  # There may be more. If not, the next call reads the last batch again.
             self._has_ended = False
         return [event for event in events if event.number > self.after]
 

@@ -1,4 +1,4 @@
-"""Wakes those who wait for an event of a job. Redis and Postgres wake at once; with other storages they look often.
+"""Wakes those who wait for an event of a job. Redis and Postgres wake them at once; elsewhere they look often.
 
 A wake-up only says where to look. If one is lost it costs time and nothing else, because the event is in the storage.
 """
@@ -96,14 +96,14 @@ class WakeUps:
                         failures = 0
                         if text is not None:
                             self._call(text)
-                # Once alone, another thread may have begun for whoever waits now: this one must not listen, too.
+                # A new thread may have started for those who wait by now, so this one must not listen again.
                 return
             except Exception:  # noqa: BLE001 -- each storage has errors of its own; waiters look by themselves meanwhile
                 ended.wait(_BACKOFF[min(failures, len(_BACKOFF) - 1)])
                 failures += 1
 
     def _is_alone(self) -> bool:
-        # In one step with giving up the place: whoever begins to wait after it starts a new thread.
+        # Under the lock, together with removing the thread: whoever begins to wait after that starts a new one.
         with self._lock:
             if self._waiting:
                 return False

@@ -1,7 +1,7 @@
 """The heartbeats of a process that executes jobs, for the page of jobs.
 
-With ``keep_running`` there is a heartbeat already, by which other consumers take over lost tasks. Then that one also
-has the fields for the page, and this module sends none.
+With ``keep_running`` a consumer sends a heartbeat already, so that other consumers can take over its lost tasks. That
+heartbeat then has the fields for the page, too, and this module sends none.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Heartbeats:
         self._pid = os.getpid()
         self._began = time.time()
         self._due: dict[StoragePlace, float] = {}
-        """When the next heartbeat of a storage is due, by the monotonic clock. Removed where one takes leave."""
+        """When the next heartbeat to a storage is due, by the monotonic clock. Removed together with the heartbeat."""
         self._reported: dict[StoragePlace, int] = {}
         """How many workers the heartbeat of ``keep_running`` has reported. Removed with the last worker."""
         self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
@@ -73,9 +73,9 @@ class Heartbeats:
         return min(self._due.values(), default=time.monotonic() + self._every)
 
     def describe_consumer(self, place: StoragePlace) -> dict[str, Any]:
-        """Return the fields that the heartbeat of ``keep_running`` at a storage has of this process.
+        """Return the fields about this process for the heartbeat of ``keep_running`` at a storage.
 
-        There are none where the process has no worker.
+        There are none if the process has no worker there.
         """
         if self.has_left or place not in self.workers:
             return {}
@@ -93,8 +93,8 @@ class Heartbeats:
             if self._due.get(place, 0.0) > now:
                 continue
             if place not in running and not workers[place]:
-                self._take_leave_of(place)
-            elif not (workers[place] and self._is_reported_otherwise(place, workers[place])):
+                self._remove_from(place)
+            elif not (workers[place] and self._is_in_other_heartbeat(place, workers[place])):
                 self._due[place] = now + self._every
                 about = {
                     "host": socket.gethostname(),
@@ -108,13 +108,13 @@ class Heartbeats:
                     # The storage is asked each time, because somebody may have set its clock.
                     state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=state.now())
 
-    def _is_reported_otherwise(self, place: StoragePlace, workers: int) -> bool:
+    def _is_in_other_heartbeat(self, place: StoragePlace, workers: int) -> bool:
         """Whether the heartbeat of ``keep_running`` reports these workers. Sends one if their number has changed."""
         life = self._publisher.huey.find_life_at(place.storage)
         if life is None:
             return False
         if place in self._due:
-            self._take_leave_of(place)
+            self._remove_from(place)
         if self._reported.get(place) != workers:
             with self._unless_away():
                 life.beat()
@@ -123,12 +123,12 @@ class Heartbeats:
                 self._reported[place] = workers
         return True
 
-    def take_leave(self) -> None:
+    def remove_all(self) -> None:
         """Remove the heartbeats of this process from all storages."""
         for place in list(self._due):
-            self._take_leave_of(place)
+            self._remove_from(place)
 
-    def _take_leave_of(self, place: StoragePlace) -> None:
+    def _remove_from(self, place: StoragePlace) -> None:
         self._due.pop(place, None)
         with self._unless_away():
             state_of(place).delete(WORKERS_TABLE, self.worker)

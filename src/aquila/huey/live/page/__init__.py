@@ -1,8 +1,8 @@
 """The page of jobs: an ASGI application that an application may mount, and that ``aquila jobs`` serves.
 
-``application`` has the routes, ``access`` says who may see and do what, ``actions`` does what its buttons ask for,
-``page_events`` sends what is new, until ``server_end`` says that the server stops. ``contents`` is what is shown,
-``rendering`` and the folders ``templates`` and ``static`` how. Nothing here is loaded by a worker.
+Begin with ``application``, which has the routes. ``access`` decides who may see and do what, ``actions`` does what the
+buttons ask for. ``page_events`` sends new events to open pages, until ``server_end`` finds that the server stops.
+``contents`` collects what is shown. ``rendering`` turns it into HTML with the folders ``templates`` and ``static``.
 
-Begin with ``application``. Imported by ``cli``.
+No worker loads this package. Imported by ``cli``.
 """

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlencode
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -101,6 +101,8 @@ def app(
 
 
 class _JobEndpoints:
+    """The functions behind the routes. ``site`` has the queues; ``seats`` bounds the open streams."""
+
     def __init__(self, site: Site, access: Access, seats: page_events.StreamSeats) -> None:
         self._site = site
         self._access = access
@@ -205,7 +207,10 @@ class _JobEndpoints:
     async def show_not_found(self, request: Request, error: Exception | None = None) -> Response:
         """Say that there is no such page."""
         text = render_template(
-            "message.html", title="Not here", message="This job or page is not known (any more).", **_base_of(request)
+            "message.html",
+            title="Not here",
+            message="There is no such job or page. The job may have been deleted.",
+            **_base_of(request),
         )
         return HTMLResponse(text, 404)
 
@@ -249,9 +254,9 @@ class _JobEndpoints:
 
     async def _read_form(self, request: Request) -> dict[str, str] | None:
         body = bytearray()
-        # Of a browser that leaves in the midst of a form, what has come is read. Without its hidden value it is
-        # refused.
-        with contextlib.suppress(Exception):
+        # If a browser leaves in the midst of a form, the part that has come is read. The hidden value may be missing;
+        # then the form is refused.
+        with contextlib.suppress(ClientDisconnect):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > _LARGEST_FORM:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from aquila.huey.delivery.dead_letters import dead_letters
 from aquila.huey.live import events
 from aquila.huey.live.job_index import JobIndex, JobQuery
-from aquila.huey.live.job_view import JobView, write_nicely
+from aquila.huey.live.job_view import JobView, indent_json
 from aquila.huey.live.page.actions import has_letter
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.redacting import redact_json
@@ -148,7 +148,7 @@ class JobPage:
             "waited": max(0.0, summary.runs[0].started - summary.created)
             if summary.runs and not summary.earlier
             else None,
-            "arguments": view.arguments or write_nicely(summary.arguments),
+            "arguments": view.arguments or indent_json(summary.arguments),
             "checkpoint": self._read_checkpoint(),
             "is_revoked": waits and huey.is_revoked(self.job),
             "may_act": may_act,
@@ -198,7 +198,7 @@ class JobPage:
             kept = huey.get(CHECKPOINTS_PREFIX + self.job, peek=True)
             if kept is not None and not huey.publisher.content:
                 kept = list(kept)  # Only the names of the checkpoints: their values are content.
-            return "" if kept is None else write_nicely(redact_json(json.dumps(kept, ensure_ascii=False, default=repr)))
+            return "" if kept is None else indent_json(redact_json(json.dumps(kept, ensure_ascii=False, default=repr)))
         except Exception:  # noqa: BLE001 -- anybody may have written what is stored there
             return ""
 

@@ -32,7 +32,7 @@ By it proxies and the page know that the connection is not dead. See ``jobs.js``
 _RETRY = "retry: 1000\n\n"  # Milliseconds after which a browser connects again.
 _OVERVIEW_EVERY = 1.0  # Seconds.
 _END_NOTICED_WITHIN = 0.25
-"""Seconds between two looks whether the server must stop, which waits for every open stream."""
+"""Seconds between two looks whether the server must stop: until then it waits for every open stream."""
 
 Message = tuple[str, Any, int | None]
 """The name of an event, its data, and its number if a browser that connects again can go on after it."""
@@ -104,8 +104,8 @@ async def repeat_messages(
     """Yield the messages that ``look`` returns, again and again: at each event of a job, or once a second.
 
     ``job`` is the id of a job; None for the overview. ``look`` is called in a thread, because it asks the storage.
-    Ends when the server must stop, and when the storage does not answer, which ``outage`` logs once; a browser connects
-    again. Raises what is a fault of the page.
+    Ends when the server must stop. Ends, too, when the storage does not answer, which ``outage`` logs once; then the
+    browser connects again. Raises an error that is a fault of the page.
     """
     woken, quiet_since = AsyncWakeUp(), time.monotonic()
     # No job has this id, because wake-ups are split at line breaks: the overview looks once a second, not at each
@@ -132,7 +132,7 @@ async def repeat_messages(
 
 
 def _look_unless_ending(look: Callable[[], list[Message]]) -> list[Message]:
-    # The threads are few. Where many pages are open, most streams wait for one, and the server would wait for them all.
+    # The threads are few. If many pages are open, most streams wait for a thread, and the server would wait for all.
     return [] if is_server_ending() else look()
 
 

@@ -17,8 +17,7 @@ def is_server_ending() -> bool:
     False with other servers: those that are known (hypercorn, daphne, granian) end streams themselves.
     """
     # uvicorn 0.54 handles its signals by a method of its server, and notes in an attribute of it that it must stop.
-    # Asking is cheap. A program that has put a handler of its own in that place is not recognised: then nothing is
-    # known, and the stream goes on.
+    # Asking is cheap. If the program has a signal handler of its own, the server is not found, and the stream goes on.
     for number in _STOPPING:
         server = getattr(signal.getsignal(number), "__self__", None)
         if getattr(server, "should_exit", False) is True:

@@ -1,4 +1,4 @@
-// What is new on a page, put in its place as it comes. The server escapes everything; text is only ever set as text.
+// Puts what is new into an open page. The server escapes everything, and text is only ever set as text.
 "use strict";
 
 (() => {
@@ -7,7 +7,7 @@
   let live = document.body.dataset.live;
   if (live && live.endsWith("/live") && location.search) live += location.search;
 
-  // Times. They are written in full by the server, and shown here as what a reader wants to know.
+  // Times. The server writes them in full, and this shows them as a reader wants them: "12 s ago".
   const now = () => Date.now() / 1000 + skew.value;
   const shorten = (seconds) => {
     if (seconds < 60) return `${Math.floor(seconds)} s`;
@@ -34,7 +34,7 @@
     }
   };
 
-  // A part of the page, replaced. What is open stays open, what has the focus keeps it, what is scrolled stays there.
+  // Replaces a part of the page. What is open stays open, and what has the focus keeps it.
   const nameOf = (element) => element.id || (element.name ? `${element.name}=${element.value}` : element.parentElement.dataset.key || "");
   const replace = (place, html) => {
     const selection = getSelection();
@@ -53,7 +53,7 @@
     return true;
   };
 
-  // What came while somebody had text selected, by the place that it belongs to.
+  // What came while somebody had text selected, by the id of its place.
   const refused = new Map();
   const put = (id) => (html) => {
     const place = document.getElementById(id);
@@ -93,7 +93,7 @@
     connection.textContent = text;
   };
 
-  // Whoever hears the page hears how the job stands. Its text is not read out: it would come faster than that.
+  // A screen reader reads out the state of the job. It does not read out the answer, which comes faster than speech.
   const news = document.getElementById("news");
   const stateOf = () => document.querySelector("#job .badge")?.textContent.trim();
   let state = stateOf();
