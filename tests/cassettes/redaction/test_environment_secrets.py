@@ -54,6 +54,9 @@ def test_other_names_tell_none(name: str) -> None:
         ("AUTH_TOKENS", "tr0ub4dor-1,tr0ub4dor-2", {"tr0ub4dor-1,tr0ub4dor-2", "tr0ub4dor-1", "tr0ub4dor-2"}),
         ("AUTH_HEADER_TOKEN", f"Bearer {PLAIN}", {f"Bearer {PLAIN}", PLAIN}),
         ("API_KEY", f'"{PLAIN}"', {f'"{PLAIN}"', PLAIN}),
+        ("LDAP_PASSWORD", "{SSHA}tr0ub4dor-1", {"{SSHA}tr0ub4dor-1"}),
+        ("API_KEYS", '["tr0ub4dor-1", "tr0ub4dor-2"]', {"tr0ub4dor-1", "tr0ub4dor-2"}),
+        ("CREDENTIALS", '{"type": "service_account", "id": "eagles-4711", "secret": "tr0ub4dor-1"}', {"tr0ub4dor-1"}),
         ("GOOGLE_APPLICATION_CREDENTIALS", "/home/me/keys/service-4711.json", set()),
         ("SOME_TOKEN", "https://auth.example/token/4711", set()),
         ("DEPLOY_WEBHOOK", "https://hooks.example/T4711/B4711", {"https://hooks.example/T4711/B4711"}),
@@ -79,6 +82,8 @@ ACCOUNT = {
     [
         ("GOOGLE_CREDENTIALS", json.dumps(ACCOUNT)),
         ("SERVICE_ACCOUNT_JSON", json.dumps(ACCOUNT, indent=1)),
+        ("SERVICE_ACCOUNT_JSON", "\n" + json.dumps(ACCOUNT).replace("\\n", "\n")),
+        ("SERVICE_ACCOUNT_JSON", json.dumps({"value": json.dumps(ACCOUNT)})),
         ("GOOGLE_CREDENTIALS", base64.b64encode(json.dumps(ACCOUNT).encode()).decode()),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -102,16 +103,18 @@ def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _secrets_in(name: str, text: str) -> Iterator[str]:
     """Yield what may be a secret in the value of a variable: the whole value, and parts of it."""
-    if _names_a_secret(name):
-        yield from _in_named_value(name, text)
+    document = _parse_json(text)
+    if document is not None:
+        yield from _in_json(name, document)
+    else:
+        if _names_a_secret(name):
+            yield from _in_named_value(name, text)
+        if "PRIVATE KEY" in text:
+            yield from _in_pem(text)
     if "://" in text:
         yield from _in_urls(text)
     if "=" in text:
         yield from _PAIR.findall(text)
-    if "PRIVATE KEY" in text:
-        yield from _in_pem(text)
-    elif text[:1] == "{" or text.lstrip()[:1] == "{":
-        yield from _in_json(text)
 
 
 def _in_named_value(name: str, text: str) -> Iterator[str]:
@@ -120,19 +123,16 @@ def _in_named_value(name: str, text: str) -> Iterator[str]:
         return
     if len(text) < 4096 and _PATH.fullmatch(text):
         return
-    if not text.startswith("{"):
-        yield text
-        yield text.strip("\"'")
+    yield text
+    yield text.strip("\"'")
     scheme, _, rest = text.partition(" ")
     if rest and scheme.isalpha():  # Bearer …
         yield rest
     if re.search("S(?:_|$)", name, re.IGNORECASE) and re.search("[,;]", text):
         yield from re.split("[,;]", text)
     if text.startswith(("eyJ", "ewo", "ewA", "eyA")) and "." not in text:  # JSON in base64
-        try:
-            yield from _in_json(binascii.a2b_base64(text).decode())
-        except ValueError:
-            return
+        with suppress(ValueError):
+            yield from _in_json(name, _parse_json(binascii.a2b_base64(text).decode()))
 
 
 def _in_urls(text: str) -> Iterator[str]:
@@ -145,23 +145,31 @@ def _in_urls(text: str) -> Iterator[str]:
 
 
 def _in_pem(text: str) -> Iterator[str]:
-    plain = text.replace("\\n", "\n") if "\\n" in text else text
-    if text[:1] == "{":
-        yield from _in_json(text)
-        return
+    plain = text.replace("\\n", "\n")
     yield text
     yield plain
     for lines in _PEM_LINES.findall(plain):
         yield "".join(lines.split())
 
 
-def _in_json(text: str) -> Iterator[str]:
-    """Yield the secrets in JSON credentials, by the names of their fields: the private key of a service account."""
+def _parse_json(text: str) -> dict[str, Any] | list[Any] | None:
+    """Return the object or list that a text in JSON is; None for any other text, such as a password."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
     try:
-        value = json.loads(text)
+        # Not strict: shells and files of variables may have put line breaks in the place of the escapes of a key.
+        value = json.loads(text, strict=False)
     except (ValueError, RecursionError):
-        return
-    open_values: list[tuple[str, Any]] = [("", value)]
+        return None
+    return value if isinstance(value, dict | list) else None
+
+
+def _in_json(name: str, document: Any) -> Iterator[str]:
+    """Yield the secrets in JSON by the names of their fields, such as the private key of a service account.
+
+    The items of a list have the name of the list. ``name`` is that of the whole document. JSON in strings is read, too.
+    """
+    open_values = [(name, document)]
     while open_values:
         name, value = open_values.pop()
         if isinstance(value, dict):
@@ -169,7 +177,13 @@ def _in_json(text: str) -> Iterator[str]:
         elif isinstance(value, list):
             open_values += [(name, item) for item in value]
         elif isinstance(value, str):
-            yield from _in_pem(value) if "PRIVATE KEY" in value else (value,) if _names_a_secret(name) else ()
+            inner = _parse_json(value)
+            if inner is not None:
+                open_values.append((name, inner))
+            elif "PRIVATE KEY" in value:
+                yield from _in_pem(value)
+            elif _names_a_secret(name):
+                yield value
 
 
 # A pure function of the name. The environment is read again whenever it may have changed, with the same names.
