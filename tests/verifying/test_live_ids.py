@@ -69,6 +69,21 @@ def test_the_ids_of_a_request_are_replaced_wherever_they_stand() -> None:
         replace_ids(request, {"resp_old": "resp_new", "call_a": None})
 
 
+@pytest.mark.parametrize(
+    ("named", "sent"),
+    [
+        ("/threads/t_1/runs/t_12", "/threads/t_7/runs/t_1"),
+        ("/runs?after=t_1&limit=1", "/runs?after=t_7&limit=1"),
+        ("/agents/t_1:query?agent=a%20b", "/agents/t_7:query?agent=c%2Fd"),
+        ("/runs/t_1x?after=t_1x", "/runs/t_1x?after=t_1x"),
+    ],
+)
+def test_whole_words_of_a_url_are_replaced(named: str, sent: str) -> None:
+    request = RecordedRequest("POST", f"https://t_1.example:443/v1{named}")
+    asked = replace_ids(request, {"t_1": "t_7", "t_12": "t_1", "a b": "c/d"})
+    assert asked.url == f"https://t_1.example:443/v1{sent}"
+
+
 def test_what_is_no_json_and_names_no_id_is_as_it_was() -> None:
     request = RecordedRequest("POST", "https://x.example/v1/responses", (), b"\xff call_a")
     assert replace_ids(request, {"call_a": "call_b"}) == request

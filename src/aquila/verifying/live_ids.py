@@ -7,11 +7,12 @@ any more, so the id at the same place in the live answer is sent.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from aquila.cassettes.matching.provider_ids import ids_given_by
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
@@ -20,6 +21,9 @@ from aquila.verifying.shapes import kind_of
 
 Place: TypeAlias = tuple[str | int, ...]
 """Where a value stands: names of fields, and for an item of a list its kind and its number among items of that kind."""
+
+_WORD = re.compile(r"[^/:&;=]+")
+"""A part of a path, or a name or value in a query."""
 
 
 class LostId(Exception):
@@ -44,15 +48,23 @@ def replace_ids(request: RecordedRequest, ids: Mapping[str, str | None]) -> Reco
 
     ``ids``: the live id of each recorded one, or None. Raises ``LostId`` if the request names an id without a live one.
     """
-    url, body = request.url, request.body
-    for part in urlsplit(url).path.split("/"):
-        if part in ids:
-            url = url.replace(part, _counterpart(part, "the path", ids))
+    body = request.body
     if any(each.encode() in body for each in ids):
         with suppress(ValueError):  # a form or a file: providers do not look up ids there
             body = json.dumps(_replace_in(json.loads(body), ids, ""), ensure_ascii=False).encode()
     headers = tuple((name, _counterpart(text, name, ids) if text in ids else text) for name, text in request.headers)
-    return RecordedRequest(request.method, url, headers, body)
+    return RecordedRequest(request.method, _replace_in_url(request.url, ids), headers, body)
+
+
+def _replace_in_url(url: str, ids: Mapping[str, str | None]) -> str:
+    """Return a URL with its ids replaced: whole parts of the path, and whole values in the query."""
+
+    def replace(found: re.Match[str]) -> str:
+        word = unquote(found[0])
+        return quote(_counterpart(word, "the URL", ids), safe="") if word in ids else found[0]
+
+    parts = urlsplit(url)
+    return parts._replace(path=_WORD.sub(replace, parts.path), query=_WORD.sub(replace, parts.query)).geturl()
 
 
 def _replace_in(value: Any, ids: Mapping[str, str | None], path: str) -> Any:
