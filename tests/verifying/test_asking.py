@@ -56,6 +56,8 @@ class Upstream(httpx2.BaseTransport):
             raise httpx2.ConnectTimeout("timed out")
         if request.url.path == "/14":
             raise ValueError("a mistake of the transport")
+        if request.url.path == "/16":
+            pytest.skip("no server here")
         return httpx2.Response(404 if request.url.path == "/15" else 200, json={"path": request.url.path})
 
 
@@ -104,7 +106,7 @@ def test_trouble_with_one_does_not_keep_the_others_from_being_asked(upstream: Up
         13: "ConnectTimeout: timed out",
         14: "ValueError: a mistake of the transport",
         15: "",
-        16: "",
+        16: "Skipped: no server here",
     }
 
 

@@ -122,7 +122,9 @@ class _Conversation:
                 return
             try:
                 outcome = self._ask(question, names_ids=len(questions) > 1)
-            except Exception as error:  # noqa: BLE001 - a user's transport may raise anything; the others are still asked
+            # A user's transport may raise anything, also what pytest.skip() raises, which is no `Exception`. Without an
+            # outcome for each question, `ask_questions` would wait for ever.
+            except BaseException as error:  # noqa: BLE001
                 outcome = AskedOutcome(question, problem=f"{type(error).__name__}: {error}")
             take(outcome)
 
