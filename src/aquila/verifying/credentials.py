@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
-from aquila.cassettes.redaction.request_headers import is_credential_header
+from aquila.cassettes.redaction.request_headers import is_secret_header
 from aquila.intercept.provider_keys import PROVIDER_KEYS
 from aquila.recording import runtime
 from aquila.recording.environment import DUMMY_KEY
@@ -116,7 +116,7 @@ def with_keys(
 
     known = environment_secrets(machine.keys)
     headers = tuple(
-        (name, _put_key(name, value, own, machine, known, find_key) if is_credential_header(name) else value)
+        (name, _put_key(name, value, own, machine, known, find_key) if is_secret_header(name) else value)
         for name, value in request.headers
     )
     if is_stored and own and needs_key:

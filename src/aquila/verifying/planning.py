@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.matching.linked_recordings import GivenIds, group_linked
 from aquila.cassettes.matching.provider_ids import ids_named_by
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.redaction.found_secrets import holds_placeholder
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.recording_slots import is_failure
 from aquila.errors import AquilaError, CassetteCorrupt
@@ -25,9 +25,6 @@ from aquila.recording.reporting.played_answers import count_tokens
 
 Place: TypeAlias = tuple[Path, int]
 """A recording: its cassette file, and its number there, from 0."""
-
-# A placeholder that redaction put in the place of a secret; %5B and %5D are brackets in a URL.
-_PLACEHOLDER = re.compile(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,7 @@ def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
             aside.append(SetAside(each, recorded, reason))
             continue
         request = each.request or recorded.request
-        if _PLACEHOLDER.search(request.url.encode()) or _PLACEHOLDER.search(request.body):
+        if holds_placeholder(request.url.encode()) or holds_placeholder(request.body):
             text = "it holds a placeholder for a secret"
             aside.append(SetAside(each, recorded, text, is_skipped=False))
             continue

@@ -230,7 +230,7 @@ def test_a_file_of_sound_that_was_changed_is_named(tmp_path: Path) -> None:
     ("before", "after", "what"),
     [
         ("sound 1 from", "sound 3 from", "there is no sound 3"),
-        ("from 1644, 1600", "from 1644, 9999", "there is less of sound 1: its file is shorter"),
+        ("from 1644, 1600", "from 1644, 9999", "the file of sound 1 is too short"),
         (".wav", ".exe", "'file' must be sha256- and the hash of the body"),
         ("sounds:", "tones:", "unknown key 'tones'"),
     ],

@@ -87,7 +87,7 @@ def _decode_percent(match: re.Match[bytes]) -> bytes:
 
 
 def decode_json_escapes(raw: bytes, outer: DecodedView | None = None) -> DecodedView:
-    """Decode the escapes of JSON strings in ``raw``, which are the decoded bytes of ``outer`` if there is one."""
+    """Return a view of ``raw`` without the escapes of JSON strings. ``outer`` is as in ``DecodedView``."""
     return DecodedView(raw, _JSON_ESCAPE, _decode_json_escape, outer)
 
 
@@ -99,11 +99,12 @@ _NEEDLESS_IN_UNICODE = lazy_pattern(rb"\\(?:u[0-9a-fA-F]|/)")
 def decoded_views(
     raw: bytes, *, ascii_only: bool, outer: DecodedView | None = None, cut_off: bool = False
 ) -> Iterator[DecodedView]:
-    """Decode the escapes that may hide a secret: those of JSON, and those of URLs.
+    """Yield views of ``raw`` without its escapes, if they may hide a secret: those of JSON, and those of URLs.
 
-    With ``ascii_only`` all secrets are ASCII, so escapes of other letters hide none. ``outer`` is the view whose
-    decoded bytes ``raw`` are, if they are not those of the body. A secret that is ``cut_off`` has no spelling with the
-    escapes that it needs, so these are decoded, too.
+    A known secret is also searched for with the escapes that it needs, so only other escapes hide it. With
+    ``ascii_only`` all known secrets are ASCII, so escapes of other letters hide none. With ``cut_off`` the beginning of
+    a secret is searched for, and only without escapes, so any escape may hide it. ``outer`` is the view whose decoded
+    bytes ``raw`` are; None if ``raw`` is the body.
     """
     if b"\\" in raw and (cut_off or (_NEEDLESS if ascii_only else _NEEDLESS_IN_UNICODE).search(raw)):
         yield decode_json_escapes(raw, outer)

@@ -1,6 +1,6 @@
 """Finds the secrets of an environment: by the names of its variables, and in values that hold several things.
 
-A module apart from the search for secrets in bodies: every run needs the list of secrets, but few replays search.
+This is a module of its own because every run needs the list of secrets, but few replays search bodies for them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class WatchedVariables(Protocol):
-        """What has been set in an ``environment``, mostly ``os.environ``. Each variable that is adds to ``count``."""
+        """Notes the variables that are set in an ``environment``, mostly ``os.environ``."""
 
         count: int
+        """How often a variable was set."""
 
         @property
         def environment(self) -> Mapping[str, str]: ...
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
 
         @property
         def variables(self) -> WatchedVariables:
-            """Those among which it looks. As long as their count and ``os.environ`` stay, there is nothing to find."""
+            """The variables among which it looks. If neither their count nor ``os.environ`` is new, no secret is."""
 
         def find_since(self, position: int) -> Mapping[str, str]:
-            """Return the secrets among the variables from a count on, each with its kind."""
+            """Return the secrets that were set since the count was ``position``, each with its kind."""
 else:
     lazy_modules(globals(), binascii="binascii", json="json")
 

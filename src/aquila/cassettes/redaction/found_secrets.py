@@ -18,7 +18,7 @@ _IN_TEXT = r"(\[|%5B)redacted(?:-[0-9]+)?(\]|%5D)"
 class FoundSecret(NamedTuple):
     """Bytes ``start`` to ``end`` are a secret of this ``kind``, to be replaced by ``replacement``.
 
-    ``value`` is the secret without the escapes it is written with. Empty stands for the bytes themselves.
+    ``value`` is the secret without the escapes with which it is written. If empty, it is the bytes themselves.
     """
 
     start: int
@@ -100,6 +100,11 @@ def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
         else:
             result.append(span)
     return result
+
+
+def holds_placeholder(data: bytes) -> bool:
+    """Say whether a body or a URL holds a placeholder, in URLs also with percent-encoded brackets."""
+    return re.search(_IN_TEXT.encode(), data) is not None
 
 
 def escape_placeholders(data: bytes) -> bytes:

@@ -165,14 +165,14 @@ _IN_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def _html_spellings_of(text: str) -> set[str]:
-    """Return a text as pages have it, such as those that show what was asked. Quotes are escaped or not."""
+    """Return a text as HTML has it, such as an error page that shows the request, with and without escaped quotes."""
     escaped = text.translate(_IN_HTML)  # not by ``html.escape``: importing that takes milliseconds
     quoted = escaped.replace('"', "&quot;")
     return {escaped, quoted, quoted.replace("'", "&#x27;"), quoted.replace("'", "&#39;")}
 
 
 def _python_spellings_of(text: str) -> set[str]:
-    r"""Return a text as the repr of a string or of bytes has it, as in tracebacks and logs: ``\``, ``\'``, ``\xe4``.
+    r"""Return a text as ``repr`` writes strings and bytes, for example in tracebacks and logs: ``\``, ``\'``, ``\xe4``.
 
     Which quotes have a backslash depends on what else is in the string.
     """

@@ -94,8 +94,8 @@ class Redactor:
     It knows the values of ``secrets`` (each with the kind by which findings name it), what common keys look like, and
     the credentials of every request that it has seen. ``extra`` adds rules; the built-in ones always stay. Fields
     named in ``request_headers`` and ``response_headers`` are kept besides the usual ones; fields that carry
-    credentials are refused with a :class:`~aquila.errors.ConfigError`. ``later`` finds the secrets that come up,
-    such as variables that a test sets. The redactor knows them from then on, also when the variable is deleted.
+    credentials are refused with a :class:`~aquila.errors.ConfigError`. ``later`` finds the secrets that come up while
+    the redactor is in use, such as variables that a test sets. The redactor still knows them after they are deleted.
 
     Redacting twice is the same as redacting once. What holds no secret is returned as the same object. Thread-safe: a
     lock guards the state below. What a redactor has learned is never forgotten, except the oldest values that were
@@ -154,8 +154,8 @@ class Redactor:
     ) -> Redactor:
         """Build a redactor that knows the secrets of an environment, such as ``os.environ``.
 
-        A variable holds a secret when its name says so (``*_KEY``, ``*_TOKEN``, ``*_SECRET``, ``*PASSWORD*``), and so
-        does the password in a URL. Values that are short or ordinary words are left alone.
+        The value of a variable is a secret if its name says so (``*_KEY``, ``*_TOKEN``, ``*_SECRET``, ``*PASSWORD*``).
+        The password in a URL is one in any variable. Values that are short or ordinary words are none.
         """
         secrets = environment_secrets(environ)
         return cls(secrets, extra, request_headers=request_headers, response_headers=response_headers)
@@ -168,7 +168,7 @@ class Redactor:
         if self._later is None:
             return 0
         variables = self._later.variables
-        # Without the lock and a call, because each request asks several times, and hardly ever was anything set.
+        # Tested without the lock and without a call: each request asks several times, and a variable is rarely set.
         if variables.count == self._later_position and variables.environment is os.environ:
             return self.later_count
         with self._lock:
@@ -179,7 +179,7 @@ class Redactor:
                 self._secrets = {**self._secrets, **new}  # a new dict: other threads may be reading the old one
                 self._scrubbers.clear()
                 self.later_count += len(new)
-            # Last: until then other threads wait for the lock, and if Ctrl-C strikes, the next call searches again.
+            # Set last: until then other threads wait for the lock, and after Ctrl-C the next call searches again.
             self._later_position = position
             return self.later_count
 
@@ -229,8 +229,8 @@ class Redactor:
     def _find_seen_credentials(self) -> frozenset[str]:
         """Return the credentials of every request that was seen."""
         with self._lock:
-            # Called for its effect on `_seen_credentials`, also through the cache: an entry of the cache was examined.
-            # Forgotten behind that, so that Ctrl-C, or a fork, in the midst of it loses no credential.
+            # The call adds to `_seen_credentials`. If its result is cached, an earlier call has added the same. The
+            # fields are removed after the call, so that Ctrl-C or a fork in the midst of it loses no credential.
             while self._unexamined:
                 headers = next(iter(self._unexamined))
                 self._examine_headers_cached(headers, self.later_count)
@@ -291,7 +291,8 @@ class Redactor:
     ) -> tuple[RecordedRequest, RecordedResponse]:
         """Return a request, which was redacted when it was sent, and its answer without secrets.
 
-        The request is redacted again if secrets have come up since. The others are as for ``redact_response``.
+        The request is redacted again if any secrets have come up later, because they may have done so since it was
+        sent. ``numbers`` and ``body_elsewhere`` are as in ``redact_response``.
         """
         if self.count_later():
             request = self.redact_request(request, numbers)
@@ -368,10 +369,10 @@ class Redactor:
         return "...".join(parts)
 
     def find_secrets(self, data: bytes) -> list[SecretFinding]:
-        """Report what looks like a secret in a file, in order; each line once for each kind.
+        """Return what looks like a secret in a file, in order; each line once for each kind.
 
-        This looks at the text of the file. A secret that a stream in it delivers in pieces is found by
-        :meth:`redact_interaction`, which then returns another object.
+        Only the text of the file is searched. If a stream in the file delivers a secret in pieces,
+        :meth:`redact_interaction` finds it, and returns another object.
         """
         found: dict[SecretFinding, None] = {}
         line, position = 1, 0

@@ -17,7 +17,7 @@ from urllib.parse import unquote, unquote_plus
 from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import FoundSecret
-from aquila.cassettes.redaction.request_headers import SUBPROTOCOLS, is_credential_header, is_secret_header
+from aquila.cassettes.redaction.request_headers import SUBPROTOCOLS, is_secret_header
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
@@ -57,7 +57,7 @@ _LIKELY_PARAMETER = lazy_pattern(
     r"(?:app_?)?key|sig|(?:.*_)?signature|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
 )
 _SHORTEST_CODE = 10
-"""The fewest characters of a parameter ``code`` that is taken for an OAuth code, besides a digit. Not ``code=EUR``."""
+"""A parameter ``code`` of at least so many characters, one of them a digit, is an OAuth code. ``code=EUR`` is none."""
 
 # Names that end like those of secrets, and belong to paging, tokenizers and counts.
 _NOT_SECRET = lazy_pattern(
@@ -89,7 +89,7 @@ _TEMPLATE = lazy_pattern(r"\$\{.*\}|\$[A-Z_][A-Z0-9_]*|\{.*\}|<.*>|%\(\w*\)s|%[A
 
 
 class NamedSecrets(NamedTuple):
-    """The credentials of a request, and the places in its body that are to be replaced because of their names.
+    """The credentials of a request, and the places in its body that the names of their fields mark as secret.
 
     ``in_form`` says that the body is a form.
     """
@@ -116,7 +116,7 @@ def find_named_secrets(request: RecordedRequest, media: str) -> NamedSecrets:
         values.update(_in_parameters(text))
         for document in _json_parameters(text):
             for name, raw, place in _in_json(document):
-                # No place: it is one in the decoded document. The value is found in the body when it is scrubbed.
+                # The place is not kept, because it is in the decoded document. Scrubbing the body finds the value.
                 _take_in(name, raw, place, values, [], in_json=True)
     elif kind.startswith("multipart/"):
         for name, data, start in _plain_parts(body, media):
@@ -186,7 +186,7 @@ def _looks_like_text(value: str) -> bool:
 def credentials_in(headers: Headers) -> Iterator[str]:
     """Yield the credentials in the header fields of a request, and the value of each of its cookies."""
     for name, text in headers:
-        if is_credential_header(name):
+        if is_secret_header(name):
             value = _without_scheme(text)
             if text.strip().lower().startswith("basic "):
                 yield from _basic_password(value)
@@ -302,7 +302,8 @@ def _plain_parts(body: bytes, media: str) -> Iterator[tuple[str, bytes, int]]:
 
 
 def _has_word_of_secrets(body: bytes) -> bool:
-    """Whether any of the words of ``_ENDS`` is in a body, in any case. It may be large, so no copy is made of it."""
+    """Say whether any word of ``_ENDS`` is in a body, in small or capital letters."""
+    # In windows, because the body may be large and `lower` makes a copy.
     for start in range(0, len(body), _WINDOW):
         lowered = body[start : start + _WINDOW + max(map(len, _ENDS))].lower()
         if any(word in lowered for word in _ENDS):

@@ -34,19 +34,11 @@ _COUNT = "-token-count"
 @lru_cache(maxsize=1024)
 def is_secret_header(name: str) -> bool:
     """Say whether a header field carries credentials by its name (``authorization``, ``x-api-key``, ``set-cookie``)."""
-    name = name.lower().rstrip("\n")
+    name = name.lower()
     if name in _NOT_SECRET or name.endswith(_COUNT):
         return False
     first, *others = name.replace("_", "-").split("-")
     return first in _SECRET_WORDS or not _SECRET_WORDS.isdisjoint(others) or others[-1:] == ["pass"]
-
-
-def is_credential_header(name: str) -> bool:
-    """Say whether the value of a request's header field is a credential, for which everything else is searched.
-
-    ``name`` is in lower case.
-    """
-    return name == "authorization" or is_secret_header(name)
 
 
 SUBPROTOCOLS = "sec-websocket-protocol"
@@ -58,7 +50,7 @@ def may_hold_credentials(name: str) -> bool:
 
     ``name`` is in lower case.
     """
-    return name == SUBPROTOCOLS or is_credential_header(name)
+    return name == SUBPROTOCOLS or is_secret_header(name)
 
 
 def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:

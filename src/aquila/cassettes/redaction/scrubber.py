@@ -88,8 +88,8 @@ class Scrubber:
         flat = data.translate(FLATTENING)
         has_run = RUN in flat
         found = [*find_secret_patterns(data, flat, has_run=has_run, parameters=parameters)]
-        for needle in self._known.needles if has_run else self._known.short_needles:  # of which hardly any is there
-            if needle.text in data:
+        for needle in self._known.needles if has_run else self._known.short_needles:
+            if needle.text in data:  # hardly any is, and this test is much faster than `find_in`
                 found += needle.find_in(data)
         if self._patterns or self._fingerprints:
             found += self._find_added(data)
@@ -104,7 +104,7 @@ class Scrubber:
 
     def _find_added(self, data: bytes) -> Iterator[FoundSecret]:
         """Find what added patterns and fingerprints say is secret."""
-        # In the text, and not in its bytes: `\w` is meant to match an umlaut, which has two.
+        # Patterns of users are matched against text, so that `\w` matches an umlaut, which has two bytes.
         text = data.decode("utf-8", "surrogateescape") if self._patterns else ""
         for pattern in self._patterns:
             spans = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(text))
@@ -322,12 +322,12 @@ def _cut_again(body: bytes, ends: Sequence[int], times: Sequence[int]) -> tuple[
 
 
 def _places_in_bytes(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield where in the bytes of a text its stretches are. A group without a match is left out."""
+    """Yield start and end, in the bytes of a text, of stretches of the text. A group without a match is left out."""
     at = place = 0
     for start, end in spans:
         if start < 0:
             continue
-        if start < at:  # the group of a lookahead may begin before that of the match before
+        if start < at:  # the group of a lookahead may begin before the group of the previous match
             at = place = 0
         place += len(text[at:start].encode("utf-8", "surrogateescape"))
         at = start

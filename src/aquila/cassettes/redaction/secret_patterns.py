@@ -167,7 +167,7 @@ _HEADER_LINE = lazy_pattern(
 
 _NEXT_LINE = lazy_pattern(rb"\r?\n([ \t]*)(- )?([^\r\n]*)")
 _NEXT_COOKIE = lazy_pattern(rb";|,\s*(?=[\w.-]+=)")
-"""What ends a cookie, or one of its attributes: a comma, too, where several fields are written as one."""
+"""What ends a cookie or an attribute of one. A comma does if several header fields were joined to one."""
 
 # https://developers.cloudflare.com/fundamentals/reference/policies-compliances/cloudflare-cookies/, and the cookies of
 # load balancers: docs.aws.amazon.com/elasticloadbalancing, learn.microsoft.com/azure/app-service.
@@ -265,13 +265,13 @@ def find_header_lines(data: bytes) -> Iterator[FoundSecret]:
 
 
 def _is_made_of_words(value: bytes) -> bool:
-    """Whether a filter has put words in the place of a header field: ``Bearer test_api_key``, ``test_cookie``."""
+    """Say whether a value is words that a filter has put in its place: ``Bearer test_api_key``, ``test_cookie``."""
     parts = value.strip(b" \t\"'").decode("utf-8", "replace").split()
     return len(parts) <= 2 and all(map(is_trivial, parts))
 
 
 def _whole_values(data: bytes, match: re.Match[bytes]) -> list[bytes]:
-    """The values of a header field, of which YAML makes a list, and which it may write over several lines each."""
+    """Return the values of a header field. YAML may hold a list of them, and write each over several lines."""
     depth = len(match[1] if match[2] is None else match[2])
     values = [match[3]]
     for line in _NEXT_LINE.finditer(data, match.end()):
@@ -296,12 +296,12 @@ def is_placeholder(value: bytes) -> bool:
 
 
 def redact_placeholders(data: bytes, *, is_url: bool = False) -> bytes:
-    """Return a body or a URL in which each value that is a placeholder is one that a redactor leaves as it is."""
+    """Return a body or a URL with ``[redacted]``, which a redactor leaves as it is, in place of other placeholders."""
     return _PLACEHOLDER_VALUE.sub(b"%5Bredacted%5D" if is_url else b"[redacted]", data)
 
 
 def _find_passwords_in_urls(data: bytes) -> Iterator[FoundSecret]:
-    """Find what stands before the host of a URL, unless its password is a word that documentation writes there."""
+    """Find user and password before the host of a URL, unless the password is a word that documentation uses."""
     for found in _find_values(_USERINFO, data, "password in a URL"):
         password = data[found.start : found.end].partition(b":")[2]
         if not is_common_word(password.decode("utf-8", "replace")):

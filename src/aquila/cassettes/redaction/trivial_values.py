@@ -7,9 +7,9 @@ import re
 MIN_LENGTH = 8
 """The fewest characters of a secret. A shorter value would be found everywhere."""
 
-# Texts, which `re` compiles at first use and caches: every run on a machine with keys loads this module, and compiling
-# takes longer than everything else in it.
-# No word matches in two ways: with each word of a text the ways to try would double.
+# Patterns are texts here, which `re` compiles and caches at their first use. Every run on a machine with keys loads
+# this module, and compiling takes longer than everything else in it.
+# A word matches in one way only. If there were two ways, the number of ways to try would double with each word.
 _WORD = r"(?:[^\W\d_][^\W\d_A-Z]*|[A-Z]{2,})"
 _WORDS = rf"{_WORD}(?:[-_. /]{_WORD})*"
 

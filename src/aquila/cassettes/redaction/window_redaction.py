@@ -87,7 +87,7 @@ class LargeBodyRedactor:
         self, find_scrubber: Callable[[], Scrubber], *, is_stream: bool, numbers: SecretNumbers | None = None
     ) -> None:
         self._find_scrubber = find_scrubber
-        self._scrubber = find_scrubber()
+        self._scrubber: Scrubber  # the one for the current window, set by `_find_secrets`
         self._numbers = numbers or SecretNumbers()
         self._is_stream = is_stream
         self._window, self._overlap = (STREAM_WINDOW, STREAM_OVERLAP) if is_stream else (WINDOW, OVERLAP)
@@ -129,7 +129,6 @@ class LargeBodyRedactor:
             taken.append(self._pieces.popleft())
             size += len(taken[-1])
         window = b"".join(taken)
-        self._scrubber = self._find_scrubber()
         found, split = self._find_secrets(window)
         stop = self._safe_stop(window, found, split)
         self._enough = len(window) - stop + self._window - self._overlap
@@ -139,12 +138,12 @@ class LargeBodyRedactor:
         """Return the last part. With ``cut_off`` the body broke off, so that a secret at its end may be incomplete."""
         window = b"".join(self._pieces)
         self._pieces.clear()
-        self._scrubber = self._find_scrubber()
         found, split = self._find_secrets(window)
         return self._hand_on(window, len(window), merge_found(itertools.chain(found, *split)), cut_off=cut_off)
 
     def _find_secrets(self, window: bytes) -> tuple[list[FoundSecret], list[list[FoundSecret]]]:
         """Return the secrets that stand in a window as a whole, and those in pieces, which include all in frames."""
+        self._scrubber = self._find_scrubber()
         window = self._without_clean(window)
         if not window.strip(b"."):
             return [], []
@@ -178,6 +177,7 @@ class LargeBodyRedactor:
         return b"".join((*pieces, done[at:])), [place_of[end] for end in ends]
 
     def _hand_on(self, window: bytes, stop: int, found: Sequence[FoundSecret], *, cut_off: bool) -> CleanPart:
+        """Return the clean part of a window up to the offset ``stop``, and keep the rest for the next window."""
         count = bisect_right(self._cuts, stop)
         ends: Sequence[int] = self._cuts[:count]
         data = before = window if stop == len(window) else window[:stop]

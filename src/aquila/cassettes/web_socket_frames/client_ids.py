@@ -1,9 +1,9 @@
 """Ids that a client makes anew in every run: which id of this run corresponds to which id of the recording.
 
 The client makes the ``id``, ``stream_id``, ``request_id`` and ``message_id`` at the top of a message, and the ``id`` of
-its ``item``, unless the provider had used the value before. Where the recording has such an id for the first time, the
-client may send any value that is new in this run, too; from then on the two correspond. So an id that is used twice
-differs from two ids. Messages of the provider are delivered with the ids of this run, which the client recognises.
+its ``item``, unless the provider had used the value before. Where such an id occurs for the first time in the
+recording, the client may send any value that it has not used in this run. From then on the two ids correspond. So one
+id that is used twice differs from two ids. Messages of the provider are delivered with the ids of this run.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class ClientIds:
             self._changed[written[1:-1]] = json.dumps(now).encode()
 
     def rename(self, ids: Mapping[str, str]) -> None:
-        """Replace recorded ids of the provider by others. ``ids`` has the new ones, which the client was sent."""
+        """Replace ids of the provider. ``ids`` maps recorded ids to those that the client was sent instead."""
         for recorded, now in ids.items():
             self._now_of[recorded] = now
             self._taken.add(now)

@@ -178,7 +178,7 @@ class Lanes:
         return sorted(places)
 
     def _gate_of(self, lane: Lane) -> int:
-        """Return the place of the first frame of the client that a lane waits for. What stands behind it must wait."""
+        """Return the place of the first frame of the client that a lane waits for. The frames behind it must wait."""
         if lane.name is None:
             return self._end if self.awaited is None else self.awaited
         return min(self._place_of_next(lane), self._place_of_next(self.without_name))

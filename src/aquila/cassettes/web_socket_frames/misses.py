@@ -88,7 +88,7 @@ def explain_sound(difference: str, *, number: int, count: int, name: str) -> Fra
 def explain_played_out(
     now: FrameMessage, reader: MessageReader, *, count: int, stream: str | None, name: str
 ) -> FrameMiss:
-    """Explain that a message is one more than the ``count`` that were recorded of the client, in all or in a stream."""
+    """Explain that the client had sent only ``count`` messages when it was recorded, in all or in a ``stream``."""
     held = f"{count_of(count, 'message')} {'was' if count == 1 else 'were'}" if count else "none was"
     client = f"stream {quote_around(stream, 0, 40)}" if stream else "the client"
     return FrameMiss(

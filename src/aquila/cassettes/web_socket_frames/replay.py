@@ -1,4 +1,4 @@
-"""Replays a conversation: checks that the client sends what was recorded, and says which frames it gets for that.
+"""Replays a conversation: compares what the client sends with the recording, and says which frames it gets.
 
 No I/O happens here. The owner of the connection passes in what the client sends, delivers the frames that may be
 delivered, and ends the conversation as the recorded one ended.
@@ -134,7 +134,7 @@ class ConversationReplay:
         return list(map(self.with_ids_of_now, frames)) if self._ids.has_changes else frames
 
     def rename(self, ids: Mapping[str, str]) -> None:
-        """Replace recorded ids of the provider by others. ``ids`` has the new ones, which the client was sent."""
+        """Replace ids of the provider. ``ids`` maps recorded ids to those that the client was sent instead."""
         self._ids.rename(ids)
 
     def with_ids_of_now(self, frame: Frame) -> Frame:
@@ -175,9 +175,10 @@ class ConversationReplay:
 
     @property
     def silence(self) -> tuple[int | None, int | None]:
-        """The times of the frame before the client's next one and of that next one, in milliseconds since the request.
+        """When the client's next frame was recorded, and before it the time of the frame that precedes it.
 
-        The first is None if that frame is the first of all, the second is None if the client has no further frame.
+        Both are in milliseconds since the request. The first time is None if no frame precedes, the second if the
+        client has sent all its frames.
         """
         place = self._lanes.awaited
         count = len(self._frames) if place is None else place
@@ -194,7 +195,7 @@ class ConversationReplay:
         return explain_difference(mismatch.expected, now, self._reader, number=number, count=count, name=self._name)
 
     def _explain_unawaited(self, now: FrameMessage) -> FrameMiss:
-        """Explain a message that names a stream although no recorded one did, or that names none although all did."""
+        """Explain a message that names a stream although no recorded message does, or none although all do."""
         place = self._lanes.awaited
         if place is None:
             return self._explain_played_out(None, now)

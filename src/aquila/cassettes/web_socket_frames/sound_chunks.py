@@ -73,7 +73,7 @@ class SoundChunks(Sequence[RecordedChunk]):
             file.check_intact()
 
     def check_references(self) -> None:
-        """Raise ``ValueError`` if a chunk refers to sound that is in no file. Those in a file are not looked at."""
+        """Raise ``ValueError`` if a chunk refers to sound that is in no file. Chunks that lie in a file are skipped."""
         if not isinstance(self.templates, StoredChunks):
             for chunk in self.templates:
                 for reference in references_in(chunk):
@@ -83,7 +83,7 @@ class SoundChunks(Sequence[RecordedChunk]):
         if reference.number > len(self.sounds):
             raise ValueError(f"there is no sound {reference.number}")
         if reference.start + reference.size > self.sounds[reference.number - 1].size:
-            raise ValueError(f"there is less of sound {reference.number}: its file is shorter")
+            raise ValueError(f"the file of sound {reference.number} is too short")
 
     @property
     def size(self) -> int:

@@ -1,9 +1,9 @@
-"""Puts the message first that a provider sends without being asked, whenever it came.
+"""Moves a message that the provider sends without being asked to the beginning of a conversation.
 
-Milliseconds decide whether it comes before or after the first messages of the client. If it were stored where it came,
-the order would change with each recording; and with the client's messages before it, a program that waits for it before
-it sends anything could not be replayed. Only the protocol says which messages these are: any other message may be an
-answer to the client.
+Milliseconds decide whether such a message comes before or after the first messages of the client. If it stayed at its
+place, the order would change with each recording. And behind messages of the client, it could not be replayed to a
+program that waits for it before it sends anything. Only the protocol says which messages come unasked: any other
+message may be an answer to the client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _UNASKED = frozenset({"session.created", "transcription_session.created"})
 
 
 def put_unasked_first(chunks: Sequence[RecordedChunk]) -> Sequence[RecordedChunk]:
-    """Return the chunks of a conversation with what the provider says unasked before what the client says."""
+    """Return the chunks of a conversation with an unasked message of the provider before those of the client."""
     place = next((place for place, chunk in enumerate(chunks) if is_from_provider(chunk)), 0)
     if place == 0 or not _is_unasked(chunks[place]):
         return chunks

@@ -131,7 +131,7 @@ class EventReader:
                 self._layouts.insert(0, Layout(document, groups))
 
     def add_piece(self, group: PieceGroup, piece: bytes) -> None:
-        """Add a piece that was read in another way."""
+        """Add a piece of an event that has no known layout."""
         self.texts.setdefault(group, []).append((self._place, piece))
         self._place += 1
 

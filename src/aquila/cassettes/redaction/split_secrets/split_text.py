@@ -78,7 +78,7 @@ def _leave_out_single(groups: dict[PieceGroup, Pieces[TextPiece]]) -> dict[Piece
 def _find_in_growing_texts(
     body: bytes, pieces: Sequence[TextPiece], find: Callable[[bytes], list[FoundSecret]]
 ) -> Iterator[list[FoundSecret]]:
-    """Find the secrets of a text that each event repeats and lengthens; earlier events hold the beginning of one."""
+    """Find the secrets of a text that each event repeats and lengthens. Earlier events may hold a part of a secret."""
     # A list of byte values is repeated by no event, so it stands for an end here.
     for start, end in _find_growing_runs([b"" if piece.codes else piece.text for piece in pieces]):
         growing = pieces[start:end]
@@ -173,8 +173,8 @@ def _put_together(
     """Yield the pieces of each text that the groups may form, in their order in the stream.
 
     ``text_of`` returns the bytes of a piece. With ``across_fields``, fields of the same name in different places are
-    joined, too. A text of one piece is left out unless ``with_single``, because it can be searched where it stands; a
-    list of byte values is always yielded, because it cannot.
+    joined, too. A text of one piece is left out unless ``with_single``, because it can be searched where it stands. A
+    list of byte values cannot be searched there, so it is always yielded.
     """
     groups = _without_fresh_ids(groups)
     done: set[frozenset[PieceGroup]] = set()
