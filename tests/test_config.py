@@ -42,7 +42,7 @@ def test_another_age_is_refused(tmp_path: Path, text: str) -> None:
         ("replay_timing", "fast", "must be 'instant', 'recorded' or a factor of 0 or more"),
         ("max_age", "3x", "must be an age such as 90d, 12w or 36h"),
         ("sealed_ports", "db:5432", "must be ports of this machine, numbers from 1 to 65535"),
-        ("dummy_keys", "=x", "must be names of variables: NAME, NAME=value or -NAME; '=x' has none"),
+        ("dummy_keys", "=x", "must be NAME, NAME=value or -NAME for each variable, not '=x'"),
         *[
             (
                 name,
@@ -104,7 +104,7 @@ def test_a_run_that_is_told_nothing_starts_with_what_its_settings_will_be(
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")  # says nothing about a run
     layers = SettingsLayers(tmp_path, defaults={"transport": "replay"})
     start, settings = layers.at_start(), layers.resolve()
-    assert layers.say_nothing()
+    assert layers.sets_no_option()
     asked = {name for name in dir(StartSettings) if name[0] != "_"}
     assert asked > {"transport", "guard"}
     assert {name: getattr(start, name) for name in asked} == {name: getattr(settings, name) for name in asked}
@@ -118,7 +118,7 @@ def test_whatever_a_run_is_told_it_starts_with_parsed_settings(
     layers = SettingsLayers(tmp_path, **({} if layer == "environment" else {layer: {"timeout": "never"}}))
     if layer == "environment":
         monkeypatch.setenv("AQUILA_TIMEOUT", "never")
-    assert not layers.say_nothing()
+    assert not layers.sets_no_option()
     with pytest.raises(ConfigError, match="timeout"):
         layers.at_start()
 
@@ -126,7 +126,7 @@ def test_whatever_a_run_is_told_it_starts_with_parsed_settings(
 @pytest.mark.usefixtures("silent")
 def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AQUILA_GUARD", "")
-    assert SettingsLayers(tmp_path).say_nothing()
+    assert SettingsLayers(tmp_path).sets_no_option()
 
 
 def test_options_that_change_nothing_give_the_settings_themselves() -> None:

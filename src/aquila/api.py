@@ -114,7 +114,7 @@ def stream(
 ) -> Stream:
     """Ask a model and return a ``Stream`` of the events of its answer. The options are those of ``ask``.
 
-    With ``sink=`` the stream starts at once on a background thread and pushes its events there.
+    With ``sink=`` the stream starts at once on a background thread, which gives its events to the sink.
 
     Examples:
         >>> with aquila.stream("How do eagles fly so far?") as stream:
@@ -167,7 +167,9 @@ def astream(
 
 
 def retrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """Return a stored answer of the Responses API as it is now, by its id or by an earlier ``Response``.
+    """Return the current state of a stored answer of the Responses API.
+
+    ``id`` is the provider's id of the answer, or an earlier ``Response`` that has it.
 
     ``reply.meta["finish_reason"]`` is ``queued`` or ``in_progress`` while the answer is being made. The options are
     those that say where and how the request is sent: ``cassette``, ``transport``, ``base_url``, ``api_key``,
@@ -191,7 +193,7 @@ async def aretrieve_response(id: str | Response, **options: Unpack[RequestOption
 
 
 def cancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """Stop an answer that is being made in the background, and return it as it is then.
+    """Stop an answer that is being made in the background, and return its last state.
 
     ``id`` and the options are those of ``retrieve_response``, and so are the errors.
 
@@ -278,7 +280,7 @@ async def atranscribe(
 async def atranscribe(
     source: str | os.PathLike[str] | bytes, *, raw: bool = False, **options: Unpack[TranscribeOptions]
 ) -> Transcription | dict[str, Any] | str:
-    """``transcribe`` for asynchronous code; the file is read off the event loop.
+    """``transcribe`` for asynchronous code; the file is read in a thread.
 
     Examples:
         >>> import asyncio

@@ -1,4 +1,4 @@
-"""Where the command ``aquila`` begins: Ctrl-C while it is still being loaded ends it without a traceback."""
+"""The entry point of the command ``aquila``. Ctrl-C ends it without a traceback, even while its modules are loaded."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What can be set, and what a run has been told: the table of the options, and ``SettingsLayers``.
+"""The table of all options, and ``SettingsLayers``, the sources of their values in one run.
 
 Each option is declared once, in ``OPTION_ROWS``; its environment variable, ini key and parser derive from that row. A
 value comes from the first of: argument or marker, command line, environment, ini file, default. ``SettingsLayers``
-holds the sources of one run; ``aquila.recording.runtime`` says which run is current. What a scope sets for itself is
-an ``OptionLayer`` above them.
+holds these sources; ``aquila.recording.runtime`` says which run is current. The options of a scope are an
+``OptionLayer`` above them.
 
-Most runs are told nothing. They load this module and no other one about settings: the values are those of the table.
-What somebody has said is parsed by ``aquila.option_table``, and becomes a record in ``aquila.settings``.
+Most runs set no option. They load this module and no other one about settings, and use the values of the table. A value
+that is set is parsed by ``aquila.option_table``, and stands in a record of ``aquila.settings``.
 """
 
 from __future__ import annotations
@@ -96,14 +96,15 @@ OPTION_ROWS: tuple[tuple[str, Any, str | None, bool, str, str], ...] = (
 its values, and its explanation in one line. ``aquila.option_table`` reads text by its kind; choices are joined by
 ``|``.
 
-All of it is constant, because every test run loads it: objects would take longer than everything else in this module.
+The rows are constants, because every test run loads them: making objects would take longer than the rest of this
+module.
 """
 
 DEFAULTS = {row[0]: row[1] for row in OPTION_ROWS}
 """The value of each option that nobody sets."""
 
 VARIABLE_OF = {row[0]: row[2] for row in OPTION_ROWS if row[2]}
-"""The environment variables that set options, by the names of these."""
+"""The environment variable of each option that has one, by the option's name."""
 _VARIABLES = tuple(VARIABLE_OF.values())
 # Encoded once: `_option_variables` looks these up for each request.
 _STORED_VARIABLES = tuple(map(os.fsencode, _VARIABLES))
@@ -165,7 +166,7 @@ class OptionLayer:
     def __init__(self, options: Mapping[str, Any], *, source: str) -> None:
         self.options = dict(options)
         self._source = source
-        # The settings below that were seen last, and what came of them. Cleared when an option changes.
+        # The settings that `resolve` was given last, and what it returned. Cleared when an option changes.
         self._resolved: tuple[Settings, Settings] | None = None
 
     def resolve(self, below: Settings) -> Settings:
@@ -186,9 +187,9 @@ class SettingsLayers:
 
     __slots__ = (
         "_copies",
-        "_is_silent",
         "_latest",
         "_resolved",
+        "_sources_are_empty",
         "_transports",
         "command_line",
         "defaults",
@@ -226,8 +227,8 @@ class SettingsLayers:
         self.finds_drift = finds_drift
         self.settings_file = settings_file
         self._copies = copies
-        # The transport is all that a run itself decides; its text is its value.
-        self._is_silent = not self.ini and not self.command_line and self.defaults.keys() <= {"transport"}
+        # A run may decide its transport itself. That is no reason to parse anything: the text is the value.
+        self._sources_are_empty = not self.ini and not self.command_line and self.defaults.keys() <= {"transport"}
         # Two caches, keyed by values of environment variables, each cleared when it is full: tests set variables and
         # put them back, so few keys return often. No lock: threads that compute the same key store equal values.
         self._resolved: dict[tuple[Any, ...], Settings] = {}
@@ -261,19 +262,19 @@ class SettingsLayers:
             self._latest = values.keys() - dict(given).keys(), given, found
         return found
 
-    def say_nothing(self) -> bool:
-        """Whether no option is set now: not by the ini file, the command line, nor a variable of Aquila's own.
+    def sets_no_option(self) -> bool:
+        """Whether neither the ini file, the command line nor a variable of Aquila's own sets an option now.
 
         Variables of the openai client do not count: no value of theirs is wrong, and none changes what a run does.
         """
-        return self._is_silent and not any(itertools.compress(_option_variables(), _ARE_OUR_OWN))
+        return self._sources_are_empty and not any(itertools.compress(_option_variables(), _ARE_OUR_OWN))
 
     def at_start(self) -> StartSettings:
-        """Return what each run asks when it starts, of the settings in force now. Raises ``ConfigError``.
+        """Return the settings that each run needs when it starts. Raises ``ConfigError``.
 
-        Where nobody has said anything it parses nothing.
+        If no option is set, nothing is parsed.
         """
-        if not self.say_nothing():
+        if not self.sets_no_option():
             return self.resolve()
         usual: Any = SimpleNamespace(**{**DEFAULTS, **self.defaults}, root=self.root)
         return usual  # type: ignore[no-any-return]
@@ -303,7 +304,7 @@ class SettingsLayers:
         """Return the folder for compiled copies of cassettes, or None if no copies are to be kept."""
         return self._copies() if self._copies is not None else None
 
-    def says_the_same_as(self, other: SettingsLayers) -> bool:
+    def has_same_sources_as(self, other: SettingsLayers) -> bool:
         """Whether other layers have the same sources of options and the same root folder."""
         return all(getattr(self, name) == getattr(other, name) for name in self.__slots__ if name[0] != "_")
 

@@ -92,7 +92,7 @@ def image_url(url: str, *, detail: Literal["low", "high", "auto"] | None = None)
 
     ``detail`` is the resolution at which the model looks at it. Raises ``InvalidMessage`` for another kind of URL.
     """
-    url = str(url)  # of another type, as clients have for URLs, it could not be sent
+    url = str(url)  # clients have types of their own for URLs, which JSON cannot hold
     if not url.startswith(("http://", "https://", "data:")):
         raise InvalidMessage(f"image_url() needs an http, https or data URL, got {url[:60]!r}; for a file use image()")
     return Image(url, detail)

@@ -73,10 +73,10 @@ class AquilaError(Exception):
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in a message why something failed.
+    """Return the reason of a failure, for a message.
 
-    The text of Aquila's own errors and of the system's errors is used. Of any other error only class and line are
-    named: its text may quote the data that it failed on, which may be secret.
+    For Aquila's own errors and for errors of the system it is their text. For any other error it is the class, the file
+    and the line: the text of such an error may quote the data that it failed on, which may be secret.
     """
     if isinstance(error, AquilaError):
         return str(error)
@@ -153,10 +153,12 @@ class UnansweredRequest(BaseException):
 
     Each class below has two kinds. Calling the class makes the ordinary kind: an ``AquilaError``, and so an
     ``Exception``. In a test the request raises the other kind, which ``except Exception`` does not catch, because
-    clients retry or rewrite any ``Exception``. ``except`` with the name of the class catches both. ``difference`` names
-    the fields that differ, one on each line, or is None. ``group`` is equal for requests that differ from their
-    recordings by the same change. ``cure`` is the line of a setting under which a recording answers, if all that
-    differs may be new in every run: empty for one of several lines, None if there is none.
+    clients retry or rewrite any ``Exception``. ``except`` with the name of the class catches both.
+
+    - ``difference``: the fields that differ, one on each line, or None.
+    - ``group``: equal for requests that differ from their recordings by the same change.
+    - ``cure``: a setting, on one line, under which a recording would answer. It exists if all differences are in values
+      that may be new in every run. Empty if it takes several lines, None if there is none.
     """
 
     public_class: ClassVar[type[UnansweredRequest]]
@@ -182,7 +184,7 @@ class UnansweredRequest(BaseException):
 
     @property
     def facts(self) -> dict[str, str | None]:
-        """What it says besides its text, by the names that a copy of it takes."""
+        """The attributes besides the message, as keyword arguments for a copy."""
         return {"difference": self.difference, "group": self.group, "cure": self.cure}
 
     @property
@@ -213,10 +215,10 @@ class PlayedOut(CassetteMiss):
 
 
 class RecordingTooShort(CassetteMiss):
-    """The program reads on where it had stopped reading, or waiting, when the answer was recorded.
+    """The program reads more of an answer than it read, or waited for, when the answer was recorded.
 
-    Or it waits for a message of a WebSocket where it had sent one. Only recording the answer anew
-    helps (``--aquila-record=all``): its request is recorded already.
+    Or it waits for a message over a WebSocket where it sent one while recording. Only a new recording of the answer
+    helps (``--aquila-record=all``), because its request is recorded already.
     """
 
 
@@ -225,7 +227,7 @@ class UnscriptedRequest(CassetteMiss):
 
 
 class FaultFailed(CassetteMiss):
-    """A fault cannot be made from an answer, or met no request, or its silence was ended by nothing."""
+    """A fault cannot be applied to an answer, no request met it, or nothing ended its silence."""
 
 
 class BudgetSpent(CassetteMiss):
@@ -317,7 +319,7 @@ class RateLimited(ProviderError):
 class LimitReached(RateLimited):
     """A limit of the queue is reached, or the provider told another worker to wait. The request was not sent.
 
-    ``limit`` is the limit as the user wrote it; ``retry_after`` is in how many seconds this request may be sent.
+    ``limit`` is the limit as the user wrote it; ``retry_after`` is the number of seconds until the request may be sent.
     """
 
     def __init__(self, message: str, *, limit: str, retry_after: float) -> None:
@@ -348,8 +350,8 @@ class StreamBroken(ProviderError):
 class BudgetExceeded(AquilaError):
     """A budget of a queue or a task has no room for a request, which was not sent.
 
-    ``budget`` is the cap as the user wrote it, ``spent`` the part that is spent, in tokens or money, ``resets_at`` when
-    it is reset, in UTC; None if it is never reset.
+    ``budget`` is the cap as the user wrote it, and ``spent`` is how much of it is spent, in tokens or money.
+    ``resets_at`` is the time in UTC when the budget is reset, or None if it never is.
     """
 
     def __init__(self, message: str, *, budget: str, spent: float, resets_at: datetime.datetime | None) -> None:

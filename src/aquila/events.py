@@ -174,9 +174,9 @@ class Usage(Event):
     reported: bool = True
 
     def __add__(self, other: Usage) -> Usage:
-        """Return the sum of two usages; it is reported if either is.
+        """Return the sum of two usages. It counts as ``reported`` if at least one of them does.
 
-        ``ref`` and ``metadata`` are those of the first.
+        Its ``ref`` and ``metadata`` are those of the first.
         """
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,

@@ -1,11 +1,12 @@
-"""Locks that a forked child can take, whoever held them in the parent at the moment of the fork.
+"""Locks that a forked child can take, even if another thread of the parent held them during the fork.
 
 A fork copies one thread. A lock that another thread holds at that moment is copied as held, and nothing in the child
 ever releases it: the first request there would wait for ever. Worker processes of Huey, ``multiprocessing`` and servers
 that load the application before they fork all meet that sooner or later.
 
-There are two cures, by what the lock guards. Both leave a plain lock of ``threading`` in the hands of their callers.
-Objects that a child never uses, such as those of one answer of ``ask``, need neither.
+``renewed_in_child`` and ``held_at_fork`` are the two ways out; which one fits depends on what the lock guards. Both
+return the plain lock of ``threading`` that they were given. Objects that a child never uses, such as those of one
+answer of ``ask``, need neither.
 """
 
 from __future__ import annotations
@@ -30,57 +31,57 @@ if TYPE_CHECKING:
 
     Lock = TypeVar("Lock", bound=_AnyLock)
 else:
-    from _weakrefset import WeakSet  # where `threading` has it from; `weakref` would cost every test run its import
+    from _weakrefset import WeakSet  # `threading` imports it from here, too; importing `weakref` would cost every run
 
 _renewed: WeakSet[Any] = WeakSet()
-"""The locks that ``renewed_in_child`` was given. A lock leaves the set with the object that it belongs to."""
+"""The locks that ``renewed_in_child`` was given. A lock leaves the set when it is deleted."""
 
 _held: list[_AnyLock] = []
-"""The locks that ``held_at_fork`` was given, each at the top of a module. They live as long as the process."""
+"""The locks that ``held_at_fork`` was given. Each belongs to a module, and lives as long as the process."""
 _forking = RLock()
-"""Held from before a fork to after it, in both processes: two threads that fork at once do so one after the other."""
+"""Held during a fork, in both processes, so that threads fork one after the other."""
 _LONGEST_FORK = 60.0
-"""For how many seconds one waits for the other: more than all its waits together, of which each has its end."""
+"""How many seconds a thread waits for the fork of another thread. All waits within a fork together are shorter."""
 _taken: list[_AnyLock] = []
-"""Those of ``_held`` that its owner has taken so far."""
+"""The locks of ``_held`` that the forking thread has taken so far."""
 _PATIENCE = 0.05
 """How many seconds a fork waits for a lock while it holds others."""
 
 _around: list[tuple[Callable[[], object], _AfterFork]] = []
-"""What ``call_around_forks`` was given, by modules that live as long as the process."""
+"""The pairs of functions that ``call_around_forks`` was given. They live as long as the process."""
 
 
 def renewed_in_child(lock: Lock) -> Lock:
     """Return ``lock``, which will be free in each forked child.
 
-    For what stays usable when a change to it is left half-done: the change was to serve a thread that the child does
-    not have. A fork never waits for such a lock, so it may be held for long, or while another one is taken.
+    Use it if the guarded data stays usable when a thread of the parent has changed only a part of it: the child does
+    not have that thread. A fork never waits for such a lock. So it may be held for long, or while another one is taken.
     """
     _renewed.add(lock)
     return lock
 
 
 def held_at_fork(lock: Lock) -> Lock:
-    """Return ``lock``, for which each fork will wait, so that no child sees a change half-done.
+    """Return ``lock``, for which each fork will wait, so that no child sees a half-done change.
 
-    For a lock of the whole process that is held for moments. Who holds one of these may take another one: where the
-    garbage collector ends an answer, a thread does so between any two steps.
+    Use it for a lock of the whole process that is held only for moments. A thread that holds such a lock may take
+    another one: the garbage collector may end an answer at any time, and that takes locks.
     """
     _held.append(lock)
     return lock
 
 
 def call_around_forks(before: Callable[[], object], after: _AfterFork) -> None:
-    """Call ``before`` before each fork, and ``after`` in both processes, for what is more than a lock.
+    """Call ``before`` before each fork, and ``after(in_child=...)`` after it in both processes.
 
-    ``after`` is told whether it is ``in_child``. A fork has waited for the imports of other threads before. No other
-    thread forks meanwhile.
+    ``before`` is called after the imports of other threads have ended. No other thread forks between the two calls.
     """
     _around.append((before, after))
 
 
 def _prepare() -> None:
-    # First, because who imports may take one of the locks. The hook of `lazy_imports` itself may come after this one.
+    # First, because a thread that imports may take one of the locks. `lazy_imports` has a hook of its own for this,
+    # which may run later.
     wait_for_imports()
     got: list[bool] = []
     insist_on(lambda: got.append(_forking.acquire(timeout=_LONGEST_FORK)), lambda: got)
@@ -90,16 +91,16 @@ def _prepare() -> None:
 
 
 def _go_on(*, in_child: bool) -> None:
-    # A fork that the handler of a signal makes in the midst of another one of its thread releases the locks of that
-    # one, too. To know better, a fork would have to note that it has begun; what a handler raises before the end is
-    # noted would then keep all locks for ever, and programs that raise in handlers are many more.
+    # If the handler of a signal forks while its thread is forking, the inner fork releases the locks of the outer one,
+    # too. Counting forks would prevent that. But an exception of a handler between the count and its end would then
+    # keep all locks for ever, and handlers that raise are far more frequent than handlers that fork.
     try:
         while _taken:
             _taken.pop().release()
         for _, after in reversed(_around):
             after(in_child=in_child)
     finally:
-        # Not at all where signals kept a fork from taking it, and twice where one came just after it was taken.
+        # Signals may have kept this fork from taking the lock, or have made it take the lock twice.
         while _forking._is_owned():  # type: ignore[attr-defined]
             _forking.release()
 
@@ -117,12 +118,12 @@ def _take_held() -> None:
 
 def _renew_locks() -> None:
     for lock in list(_renewed):
-        # What the thread that forked holds itself, it releases itself, in the child too. A lock that is not re-entrant
-        # does not tell who holds it; nothing forks while it holds one of those. Asked for by the method and not by the
-        # class, which gevent replaces while a program runs.
+        # A lock that the forking thread itself holds is left alone: the thread releases it in the child, too. A lock
+        # that is not re-entrant does not know its owner, but no thread forks while it holds one of these. The method is
+        # looked up, not the class, because gevent replaces the class while a program runs.
         is_owned = getattr(lock, "_is_owned", None)
         if is_owned is None or not is_owned():
-            # As `threading` and `logging` do with theirs. In place, because objects share locks.
+            # `threading` and `logging` do the same with their locks. In place, because objects share locks.
             lock._at_fork_reinit()
 
 

@@ -99,7 +99,7 @@ def aquila_codecs() -> Sequence[Any]:
         ...     @aquila.hookspecs.hookimpl
         ...     def aquila_codecs(self):
         ...         return [Forgetful()]
-        >>> formats = aquila.register(Formats())    # a cassette "name.nothing" is its
+        >>> formats = aquila.register(Formats())    # it reads and writes cassettes such as "name.nothing"
         >>> aquila.unregister(formats)
     """
     return ()
@@ -118,7 +118,7 @@ def aquila_key(request: RecordedRequest) -> Any:
 
 @hookspec
 def aquila_call_start(call: CallInfo) -> None:
-    """A call begins: one ``ask``, ``stream`` or their like, with all its requests and tools.
+    """A call begins: one ``ask``, ``stream`` or similar function, with all its requests and tools.
 
     Examples:
         >>> class Starts:

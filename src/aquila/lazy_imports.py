@@ -23,38 +23,38 @@ if TYPE_CHECKING:
 _importing: dict[int, None] = {}
 """The threads that are in ``import_module`` now, by their ids. Each adds and removes itself, which is atomic."""
 _LONGEST_WAIT = 5.0
-"""For how many seconds a fork waits for them: a thread that imports may itself wait for the one that forks."""
+"""How many seconds a fork waits at most for these threads, which may themselves wait for the thread that forks."""
 _MOST_ATTEMPTS = 3
-"""How often a fork takes a step that signals interrupt. Not for ever: it may be something else that does."""
+"""How often a fork tries a step that a signal interrupts. There is a limit, because the step itself may raise."""
 _PAUSE = 0.001
-"""Seconds between two looks whether a fork must wait on."""
+"""The seconds between two checks of a fork that waits."""
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module and return it. A fork in another thread waits for that.
+    """Import a module and return it. A fork in another thread waits until the import is done.
 
-    A false file system of pyfakefs is set aside meanwhile: a module that is loaded within it would keep the false
-    ``os`` and ``pathlib`` for the rest of the run.
+    A fake file system of pyfakefs is paused meanwhile: a module that is imported within it would keep the fake ``os``
+    and ``pathlib`` for the rest of the run.
     """
     thread = get_ident()
     is_outermost = thread not in _importing
     _importing[thread] = None
-    false_files = None if name in sys.modules else _find_false_files()
-    if false_files is not None:
-        false_files.pause()
+    fake_files = None if name in sys.modules else _find_fake_files()
+    if fake_files is not None:
+        fake_files.pause()
     try:
         # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
         module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
         return module
     finally:
-        if false_files is not None:
-            false_files.resume()
+        if fake_files is not None:
+            fake_files.resume()
         if is_outermost:
             _importing.pop(thread, None)
 
 
-def _find_false_files() -> Any:
-    """Return the patcher of pyfakefs that is in force at this moment, or None."""
+def _find_fake_files() -> Any:
+    """Return the active patcher of pyfakefs, or None."""
     pyfakefs: Any = sys.modules.get("pyfakefs.fake_filesystem_unittest")
     # Older versions have no such attribute.
     patcher = getattr(getattr(pyfakefs, "Patcher", None), "PATCHER", None)
@@ -64,30 +64,30 @@ def _find_false_files() -> Any:
 def find_loaded(name: str) -> ModuleType | None:
     """Return the module ``name`` if something has imported it, else None.
 
-    One that another thread is importing at this moment is not there yet: it is in ``sys.modules``, without its names.
+    The result is None, too, while another thread imports the module: it is in ``sys.modules`` then, but incomplete.
     """
     module = sys.modules.get(name)
-    # The flag is the one that the import system itself goes by.
+    # The import system itself uses this flag.
     return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
 
 
 def find_imports_elsewhere() -> set[tuple[int, str]]:
     """Return what other threads are importing at this moment: the id of each thread, and the name of the module."""
-    # Private to Python, which has kept both names since 3.3: a lock for each module that is being imported, by its
-    # name. In a forked child there may be locks of threads that it does not have.
+    # A lock for each module that is being imported, by its name. Private to Python, and unchanged since 3.3. A forked
+    # child may have locks of threads that exist only in its parent.
     locks = [lock for ref in tuple(getattr(_frozen_importlib, "_module_locks", {}).values()) if (lock := ref())]
     owned = {(lock.owner, lock.name) for lock in locks if getattr(lock, "owner", None) not in (None, get_ident())}
     return {each for each in owned if each[0] in sys._current_frames()} if owned else set()
 
 
 def wait_before_fork(is_over: Callable[[], object], seconds: float) -> bool:
-    """Wait until ``is_over()`` is true, for about so many ``seconds`` at most. Return whether it is.
+    """Wait before a fork until ``is_over()`` is true, at most about ``seconds``. Return whether it is true.
 
-    A signal whose handler raises something ends this wait, and all others of the same fork.
+    When the handler of a signal raises, this wait ends, and so does every later wait of the same fork.
     """
 
     def wait() -> None:
-        # With a lock that nobody releases: a test may have replaced `time.sleep`, or stopped all clocks.
+        # Waits by a lock that nothing releases, because a test may have replaced `time.sleep`, or stopped all clocks.
         never = allocate_lock()
         never.acquire()
         for _ in range(0 if interrupts else round(seconds / _PAUSE)):
@@ -100,11 +100,11 @@ def wait_before_fork(is_over: Callable[[], object], seconds: float) -> bool:
 
 
 interrupts: list[BaseException] = []
-"""What handlers of signals have raised while the main thread prepares a fork. Python prints the first after that."""
+"""The exceptions of signal handlers while the main thread prepares a fork. The first is printed after the fork."""
 
 
 def take_step(step: Callable[[], object]) -> None:
-    """Take a step before a fork. What the handler of a signal raises meanwhile ends this step, and no other one."""
+    """Run a step of the preparation of a fork. An exception of a signal handler ends this step, and no other one."""
     try:
         step()
     except BaseException as error:  # noqa: BLE001 - a hook of a fork can raise nothing: Python would print and forget it
@@ -112,23 +112,24 @@ def take_step(step: Callable[[], object]) -> None:
 
 
 def insist_on(step: Callable[[], object], is_done: Callable[[], object]) -> None:
-    """Take a step before a fork until ``is_done()`` is true, though signals interrupt it."""
+    """Repeat a step of the preparation of a fork until ``is_done()`` is true, because signals may interrupt it."""
     for _ in range(_MOST_ATTEMPTS):
         if not is_done():
             take_step(step)
 
 
 def wait_for_imports() -> None:
-    """Before a fork: wait until no other thread imports here. A child could never import the same module.
+    """Wait before a fork until no other thread is in ``import_module``.
 
-    Python takes a lock for each module that it imports, and a child keeps those that other threads held.
+    Python holds a lock while it imports a module. In a child, the locks of other threads would be held for ever, and
+    their modules could never be imported.
     """
     this = get_ident()
     wait_before_fork(lambda: all(thread == this for thread in tuple(_importing)), _LONGEST_WAIT)
 
 
-def _tell_interrupt() -> None:
-    """In the parent: raise what a signal raised meanwhile, which Python prints, as it does for every hook of a fork."""
+def _raise_interrupt() -> None:
+    """Raise, in the parent, the first exception of a signal handler. Python prints what a hook of a fork raises."""
     if interrupts:
         error = interrupts[0]
         interrupts.clear()
@@ -136,7 +137,7 @@ def _tell_interrupt() -> None:
 
 
 def _go_on_in_child() -> None:
-    """Forget the other threads, which a child has not, and what is for the parent."""
+    """Forget, in a child, the threads that exist only in its parent, and the exceptions that the parent raises."""
     interrupts.clear()
     for thread in tuple(_importing):
         if thread != get_ident():
@@ -144,11 +145,11 @@ def _go_on_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    os.register_at_fork(before=wait_for_imports, after_in_parent=_tell_interrupt, after_in_child=_go_on_in_child)
+    os.register_at_fork(before=wait_for_imports, after_in_parent=_raise_interrupt, after_in_child=_go_on_in_child)
 
 
 class LazyModule:
-    """A placeholder for a module. The first use of a public name imports the module and puts it in this place."""
+    """A placeholder for a module. The first use of a public name imports the module, which replaces the placeholder."""
 
     __slots__ = ("_module", "_namespace")
 
@@ -159,7 +160,7 @@ class LazyModule:
 
     def __getattr__(self, name: str) -> Any:
         # pytest and `unittest.mock` read `__wrapped__` or `_mock_name` of any object that they find in a namespace.
-        # That is no use of the module, and must not import it.
+        # That must not import the module.
         if name.startswith("_"):
             raise AttributeError(f"{self!r} has no attribute {name!r}")
         module = import_module(self._module)

@@ -19,14 +19,14 @@ def lazy_pattern(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
 
 
 class _LazyPattern:
-    """Has the methods of a compiled pattern, each from its first use on as an attribute of its own."""
+    """A pattern that takes each attribute from the compiled pattern when it is first used, and keeps it."""
 
     def __init__(self, pattern: str | bytes, flags: int) -> None:
         self.pattern = pattern
         self.flags = flags
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # what copies or prints it asks for such names
+        if name.startswith("_"):  # copying and printing ask for such names
             raise AttributeError(f"a pattern has no attribute {name!r}")
         value = getattr(re.compile(self.pattern, self.flags), name)  # `re` keeps what it has compiled
         setattr(self, name, value)

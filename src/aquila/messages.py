@@ -49,7 +49,7 @@ class AssistantToolCall:
 class Message:
     """One message.
 
-    ``content`` is text or a tuple of parts. A part, or a list of texts and parts, becomes one; None becomes "".
+    ``content`` is text or a tuple of parts. A part, or a list of texts and parts, becomes a tuple; None becomes "".
     ``calls`` are the tool calls of an assistant message, ``call_id`` is the id of the call that a tool message
     answers, ``name`` is an optional name of the author. ``extra`` holds JSON-able fields that only the provider
     understands and expects back (``{"output": [...]}`` are the items of a Responses answer).
@@ -67,7 +67,7 @@ class Message:
     call_id: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    if TYPE_CHECKING:  # A caller may give other contents than the message then has.
+    if TYPE_CHECKING:  # the argument `content` may be of more types than the attribute
 
         def __init__(
             self,

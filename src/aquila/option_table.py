@@ -46,7 +46,7 @@ def _parse_hosts(value: str) -> tuple[str, ...]:
 def _parse_requests(value: str) -> tuple[str, ...]:
     lines = _parse_lines(value)
     for line in lines:
-        # A path, or `*` for one: an address without fits no request. `-` takes away a row of the table.
+        # An address needs a path, or `*`: without it, it fits no request. `-` removes a row of the table.
         if not re.fullmatch(r"-?\s*([A-Z]+|\*) (?!\S*://)\S*[/*]\S*", line):
             raise ValueError(
                 f"must be methods and addresses, a line each, such as POST api.example.com/v1/*, not {line!r}"
@@ -58,12 +58,12 @@ def _parse_variables(value: str) -> tuple[str, ...]:
     words = _parse_words(value)
     for word in words:
         if not re.fullmatch(r"-?[^\W\d]\w*(=.*)?", word):
-            raise ValueError(f"must be names of variables: NAME, NAME=value or -NAME; {word!r} has none")
+            raise ValueError(f"must be NAME, NAME=value or -NAME for each variable, not {word!r}")
     return words
 
 
 def _as_number(value: str) -> float:
-    """Return the number that a text is, or one that no option can be: Python's own message says nothing to users."""
+    """Return the number in a text, or NaN, which no option accepts: Python's own message would not help users."""
     try:
         return float(value)
     except ValueError:

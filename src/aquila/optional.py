@@ -16,14 +16,14 @@ else:
     lazy_modules(globals(), typed_words="aquila.typed_words")
 
 OLDEST_VCRPY = "9.4.2"
-"""The first version whose stubs connect only when a request is known, as that of the extra ``vcr``."""
+"""The first version whose stubs connect only when a request is known. The extra ``vcr`` requires it, too."""
 
 OLDEST_WEBSOCKETS = "11.0"
-"""The first version with ``ServerProtocol``. Clients of other libraries need no newer one."""
+"""The first version with ``ServerProtocol``."""
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an extra of ``aquila-llm``: production has no pytest and no plugin."""
+    """Return the command that installs an extra of ``aquila-llm``. It works in production, without the plugin."""
     return f"pip install {typed_words.quote_word(f'aquila-llm[{extra}]')}"
 
 
@@ -52,7 +52,7 @@ def import_optional(module: str, extra: str, *, purpose: str, oldest: str | None
     try:
         imported = import_module(module)
     except ImportError as error:
-        # The name in the error is another one where the package is there and lacks something.
+        # If the package is installed but lacks a dependency, the error names that dependency.
         is_missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
         why = "" if is_missing else f", which cannot be imported ({error})"
         raise MissingDependency(f"{purpose} needs the package {module!r}{why}; install it with: {install}") from error
@@ -73,11 +73,11 @@ def import_vcrpy(*, purpose: str) -> Any:
 
 
 def import_websockets(*, purpose: str) -> Any:
-    """Import and return what speaks for a provider of WebSockets. It takes and raises what ``import_vcrpy`` does."""
+    """Import and return ``websockets.server``, which plays the provider's side. See ``import_vcrpy``."""
     return import_optional("websockets.server", "websockets", purpose=purpose, oldest=OLDEST_WEBSOCKETS)
 
 
-# By the text alone. It is asked for the versions of few packages.
+# Never cleared: few packages have a version to compare.
 @functools.cache
 def _numbers_of(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))

@@ -51,7 +51,7 @@ _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 2
 class OpenTelemetry:
     """The plugin for OpenTelemetry. Without arguments it uses the global tracer and meter providers.
 
-        Raises ``MissingDependency`` if the OpenTelemetry API is not installed.
+    Raises ``MissingDependency`` if the OpenTelemetry API is not installed.
 
     Examples:
         >>> from aquila.otel import OpenTelemetry

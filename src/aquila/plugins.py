@@ -45,9 +45,9 @@ _made: list[pluggy.PluginManager] = []
 
 @functools.cache
 def _has_installed_plugins() -> bool:
-    """Whether any installed distribution has plugins, as nearly none has.
+    """Whether any installed distribution has plugins of Aquila. In most environments none has.
 
-    To take apart the entry points of all distributions, as pluggy does, takes ten times as long as this look.
+    Parsing the entry points of all distributions, as pluggy does, takes ten times as long as this search.
     """
     texts = (found.read_text("entry_points.txt") for found in importlib.metadata.distributions())
     return any(_SECTION in text for text in texts if text)
@@ -56,8 +56,8 @@ def _has_installed_plugins() -> bool:
 def register(plugin: Any) -> Any:
     """Register a plugin and return it. A plugin is a module, a class or an object with functions marked ``hookimpl``.
 
-    Of a class an instance is made. The plugin hears of calls that begin from now on; of a call that is under way it may
-    hear the rest. Raises ``ConfigError`` if it implements no hook, or a hook that does not exist.
+    A class is instantiated first. The plugin hears of the calls that begin from now on, and may hear the rest of a call
+    that has begun. Raises ``ConfigError`` if it implements no hook, or a hook that does not exist.
 
     Examples:
         >>> class Counter:
@@ -91,7 +91,7 @@ def unregister(plugin: Any) -> None:
 
 
 def _has_plugins() -> bool:
-    """Whether there may be any plugin. Where there is none, as in most runs, no plugin manager is made to say so."""
+    """Whether there may be a plugin. In most runs there is none, and this makes no plugin manager."""
     return bool(_made) or _has_installed_plugins()
 
 
@@ -109,23 +109,23 @@ def heard_hooks() -> frozenset[str]:
 
 
 def ask_plugins(hook: str, find_wrong: Callable[[Any], Sequence[str]], expected: str) -> list[Any]:
-    """Call a hook without arguments. Return what the plugins gave, that of the last one first.
+    """Call a hook without arguments, and return the results, that of the last registered plugin first.
 
-    ``find_wrong`` names what is wrong with what one gave, ``expected`` says what it is to give. Raises ``ConfigError``
-    if anything is wrong.
+    ``find_wrong`` returns a text for each mistake in one result. ``expected`` describes a right result, for the error.
+    Raises ``ConfigError`` for a mistake.
     """
     caller = getattr(plugin_manager().hook, hook)
     given: list[Any] = caller()
     wrong = [text for each in given for text in find_wrong(each)]
     if wrong:
-        # Not which of them: a wrapper may have changed what they gave.
+        # All plugins are named: a wrapper may have changed the results, so it is not known who made the mistake.
         names = ", ".join(_name_of(each.plugin) for each in caller.get_hookimpls())
         raise ConfigError(f"the hook {hook} (of {names}) gave {', '.join(wrong)}; it must give {expected}")
     return given
 
 
 def ask_for_items(hook: str, is_right: Callable[[Any], bool], expected: str) -> list[Any]:
-    """``ask_plugins`` for a hook that gives a list. Return the items of all lists. ``is_right`` judges one."""
+    """``ask_plugins`` for a hook that returns a list. Return the items of all lists. ``is_right`` checks one item."""
 
     def find_wrong(given: Any) -> list[str]:
         if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Collection):

@@ -1,4 +1,4 @@
-"""Counts with their nouns, and words in a row, as all messages write them."""
+"""Counts with their nouns, and lists of words, in the form that all messages have."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _read_entry(entry: Any, where: str) -> Price:
 
 
 def write_amount(amount: float) -> str:
-    """Return an amount of money with four decimals. One that is too small for them is no 0: ``< 0.0001``."""
+    """Return an amount of money with four decimals. An amount that would look like zero becomes ``< 0.0001``."""
     text = f"{amount:,.4f}"
     return "< 0.0001" if amount > 0 and text == "0.0000" else text
 

@@ -1,11 +1,11 @@
-"""What tells a process from every other in names that they share, as of files beside each other.
+"""A mark that tells a process from all others, for names of files and keys in a place that processes share.
 
-A process id alone does not: interpreters within one process have the same, and so may processes of two containers.
+A process id is not enough: all interpreters within a process have the same, and so may processes of two containers.
 """
 
 import os
 
-_INTERPRETER = os.urandom(8).hex()  # its forks have it, too, and other process ids
+_INTERPRETER = os.urandom(8).hex()  # forks have the same value, but another process id
 
 
 def process_mark() -> str:

@@ -1,11 +1,11 @@
 """Frozen dataclasses with slots, and named tuples, that are made quickly: for the records that every replay loads.
 
-``dataclasses.dataclass`` writes five methods for a class and compiles them, which takes a millisecond. Here a class has
-its ``__init__`` written out, the other methods are closures, and the description of the fields, which ``replace``,
-``fields`` and the like read, is made when something first asks for it. For all of these the class is a dataclass.
+``dataclasses.dataclass`` writes five methods for a class and compiles them, which takes a millisecond. Here a class
+writes its ``__init__`` out, and the other methods are closures. ``replace``, ``fields`` and similar functions take the
+class for a dataclass: the description of its fields, which they read, is made when it is first needed.
 
-``typing.NamedTuple`` compiles a function for each class and once more each annotation, which takes ten times as long as
-a class without fields. Here the annotations stay texts, and the function is compiled when the first such tuple is made.
+``typing.NamedTuple`` compiles a function for each class, and each annotation, which takes ten times as long as a class
+without fields. Here the annotations stay texts, and the function is compiled when the first tuple of the class is made.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def _make_record(plain: type, *, shows_fields: bool) -> type:
 
 
 class _Described:
-    """What ``dataclasses`` says of a class: ``name`` is an attribute of it. ``source`` has annotations and defaults."""
+    """The attribute ``name`` that ``dataclasses`` gives to a class, made when it is first read.
+
+    ``source`` has the annotations and defaults of the class.
+    """
 
     def __init__(self, name: str, source: dict[str, Any], shows_fields: bool) -> None:
         self._name = name
@@ -106,8 +109,8 @@ class _NamedTuple(tuple[Any, ...]):
         _field_defaults: dict[str, Any]
 
     def __new__(cls, *values: Any, **named: Any) -> Any:
-        # The first of its class. From now on the function is there that takes each field by its name. Not in a
-        # subclass, which may have a function of its own that calls this one.
+        # This runs for the first tuple of a class: it compiles the `__new__` that takes each field by its name, and
+        # stores it. A subclass may have a `__new__` of its own, so the class that declares the fields gets it.
         owner = next(each for each in cls.__mro__ if "_fields" in vars(each))
         names = "".join([f"{name}, " for name in cls._fields])
         made = eval(f"lambda _cls, {names}: _make(_cls, ({names}))", {"_make": tuple.__new__, "__builtins__": {}})

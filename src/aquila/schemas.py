@@ -57,7 +57,7 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
     try:
         config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False)
         with warnings.catch_warnings():
-            # Of parameters such as ``schema`` or ``copy``, which are methods of a model, too. Nobody calls those.
+            # A parameter may have the name of a model's method, such as ``schema`` or ``copy``. Nothing calls it here.
             warnings.filterwarnings("ignore", "Field name .* shadows an attribute in parent", UserWarning)
             model: type[BaseModel] = pydantic.create_model(name, __config__=config, **fields)
         schema_of(model)
@@ -143,8 +143,8 @@ def _remove_titles(value: Any, *, names: bool = False) -> Any:
 def strict_schema(schema: Mapping[str, Any]) -> Schema:
     """Return a schema in the form that OpenAI demands for ``strict``.
 
-    It is that of ``closed_schema``, but an element of a tuple may be of the type of any, and one of a set may come
-    twice: what says more is refused.
+    It is ``closed_schema`` without two things that OpenAI refuses. An element of a tuple may have the type of any
+    element, and a set may contain an element twice.
     """
     return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset(), is_sent=True))
 
@@ -152,16 +152,16 @@ def strict_schema(schema: Mapping[str, Any]) -> Schema:
 def closed_schema(schema: Mapping[str, Any]) -> Schema:
     """Return the schema by which an answer to ``strict_schema`` is checked.
 
-    Every object is closed, every property required, and of several forms any may hold, not one alone.
+    Every object is closed, every property is required, and ``oneOf`` is ``anyOf``.
     """
     return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset(), is_sent=False))
 
 
 def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[str], *, is_sent: bool) -> Any:
-    """Return ``schema`` with closed objects, and without what OpenAI refuses of lists if it is sent.
+    """Return ``schema`` with closed objects.
 
-    ``defined`` are the definitions of the whole schema, and ``inside`` names those that are being written out around
-    this part.
+    ``defined`` are the definitions of the whole schema. ``inside`` names the definitions that contain this part.
+    ``is_sent`` leaves out the keywords of lists that OpenAI refuses.
     """
     if isinstance(schema, (list, tuple)):
         return [_close_objects(each, defined, inside, is_sent=is_sent) for each in schema]
@@ -194,7 +194,7 @@ def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[st
 
 
 def _join_elements(schema: dict[str, Any]) -> None:
-    """Describe a tuple as a list whose elements are of the type of any of its own."""
+    """Turn the schema of a tuple into that of a list, each of whose elements may have the type of any element."""
     if isinstance(parts := schema.pop("prefixItems", None), list | tuple):
         further = schema.get("items")  # False where a tuple has no further elements
         forms = [each for at, each in enumerate(parts) if each not in parts[:at]]

@@ -1,7 +1,7 @@
-"""``Settings``, the one frozen record in which environment, ini file, command line, markers and arguments end.
+"""``Settings``: the values of all options, from environment, ini file, command line, markers and arguments.
 
-``aquila.config`` says what can be set, and holds what was said. A run that is told nothing, and in which nothing asks a
-model, does not load this module.
+``aquila.config`` has the table of the options and the sources of their values. A run that sets no option, and in which
+nothing asks a model, does not load this module.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ else:
     lazy_modules(globals(), spelling="aquila.spelling")
 
 INI_FILE = "ini file"
-"""The source of the values of the file that has pytest's settings, for messages, where its name is not known."""
+"""What messages call the file of pytest's settings if its name is not known."""
 
 
 class Settings:

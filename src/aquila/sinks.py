@@ -30,7 +30,7 @@ given up, because perhaps nothing empties it any more.
 """
 
 _PUT_TIMEOUT = 0.05
-"""The time in seconds for which a full queue is waited for, before ``caller_left`` is asked again."""
+"""How many seconds a sink waits for room in a full queue before it calls ``caller_left`` again."""
 
 
 class Sink:
@@ -80,7 +80,7 @@ class Sink:
         self.emit(event)
 
     def working_sinks(self, ref: str) -> tuple[Sink, ...]:
-        """Return the sinks below this one that have not raised in the call ``ref``, which one of them has ended."""
+        """Return the members of this sink that did not raise, after one of them raised and ended the call ``ref``."""
         return ()
 
 
@@ -163,9 +163,8 @@ class _QueueSink(Sink):
         try:
             self._target.put_nowait(event)
         except queue.Full:
-            while not await to_thread.run_sync(
-                self._put_for_a_moment, event
-            ):  # for a moment each: a cancelled call leaves no thread behind
+            # Each thread waits only for a moment, so that a cancelled call leaves none behind.
+            while not await to_thread.run_sync(self._put_for_a_moment, event):
                 pass
 
 
@@ -218,12 +217,12 @@ class _TeeSink(Sink):
 
 
 def _parts_of(sink: Sink) -> tuple[Sink, ...]:
-    """Return what is to be told of a failure: each sink of a tee, so that none can keep it from the others."""
+    """Return the sinks to notify of a failure: the members of a tee one by one, because each of them may raise."""
     return tuple(part for each in sink.sinks for part in _parts_of(each)) if isinstance(sink, _TeeSink) else (sink,)
 
 
 def _is_caller_gone(error: Exception) -> bool:
-    """Whether an error says that the caller closed the stream: then no sink failed, one gave up its full queue."""
+    """Whether an error means that the caller closed the stream. Then no sink failed; one gave up its full queue."""
     return isinstance(error, StreamClosed) and caller_left.get()()
 
 

@@ -1,4 +1,4 @@
-"""What an error says after a name that is not known: ``; did you mean 'x'?``, in the same words everywhere."""
+"""The end of every error about an unknown name: ``; did you mean 'x'?``, or the names that are known."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ else:
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like ``name``, whether or not its letters are capitals. None if none is."""
+    """Return the known name that is most similar to ``name``, also to its lower case, or None if none is similar."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(name.lower(), names, n=1)
     return near[0] if near else None
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:
-    """Return what to add to a sentence about an unknown name: ``; did you mean 'x'?``, or which names are known."""
+    """Return the end of a sentence about an unknown name: ``; did you mean 'x'?``, or all known names."""
     names = list(known)
     near = find_nearest(name, names)
     return f"; did you mean {near!r}?" if near else f"; known are {', '.join(sorted(names))}"

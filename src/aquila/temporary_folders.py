@@ -1,11 +1,11 @@
 """Temporary folders that only this user can read, and that end with the process that made them.
 
-A folder is removed by ``close``, when its object is collected, and at the end of the process. What SIGTERM, SIGKILL or
-``os._exit`` leaves is removed by the next process that makes such a folder: each is locked by the process that it
-belongs to, and the system takes the lock back however that ends. A fork of that process holds the lock too, and removes
-nothing. No signal is handled for that: what a signal does belongs to the program.
+A folder is removed by ``close``, when its object is collected, and at the end of the process. SIGTERM, SIGKILL and
+``os._exit`` leave folders behind. The next process that makes a folder removes these: each process locks its folders,
+and the system releases the locks however the process ends. A fork of the process holds the locks, too, but removes
+nothing. There is no handler of signals, because signals belong to the program.
 
-A module of its own below all others, so that commands, runs and requests alike leave nothing behind.
+This module needs little of Aquila, so that commands, runs and requests can all use it.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from typing import Any
 from aquila.lazy_patterns import lazy_pattern
 
 fcntl: Any
-try:  # whatever a test says that `sys.platform` is, when this is imported and later
+try:  # not decided by `sys.platform`, which a test may have replaced
     import fcntl
-except ImportError:  # Windows: folders are not locked there, and what a killed process has left stays
+except ImportError:  # Windows: folders are not locked there, and those of killed processes stay
     fcntl = None
 
 _BEGINNING = "aquila-"
 _NAME = lazy_pattern(r"aquila-[a-z]+-[a-z0-9_]{8,24}\.tmp")
-"""The names of these folders, and of nothing else: what has such a name and no owner is removed."""
+"""The names of these folders, and of nothing else: a folder with such a name that no process locks is removed."""
 _MOST_ATTEMPTS = 20
-"""How often a folder is made again whose place another process has cleared before it was locked."""
+"""How often a folder is made, if others remove it before it is locked, and removed, if others put files into it."""
 
 _own: set[_HeldFolder] = set()
-"""The folders of this process; those of its parent too, if it was forked."""
+"""The folders of this process, and of its parent if it was forked."""
 _swept: set[tuple[int, str]] = set()
-"""Where this process has looked for what others have left: once for each place, because a place may hold thousands."""
+"""The process ids and places of past searches for left folders. A place is searched once, because it may be large."""
 
 
 class _HeldFolder:
-    """Where a folder is, and the descriptor that holds its lock. Keeps no ``TemporaryFolder`` alive."""
+    """The path of a folder, and the descriptor that holds its lock. It keeps no ``TemporaryFolder`` alive."""
 
     __slots__ = ("_identity", "_lock", "path", "process")
 
@@ -50,7 +50,7 @@ class _HeldFolder:
         self._identity: os.stat_result | None = None
 
     def lock(self) -> bool:
-        """Lock the folder. Return whether it is still there: another process may take one without a lock for left."""
+        """Lock the folder. Return False if another process has removed it, as it does with any unlocked folder."""
         if fcntl is None:
             return True
         try:
@@ -58,12 +58,12 @@ class _HeldFolder:
         except FileNotFoundError:
             return False
         try:
-            # Waits for another process that is about to remove it: only then can a folder of the same name be made.
+            # Waits for a process that is removing the folder: until then, no folder of this name can be made again.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if not _is_at(self.path, descriptor):
                 os.close(descriptor)
                 return False
-        except OSError:  # a file system without locks, where nobody removes what others have left
+        except OSError:  # a file system without locks: there, no process removes the folders of others
             os.close(descriptor)
             return True
         self._lock, self._identity = descriptor, os.fstat(descriptor)
@@ -76,7 +76,7 @@ class _HeldFolder:
         _own.discard(self)
         _remove_tree(self.path)
         if self._lock is not None and self._identity is not None:
-            # A program may close all descriptors and open others, which are not to be closed here.
+            # The program may have closed this descriptor, and its number may be that of another file by now.
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.fstat(self._lock), self._identity):
                     os.close(self._lock)
@@ -85,18 +85,19 @@ class _HeldFolder:
 class TemporaryFolder:
     """A new folder in the folder for temporary files, for this user alone.
 
-    ``purpose``, a word of small letters, becomes part of its name; so does ``mark``, 8 to 24 digits or small letters,
-    by which other processes find it with ``path_of``. Without it the name is a random one. ``root`` is another folder
-    to make it in.
+    - ``purpose``: a word of small letters, which becomes a part of the folder's name.
+    - ``mark``: 8 to 24 digits or small letters, which become a part of the name, by default random ones. Other
+      processes find the folder by its mark, with ``path_of``.
+    - ``root``: the folder to make it in, by default the folder for temporary files.
 
-    Raises ``OSError`` if it cannot be made; its message says what to do.
+    Raises ``OSError`` if it cannot be made; the message says what to do.
     """
 
     def __init__(self, purpose: str, mark: str | None = None, root: str | None = None) -> None:
         place = _make_place(purpose, mark, root or temporary_root())
         self.path = place.path
         _own.add(place)
-        # Workers of `multiprocessing` run its finalizers at their end, and no others. There it has been imported.
+        # A worker of `multiprocessing` runs only the finalizers of `multiprocessing` at its end.
         util: Any = sys.modules.get("multiprocessing.util")
         self._close: Any = (
             weakref.finalize(self, place.remove) if util is None else util.Finalize(self, place.remove, exitpriority=0)
@@ -116,12 +117,12 @@ class TemporaryFolder:
 
 
 def path_of(purpose: str, mark: str, root: str | None = None) -> str:
-    """Return the path of a folder that another process has made with this mark. Raises ``OSError`` as making one."""
+    """Return the path of a folder that another process has made with this mark. Raises as ``temporary_root``."""
     return os.path.join(root or temporary_root(), f"aquila-{purpose}-{mark}.tmp")
 
 
 def temporary_root() -> str:
-    """Return the folder for temporary files. Raises ``OSError`` if there is none; its message says what to do."""
+    """Return the folder for temporary files. Raises ``OSError`` if there is none; the message says what to do."""
     try:
         return tempfile.gettempdir()
     except OSError as error:
@@ -129,7 +130,7 @@ def temporary_root() -> str:
 
 
 def remove_own_folders() -> None:
-    """Remove all folders that this process has made: for a process that ends without running its exit handlers."""
+    """Remove all folders that this process has made. For a process that ends without running its exit handlers."""
     for place in tuple(_own):
         place.remove()
 
@@ -137,14 +138,14 @@ def remove_own_folders() -> None:
 def remove_left_folders(root: str | None = None) -> None:
     """Remove the folders of processes of this user that have ended without removing them.
 
-    ``root`` is another folder to look in than that for temporary files.
+    ``root`` is the folder to search, by default the folder for temporary files.
     """
-    with contextlib.suppress(OSError):  # there is no such folder, or it can be written and not listed
+    with contextlib.suppress(OSError):  # there is no such folder, or it may not be listed
         with os.scandir(root := root or temporary_root()) as entries:
             names = [entry.name for entry in entries if entry.name.startswith(_BEGINNING)]
             found = [os.path.join(root, name) for name in names if _NAME.fullmatch(name)]
         for path in found:
-            with contextlib.suppress(OSError):  # that of another user, or one that is not left
+            with contextlib.suppress(OSError):  # a folder of another user, or one in use
                 _remove_if_left(path)
 
 
@@ -172,7 +173,7 @@ def _explain(error: OSError) -> OSError:
 
 
 def _remove_if_left(path: str) -> None:
-    """Remove a folder of this user that no process holds. Raises ``OSError`` if one does."""
+    """Remove a folder of this user that no process has locked. Raises ``OSError`` if one has."""
     if sys.platform == "win32":
         return
     descriptor = _open_folder(path)
@@ -183,8 +184,8 @@ def _remove_if_left(path: str) -> None:
                 if _is_at(path, descriptor):
                     _remove_tree(path)
             finally:
-                # Closing does not end the lock while a child that was forked meanwhile has the descriptor, too, and
-                # whoever has just made the folder waits for it.
+                # Closing the descriptor would not release the lock if this process has forked meanwhile: the child has
+                # the descriptor, too. A process that has just made the folder may be waiting for the lock.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
@@ -204,5 +205,5 @@ def _is_at(path: str, descriptor: int) -> bool:
 def _remove_tree(path: str) -> None:
     for _ in range(_MOST_ATTEMPTS):
         shutil.rmtree(path, ignore_errors=True)
-        if not os.path.lexists(path):  # else another process has put a file into it meanwhile
+        if not os.path.lexists(path):  # if it exists, another process has put a file into it meanwhile
             return

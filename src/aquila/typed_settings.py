@@ -1,6 +1,6 @@
-"""Settings as they are typed into the file from which pytest reads those of a project: an ini file, or one of TOML.
+"""Writes settings in the form in which users type them into the file of pytest's settings, an ini or a TOML file.
 
-``file`` is everywhere the name of that file; empty where it is not known, and then what is typed has the form of ini.
+The parameter ``file`` is always the name of that file. It is empty if the name is not known; the form is then ini.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import json
 from collections.abc import Sequence
 
 _WIDTH = 96
-"""Characters of a line, beyond which each value gets its own line."""
+"""The greatest length of a line in characters. In a longer one, each value gets its own line."""
 _BY_LINES = ("ignore",)
 """Settings that are read line by line, because a value may hold a space."""
 
 
 def place_of_settings(file: str) -> str:
-    """Return where settings are typed."""
+    """Return the name of the file, for a sentence."""
     return file or "the ini file"
 
 
@@ -25,7 +25,7 @@ def setting_line(name: str, value: object, file: str) -> str:
 
 
 def placed_setting(name: str, value: object, file: str) -> str:
-    """Return a setting of one value and its place, for a sentence."""
+    """Return a setting of one value and the file for it, for a sentence."""
     return f"`{setting_line(name, value, file)}` in {place_of_settings(file)}"
 
 

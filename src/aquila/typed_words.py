@@ -17,8 +17,8 @@ _SAFE_ON_WINDOWS = lazy_pattern(r"[\w.:/=+-][\w.:/=+@-]*", re.ASCII)
 def _quote_for_windows(word: str) -> str:
     """Return a word in double quotes, the only ones that cmd, PowerShell and the shell of git all know.
 
-    Nothing is right in all of them for ``%NAME%``, ``$``, a backtick and a double quote. The first is right in
-    PowerShell, the others are in cmd.
+    No form of ``%NAME%``, ``$``, a backtick and a double quote is right in all three. Here ``%NAME%`` is right in
+    PowerShell, and the others are right in cmd.
     """
     if _SAFE_ON_WINDOWS.fullmatch(word):
         return word
@@ -41,7 +41,7 @@ def join_words(words: Iterable[str]) -> str:
 def path_from(folder: str | Path, path: str | Path) -> str:
     """Return a path relative to a folder, with ``/``; on another drive of Windows, the whole path.
 
-    Relative arguments are relative to the working directory. Raises ``OSError`` if that is needed and gone.
+    Relative arguments are relative to the working directory. Raises ``OSError`` if it is needed and was deleted.
     """
     try:
         return Path(os.path.relpath(path, folder)).as_posix()

@@ -29,9 +29,7 @@ VARIABLES: Mapping[str, Variable] = {
         "own key",
         "server.md",
     ),
-    "AQUILA_UNDER_TEST": Variable(
-        "`1` tells a worker that takes part in tests and that no test has started", "huey.md"
-    ),
+    "AQUILA_UNDER_TEST": Variable("`1` lets a worker that no test has started take part in tests", "huey.md"),
     "AQUILA_SESSION": Variable(
         "set by Aquila: tells a child process the settings of the run and the scope to join",
         "any-client.md",

@@ -80,10 +80,10 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
         begin_run(config, config.option)
     run = config.stash[RUN]
     layers = _layers_of(config, config.option)
-    if not layers.says_the_same_as(run.layers):  # equal layers are kept, with the settings that they have cached
+    if not layers.has_same_sources_as(run.layers):  # equal layers are kept, with the settings that they have cached
         run.layers = layers
     _follow(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
-    if not run.layers.say_nothing():
+    if not run.layers.sets_no_option():
         _follow(lambda: marker_options.check_rules(run.layers.resolve()))
         _follow(lambda: marker_options.check_transports(run.layers.resolve()))
     if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
