@@ -1,19 +1,19 @@
-"""What a recording is: its model, what makes two requests the same, what is secret, how it is stored and written.
+"""Recordings: their model, how requests are compared, how secrets are redacted, how cassettes are stored and written.
 
-Nothing here knows an HTTP client or the settings of a run; both are handed in. The rooms:
+No module here knows an HTTP client or the settings of a run; callers pass both in.
 
 - ``model``: the records that everything else is about. Begin here.
-- ``matching``: which recording answers a request, and what a miss says.
-- ``redaction``: what must not be written, and how it is taken out.
+- ``matching``: which recording answers a request, and the message of a miss.
+- ``redaction``: finds secrets and removes them before anything is written.
 - ``storage``: names, files, journals, and how recordings are merged into a file.
 - ``codecs``: the file formats.
-- ``web_socket_frames``: conversations over WebSockets, and which message of one answers which.
-- Beside them: ``multipart`` takes multipart bodies apart, ``content_codings`` undoes compression, ``amazon_frames``
-  reads what AWS streams, ``body_file`` bodies kept in a file beside the cassette. ``object_memo`` remembers what
-  was computed of a recording.
+- ``web_socket_frames``: conversations over WebSockets, and which message answers which.
+- ``multipart`` parses multipart bodies, ``content_codings`` undoes compression, and ``amazon_frames`` reads the streams
+  of AWS. ``body_file`` reads a body that lies in a file beside its cassette. ``object_memo`` remembers values that were
+  computed from a recording.
 
-Imported by everything below it in the plan of the house. Names are imported when they are first used, so that one part
-loads no other. They are public: what hooks and tests of users work with.
+Imported by everything below it in the plan of the house. The names of this package are public: hooks and tests of users
+work with them. Each is imported when it is first used, so that using one part does not load the others.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NAMES = {
 
 __all__ = list(_NAMES)
 
-if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
+if not TYPE_CHECKING:  # with this function, type checkers would accept any name in this package
 
     def __getattr__(name: str) -> Any:
         module = _NAMES.get(name)

@@ -17,15 +17,15 @@ from aquila.lazy_patterns import lazy_pattern
 _PRELUDE = struct.Struct(">III")
 _CHECKSUM = struct.Struct(">I")
 _LEAST = _PRELUDE.size + _CHECKSUM.size  # bytes of a frame without headers and payload
-_MOST = 25 * 1024 * 1024  # bytes of a frame, more than AWS sends: a larger length is no length
-# Types of header values: 6 is bytes and 7 a string, both behind a length of two bytes; the others have fixed sizes.
-_STRING_HEADER = 7
+_MOST = 25 * 1024 * 1024  # bytes of a frame, more than AWS sends; a larger number is not the length of a frame
+# Types of header values. Bytes and strings stand behind a length of two bytes; the other types have fixed sizes.
+_BYTES_HEADER, _STRING_HEADER = 6, 7
 _HEADER_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 _INNER = lazy_pattern(rb'"bytes"\s*:\s*"([A-Za-z0-9+/]*={0,2})')  # Bedrock's chunk: {"bytes": "<base64>"}
 
 
 class AmazonFrame(NamedTuple):
-    """A frame, and where it begins and ends. A frame that broke off lacks the end of its payload or of its headers."""
+    """A frame, with its start and end in the body. A frame that broke off lacks the end of its payload or headers."""
 
     start: int
     end: int
@@ -33,11 +33,11 @@ class AmazonFrame(NamedTuple):
     payload: bytes
     size: int
     header_size: int
-    """``size`` and ``header_size`` are the lengths in its prelude. They are larger than what came if it broke off."""
+    """``size`` and ``header_size`` are the lengths in the prelude. If the frame broke off, fewer bytes came."""
 
 
 def begins_with_frame(data: bytes) -> bool:
-    """Say whether a body, or its beginning, is a stream of frames."""
+    """Say whether a body, or the beginning of one, is a stream of frames."""
     return _read_prelude(data, 0) is not None
 
 
@@ -83,7 +83,7 @@ def find_header_texts(headers: bytes) -> list[tuple[int, int]]:
         if at >= len(headers):
             break
         kind, at = headers[at], at + 1
-        if kind not in (6, _STRING_HEADER):
+        if kind not in (_BYTES_HEADER, _STRING_HEADER):
             at += _HEADER_SIZES.get(kind, len(headers))  # an unknown type has an unknown size: the search ends
             continue
         size = int.from_bytes(headers[at : at + 2], "big")
@@ -105,9 +105,10 @@ def replace_header_texts(headers: bytes, places: Sequence[tuple[int, int]], text
 
 
 class Payload:
-    """A payload and the text in it: the payload itself, or what its field ``bytes`` holds in base64, as at Bedrock.
+    """A payload and the text in it.
 
-    ``around`` is what stands before and behind the base64.
+    ``text`` is the payload itself. If the payload has a field ``bytes`` in base64, as at Bedrock, it is the decoded
+    value of that field, and ``around`` are the bytes before and behind the base64.
     """
 
     def __init__(self, payload: bytes) -> None:
@@ -125,5 +126,5 @@ class Payload:
             self.around = payload[: match.start(1)], payload[match.end(1) :]
 
     def with_text(self, text: bytes, around: tuple[bytes, bytes]) -> bytes:
-        """Return the payload with another text, and with what stands around it."""
+        """Return the payload with another text, between the two parts of ``around``."""
         return around[0] + (base64.b64encode(text) if self._in_base64 else text) + around[1]

@@ -1,8 +1,8 @@
-"""Bodies that lie in files of their own, and what stands for them in a cassette.
+"""Bodies that lie in files of their own, and the objects that represent them in an interaction.
 
 A body of many megabytes is neither held in memory nor written into a cassette. It lies in a file that is named by the
-hash of its content, and is read piece by piece. The interaction then has `StoredChunks` in place of its tuple of
-chunks, or a `StoredRequest` in place of its request. Both have the interface of what they replace.
+hash of its content, and is read piece by piece. The interaction then has `StoredChunks` in place of a tuple of chunks,
+or a `StoredRequest` in place of a `RecordedRequest`, with the same interface.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ PREFIX = "sha256-"
 SUFFIXES = (".wav", ".mp3", ".ogg", ".flac", ".webm", ".raw")
 """The endings of files that hold sound, which let a player open them."""
 NAME = lazy_pattern(rf"{PREFIX}[0-9a-f]{{64}}(?:{'|'.join(map(re.escape, SUFFIXES))})?")
-"""The names of files with bodies. A name is matched before it becomes a path: a cassette may come from a stranger."""
+"""The names of files with bodies. A name is checked before it becomes a path: a cassette may come from a stranger."""
 PIECE = 256 * 1024
 """How many bytes are read from a file at a time."""
 
 _LFS_POINTER = b"version https://git-lfs.github.com/"
 _FOUND_INTACT: set[tuple[str, int, int]] = set()
-"""Files whose content has the hash in their name: path, size in bytes, and time of change in nanoseconds.
+"""Files whose content was found to have the hash in their name: path, size in bytes, time of change in nanoseconds.
 
 A cache for the whole process, so that each file is hashed once. It is never cleared: a file that changes has another
 time of change, and so another entry. Adding to a set is atomic, so threads need no lock.
@@ -55,10 +55,10 @@ time of change, and so another entry. Adding to a set is atomic, so threads need
 class BodyFile:
     """A body in a file of its own.
 
-    ``name`` is ``sha256-`` with the hash of the content in hexadecimal, and one of ``SUFFIXES`` if it is sound.
-    ``size`` is its length in bytes. ``folder`` is where the file lies; None if that is not known yet. Two body files
-    are equal if their contents are. ``owner`` is an object that deletes a temporary file when it is collected; this
-    reference keeps the file as long as anything refers to the body.
+    ``name`` is ``sha256-`` with the hash of the content in hexadecimal, and one of ``SUFFIXES`` if the content is
+    sound. ``size`` is the length of the content in bytes. ``folder`` is the folder of the file; None if it is not known
+    yet. Two body files are equal if their contents are. ``owner`` is an object that deletes a temporary file when the
+    object is collected; this reference keeps the file as long as anything refers to the body.
     """
 
     name: str
@@ -129,7 +129,7 @@ class BodyFile:
                     left -= len(more)
                     if check is not None:
                         check.update(more)
-                        # Before the last piece is handed out, so that nobody takes a changed body for a complete one.
+                        # Before the last piece is yielded, so that no caller takes a changed body for a complete one.
                         if not left:
                             self._compare_hash(check.hexdigest(), mark)
                     ahead, at = ahead[at:] + more if at < len(ahead) else more, 0
@@ -160,12 +160,12 @@ class BodyFile:
         _FOUND_INTACT.add(mark)
 
     def check_intact(self) -> None:
-        """Raise ``CassetteCorrupt`` if the file is missing, or its content is not what it was."""
+        """Raise ``CassetteCorrupt`` if the file is missing, or its content does not have the hash in its name."""
         for _ in self.pieces():
             pass
 
     def read(self) -> bytes:
-        """Return the content as a whole. Raises ``CassetteCorrupt``."""
+        """Return the content as a whole. Raises ``CassetteCorrupt`` like ``pieces``."""
         return b"".join(self.pieces())
 
     def _error(self, what: str) -> CassetteCorrupt:
@@ -176,7 +176,10 @@ class BodyFile:
 
 
 class StoredChunks(Sequence[RecordedChunk]):
-    """The chunks of a body that lies in a file. ``ends`` are their ends in the body, ``times`` their milliseconds."""
+    """The chunks of a body that lies in a file.
+
+    ``ends`` are the offsets in the body at which the chunks end. ``times`` are milliseconds since the request was sent.
+    """
 
     __slots__ = ("_ends", "_times", "file")
 
@@ -187,7 +190,7 @@ class StoredChunks(Sequence[RecordedChunk]):
 
     @classmethod
     def from_sizes(cls, file: BodyFile, sizes: Iterable[int], times: Iterable[int]) -> StoredChunks:
-        """Build from the sizes of the chunks."""
+        """Build from the sizes of the chunks in bytes, and their times as for the class."""
         return cls(file, itertools.accumulate(sizes), times)
 
     def within(self, folder: Path) -> StoredChunks:
@@ -267,12 +270,12 @@ class StoredRequest(RecordedRequest):
 
     @property
     def body(self) -> bytes:
-        """The whole body."""
+        """The whole body. Raises ``CassetteCorrupt``."""
         return self.file.read()
 
     @property
     def size(self) -> int:
-        """The bytes of the body."""
+        """The length of the body in bytes, without reading its file."""
         return self.file.size
 
     def with_parts(self, url: str, headers: Headers) -> StoredRequest:
@@ -307,7 +310,7 @@ def looks_like_event_stream(body: bytes) -> bool:
 
 
 def is_named_by(name: str, digest: str) -> bool:
-    """Return whether a body file's name says that its content has this SHA-256 ``digest``, in hexadecimal."""
+    """Say whether the name of a body file holds this SHA-256 ``digest``, which is in hexadecimal."""
     return name.removeprefix(PREFIX).partition(".")[0] == digest
 
 

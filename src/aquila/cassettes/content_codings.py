@@ -1,7 +1,7 @@
 """Undoes content codings (RFC 9110, 8.4.1): the compression that ``Content-Encoding`` names.
 
-Cassettes hold readable bodies, so codings are undone before a body is stored. This module does that for every client.
-A coding that cannot be undone, because it is unknown or its library is missing, is left on the body.
+Cassettes hold readable bodies, so codings are undone before a body is stored, whichever client received it. A body
+keeps its coding if the coding is unknown or its library is missing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 MAX_CODINGS = 5
-"""The most codings that one body may have. Clients refuse more, since each may turn a small body into a large one."""
+"""The most codings of one body. Clients refuse more, because each may turn a small body into a large one."""
 
 
 class DamagedBody(ValueError):
@@ -24,14 +24,17 @@ class Decoder(Protocol):
     """Undoes codings piece by piece."""
 
     def decode(self, data: bytes) -> bytes:
-        """Return what the next piece of a body decodes to. Raises ``DamagedBody``."""
+        """Return the decoded form of the next piece of a body. Raises ``DamagedBody``."""
 
     def finish(self) -> bytes:
         """Return the bytes that were held back, now that the body has ended. Raises ``DamagedBody``."""
 
 
 def decoder_for(encoding: str) -> Decoder | None:
-    """Return a decoder for the value of a ``Content-Encoding`` field; None if the body is to be left as it is."""
+    """Return a decoder for the value of a ``Content-Encoding`` field.
+
+    Returns None if the body has no coding, too many of them, or one that cannot be undone here.
+    """
     codings = [coding for coding in (part.strip().lower() for part in encoding.split(",")) if coding]
     codings = [coding for coding in codings if coding != "identity"]
     if not codings or len(codings) > MAX_CODINGS:
@@ -47,7 +50,7 @@ def decoder_for(encoding: str) -> Decoder | None:
 
 
 def decode_body(body: bytes, encoding: str) -> bytes:
-    """Return a whole body without its codings; a body that is damaged or cannot be decoded here, unchanged."""
+    """Return a whole body without its codings. A body that is damaged or cannot be decoded is returned unchanged."""
     decoder = decoder_for(encoding) if encoding and body else None
     if decoder is None:
         return body
@@ -58,7 +61,7 @@ def decode_body(body: bytes, encoding: str) -> bytes:
 
 
 def is_whole(decoder: Decoder) -> bool:
-    """Return whether the body that a decoder has finished was complete, as far as its coding tells."""
+    """Say whether a finished body was complete. Only a decoder of br or deflate ever says no."""
     return not isinstance(decoder, _BrotliDecoder | _DeflateDecoder) or decoder.is_whole()
 
 
@@ -75,14 +78,14 @@ class _StackDecoder:
 
     def finish(self) -> bytes:
         rest = b""
-        # From the outermost in: what a decoder gives at its end is still encoded for the next one.
+        # Outermost first: the last bytes of a decoder are still encoded for the next one.
         for decoder in self._decoders:
             rest = decoder.decode(rest) + decoder.finish()
         return rest
 
 
 class _GzipDecoder:
-    """gzip (RFC 1952): one or more members. Bytes after the last member are ignored, as clients do."""
+    """gzip (RFC 1952): one or more members. Bytes after the last member are ignored, as clients ignore them."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)  # + 16: zlib expects gzip's header and trailer
@@ -105,7 +108,7 @@ class _GzipDecoder:
         return b"".join(pieces)
 
     def finish(self) -> bytes:
-        # Since 3.14 a decompressor says at its end once more that what it was given is none of its format.
+        # After an error, `flush` raises the error once more since Python 3.14.
         return b"" if self._has_ended else self._member.flush()
 
 
@@ -113,7 +116,7 @@ class _DeflateDecoder:
     """deflate: the zlib format, as RFC 9110 says, or raw deflate data without zlib's header, as some servers send."""
 
     def __init__(self) -> None:
-        self._beginning = b""  # fewer than two bytes so far, which do not tell the two formats apart
+        self._beginning = b""  # the bytes so far while they are fewer than two, which do not tell the formats apart
         self._inflating: Any = None
 
     def decode(self, data: bytes) -> bytes:
@@ -169,7 +172,7 @@ class _BrotliDecoder:
             raise DamagedBody(str(error)) from error
 
     def finish(self) -> bytes:
-        # Clients take what has come of a body that was cut off, so this is no error here; see `is_whole`.
+        # Clients accept the part of a body that came before it was cut off, so this is no error; see `is_whole`.
         return b""
 
     def is_whole(self) -> bool:
@@ -209,8 +212,8 @@ class _ZstdDecoder:
 
 
 def _first_library(*names: str) -> ModuleType | None:
-    """Return the first of these modules that is installed. Clients accept a coding if one of them is."""
-    # Imported by the first body with the coding: most runs meet none, and should not pay for the import.
+    """Return the first of these modules that is installed, or None. A client accepts a coding if one of them is."""
+    # Imported for the first body with the coding: most runs have no such body, and should not pay for the import.
     for name in names:
         try:
             return importlib.import_module(name)
@@ -236,4 +239,4 @@ _CODINGS: Mapping[str, Callable[[], Decoder | None]] = {
     "br": _make_brotli,
     "zstd": _make_zstd,
 }
-"""Codings by name, and what makes a decoder, or None where its library is missing."""
+"""The functions that make a decoder, by the name of the coding. They return None if the library is missing."""

@@ -1,6 +1,6 @@
-"""What a cassette holds: interactions, each one request and the answer that came over the wire.
+"""The records of a cassette: interactions, each with one request and the answer that came over the network.
 
-Bytes are the truth here. Nothing in this module knows a file format, a provider or an HTTP client.
+Bodies are bytes. Nothing in this module knows a file format, a provider or an HTTP client.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Header fields in order, names in lower case."""
 
 End: TypeAlias = Literal["complete", "closed", "broken", "silent"]
-"""How an answer ended: read to its end, left by the caller, broken off by the other side, or left by a caller that was
-waiting for more of it."""
+"""How an answer ended: ``complete``, read to its end; ``closed``, left by the caller; ``broken``, broken off by the
+other side; ``silent``, left by a caller that was waiting for more of it."""
 
 Kind: TypeAlias = Literal["http", "websocket"]
-"""What an interaction is: one request and its answer, or the handshake of a WebSocket and what was said there (see
-``cassettes.web_socket_frames``). Later versions know more kinds; a file with one is refused as too new."""
+"""What an interaction is: one request and its answer, or the handshake of a WebSocket and its messages (see
+``cassettes.web_socket_frames``). A file with another kind is refused as written by a newer version."""
 
 FORMAT_VERSION = 1
 
@@ -38,14 +38,14 @@ SWITCHED = 101
 """The status of the handshake of a WebSocket that was accepted. No answer of plain HTTP is stored with it."""
 
 ENDS_WITHOUT_ANSWER = ("broken", "silent")
-"""How it ended if no answer began: the connection broke, or the caller gave up waiting."""
+"""How an interaction without an answer ended: the connection broke, or the caller gave up waiting."""
 
 STATUSES = range(100, 600)
 """The statuses that HTTP has. An answer with another one is neither written nor read."""
 
 
 def check_status_is_writable(status: int, end: End = "complete") -> None:
-    """Raise CassetteWriteError for a status that would be refused when the cassette is read."""
+    """Raise ``CassetteWriteError`` for a status that is refused when a cassette is read."""
     if status not in STATUSES and not (status == NO_STATUS and end in ENDS_WITHOUT_ANSWER):
         raise CassetteWriteError(
             f"the server answered with the status {status}, which HTTP does not have (it has {STATUSES[0]} to "
@@ -86,13 +86,13 @@ class RecordedRequest:
         _put(self, "body", body)
 
     def __repr__(self) -> str:
-        # As it was sent it holds the key: in a header field, and perhaps in the query and the body.
+        # A request holds the API key in a header field, and perhaps in the query or the body.
         names = ", ".join([name for name, _ in self.headers])
         return f"<{type(self).__name__}: {self.method} {_without_query(self.url)}, {self.size} bytes; {names}>"
 
     @property
     def size(self) -> int:
-        """The bytes of the body."""
+        """The length of the body in bytes."""
         return len(self.body)
 
     def with_parts(self, url: str, headers: Headers) -> RecordedRequest:
@@ -129,7 +129,7 @@ class RecordedChunk:
         _put(self, "at", at)
 
     def __repr__(self) -> str:
-        return f"<RecordedChunk: {len(self.data)} bytes at {self.at} ms>"  # before it is redacted it may hold a key
+        return f"<RecordedChunk: {len(self.data)} bytes at {self.at} ms>"  # not the data, which may hold a key
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -139,12 +139,13 @@ class RecordedResponse:
     - ``status``: the HTTP status; ``NO_STATUS`` if no answer began, because the connection broke or the caller gave up.
     - ``headers``: pairs of name and value, with the names in lower case.
     - ``chunks``: the pieces in which the body came. A tuple, or an object that reads them from a file (``body_file``).
-    - ``end``: how it ended, see ``End``.
+    - ``end``: how the answer ended, see ``End``.
     - ``error``: for a broken answer the kind of failure (such as ``RemoteProtocolError``) and its text. For a silent
-      one Aquila's own time limit that ran out, or empty.
+      answer the time limit of Aquila that ran out; empty if it was another one.
     - ``started``, ``ended``: milliseconds from sending the request to the headers, and to the end of the body.
     - ``attempts``: how often a client had sent the request when it gave up with this failure; 0 for any other answer.
-    - ``known_tokens``: how many tokens it reports as used, where a compiled copy of its cassette has told; else None.
+    - ``known_tokens``: how many tokens the answer reports as used, if a compiled copy of its cassette says so; else
+      None.
 
     Examples:
         >>> from aquila.cassettes import RecordedChunk, RecordedResponse
@@ -213,8 +214,8 @@ class RecordedResponse:
 class Interaction:
     """One request and its response.
 
-    ``recorded`` is the moment of recording, ISO 8601 in UTC to the second. ``upstream`` names what was recorded from:
-    ``live``, ``local``, or a factory. ``model`` is the model that the answer says it is from. Each is empty if unknown.
+    ``recorded`` is the moment of recording, ISO 8601 in UTC to the second. ``upstream`` names the source of the answer:
+    ``live``, ``local``, or a factory. ``model`` is the model that the answer names. Each is empty if it is not known.
 
     Examples:
         >>> from aquila.cassettes import Interaction, RecordedRequest, RecordedResponse
@@ -252,8 +253,8 @@ class Interaction:
 class Cassette:
     """The interactions of one file, in the order in which they are stored.
 
-    ``requests_differ`` says that requests that are not equal have different keys under the default rules. False if that
-    is not known.
+    ``requests_differ`` says that any two unequal requests have different keys under the default rules. It is False if
+    that is not known.
 
     Examples:
         >>> from aquila.cassettes import Cassette, Interaction, RecordedRequest, RecordedResponse

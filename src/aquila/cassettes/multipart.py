@@ -15,8 +15,8 @@ _PARAMETER = lazy_pattern(r';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*
 class Part:
     """One part of a multipart body.
 
-    ``filename`` is None for a plain field; ``content_type`` is empty if the part names none. ``data`` is as it was
-    sent: ``transfer_encoding`` says how it is encoded, such as ``base64``, and is empty if it is not.
+    ``filename`` is None for a plain field. ``content_type`` is empty if the part names none. ``data`` are the bytes as
+    they were sent. ``transfer_encoding`` says how they are encoded, such as ``base64``; it is empty if they are not.
     """
 
     name: str
@@ -35,7 +35,7 @@ def header_parameter(header: str, name: str) -> str | None:
 
 
 def _text_parameter(header: str, name: str) -> str | None:
-    """Return a parameter that may also be given as ``name*``, with its charset (RFC 8187), which takes precedence."""
+    """Return a parameter. The form ``name*``, which names its charset (RFC 8187), takes precedence over ``name``."""
     extended = header_parameter(header, f"{name}*")
     charset, _, rest = (extended or "").partition("'")
     _, quote, encoded = rest.partition("'")
@@ -52,7 +52,7 @@ _UNENCODED = ("7bit", "8bit", "binary")
 
 
 def parse_multipart(body: bytes, content_type: str) -> list[Part] | None:
-    """Return the parts of a body, or None if it is not what its content type says."""
+    """Return the parts of a body, or None if it is not a multipart body with the boundary of its content type."""
     boundary = header_parameter(content_type, "boundary")
     if not boundary:
         return None

@@ -1,7 +1,7 @@
 """A memo of values that were computed from objects, found by the identity of the object.
 
-Many tests may share one cassette; without the memo, each of them would compute the same values again. Identity is the
-key because comparing two interactions by value takes as long as most of these computations do for a short interaction.
+Many tests may share one cassette; without the memo, each of them would compute the same values again. The key is the
+identity of the object, because comparing two short interactions takes as long as most of these computations.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _lock = held_at_fork(threading.RLock())
 class ObjectMemo(Generic[Key, Value]):
     """Values by the identity of immutable objects, which the memo keeps alive. Thread-safe.
 
-    ``limit`` is the largest sum of the sizes that ``add`` is given. Beyond it, the memo drops what was added first.
-    A memo at the top of a module lives as long as the process, so its rows go with ``remove`` or beyond the limit.
+    ``limit`` is the largest sum of the sizes that ``add`` is given. Beyond it, the memo drops what was added first;
+    nothing else removes a row.
     """
 
     def __init__(self, limit: int) -> None:

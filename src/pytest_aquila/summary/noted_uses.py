@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.cassettes.storage.cassette_files import pending_path
-from aquila.cassettes.storage.names import candidate_paths, name_of_here
+from aquila.cassettes.storage.names import candidate_paths, name_on_this_system
 from aquila.cassettes.storage.recorded_uses import update_uses
 from aquila.errors import CassetteWriteError
 from aquila.recording.secrets import outgoing
@@ -64,5 +64,5 @@ def store_uses(noted: Iterable[NotedUse]) -> list[str]:
 
 def _is_there(use: NotedUse) -> bool:
     """Whether a cassette has a file: a test that asked nothing may have recorded none. A pending one counts."""
-    files = candidate_paths(Path(use.folder), name_of_here(use.cassette))
+    files = candidate_paths(Path(use.folder), name_on_this_system(use.cassette))
     return any(path.exists() or pending_path(path).exists() for path in files)

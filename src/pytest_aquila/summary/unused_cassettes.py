@@ -164,7 +164,7 @@ def find_unused(extent: RunExtent, used: Collection[tuple[str, str]], root: Path
 
     ``used`` are the folders and names of the used ones. ``root`` is the folder to which ids of tests are relative.
     """
-    known = {names.cassette_path(Path(folder), names.name_of_here(name)) for folder, name in used}
+    known = {names.cassette_path(Path(folder), names.name_on_this_system(name)) for folder, name in used}
     known_files = {_identify(path) for path in known}
     found: list[UnusedCassette] = []
     every = sorted({runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)})

@@ -21,8 +21,9 @@ from aquila.cassettes.storage.file_replacement import (
 class BodyWriter:
     """Writes the file of a body piece by piece. ``folder`` is created if it does not exist. Raises ``OSError``.
 
-    With ``durable`` a finished body survives a loss of power. ``suffix`` is the ending of the file's name. The name
-    holds the hash of the whole content, so the file has a temporary name until ``finish``, and no reader finds a part.
+    With ``durable`` a finished body survives a loss of power. ``suffix`` is the ending of the file's name. That name
+    holds the hash of the whole content, so the file has a temporary name until ``finish``, and no reader sees a part of
+    a body.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False, suffix: str = "") -> None:
@@ -59,9 +60,9 @@ class BodyWriter:
 
     def abandon(self) -> None:
         """Remove what was written. May be called at any time, and twice."""
-        with contextlib.suppress(OSError):  # a full disk, which is why it is abandoned, may say so once more
+        with contextlib.suppress(OSError):  # a full disk may raise its error once more when the file is closed
             self._file.close()
-        with contextlib.suppress(OSError):  # what stays is found by `find_half_written_files`
+        with contextlib.suppress(OSError):  # `find_half_written_files` finds a file that stays
             self._temporary.unlink()
 
 
@@ -72,6 +73,6 @@ def write_body(folder: Path, pieces: Iterable[bytes], *, durable: bool = False) 
         for piece in pieces:
             writer.write(piece)
         return writer.finish()
-    except BaseException:  # KeyboardInterrupt, too: no half-written file must stay behind
+    except BaseException:  # also KeyboardInterrupt: no half-written file must stay behind
         writer.abandon()
         raise

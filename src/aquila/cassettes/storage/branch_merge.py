@@ -11,7 +11,7 @@ from aquila.cassettes.storage.recording_slots import RecordingPlayed
 
 
 class BranchMerge(NamedTuple):
-    """The merged cassette, and what had to be decided, one sentence each."""
+    """The merged cassette, and the decisions where both branches changed a recording, one sentence each."""
 
     cassette: Cassette
     decisions: list[str]
@@ -22,9 +22,9 @@ def merge_branches(
 ) -> BranchMerge:
     """Merge two versions of a cassette. ``base`` is their common ancestor, ``key`` returns the key of a request.
 
-    What only one branch added, recorded again or removed is applied. Where both recorded a request again, the later
-    recording is kept, because both answer the same request. What one branch removed and the other recorded again is
-    kept, too.
+    A recording that only one branch added, recorded again or removed is added, replaced or removed. If both recorded a
+    request again, the later recording is kept, because both answer the same request. A recording that one branch
+    removed and the other recorded again is kept, too.
     """
     before, mine, others = (recordings_by_slot(each, key) for each in (base, ours, theirs))
     recorded: list[NewRecording] = []

@@ -1,4 +1,4 @@
-"""Loads cassette files whole, and changes them under a lock. How a file is replaced is in ``file_replacement``."""
+"""Loads whole cassette files, and changes them under a lock. ``file_replacement`` replaces the files."""
 
 from __future__ import annotations
 
@@ -34,33 +34,35 @@ else:
 
 _LIMITED_SUFFIXES = (".yaml", ".yml")
 _BODY_NAME = b"sha256-"
-"""The beginning of the name of each large body. A cassette without it has none."""
+"""The beginning of the name of each large body. A cassette without these bytes has no large body."""
 
 
 class _LoadedCassettes:
-    """The cassettes that are loaded again and again, because many tests share one.
+    """Keeps cassettes that are loaded again and again, because many tests share one.
 
-    The key is made of suffix and hash of the bytes, and of the folder where bodies lie in files beside the cassette, so
-    no entry is ever stale. A cassette that was loaded once is kept only while it is among the newest: where each test
-    has a cassette of its own, none is loaded again, and hundreds in memory cost each collection of garbage.
+    The key is the suffix, the hash of the bytes, and, if bodies lie in files beside the cassette, the folder. So no
+    entry is ever stale. A cassette that was loaded only once is kept only while it is among the newest. If each test
+    has a cassette of its own, no cassette is loaded again, and hundreds of them in memory would slow down each run of
+    the garbage collector.
 
-    ``limit`` is the largest sum of the sizes of the files of those that are kept, in bytes. Beyond it the oldest go;
-    the newest stays, whatever its size. One object for the whole process; nothing else clears it.
+    ``limit`` is the largest sum of the sizes, in bytes, of the files of the cassettes that are kept. Beyond it the
+    oldest are dropped; the newest is kept, whatever its size. The process has one object of this class, and nothing
+    else clears it.
     """
 
     _NEWEST = 4
-    """How many are kept that were loaded once."""
+    """How many cassettes are kept that were loaded only once."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        # By key: the cassettes that were loaded more than once and the sizes of their files, and those that were loaded
-        # once. What was loaded at all is known by the hashes of the keys, which the collector does not look at.
+        # By key: a cassette and the size of its file. `_shared` has the cassettes that were loaded more than once, and
+        # `_single` the others. `_seen` has the hashes of all keys so far: integers, which the garbage collector skips.
         self._shared: dict[tuple[object, ...], tuple[Cassette, int]] = {}
         self._single: dict[tuple[object, ...], tuple[Cassette, int]] = {}
         self._seen: set[int] = set()
-        # Any thread may load. Two threads in `add` at once would lose count of the size; `find` is two lookups, each of
-        # which is atomic.
+        # Any thread may load. Two threads in `add` at once would make `_size` wrong. `find` needs no lock: each of its
+        # two lookups is atomic.
         self._lock = held_at_fork(threading.Lock())
 
     def find(self, key: tuple[object, ...]) -> Cassette | None:
@@ -71,7 +73,7 @@ class _LoadedCassettes:
         return known[0] if known is not None else None
 
     def add(self, key: tuple[object, ...], cassette: Cassette, size: int) -> None:
-        """Keep a cassette whose file has ``size`` bytes, and drop what exceeds the limits."""
+        """Keep a cassette whose file has ``size`` bytes. Drop others beyond the limits."""
         with self._lock:
             if key in self._shared:
                 return
@@ -100,7 +102,7 @@ def load_cassette(path: str | Path, *, copies_folder: Path | None = None) -> Cas
     ``copies_folder`` is the folder of copies that load faster (see ``compiled_copies``); None means no copies. Raises
     ``FileNotFoundError``, ``CassetteCorrupt`` for a file that cannot be read, and ``CassetteTooNew``.
     """
-    file = os.fspath(path)  # as text: every replayed test comes by here, and `Path` takes several times as long
+    file = os.fspath(path)  # as text: every replayed test calls this, and `Path` takes several times as long
     try:
         # Links are followed, because a project may keep its cassettes elsewhere. One byte more than the limit is read,
         # so that the parser sees that the text is too long and refuses it.
@@ -122,16 +124,16 @@ def load_cassette(path: str | Path, *, copies_folder: Path | None = None) -> Cas
                 cassette = _locate_bodies(cassette, Path(file))
         except AquilaError:
             raise
-        except Exception as error:  # a plugin's codec may raise anything, and so may a mistake in ours
+        except Exception as error:  # a plugin's codec may raise anything, and so may a mistake in a codec of Aquila
             raise CassetteCorrupt(f"{file}: cannot be read: {reason_of(error)}") from error
         _loaded.add(key, cassette, len(data))
     return cassette
 
 
 def _loaded_key(data: bytes, file: str) -> tuple[str, bytes, Path | None]:
-    """Return the key of a cassette in ``_loaded``: the suffix, the hash of the bytes, and perhaps the folder."""
+    """Return the key of a cassette in ``_loaded``: the suffix, the hash of the bytes, and the folder or None."""
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    # The folder counts only for a cassette that refers to bodies in files beside it.
+    # The folder matters only for a cassette that refers to bodies in files beside it.
     return file.rpartition(".")[2], digest, Path(file).resolve().parent if _BODY_NAME in data else None
 
 
@@ -166,10 +168,10 @@ def update_cassette(
 ) -> Cassette:
     """Change a cassette under its lock and return what is stored now.
 
-    ``change`` gets the cassette as it is in the file, an empty one if there is no file, and returns the new one. A
-    result without interactions removes the file. ``root`` is the cassette folder. ``tell`` is called with a sentence if
-    another process holds the lock for long; the log gets it, too. ``advise`` is as in ``encode_cassette``. Raises
-    ``CassetteWriteError``; the file is then unchanged.
+    ``change`` gets the cassette in the file, or an empty one if there is no file, and returns the new cassette. If that
+    has no interactions, the file is removed. ``root`` is the cassette folder. If another process holds the lock for
+    long, ``tell`` is called with a sentence that says so; the log gets it, too. ``advise`` is as in
+    ``encode_cassette``. Raises ``CassetteWriteError``; the file is then unchanged.
     """
     _refuse_what_leads_out(path, root)
     with cassette_lock.hold_cassette_lock(path, root, tell):
@@ -199,19 +201,19 @@ def leads_out(path: Path, root: Path) -> bool:
     """Say whether a path, or a link on its way, leads out of a folder."""
     try:
         return not path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # a link to itself: Python raises one or the other, by version
+    except (OSError, RuntimeError):  # a link to itself: which of the two is raised depends on the version of Python
         return True
 
 
 def can_be_cassette(path: Path, root: Path) -> bool:
-    """Say whether a path is that of a cassette of a folder, or of what waits beside one."""
+    """Say whether a path is that of a cassette below the folder ``root``, or of a pending recording there."""
     return path.suffix in cassette_suffixes() and not is_script(path) and not leads_out(path, root)
 
 
 def _refuse_what_leads_out(path: Path, root: Path) -> None:
-    """Raise ``CassetteWriteError`` where a link would lead a recording out of the cassette folder."""
+    """Raise ``CassetteWriteError`` if a link would lead a recording out of the cassette folder."""
     folder_leads_out = leads_out(path.parent, root)
-    for place in (path, large_bodies.bodies_folder(path)):  # both stand in that folder, and are seldom links themselves
+    for place in (path, large_bodies.bodies_folder(path)):  # both are in that folder, and are seldom links themselves
         if leads_out(place, root) if os.path.islink(place) else folder_leads_out:
             raise CassetteWriteError(
                 f"cannot record: {place} leads out of the cassette folder {root}, over a link. Remove the link, or let "
@@ -222,8 +224,8 @@ def _refuse_what_leads_out(path: Path, root: Path) -> None:
 def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], str] | None = None) -> None:
     """Write a cassette to a new file beside the old one, and replace the old one. Raises ``CassetteWriteError``.
 
-    Large bodies are written first, into files of their own, so that a cassette never refers to a body that is not there
-    yet. ``advise`` is as in ``encode_cassette``.
+    Large bodies are written first, into files of their own, so that a cassette never refers to a missing body.
+    ``advise`` is as in ``encode_cassette``.
     """
     try:
         path = path.resolve()
@@ -233,7 +235,8 @@ def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], st
         file_replacement.replace_file(path, data)
     except OSError as error:
         raise work_folder.cassette_write_error(path, error) from error
-    # The next load need not parse what was just written. A plugin's codec may read something else than it wrote.
+    # The next load need not parse what was just written. Not for a codec of a plugin: it may read something else than
+    # it has written.
     if path.suffix.lower() in BUILT_IN_SUFFIXES:
         _loaded.add(_loaded_key(data, str(path)), Cassette(cassette.interactions), len(data))
 
@@ -256,16 +259,16 @@ def move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
 def encode_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], str] | None = None) -> bytes:
     """Return the content of a cassette's file.
 
-    Raises ``CassetteWriteError`` for any failure of the codec, and for a content that is too large to be read again.
-    For the latter, ``advise`` returns sentences for the message: where the recordings are now, and what to type. By
-    default they say that the recordings wait in a journal.
+    Raises ``CassetteWriteError`` for any failure of the codec, and for a content that is too large to be read again. In
+    the second case, ``advise`` is called with ``path`` and returns sentences for the message: where the recordings are,
+    and what to type. By default they say that the recordings are in a journal.
     """
     codec = codec_for(path)
     try:
         data = codec.dumps(cassette)
     except AquilaError:
         raise
-    except Exception as error:  # whatever a codec of a plugin raises: its caller reports only Aquila's own errors
+    except Exception as error:  # a codec of a plugin may raise anything, and the callers report only errors of Aquila
         raise CassetteWriteError(f"{path}: the cassette cannot be written: {reason_of(error)}") from error
     if len(data) > MAX_BYTES and path.suffix.lower() in _LIMITED_SUFFIXES:
         raise CassetteWriteError(
@@ -276,7 +279,7 @@ def encode_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], 
 
 
 def _advise_msgpack(path: Path) -> str:
-    """Return what to type to store, as msgpack, the recordings of a cassette that is too large for YAML."""
+    """Return how to store the recordings of a cassette as msgpack, because they are too large for YAML."""
     path = cassette_of_pending(path)
     if path.exists():
         return (
@@ -304,7 +307,7 @@ def pending_path(path: Path) -> Path:
 
 
 def cassette_of_pending(path: Path) -> Path:
-    """Return the cassette that a pending file belongs to, in whichever form it is there; for another file, itself."""
+    """Return the cassette that a pending file belongs to, in the form that exists; for another file, its own path."""
     if not is_pending_file(path):
         return path
     own = path.with_name(path.stem.removesuffix(".pending") + path.suffix)
@@ -318,17 +321,17 @@ def is_pending_file(path: Path) -> bool:
 
 
 def _is_of_macos(path: Path) -> bool:
-    """Say whether macOS keeps there what a file system, such as exFAT, has no place for."""
+    """Say whether macOS wrote a file for attributes that the file system, such as exFAT, cannot store."""
     return path.name.startswith("._")
 
 
 def find_cassette_files(root: Path) -> Iterator[Path]:
-    """Return every cassette file below a folder, sorted, without pending ones."""
+    """Return every cassette file below a folder, sorted, without pending recordings."""
     return (path for path in find_files(root) if is_cassette_name(path, root))
 
 
 def is_cassette_name(path: Path, root: Path) -> bool:
-    """Say whether a file below ``root`` with this path is a cassette, and no pending one and no script."""
+    """Say whether a path below ``root`` is that of a cassette, and not of a pending recording or a script."""
     inside = path.relative_to(root).parts
     if is_script(path) or is_pending_file(path) or _is_of_macos(path):
         return False

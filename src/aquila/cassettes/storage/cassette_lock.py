@@ -1,7 +1,7 @@
-"""The lock of a cassette: of several processes that record, one at a time writes it.
+"""The lock of a cassette: only one process at a time writes a cassette.
 
-It is a file in the work folder, beside another with the name of the process that holds it. Its holder removes both,
-and the folder if nothing else is in it.
+The lock is a file in the work folder. A second file beside it names the process that holds the lock. That process
+removes both files at the end, and the folder if nothing else is in it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ else:
     lazy_modules(globals(), logging="logging", platform="platform", filelock="filelock")
 
 _SAID_AFTER = 2.0
-"""After how many seconds of waiting for a lock the user is told who holds it."""
+"""After how many seconds of waiting for a lock the user is told which process holds it."""
 _MOST_ATTEMPTS = 20
 """How often the lock file is made again while other processes remove the work folder because it is empty."""
 
@@ -47,11 +47,11 @@ def hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | Non
     ``root`` is the cassette folder. If another process holds the lock for more than two seconds, ``tell`` is called
     with a sentence that names it; the log gets it, too. Raises ``CassetteWriteError``.
     """
-    # The lock is a file in the work folder, and not beside the cassette, where it would show up in git.
+    # The lock is in the work folder and not beside the cassette, where it would show up in git.
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def acquire(lock: filelock.FileLock, name_holder: Callable[[], str]) -> None:
-        # Without the sentence, a run that waits for a process that hangs would look as if it hung itself.
+        # Without the sentence, a run that waits for another process would look as if it hung.
         try:
             lock.acquire(timeout=_SAID_AFTER)
         except filelock.Timeout:
@@ -77,7 +77,7 @@ def hold_named_lock(
     """
     for attempt in itertools.count():
         file = work_folder(root) / name
-        # No soft lock, which would do without those of the system: `Journal` does not, either.
+        # No soft lock, which does not use the locks of the system: a `Journal` needs these in any case.
         lock, owner = filelock.FileLock(file, fallback_to_soft=False), file.with_suffix(".owner")
         try:
             acquire(lock, functools.partial(_read_holder, owner))
@@ -92,13 +92,15 @@ def hold_named_lock(
     try:
         try:
             held = os.lstat(file)
-            work_folder(root)  # now it stays; `filelock` may have made it anew, without what keeps git out
+            work_folder(root)  # `filelock` may have created the folder anew, without its `.gitignore`
             write_new_file(owner, f"process {os.getpid()} on {platform.node()}".encode())
-        except OSError as error:  # such as a full disk; the lock must not stay, or this process waits for itself
+        except (
+            OSError
+        ) as error:  # such as a full disk; the lock must be released, or this process would wait for itself
             raise cassette_write_error(file, error) from error
         yield
     finally:
-        # Both go first: after `release`, they could be those of the next holder.
+        # Both files are removed before `release`: afterwards they could be those of the next holder.
         with contextlib.suppress(OSError):
             if _remove_and_tell(owner) and held is not None:
                 _remove_lock_file(file, held)
@@ -114,9 +116,9 @@ def _read_holder(owner: Path) -> str:
 
 
 def _remove_and_tell(owner: Path) -> bool:
-    """Remove a file. Say whether those who have it open can tell that it is gone: it has no links then.
+    """Remove a file. Say whether processes that have the file open see that it was removed: its number of links is 0.
 
-    NFS and FUSE do not tell: they give the file another name, and it keeps its link.
+    On NFS and FUSE they do not: these give the removed file another name, so it keeps a link.
     """
     if sys.platform == "win32":  # an open file cannot be removed; `filelock` removes it once it is closed
         owner.unlink()
@@ -130,13 +132,13 @@ def _remove_and_tell(owner: Path) -> bool:
 
 
 def _remove_lock_file(file: Path, held: os.stat_result) -> None:
-    """Remove the file of a lock that this process holds. ``held`` is what was known of it when that began.
+    """Remove the file of a lock that this process holds. ``held`` is the status of the file when it was locked.
 
-    A process that has opened the file and waits for the lock must not take the removed file for the lock while a third
-    makes a new one. `filelock` counts the links of a file once it has locked it, and begins anew if there is none. So
-    this is only for file systems that tell of a removal; see ``_remove_and_tell``.
+    Another process may have opened the file and wait for the lock. It must not hold the lock on the removed file while
+    a third process locks a new file. `filelock` checks the number of links once it has locked a file, and begins anew
+    if the number is 0. So this is only for file systems that set it; see ``_remove_and_tell``.
     """
-    if os.path.samestat(os.lstat(file), held):  # another file if the user has emptied the folder meanwhile
+    if os.path.samestat(os.lstat(file), held):  # it is another file if the user has emptied the folder meanwhile
         file.unlink()
 
 
@@ -144,8 +146,7 @@ def _remove_lock_file(file: Path, held: os.stat_result) -> None:
 def hold_cassette_locks(paths: Iterable[Path], root: Path) -> Iterator[None]:
     """Hold the locks of several cassettes within the block. Raises ``CassetteWriteError``."""
     with contextlib.ExitStack() as stack:
-        # In the order of the files, however their paths are written, so that no two processes deadlock; and one lock
-        # for two paths of the same file.
+        # In the order of the resolved paths, so that no two processes deadlock. Two paths of one file have one lock.
         for _, path in sorted({path.resolve(): path for path in paths}.items()):
             stack.enter_context(hold_cassette_lock(path, root))
         yield

@@ -1,12 +1,14 @@
 """Compiled copies: loading a YAML cassette leaves a copy that loads many times faster.
 
 A copy holds plain data in the form of ``marshal``, as Python's own compiled modules do. It is named after the hash of
-the YAML's bytes, so it is never stale. It begins with a checksum that is made with a key of the user. So damage is
-noticed, and a copy that came with a project or that another user has put there is not used: nothing else would prove
-that it says what the YAML says, and ``marshal`` must read nothing of strangers. A copy also says whether the requests
-differ, so that a replay need not compute a key for each, and how many tokens each answer reports. Copies may be deleted
-at any time; where the folder or the key cannot be written there are none. Files of every size get one, because a run
-whose cassettes all have copies never imports `yaml`.
+the YAML's bytes, so it is never stale.
+
+A copy begins with a checksum that is made with a key of the user. A damaged copy, a copy that came with a project, and
+one that another user has put there fail the check and are not used: ``marshal`` must read nothing that strangers wrote.
+
+A copy also says whether the requests differ, so that a replay need not compute a key for each, and how many tokens each
+answer reports. Copies may be deleted at any time. If the folder or the key cannot be written, there are no copies.
+Cassettes of every size get one, because a run whose cassettes all have copies never imports `yaml`.
 """
 
 from __future__ import annotations
@@ -47,21 +49,21 @@ else:
     )
 
 COPY_VERSION = 10
-"""Part of the name of a copy. To be changed with the form of copies, and with how a YAML file is understood."""
+"""Part of the name of a copy. Raise it when the form of copies changes, or the meaning of a YAML file."""
 
 _SMALL = 32 * 1024
-"""Bytes. A smaller copy has so few objects that pausing the garbage collector costs more than it saves."""
+"""In bytes. A smaller copy has so few objects that pausing the garbage collector costs more than it saves."""
 
 _SUFFIX = ".marshal"
 
 MAX_COPIES = 5000
 """The most copies that are kept, about as many as the largest projects have cassettes."""
 
-# By the suffix and not by the codec, which a run whose cassettes all have copies never loads.
+# Suffixes and not codecs: a run whose cassettes all have copies never loads a codec.
 _COPIED = (".yaml", ".yml")
 
 PRUNE_ONE_IN = 16
-"""One in this many new copies, by chance, counts the copies: a first run writes one for each cassette."""
+"""Writing a copy counts all copies once in this many times, by chance: a first run writes one for each cassette."""
 
 
 def load_compiled_bytes(data: bytes, path: str | Path, cache_dir: Path, digest: bytes) -> Cassette:
@@ -76,40 +78,40 @@ def load_compiled_bytes(data: bytes, path: str | Path, cache_dir: Path, digest: 
     if key is None:
         return codec_for(Path(file)).loads(data, source=file)
     copy = os.path.join(cache_dir, name := f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}-{marshal.version}{_SUFFIX}")
-    try:  # not `suppress`: nearly every test comes by here
+    try:  # not `suppress`, which is slower: nearly every test comes here
         return _read_copy(copy, name, key)
-    except (OSError, EOFError, ValueError, TypeError):  # there is none, or it cannot be trusted: it is written anew
+    except (OSError, EOFError, ValueError, TypeError):  # there is no copy, or none to be trusted: it is written anew
         pass
     cassette = codec_for(Path(file)).loads(data, source=file)
     cassette = Cassette(cassette.interactions, requests_differ=_have_keys_of_their_own(cassette))
-    # A full disk, a folder that cannot be written, or a body too large for `marshal` costs time, and nothing else.
+    # Without a copy, loading only takes longer: the disk may be full, or a body too large for `marshal`.
     with contextlib.suppress(OSError, ValueError):
         _write_copy(copy, name, cassette, key)
     return cassette
 
 
 def _have_keys_of_their_own(cassette: Cassette) -> bool:
-    """Say whether requests of a cassette that are not equal have different keys under the default rules."""
+    """Say whether all unequal requests of a cassette have different keys under the default rules."""
     requests = {interaction.request for interaction in cassette.interactions}
-    if any(isinstance(request, StoredRequest) for request in requests):  # its file would have to be read for the key
+    if any(isinstance(request, StoredRequest) for request in requests):  # the key would need the content of its file
         return False
     return len({request_key.key_of(request, match_rules.MatchRules()) for request in requests}) == len(requests)
 
 
 def _checksum(key: bytes, name: str, content: bytes | memoryview) -> bytes:
-    """Return the checksum of a copy. It includes the name, so that renaming a copy to another cassette's is noticed."""
+    """Return the checksum of a copy. It includes the name, so that a copy renamed to that of another cassette fails."""
     return keyed_checksum(key, name.encode(), content)
 
 
 def _read_copy(copy: str, name: str, key: bytes) -> Cassette:
-    """Return what a copy holds. Raises ``ValueError`` for one that was not written by this user."""
+    """Return the cassette in a copy. Raises ``ValueError`` for a copy that this user has not written."""
     data = read_regular(copy)
     view = memoryview(data)
     if not data.startswith(_checksum(key, name, view[MAC_SIZE:])):
         raise ValueError(f"{copy}: not written by this user")
     with gc_pause.pause_garbage_collection() if len(data) > _SMALL else contextlib.nullcontext():
         requests_differ, rows = marshal.loads(view[MAC_SIZE:])
-        rows.reverse()  # to be popped one by one, so that each is freed as soon as it has been read
+        rows.reverse()  # popped one by one, so that each row is freed as soon as it has been read
         return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]), requests_differ)
 
 
@@ -123,10 +125,10 @@ def _build_interaction(row: Any) -> Interaction:
 
 
 def _plain_row(interaction: Interaction, shared: dict[Any, Any]) -> Any:
-    """Return an interaction as plain data: what ``_build_interaction`` reads. One with bodies in files is a list.
+    """Return an interaction as plain data, which ``_build_interaction`` reads. One with bodies in files is a list.
 
-    Chunks are as they came: rebuilding them from tables would be slow. ``shared`` has the texts and header fields of
-    the cassette so far. Equal ones are one object, which ``marshal`` writes once, and which is one object when read.
+    Chunks are stored as they came, because rebuilding them from tables would be slow. ``shared`` has the texts and
+    header fields of the cassette so far. Equal ones become one object, which ``marshal`` writes and reads only once.
     """
     request, response = interaction.request, interaction.response
     if isinstance(request, StoredRequest) or not isinstance(response.chunks, tuple):
@@ -155,13 +157,13 @@ def _plain_row(interaction: Interaction, shared: dict[Any, Any]) -> Any:
 
 
 def _content_of(cassette: Cassette) -> bytes:
-    """Return what follows the checksum in a copy. Raises ``ValueError`` for a body too large for ``marshal``."""
+    """Return the bytes behind the checksum of a copy. Raises ``ValueError`` for a body too large for ``marshal``."""
     shared: dict[Any, Any] = {}
     return marshal.dumps((cassette.requests_differ, [_plain_row(each, shared) for each in cassette.interactions]))
 
 
 def _write_copy(copy: str, name: str, cassette: Cassette, key: bytes) -> None:
-    """Write a copy beside its place and move it there: another process sees all of it, or nothing."""
+    """Write a copy under a temporary name and rename it, so that another process sees the whole copy or none."""
     content = _content_of(cassette)
     data = _checksum(key, name, content) + content
     folder = os.path.dirname(copy)
@@ -180,7 +182,7 @@ def _write_copy(copy: str, name: str, cassette: Cassette, key: bytes) -> None:
 
 
 def _remove_old_copies(folder: str) -> None:
-    """If there are too many copies, remove the oldest ones, mostly of cassettes that have changed since."""
+    """If there are too many copies, remove the oldest. Most of these are of cassettes that have changed since."""
     copies = [entry for entry in os.scandir(folder) if entry.name.endswith((_SUFFIX, ".tmp"))]
     if len(copies) > MAX_COPIES:
         for entry in sorted(copies, key=lambda entry: entry.stat().st_mtime)[: MAX_COPIES // 2]:

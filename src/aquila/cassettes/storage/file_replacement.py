@@ -25,13 +25,13 @@ else:
 
 _HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"  # the names of `replace_file` and of `BodyWriter`
 _LEFT_AFTER = 2.0
-"""Seconds after which an unlocked temporary file counts as left behind. Its writer may not have locked it before."""
+"""Seconds after which an unlocked temporary file counts as left behind. A younger one may not be locked yet."""
 _OPEN_FOR = 2.0
-"""For how many seconds a file of Windows that is open elsewhere is tried to be replaced."""
+"""For how many seconds the replacement of a file is tried again on Windows while the file is open elsewhere."""
 _OLD = 3600.0
-"""Seconds after which a temporary file counts as left behind where files cannot be locked."""
+"""Seconds after which a temporary file counts as left behind if files cannot be locked."""
 _CANNOT_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What ``fsync`` says of a file system that has no such thing, as many of FUSE and of networks."""
+"""The errors of ``fsync`` on file systems that do not support it, such as many of FUSE and of networks."""
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -46,8 +46,8 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             flush_to_disk(file.fileno())
-        # A new file has what the umask has left of 0o666. Some file systems, such as FAT, have no modes to set. Windows
-        # replaces no read-only file, and would not remove a temporary one that is read-only, too.
+        # A new file has the mode 0o666 without the bits of the umask. Some file systems, such as FAT, have no modes to
+        # set. Windows neither replaces nor removes a read-only file, so there the temporary file must not become one.
         if sys.platform != "win32":
             with contextlib.suppress(OSError):
                 os.chmod(temporary, path.stat().st_mode & 0o777)
@@ -56,7 +56,7 @@ def replace_file(path: Path, data: bytes) -> None:
         change_open_file(os.replace, temporary, path)
         sync_folder(path.parent)
     except BaseException:  # also Ctrl-C, and the time limit of a test
-        with contextlib.suppress(OSError):  # the error of the writing is the one to tell
+        with contextlib.suppress(OSError):  # the error of the writing is the one to report
             temporary.unlink()
         raise
 
@@ -64,7 +64,7 @@ def replace_file(path: Path, data: bytes) -> None:
 def flush_to_disk(descriptor: int) -> None:
     """Make what was written to a file survive a loss of power, if its file system can do that. Raises ``OSError``."""
     if sys.platform != "win32" and (full := getattr(fcntl, "F_FULLFSYNC", None)) is not None:
-        # macOS, where `fsync` leaves it in the memory of the disk. Some file systems know no more than that.
+        # macOS, where `fsync` leaves the data in the memory of the disk. Some file systems there only have `fsync`.
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, full)
             return
@@ -78,8 +78,8 @@ def flush_to_disk(descriptor: int) -> None:
 def change_open_file(change: Callable[..., None], *paths: str | Path) -> None:
     """Replace or remove a file by calling ``change`` with ``paths``. Raises ``OSError``.
 
-    Windows refuses that while somebody has the file open: another process of the tests that reads it, or a virus
-    scanner. They are done within moments, so there it is tried again for two seconds.
+    Windows refuses that while another process has the file open, such as another process of the tests or a virus
+    scanner. These close it within moments, so on Windows the call is repeated for up to two seconds.
     """
     until = time.perf_counter() + _OPEN_FOR
     while True:
@@ -103,12 +103,12 @@ def sync_folder(folder: Path) -> None:
 
 def lock_half_written_file(descriptor: int) -> None:
     """Mark a temporary file as being written, for as long as its descriptor is open."""
-    with contextlib.suppress(OSError):  # a file system without locks: `_is_unlocked` then goes by the age
+    with contextlib.suppress(OSError):  # a file system without locks: `_is_unlocked` then looks at the age
         filelock.lock_descriptor(descriptor, blocking=False)
 
 
 def find_half_written_files(root: Path) -> Iterator[Path]:
-    """Find the temporary files below a folder whose writers were killed: those that nobody has locked for 2 seconds."""
+    """Yield the temporary files below a folder whose writers were killed: unlocked, and unchanged for 2 seconds."""
     for path in find_files(root):
         if re.fullmatch(_HALF_WRITTEN, path.name):
             with contextlib.suppress(OSError):  # its writer has just renamed or removed it
@@ -117,14 +117,14 @@ def find_half_written_files(root: Path) -> Iterator[Path]:
 
 
 def remove_half_written_files(root: Path) -> None:
-    """Remove what ``find_half_written_files`` finds."""
+    """Remove the files that ``find_half_written_files`` finds."""
     for path in find_half_written_files(root):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def _is_unlocked(path: Path) -> bool:
-    """Say whether no process is writing a file. Where files cannot be locked, an old file counts as such."""
+    """Say whether no process is writing a file. If files cannot be locked, the age of the file decides."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         return filelock.lock_descriptor(descriptor, blocking=False)

@@ -1,12 +1,13 @@
 """Writes each finished interaction of a recording to disk, before its caller continues.
 
-A scope that records has one journal for each process, and each interpreter in it: ``<scope>.<process>.journal``. The
-writer holds a lock on the file for as long as it lives, so a journal whose lock is free belongs to a process that has
-ended. The owner of the scope merges the journals at its end. The journals of a killed run are merged by the next pytest
-run that records, or by ``aquila cassettes accept``; see ``recording.storing.interrupted_runs.recover_journals``.
+A scope that records has one journal for each process, and for each interpreter in a process:
+``<scope>.<process>.journal``. A process holds a lock on its journal as long as it lives, so a journal without a lock
+belongs to a process that has ended. The owner of the scope merges the journals at the end of the scope. The journals of
+a killed run are merged by the next pytest run that records, or by ``aquila cassettes accept``; see
+``recording.storing.interrupted_runs.recover_journals``.
 
-A process may outlive the scope, as a worker of a pool that several tests share. Its journal stays then, and a file
-beside it says how much of it was merged.
+A process may outlive the scope, for example a worker of a pool that several tests share. Its journal then stays, and a
+file beside it says how much of it was merged.
 
 Large bodies are not in the journal but in the folder ``<scope>.<process>.bodies`` beside it. The merge links them to
 their cassettes, and the folder is removed with its journal.
@@ -59,12 +60,12 @@ else:
     lazy_modules(globals(), filelock="filelock")
 
 DAMAGED = ".damaged"
-"""The suffix of a file beside a journal, for those bytes of the journal that cannot be read."""
+"""The suffix of a file beside a journal that keeps the bytes of the journal that cannot be read."""
 _MERGED = ".merged"
-"""The suffix of a file beside a journal whose process went on after a merge: how many bytes of it were merged."""
+"""The suffix of a file beside a journal whose process outlived a merge. The file says how many bytes were merged."""
 _NAME = re.compile(r"[0-9a-f]{16}\.[0-9]{1,10}-[0-9a-f]{16}\.journal")
 _LOCKED_BYTE = b"\0"
-"""The first byte of a journal, which holds no data: on Windows, no other process can read a byte that is locked."""
+"""The first byte of a journal. It holds no data: on Windows, no other process can read the byte that is locked."""
 _TO_WRITE = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | BINARY
 _MOST_ATTEMPTS = 20
 """How often a journal, or its folder, is opened again after another run interfered."""
@@ -82,8 +83,8 @@ class Journal:
         self._root = root
         self._durable = durable
         self._scope = checked_scope_id(scope)
-        # Guards the fields below, and keeps the entries of two threads apart. Re-entrant, because the garbage collector
-        # may end an answer, and so store it, in a thread that holds the lock.
+        # Guards the fields below, and keeps the entries of two threads apart. It is re-entrant, because the garbage
+        # collector may end and store an answer in a thread that holds the lock.
         self._lock = renewed_in_child(threading.RLock())
         self._process: int | None = None  # the process that opened the file; None while it is closed
         self._descriptor = -1
@@ -91,11 +92,11 @@ class Journal:
 
     @property
     def path(self) -> Path | None:
-        """The file, once it was opened; in a forked child that has not written, its parent's."""
+        """The file, once it was opened. In a forked child that has not written, it is the file of the parent."""
         return self._path
 
     def open(self) -> None:
-        """Create the file now, so that a folder that cannot be written is noticed before a request costs money.
+        """Create the file now, so that a folder that cannot be written raises before a request costs money.
 
         Raises ``CassetteWriteError``.
         """
@@ -110,7 +111,7 @@ class Journal:
             path = self._path or self._root
             try:
                 written = os.write(self._descriptor, frame)
-                # A full disk may take a part of the frame. It is removed, so that the next frame can be read.
+                # On a full disk, a part of the frame may be written. It is removed, so that the next frame can be read.
                 if written < len(frame):
                     os.truncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -144,13 +145,13 @@ class Journal:
             return bodies_folder_of(self._path or self._root)
 
     def close(self) -> None:
-        """Close the file. It stays on disk until it is discarded. Raises ``CassetteWriteError``."""
+        """Close the file. It stays on disk. Raises ``CassetteWriteError``."""
         with self._lock:
             descriptor, self._descriptor, self._process = self._descriptor, -1, None
             try:
                 if descriptor >= 0:
                     os.close(descriptor)
-            except OSError as error:  # NFS may say only now that the disk is full
+            except OSError as error:  # NFS may report a full disk only here
                 raise cassette_write_error(self._path or self._root, error) from error
 
     def remove_file(self) -> None:
@@ -164,15 +165,16 @@ class Journal:
         process = os.getpid()
         if self._process == process:
             return
-        # A forked child keeps its copy of the parent's descriptor open, on purpose: the file lock belongs to both. As
-        # long as the child lives, the parent's journal counts as in use, so nobody merges a scope that still records.
+        # A forked child keeps its copy of the parent's descriptor open on purpose, because the file lock belongs to
+        # both. As long as the child lives, the parent's journal counts as in use, so no run merges a scope that still
+        # records.
         try:
             for attempt in itertools.count():
                 path = work_folder(self._root) / f"{self._scope}.{process_mark()}.journal"
                 try:
                     descriptor = _open_locked(path)
                     break
-                except FileNotFoundError:  # another run has just removed the folder, because nothing was in it
+                except FileNotFoundError:  # another run has just removed the folder, because it was empty
                     if attempt >= _MOST_ATTEMPTS:
                         raise
             if self._durable:
@@ -195,7 +197,7 @@ def find_journals_of(root: Path, scope: str) -> list[Path]:
 
 
 def read_entries(path: Path) -> Iterator[JournalEntry]:
-    """Yield the whole entries of a journal. Damaged entries, and one that a kill has cut off, are left out.
+    """Yield the whole entries of a journal that were not merged before, without damaged and incomplete ones.
 
     Raises ``CassetteCorrupt`` for an entry that another version wrote, and ``OSError``.
     """
@@ -207,13 +209,13 @@ def read_entries(path: Path) -> Iterator[JournalEntry]:
 def keep_damaged_entries(path: Path) -> Path | None:
     """Write the damaged bytes of a journal to a file beside it, and return that file; None if nothing is damaged.
 
-    An entry that a process may be writing at this moment is not. Raises ``OSError``.
+    A last entry that a process may be writing at this moment does not count as damaged. Raises ``OSError``.
     """
     data = _read_frames(path)
     damaged = split_frames(data)[1]
     if not damaged:
         return None
-    # Looked at again: the process may have written the rest, and have ended, before it was asked whether it has.
+    # The data is read once more, because the process may have written the rest and ended after the first reading.
     if damaged == [data[end_of_frames(data) :]] and not (_is_unused(path) and _read_frames(path) == data):
         return None
     beside = path.with_suffix(DAMAGED)
@@ -222,7 +224,7 @@ def keep_damaged_entries(path: Path) -> Path | None:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a journal holds bytes that are no whole entry. Raises ``OSError``."""
+    """Whether a journal holds bytes that are not part of a whole entry. Raises ``OSError``."""
     return bool(split_frames(_read_frames(path))[1])
 
 
@@ -240,12 +242,12 @@ def _begin_of_frames(path: Path) -> int:
     try:
         with open(open_regular(path.with_suffix(_MERGED)), encoding="ascii") as file:
             return max(len(_LOCKED_BYTE), int(file.read(20)))
-    except (OSError, ValueError):  # nearly always: there is none
+    except (OSError, ValueError):  # nearly always, because there is no such file
         return len(_LOCKED_BYTE)
 
 
 def size_of(path: Path) -> int:
-    """Return how many bytes a journal has now, perhaps with a part of an entry that is being written; 0 without one."""
+    """Return how many bytes a journal has, also of an entry that is being written; 0 if there is no journal."""
     try:
         return path.lstat().st_size
     except OSError:
@@ -255,9 +257,9 @@ def size_of(path: Path) -> int:
 def discard_journal(path: Path, *, merged: int | None = None) -> None:
     """Remove a journal after its entries were stored.
 
-    ``merged`` is what ``size_of`` returned before the journal was read. The journal stays if its process is alive, or
-    has written more than that since. Then the whole entries in its first ``merged`` bytes are not read again.
-    Raises ``CassetteWriteError`` for a file that cannot be removed.
+    ``merged`` is the number of bytes that ``size_of`` returned before the journal was read. The journal stays if its
+    process is alive, or has written more since. The whole entries in the first ``merged`` bytes are then not read
+    again. Raises ``CassetteWriteError`` for a file that cannot be removed.
     """
     descriptor = _open_unused(path)
     if descriptor is not None and (merged is None or os.fstat(descriptor).st_size <= merged):
@@ -267,16 +269,16 @@ def discard_journal(path: Path, *, merged: int | None = None) -> None:
         os.close(descriptor)
     if merged is not None and path.exists():
         begin, beside = _begin_of_frames(path), path.with_suffix(_MERGED)
-        with contextlib.suppress(OSError):  # else it is merged once more, which changes nothing
+        with contextlib.suppress(OSError):  # without that file, the entries are merged once more, which changes nothing
             end = begin + end_of_frames(_read_frames(path)[: max(merged - begin, 0)])
             beside.unlink(missing_ok=True)
             write_new_file(beside, str(end).encode())
 
 
 def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:
-    """Return the journals of runs that ended without merging them, by scope.
+    """Return the journals of runs that ended without merging them, by the id of the scope.
 
-    A scope is left out as a whole if a process still holds one of its journals.
+    A scope is left out if a process still holds the lock of one of its journals.
     """
     scopes: dict[str, list[Path]] = defaultdict(list)
     for path in _files_named_like_journals(root):
@@ -286,12 +288,12 @@ def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:
 
 
 def find_journals_in_use(root: Path) -> list[Path]:
-    """Return the journals of runs that are going on."""
+    """Return the journals of runs that have not ended."""
     return [path for path in _files_named_like_journals(root) if not (_why_not_a_journal(path) or _is_unused(path))]
 
 
 def find_what_is_no_journal(root: Path) -> list[tuple[Path, str]]:
-    """Return the files that have the suffix of a journal but are none, or cannot be opened, each with the reason."""
+    """Return the files with the suffix of a journal that are no journals or cannot be opened, each with the reason."""
     found = [(path, _why_not_a_journal(path)) for path in _files_named_like_journals(root)]
     return [(path, why) for path, why in found if why is not None]
 
@@ -316,24 +318,24 @@ def _why_not_a_journal(path: Path) -> str | None:
 def _open_locked(path: Path) -> int:
     """Open a journal for writing and lock it. Return its descriptor.
 
-    Raises ``OSError``, and ``CassetteWriteError`` where files cannot be locked: nobody could tell a journal in use from
-    one that a killed run has left.
+    Raises ``OSError``. Raises ``CassetteWriteError`` if files cannot be locked: without locks, a journal in use looks
+    like one that a killed run has left.
     """
     for attempt in itertools.count():
         descriptor = os.open(path, _TO_WRITE, 0o666)
         try:
             locked = _try_lock(descriptor)
         except OSError as error:
-            is_empty = not os.fstat(descriptor).st_size  # else this process has recorded into it before
+            is_empty = not os.fstat(descriptor).st_size  # otherwise this process has recorded into it before
             os.close(descriptor)
             if is_empty:
-                with contextlib.suppress(OSError):  # what is to be told is that it cannot be locked
+                with contextlib.suppress(OSError):  # the error to report is that the file cannot be locked
                     path.unlink()
             if error.errno in HAS_NO_LOCKS:
                 raise cannot_lock_error(path, error) from error
             raise
-        # Between `open` and the lock, a run that looks for abandoned journals may lock the file and remove it. Writing
-        # to a removed file would lose recordings, so it is opened again.
+        # Between `open` and the lock, a run that looks for abandoned journals may lock the file and remove it.
+        # Recordings that are written to a removed file would be lost, so the file is opened again.
         removed = sys.platform != "win32" and not os.fstat(descriptor).st_nlink
         if (locked or attempt >= _MOST_ATTEMPTS) and not removed:
             break
@@ -349,7 +351,8 @@ def _open_locked(path: Path) -> int:
 
 
 def _remove_file(path: Path, descriptor: int) -> None:
-    """Remove a journal that is open and locked, then its large bodies. After a kill, the next run removes the rest.
+    """Remove a journal that is open and locked, then its large bodies. If this is killed, the next run removes the
+    rest.
 
     Raises ``CassetteWriteError``.
     """
@@ -358,16 +361,16 @@ def _remove_file(path: Path, descriptor: int) -> None:
             os.close(descriptor)
             with contextlib.suppress(FileNotFoundError):
                 change_open_file(os.unlink, path)
-        else:  # while it is locked: after `close`, another process may have opened it to write
+        else:  # removed while it is locked: after `close`, another process could open it to write
             try:
                 path.unlink(missing_ok=True)
             finally:
-                with contextlib.suppress(OSError):  # that the disk is full; nobody needs the file any more
+                with contextlib.suppress(OSError):  # such as a full disk, which does not matter for a removed file
                     os.close(descriptor)
         path.with_suffix(_MERGED).unlink(missing_ok=True)
     except OSError as error:
         raise CassetteWriteError(
-            f"{path} cannot be removed: {error.strerror or error}. What it holds is not needed any more: delete it."
+            f"{path} cannot be removed: {error.strerror or error}. Its recordings are stored or discarded: delete it."
         ) from error
     _remove_bodies(bodies_folder_of(path))
 
@@ -377,7 +380,7 @@ def _remove_bodies(folder: Path) -> None:
 
 
 def remove_stray_bodies(root: Path) -> None:
-    """Remove what belongs to journals that no longer exist: a process was killed between removing the two."""
+    """Remove the files and folders of journals that do not exist: a process was killed while it removed them."""
     for file in (root / WORK_FOLDER).glob(f"*{_MERGED}"):
         if not file.with_suffix(".journal").exists():
             file.unlink(missing_ok=True)
@@ -407,8 +410,8 @@ def _open_unused(path: Path) -> int | None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Lock a journal without waiting, and say whether that worked. Raises ``OSError`` where files cannot be locked.
+    """Lock a journal without waiting, and say whether that worked. Raises ``OSError`` if files cannot be locked.
 
-    The lock ends when the last copy of the descriptor is closed, also that of a forked child.
+    The lock ends when the last copy of the descriptor is closed. A forked child has such a copy.
     """
     return filelock.lock_descriptor(descriptor, blocking=False)

@@ -1,4 +1,4 @@
-"""The entries of a journal as bytes. Each is a frame with its length and checksum, so damage costs only one entry."""
+"""The entries of a journal as bytes. Each is a frame with a length and a checksum, so damage costs only one entry."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from aquila.errors import AquilaError, CassetteCorrupt
 
 _FRAME = struct.Struct(">II")  # length and CRC-32 of the payload, big-endian
 _CHECKED_TIMES, _ALWAYS_CHECKED = 16, 1024 * 1024
-"""A budget for finding whole frames in a damaged journal: 16 times its bytes, and 1 MB more, are read at most. A file
-that was crafted for it would otherwise be read once for each of its bytes."""
-_CODEC = MsgpackCodec(tables=False)  # an entry lives for one run, so writing its events as a table would be wasted
+"""The limit of the search for whole frames in a damaged journal: 16 times its bytes and 1 MB more are read. Without the
+limit, a file that somebody has crafted could be read once for each of its bytes."""
+_CODEC = MsgpackCodec(tables=False)  # an entry is kept for one run only, too short for tables of events to be worth it
 
 _UNICODE_ERRORS = "surrogatepass"
 """The name of a cassette has halves of surrogate pairs if the locale cannot decode the name of the test's file."""
@@ -31,10 +31,10 @@ _UNICODE_ERRORS = "surrogatepass"
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One entry of a journal: a finished recording, or a recording that a process played that does not own the scope.
+    """One entry of a journal: a finished recording, or a recording that was played.
 
-    ``cassette`` is the name of the cassette. ``mode`` and ``record_errors`` are the settings under which it was
-    recorded, and ``rules`` those under which its key was computed.
+    Only processes that do not own the scope write that they played a recording. ``cassette`` is the name of the
+    cassette. ``mode`` and ``record_errors`` are the settings of the recording, and ``rules`` the rules of its key.
     """
 
     cassette: str
@@ -73,7 +73,7 @@ _ENTRY_TYPES = [
 def _refuse_nested_lists(items: list[Any]) -> list[Any]:
     """Return a list that msgpack has read. Raises ``ValueError`` for nested lists other than those of an entry.
 
-    Journals lie in a folder where others may write: deep nesting would take memory and recursion.
+    Others may write into the folder of the journals, and deeply nested lists would take much memory and recursion.
     """
     if list in map(type, items) and len(items) != len(_ENTRY_TYPES[0]):
         raise ValueError("a list within a list")
@@ -144,7 +144,7 @@ def end_of_frames(data: bytes) -> int:
 
 
 def _frame_at(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """Return the payload of the frame at an offset, None if there is no whole one, and how many bytes were checked."""
+    """Return the payload of the frame at an offset (None without a whole frame), and how many bytes were checked."""
     if at + _FRAME.size >= len(data):
         return None, 0
     length, checksum = _FRAME.unpack_from(data, at)

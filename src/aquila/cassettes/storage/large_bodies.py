@@ -1,7 +1,7 @@
 """Keeps large bodies in files of their own, in the folder ``@bodies`` beside the cassettes that refer to them.
 
-Each file is named by the hash of its content. So it is written once, however many cassettes of the folder share it, and
-two processes that write the same body cannot harm each other. ``body_file`` reads such files.
+Each file is named by the hash of its content. So a body is written once, however many cassettes of the folder share it,
+and two processes that write the same body cannot harm each other. ``body_file`` reads these files.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def move_large_bodies_out(cassette: Cassette, folder: Path) -> Cassette:
 def surely_has_large_bodies(interaction: Interaction) -> bool:
     """Say whether a body of an interaction lies in a file, or is too large for a cassette even as an event table.
 
-    Cheap: no table is written to find out.
+    This is cheap, because no table is made. So some bodies of which it says False may prove too large later.
     """
     request, chunks = interaction.request, interaction.response.chunks
     if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks | SoundChunks):
@@ -77,8 +77,8 @@ def surely_has_large_bodies(interaction: Interaction) -> bool:
 def move_interaction_out(interaction: Interaction, folder: Path, *, durable: bool = False) -> Interaction:
     """Do for one interaction what ``move_large_bodies_out`` does for a cassette.
 
-    A long event stream whose table is short stays. It is returned with the table, so that the codec need not compute it
-    again. With ``durable`` a file that is written survives a loss of power.
+    A long event stream whose table is short stays in the cassette. It is returned with the table, so that the codec
+    need not make the table again. With ``durable`` a file that is written survives a loss of power.
     """
     request, response = interaction.request, interaction.response
     if isinstance(request, StoredRequest):
@@ -123,10 +123,10 @@ def _change_interactions(cassette: Cassette, change: Callable[[Interaction], Int
 
 
 def share_bodies(data: bytes, source: Path, target: Path) -> None:
-    """Put the large bodies of the cassette ``source`` beside the cassette ``target``, too.
+    """Copy or link the large bodies of the cassette ``source`` to the folder of the cassette ``target``.
 
-    ``data`` are the bytes of the cassette, which name the bodies. Raises ``OSError``, and ``CassetteCorrupt`` for a
-    body that is damaged.
+    ``data`` are the bytes of the cassette ``source``, which hold the names of the bodies. Raises ``OSError``, and
+    ``CassetteCorrupt`` for a body that is damaged.
     """
     here, there = bodies_folder(source), bodies_folder(target)
     bodies = [here / name for name in sorted(names_in(data)) if (here / name).exists()]
@@ -137,7 +137,7 @@ def share_bodies(data: bytes, source: Path, target: Path) -> None:
 
 
 def check_bodies(cassette: Cassette) -> None:
-    """Raise ``CassetteCorrupt`` if a large body of a cassette is missing, or is not what it was."""
+    """Raise ``CassetteCorrupt`` if a large body of a cassette is missing or was changed."""
     for interaction in cassette.interactions:
         if isinstance(interaction.request, StoredRequest):
             interaction.request.file.check_intact()
@@ -159,7 +159,7 @@ def find_body_files(root: Path) -> Iterator[Path]:
 
 
 def find_unused_bodies(root: Path) -> list[Path]:
-    """Return the body files below ``root`` whose name stands in no file beside their folder, cassette or other."""
+    """Return the body files below ``root`` that no cassette or other file beside their folder names."""
     used: dict[Path, set[str]] = {}
     unused = []
     for path in find_body_files(root):
@@ -178,7 +178,7 @@ def _read(path: Path) -> bytes:
 
 
 def write_git_attributes(folder: Path) -> None:
-    """Tell git that the files of a folder are binary. Otherwise it may convert line ends, which changes the hash."""
+    """Tell git that the files of a folder are binary. Otherwise git may convert line ends, which changes the hash."""
     attributes = folder / _ATTRIBUTES
     if not attributes.exists():
         attributes.write_text(_GIT_ATTRIBUTES, newline="\n")
@@ -192,7 +192,7 @@ def remove_folder_without_bodies(folder: Path) -> None:
 
 
 def _may_be_folded(chunks: Sequence[RecordedChunk], size: int) -> bool:
-    """Say whether a body of more than ``LARGE`` bytes may stay in its cassette, as an event table."""
+    """Say whether a body of more than ``LARGE`` bytes may stay in its cassette as an event table."""
     return size <= LARGE_STREAM and looks_like_event_stream(chunks[0].data)
 
 
@@ -229,7 +229,8 @@ def _move_chunks_out(chunks: Sequence[RecordedChunk], folder: Path, *, durable: 
 
 
 def _place_file(body: BodyFile, folder: Path) -> None:
-    """Put a body file into ``folder``, too, as a hard link if possible. A damaged file of its name is replaced.
+    """Put a body file into ``folder`` as well, as a hard link if possible. A damaged file of its name there is
+    replaced.
 
     Raises ``OSError``, and ``CassetteCorrupt`` if the body itself is damaged.
     """
@@ -242,7 +243,7 @@ def _place_file(body: BodyFile, folder: Path) -> None:
     try:
         try:
             os.link(body.path, temporary)
-            # A link has the age of the body, by which `remove_half_written_files` would take it for one left behind.
+            # A link has the age of the body, so `remove_half_written_files` would take it for a file left behind.
             os.utime(temporary)
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(body.path, temporary)

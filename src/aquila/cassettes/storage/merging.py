@@ -1,7 +1,7 @@
-"""Merges recordings into a cassette that other processes may have changed meanwhile. Pure: reads and writes no file.
+"""Merges recordings into a cassette that other processes may have changed meanwhile. Reads and writes no file.
 
-A recording is identified by its slot: its key, and its position among the recordings of that key. So merging twice is
-the same as merging once, and processes that recorded the same request agree on one recording.
+A recording is identified by its slot: its key, and its position among the recordings of that key. So merging twice has
+the same result as merging once, and of several processes that recorded the same request, one recording is kept.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ _FIRST = -1
 class NewRecording:
     """A finished recording.
 
-    ``position`` counts the recordings of ``key`` from 0. ``order`` grows with each request of its process.
-    ``left_open`` says that an exception, or the end of the scope, closed the answer, and perhaps not the program.
-    ``call`` names the call of a client that made the request; it is empty if the call made no other attempt.
-    ``renews`` says that the recording was made because the stored one in its slot is old. ``part`` is the number, from
-    1, of a part of a conversation that goes on, whose chunks follow those of the part before; else 0.
+    - ``position``: its number among the recordings of ``key``, from 0.
+    - ``order``: a number that grows with each request of its process.
+    - ``left_open``: whether an exception or the end of the scope closed the answer, and perhaps not the program.
+    - ``call``: the id of the client's call that made the request. Empty if the call made no other attempt.
+    - ``renews``: whether it was recorded because the stored recording in its slot is old.
+    - ``part``: the number, from 1, of a part of a conversation that continues. Its chunks follow those of the part
+      before. 0 for anything else.
     """
 
     key: str
@@ -48,19 +50,21 @@ class NewRecording:
 
     @property
     def is_closed_by_failure(self) -> bool:
-        """Whether it is not kept where its scope has failed: that has closed the answer, not a program."""
+        """Whether it is not kept if its scope fails, because the failure has perhaps closed the answer."""
         return self.left_open and self.interaction.response.was_left
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one session changes in its cassette.
+    """The changes that one session makes in its cassette.
 
-    ``recorded`` are new recordings in the order of their requests, ``used`` those that were played, and ``drop`` the
-    slots to remove. If a slot is taken, the new recording replaces the stored one if ``replace`` is true, else it is
-    dropped. All stored recordings with a key in ``drop_keys`` are removed. ``key_of_stored`` returns the key of a
-    stored request, if the session does not use the usual function. ``for_review`` says that the changes go into a file
-    beside the cassette, which stays as it is.
+    - ``recorded``: the new recordings, in the order of their requests.
+    - ``used``: the recordings that were played.
+    - ``drop``: the slots whose stored recordings are removed.
+    - ``replace``: whether a new recording replaces the stored one in its slot. If not, the new one is dropped.
+    - ``drop_keys``: the keys whose stored recordings are all removed.
+    - ``key_of_stored``: the function that returns the key of a stored request; None for the usual function.
+    - ``for_review``: whether the changes go into a file beside the cassette, which stays as it is.
     """
 
     recorded: tuple[NewRecording, ...] = ()
@@ -72,12 +76,12 @@ class Changes:
     for_review: bool = False
 
     def without_left_open(self) -> Changes:
-        """Return the changes of a scope that failed, without the answers that the failure has closed."""
+        """Return the changes of a scope that failed, without the answers that the failure has perhaps closed."""
         chosen = tuple([row for row in self.recorded if not row.is_closed_by_failure])
         return replace(self, recorded=chosen)
 
     def renews(self) -> bool:
-        """Say whether one of the recordings is to take the place of an old one."""
+        """Say whether one of the recordings replaces an old one."""
         return any(row.renews for row in self.recorded)
 
     def as_additions(self) -> Changes:
@@ -96,12 +100,12 @@ class Changes:
 def drop_retried_failures(
     recorded: Iterable[NewRecording], *, record_errors: str, whole: bool = False
 ) -> list[NewRecording]:
-    """Leave out failures after which a client has tried again, and close the gaps in the positions.
+    """Return recordings without the failures after which a client has tried again, with positions without gaps.
 
-    The last answer of a call stays. If it is a failure, too, it gets the number of attempts after which the call gave
-    up. ``whole`` says that every request was recorded; then a gap is a request that got no answer, and is closed, too.
-    With ``record_errors="all"`` nothing is left out. Each process counts its own requests: if two recorded the same
-    slot, the earlier recording stays. Returns the recordings in the order of their requests.
+    The last answer of a call is kept. If it is a failure as well, it gets the number of attempts of the call. ``whole``
+    says that every request was recorded; then a gap in the positions is a request without an answer, and is closed,
+    too. With ``record_errors="all"`` no failure is left out. Each process counts its own requests, so two may have
+    recorded the same slot: the earlier recording is kept. The result is in the order of the requests.
     """
     rows: dict[str, dict[int, NewRecording]] = defaultdict(dict)
     for row in sorted(recorded, key=lambda row: row.order):
@@ -132,7 +136,7 @@ def _with_attempts(row: NewRecording, attempts: int, *, position: int) -> NewRec
 
 
 def recordings_by_slot(cassette: Cassette, key: Callable[[RecordedRequest], str]) -> dict[Slot, Interaction]:
-    """Return the recordings of a cassette by their slots, in their order. ``key`` returns the key of a request."""
+    """Return the recordings of a cassette by their slots, in the cassette's order. ``key`` returns a request's key."""
     counts: Counter[str] = Counter()
     found: dict[Slot, Interaction] = {}
     for interaction in cassette.interactions:
@@ -145,8 +149,8 @@ def recordings_by_slot(cassette: Cassette, key: Callable[[RecordedRequest], str]
 def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedRequest], str]) -> Cassette:
     """Return ``stored`` with ``changes`` applied. ``key`` returns the key of a stored request.
 
-    Stored recordings keep their order. A new recording is put behind the recording whose request came just before its
-    own, so that recording one interaction again changes only that one.
+    Stored recordings keep their order. A new recording is put behind the recording whose request came just before, so
+    that recording one interaction again changes nothing else in the cassette.
     """
     recorded = {row.slot: row.interaction for row in changes.recorded}
     kept = _kept_rows(stored, changes, recorded, key)
@@ -159,7 +163,8 @@ def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedReq
     def place_followers(place: int) -> None:
         rows.extend([(slot, recorded[slot]) for slot in followers.pop(place, ())])
 
-    # Recordings that came before all stored ones stand first. If no stored one was used, all are additions, at the end.
+    # New recordings that came before all stored ones stand first. If no stored recording was used, all new ones go to
+    # the end.
     if not places.keys().isdisjoint(timeline):
         place_followers(_FIRST)
     for place, row in enumerate(kept):
@@ -172,7 +177,7 @@ def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedReq
 def _kept_rows(
     stored: Cassette, changes: Changes, recorded: dict[Slot, Interaction], key: Callable[[RecordedRequest], str]
 ) -> list[_Row]:
-    """Return the interactions of a cassette that stay, each with its slot; replaced ones as they were recorded anew."""
+    """Return the interactions of a cassette that stay, each with its slot. Replaced ones are in their new form."""
     renewed = {row.slot for row in changes.recorded if row.renews}
     kept: list[_Row] = []
     for slot, interaction in recordings_by_slot(stored, key).items():
@@ -185,12 +190,12 @@ def _kept_rows(
 def _followers(
     timeline: Iterable[Slot], recorded: dict[Slot, Interaction], stored: Mapping[Slot, int]
 ) -> dict[int, list[Slot]]:
-    """Return the new recordings by the place of the stored one behind which they are put.
+    """Return the slots of new recordings, by the place of the stored recording behind which they are put.
 
-    That is the recording whose request came just before. But if another recording has the same key apart from the host,
-    and its request came earlier, the new one stands behind that, too: a host without recordings of its own is answered
-    by those of all other hosts in the order of the cassette, which must be the order of the requests. ``timeline`` are
-    the slots in the order of their requests; slots that are neither ``recorded`` nor ``stored`` are skipped.
+    That is the recording whose request came just before. A new recording also stands behind every earlier recording
+    that has the same key apart from the host: the requests to a host without recordings of its own are answered by
+    those of all other hosts in the order of the cassette, which must be the order of the requests. ``timeline`` are the
+    slots in the order of their requests; slots that are neither ``recorded`` nor ``stored`` are skipped.
     """
     followers: dict[int, list[Slot]] = defaultdict(list)
     places = dict(stored)
@@ -210,9 +215,9 @@ def _followers(
 
 
 def _in_position(rows: list[_Row], added: set[Slot]) -> list[Interaction]:
-    """Return the interactions, with additions moved so that those of one key are in the order of their positions.
+    """Return the interactions, with new ones moved so that those of one key are in the order of their positions.
 
-    Each process counts its own requests, so an addition may have been placed before one with a lower position.
+    Each process counts its own requests, so a new one may have been placed before one with a lower position.
     """
     new: dict[str, deque[tuple[int, Interaction]]] = defaultdict(deque)
     stored: dict[str, deque[int]] = defaultdict(deque)
@@ -222,7 +227,7 @@ def _in_position(rows: list[_Row], added: set[Slot]) -> list[Interaction]:
         else:
             stored[key].append(position)
     placed: list[Interaction] = []
-    reached: dict[str, int] = defaultdict(int)  # The positions of a key below which its additions may be placed.
+    reached: dict[str, int] = defaultdict(int)  # by key: new interactions with positions below this may be placed
 
     def place_new(key: str, below: int) -> None:
         while new[key] and new[key][0][0] < below:

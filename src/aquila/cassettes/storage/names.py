@@ -17,16 +17,16 @@ from aquila.errors import CassetteNameError
 from aquila.lazy_patterns import lazy_pattern
 
 SCRIPT_SUFFIX = ".script.yaml"
-"""The ending of scripts, files with answers that were written by hand. They are found by name, as cassettes are."""
+"""The ending of scripts: files with answers that were written by hand. They are found by name, like cassettes."""
 _DEFAULT_SUFFIXES = (".yaml", ".msgpack", SCRIPT_SUFFIX)
 """The suffixes that are tried for a name without a suffix."""
 WORK_FOLDER = ".journal"
-"""The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
+"""The folder below the cassette folder for journals and locks. A ``.gitignore`` in it keeps it out of git."""
 _NAME = lazy_pattern(r"(?:\w+\.)*@?\w+")
-"""The names of tests and fixtures within a module that can be a file name unchanged."""
+"""The names of tests and fixtures within a module that become a file name without a change."""
 _PARAMETERS = r"[a-z0-9_.-]*"
-"""Parameters that can be part of a file name unchanged: no character that is special to a shell or a file system, and
-no capitals, because some file systems do not distinguish them from small letters."""
+"""Parameters that become part of a file name without a change. They have no character that is special to a shell or a
+file system, and no capitals, because some file systems do not distinguish them from small letters."""
 _PLACE = r"@[\w.@-]+"
 _CONTROL = lazy_pattern(r"[\x00-\x1f\x7f]")
 _DRIVE = lazy_pattern("[A-Za-z]:")
@@ -35,21 +35,21 @@ _ENDS_OF_OTHER_FILES = (".pending",)
 _DIGITS = 12
 """Hexadecimal digits of a hash in a name: 48 bits, because all tests of a module may share the readable rest."""
 _LONGEST = 160
-"""Bytes of a file's name before its suffix that a test gives."""
+"""The most bytes of a file name, without its suffix, that is made from the name of a test."""
 _LONGEST_GIVEN = 200
-"""Bytes of each part of a name that a user gives. File systems allow 255, with what Aquila adds while it writes."""
+"""The most bytes of each part of a name that a user gives. File systems allow 255, and Aquila adds some to write it."""
 _SHOWN = 60
-"""Characters that a message shows of a name that is too long."""
+"""How many characters of a name that is too long a message shows."""
 _LONGEST_NAME = 1000
-"""Bytes of a whole name. Systems allow 1024 to 4096 for a path."""
+"""The most bytes of a whole name. Systems allow 1024 to 4096 for a path."""
 
 
 def cassette_path(root: Path, name: str) -> Path:
     """Return the file of the cassette ``name`` below the folder ``root``.
 
-    A name is a relative path with ``/``; without a suffix it is a ``.yaml`` file, or the ``.msgpack`` file or the
-    script if only that one exists. Raises ``CassetteNameError`` for a name that is empty, too long or absolute, leaves
-    the folder, has a control character, or is where Aquila keeps its journals.
+    A name is a relative path with ``/``. A name without a suffix means the ``.yaml`` file, or, if only that exists, the
+    ``.msgpack`` file or the script. Raises ``CassetteNameError`` for a name that is empty, too long or absolute, leaves
+    the folder, has a control character, or is in the folder of Aquila's journals.
     """
     return _to_path(cassette_file(root, name))
 
@@ -60,11 +60,11 @@ def names_script(root: Path, name: str) -> bool:
 
 
 def cassette_file(root: Path, name: str) -> str:
-    """Return ``cassette_path`` as text. Raises like it."""
-    # With text and `os.access`, because a run comes here twice for every test. `Path`, and the exception within
-    # `os.path.exists` for a missing file, which is the usual case, take several times as long.
+    """Return ``cassette_path`` as text. Raises like ``cassette_path``."""
+    # Text and `os.access`, because a run calls this twice for every test. `Path` takes several times as long, and so
+    # does the exception within `os.path.exists` for a missing file, which is the usual case.
     readable, *others = _candidate_files(root, name if isinstance(name, str) else _refuse_name(name))
-    if not others or _is_there(readable):  # as nearly every cassette is
+    if not others or _is_there(readable):  # nearly always
         return readable
     return next((file for file in others if _is_there(file)), readable)
 
@@ -72,7 +72,7 @@ def cassette_file(root: Path, name: str) -> str:
 def _is_there(file: str) -> bool:
     try:
         return os.access(file, os.F_OK)
-    except ValueError:  # a name that no file can have, with a NUL
+    except ValueError:  # a name with a NUL, which no file can have
         return False
 
 
@@ -87,20 +87,20 @@ def is_script(path: str | Path) -> bool:
 
 
 def candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
-    """Return the files that may be the cassette ``name``, the first of them by default. Raises like ``cassette_path``.
+    """Return the files that may be the cassette ``name``, without reading the disk. Raises like ``cassette_path``.
 
-    The disk is not read.
+    The first is the default, if no file exists.
     """
     return tuple(map(_to_path, _candidate_files(root, name if isinstance(name, str) else _refuse_name(name))))
 
 
 def folder_of_cassette(root: Path, name: str) -> str:
-    """Return the folder in which all files stand that may be the cassette ``name``. Raises like ``cassette_path``."""
+    """Return the folder of all files that may be the cassette ``name``. Raises like ``cassette_path``."""
     return os.path.dirname(_candidate_files(root, name)[0])
 
 
-# The caches of this module hold results of pure functions. The suffixes of plugins count only in names with a suffix.
-@lru_cache(maxsize=64)  # a test asks several times for its cassette, and hardly ever for that of another
+# The caches of this module hold results of pure functions. Suffixes of plugins matter only for names with a suffix.
+@lru_cache(maxsize=64)  # a test asks several times for its own cassette, and seldom for another one
 def _to_path(file: str) -> Path:
     return Path(file)
 
@@ -122,19 +122,19 @@ def _candidate_files(root: Path, name: str) -> tuple[str, ...]:
     _check_parts(name, parts)
     path = os.path.join(root, os.sep.join(parts))
     stem, dot, suffix = parts[-1].rpartition(".")
-    if stem and suffix and dot + suffix in cassette_suffixes():  # a name seldom has one: plugins need not be asked
+    if stem and suffix and dot + suffix in cassette_suffixes():  # most names have no dot, so plugins are not asked
         return (path,)
     return tuple([path + suffix for suffix in _DEFAULT_SUFFIXES])
 
 
 def name_of_file(root: Path, path: Path) -> str:
-    """Return the name of the cassette in a file below ``root``: its path from there, without ``.yaml``."""
+    """Return the name of the cassette in a file below ``root``: the path relative to ``root``, without ``.yaml``."""
     inside = path.relative_to(root)
     return (inside.with_suffix("") if path.suffix == ".yaml" else inside).as_posix()
 
 
 def _check_parts(name: str, parts: Sequence[str]) -> None:
-    """Raise ``CassetteNameError`` for a name that no file can have, or that is Aquila's own."""
+    """Raise ``CassetteNameError`` for a name that no file can have, or that is in Aquila's own folder."""
     if _CONTROL.search(name):
         raise CassetteNameError(f"cassette name {name[:_SHOWN]!r} has a control character; remove it")
     if (len(name) > _LONGEST_GIVEN or not name.isascii()) and _is_too_long(parts):
@@ -142,7 +142,7 @@ def _check_parts(name: str, parts: Sequence[str]) -> None:
             f"cassette name {name[:_SHOWN]!r}... is too long: at most {_LONGEST_GIVEN} bytes between two slashes, and "
             f"{_LONGEST_NAME} in all"
         )
-    if name_of_here(name) != name:
+    if name_on_this_system(name) != name:
         raise CassetteNameError(
             f"cassette name {name!r} cannot be the name of a file here, where such names are encoded in "
             f"{sys.getfilesystemencoding()}; give another name, or run Python with PYTHONUTF8=1"
@@ -156,10 +156,10 @@ def _is_too_long(parts: Sequence[str]) -> bool:
     return max(sizes) > _LONGEST_GIVEN or sum(sizes) + len(sizes) > _LONGEST_NAME
 
 
-def name_of_here(name: str) -> str:
-    """Return by which name a cassette is found here that another process has named.
+def name_on_this_system(name: str) -> str:
+    """Return the name under which this process finds a cassette that another process has named.
 
-    Where names of files are encoded in ASCII, those that a process with UTF-8 has given are spelt with surrogates.
+    A process whose file names are in ASCII sees a name of a process with UTF-8 in another spelling, with surrogates.
     """
     if name.isascii():
         return name
@@ -173,16 +173,16 @@ def name_of_here(name: str) -> str:
 def name_of_test(test: str, *, has_twin: bool = False) -> str:
     """Return the cassette name of a test: ``<module path>/[Class.]test[-parameters]``.
 
-    ``test`` is pytest's id of the test, with the path of its module relative to the root folder; the path of a module
-    outside begins with ``..``. The test's own part needs no quotes in a shell. A name with characters other than
-    letters, digits, ``_``, ``.`` and ``-``, with capitals in the parameters, or that is too long, ends in ``+`` and a
-    hash of the original. So two tests never share a file, even where the file system ignores case. ``has_twin`` says
-    that the module has another name that differs from that of the test or its class only in capitals.
+    ``test`` is pytest's id of the test, with the path of its module relative to the root folder. The path of a module
+    outside of that folder begins with ``..``. The last part of the result needs no quotes in a shell. It ends in ``+``
+    and a hash of the original name if that has characters other than letters, digits, ``_``, ``.`` and ``-``, has
+    capitals in the parameters, or is too long. So two tests never share a file, even if the file system ignores case.
+    ``has_twin`` says that another test or class of the module has a name that differs only in capitals.
     """
     module, _, inside = test.partition("::")
     name, parameters = _split_parameters(inside)
-    # In names of cassettes, `@` marks a fixture and a dot follows a class. Tests of plugins may have both in their
-    # names; the hash then keeps them apart.
+    # In the name of a cassette, `@` marks a fixture and a dot follows a class. The name of a test that a plugin
+    # collects may have both; such a name gets a hash.
     is_unsafe = has_twin or "@" in name or "." in inside.partition("[")[0]
     return "/".join([*_folders_of(module), _file_name(name, parameters, original=inside, is_unsafe=is_unsafe)])
 
@@ -190,12 +190,15 @@ def name_of_test(test: str, *, has_twin: bool = False) -> str:
 def name_of_fixture(fixture: str, *, defined: str, within: str | None = None, has_twin: bool = False) -> str:
     """Return the cassette name of a fixture that several tests share: ``<module path>/[Class.]@fixture[-parameter]``.
 
-    ``fixture`` is its name, with its parameter. ``defined`` is the id of the module, the class or the ``conftest.py``
-    that defines it; that of a plugin is the name of its Python module after ``@``. ``within`` is the id of the module
-    or the class that the fixture is set up for; without one it is set up for the whole run, or for the package that
-    defines it. A fixture may override another of its name and request it too: both have ``within`` in common, so where
-    ``defined`` differs from it, the name has both. Parameters are written as in ``name_of_test``.
-    ``has_twin`` says that a name may differ from that of the fixture or its class in capitals alone.
+    - ``fixture``: its name, with its parameter in brackets.
+    - ``defined``: the id of the module, the class or the ``conftest.py`` that defines it. For a plugin, ``@`` and the
+      name of its Python module.
+    - ``within``: the id of the module or the class for which the fixture is set up. None if it is set up for the whole
+      run, or for the package that defines it.
+    - ``has_twin``: whether a name may differ from that of the fixture or its class only in capitals.
+
+    A fixture may override and request another fixture of the same name. Both have the same ``within``, so the result
+    also names ``defined`` if the two differ. Parameters are written as in ``name_of_test``.
     """
     place = within or defined
     module, _, inside = place.partition("::")
@@ -205,7 +208,8 @@ def name_of_fixture(fixture: str, *, defined: str, within: str | None = None, ha
     definition = ""
     if defined != place:
         path, _, owner = defined.partition("::")
-        # The places that define the fixtures of one test contain each other, so two never get the same name with dots.
+        # Of the places that define the fixtures of one test, each contains the next. So no two of them have the same
+        # name with dots.
         definition = "@" + ".".join(
             filter(None, [*([path] if path.startswith("@") else _folders_of(path)), owner.replace("::", ".")])
         )
@@ -225,7 +229,7 @@ def _split_parameters(inside: str) -> tuple[str, str]:
 
 
 def folder_of_module(module: str) -> str:
-    """Return the folder, below that of all cassettes, of the cassettes of a module. ``module`` is as in an id."""
+    """Return the folder, relative to the cassette folder, of the cassettes of a module. ``module`` is as in an id."""
     return "/".join(_folders_of(module))
 
 
@@ -240,14 +244,14 @@ def module_of_folder(folder: str) -> str | None:
 
 @lru_cache(maxsize=256)  # asked once for each test, with the same module for all tests of a file
 def _folders_of(module: str) -> tuple[str, ...]:
-    """Return the folders of a module's cassettes. Those that begin with ``@`` are Aquila's; ``@up`` means ``..``."""
+    """Return the parts of the path of a module's folder. Parts with ``@`` are made by Aquila; ``@up`` means ``..``."""
     if not module:
         return ()
     folders = []
     for part in PurePosixPath(module.replace("\\", "/")).with_suffix("").parts:
         if part == "..":
             folders.append("@up")
-        elif re.fullmatch(r"[A-Za-z]:", part):  # a module on another drive has its whole path
+        elif re.fullmatch(r"[A-Za-z]:", part):  # the path of a module on another drive is absolute
             folders.append(f"@{part[0]}")
         elif part != "/":
             folders.append(_name_with_hash(part) if part.startswith("@") else part)
@@ -262,8 +266,8 @@ def _file_name(name: str, parameters: str, place: str = "", *, original: str, is
     """Return the file name for a test or fixture.
 
     ``name`` is its name within the module, ``parameters`` are its parameters in brackets, and ``place`` says where a
-    fixture is defined. If another test could get the same readable name, or with ``is_unsafe``, a hash of ``original``
-    follows, in which a class still differs from a dot in a name.
+    fixture is defined. With ``is_unsafe``, or if another test could get the same readable name, a hash of ``original``
+    follows. In ``original`` the separator after a class differs from a dot in a name.
     """
     inside = parameters[1:-1]
     plain = f"{name}-{inside}{place}" if parameters else name + place
@@ -273,7 +277,7 @@ def _file_name(name: str, parameters: str, place: str = "", *, original: str, is
         and (not parameters or (parameters.endswith("]") and re.fullmatch(_PARAMETERS, inside)))
         and (not place or re.fullmatch(_PLACE, place))
         and not ("." in plain and plain.lower().endswith((*cassette_suffixes(), *_ENDS_OF_OTHER_FILES)))
-        # macOS stores names in another normal form than Linux, so only one form is used as it is.
+        # macOS stores names in another normal form than Linux, so only names in one form are used without a change.
         and (plain.isascii() or unicodedata.is_normalized("NFC", plain))
         and len(plain.encode()) <= _LONGEST
     )
@@ -281,7 +285,7 @@ def _file_name(name: str, parameters: str, place: str = "", *, original: str, is
 
 
 def _name_with_hash(text: str, original: str | None = None) -> str:
-    """Return what is readable of a text, with a hash of its ``original`` after ``+``, so that no other has the name."""
+    """Return the safe characters of a text, ``+`` and a hash of ``original``, so that no other text gives that name."""
     readable = re.sub(_UNSAFE, "-", text).strip("-.").encode()
     digest = hashlib.sha256((original or text).encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
     return f"{readable[: _LONGEST - _DIGITS - 1].decode(errors='ignore')}+{digest}"

@@ -1,7 +1,8 @@
 """The file ``@tests.jsonl`` of a cassette folder: which tests used which cassettes when they were last recorded.
 
-A cassette that has the name of its test needs no line. The others have a line for each test. The lines are sorted, so
-that git shows and merges changes line by line. Lines that cannot be read, such as those of a conflict, are ignored.
+A cassette that has the name of its test needs no line. Each other cassette has a line for each of its tests. The lines
+are sorted, so that git shows and merges changes line by line. Lines that cannot be read, such as the marks of a git
+conflict, are ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def read_uses(root: Path) -> set[Use]:
         text = read_regular(root / USES_FILE, most=_LARGEST, follow=True).decode("utf-8", "replace")
         # Not `splitlines`: a name may have a character, such as U+2028, at which that splits, too.
         for line in text.split("\n"):
-            # A line that is damaged, or nested too deeply. Each line stands alone, so the others are still read.
+            # The line is damaged or nested too deeply. The others can still be read.
             with contextlib.suppress(ValueError, RecursionError):
                 match json.loads(line):
                     case [str(cassette), str(test)]:
@@ -42,10 +43,10 @@ def read_uses(root: Path) -> set[Use]:
 
 
 def update_uses(root: Path, used: Mapping[str, Collection[str]], *, whole: Collection[str]) -> None:
-    """Store which cassettes below ``root`` tests have used. ``used`` has the names of cassettes by test.
+    """Store which cassettes below ``root`` tests have used.
 
-    ``whole`` are the tests that ran to their end: what is stored of them is replaced, and not extended. Raises
-    ``CassetteWriteError``.
+    ``used`` has the names of the cassettes by the id of the test. ``whole`` are the tests that ran to their end: their
+    stored uses are replaced, those of other tests are extended. Raises ``CassetteWriteError``.
     """
 
     def change(known: set[Use]) -> Iterable[Use]:
@@ -58,9 +59,12 @@ def update_uses(root: Path, used: Mapping[str, Collection[str]], *, whole: Colle
 
 
 def change_uses(root: Path, change: Callable[[set[Use]], Iterable[Use]]) -> None:
-    """Change the file under its lock. Without a line it is removed. Raises ``CassetteWriteError``."""
+    """Change the recorded uses below ``root`` under a lock. ``change`` gets the known ones and returns the new ones.
+
+    Without uses the file is removed. Raises ``CassetteWriteError``.
+    """
     path = root / USES_FILE
-    # Without the lock first, because most runs change nothing; under the lock the file is read again.
+    # Read without the lock first, because most runs change nothing. Under the lock the file is read again.
     known = read_uses(root)
     if not root.is_dir() or set(change(known)) == known:
         return
@@ -69,7 +73,7 @@ def change_uses(root: Path, change: Callable[[set[Use]], Iterable[Use]]) -> None
         try:
             if rows:
                 lines = "".join([json.dumps(row, ensure_ascii=False) + "\n" for row in rows])
-                # Names of files that are not UTF-8 have surrogates, which are so written as the escapes of JSON.
+                # A file name that is not UTF-8 has surrogates. This writes them as escapes of JSON.
                 replace_file(path, lines.encode("utf-8", "backslashreplace"))
             else:
                 path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Which recording of a cassette is meant, and which answers clients treat as failures.
+"""How a recording of a cassette is identified, and which answers clients treat as failures.
 
-A module apart from ``merging``, because every replay needs this, and no replay merges.
+Separate from ``merging``, because every replay needs this module, and no replay merges.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ Slot: TypeAlias = tuple[str, int]
 """A key, and the position of a recording among those of that key."""
 
 NO_ANSWER = "no answer"
-"""What ``name_failure`` calls it that nothing has answered."""
+"""What ``name_failure`` returns for a request that got no answer because the connection broke."""
 TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
 """Statuses after which clients try again."""
 
 
 def is_failure(response: RecordedResponse) -> bool:
-    """Return whether clients try again after an answer, so that only the last answer says how their call ended.
+    """Say whether clients try again after an answer. The last answer of a call then says how the call ended.
 
-    A conversation is no failure, however it ended: clients do not repeat it on another connection.
+    A conversation over a WebSocket is no failure, however it ended: clients do not repeat it on another connection.
     """
     if response.status == SWITCHED:
         return False
@@ -30,9 +30,10 @@ def is_failure(response: RecordedResponse) -> bool:
 
 
 def name_failure(response: RecordedResponse) -> str:
-    """Return what people call an answer that is no success: its status, ``broken`` or ``no answer``. Else empty.
+    """Return the name of a failure, for messages: its status, ``broken`` or ``no answer``. Empty for a success.
 
-    Unlike ``is_failure`` it names a 401, which no client tries again, and not that a program stopped waiting.
+    This differs from ``is_failure``: a status such as 401 is a failure here, although no client tries again. An answer
+    for which a program stopped waiting is none.
     """
     if response.end == "broken":
         return "broken" if response.has_begun else NO_ANSWER
@@ -40,7 +41,7 @@ def name_failure(response: RecordedResponse) -> str:
 
 
 class RecordingPlayed(NamedTuple):
-    """A recording that was played; the fields are those of ``NewRecording``."""
+    """A recording that was played. The fields are as in ``merging.NewRecording``."""
 
     key: str
     position: int

@@ -1,6 +1,6 @@
-"""Opens and lists files that somebody else may have put there. Pipes, devices and links are not opened.
+"""Opens and lists files that somebody else may have put into a folder. Pipes, devices and links are refused.
 
-A pipe or a device could block a run for ever, and a link could lead it to a file outside of its folder.
+A pipe or a device could block a run for ever, and a link could lead to a file outside of the folder.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ else:
     lazy_modules(globals(), filelock="filelock")
 
 BINARY = getattr(os, "O_BINARY", 0)
-"""A flag of ``os.open``: without it, Windows writes each ``\\n`` as ``\\r\\n``, and stops reading at a Ctrl-Z."""
+"""A flag for ``os.open``. Without it, Windows writes each ``\\n`` as ``\\r\\n``, and stops reading at a Ctrl-Z."""
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | BINARY
-"""``O_NONBLOCK``: opening a pipe without a writer returns at once, so that it can be refused; no effect on files."""
+"""With ``O_NONBLOCK``, opening a pipe without a writer returns at once, and the pipe can be refused. The flag has no
+effect on files."""
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
 def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
-    """Open a file and return its descriptor. Raises ``OSError`` for what is no regular file.
+    """Open a file and return its descriptor. Raises ``OSError``, also for anything that is not a regular file.
 
-    A symbolic link is none, unless ``follow``.
+    A symbolic link is refused, too, unless ``follow`` is true.
     """
     return _open_regular(path, flags, follow)[0]
 
@@ -51,11 +52,11 @@ def _open_regular(path: str | Path, flags: int, follow: bool) -> tuple[int, int]
 
 def read_regular(path: str | Path, *, most: int = -1, follow: bool = False) -> bytes:
     """Return the content of a file, or its first ``most`` bytes. Raises ``OSError`` like ``open_regular``."""
-    # By descriptor: a file object asks the system five times more, and each replayed test reads two files.
+    # With a descriptor: a file object makes five more system calls, and each replayed test reads two files.
     descriptor, size = _open_regular(path, os.O_RDONLY, follow)
     try:
-        # One more than there are, so that what has come tells whether that was all. Not `most`: memory for all of it
-        # would be taken first.
+        # One byte more than the file has, so that the number of bytes that come tells whether these are all. Not
+        # `most`, because `os.read` first reserves memory for as many bytes as it is asked for.
         wanted = size + 1 if most < 0 else min(size + 1, most)
         data = os.read(descriptor, wanted)
         if len(data) == size or len(data) == most:
@@ -69,7 +70,7 @@ _PART = 1024 * 1024
 
 
 def _read_rest(descriptor: int, parts: list[bytes], most: int) -> bytes:
-    """Read on, of a file that has grown meanwhile, or that is too large for one call."""
+    """Read the rest of a file that has grown meanwhile, or that is too large for one call."""
     left = most - len(parts[0])
     while parts[-1] and (most < 0 or left > 0):
         parts.append(os.read(descriptor, _PART if most < 0 else min(_PART, left)))
@@ -78,7 +79,7 @@ def _read_rest(descriptor: int, parts: list[bytes], most: int) -> bytes:
 
 
 def open_to_append(path: str | Path, mode: int) -> int:
-    """Open a file to append bytes to, and make it with ``mode`` if there is none. Return its descriptor.
+    """Open a file for appending, and create it with ``mode`` if it does not exist. Return its descriptor.
 
     Raises ``OSError``.
     """
@@ -86,11 +87,11 @@ def open_to_append(path: str | Path, mode: int) -> int:
 
 
 def append_whole(descriptor: int, path: str | Path, data: bytes) -> None:
-    """Write to a file of ``open_to_append`` so that bytes of other processes come before or after these.
+    """Append ``data`` as a whole: what other processes append comes before or after it.
 
-    ``path`` is that of the file. Raises ``OSError``.
+    ``descriptor`` is from ``open_to_append``, ``path`` is the path of its file. Raises ``OSError``.
     """
-    if sys.platform == "win32":  # there, to append is to look for the end and then to write
+    if sys.platform == "win32":  # Windows looks for the end of the file and writes in two steps
         with filelock.FileLock(f"{path}.lock"):
             os.write(descriptor, data)
     else:
@@ -98,18 +99,18 @@ def append_whole(descriptor: int, path: str | Path, data: bytes) -> None:
 
 
 def write_new_file(path: Path, data: bytes) -> None:
-    """Write a file in place of whatever has its name. A link there is removed, not followed. Raises ``OSError``."""
+    """Write a new file. A file or a link of that name is removed first; a link is not followed. Raises ``OSError``."""
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
         file.write(data)
 
 
 def find_files(root: Path) -> list[Path]:
-    """Return all files and links below a folder, sorted. What cannot be read, or is removed meanwhile, is left out."""
+    """Return all files and links below a folder, sorted. Folders that cannot be read or are removed are left out."""
     # Unlike `Path.rglob`, which raises for a folder that another process removes before it is read.
     return sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names)
 
 
 def find_folders(root: Path, called: str) -> list[Path]:
-    """Return the folders below a folder that have a name, sorted; see ``find_files``."""
+    """Return the folders below a folder whose name is ``called``, sorted, like ``find_files``."""
     return sorted(Path(folder, called) for folder, inner, _ in os.walk(root) if called in inner)

@@ -49,10 +49,11 @@ class Renames(NamedTuple):
 
 
 def find_renames(root: Path, old: str, new: str) -> Renames:
-    """Return the files below the cassette folder ``root`` that belong to ``old``, with their places under ``new``.
+    """Return the files below the cassette folder ``root`` that belong to ``old``, with their new paths for ``new``.
 
-    Both are ids of tests or classes, paths of modules, paths of folders of tests, or names of cassettes; paths are
-    relative to the root folder. Raises ``CassetteError`` if they are not of one kind, or no two names to move between.
+    Both are ids of tests or classes, paths of modules, paths of folders of tests, or names of cassettes. Paths are
+    relative to the root folder. Raises ``CassetteError`` if the two are equal, are of two kinds, or name a pending
+    recording.
     """
     if old.strip("/") == new.strip("/"):
         raise CassetteError(f"{old!r} is the old and the new name, so nothing was moved")
@@ -77,7 +78,7 @@ def _kind_of(name: str) -> str:
 
 
 def _renames_of_test(root: Path, old: str, new: str) -> Renames:
-    """Return the files of a test with all its parameters, or of a class. If ``old`` has parameters, only that one's."""
+    """Return the files of a class, or of a test: with all its parameters, or only with those in ``old``."""
     whole = _renames_of_cassette(root, name_of_test(old), name_of_test(new))
     if old.endswith("]"):
         return whole
@@ -128,14 +129,17 @@ def _renames_of_cassette(root: Path, old: str, new: str) -> Renames:
 
 
 def _in_form_of(source: Path, target: Path) -> Path:
-    """The place of a file that stays what it is: YAML, msgpack, or a script."""
+    """Return ``target`` with the suffix of ``source``: a file in YAML or msgpack, or a script, stays what it is."""
     name = target.name.removesuffix(SCRIPT_SUFFIX) if is_script(target) else target.stem
     return target.with_name(name + (SCRIPT_SUFFIX if is_script(source) else source.suffix))
 
 
 def _renames_of_folder(root: Path, old: str, new: str, *, recursive: bool) -> Renames:
-    """Return the files of a folder, and of fixtures defined there: their cassettes name it with dots, in any folder."""
-    candidate_paths(root, f"{new}/x")  # for its exception: the new folder may lead out of the root
+    """Return the files of a folder, and the cassettes of fixtures that are defined there.
+
+    The name of such a cassette holds the path of the folder with dots. It may be in any folder.
+    """
+    candidate_paths(root, f"{new}/x")  # raises if the new folder leads out of the root
     dotted = re.compile(
         rf"@{re.escape(old.replace('/', '.'))}(?=\.|$)" if recursive else rf"@{re.escape(old.replace('/', '.'))}$"
     )
@@ -145,15 +149,15 @@ def _renames_of_folder(root: Path, old: str, new: str, *, recursive: bool) -> Re
         is_inside = path.is_relative_to(folder) and (recursive or path.parent == folder)
         place = root / new / path.relative_to(folder) if is_inside else path
         stem = _stem_of(path)
-        renamed = stem[:1] + dotted.sub(lambda found: "@" + new.replace("/", "."), stem[1:]) if "@" in stem else stem
+        renamed = stem[:1] + dotted.sub(lambda _: "@" + new.replace("/", "."), stem[1:]) if "@" in stem else stem
         target = place.with_name(path.name.replace(stem, renamed, 1))
-        if str(target) != str(path):  # paths of Windows are equal if their case alone differs
+        if str(target) != str(path):  # as text: paths of Windows are equal if they differ only in case
             found.append(Rename(path, target))
     return Renames(found, [])
 
 
 def _files_in(folder: Path, *, recursive: bool = False) -> Iterator[Path]:
-    """Yield the cassette files of a folder, also pending ones."""
+    """Yield the cassette files of a folder, including pending recordings."""
     for path in find_files(folder) if recursive else sorted(folder.glob("*")):
         if path.suffix in cassette_suffixes() and WORK_FOLDER not in path.parts and path.is_file():
             yield path
@@ -164,13 +168,13 @@ def _stem_of(path: Path) -> str:
 
 
 def _with_name(root: Path, name: str, source: Path) -> Path:
-    """The place of a cassette of that name, in the form of ``source``, and pending if that is."""
+    """Return the path of the cassette ``name``, with the suffix of ``source``, and pending if ``source`` is."""
     pending = _PENDING if source.stem.endswith(_PENDING) else ""
     return root / f"{name}{pending}{source.suffix}"
 
 
 def move_files(root: Path, renames: Sequence[Rename]) -> None:
-    """Move files, with the large bodies that they have. Nothing is moved if one of the targets exists.
+    """Move files with their large bodies. Nothing is moved if one of the targets exists.
 
     Raises ``CassetteError`` for such a target, and ``CassetteWriteError``.
     """
@@ -187,7 +191,7 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
     for rename in ordered:
         first, second = sorted(rename)  # always in one order, so that two commands cannot deadlock
         try:
-            # Where only case changes both are one file, which Windows tells, and so one lock.
+            # If only case changes on Windows, both paths are the same file, and so have the same lock.
             is_one = first.resolve() == second.resolve()
             with (
                 hold_cassette_lock(first, root),
@@ -201,14 +205,14 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
 
 
 def _is_one_of(path: Path, others: Collection[Path]) -> bool:
-    """Whether a path that exists is one of others, in whatever case, where the file system ignores that."""
+    """Whether an existing path is one of the others. If the file system ignores case, it may be in another case."""
     return path in others or any(_differs_in_case(path, other) for other in others)
 
 
 def _differs_in_case(one: Path, other: Path) -> bool:
-    """Whether two paths are those of one file, and differ in case alone: the file system ignores that.
+    """Whether two paths differ only in case and are the same file, because the file system ignores case.
 
-    Neither is a link to the other. To give a file the name of what leads to it would leave a link to itself.
+    A link from one to the other does not count: renaming the file to the name of the link would leave a link to itself.
     """
     if str(one).casefold() != str(other).casefold():
         return False
@@ -219,14 +223,14 @@ def _differs_in_case(one: Path, other: Path) -> bool:
 
 
 def _free_targets_first(renames: Sequence[Rename]) -> list[Rename]:
-    """Sort renames so that a file leaves its place before another one comes there, as in ``jobs`` to ``jobs/old``.
+    """Sort renames so that a file is moved away before another one gets its path, as in ``jobs`` to ``jobs/old``.
 
     Raises ``CassetteError`` if there is no such order.
     """
     waiting = dict(renames)
     ordered: list[Rename] = []
     while waiting:
-        # Where only case changes, a path of Windows is equal to its source.
+        # On Windows, a target that differs from its source only in case is equal to it.
         free = [Rename(*each) for each in waiting.items() if each[1] == each[0] or each[1] not in waiting]
         if not free:
             names = ", ".join(sorted(path.name for path in waiting))
@@ -246,15 +250,15 @@ def _move_file(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     for one, other in zip(reversed(source.parents), reversed(target.parents), strict=False):
         if one.name != other.name and _differs_in_case(one, other):
-            one.rename(other)  # the case of a folder has changed, where the file system ignores that
+            one.rename(other)  # only the case of a folder changes, and the file system ignores case
     if target.parent != source.parent and not _differs_in_case(target.parent, source.parent):
         large_bodies.share_bodies(source.read_bytes(), source, target)
     source.rename(target)
 
 
 def _tidy(folder: Path, root: Path) -> None:
-    """Remove the large bodies of a folder that no file refers to any more, and folders that are empty."""
-    with contextlib.suppress(OSError):  # leftovers cost space and nothing else; `rmdir` ends the loop by an error, too
+    """Remove the large bodies of a folder that no file refers to, and empty folders up to ``root``."""
+    with contextlib.suppress(OSError):  # leftovers only cost space; the error of the last `rmdir` is expected
         bodies = folder / large_bodies.BODIES_FOLDER
         for path in large_bodies.find_unused_bodies(folder):
             if path.parent == bodies:

@@ -1,4 +1,4 @@
-"""The id of a scope. It comes from queues, variables and file names that others may write, and becomes a file name."""
+"""The id of a scope. It becomes part of file names, and comes from messages and variables that others may write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def new_scope_id() -> str:
 
 
 def is_scope_id(value: Any) -> bool:
-    """Whether a value is the id of a scope: sixteen hexadecimal digits, and so never a path or a pattern."""
+    """Whether a value is the id of a scope: sixteen hexadecimal digits, so never a path or a pattern."""
     return type(value) is str and _ID.fullmatch(value) is not None
 
 

@@ -1,7 +1,7 @@
 """Moves the sound of conversations into files that can be played, in the folder of large bodies.
 
-A conversation is read twice: first to measure each sound, because the header of a WAV file holds the length; then to
-write the sounds. So neither the sound nor a long conversation is ever held in memory.
+A conversation is read twice: first to measure each sound, because the header of a WAV file holds its length, and then
+to write the sounds. So neither the sound nor a long conversation is ever held in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks, SoundRe
 from aquila.cassettes.web_socket_frames.sound_formats import suffix_by_beginning, suffix_of
 
 SMALL = 4 * 1024
-"""The fewest bytes of a sound that gets a file. A shorter sound stays in its frames."""
+"""The fewest bytes of a sound that gets a file. A smaller sound stays in its frames."""
 
 
 class _Planned(NamedTuple):
@@ -36,8 +36,9 @@ def move_sounds_out(
 ) -> SoundChunks | None:
     """Write the sound of a conversation to files in ``folder``. Return the chunks that refer to the files.
 
-    Returns None if it has no sound, or if one of its frames already looks like a reference. ``url`` is that of its
-    handshake. Raises ``OSError``, and ``CassetteCorrupt`` if the chunks lie in a file that is missing.
+    Returns None if the conversation has no sound of that size, or if one of its frames already looks like a reference.
+    ``url`` is the URL of its handshake. Raises ``OSError``, and ``CassetteCorrupt`` if the chunks lie in a file that is
+    missing.
     """
     planned = _plan(chunks, url)
     if not planned:
@@ -55,7 +56,7 @@ def _plan(chunks: Iterable[RecordedChunk], url: str) -> dict[int, _Planned]:
     finder = SoundFinder(url)
     sizes: list[int] = []
     for chunk in chunks:
-        if references_in(chunk):  # a frame holds text that a replay would take for a reference
+        if references_in(chunk):  # a replay would take text in this frame for a reference
             return {}
         pieces = finder.find(chunk)
         sizes += [0] * (len(finder.sounds) - len(sizes))
@@ -71,19 +72,19 @@ def _plan(chunks: Iterable[RecordedChunk], url: str) -> dict[int, _Planned]:
 
 
 class _Writers:
-    """Writes the sounds of one conversation. Used once: ``write``, ``finish``, and always ``abandon`` at the end."""
+    """Writes the sounds of one conversation. Call ``write``, then ``finish``, and at the end always ``abandon``."""
 
     def __init__(self, planned: dict[int, _Planned], folder: Path, *, durable: bool) -> None:
         self._planned = planned
         self._folder = folder
         self._durable = durable
-        # By number. A sound leaves `_open` with its last byte, so that a process does not run out of descriptors.
+        # By number. A sound moves from `_open` to `_finished` with its last byte, so that few files are open at once.
         self._open: dict[int, BodyWriter] = {}
         self._finished: dict[int, BodyFile] = {}
 
     def write(self, chunks: Iterable[RecordedChunk], url: str) -> Iterator[RecordedChunk]:
-        """Yield the chunks with references in place of the sound, which is written on the way."""
-        finder = SoundFinder(url)  # a new one, which gives the sounds the same numbers as in `_plan`
+        """Write the sound, and yield the chunks with references in place of the sound."""
+        finder = SoundFinder(url)  # gives the sounds the same numbers as the finder in `_plan`
         for chunk in chunks:
             template = chunk
             for piece in finder.find(chunk):
@@ -94,7 +95,7 @@ class _Writers:
             yield template
 
     def _write_piece(self, plan: _Planned, data: bytes) -> int:
-        """Write a piece, and return where in the file it begins."""
+        """Write a piece of a sound, and return the offset in the file at which it begins."""
         writer = self._open.get(plan.number)
         if writer is None:
             writer = self._open[plan.number] = BodyWriter(self._folder, durable=self._durable, suffix=plan.suffix)
@@ -110,7 +111,7 @@ class _Writers:
         return [self._finished[plan.number] for plan in self._planned.values()]
 
     def abandon(self) -> None:
-        """Remove what was not finished."""
+        """Remove the files that were not finished."""
         with ExitStack() as left:
             for writer in self._open.values():
                 left.callback(writer.abandon)

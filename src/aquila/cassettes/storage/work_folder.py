@@ -1,7 +1,7 @@
 """The folder of journals and locks below the cassette folder: created when needed, removed when empty.
 
-For each cassette that is being written it has a lock file, and a file with the name of the process that holds it; see
-``cassette_lock``. Lock files stay on NFS and FUSE, and so does the folder there.
+For each cassette that is being written it has a lock file, and a file with the name of the process that holds the lock;
+see ``cassette_lock``. On NFS and FUSE, lock files stay, and so does the folder.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ _IGNORE_ALL = "*\n"
 _MOST_ATTEMPTS = 20
 """How often the folder is created again while other processes remove it because it is empty."""
 HAS_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
-"""What a lock fails with on a file system that has none, by its kind."""
+"""The errors of locking a file on a file system without locks. The kind of the file system decides which one it is."""
 _SHORT_ENOUGH = 200
-"""Characters of a path to which Windows lets something be added while it is written: usually it allows 259."""
+"""The characters of a path that are never too many on Windows. It usually allows 259, and Aquila adds some while it
+writes."""
 _MADE_ROOT = "# Aquila made the cassette folder too.\n"
-"""A line of the ``.gitignore`` in the folder: the cassette folder may be removed, too, when the folder is."""
+"""A line in the ``.gitignore`` of the work folder: the cassette folder may be removed with the work folder."""
 
 
 def work_folder(root: Path) -> Path:
     """Return the folder of journals and locks, and create it if it does not exist. Raises ``CassetteWriteError``.
 
-    ``root`` is the cassette folder. As long as the folder is empty another process may remove it; see
+    ``root`` is the cassette folder. While the folder is empty, another process may remove it; see
     ``remove_unused_work_folder``.
     """
     folder = root / WORK_FOLDER
@@ -56,7 +57,7 @@ def work_folder(root: Path) -> Path:
 
 
 def _write_ignore(ignore: Path, content: str) -> None:
-    """Write the ``.gitignore`` of the folder whole, or not at all: on a full disk an empty one would stay."""
+    """Write the whole ``.gitignore`` of the folder, or remove it: on a full disk an empty file would stay."""
     file = ignore.open("x", newline="\n")  # "x" follows no link, not even a dangling one
     try:
         with file:
@@ -73,14 +74,14 @@ def remove_unused_work_folder(root: Path) -> None:
     """
     folder = root / WORK_FOLDER
     ignore = folder / ".gitignore"
-    with contextlib.suppress(OSError):  # there is no such folder, or `root` has cassettes: both are as they should be
+    with contextlib.suppress(OSError):  # there is no such folder, or `root` has cassettes: nothing is to be removed
         if folder.is_symlink() or os.listdir(folder) != [ignore.name]:
             return
         content = read_regular(ignore).decode()
         ignore.unlink()
         try:
             folder.rmdir()
-        except OSError:  # another process has put something into it since
+        except OSError:  # another process has put a file into the folder meanwhile
             ignore.write_text(content, newline="\n")
             return
         if content.endswith(_MADE_ROOT):
@@ -110,7 +111,7 @@ def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
         )
     elif sys.platform == "win32" and error.errno == errno.ENOENT and len(str(path)) > _SHORT_ENOUGH:
         advice = (
-            f"its path has {len(str(path))} characters, and Windows takes none of 260, with what is added "
+            f"its path has {len(str(path))} characters. Windows takes at most 259, including those that are added "
             "while it is written: give parameters short ids, or set a folder with a shorter path with "
             "aquila_cassette_dir, or allow long paths (LongPathsEnabled in the registry; git config core.longpaths)"
         )

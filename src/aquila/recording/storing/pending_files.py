@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.names import candidate_paths, folder_of_cassette, name_of_file, name_of_here
+from aquila.cassettes.storage.names import candidate_paths, folder_of_cassette, name_of_file, name_on_this_system
 from aquila.typed_words import quote_word
 
 
@@ -29,7 +29,7 @@ def find_all_pending_files(cassettes: Iterable[tuple[Path, str]]) -> Iterator[tu
     # By what stands before the last slash: a run of many cassettes does not take each name apart for their few folders.
     folders: dict[tuple[Path, str], bool] = {}
     for root, told in cassettes:
-        name = name_of_here(told)
+        name = name_on_this_system(told)
         folder = root, name.replace("\\", "/").rpartition("/")[0]
         if folder not in folders:
             folders[folder] = _may_hold_pending(folder_of_cassette(root, name))
