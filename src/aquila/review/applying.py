@@ -1,6 +1,6 @@
-"""Writes decisions into a cassette and what is still open into its pending file, and can take the last one back.
+"""Writes the decisions of a review into a cassette, and what is undecided into its pending file; and takes it back.
 
-Before either file is written, a note of both is (see ``unfinished``); then the cassette, then its pending file.
+A note of both contents is written first (see ``unfinished``), then the cassette, then its pending file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
 from aquila.errors import AquilaError, CassetteError, CassetteWriteError, reason_of
 from aquila.review.alignment import choose_versions
-from aquila.review.kept_decisions import DecisionFile
+from aquila.review.kept_decisions import DecisionFile, file_beside
 from aquila.review.proposals import VersionComparison, compare_versions
 from aquila.review.unfinished import forget_note, write_note
 from aquila.typed_words import join_words, quote_word
@@ -137,13 +137,13 @@ def _load(pending: Path) -> Cassette:
 
 
 def advise_msgpack(path: Path, pending: Path, root: Path, *, verb: str = "review") -> Callable[[Path], str]:
-    """Return what advises on a cassette that is too large for its format. ``verb``: the command that was at work."""
+    """Return a function that advises on a cassette that is too large for its format. ``verb``: the failed command."""
 
     def advise(_: Path) -> str:
         files = join_words([str(file) for file in (path, pending) if file.exists()])
         name = path.with_suffix(".msgpack").relative_to(root).as_posix()
         return (
-            f"Nothing was changed. Write them as msgpack, which has no limit, and {verb} them then: "
+            f"Nothing was changed. Convert them to msgpack, which has no limit, and then {verb} them: "
             f"aquila cassettes convert {files} --to msgpack --replace; aquila cassettes {verb} {quote_word(name)}"
         )
 
@@ -161,23 +161,22 @@ def _read(path: Path) -> bytes | None:
 
 
 def forget_before(roots: Sequence[Path]) -> None:
-    """Delete the earlier versions of files in these cassette folders; their last review cannot be taken back then."""
+    """Delete the earlier versions of files in these cassette folders, so that no earlier review can be taken back."""
     for root in roots:
         for place in (root / WORK_FOLDER).glob(f"*{_BEFORE}"):
-            with contextlib.suppress(OSError):  # of one that stays `take_back` checks whether its files have changed
+            with contextlib.suppress(OSError):  # one that stays is harmless: `take_back` checks the files for changes
                 place.unlink()
 
 
 def _keep_before(root: Path, pending: Path, before: Mapping[Path, bytes | None]) -> None:
     """Keep earlier versions of files for ``take_back``. If the disk is full, the review cannot be taken back."""
     rows = []
-    for path, data in before.items():
-        now = _digest(_read(path))
-        kept = None if data is None else base64.b64encode(data).decode()
-        rows.append({"file": path.relative_to(root).as_posix(), "before": kept, "now": now})
-    name = hashlib.sha256(os.fsencode(pending)).hexdigest()[:16]
     with contextlib.suppress(OSError):
-        file_replacement.replace_file(work_folder(root) / f"{name}{_BEFORE}", json.dumps(rows).encode())
+        for path, data in before.items():
+            kept = None if data is None else base64.b64encode(data).decode()
+            rows.append({"file": path.relative_to(root).as_posix(), "before": kept, "now": _digest(_read(path))})
+        work_folder(root)
+        file_replacement.replace_file(file_beside(pending, root, _BEFORE), json.dumps(rows).encode())
 
 
 def _put_back(path: Path, before: bytes | None) -> None:
@@ -252,7 +251,7 @@ def _check_unchanged(row: _KeptFile, returned: Sequence[Path] = ()) -> None:
     """Raise ``CassetteError`` for a file that has neither its content after the review nor that before it."""
     if _digest(_read(row.path)) not in (row.now, _digest(row.before)):
         others = ", ".join(map(str, returned))
-        so = f"it was not taken back, as these were: {others}" if returned else "nothing was taken back"
+        so = f"it was not taken back; taken back were {others}" if returned else "nothing was taken back"
         raise CassetteError(f"{row.path} has changed since the last review, so {so}")
 
 

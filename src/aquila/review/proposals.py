@@ -18,8 +18,7 @@ from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, frames_of
 from aquila.review.alignment import Row, align_recordings, digest_interaction
-from aquila.review.chains import find_chains
-from aquila.review.renamed_ids import find_renamed
+from aquila.review.given_ids import find_chains, find_renamed
 from aquila.verifying.answers import read_answer_text, read_values
 
 Kind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]

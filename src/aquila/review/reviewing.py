@@ -119,7 +119,7 @@ class Review:
     def chain_of(self, item: Item) -> list[Item]:
         """Return the questions of the same conversation, this one among them."""
         chain = item.proposal.chain
-        return [each for each in self.items if each is item or (chain and each.proposal.chain == chain)] or [item]
+        return [each for each in self.items if each.proposal.chain == chain] if chain else [item]
 
     def find(self, identifier: str) -> Item | None:
         """Return the question with an id, or None."""

@@ -104,10 +104,11 @@ def view_proposal(proposal: Proposal, clean: Callable[[Interaction], Interaction
 def _compare_texts(
     was: Interaction | None, now: Interaction | None, tell: Callable[[Interaction], str], steps: Steps
 ) -> list[Change]:
-    if was is None or now is None:
-        text = tell(now or was) if (now or was) is not None else ""  # type: ignore[arg-type]
-        return [("added" if was is None else "removed", text)] if text else []
-    return word_changes(tell(was), tell(now), steps)
+    if was is not None and now is not None:
+        return word_changes(tell(was), tell(now), steps)
+    only = was or now
+    text = tell(only) if only is not None else ""
+    return [("added" if was is None else "removed", text)] if text else []
 
 
 def _facts(was: Interaction | None, now: Interaction | None) -> Iterator[tuple[str, str, str]]:

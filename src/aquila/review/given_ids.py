@@ -1,25 +1,45 @@
-"""Finds requests that differ in nothing but the ids that a provider gave: a file, a batch, a conversation at it.
+"""Compares recordings by the ids that a provider gave, such as those of files, batches and conversations.
 
-A provider never gives the same id again. So where such a conversation is recorded anew, each request that names one of
-its ids is another request, although the program asks the same.
+A provider never gives the same id again, so each request that names an id depends on the answer that gave it. Accepting
+the request alone would leave an id in the cassette that no answer contains. And if all of it is recorded again, each
+such request differs from the recorded one, although the program asks the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
-from aquila.cassettes.matching.linked_recordings import GivenIds
+from aquila.cassettes.matching.linked_recordings import GivenIds, group_linked
 from aquila.cassettes.matching.provider_ids import ids_named_by
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.review.alignment import Row
 
 
+def find_chains(rows: Sequence[Row], stored: Cassette, pending: Cassette) -> list[int]:
+    """Return for each row the index of the first row of its conversation, whose requests name ids of its answers.
+
+    Links in both versions count: a recording that would vanish belongs to those that replace the rest of its
+    conversation.
+    """
+    links: dict[Hashable, list[int]] = defaultdict(list)
+    for side, cassette, places in (
+        ("was", stored, {row.was: at for at, row in enumerate(rows) if row.was is not None}),
+        ("now", pending, {row.now: at for at, row in enumerate(rows) if row.now is not None}),
+    ):
+        ids = GivenIds(cassette.interactions, ())
+        for number, link in ids.links_of(set(ids.values())):
+            if number in places:
+                links[side, link].append(places[number])
+    return group_linked(len(rows), links.values())
+
+
 def find_renamed(
     rows: Sequence[Row], stored: Cassette, pending: Cassette, key_of: Callable[[RecordedRequest], str]
 ) -> frozenset[Row]:
-    """Return the rows whose requests would have one key if the ids in them were named after the rows that gave them.
+    """Return the rows whose two requests differ in nothing but such ids, and name ids from the same rows.
 
-    ``rows`` are all of both versions. ``key_of`` gives the key of a request.
+    ``rows`` are all of both versions. ``key_of`` returns the key of a request.
     """
     paired = [row for row in rows if not row.same_request and row.was is not None and row.now is not None]
     if not paired:
