@@ -7,7 +7,7 @@ import pytest
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.provider_keys import PROVIDER_KEYS
 from aquila.recording.network.model_hosts import PROVIDERS
-from aquila.verifying.credentials import KeyNotSet, Unsigned, VerifyingKeys, variables_of_host, with_keys
+from aquila.verifying.credentials import KeyNotSet, SignedRequest, VerifyingKeys, variables_of_host, with_keys
 
 MACHINE = VerifyingKeys(
     {
@@ -88,7 +88,7 @@ def test_a_server_of_this_machine_needs_no_key() -> None:
 
 def test_a_signed_request_is_not_sent() -> None:
     signed = ("authorization", "AWS4-HMAC-SHA256 Credential=aquila-no-key/20260101/us-east-1/bedrock/aws4_request")
-    with pytest.raises(Unsigned):
+    with pytest.raises(SignedRequest):
         with_keys(sent("https://bedrock-runtime.us-east-1.amazonaws.com", signed), MACHINE, needs_key=True)
 
 

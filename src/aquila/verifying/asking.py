@@ -12,7 +12,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest, RecordedRespons
 from aquila.recording.secrets.outgoing import run_redactor
 from aquila.transports.asking_again import UpstreamTrouble, ask_again
 from aquila.transports.upstreams import find_upstream
-from aquila.verifying.credentials import KeyNotSet, Unsigned, VerifyingKeys, with_keys
+from aquila.verifying.credentials import KeyNotSet, SignedRequest, VerifyingKeys, with_keys
 from aquila.verifying.live_ids import LostId, map_ids, replace_ids
 from aquila.verifying.planning import Place, Plan, PlannedQuestion
 
@@ -20,7 +20,7 @@ AT_ONCE = 4
 """The greatest number of requests that are under way at the same time."""
 
 _LEAST_PATIENCE = 120.0
-"""Silence is accepted for at least so many seconds: a model may think for long."""
+"""The shortest silence, in seconds, after which a request is given up: a model may think for long."""
 
 _SECONDS_TO_CTRL_C = 0.5
 
@@ -31,7 +31,8 @@ _GIVEN_UP = "interrupted before it was answered"
 class AskedOutcome:
     """The outcome of a question: an answer, or the problem.
 
-    ``is_verifiable`` is false if nothing could make it possible to send it, and ``was_sent`` also if a key is missing.
+    ``was_sent``: the request was sent. ``is_verifiable`` is false if it was not and never can be; if only a key is
+    missing, it is true.
     """
 
     question: PlannedQuestion
@@ -140,7 +141,7 @@ class _Conversation:
                 request = with_keys(request, self._machine, needs_key=needs_key, is_stored=is_stored)
             patience = max(_LEAST_PATIENCE, question.recorded.response.ended / 1000 * 4)
             answer = ask_again(request, question.upstream, seconds=patience)
-        except (LostId, Unsigned) as error:
+        except (LostId, SignedRequest) as error:
             return AskedOutcome(question, problem=str(error), is_verifiable=False, was_sent=False)
         except KeyNotSet as error:
             return AskedOutcome(question, problem=str(error), was_sent=False)
@@ -154,5 +155,5 @@ class _Conversation:
 
 
 def _redact(answer: RecordedResponse, sent: RecordedRequest) -> RecordedResponse:
-    """Return an answer as a recording would have it: it may repeat the key that was sent, which nothing else knows."""
+    """Return an answer without secrets. It may repeat the key that was sent, which only ``sent`` holds."""
     return replace(answer, chunks=run_redactor().redact_interaction(Interaction(sent, answer)).response.chunks)

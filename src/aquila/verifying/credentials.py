@@ -28,7 +28,7 @@ _BY_HEADER: Mapping[str, tuple[str, ...]] = {
     "x-goog-api-key": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "api-key": ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
 }
-"""The variables of a header field's key, where neither a dummy nor the host tells: behind a proxy of a provider."""
+"""The variables of a header field's key, if neither the dummy nor the host names one, as with a provider's proxy."""
 
 _HEADER_OF: Mapping[str, tuple[str, str]] = {
     "ANTHROPIC_API_KEY": ("x-api-key", ""),
@@ -55,9 +55,8 @@ class KeyNotSet(Exception):
     """A request needs a key that the machine does not have. The text names the variable."""
 
 
-# An AWS signature covers the request and its time, so a changed request would need a new one.
-class Unsigned(Exception):
-    """A request cannot be sent again because it is signed."""
+class SignedRequest(Exception):
+    """A request cannot be sent again because it is signed: a signature of AWS holds only for that request and time."""
 
 
 class VerifyingKeys(NamedTuple):
@@ -68,7 +67,7 @@ class VerifyingKeys(NamedTuple):
     """The dummies that the project defines, each with its variable."""
 
     def __repr__(self) -> str:
-        return f"<Machine: {len(self.keys)} variables>"
+        return f"<VerifyingKeys: {len(self.keys)} variables>"  # the values are secrets
 
 
 def read_machine(dummy_keys: Sequence[str]) -> VerifyingKeys:
@@ -99,20 +98,20 @@ def with_keys(
 ) -> RecordedRequest:
     """Return a request with the machine's keys. ``needs_key``: the upstream refuses requests without a key.
 
-    ``is_stored``: it comes from the recording, which holds no credentials. Raises ``KeyNotSet`` or ``Unsigned``.
+    ``is_stored``: it comes from the recording, which holds no credentials. Raises ``KeyNotSet`` or ``SignedRequest``.
     """
     host = urlsplit(request.url).hostname or ""
     if request.first_header("authorization").startswith("AWS4-"):
-        raise Unsigned("it is signed for AWS with a key that the run hides")
+        raise SignedRequest("it is signed for AWS with a key that the run hides")
     needs_key = needs_key and not is_loopback(host)
     # Only a known provider gets a key that no dummy in the request asked for.
     own = variables_of_host(host) if matches_any(host, PROVIDERS) else ()
 
-    def find_key(variables: Sequence[str], stands: str) -> str:
+    def find_key(variables: Sequence[str], present: str) -> str:
         found = next((machine.keys[name] for name in variables if name in machine.keys), None)
         if found is None and needs_key:
             raise KeyNotSet(f"no key: {' or '.join(variables) or 'its variable'} is not set")
-        return stands if found is None else found
+        return present if found is None else found
 
     known = environment_secrets(machine.keys)
     headers = tuple(
@@ -130,7 +129,7 @@ def with_keys(
 
 
 def _credential_field(own: Sequence[str], key: str) -> tuple[str, str]:
-    """Return the header field for a key, for a recorded request, whose credentials were removed."""
+    """Return the header field with a key for a recorded request, because the recording holds no credentials."""
     header, before = _HEADER_OF.get(own[0], ("authorization", "Bearer "))
     return header, before + key
 
@@ -150,7 +149,7 @@ def _put_key(
         return _put_into_text(value, own or _BY_HEADER.get(name, ()), find_key)
     if not own or name == "cookie" or any(secret in value for secret in known):
         return value
-    # A key that a test made up. It is replaced by the provider's own if the machine has that, and else sent as it is.
+    # A key that a test made up. It is replaced by the provider's key if the machine has one, and else sent as it is.
     key = next((machine.keys[variable] for variable in own if variable in machine.keys), None)
     scheme, space, _ = value.rpartition(" ")
     return value if key is None else scheme + space + key

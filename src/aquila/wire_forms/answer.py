@@ -116,18 +116,23 @@ class Answer:
             return "refusal"
         return "tool_calls" if self.calls else "stop"
 
+    @property
+    def texts_with_refusal(self) -> tuple[str, ...]:
+        """The pieces of the text and then of the refusal, for forms in which a refusal is text, too."""
+        return self.texts if self.refusal is None else (*self.texts, *split_text(self.refusal))
+
     def vectors_for(self, inputs: int) -> list[tuple[float, ...]]:
-        """Return a vector for each of so many inputs: the last one for all further ones."""
+        """Return a vector for each of ``inputs`` inputs. If there are fewer vectors, the last one is repeated."""
         return [self.vectors[min(at, len(self.vectors) - 1)] for at in range(inputs)]
 
     def usage_for(self, sent_bytes: int) -> WrittenUsage | None:
-        """Return the usage, or None if it is left out. The estimate is a token for each four of ``sent_bytes``."""
+        """Return the usage, or None if it is left out. An estimate counts a token for every four of ``sent_bytes``."""
         if self.usage is False:
             return None
         if self.usage is not None:
             return self.usage
         thought = len(self.reasoning)
-        said = len(self.texts) + (0 if self.refusal is None else len(split_text(self.refusal)))
+        said = len(self.texts_with_refusal)
         called = sum(len(call.arguments) // 4 + 1 for call in self.calls)
         return WrittenUsage(max(1, sent_bytes // 4), max(1, thought + said + called), thought)
 

@@ -21,9 +21,9 @@ from aquila.wire_forms.answer import (
     WrittenUsage,
     compact_json,
     split_arguments,
-    split_text,
 )
 from aquila.wire_forms.form import (
+    SIGNATURE,
     Piece,
     WireForm,
     Written,
@@ -55,7 +55,6 @@ _STOP_REASONS: dict[Finish, str] = {
     "refusal": "guardrail_intervened",
 }
 _PART_KINDS = {"image": "image", "document": "file", "audio": "audio", "video": "file"}
-_SIGNATURE = "c2NyaXB0ZWQ="
 _USUAL_ERRORS = {
     400: ("ValidationException", "The provided request is not valid"),
     401: ("UnrecognizedClientException", "The security token included in the request is invalid."),
@@ -175,9 +174,9 @@ def _read_tool(spec: dict[str, Any]) -> SentTool:
 def _write_blocks(answer: Answer, number: int, form: str) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if answer.reasoning:
-        thought = {"text": "".join(answer.reasoning), "signature": _SIGNATURE}
+        thought = {"text": "".join(answer.reasoning), "signature": SIGNATURE}
         blocks.append({"reasoningContent": {"reasoningText": thought}})
-    if spoken := "".join(_text_pieces(answer)):
+    if spoken := "".join(answer.texts_with_refusal):
         blocks.append({"text": spoken})
     for at, call in enumerate(answer.calls):
         use = {"toolUseId": call_id(call, number, at, prefix="tooluse"), "name": call.name}
@@ -190,13 +189,13 @@ def _write_events(answer: Answer, number: int) -> Iterator[tuple[str, dict[str, 
     yield "messageStart", {"role": "assistant"}, False
     index = 0
     thoughts = [{"reasoningContent": {"text": text}} for text in answer.reasoning]
-    for deltas in (thoughts, [{"text": text} for text in _text_pieces(answer)]):
+    for deltas in (thoughts, [{"text": text} for text in answer.texts_with_refusal]):
         if not deltas:
             continue
         for delta in deltas:
             yield "contentBlockDelta", {"contentBlockIndex": index, "delta": delta}, True
         if deltas is thoughts:
-            signed = {"reasoningContent": {"signature": _SIGNATURE}}
+            signed = {"reasoningContent": {"signature": SIGNATURE}}
             yield "contentBlockDelta", {"contentBlockIndex": index, "delta": signed}, False
         yield "contentBlockStop", {"contentBlockIndex": index}, False
         index += 1
@@ -208,11 +207,6 @@ def _write_events(answer: Answer, number: int) -> Iterator[tuple[str, dict[str, 
         yield "contentBlockStop", {"contentBlockIndex": index}, False
         index += 1
     yield "messageStop", {"stopReason": _STOP_REASONS[answer.finish_reason]}, False
-
-
-def _text_pieces(answer: Answer) -> tuple[str, ...]:
-    """Return the pieces of the text. The message of a guardrail, which stands for a refusal, is text, too."""
-    return answer.texts if answer.refusal is None else (*answer.texts, *split_text(answer.refusal))
 
 
 def _write_usage(usage: WrittenUsage) -> dict[str, int]:

@@ -16,6 +16,9 @@ from aquila.wire_forms.sent import SentRequest
 CREATED = 1_700_000_000
 """The creation time of every scripted answer, in seconds since 1970: a constant, so that runs are equal."""
 
+SIGNATURE = "c2NyaXB0ZWQ="
+"""The signature of reasoning: "scripted" in base64. A real one is opaque bytes in base64, too."""
+
 JSON_TYPE = ("content-type", "application/json")
 SSE_TYPE = ("content-type", "text/event-stream; charset=utf-8")
 
@@ -151,7 +154,7 @@ def read_arguments_object(call: AnsweredCall, form: str) -> dict[str, Any]:
         shown = compact_json(call.arguments if len(call.arguments) <= 40 else f"{call.arguments[:39]}…")
         raise ConfigError(
             f"the scripted arguments of {call.name} are {shown}, which is no JSON object, "
-            f"and an answer of the form {form} can hold nothing else; write them as a mapping"
+            f"but an answer of the form {form} can hold only that; write them as a mapping"
         )
     return value
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.wire_forms.answer import Answer, AnsweredError, WrittenUsage, compact_json, split_text
+from aquila.wire_forms.answer import Answer, AnsweredError, WrittenUsage, compact_json
 from aquila.wire_forms.form import (
     Piece,
     WireForm,
@@ -103,7 +103,7 @@ class OllamaChat(OllamaForm):
     def _write_pieces(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
         for text in answer.reasoning:
             yield _message({"content": "", "thinking": text})
-        for text in _text_pieces(answer):
+        for text in answer.texts_with_refusal:
             yield _message({"content": text})
         for at, call in enumerate(answer.calls):
             arguments = read_arguments_object(call, self.name)
@@ -144,7 +144,7 @@ class OllamaGenerate(OllamaForm):
     def _write_pieces(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
         for text in answer.reasoning:
             yield {"response": "", "thinking": text}
-        for text in _text_pieces(answer):
+        for text in answer.texts_with_refusal:
             yield {"response": text}
 
     def _join(self, said: list[dict[str, Any]]) -> dict[str, Any]:
@@ -209,11 +209,6 @@ def _images_of(holder: dict[str, Any]) -> tuple[str, ...]:
 
 def _message(said: dict[str, Any]) -> dict[str, Any]:
     return {"message": {"role": "assistant", **said}}
-
-
-def _text_pieces(answer: Answer) -> tuple[str, ...]:
-    """Return the pieces of the text. Ollama has no form for a refusal, so that is text, too."""
-    return answer.texts if answer.refusal is None else (*answer.texts, *split_text(answer.refusal))
 
 
 def _done_reason(answer: Answer) -> str:

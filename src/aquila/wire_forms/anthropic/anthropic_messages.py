@@ -16,6 +16,7 @@ from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments
 from aquila.wire_forms.anthropic.anthropic_errors import AnthropicForm, request_headers
 from aquila.wire_forms.form import (
+    SIGNATURE,
     Piece,
     Written,
     answering_model,
@@ -47,8 +48,6 @@ _STOP_REASONS: dict[Finish, str] = {
     "refusal": "refusal",
 }
 _PART_KINDS = {"image": "image", "document": "file"}
-_SIGNATURE = "c2NyaXB0ZWQ="
-"""The signature of reasoning: "scripted" in base64. A real one is opaque bytes in base64, too."""
 
 _GOOGLE_CLOUD = re.compile(r"/publishers/anthropic/models/([^/]+):(?:rawPredict|streamRawPredict)")
 """The path of the same API at Google's cloud, where it names the model instead of the body."""
@@ -83,7 +82,7 @@ class AnthropicMessages(AnthropicForm):
             )
         content: list[dict[str, Any]] = []
         if answer.reasoning:
-            content.append({"type": "thinking", "thinking": "".join(answer.reasoning), "signature": _SIGNATURE})
+            content.append({"type": "thinking", "thinking": "".join(answer.reasoning), "signature": SIGNATURE})
         if answer.text:
             content.append({"type": "text", "text": answer.text})
         for at, call in enumerate(answer.calls):
@@ -183,7 +182,7 @@ def _blocks_of(answer: Answer, number: int) -> Iterator[tuple[dict[str, Any], li
     """Yield each content block as it begins, with its deltas."""
     if answer.reasoning:
         deltas = [{"type": "thinking_delta", "thinking": text} for text in answer.reasoning]
-        deltas.append({"type": "signature_delta", "signature": _SIGNATURE})
+        deltas.append({"type": "signature_delta", "signature": SIGNATURE})
         yield {"type": "thinking", "thinking": "", "signature": ""}, deltas
     if answer.text:
         yield {"type": "text", "text": ""}, [{"type": "text_delta", "text": text} for text in answer.texts]

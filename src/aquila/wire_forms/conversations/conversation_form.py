@@ -93,7 +93,7 @@ def read_message(data: bytes) -> Value:
 
 
 def write_message(value: object, at: int = 0) -> Frame:
-    """Return a JSON value as a message of the provider, ``at`` milliseconds."""
+    """Return a JSON value as a message of the provider. ``at`` is its time in milliseconds."""
     return Frame(compact_json(value).encode(), sent=False, at=at)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -33,10 +33,6 @@ _ANSWER_FIELDS = (
     *("instructions", "tools", "tool_choice", "output_modalities", "max_output_tokens", "prompt", "reasoning"),
 )
 """The fields by which a session, or a ``response.create``, describes the answers that it wants."""
-
-_FAILS = (429, 500)
-"""Statuses with which the response fails: the first, and all from the second on. Others mean a wrong message."""
-
 
 _ITEM_ENDS = ("conversation.item.done", "response.output_item.done")
 
@@ -206,13 +202,13 @@ class RealtimeConversation(ConversationForm):
     def _write_failed_response(self, response: RecordedResponse, base: Value) -> list[Frame]:
         error = read_error(response)
         response_id = f"resp_failed_{response.first_header('x-request-id').rpartition('_')[2]}"
-        if response.status not in _FAILS[:1] and response.status < _FAILS[1]:
-            fields = [_write_error(error.get("code"), string(error.get("message")), {}, string(error.get("type")))]
-        else:
+        if response.status == 429 or response.status >= 500:  # trouble of the provider: the response fails
             begun = {**base, "id": response_id, "status": "in_progress"}
             details = {name: error.get(name) for name in ("type", "code", "message")}
             failed = {**begun, "status": "failed", "status_details": {"type": "failed", "error": details}}
             fields = [{"type": "response.created", "response": begun}, {"type": "response.done", "response": failed}]
+        else:  # a mistake in the client's message
+            fields = [_write_error(error.get("code"), string(error.get("message")), {}, string(error.get("type")))]
         return _write_timed(((event, response.ended) for event in fields), response_id)
 
     def write_failure(self, *, stream_id: str | None = None) -> Frame:
@@ -222,9 +218,8 @@ class RealtimeConversation(ConversationForm):
 
     def note_answer(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
-            if b'"conversation.item.done"' in frame.data[:40]:
-                with suppress(ValueError):  # a fault may have broken the JSON
-                    self._items.append(json.loads(frame.data)["item"])
+            if b'"conversation.item.done"' in frame.data[:40] and (item := _read_event(frame).get("item")):
+                self._items.append(item)
 
     def cancels(self, message: Value) -> bool:
         return message.get("type") == "response.cancel"
@@ -276,10 +271,9 @@ def _find_answer(events: Sequence[Value], response_id: Any) -> tuple[int, int] |
     return None
 
 
-def _write_timed(events: Any, response_id: str) -> list[Frame]:
-    numbered: list[tuple[int, Timed]] = list(enumerate(events))
+def _write_timed(events: Iterable[Timed], response_id: str) -> list[Frame]:
     prefix = f"event_{response_id.removeprefix('resp_')}"
-    return [write_message(_named(event, f"{prefix}_{number}"), at) for number, (event, at) in numbered]
+    return [write_message(_named(event, f"{prefix}_{number}"), at) for number, (event, at) in enumerate(events)]
 
 
 def _named(event: Value, event_id: str) -> Value:

@@ -15,6 +15,7 @@ from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.wire_forms.answer import Answer, AnsweredError, Finish, WrittenUsage, compact_json
 from aquila.wire_forms.form import (
     JSON_TYPE,
+    SIGNATURE,
     Piece,
     Written,
     answering_model,
@@ -36,8 +37,6 @@ _FINISH_REASONS: dict[Finish, str] = {
     "refusal": "SAFETY",
 }
 _STREAMED = "streamGenerateContent"
-_SIGNATURE = "c2NyaXB0ZWQ="
-"""The signature of reasoning, which stands at the first tool call after it."""
 
 
 class GeminiContent(GeminiForm):
@@ -123,8 +122,8 @@ def _write_parts(answer: Answer, number: int, form: str) -> list[dict[str, Any]]
             "args": read_arguments_object(call, form),
         }
         part: dict[str, Any] = {"functionCall": said}
-        if answer.reasoning and at == 0:
-            part["thoughtSignature"] = _SIGNATURE
+        if answer.reasoning and at == 0:  # Gemini signs reasoning at the first tool call behind it
+            part["thoughtSignature"] = SIGNATURE
         parts.append(part)
     return parts
 

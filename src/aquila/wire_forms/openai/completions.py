@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.wire_forms.answer import Answer, Finish, WrittenUsage, split_text
+from aquila.wire_forms.answer import Answer, Finish, WrittenUsage
 from aquila.wire_forms.form import CREATED, Piece, Written, answering_model, write_event, write_events, write_json
 from aquila.wire_forms.openai.chat_completions import DONE, count_choices, write_usage
 from aquila.wire_forms.openai.openai_common import OpenAIForm, openai_headers, read_model
@@ -54,7 +54,7 @@ class Completions(OpenAIForm):
         }
         prompts = [message.text for message in sent.messages for _ in range(count_choices(asked.get("n")))]
         echoed = prompts if asked.get("echo") is True else [""] * len(prompts)
-        pieces = answer.texts if answer.refusal is None else (*answer.texts, *split_text(answer.refusal))
+        pieces = answer.texts_with_refusal
         wants_logprobs = type(asked.get("logprobs")) is int
         finish = _FINISH.get(answer.finish_reason, answer.finish_reason)
         if sent.is_streamed:
