@@ -1,23 +1,25 @@
 """Huey tasks that talk to language models: classes of Huey, a serializer, streams in tasks, tasks around a prompt.
 
 Only this package imports Huey. It is imported by ``testing``, by ``cli`` for its commands, and by ``pytest_aquila``.
-Begin reading with ``instances``, the classes (``typed_methods`` tells type checkers of Huey's own methods,
-``instrumenting`` gives a Huey that exists the class, ``huey_paths`` imports one that is named). Names are imported when
-they are first used.
+Names are imported when they are first used. Begin reading with ``instances``, which has the classes.
 
-- Messages: ``task_ids`` makes the ids of tasks, ``task_attributes`` keeps apart what is noted on them; ``serializer``,
-  ``wire_format``, ``task_messages``, ``sendable_values``, ``message_fields``, ``message_bounds``; ``redis_connections``
-  refuses connections that cannot carry them, ``sqlite_files`` waits for files that are locked, and
-  ``connections_at_fork`` keeps connections to databases from children.
-- Enqueuing: ``enqueue_check`` compares arguments with parameters there.
-- A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``, ``task_ends``; ``prompt_tasks``
-  are tasks around a prompt (``prompt_task_options`` are the types of their options), ``prompt_templates`` those whose
-  prompt is a text with fields. ``scope_reference`` and ``task_scope`` give it the cassette of the test that enqueued
-  it; ``joined_scopes`` are those of other processes; by ``scope_sharing`` processes tell each other what they replayed
-  and missed, and ``watched_jobs`` notes executions for the report of a run. ``error_texts`` says what is told of an
-  error, ``clock_of_test`` is a clock that a test has put forward. The time limit of a task is Huey's, around what
-  ``instances`` encloses its code in; ``progress.task_watch`` ends its streams then, and ``prompt_tasks`` gives its
-  calls what is left of it.
+- A Huey: ``typed_methods`` tells type checkers of Huey's own methods, ``instrumenting`` gives an existing Huey Aquila's
+  class, and ``huey_paths`` imports a Huey by its path. ``redis_connections`` refuses connections that cannot carry
+  messages, ``sqlite_files`` waits for locked files, and ``connections_at_fork`` closes connections before a fork.
+- Messages: ``task_ids`` makes the ids of tasks, and ``task_attributes`` keeps Aquila's attributes on a task apart from
+  those of its class. ``serializer`` signs messages, and ``wire_format`` turns values into bytes. ``task_messages`` and
+  ``message_bounds`` check what arrives, and ``sendable_values`` explains what cannot be sent. ``message_fields`` has
+  the fields that Aquila adds. ``enqueue_check`` compares arguments with parameters when a task is enqueued.
+- Executing a task: ``task_wrapper`` and ``task_types`` are the decorated function and its types. ``task_code`` encloses
+  the code of a task, ``running_task`` is the task that executes here, and ``task_ends`` has the marks of its end.
+  ``error_texts`` writes the texts of errors. The time limit of a task is Huey's: ``progress.task_watch`` ends the
+  streams of the task at that limit, and ``prompt_tasks`` gives a call only the time that is left.
+- Tasks around a prompt: ``prompt_tasks``, with ``prompt_task_options`` for the types of their options, and
+  ``prompt_templates`` for a prompt that is a text with fields.
+- The cassette of a task: ``scope_reference`` names in the message the test that enqueued the task, and ``task_scope``
+  puts its scope in force. ``joined_scopes`` keeps the scopes of other processes. Through ``scope_sharing`` processes
+  share their counts of requests and their misses. ``watched_jobs`` notes executions for the report of a run.
+  ``clock_of_test`` is a clock that a test has put forward.
 - ``delivery``: no task is lost. ``limits``: rate limits, budgets, unique jobs. ``progress``: checkpoints, and streams
   that end with their task. ``state``: what workers share. ``live``: jobs that can be watched, and their page.
   ``telemetry``: logs and OpenTelemetry. ``testing``: what tests use.
@@ -129,7 +131,7 @@ _NAMES = {
     "stream_task": "prompt_tasks",
     "within_limits": "limits.limits_without_task",
 }
-"""Every public name and the module that defines it: one of this package, but for those in full."""
+"""Every public name, and the module that defines it: relative to this package, unless it begins with ``aquila.``"""
 
 __all__ = list(_NAMES)
 

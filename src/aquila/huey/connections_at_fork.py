@@ -1,11 +1,11 @@
-"""Connections to databases that no forked child inherits: they are closed before a fork, and open again when used.
+"""Closes connections to databases before a fork, so that no child inherits them. They open again when they are used.
 
-SQLite forbids to carry a connection over a fork: what it has locked is locked for its parent alone. And while a thread
-is within SQLite, the library holds locks of its own, for which a child would wait for ever. A connection to Postgres
-would be one on which two processes talk to the server.
+SQLite forbids the use of a connection in a forked child, because the locks of the connection belong to the parent. And
+while a thread is within SQLite, the library holds locks of its own, for which a child would wait for ever. On a
+connection to Postgres two processes would talk to the server at once.
 
-Huey closes its connection before a consumer forks its workers. This is for all other forks: those of tests and of
-programs that enqueue jobs.
+Huey closes its connection before a consumer forks its workers. This module is for all other forks: those of tests and
+of programs that enqueue jobs.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _PATIENCE = 5.0
 _storages: WeakSet[Any] = WeakSet()
 """The storages whose connections are closed. One leaves the set with its Huey."""
 
-# For the thread that forks, from before its fork to after it. No other thread forks meanwhile.
+# Both lists are filled before a fork and emptied after it. No other thread forks meanwhile.
 _closed: list[Any] = []
-"""The storages whose lock that thread holds."""
+"""The storages whose lock the forking thread holds."""
 _busy: list[Any] = []
-"""Those whose lock it has not got: another thread is in a transaction."""
+"""The storages whose lock the forking thread could not take: another thread is in a transaction."""
 
 _abandoned: list[Any] = []
-"""Connections of a parent that a child has inherited all the same. It must not even close them."""
+"""Connections that a child has inherited all the same. The child must not even close them, so they are kept here."""
 
 
 def close_before_forks(storage: Any) -> None:
@@ -62,11 +62,11 @@ def _close_connection(storage: Any) -> None:
     _closed.append(storage)
     connection, storage._conn = storage._conn, None
     if connection is not None:
-        with contextlib.suppress(Exception):  # of a server that is away; the connection is given up in any case
+        with contextlib.suppress(Exception):  # The server may be away. The connection is given up in any case.
             connection.close()
 
 
-def _go_on(*, in_child: bool) -> None:
+def _release_storages(*, in_child: bool) -> None:
     closed, busy = list(_closed), list(_busy)
     _closed.clear()
     _busy.clear()
@@ -77,10 +77,10 @@ def _go_on(*, in_child: bool) -> None:
 
 
 def _abandon_connection(storage: BaseSqlStorage) -> None:
-    """In a child whose parent has a thread that is using the connection."""
+    """Give up, in a child, a connection that another thread of the parent is using."""
     _abandoned.append(storage._conn)
     storage._conn = None
-    storage.lock = threading.Lock()  # of this fork: the other one is held by a thread that is not here
+    storage.lock = threading.Lock()  # The other lock is held by a thread that does not exist in the child.
 
 
-call_around_forks(_close_connections, _go_on)
+call_around_forks(_close_connections, _release_storages)

@@ -1,4 +1,4 @@
-"""Compares the arguments of tasks with their parameters when they are enqueued, and not only in the worker."""
+"""Compares the arguments of a task with its parameters when the task is enqueued, and not only in the worker."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def check_when_enqueued(task_class: type[Task], parameters: inspect.Signature) -
 def check_arguments(task: Any) -> None:
     """Raise ``TaskContractBroken`` if a task is about to be enqueued with arguments that do not fit its parameters.
 
-    A task that follows another one is not checked: the result of that one has been added to its arguments, and an error
-    would come after that one has ended.
+    A task that follows another one is not checked. Huey has added the result of the other task to its arguments, and
+    the error would come after the other task has ended.
     """
     parameters: inspect.Signature | None = getattr(type(task), "_aquila_parameters", None)
     if parameters is None or getattr(task, "_aquila_follows", False):

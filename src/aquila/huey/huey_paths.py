@@ -1,4 +1,4 @@
-"""Imports the Huey at a path such as ``app.tasks:huey``: what ``--huey`` and the ini key ``aquila_huey`` name."""
+"""Imports the Huey at a path such as ``app.tasks:huey``, which ``--huey`` or the ini key ``aquila_huey`` gives."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from aquila.spelling import suggest_name
 
 
 def load_huey(path: str, *, named_by: str, where: str) -> Any:
-    """Return the object at a path, ``module:attribute``, after importing its module.
+    """Import the module of a path, ``module:attribute``, and return the object at the path.
 
-    ``named_by`` is how an error begins, before the path; ``where`` is what to do for a module that is not found.
+    ``named_by`` is the text of an error before the path, and ``where`` the advice for a module that is not found.
 
     Raises ``ConfigError`` if there is nothing at the path, and what the module raises while it is imported.
     """
@@ -40,14 +40,14 @@ def load_huey(path: str, *, named_by: str, where: str) -> Any:
 
 
 def _names_of_hueys(module: ModuleType) -> list[str]:
-    """Return the names in a module that are Hueys.
+    """Return the names of the Hueys in a module.
 
-    The types tell: whatever else is asked of what a module has imported may fail, as of Flask's ``current_app``.
+    Only the type of each object is asked: reading an attribute may fail, as that of Flask's ``current_app`` does.
     """
     kind = getattr(sys.modules.get("huey"), "Huey", ())
     return [name for name, value in vars(module).items() if issubclass(type(value), kind)]
 
 
 def is_like_huey(found: Any) -> bool:
-    """Whether an object has what each Huey has, and a ``MiniHuey`` has not. A class of Hueys is none."""
+    """Whether an object has an attribute that every Huey has and a ``MiniHuey`` lacks. A class is no Huey."""
     return hasattr(found, "storage_class") and not isinstance(found, type)

@@ -246,7 +246,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         return self.tasks_in_hand.take_next()
 
     def notify_interrupted_tasks(self) -> None:
-        """Hand back the tasks that this process has not finished, and publish what is left: its consumer ends."""
+        """Hand back the tasks that this process has not finished, and publish its last events: its consumer ends."""
         super().notify_interrupted_tasks()
         if self.publisher is not None:
             self.publisher.store.leave()
@@ -347,9 +347,9 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             super()._run_post_execute(task, task_value, exception)
 
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
-        """Note how an execution ended. The claim and the checkpoints of a task that is complete are removed."""
+        """Note how an execution ended, and remove the claim and the checkpoints of a task that is complete."""
         task._aquila_error = exception
-        if is_lost(task):  # What is kept belongs to the execution of the other consumer.
+        if is_lost(task):  # The claim and the checkpoints belong to the execution of the other consumer.
             return
         if exception is None and hasattr(task, "_aquila_unique"):
             release_claim(self, task)

@@ -69,8 +69,9 @@ def _reads_any_pickle(kind: Any) -> bool:
 def give_class(huey: Any, kind: Any) -> None:
     """Replace the class of an object, and keep its attributes fast."""
     huey.__class__ = kind
-    # Python has just moved the attributes into a dictionary that shares its keys with others, in which a Python before
-    # 3.13 finds nothing by its place. In one of its own it does: each task reads some thirty attributes of its Huey.
+    # Python has just moved the attributes into a dictionary that shares its keys with other objects. In such a one, a
+    # Python before 3.13 cannot look up attributes by their place, which is faster; in a dictionary of its own it can.
+    # Each task reads some thirty attributes of its Huey.
     huey.__dict__ = {**vars(huey)}
 
 

@@ -66,16 +66,16 @@ def _join_scope(reference: Mapping[str, Any]) -> Scope:
     run = runtime.current_run()
     # The scope within which this process was forked, or the one that an environment variable of its parent names.
     forked = (scope for scope in reversed(run.scopes.surrounding()) if not scope.is_owner)
-    told = next(forked, None) or run.open_test_scope()
-    if told is not None and told.id == reference["scope"]:
-        return told
-    own = told.settings if told is not None else run.layers.resolve()
+    inherited = next(forked, None) or run.open_test_scope()
+    if inherited is not None and inherited.id == reference["scope"]:
+        return inherited
+    own = inherited.settings if inherited is not None else run.layers.resolve()
     sent = reference["transport"]
     if sent not in (own.transport, "replay"):
         shown = shlex.quote(sent[:40])
         raise MessageRejected(
             f"the test that enqueued it uses the transport {shown}, and this worker was started with "
-            f"{own.transport!r}, which no message changes. Start it with AQUILA_TRANSPORT={shown}"
+            f"{own.transport!r}, which no message changes. Start the worker with AQUILA_TRANSPORT={shown}"
         )
     options = {**reference["options"], "transport": sent, "record": own.record}
     try:

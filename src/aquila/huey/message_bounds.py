@@ -11,8 +11,8 @@ SMALL = 4096
 """Bytes of a message that is not counted: it cannot hold more objects than bytes."""
 
 MAX_UNUSUAL_KEYS = 1000
-"""Dictionary keys that are tuples, datetimes or timedeltas. Whoever writes a message can choose them so that all have
-the same hash, and then each costs a comparison with all keys before it. Python salts the hashes of texts and bytes."""
+"""The most dictionary keys that are tuples, datetimes or timedeltas. Whoever writes a message can choose such keys with
+the same hash, and then each key is compared with all before it. Python salts the hashes of texts and bytes."""
 
 _VARIABLE = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4}
 """The heads of text, bytes and extension values, with the bytes of their length."""
@@ -55,7 +55,7 @@ def holds_more_objects(data: bytes | memoryview, most: int) -> bool:
 def may_hold_unusual_keys(data: bytes | memoryview) -> bool:
     """Whether bytes in the format of msgpack may have too many keys that are neither texts nor numbers.
 
-    A True may be wrong, and then costs a slower reading; a False never is.
+    A True may be wrong, and then the message is read more slowly. A False is never wrong.
     """
     if len(data) <= SMALL:
         return False

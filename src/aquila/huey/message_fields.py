@@ -16,9 +16,9 @@ _NUMBERS = ("attempt", "deliveries", "losses")
 
 
 def fields_to_send(task: Task) -> dict[str, Any] | str | None:
-    """Return the fields for the message of a task. None in production, for a task without a history.
+    """Return the fields for the message of a task: the reference alone, or a dictionary if there is more to send.
 
-    That is the reference alone if there is nothing else, or a dictionary.
+    None means no fields, as in production for a task without a history.
     """
     enqueued = task._aquila_enqueued
     # Almost every task is enqueued for the first time and ends here, so these look-ups are part of the time of each.

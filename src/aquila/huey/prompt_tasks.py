@@ -157,16 +157,17 @@ def ask_task(
       a failure of the provider that may pass (``TRANSIENT``). Any other exception fails at once.
     - ``time_limit`` (seconds): Huey's ``timeout`` of the task. The call ends with it in any worker.
     - ``priority``: the priority of the task.
-    - ``limit``, ``budget``: limits of this task's requests alone, in all workers; see ``set_limits``.
+    - ``limit``, ``budget``: limits and budgets for the requests of this task alone, in all workers; see ``set_limits``.
     - ``resume``, ``continue_by``: a task that is retried, or delivered again, asks only for what is missing of its
       answer; see ``aquila.huey.follow``.
-    - ``unique``: no second job while one with the same arguments is queued or runs: True, or the fields that count.
+    - ``unique``: a second job is not enqueued while one with the same arguments is queued or runs. True, or the names
+      of the fields that count.
     - All other options are those of ``aquila.ask``.
 
     Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration. A Huey of Aquila raises
     ``TaskContractBroken`` where the task is enqueued with arguments that do not fit.
     """
-    # Where they are written, and not only when a worker makes the call.
+    # The options are checked where they are written, and not only when a worker makes the call.
     check_resume(resume, continue_by, Options.check(options))
     # Only the answer of a stream arrives in parts that can be kept.
     ask = _ask_model if resume is None else functools.partial(_stream_answer, resume=resume, continue_by=continue_by)
@@ -227,11 +228,10 @@ def stream_task(
     """Declare a task that streams the answer of a model. Its options are those of ``ask_task``, and:
 
     - ``on_event(event, task)``: a function that is called with every event, in order. Its exception fails the task.
-    - ``every``: the text so far is stored every so many seconds. ``aquila.huey.partial_answer`` reads it.
+    - ``every``: seconds between two times that the text so far is stored. ``aquila.huey.partial_answer`` reads it.
 
     Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``. Raises as ``ask_task`` does.
     """
-
     check_resume(resume, continue_by, Options.check(options))
     streaming = functools.partial(
         _stream_answer, on_event=on_event, every=every, resume=resume, continue_by=continue_by
@@ -346,7 +346,7 @@ def _only_transient_retries(task: Task) -> Iterator[None]:
     except (*FLOW_CONTROL, TaskTimeout):
         raise
     except Exception:
-        task.retries = 0  # Huey looks at the number after the exception.
+        task.retries = 0  # Huey reads the number after this exception.
         raise
 
 

@@ -53,8 +53,8 @@ class CurrentTask:
         self.task = task
         self.attempt: int = getattr(task, "_aquila_attempt", 1)
         self.delivery: int = getattr(task, "_aquila_deliveries", 0) + 1
-        # Made when it is first needed. In a later execution something may be stored that must be removed at the end,
-        # even if this execution keeps nothing itself.
+        # Made when it is first needed. In a later execution it is made at once: an earlier execution may have stored
+        # something that must be removed at the end.
         self._kept = None if self.attempt == self.delivery == 1 else KeptProgress(huey, task, is_first=False)
         self._is_complete = False
         self._gate: TaskGate | None = None
@@ -67,8 +67,8 @@ class CurrentTask:
         """The progress that the task keeps for its next execution."""
         if self._kept is None:
             with _making:
-                # Asked again under the lock: several threads of the task may be the first. A thread may also outlive
-                # its task; if that is complete, what it stores is removed again.
+                # Checked again under the lock, because several threads of the task may come here at once. A thread may
+                # also outlive its task. If the task is complete, the progress that the thread stores is removed.
                 if self._kept is None:
                     self._kept = KeptProgress(self.huey, self.task, is_first=True)
                     if self._is_complete:
@@ -143,9 +143,9 @@ def current_task_or_none() -> CurrentTask | None:
 
 
 def settle_progress(task: Task, error: BaseException | None) -> None:
-    """End the progress of ``task``, if that is the task which is executing here.
+    """End the progress of ``task``, if ``task`` is the one that executes here.
 
-    Without an ``error`` it is removed. With one it is kept for the retry, and stored if it could not be stored before.
+    Without an ``error`` the progress is removed. With one it is kept for the retry, and stored if that failed before.
     """
     current: CurrentTask | None = _current.get()
     if current is not None and current.task is task:

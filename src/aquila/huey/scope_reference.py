@@ -1,13 +1,14 @@
 """The reference to a scope in the message of a task. It says which cassette answers the requests of the task.
 
-It is the value of one reserved keyword argument: a seal, followed by fields in JSON. It holds the id of a scope and no
-path, so a worker on another machine uses its own cassette folder. A context variable or the environment cannot do this.
-A worker thread would read the value of whatever test runs when the task does, and a forked worker the value at the time
-of the fork.
+The reference is the value of one reserved keyword argument: a seal, followed by fields in JSON. It holds the id of a
+scope and no path, so a worker on another machine uses its own cassette folder. A context variable or the environment
+cannot do this. A worker thread would read the value of whatever test runs when the task executes, and a forked worker
+would read the value at the time of the fork.
 
 A message is data, and anybody may have written it. A process that takes part in no test does not look at the reference.
-A process that does believes it about a scope of its own, which it knows. For a scope of another process the seal must
-fit. Even then the reference cannot make a process call a provider or record: see ``joined_scopes``.
+A process that takes part in one accepts the reference where it names a scope of this process. Where it names a scope of
+another process, the seal must fit. Even then the reference cannot make a process call a provider or record: see
+``joined_scopes``.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def malformed_reference() -> MessageRejected:
 def reference_to_current_scope() -> str | None:
     """Return the reference to the scope in force here, or None where no scope is in force.
 
-    Where a scope is in force that refuses, the reference says so: the task must not ask a provider either.
+    Where that scope refuses requests, the reference says so: the task must not ask a provider either.
     """
     # Before the first scope the module of scopes is not loaded, and a producer in production must not import it.
     if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
@@ -142,8 +143,8 @@ def _is_text_or_texts(value: Any) -> bool:
 def has_fitting_seal(reference: str) -> bool:
     """Whether a process of this run has made a reference.
 
-    Where only an environment variable has put this process under test, it shares a key with no other process, and
-    every reference is believed.
+    Where only an environment variable has put this process under test, the process shares a key with no other process,
+    and the answer is True for every reference.
     """
     seal, text = reference[: runtime.SEAL_LENGTH], reference[runtime.SEAL_LENGTH :]
     return runtime.run_key().fits(seal, text)

@@ -73,16 +73,16 @@ def collect_misses(huey: Any, scope: Scope) -> None:
     """Move the misses of workers in other processes from the result store to their scope."""
     for key in list_result_keys(huey, f"{_MISS_PREFIX}{scope.id}."):
         miss = miss_from(_take(huey, key))
-        # Where there is a folder for misses, the worker has noted this one there, too: it must not be reported twice.
-        has_told = scope.run.state_of(ChildMisses).folder is not None
-        scope.remember_miss(miss, str(miss) if has_told else None)
+        # Where there is a folder for misses, the worker has noted this miss there, too. It must not be reported twice.
+        is_noted = scope.run.state_of(ChildMisses).folder is not None
+        scope.remember_miss(miss, str(miss) if is_noted else None)
 
 
 def _take(huey: Any, key: str) -> Any:
     try:
         return huey.get(key)
     except MessageRejected:
-        # Not written by a worker of this queue. Huey has not removed it, and it would be found again each time.
+        # No worker of this queue has written the entry. Huey has not removed it, so it would be found again each time.
         huey.delete(key)
         return None
 

@@ -1,4 +1,4 @@
-"""Says which values a message can hold, where in a value there is one that it cannot hold, and what to send instead."""
+"""Finds the part of a value that a message cannot hold, and says what to send instead."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def holds_mutable_bytes(value: Any) -> bool:
 def find_unsendable(value: Any) -> str | None:
     """Return a sentence on where ``value`` holds something that cannot be sent, and what to send instead; or None.
 
-    It refuses exactly what ``WireFormat.dumps`` refuses. It is slower, and therefore called only after that has failed.
+    It refuses exactly what ``WireFormat.dumps`` refuses. It is slower, so it is called only after ``dumps`` has failed.
     """
     todo: list[tuple[Any, str, int]] = [(value, "the value", 0)]
     while todo:
@@ -65,7 +65,7 @@ def find_unsendable(value: Any) -> str | None:
             return f"{where} is {offence}"
         if depth > _MAX_DEPTH:
             return f"{where[:60]}... is nested too deeply, or contains itself"
-        # In reverse order, because the last one is popped first: the message names the first offence.
+        # In reverse order, because the last one is popped first, and the first offence is to be named.
         todo.extend((part, place, depth + 1) for part, place in reversed(list(_iterate_parts(item, where))))
     return None
 

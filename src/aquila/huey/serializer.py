@@ -49,8 +49,8 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
     Decimal, UUID, dates, enums, named tuples, subclasses and integers beyond 64 bits, because they would arrive
     changed. The error names the place of the value and what to send instead.
 
-    - ``secret``: signs every message and refuses unsigned ones; at least 16 bytes. Of several, for rotation, the first
-      signs and all are accepted.
+    - ``secret``: signs every message and refuses unsigned ones; text or bytes, at least 16 bytes long. Several secrets
+      are for rotation: the first one signs, and the signatures of all are accepted.
     - ``queue``: the name of the queue that a signature is bound to, which is the name of the Huey. Aquila's own Huey
       classes fill it in.
     - ``compression``: compress messages of more than 512 bytes. A compressed message is read only if it is signed, or
@@ -61,7 +61,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
     - ``exceptions``: classes that arrive as themselves in an ``.error()`` handler, besides those of Python, Huey and
       Aquila. Others arrive as ``RemoteTaskError``.
 
-    Raises ``ConfigError`` for a secret that is too short.
+    Raises ``ConfigError`` for a secret that is too short, or neither text nor bytes.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         self._queue = queue
         self._max_size = max_size
         self._wire = WireFormat(exceptions, max_objects=max_objects)
-        # Shorter messages take the short way in `deserialize`. None does with a secret: each must be verified.
+        # Shorter messages take the short way in `deserialize`. With a secret none does: each must be verified.
         self._usual = 0 if self._secrets else min(_LONGEST_USUAL, max_size)
         # Derived once. Empty without a queue, because each key is bound to one.
         self._keys = {} if queue is None else _derive_keys(self._secrets, queue)
@@ -119,11 +119,11 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
     def deserialize(self, data: bytes, purpose: Purpose | None = None) -> Any:
         """Return the value of a message.
 
-        ``purpose`` says whether the message must be a task or a value. None accepts both, if the message is what it was
-        sent as. Raises ``MessageRejected`` for bytes that are damaged, foreign, too large, or not signed correctly.
+        ``purpose`` says whether the message must be a task or a value; None accepts both. Raises ``MessageRejected``
+        for bytes that are damaged, foreign, too large or not signed correctly, and for a task in the place of a value.
         """
         if len(data) < self._usual and data[:_HEADER] == _USUAL_TASK and type(data) is bytes and purpose != "value":
-            usual = self._wire.loads(data[_HEADER:])  # As of most tasks. What is wrong with others is found below.
+            usual = self._wire.loads(data[_HEADER:])  # Most tasks come this way. Errors of others are found below.
             if type(usual) is Message:
                 return usual
         if len(data) > self._max_size + _HEADER + _SIGNATURE:

@@ -1,4 +1,4 @@
-"""Opens the SQLite file of a queue: waits while it is locked, and says what is wrong with a file that is of no use."""
+"""Opens the SQLite file of a queue: waits while the file is locked, and says why a file cannot be used."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _ADVICE = {
 def open_patiently(open_storage: Callable[[], T], queue: str, filename: object) -> T:
     """Return what ``open_storage`` returns: the storage of a queue, which may be a SQLite file.
 
-    The creation of its tables needs the file for itself. While another process has it locked, it is tried again, less
-    and less often, for a minute; that is logged once, and so is its end. ``queue`` is the name of the queue, and
-    ``filename`` is the path of the file. Raises ``ConfigError`` for a file that stays locked, cannot be written, or is
-    none of SQLite's.
+    To create its tables, the storage must lock the file. While another process has the file locked, ``open_storage`` is
+    called again, less and less often, for ``PATIENCE`` seconds. The log says once that it waits, and once that the wait
+    is over. ``queue`` is the name of the queue, and ``filename`` is the path of the file. Raises ``ConfigError`` for a
+    file that stays locked, cannot be written, or is no SQLite file.
     """
     gives_up, delay, began = 0.0, FIRST_DELAY, time.monotonic()
     while True:
@@ -85,8 +85,8 @@ def reject_unwritable_file(huey: Any) -> None:
     if not isinstance(storage, SqliteStorage):
         return
     try:
-        # Changes nothing, but needs the permission to. To begin a transaction would tell nothing: where SQLite may not
-        # write, it begins one for reading.
+        # This statement changes nothing, but needs the permission to write. A transaction alone would not show that:
+        # where SQLite may not write, it begins a transaction for reading.
         storage.sql("delete from task where 0", commit=True)
     except sqlite3.Error as error:
         _refuse_if_lasting(error, huey.name, storage.filename)
@@ -99,7 +99,7 @@ def _refuse_if_lasting(error: sqlite3.Error, queue: str, filename: object) -> No
 
 
 def _kind_of(error: sqlite3.Error) -> int:
-    # The low byte is the kind of an error; the others say more of it. Errors of the module itself have no code.
+    # The low byte is the kind of an error; the other bytes give details. Errors of the module itself have no code.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 

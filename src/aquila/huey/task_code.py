@@ -13,8 +13,8 @@ from aquila.huey.limits.rescheduling import reschedule_after
 class TaskCode:
     """Encloses the code of a task, and ``inner``, another context manager that encloses it.
 
-    The outcome does not count if the task was handed back meanwhile, or taken over by another consumer. Then a
-    ``KeyboardInterrupt`` makes Huey take the task for interrupted: it stores nothing.
+    The outcome does not count if the task was handed back meanwhile, or taken over by another consumer. In that case
+    ``__exit__`` raises a ``KeyboardInterrupt``: Huey takes the task for interrupted, and stores nothing.
     """
 
     # A class and not a generator with `contextmanager`: every task passes here, and this takes a fraction of the time.
@@ -42,6 +42,6 @@ class TaskCode:
             reschedule_after(self._huey, task, error)
             return None
         finally:
-            # Also where the code has failed: nobody may retry a task that another consumer has.
+            # Also where the code has failed: this process must not retry a task that another consumer has.
             if kind is not KeyboardInterrupt and not in_hand.may_end(task):
                 raise KeyboardInterrupt

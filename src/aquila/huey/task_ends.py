@@ -1,4 +1,4 @@
-"""Which outcome of a task counts. The first of those who end an execution decides: see ``TasksInHand``."""
+"""The marks that say which outcome of a task counts. Whoever sets one first decides: see ``TasksInHand``."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ IS_LOST = object()
 
 
 def is_lost(task: Any) -> bool:
-    """Whether another consumer is known to have taken over a task that executes here: nothing of it counts any more."""
+    """Whether another consumer is known to have taken over a task that executes here. Its outcome here is discarded."""
     return getattr(task, "_aquila_end", None) is IS_LOST

@@ -15,7 +15,7 @@ _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 def create_id(task: Any) -> str:
-    """Return an id for a task. Where somebody has replaced Huey's ``create_id`` or ``uuid4``, that function is used."""
+    """Return an id for a task. Where a test has replaced Huey's ``create_id`` or ``uuid4``, its function is used."""
     if Task.create_id is not _of_huey or uuid.uuid4 is not _of_python:
         return str(Task.create_id(task))
     digits = os.urandom(16).hex()
@@ -23,7 +23,7 @@ def create_id(task: Any) -> str:
 
 
 def let_make_ids(task_class: Any) -> bool:
-    """Make tasks of a class get their ids from here, unless the class has a ``create_id`` of its own.
+    """Let ``create_id`` make the ids of the tasks of a class, unless the class has a method of its own for that.
 
     Return whether the class was changed. To undo that, delete the attribute ``create_id`` of the class.
     """

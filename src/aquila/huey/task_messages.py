@@ -38,7 +38,7 @@ _MOST_ACCEPTED = 256
 
 
 def build_message(fields: list[Any]) -> Any:
-    """Return the message of a task from its fields. Raises ``MessageRejected`` for what no Huey sends."""
+    """Return the message of a task from its fields. Raises ``MessageRejected`` for fields that no Huey sends."""
     if len(fields) > len(Message._fields):
         raise MessageRejected(
             f"a task message with {len(fields)} fields, where this Huey knows {len(Message._fields)}: "

@@ -27,8 +27,8 @@ WITH_CASSETTE = ("replay", "record")
 def enter_task_scope(huey: Any, task: Any, run: runtime.Run) -> tuple[Scope, int] | None:
     """Put the scope of a task that came over the wire in force in this context, which belongs to the task alone.
 
-    Returns the last two arguments for ``leave_task_scope``: the scope and, if another process owns it, how many misses
-    it has. None where no scope is needed, or nothing is to be done at its end.
+    Returns the last two arguments for ``leave_task_scope``: the scope, and how many misses it has if another process
+    owns it. Returns None where no scope is needed, or where nothing is to be done at its end.
     """
     reference = task._aquila_scope
     if reference is not None:
@@ -92,9 +92,9 @@ def _find_scope(huey: Any, task: Any, reference: str, run: runtime.Run) -> Scope
 
 
 def _follow_faults(scope: Scope, faults: str | None) -> None:
-    """Put the faults in force in a scope that were in force where a task was enqueued.
+    """Put the faults that were in force where a task was enqueued in force in its scope.
 
-    The faults of a block begin and end with it, so tasks of one test may come with different ones. Raises
+    The faults of a block begin and end with the block, so tasks of one test may come with different ones. Raises
     ``ConfigError`` for faults that cannot be read.
     """
     if scope.settings.faults != faults:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class TypedMethods:
-    """What type checkers see of ``task``, ``periodic_task`` and others of ``AquilaHuey``. Empty when it runs."""
+    """What type checkers see of ``task``, ``periodic_task`` and other methods. At run time this class is empty."""
 
-    # Without `__slots__`: a Huey that exists could then not be given a class with this base; see `instrumenting`.
+    # It has no `__slots__`: with them an existing Huey could not get a class with this base; see `instrumenting`.
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""Notes the executions of tasks for the report of the run: of this process, or of the one whose tests it serves."""
+"""Notes the executions of tasks for the report of a run: the run of this process, or the run whose tests it serves."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _NOT_EXECUTED = object()
 
 def execute_noted(execute: Callable[[Any, Any], Any], huey: Any, task: Any, timestamp: Any) -> Any:
     """Execute a task by calling ``execute(task, timestamp)``, and note how it ended. Raises what that raises."""
-    # The outcome of an earlier execution of the same object is taken off, so that one that was not executed at all is
-    # not noted with it; it is put back if this execution has none.
+    # The same object may have been executed before. Its earlier outcome is removed, so that it is not noted again for a
+    # task that is revoked or has expired this time. It is put back if there is no new one.
     before = vars(task).pop("_aquila_error", _NOT_EXECUTED)
     number, began = attempt_of(task), time.perf_counter()
-    mark = current_job.set(str(task.id))
+    token = current_job.set(str(task.id))
     try:
         return execute(task, timestamp)
     finally:
-        current_job.reset(mark)
-        _note(huey, task, number, began, getattr(task, "_aquila_error", _NOT_EXECUTED))
+        current_job.reset(token)
+        _note_execution(huey, task, number, began, getattr(task, "_aquila_error", _NOT_EXECUTED))
         if before is not _NOT_EXECUTED:
             vars(task).setdefault("_aquila_error", before)
 
 
-def _note(huey: Any, task: Any, number: int, began: float, error: Any) -> None:
-    told: dict[str, Any] = {
+def _note_execution(huey: Any, task: Any, number: int, began: float, error: Any) -> None:
+    job: dict[str, Any] = {
         "id": str(task.id),
         "name": f"{type(task).__module__}.{task.name}",
         "queue": huey.name,
@@ -57,14 +57,14 @@ def _note(huey: Any, task: Any, number: int, began: float, error: Any) -> None:
     }
     if isinstance(error, BaseException):
         # Redacted here, because the process that writes the report may not know the secrets of this one.
-        told["error"] = redact_long_text(text_of(error, UNCUT), redact_outgoing)[:_LONGEST]
+        job["error"] = redact_long_text(text_of(error, UNCUT), redact_outgoing)[:_LONGEST]
     if attempt_of(task) > number:
-        told["delay"] = float(task.retry_delay or 0)
+        job["delay"] = float(task.retry_delay or 0)
     run, scope = runtime.current_run(), bound_scope.get()
     if run.exchange_watch is not None and run.is_here:
-        run.exchange_watch.take_job(told)
+        run.exchange_watch.take_job(job)
     elif scope is not None:
-        run.state_of(ChildMisses).tell_job(scope.id, told)
+        run.state_of(ChildMisses).tell_job(scope.id, job)
 
 
 def _outcome_of(error: Any) -> str:

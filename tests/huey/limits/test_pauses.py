@@ -133,6 +133,6 @@ def test_a_storage_that_is_away_fails_no_call_that_nobody_limits(huey, monkeypat
     else:
         monkeypatch.setattr(state_of(huey), "now" if failing == "clock" else "get", fail)
     assert perform_job(task, 1).state == "complete"
-    assert "it is not known now whether api.openai.com asked for a pause" in caplog.text
+    assert "the storage does not say whether api.openai.com asked for a pause" in caplog.text
     limit(huey, "openai: 60/min")
     perform_job(task, 1, raises=ConnectionError)

@@ -344,5 +344,5 @@ def test_a_scripted_refusal_reschedules(huey, aquila_script):
 
 @pytest.mark.parametrize("given", [False, 300], ids=str)
 def test_what_is_no_rescheduling_is_refused_where_the_huey_is_made(given):
-    with pytest.raises(errors.ConfigError, match=f"is a Rescheduling, or None for none, not {given}"):
+    with pytest.raises(errors.ConfigError, match=f"is a Rescheduling, or None to switch it off, not {given}"):
         MemoryHuey("app", rescheduling=given)

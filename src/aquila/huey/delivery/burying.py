@@ -80,7 +80,7 @@ def bury_unreadable(
     if job is None:
         return
     if is_claimed and _is_over(huey, job[0]):
-        # The job has its result already, so nobody is told of a failure. Only the claim of a retry by hand is left.
+        # The job has its result already, which stays. Only the claim of a job that was retried by hand is left to end.
         release_unknown_claim(huey, job[0], job[1])
     else:
         end_unread_job(huey, job[0], job[1], reason, message)

@@ -1,9 +1,9 @@
-"""Finds out which job a message claims to be that cannot be read, in a queue where every message is believed.
+"""Finds out which job an unreadable message claims to be, in a queue where every message is believed.
 
 Without a secret a worker does what any message says, and ends the job of any message whose task it does not know. So
-it may also believe the beginning of a message that it cannot read as a whole: one of a newer version, one that a
-producer signs or compresses, a pickle. In a queue with a secret a message that is not signed correctly is not
-believed: otherwise anybody could end any job with it.
+the worker may also believe the beginning of a message that it cannot read as a whole. Such a message may be a pickle,
+or come from a newer version, or from a producer that signs or compresses. In a queue with a secret a message that is
+not signed correctly is not believed: otherwise anybody could end any job with it.
 
 No object is built and no code of a message runs: of a pickle only the list of its operations is read.
 """
@@ -21,12 +21,12 @@ LONGEST_ID = 200
 """Characters of an id or a name that every storage can keep."""
 _MOST_OPERATIONS = 40
 """Operations of a pickle that are looked at. Huey's ``Message`` is a named tuple whose first value is the id, so the id
-comes early."""
+is among the first of them."""
 _OF_MESSAGE = ["huey.registry", "Message"]
 
 
 def find_claimed_job(serializer: Any, data: bytes) -> tuple[str, str] | None:
-    """Return the id of the job and the name of the task that a message claims. None where it is not believed.
+    """Return the id of the job and the name of the task that a message claims. None where the message is not believed.
 
     ``serializer`` is that of the queue, and ``data`` is the message. Never raises.
     """

@@ -30,7 +30,7 @@ class AquilaWorker(Worker):  # type: ignore[misc]
         super().initialize()
 
     def shutdown(self) -> None:
-        """End. A worker process hands back what the storage has refused; a thread leaves that to its consumer.
+        """End. A worker process hands back tasks that the storage has refused; a thread leaves that to its consumer.
 
         Huey 3.5 calls this at the end of each worker.
         """
@@ -46,7 +46,7 @@ class AquilaScheduler(Scheduler):  # type: ignore[misc]
         return OncePerOutageLogger(super().create_logger(), self, SCHEDULE)
 
     def shutdown(self) -> None:
-        """End. No hook of Huey runs in a scheduler's process, so its life as a consumer ends here, too."""
+        """End. No hook of Huey runs in the process of a scheduler, so its life as a consumer ends here."""
         _leave_fork(self.huey, with_life=True)
         super().shutdown()
 

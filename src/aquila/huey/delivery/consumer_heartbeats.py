@@ -101,8 +101,8 @@ class ConsumerLife:
 
     - ``state``: the shared state of the queue, which has the heartbeats.
     - ``lost_after``: seconds without a heartbeat after which other consumers take over the tasks of this one.
-    - ``describe``: returns more fields of a heartbeat, which the page of jobs shows.
-    - ``note_pause``: called before a heartbeat that comes so late that others may have taken this consumer for dead.
+    - ``describe``: returns further fields of a heartbeat, which the page of jobs shows.
+    - ``note_pause``: called with a heartbeat that comes so late that others may have taken this consumer for dead.
 
     ``KeptCopies`` owns a life and replaces it by a new one, with another id, when it ends.
     """
@@ -122,7 +122,7 @@ class ConsumerLife:
         self._describe = describe
         self._note_pause = note_pause
         self._every = lost_after / _BEATS
-        # Two beats early, to be safe: asking the storage costs one round trip, and a wrong answer a second execution.
+        # Two beats shorter, to be safe: a needless question costs one round trip, a missing one a second execution.
         self._longest_pause = lost_after - 2 * self._every
         self._started: float | None = None  # By the clock of the storage; set by the first beat.
         self._shown: float | None = None  # When the last beat was sent, by the clock of the storage.
@@ -130,8 +130,8 @@ class ConsumerLife:
         self._last_beat = float("-inf")
         # fork: a child has an object of its own, see `TasksInHand`
         self._lock = threading.Lock()  # Held while the thread is started: two takers must not start one each.
-        # Held during a beat and while `end` deletes the entry. A beat that comes after that would leave the entry of a
-        # consumer that has ended, and others would wait for its death.
+        # Held during a beat and while `end` deletes the entry. A beat after that would store the entry of a consumer
+        # that has ended.
         # fork: a child has an object of its own, see `TasksInHand`
         self._beating = threading.Lock()
         self._thread: threading.Thread | None = None  # Started by the first taker; ends with `_ended`.
@@ -146,7 +146,7 @@ class ConsumerLife:
     def ensure_beating(self) -> None:
         """Send a heartbeat if one is overdue, and start the thread that sends the next ones.
 
-        Called before a message is taken: the copies of a consumer without a heartbeat are never looked for.
+        Called before a message is taken: nobody looks for the copies of a consumer that has never sent a heartbeat.
         """
         # Without the lock first, because this is part of the time of every task.
         if self._thread is not None and time.monotonic() - self._last_beat < 2 * self._every:
@@ -178,7 +178,7 @@ class ConsumerLife:
         self._last_beat = begun  # Not the time of the answer: the storage may have taken long.
 
     def _describe_if_possible(self, bare: dict[str, Any]) -> bytes:
-        """Return a heartbeat with the fields that the page of jobs shows, or without them where they cannot be had."""
+        """Return a heartbeat with the fields that the page of jobs shows, or without them where ``describe`` fails."""
         try:
             described = json.dumps({**self._describe(), **bare}).encode()
             self._is_described = True
@@ -193,8 +193,8 @@ class ConsumerLife:
     def end(self, *, forget: bool) -> None:
         """End the heartbeats.
 
-        ``forget`` also deletes the consumer from the storage: it has left nothing that others could take over. Waits a
-        little for a beat that is under way, and no longer: the storage may be away.
+        ``forget`` also deletes the consumer from the storage, because no copy is left that others could take over.
+        Waits only a little for a beat that is under way: the storage may be away.
         """
         self._ended.set()
         thread = self._thread
@@ -203,7 +203,7 @@ class ConsumerLife:
         if forget:
             is_free = self._beating.acquire(timeout=self._every)
             try:
-                with contextlib.suppress(Exception):  # The storage is away: the entry is removed when it has grown old.
+                with contextlib.suppress(Exception):  # The storage is away: a rescuer removes the entry later.
                     self._state.delete(CONSUMERS, self.id)
             finally:
                 if is_free:
@@ -223,5 +223,5 @@ class ConsumerLife:
             except Exception as error:  # noqa: BLE001 -- whatever a storage raises that is away
                 if is_well:
                     reason = f"{type(error).__name__}: {error}"
-                    logger.warning("consumer %s cannot show that it lives: %s", self.id, reason)
+                    logger.warning("consumer %s cannot send heartbeats or look for lost tasks: %s", self.id, reason)
                 is_well = False

@@ -43,9 +43,9 @@ TABLE = "dead"
 Kind: TypeAlias = Literal["unreadable", "unknown", "failed", "lost"]
 
 KINDS = get_args(Kind)
-"""All of them."""
+"""All kinds of letters."""
 
-_TIDIED_EVERY = 50  # Letters that this process puts between two times that it tidies.
+_TIDIED_EVERY = 50  # How many letters this process puts before it removes old ones.
 # Seconds for which a letter that is being retried is not retried again. A process that is killed in the midst of a
 # retry leaves its mark on the letter; after this time the mark counts for nothing.
 _RETRIED_FOR = 60.0
@@ -124,7 +124,7 @@ class DeadLetters:
     def __iter__(self) -> Iterator[DeadLetter]:
         """Iterate over the letters that there are now, oldest first. Meanwhile they may be retried and dropped."""
         newest = self._state.entries(TABLE, limit=1, newest_first=True)
-        # Without this bound, a loop that retries letters would come again to those that have failed again.
+        # Without this bound, a loop that retries letters would meet the new letters of jobs that have failed again.
         below = math.nextafter(newest[0].order, math.inf) if newest else 0.0
         for page in self._state.iterate_pages(TABLE, size=_PAGE, below=below):
             yield from map(read_letter, page)
@@ -145,13 +145,13 @@ class DeadLetters:
     def retry(self, id: str) -> DeadLetter:
         """Enqueue the message of the letter with an id again, remove the letter, and return it.
 
-        A task that failed gets all its retries again, and the errors that are stored as its result, and those of what
-        follows it, are removed. A message that cannot be read here is enqueued as it is: perhaps a worker can read it.
-        Of several callers one succeeds. Raises ``TaskError`` where there is no such letter, where it has no message,
-        where it is being retried, or where its task is unique and an identical job is queued or runs.
+        A task that failed gets all its retries again. The errors that are stored as the results of the task, and of the
+        tasks that follow it, are removed. A message that cannot be read here is enqueued as it is: perhaps a worker can
+        read it. Of several callers one succeeds. Raises ``TaskError`` where there is no such letter, where it has no
+        message, where it is being retried, or where its task is unique and an identical job is queued or runs.
         """
-        # First the letter is marked by a compare-and-set, so that of two callers one enqueues. The mark is taken back
-        # where enqueuing fails, and is too old after `_RETRIED_FOR` seconds where this process is killed in between.
+        # First the letter is marked by a compare-and-set, so that of two callers one enqueues. Where enqueuing fails,
+        # the mark is removed. Where this process is killed in between, the mark runs out after `_RETRIED_FOR` seconds.
         value = self._state.get(TABLE, id)
         if value is None:
             raise TaskError(f"the queue {self._huey.name!r} has no dead letter {id!r}; list them to see which it has")
@@ -171,14 +171,14 @@ class DeadLetters:
             if task is not None:
                 claim_again(self._huey, task)
                 undo.callback(release_claim, self._huey, task)
-            # Before the job is enqueued. Afterwards a worker may have stored a new error, which is the same bytes where
-            # the job failed in the same way. A process that is killed here leaves the letter, to be retried.
+            # Removed before the job is enqueued: after that a worker may store a new error, which cannot be told from
+            # the old one. A process that is killed here leaves the letter, which can be retried.
             forgotten: dict[str, bytes] = {}
             undo.callback(put_errors_back, self._huey, forgotten)
             forget_errors(self._huey, self._ids_of_jobs(letter, task), forgotten)
             self._huey.storage.enqueue(message, priority)
             undo.pop_all()
-        # Removed only if it is as we marked it: the job may have failed again by now, and have a new letter.
+        # Removed only if it has our mark: the job may have failed again by now, and have a new letter.
         self._state.remove(TABLE, id, claimed)
         return letter
 

@@ -92,8 +92,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         try:
             kept = self.tasks_in_hand.kept
         except Exception:
-            # The storage is away. Reading the queue is next, and says it. A worker that is not counted removes each
-            # copy at once, and not together with taking the next task.
+            # The storage is away. Reading the queue comes next, and logs that. A worker that is not counted removes
+            # each copy at once, and not together with taking the next task.
             logger.debug("a worker could not be counted", exc_info=True)
             return
         if kept is not None:
@@ -115,7 +115,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         """Called when a message has become a dead letter. Does nothing; a test replaces it, in order to fail."""
 
     def enqueue(self, task: Any) -> Any:
-        """Enqueue a task. A task that was taken here is no longer in hand, and replaces its copy in one step."""
+        """Enqueue a task. A task that was taken here replaces its copy in one step, and is no longer in hand."""
         # A task of a producer never was a message, so it is not looked for: this is part of every producer's time.
         if not hasattr(task, "_aquila_message") or not self._holds(task):
             return super().enqueue(task)
@@ -126,7 +126,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return self._result_handle(task) if self.results else None  # private to Huey 3.5, which returns the same
 
     def add_schedule(self, task: Task) -> None:
-        """Schedule a task. A task that was taken here is no longer in hand, and replaces its copy in one step."""
+        """Schedule a task. A task that was taken here replaces its copy in one step, and is no longer in hand."""
         if task.eta is None or not self._holds(task):
             super().add_schedule(task)
             return
@@ -138,7 +138,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if signal == SIGNAL_INTERRUPTED:
             self.note_interruption(task)
         signals = self._signal
-        # Mostly nobody listens. Then Huey's functions are not called, which are a notable part of the time of a task.
+        # Mostly nobody listens. Then Huey's functions are not called: they are a notable part of the time of a task.
         # They are called where somebody has replaced one of them, as test libraries and tracers do.
         if (
             type(signals) is not Signal
@@ -156,7 +156,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         """Note that an interrupt has broken off the execution of a task: Huey stores no result of it."""
         current = current_task_or_none()
         # Huey also sends the signal for tasks that execute in other threads and may still finish; see
-        # `notify_interrupted_tasks`. Only that of this context was broken off.
+        # `notify_interrupted_tasks`. Only the task of this context was broken off.
         if current is not None and current.task is task:
             task._aquila_struck = True
 
@@ -167,7 +167,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         """Store a result in the place of its task's copy, in one step.
 
         ``key`` is the id of the task, ``data`` the result, and ``message`` the result as bytes. Returns False, and
-        stores nothing, where there is no copy, or something more is stored for the task after this result.
+        stores nothing, where there is no copy, or where the task needs its copy until more is stored, as its retry.
         """
         current = current_task_or_none()
         if (
@@ -181,14 +181,14 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return True
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
-        """Return how the error of a task is stored. A task that has no retry left becomes a dead letter first.
+        """Return the error of a task as it is stored. A task that has no retry left becomes a dead letter first.
 
-        First, because a worker that is killed in between may do it twice but must not leave it out.
+        A worker may be killed in between. Then the dead letter is made twice; in the other order it would be missing.
         """
         metadata: dict[str, Any]
         try:
             metadata = super().build_error_result(task, exception)
-        except (KeyboardInterrupt, SystemExit):  # An interrupt, or an exit of the program: they end the worker.
+        except (KeyboardInterrupt, SystemExit):  # These end the worker.
             raise
         except BaseException:  # noqa: BLE001 -- the ``repr`` of a user's exception may raise anything
             texts = {"error": text_of(exception), "traceback": traceback_of(exception)}

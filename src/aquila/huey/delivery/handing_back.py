@@ -1,4 +1,4 @@
-"""Enqueues tasks again that were taken: interrupted ones, and those that the storage has refused to take back."""
+"""Enqueues taken tasks again: interrupted tasks, and tasks that the storage has refused to take back."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class RefusedTasks:
             return taken
 
     def store(self, let_go: Callable[[Task], object], *, again: bool = False) -> None:
-        """Ask the storage once more to take the tasks: nobody reads the schedule here any more.
+        """Ask the storage once more to take the tasks, where this process reads the schedule no more.
 
-        ``let_go`` is called with each before that. With ``again``, a task that the storage refuses again is kept for
-        the next time. Otherwise it is lost, and that is logged.
+        ``let_go`` is called with each task first. With ``again``, a task that the storage refuses again is kept for the
+        next time. Otherwise it is lost, and that is logged.
         """
         # Without the lock, so that no thread waits for the storage.
         for task in self.take_all():
@@ -66,11 +66,11 @@ class RefusedTasks:
 def enqueue_interrupted(huey: Any, task: Task, message: bytes, put_back: Callable[[bytes], bool]) -> None:
     """Enqueue a task whose worker was interrupted. A failure is logged.
 
-    ``message`` is the one that was taken. ``put_back`` enqueues another in its place, and says whether it could: not
-    where another consumer has taken the task over.
+    ``message`` is the one that was taken. ``put_back`` enqueues a message in its place. It returns False where another
+    consumer has taken the task over.
     """
     try:
-        # From the message and not from the task, whose code may have changed its arguments.
+        # Read from the message, because the code of the task may have changed its arguments.
         again = huey.deserialize_task(message)
         again._aquila_deliveries = getattr(again, "_aquila_deliveries", 0) + 1
         requeue_claim(huey, again)

@@ -54,8 +54,8 @@ class KeptCopies:
         self._dropped: deque[Copy] = deque()
         """Copies of tasks whose outcome could not be stored. The next ``look_around`` enqueues them again."""
         self._unclaimed: dict[Copy, frozenset[int]] = {}
-        """Copies that no worker has, with the numbers of those who were taking when a copy was first seen. Only the
-        thread of the heartbeat uses it, and replaces it at each look."""
+        """Copies that no worker has, each with the numbers of the attempts to take a message that were under way when
+        the copy was first seen. Only the thread of the heartbeat uses this dict, and replaces it at each look."""
 
     def _begin_life(self) -> ConsumerLife:
         return ConsumerLife(
@@ -108,7 +108,7 @@ class KeptCopies:
             return ask_until_answered(lambda: self.storage.has(copy), patience=_PATIENCE_TO_ASK)
         except Exception:  # noqa: BLE001 -- whatever a storage raises that is away
             # The task has its outcome, which must not be thrown away because of a guess. The step that stores it
-            # replaces the copy, and does nothing where another consumer has it.
+            # replaces the copy, and does nothing where another consumer has the copy.
             return True
 
     def let_go(self, copy: Copy) -> None:
@@ -137,7 +137,7 @@ class KeptCopies:
         try:
             return use(finished)
         except BaseException:
-            # A copy that was neither removed nor noted any more would count as lost when this process ends.
+            # A copy that was neither removed nor listed here would be enqueued again, although its task has ended.
             self._finished.extend(finished)
             raise
 
@@ -209,7 +209,7 @@ class KeptCopies:
 
     def _requeue_unclaimed(self) -> None:
         """Enqueue messages again that the storage has given to this consumer and that none of its workers received."""
-        # A look at memory first and a count second: most of the time the storage has no copy that is not known here,
+        # The copies are counted before they are listed. Most of the time the storage has none that is not known here,
         # and listing thousands of them at each heartbeat would be slow.
         owner = self.life.id
         taken, taking = self._in_hand.look()
@@ -222,8 +222,8 @@ class KeptCopies:
         found = set(self.storage.list_copies(owner, limit=_MOST_AT_ONCE)) - known
         self._unclaimed = {copy: seen_before.get(copy, taking) for copy in found}
         for copy, takers in self._unclaimed.items():
-            # A message on its way to a worker looks the same. So a copy is put back only at a later look, when all who
-            # were taking at the first look have come back: one of them would have received it.
+            # A message on its way to a worker looks the same. So a copy is put back only at a later look, when all
+            # attempts to take that were under way at the first look are over: one of them would have received it.
             if copy in seen_before and not takers & taking:
-                logger.warning("a message that the storage gave, and no worker has got, is enqueued again")
+                logger.warning("a message that the storage has given out, and no worker received, is enqueued again")
                 self._in_hand.put_back(copy.data, copy)

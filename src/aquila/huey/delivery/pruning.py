@@ -50,8 +50,8 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     """Remove old results, checkpoints and partial answers from the result store.
 
     - ``huey``: the Huey whose result store is meant.
-    - ``older_than``: remove entries that are older.
-    - ``keep``: of results, and of other entries, keep as many and remove the oldest beyond.
+    - ``older_than``: remove entries that are at least this old.
+    - ``keep``: keep so many results, and so many other entries; remove the oldest of the rest.
 
     Only the keys of the store are read, not the values. Huey stores no times, so an age is counted from the first call
     that has seen the entry. Locks, revocations, rate limits, chords and running tasks are left alone. Returns how many
@@ -73,8 +73,8 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     now = state.now()
     present = {key for key in list_result_keys(huey) if _is_removable(huey, key)}
     seen = {entry.key: entry.order for page in state.iterate_pages(_SEEN, size=_PAGE) for entry in page}
-    # What was seen later than now is seen for the first time: somebody has put the clock back, and such an entry would
-    # not grow old before the clock shows that time again.
+    # An entry that was seen later than now counts as new: somebody has put the clock back, and the entry would not grow
+    # old before the clock shows that time again.
     known = {key for key in present & seen.keys() if seen[key] <= now}
     state.delete(_SEEN, *(seen.keys() - known))
     state.add_many(_SEEN, sorted(present - known), order=now)

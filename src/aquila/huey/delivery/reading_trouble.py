@@ -1,7 +1,7 @@
-"""Logs once that a storage does not answer, and once that it answers again. Huey logs it at each attempt.
+"""Logs once that a storage does not answer, and once that it answers again. Huey logs an outage at each attempt.
 
-It is logged again where the reason is another one, and once a minute: somebody who reads the end of the log must not
-think that the storage answers.
+The outage is logged again for another reason, and once a minute: somebody who reads the end of the log must not think
+that the storage answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ATTRIBUTE = "_aquila_reading_trouble"
 
 
 class ReadingTrouble:
-    """The outage of a storage, as all workers of a process see it. They share one, so that only one of them logs it."""
+    """The outage of a storage. All workers of a process share one object, so that only one of them logs the outage."""
 
     def __init__(self) -> None:
         self._lock = renewed_in_child(threading.Lock())  # Guards both attributes. The first answer clears them.
@@ -92,7 +92,7 @@ class OncePerOutageLogger(logging.LoggerAdapter):  # type: ignore[type-arg]
         began, worker = time.monotonic(), self._worker
         self._has_failed, due = False, getattr(worker, "_next_loop", began)
         type(worker).loop(worker, now)
-        # Huey's scheduler skips a round when it is late, and then has asked the storage nothing.
+        # A scheduler of Huey that is late skips the round without asking the storage.
         if self._has_failed or due + getattr(worker, "interval", 0) < began:
             return
         worker.__dict__.pop("loop", None)

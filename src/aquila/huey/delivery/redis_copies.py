@@ -15,7 +15,7 @@ from aquila.huey.delivery.running_copies import TABLE, Copy, RunningCopies
 # KEYS: the queue, the copies of the consumer. ARGV: the copies that are finished.
 # LREM with -1 removes one match and searches from the tail, where the oldest copies are.
 _FORGET = "for _, data in ipairs(ARGV) do redis.call('LREM', KEYS[2], -1, data) end\n"
-# The two commands with POPLPUSH in their names are as LMOVE and BLMOVE from right to left, which need Redis 6.2.
+# RPOPLPUSH and BRPOPLPUSH do what LMOVE and BLMOVE do from right to left. Those need Redis 6.2.
 _TAKE = _FORGET + "return redis.call('RPOPLPUSH', KEYS[1], KEYS[2])"
 # Huey 3.5 writes the time, eight bytes, before each message of a queue with priorities: equal messages differ by it.
 _TAKE_FIRST = (
@@ -41,7 +41,7 @@ if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
 redis.call(ARGV[2], KEYS[2], unpack(ARGV, 3))
 return 1
 """
-# KEYS: the copies of a consumer. ARGV: the copy. As LPOS, which needs Redis 6.0.6.
+# KEYS: the copies of a consumer. ARGV: the copy. Does what LPOS does, which needs Redis 6.0.6.
 _HAS = """
 for _, data in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
     if data == ARGV[1] then return 1 end
@@ -50,8 +50,8 @@ return 0
 """
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
-"""Seconds between two looks into an empty queue with priorities: no command of Redis waits for such a message and moves
-it in one step."""
+"""Seconds between two looks into an empty queue with priorities. No command of Redis waits for a message of such a
+queue and moves it in one step."""
 
 
 class RedisCopies(RunningCopies):
@@ -77,10 +77,9 @@ class RedisCopies(RunningCopies):
         try:
             data: bytes | None = self._redis.brpoplpush(queue, running, self._storage.read_timeout)
         except Exception as error:
-            if type(error).__name__ == "TimeoutError":  # As Huey: the queue was empty.
+            if type(error).__name__ == "TimeoutError":  # The queue was empty. Huey does the same.
                 return None
             raise
-
         return data
 
     def _wait_for_first(self, keys: tuple[str, str]) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Enqueues the tasks of dead consumers again: of those that were killed, ran out of memory, or lost their machine."""
+"""Enqueues the tasks of dead consumers again. A consumer may be killed, run out of memory, or lose its machine."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _WAS_AWAY = 1 / 2
 """The part of ``lost_after`` without a look after which the storage counts as having been away. There are six looks in
 ``lost_after``, so two of them have failed."""
 _MOST_LATE = 5
-"""Looks after such a pause, one after the other, that only watch. Where every look is late, it is this process or its
-connection that is slow, and what is lost must not wait for ever."""
+"""How many late looks in succession only watch. Where every look is late, this process or its connection is slow, and
+lost tasks must not wait for ever."""
 _AT_ONCE = 1000  # Copies of one consumer that are taken over before the next consumer has its turn.
 
 
@@ -67,8 +67,8 @@ def _requeue_tasks_shown_before(huey: Any, state: SharedState, moment: float) ->
 def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]:
     """Enqueue the tasks of dead consumers again.
 
-    Returns the ids of the tasks, and how many consumers, counted from the first, have no copy left. They are counted
-    only up to the first that has: the caller deletes them all by one bound.
+    Returns the ids of the tasks, and how many consumers at the beginning of ``dead`` have no copy left. Consumers after
+    the first one with a copy are not counted: the caller deletes all that are counted by one bound.
     """
     copies = copies_of(huey)
     requeued: list[str] = []
@@ -87,8 +87,8 @@ def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]
 def _forget_unless_back(state: SharedState, entry: Entry) -> None:
     """Remove the entry of a consumer, unless the consumer has sent another heartbeat since.
 
-    Two heartbeats may have the same value and differ in their time alone, which cannot be compared and deleted in one
-    step. So the value is marked first: a new heartbeat overwrites the mark.
+    Two heartbeats may have the same value and differ in their time alone. The storage cannot compare the time and
+    delete the entry in one step. So the value is marked first: a new heartbeat overwrites the mark.
     """
     marked = entry.value + b" "  # Still JSON, but never what a consumer writes.
     if not state.replace(CONSUMERS, entry.key, entry.value, marked):
@@ -101,12 +101,14 @@ def _forget_unless_back(state: SharedState, entry: Entry) -> None:
 class Rescuer:
     """Looks for lost tasks again and again, even if the storage is away, or somebody sets its clock meanwhile.
 
-    Heartbeats have the time of that clock. If it is put forward, all of them look old until each consumer has sent the
-    next. If it is put back, those of dead consumers lie in the future. The monotonic clock of this process shows both.
-    It cannot show what happened before the first look, so a new rescuer only watches for two heartbeats.
+    Heartbeats have the time of the storage's clock. If that clock is put forward, all heartbeats look old until each
+    consumer has sent another. If it is put back, the heartbeats of dead consumers lie in the future. The monotonic
+    clock of this process shows both. It cannot show what happened before the first look, so a new rescuer only watches
+    for as long as two heartbeats.
 
-    While the storage does not answer, no consumer can send a heartbeat. So after a pause between two looks nothing
-    is taken over until each living consumer has had the time for the next. Pauses without end change nothing any more.
+    While the storage does not answer, no consumer can send a heartbeat. So after a pause between two looks nothing is
+    taken over until each living consumer has had the time to send one. Of looks that are all late, only the first
+    ``_MOST_LATE`` do that.
 
     ``KeptCopies`` owns a rescuer, and only the thread of the heartbeat uses it: no lock is needed.
     """
@@ -120,15 +122,15 @@ class Rescuer:
         self._looked: float | None = None
         """When the last look ended, by the monotonic clock. A look that failed does not count."""
         self._late_looks = 0  # How many looks, up to the last, came after a pause.
-        self._to_come: dict[tuple[str, float], float] = {}
-        """Heartbeats in the future of the storage's clock: by consumer and time, when this process has first seen them
-        by the monotonic clock. Replaced at each look by those that are still there."""
+        self._future_beats: dict[tuple[str, float], float] = {}
+        """Heartbeats in the future of the storage's clock, by consumer and time. The value is when this process has
+        first seen one, by the monotonic clock. Replaced at each look by those that are still there."""
 
     def look(self) -> None:
         """Enqueue lost tasks again. Raises what the storage raises."""
         lost_after, state = self._huey.lost_after, state_of(self._huey)
         begun = time.monotonic()
-        now, here = state.now(), time.monotonic()
+        now, here = state.now(), time.monotonic()  # The same moment by two clocks: the storage's, and this process's.
         if self._waits_until is None:
             self._waits_until = here + lost_after * _LOOKS_ON
         pause = 0.0 if self._looked is None else here - self._looked
@@ -148,17 +150,17 @@ class Rescuer:
                     *(now - here - self._ahead, lost_after),
                 )
             self._ahead = now - here
-        self._look_at_what_is_to_come(state, now + lost_after / 2, here)
+        self._look_at_future_beats(state, now + lost_after / 2, here)
         if here >= self._waits_until:
             _requeue_tasks_shown_before(self._huey, state, now - lost_after)
         self._looked = time.monotonic()
 
-    def _look_at_what_is_to_come(self, state: SharedState, bound: float, here: float) -> None:
+    def _look_at_future_beats(self, state: SharedState, bound: float, here: float) -> None:
         found = state.entries(CONSUMERS, at_least=bound, limit=_AT_ONCE)
-        known = self._to_come
-        self._to_come = {(entry.key, entry.order): known.get((entry.key, entry.order), here) for entry in found}
+        known = self._future_beats
+        self._future_beats = {(entry.key, entry.order): known.get((entry.key, entry.order), here) for entry in found}
         for entry in found:
-            if here - self._to_come[entry.key, entry.order] > self._huey.lost_after:
+            if here - self._future_beats[entry.key, entry.order] > self._huey.lost_after:
                 _, emptied = _requeue_tasks_of(self._huey, [entry])
                 if emptied:
                     _forget_unless_back(state, entry)
@@ -186,14 +188,15 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
         if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
             return None
     except CopyBeingMoved:
-        return None  # The next look finds the copy again if the other one has failed.
+        return None  # If the other consumer fails, the next look finds the copy again.
     logger.warning("task %s was lost with consumer %s and is enqueued again", task.id, copy.owner)
     return task
 
 
 def _give_up(huey: Any, copies: RunningCopies, copy: Copy, task: Task) -> None:
     message = f"lost with its worker {task._aquila_losses} times and given up"
-    bury_lost(huey, task, message)  # First, because a second dead letter replaces the first, and none would be a loss.
+    # First, because this process may be killed in between. A second dead letter would then replace the first.
+    bury_lost(huey, task, message)
     error = Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
     if not (
         copies.move_to_results(copy, task.id, huey.serializer.serialize(error)) if huey.results else copies.forget(copy)

@@ -42,13 +42,13 @@ def delete_results(huey: Any, keys: list[str]) -> None:
 
 
 def _read_keys(storage: Any, prefix: str) -> Iterable[str]:
-    """Read keys, among them all that begin with ``prefix``. A server does not send the others where it can tell."""
+    """Return keys, among them all that begin with ``prefix``. A server that can filter keys sends no others."""
     match storage:
         case RedisStorage() if callable(storage.result_key):
             length = len(storage.result_prefix)
             return (key[length:].decode("utf-8", "replace") for key in storage._result_keys())
         case RedisStorage() if prefix:
-            # A scan in pages. It also sends the values of what it finds: those of such keys are small.
+            # A scan in pages. It also sends the values of the keys that it finds. Those are small.
             pattern = re.sub(r"[][*?^\\-]", r"\\\g<0>", prefix) + "*"
             found = storage.conn.hscan_iter(storage.result_key, match=pattern, count=_PAGE)
             return {key.decode("utf-8", "replace") for key, _ in found}  # A scan may find a key twice.
@@ -70,9 +70,9 @@ def _read_keys(storage: Any, prefix: str) -> Iterable[str]:
 
 def _read_keys_of_files(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
-        # The format of Huey 3.5: the length of the key, the key, the value. A file that is too short, because another
-        # process is writing it, counts as one with an empty key; a length that cannot be true is bounded. One that is
-        # gone is the result that somebody has fetched since it was listed.
+        # The format of Huey 3.5: the length of the key, the key, the value. A file that another process is just writing
+        # may be too short, and then counts as one with an empty key. A length that cannot be true is bounded. A file is
+        # gone if somebody has fetched the result since it was listed.
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
             (length,) = struct.unpack(">I", file.read(4).rjust(4, b"\0"))
             yield file.read(min(length, 1 << 16)).decode("utf-8", "replace")

@@ -83,12 +83,12 @@ class RunningCopies(ABC):
 
 
 class CopyBeingMoved(Exception):
-    """Another consumer has begun to move a copy, and may still fail: ask again whether the copy is gone."""
+    """Another consumer is moving a copy. It may still fail, so it is not known yet whether the copy stays."""
 
 
 _MARK = b"\xc1aquila.moving"  # 0xC1 begins neither msgpack nor a pickle, so no message begins so.
 _MARK_LASTS = 60.0
-"""Seconds for which only the one that has marked a copy may move it. After that it is taken for dead."""
+"""Seconds for which only the thread that has marked a copy may move it. After that the thread is taken for dead."""
 _MOVER_SIZE = 16  # Bytes.
 
 
@@ -108,8 +108,8 @@ class LooseCopies(RunningCopies):
         self._state = state
         self._id = uuid.uuid4().hex  # Together with the process and the thread it names whoever moves a copy.
         self._stored: set[str] = set()
-        """The keys of copies whose outcome is stored, but that the storage has not deleted yet. ``_move`` adds a key
-        and removes it; one stays where deleting fails, so that the next try only deletes."""
+        """The keys of copies whose outcome is stored, and that are not deleted yet. ``_move`` adds a key and removes
+        it. Where deleting fails the key stays, so that the next try only deletes."""
 
     def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
         self.forget(*finished)
@@ -149,8 +149,8 @@ class LooseCopies(RunningCopies):
     def _move(self, copy: Copy, store: Callable[[], object]) -> bool:
         """Store the outcome, and then delete the copy. If the process is killed in between, it is stored twice.
 
-        Of several that would move a copy only the one that has marked it does. The others get ``CopyBeingMoved``,
-        because it may still fail. The mark of one that was killed runs out, and one's own mark is no obstacle.
+        A thread that moves a copy marks it first. Other threads and processes then get ``CopyBeingMoved``, because the
+        first one may still fail. The mark of a killed process runs out, and a thread's own mark is no obstacle.
         """
         table = TABLE + copy.owner
         if copy.key not in self._stored:
@@ -160,7 +160,7 @@ class LooseCopies(RunningCopies):
             try:
                 store()
             except BaseException:
-                # A storage that has refused the outcome may refuse this, too. Then the mark runs out by itself.
+                # A storage that has refused the outcome may refuse this, too. In that case the mark runs out.
                 with contextlib.suppress(Exception):
                     self._state.replace(table, copy.key, marked, _split_mark(marked).data)
                 raise

@@ -1,9 +1,9 @@
 """Ends the waiting for a job whose message has become a dead letter, in a queue whose messages are signed.
 
-A worker that cannot verify a message does not believe the id in it: otherwise anybody could end any job. So it keeps
-the message, and stores no result. But whoever waits has the secret, too, and can verify the message of a dead letter:
-if it is that of the job, or of one that the job was to follow, nobody will execute the job. Dead letters are not
-signed, so nothing else that one says is believed, or told to the waiter.
+A worker that cannot verify a message does not believe the id in it: otherwise anybody could end any job. So the worker
+keeps the message, and stores no result. But a process that waits for the job has a secret, too, and may be able to
+verify the message of a dead letter. If that is the message of the job, or of a task that the job was to follow, nobody
+will execute the job. Dead letters are not signed, so nothing else in one is believed, or told to the waiting caller.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SignedResult(Result):  # type: ignore[misc]
         super().__init__(huey, task)
         # The same task may be enqueued again, with the same message, when an earlier message is a dead letter already.
         self._made_at = time.monotonic()
-        # An id that another process has made up for one job alone is not used again, so a letter of before counts.
+        # A random id is used for one job alone. If another process has enqueued that job, earlier letters count, too.
         self._counts_from: float | None = None if was_enqueued or not _is_unique(task.id) else LOWEST
         """The time from which on dead letters count, by the clock of the storage. None before the first look: then from
         when this object was made."""
@@ -97,7 +97,7 @@ class SignedResult(Result):  # type: ignore[misc]
             part = min(2 * part, _LONGEST)
 
     def _find_dead_letter(self) -> str | None:
-        """Return the id of a letter with a message without which this job will not end. A failed look finds none."""
+        """Return the id of a letter because of which this job will never end, or None. A failed look finds none."""
         try:
             state = state_of(self.huey)
             if self._counts_from is None:
@@ -116,12 +116,12 @@ class SignedResult(Result):  # type: ignore[misc]
                 letter = read_letter(entry)
                 if letter.kind == "unreadable" and self.id in _jobs_of(self.huey.serializer, letter.message):
                     return letter.id
-            self._newest_seen = newest  # Not before: where reading has failed, the next look begins where this one did.
+            self._newest_seen = newest  # Set last: where reading has failed, the next look begins where this one did.
             return None
         except ConfigError:
-            return None  # A storage of somebody else's has no dead letters.
+            return None  # A storage that is none of Huey's own has no dead letters.
         except Exception:  # noqa: BLE001
-            # Whatever keeps this look from its answer, the job itself may well be done.
+            # The look has failed, but the job may well be complete.
             _log.warning("could not look whether the message of job %s is a dead letter", self.id, exc_info=True)
             return None
 

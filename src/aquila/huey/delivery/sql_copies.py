@@ -82,11 +82,11 @@ class SqliteCopies(LooseCopies):
             was_there = self._delete_copy(cursor, copy)
             if was_there:
                 cursor.execute(self._sql(statement), (self._storage.name, *values))
-                self._tell(cursor, statement)
+                self._notify_workers(cursor, statement)
             return was_there
 
-    def _tell(self, cursor: Any, statement: str) -> None:
-        """Wake the workers that wait for a message. Those of SQLite cannot wait, so there is nothing to do."""
+    def _notify_workers(self, cursor: Any, statement: str) -> None:
+        """Wake the workers that wait for a message. On SQLite none can wait, so there is nothing to do."""
 
 
 class PostgresCopies(SqliteCopies):
@@ -137,6 +137,6 @@ class PostgresCopies(SqliteCopies):
             row = cursor.fetchone()
         return None if row is None else Copy(owner, key, bytes(row[0]))
 
-    def _tell(self, cursor: Any, statement: str) -> None:
+    def _notify_workers(self, cursor: Any, statement: str) -> None:
         if self.tasks in statement:
             cursor.execute("select pg_notify(%s, %s)", (self._storage.channel, ""))

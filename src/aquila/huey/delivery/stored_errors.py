@@ -24,7 +24,7 @@ def forget_errors(huey: Any, ids: Iterable[str], forgotten: dict[str, bytes]) ->
     for id in ids:
         data = huey.storage.peek_data(id)
         if data is not EmptyData and _is_error(huey, data):
-            # Noted first: the storage may have removed it although its answer did not arrive.
+            # Noted first: the storage may remove the error although its answer does not arrive.
             forgotten[id] = data
             huey.storage.delete_data(id)
 

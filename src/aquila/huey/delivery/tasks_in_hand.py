@@ -32,7 +32,7 @@ stop_flag: ContextVar[Any] = ContextVar("aquila_stop_flag", default=None)
 ends with it."""
 
 _takers = itertools.count()
-"""Gives each attempt to take a message a number. `next` of it is atomic."""
+"""Gives each attempt to take a message a number. `next` on it is atomic."""
 
 # A number for this process, kept in a list so that the hook can change it. A fork gets another one. Reading it is
 # faster than `os.getpid()`, which is a system call, and it is read for every task.
@@ -66,7 +66,7 @@ class TasksInHand:
         self._huey = huey
         self._process = _process[0]
         self._keeps = huey.keep_running
-        # Of the condition by which a process that ends waits for its threads.
+        # The lock of the condition. A process that ends waits on the condition for its threads.
         # fork: a child has an object of its own, see `is_of`
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -74,7 +74,7 @@ class TasksInHand:
         """The tasks in hand, by identity. Huey's tasks are equal if they are the same job, and a retry may be taken
         before the first attempt has left."""
         self._taking: set[int] = set()
-        """The numbers of those who are asking the storage for a message at this moment."""
+        """The numbers of the attempts to take a message that are under way."""
         self._is_closed = False
         """True from ``stop_taking`` to the end of ``hand_back_rest``: nobody takes then."""
         self._refused = RefusedTasks(huey)
@@ -91,14 +91,14 @@ class TasksInHand:
         return bool(self._taken or self._taking)
 
     def look(self) -> tuple[list[Task], frozenset[int]]:
-        """Return the tasks that are in hand, and the numbers of those who are taking a message at this moment."""
+        """Return the tasks in hand, and the numbers of the attempts to take a message that are under way."""
         with self._lock:
             return list(self._taken.values()), frozenset(self._taking)
 
     # Taking
 
     def take_next(self) -> Task | None:
-        """Take the next task out of the queue. None where the queue is empty, and where the worker must stop.
+        """Take the next task out of the queue. Returns None where the queue is empty, or where the worker must stop.
 
         A message that cannot be read becomes a dead letter, and the next message is taken.
         """
@@ -130,8 +130,8 @@ class TasksInHand:
                 if task is not None:
                     return task
             finally:
-                # First into `_taken` and then out of `_taking`: in the other order there would be a moment at which a
-                # process that ends sees the task in neither, and loses it.
+                # The task enters `_taken` before its number leaves `_taking`. In the other order there would be a
+                # moment at which a process that ends sees the task in neither, and loses it.
                 if task is not None:
                     self._taken[id(task)] = task
                 self._taking.discard(taker)
@@ -169,7 +169,7 @@ class TasksInHand:
             self._changed.notify_all()
 
     def _read_or_leave(self, data: bytes, copy: Copy | None) -> Task | None:
-        """Read one message of several: the others are out of the schedule too, and must not be lost with it."""
+        """Read one of several messages. An error must not stop the caller, which would lose the other messages."""
         with contextlib.suppress(Exception):  # `bury_unreadable` has logged it.
             return self._read(data, copy)
         return None
@@ -231,7 +231,7 @@ class TasksInHand:
             self._set_lost(task)
 
     def let_go(self, task: Task) -> None:
-        """Have a task no longer in hand, because its execution is over in whatever way. Its copy is removed.
+        """Remove a task from those in hand, and remove its copy: its execution is over, in whatever way.
 
         Does nothing for a task that waits to be handed back.
         """
@@ -244,7 +244,7 @@ class TasksInHand:
             self.kept.let_go(copy)
 
     def drop(self, task: Task, error: BaseException) -> None:
-        """Have a task no longer in hand, because ``error`` kept its outcome from being stored.
+        """Remove a task from those in hand, because ``error`` kept its outcome from being stored.
 
         A task with a copy is delivered again.
         """
@@ -296,7 +296,7 @@ class TasksInHand:
             if task._aquila_copy is None:
                 self._refused.add(task)
             else:
-                self._discard(task)  # `KeptCopies` finds that no worker has its copy, and enqueues it.
+                self._discard(task)  # `KeptCopies` finds that no worker has the copy, and enqueues the copy.
             raise
         if not was_ours:
             self._set_lost(task)
@@ -311,7 +311,7 @@ class TasksInHand:
         task._aquila_copy = None
 
     def _discard(self, task: Task) -> None:
-        """Have a task no longer in hand."""
+        """Remove a task from those in hand."""
         self._taken.pop(id(task), None)
         if self._is_closed:
             self._say_changed()
@@ -325,7 +325,7 @@ class TasksInHand:
     # Handing back
 
     def hand_back_struck(self, task: Task) -> None:
-        """Hand back a task whose execution was broken off by an interrupt, after its code had ended.
+        """Hand back a task that an interrupt struck after the code of the task had ended.
 
         Huey has stored no result of it, so ``may_end`` must not keep it from being handed back.
         """
@@ -357,7 +357,7 @@ class TasksInHand:
             self._wait_until(lambda: not self._taking)
 
     def hand_back_rest(self) -> None:
-        """Hand back the tasks that are left after ``stop_taking``, and wait until the outcome of others is stored."""
+        """Hand back the tasks that are left after ``stop_taking``. Waits until the outcomes of others are stored."""
         try:
             self._store_refused()
             left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not HAS_ENDED]
@@ -378,9 +378,10 @@ class TasksInHand:
                 self._is_closed = False
 
     def leave_fork(self, *, with_life: bool = False) -> None:
-        """Enqueue what the storage has refused, where a forked worker or scheduler ends. Its consumer cannot do that.
+        """Enqueue the tasks that the storage has refused, where a forked worker or scheduler ends.
 
-        ``with_life`` also ends its life as a consumer. A worker has a hook of Huey for that, a scheduler has none.
+        The process of the consumer does not know these tasks. ``with_life`` also ends the fork's life as a consumer. A
+        worker has a hook of Huey for that, a scheduler has none.
         """
         if multiprocessing.parent_process() is not None:
             self._store_refused()

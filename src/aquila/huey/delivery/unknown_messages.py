@@ -11,7 +11,7 @@ from aquila.huey.sendable_values import make_text_sendable
 
 
 def read_unknown(huey: Any, data: bytes) -> Message | None:
-    """Return a message that can be read although its task, or one that follows it, is not registered here."""
+    """Return a message whose task, or one that follows it, is not registered here. None where it cannot be read."""
     try:
         message = huey.serializer.deserialize(data)
     except Exception:  # noqa: BLE001 -- whatever a serializer raises

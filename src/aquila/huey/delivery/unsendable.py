@@ -20,10 +20,10 @@ logger = logging.getLogger("huey.aquila")
 def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: bool) -> None:
     """Store an error as the result of a task and of those that follow it, and keep the task as a dead letter.
 
-    Executing it again would cost the same and end in the same way.
+    Executing the task again would cost the same and end in the same way.
 
-    ``error`` says what cannot be serialized. With ``is_result`` that is the value that the task has returned. Without,
-    the value is stored already, and the task that follows, or the retry, cannot be enqueued.
+    ``error`` says what cannot be serialized. With ``is_result`` that is the value that the task has returned. Without
+    it, the task that follows, or the retry, cannot be enqueued.
     """
     # The order is that of Huey's `_execute` for a failure: signal, result, hooks, the handler of errors, the chord.
     logger.error("task %s has failed for good, because this cannot be stored: %s", task.id, error)
@@ -32,24 +32,24 @@ def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: b
     is_retry = task.__dict__.get("_aquila_unsent_retry") is error
     if is_retry:
         task._aquila_retrying = False
-        task._aquila_error, error.__cause__ = error, failure  # The traceback then shows why it was to be retried.
+        task._aquila_error, error.__cause__ = error, failure  # The traceback then shows why there was to be a retry.
     if is_result or is_retry:
         huey._emit(SIGNAL_ERROR, task, error)
-    told = Error(huey.build_error_result(task, error))
+    stored = Error(huey.build_error_result(task, error))
     has_value = not is_result and failure is None
     waited_for = task.on_complete if has_value else task
     while waited_for is not None and huey.results and not isinstance(task, PeriodicTask):
-        huey.put_result(waited_for.id, told)
+        huey.put_result(waited_for.id, stored)
         waited_for = waited_for.on_complete
     if is_result:
         if _executes_here(task):
             huey._run_post_execute(task, None, error)
         _enqueue_handler(huey, task, error)
     elif is_retry and not (huey.store_intermediate_errors and not isinstance(failure, RETRYING_EXCEPTIONS)):
-        # Huey enqueues the handler only at the last attempt, unless it stores intermediate errors. Now that is this
-        # one.
+        # Huey enqueues the handler only after the last attempt, unless it stores intermediate errors. This attempt is
+        # the last one now.
         _enqueue_handler(huey, task, error)
-    huey._abort_chord_member(task, told)
+    huey._abort_chord_member(task, stored)
 
 
 def _executes_here(task: Task) -> bool:

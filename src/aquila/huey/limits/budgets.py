@@ -31,7 +31,7 @@ _SMALLEST = 1_000_000_000
 _KEPT = 40 * 86_400.0
 """Seconds for which the spending of an hour, a day or a month is kept. It is longer than the longest month."""
 _KEPT_OF_TASK = 31 * 86_400.0
-"""Seconds for which the spending of a task is kept, from its last request on; the delay of its next retry is added. It
+"""Seconds for which the spending of a task is kept after its last request. The delay of its next retry is added. This
 is longer than the 30 days for which a dead letter is kept, because a dead letter may be enqueued again."""
 _WITHOUT_END = 1e12
 """The order of what a queue has spent: later than any moment, so ``delete_below`` never removes it."""
@@ -80,7 +80,7 @@ class Cap:
         return f"queue{at}"
 
     def resets_at(self, now: float) -> datetime.datetime | None:
-        """Return when the budget is next reset after ``now`` (seconds since the epoch), in UTC. None if it never is."""
+        """Return when the budget is next reset after ``now`` (seconds since the epoch), in UTC. None for never."""
         moment = datetime.datetime.fromtimestamp(now, datetime.UTC).replace(minute=0, second=0, microsecond=0)
         match self.scope:
             case "hour":
@@ -209,15 +209,15 @@ def reserve_amounts(
         key = cap.key_for(task_id, now)
         if key is not None:
             by_key.setdefault(key, []).append(cap)
-    # Each key is changed atomically, but not all keys together. Where one has no room, the storage fails or the task is
-    # interrupted, those that had room are changed back: the request is not sent.
+    # Each key is changed atomically, but not all keys together. If one has no room, the storage fails or the task is
+    # interrupted, the keys that were changed are changed back: the request is not sent.
     with contextlib.ExitStack() as undo:
         undo.callback(reservation.give_back)
         for key, held in by_key.items():
             over: list[tuple[Cap, int]] = []
 
-            # A storage calls this again when another process has changed the value meanwhile. So it sets `over` as a
-            # whole each time. The defaults are there because a closure would see the variables of a later round.
+            # A storage calls `change` again when another process has changed the value meanwhile. So `change` sets
+            # `over` as a whole each time. It has defaults because a closure would see the variables of a later round.
             def change(data: bytes | None, held: list[Cap] = held, over: list[tuple[Cap, int]] = over) -> bytes | None:
                 spent = _read(data)
                 over[:] = [
@@ -303,6 +303,6 @@ def _write(spent: Mapping[str, int]) -> bytes:
 
 
 def _add(spent: Mapping[str, int], amounts: Mapping[str, int]) -> dict[str, int]:
-    # Never below 0: where an entry was deleted between reserving and settling, the correction alone would be negative.
+    # Never below 0: the entry may have been deleted between reserving and settling, and the correction may be negative.
     units = [*spent, *(unit for unit in amounts if unit not in spent)]
     return {unit: max(0, spent.get(unit, 0) + amounts.get(unit, 0)) for unit in units}

@@ -2,8 +2,8 @@
 
 A period is divided into sixty slices of time, and each slice has the amount that was counted in it. A request fits if
 the slices that any period up to now may touch leave room for it. So no period has more than the limit, wherever the
-period begins. A slice counts for a moment longer than that: a request leaves a little later than it is counted, by what
-the storage and the connection take, and that differs from request to request.
+period begins. A slice counts for a moment longer than that. A request is sent a little later than it is counted,
+because the storage and the connection take time, and how much differs from request to request.
 
 A request that does not fit gets a turn: a moment at which to come back. Turns are handed out one after the other, as
 far apart as the limit lets requests through, and while some are open no newcomer is let in before them. So no request
@@ -22,16 +22,15 @@ from aquila.huey.limits.rules import LimitRule, period_of
 
 SLICES = 60
 _LATENESS, _LATENESS_PART = 0.25, 20
-"""Seconds for which a slice counts longer, but no more than a part of ``_LATENESS_PART`` of the period."""
+"""Seconds for which a slice counts longer, but no more than the period divided by ``_LATENESS_PART``."""
 _SHORTEST_TURN, _TURN, _EARLY = 0.05, 0.25, 8
-"""How far apart turns are for a limit of requests at once: ``_SHORTEST_TURN`` seconds at least. Above that it is the
-time after which a slot is free again, but no more than ``_TURN`` seconds, or a part of ``_EARLY`` of that time if this
-is longer. That time can only be guessed, and a slot that stays free while all turns are late is worse than a turn that
-comes too early."""
+"""How far apart turns are for a limit of requests at once. It is the guessed time after which a slot is free again, but
+at least ``_SHORTEST_TURN`` seconds. It is also no more than ``_TURN`` seconds, or than one ``_EARLY``-th of the guess
+if that is longer: a slot that stays free because all turns are late is worse than a turn that comes too early."""
 _SLACK = 5.0
 """Seconds by which the clocks of workers may differ, where the storage has no clock of its own."""
 _AGAIN = "|again"
-"""Ends the name of a second line: that of requests which had a turn and still were not let in."""
+"""The end of the name of a second line, for requests that had a turn and still were not let in."""
 _LARGEST = 1e18
 """Numbers from here on cannot have been counted, and arithmetic with them may overflow."""
 _WEIGHT = 0.2  # The weight of the newest value in a running mean.
@@ -50,10 +49,10 @@ class Counts:
     bytes: whoever read it owns it, and the storage decides by comparison of the bytes whether the change holds.
     """
 
-    # The first guesses of the two means, for a provider that has not answered yet.
     amounts: dict[str, dict[int, int]] = field(default_factory=dict)
     leases: dict[str, dict[str, float]] = field(default_factory=dict)
     turns: dict[str, float] = field(default_factory=dict)
+    # These two numbers are first guesses, for a provider that has not answered yet.
     seconds: float = 4.0
     tokens: float = 256.0
     at: float = 0.0
@@ -115,7 +114,7 @@ class AdmissionRequest:
     - ``tokens``: how many tokens it may take.
     - ``lease``: the name under which it holds its slots; ``until``: when that lease ends if nobody renews it.
     - ``has_turn``: its turn has come, so it does not wait for the turns of others.
-    - ``patience``: until when it would come back. It is told of a later turn, but that turn is not kept for it.
+    - ``patience``: until when it would come back. A later turn is returned to it, but not kept for it.
     - ``ahead``: by how many seconds ``now`` is later than the clock. It is more than 0 only in a test, which executes a
       task before the moment for which the task is scheduled.
 
@@ -177,7 +176,7 @@ def settle_request(
         if rule.unit == "at once":
             counts.leases.get(rule.id, {}).pop(asking.lease, None)
         elif rule.unit == "tokens" and tokens is not None:
-            # In the slice in which the estimate was counted; not a later one, where the clock was put back meanwhile.
+            # In the slice in which the estimate was counted, or in that of now, if the clock was put back meanwhile.
             slices, at = counts.amounts.setdefault(rule.id, {}), _slice_of(min(admitted, now), rule)
             slices[at] = max(0, slices.get(at, 0) - min(asking.tokens, rule.amount) + tokens)
         _forget_past(counts, rule, now)
@@ -208,7 +207,7 @@ def _lateness(rule: LimitRule) -> float:
 
 
 def _amount_of(rule: LimitRule, asking: AdmissionRequest) -> int:
-    # A request that is larger than the whole limit counts as the limit, and is let in alone. It would never fit else.
+    # A request that is larger than the whole limit would never fit. So it counts as the limit, and is let in alone.
     return min(asking.tokens, rule.amount) if rule.unit == "tokens" else 1
 
 

@@ -9,7 +9,7 @@ _BYTES = 4
 """Bytes of text in a token, as a rule of thumb. The estimate is corrected when the answer reports its usage."""
 _MEDIA = 1000
 """Tokens of an image, a sound or a file."""
-_LONG = 2000  # Characters. So long a text without a space is base64 data of a file.
+_LONG = 2000  # Characters. A longer text without a space in its first ones is base64 data of a file.
 # Fields that the model never reads as tokens.
 _NOT_READ = frozenset({"model", "metadata", "user", "stream", "stream_options", "store", "service_tier"})
 

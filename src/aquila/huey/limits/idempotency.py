@@ -1,4 +1,4 @@
-"""Keys by which a provider recognises a request that it has had before, from a retry or from a task delivered again."""
+"""Keys by which a provider recognises a request of a retry, or of a task that was delivered again."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class RequestNumbers:
 def key_of_request(task_id: str, numbers: RequestNumbers, call: str, body: Mapping[str, Any]) -> str:
     """Return the key of a request of a task, of 40 hexadecimal digits.
 
-    It depends on the id of the task, on ``body`` and on how many equal requests came before; on nothing that differs
-    from one attempt of the task to the next.
+    The key depends on the id of the task, on ``body``, and on how many equal requests came before. It does not depend
+    on anything that differs from one attempt of the task to the next.
     """
     content = {name: value for name, value in body.items() if name not in _LEFT_OUT}
     digest = _digest(json.dumps(content, sort_keys=True, default=_as_text))
@@ -54,8 +54,8 @@ def key_of_request(task_id: str, numbers: RequestNumbers, call: str, body: Mappi
 def idempotency_key(*parts: str | int) -> str:
     """Return a key for a request of another client. It is the same in every attempt of the task that is executing.
 
-    ``parts`` tell the requests of one task apart: give each request other ones. Returns 40 hexadecimal digits. Raises
-    ``ConfigError`` outside of a task.
+    ``parts`` tell the requests of one task apart: give each request different parts. Returns 40 hexadecimal digits.
+    Raises ``ConfigError`` outside of a task.
     """
     return _digest(json.dumps([current_task().id, *map(str, parts)]))
 

@@ -21,9 +21,9 @@ from aquila.huey.running_task import current_task_or_none
 def within_limits(huey: Any, *, wait: float | bool = True) -> Iterator[None]:
     """Hold the calls of ``aquila.ask``, ``stream`` and the like in a block to the limits of a Huey, outside of a task.
 
-    ``huey`` is the Huey whose limits apply. ``wait`` is how many seconds a call waits for its turn: True for as long as
-    it takes, False not at all. A call that would have to wait longer raises ``LimitReached``. Raises ``ConfigError``
-    where ``wait`` is none of these.
+    ``huey`` is the Huey whose limits apply. ``wait`` is for how many seconds a call waits for its turn; True means as
+    long as it takes, and False not at all. A call that would have to wait longer raises ``LimitReached``. Raises
+    ``ConfigError`` where ``wait`` is none of these.
     """
     # The gate belongs to this context, and to contexts copied from it, until the end of the block.
     before = current_gate()

@@ -1,8 +1,8 @@
-"""Pauses that a provider asked one worker for, and that all workers of the queue keep.
+"""Pauses that a provider asked one worker for, and that all workers of the queue observe.
 
-A 429 that names a delay is about the account, not about one request. Until the delay is over no worker of the queue
-sends a request for this model with this key. Afterwards the requests that waited come back one by one, a quarter of a
-second apart.
+A response 429 that names a delay is about the account, not about one request. Until the delay is over, no worker of the
+queue sends a request for the same model with the same API key. Afterwards the requests that waited come back one by
+one, a quarter of a second apart.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def note_pause(state: SharedState, request: OutgoingRequest, seconds: float, mom
 def find_delay(state: SharedState, request: OutgoingRequest, moment: float = 0.0) -> float:
     """Return for how many seconds a request waits because of a pause; 0 if it need not wait.
 
-    ``moment`` is when the task of the request is scheduled for, in seconds since the epoch. A test executes a task
-    before that, and the wait is counted from there. 0 means from now.
+    ``moment`` is the time for which the task of the request is scheduled, in seconds since the epoch. A test executes
+    the task before that time, and the wait is counted from that time. 0 means from now.
     """
     # The clock, which may be a round trip to the storage, is asked only where there was a pause.
     data = state.get(TABLE, _key_of(request))
@@ -71,7 +71,7 @@ def _key_of(request: OutgoingRequest) -> str:
 def _read(data: bytes | None, now: float) -> tuple[float, float]:
     """Return until when a pause lasts, and when the next request may come back; both in seconds since the epoch.
 
-    The third stored number is when the entry was written. If it lies in the future, somebody has put the clock back,
+    The third stored number is when the entry was written. If that is in the future, somebody has put the clock back,
     and both times are moved back by as much. Otherwise the pause would last until the clock shows the old time again.
     """
     # Whoever can write to the storage may have written anything. Numbers after the third are left to later versions.

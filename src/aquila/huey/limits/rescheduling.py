@@ -61,10 +61,10 @@ DEFAULT_RESCHEDULING = Rescheduling()
 
 
 def check_rescheduling(given: object) -> Rescheduling | None:
-    """Return what a Huey was given as ``rescheduling=``. Raises ``ConfigError`` for what is no ``Rescheduling``."""
-    # Checked where the Huey is made: it is asked first when a provider has no room, in a worker.
+    """Return the value of ``rescheduling=``. Raises ``ConfigError`` for a value of another type."""
+    # Checked where the Huey is made. Otherwise a worker would meet the mistake, when a provider has no room.
     if not isinstance(given, Rescheduling | None):
-        raise ConfigError(f"rescheduling= is a Rescheduling, or None for none, not {given!r}")
+        raise ConfigError(f"rescheduling= is a Rescheduling, or None to switch it off, not {given!r}")
     return given
 
 
@@ -111,8 +111,8 @@ class ReschedulesTask(contextlib.AbstractContextManager[None]):
 def reschedule_after(huey: Any, task: Task, error: BaseException) -> None:
     """Raise ``TaskRescheduled`` if a task is to come back later after ``error``, which its code has raised.
 
-    Raises ``WaitedTooLong`` if the task has been rescheduled too often, or for too long. Returns if the task has failed
-    as any other.
+    Raises ``WaitedTooLong`` if the task has been rescheduled too often, or for too long. Returns if ``error`` is an
+    ordinary failure.
     """
     if isinstance(error, BudgetExceeded):
         task.retries = 0  # A retry would have no more room.
@@ -126,7 +126,7 @@ def reschedule_after(huey: Any, task: Task, error: BaseException) -> None:
 
 
 def delay_until_return(error: BaseException) -> float | None:
-    """Return after how many seconds a task that raised ``error`` is to come back; None if it has failed as any other.
+    """Return after how many seconds a task that raised ``error`` is to come back; None for an ordinary failure.
 
     Also understands errors of other clients that hold the answer: those of openai, anthropic, httpx, requests and
     botocore. For an exception group every error must name a delay; the longest counts.
@@ -155,13 +155,13 @@ def _read_answer(answer: Any) -> tuple[Any, Any]:
 
 
 def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds: float) -> Exception:
-    """Return the exception that ends the execution: ``TaskRescheduled``, or ``WaitedTooLong`` if that is enough."""
+    """Return the exception that ends the execution: ``TaskRescheduled``, or ``WaitedTooLong`` beyond a bound."""
     # The time of day, not a monotonic clock: the first time travels in the task's message, perhaps to another machine.
     now = max(time.time(), find_skipped_moment())
     delay, reason = seconds, write_safely(lambda: str(error), UNCUT)
     times, since, _ = getattr(task, "_aquila_waits", (0, now, False))
     has_turn = isinstance(error, LimitReached)
-    if not has_turn:  # Turns are apart already, and a request that misses its turn may have to wait for another.
+    if not has_turn:  # Turns are apart already, and a request that misses its turn may have to wait for the next.
         delay = min(delay, rules.longest_delay)
         delay += _jitter.uniform(0, max(rules.jitter * delay, rules.jitter))
     is_too_often = not has_turn and times >= rules.most

@@ -30,9 +30,9 @@ _THOUSANDS = {"": 1, "k": 1000, "m": 1_000_000}
 
 @dataclass(frozen=True, slots=True)
 class LimitRule:
-    """One limit: ``amount`` of a ``unit`` in any ``period`` (seconds), of a provider and the models that fit a pattern.
+    """One limit: ``amount`` of a ``unit`` in any ``period`` (seconds), for a provider and models that fit a pattern.
 
-    ``text`` is what was written.
+    ``text`` is the limit as the user wrote it.
     """
 
     provider: str
@@ -44,7 +44,7 @@ class LimitRule:
 
     @property
     def id(self) -> str:
-        """Under what a rule is counted. The amount is not part of it, so a count goes on when the amount is changed."""
+        """The name under which a rule is counted. It lacks the amount, so a count goes on when that is changed."""
         return f"{self.model}|{self.unit}|{self.period:g}"
 
     def applies_to(self, host: str, model: str) -> bool:

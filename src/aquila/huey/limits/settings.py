@@ -27,8 +27,8 @@ class Limits:
     """The limits and budgets of a Huey, which owns them as ``huey.limits``. ``set_limits`` replaces the whole record.
 
     ``rules`` are limits, ``caps`` are budgets, and ``prices`` is what models cost. ``lease`` is for how many seconds
-    the slots of a killed worker stay taken. ``counts_in_tests`` says whether requests count that are sent in a test,
-    or that a recording or a script answers.
+    the slots of a killed worker stay taken. ``counts_in_tests`` says whether to count also requests that are sent in a
+    test, or that a recording or a script answers.
     """
 
     rules: tuple[LimitRule, ...] = ()
@@ -59,8 +59,8 @@ def set_limits(
       the table that the setting ``prices`` names.
     - ``lease``: seconds after which the slot of a killed worker is free again.
     - ``counts_in_tests``: also count requests that are sent in a test, or that a recording or a script answers. By
-      default these are not counted, so that no test waits or fails because of another. ``drain_queue`` skips the time
-      until a turn.
+      default these are not counted, so that no test waits or fails because of another test. ``drain_queue`` skips the
+      time until a turn.
 
     The Huey is one of ``aquila.huey``, or was given to ``instrument``. Raises ``ConfigError`` that names the mistake.
 

@@ -128,7 +128,7 @@ class HeldCapacity:
         # Three times in a lease, so that one renewal may fail without another worker getting the slot.
         while not self._ended.wait(self._lease / 3):
             try:
-                # Asked again within each change: a slot that was freed meanwhile must not be taken again.
+                # `_ended` is checked again within each change: a slot that was freed meanwhile must not be taken again.
                 self._change_all(change, unless=self._ended)
             except Exception:  # The storage is away: tried again at the next round.
                 logger.warning("the slots of a request could not be renewed, and end soon", exc_info=True)
@@ -157,7 +157,7 @@ class HeldCapacity:
 
 @dataclass(frozen=True, slots=True)
 class _AskedCounter:
-    """How a counter was asked: the request, the moment as which it counts, and its turn; None if it was let in."""
+    """One try to count a request: the request, the moment as which it counts, and its turn; None if it was let in."""
 
     asking: AdmissionRequest
     at: float
@@ -183,8 +183,8 @@ def acquire(
 
             def admit(data: bytes | None, counter: Counter = counter) -> bytes:
                 counts = Counts.read(data)
-                # Time has passed since the first try. A request that counted as earlier than it is let in would give
-                # back its room too early, and another would be let in within its period.
+                # Time has passed since the first try. A request that counted as earlier than it was let in would free
+                # its room too early, and another request would be let in within its period.
                 at = state.now() + need.ahead if asked else now
                 asking = need.ask_of(counts, at, lease)
                 asked.append(_AskedCounter(asking, at, counting.admit_request(counts, counter.rules, asking, at)))

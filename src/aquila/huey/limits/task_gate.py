@@ -42,7 +42,7 @@ else:
 logger = logging.getLogger("huey.aquila")
 
 # Pauses are kept without being asked for, so a storage that does not answer for a moment must not fail a call.
-_PAUSE_UNKNOWN = "it is not known now whether %s asked for a pause"
+_PAUSE_UNKNOWN = "the storage does not say whether %s asked for a pause: the request does not wait for one"
 _REPLAYED = frozenset({"replay", "script"})
 """Transports that ask no provider. Their requests are not counted, as those of tests: a replay does not wait."""
 
@@ -78,7 +78,7 @@ class TaskGate:
         return math.inf if rules is None else float(rules.longest_delay)
 
     def counts(self, request: OutgoingRequest) -> bool:
-        """Say whether a limit counts a request. Budgets do not: their periods are long."""
+        """Say whether a limit counts a request. Budgets are not asked: their periods are long."""
         limits: Limits = self._huey.limits
         return self._is_held(request, limits) and bool(self._counters_for(request, limits))
 
@@ -168,8 +168,8 @@ class TaskGate:
         return counters
 
     def _find_state(self, request: OutgoingRequest, *, needed: bool) -> SharedState | None:
-        # Where nothing but pauses would be looked up, a storage that Aquila does not know (`ConfigError`) is not even
-        # worth a warning, and one that does not answer costs the pause, not the call.
+        # Where only pauses would be looked up, the call goes on without them: silently where Aquila does not know the
+        # kind of the storage (`ConfigError`), and with a warning where the storage does not answer.
         try:
             return shared_state.state_of(self._huey)
         except Exception as error:

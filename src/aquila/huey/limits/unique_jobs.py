@@ -1,14 +1,14 @@
 """Jobs of which there is one at a time: a second one is not enqueued while the first is queued or runs.
 
 A *claim* is an entry of the queue's shared state for such a job. Its key is the name of the task and a digest of the
-arguments that count. It holds the id of the job, its stage (being enqueued, queued or running), and until when it is
-valid. A process that wants to enqueue makes a claim or finds one, in one atomic step. So of several processes exactly
-one enqueues.
+arguments that count. The claim holds the id of the job, the stage of the job (being enqueued, queued or running), and
+until when the claim is valid. A process that wants to enqueue makes a claim or finds one, in one atomic step. So of
+several processes exactly one enqueues.
 
-A claim ends with its job: when the job completes, fails for good, is revoked, expires or is given up. Two stages may
-end without anybody ending the claim, because the process is killed: being enqueued, and running. Their claims are
-short, and the worker renews that of a running job. With ``keep_running`` there is a copy of a job that lost its worker.
-The claim stays for as long as there is a copy, and the job is enqueued again with it.
+A claim ends with its job: when the job completes, fails for good, is revoked, expires or is given up. In two stages the
+process may be killed before it ends the claim: being enqueued, and running. So the claims of these stages are short,
+and the worker renews the claim of a running job. With ``keep_running`` there is a copy of a job that lost its worker.
+The claim stays for as long as there is a copy, and the job is enqueued again under the same claim.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _MOST_COPIES = 10_000
 _MOST_CLAIMS, _PAGE = 10_000, 1000
 
 _NOT_UPDATED = "the claim of job %s could not be updated: an identical job may be enqueued beside it"
+_NOT_ENDED = "the claim of job %s could not be ended: until it runs out, identical jobs are not enqueued"
 
 Stage = Literal["enqueuing", "queued", "running", "over"]
 
@@ -70,7 +71,7 @@ class Claim:
 
     @property
     def order(self) -> float:
-        """Until when the entry is kept. That is after ``until`` where a copy of the job may be delivered again."""
+        """Until when the entry is kept. That is later than ``until`` where a copy of the job may be delivered again."""
         return self.until + _KEPT if self.stage == "running" and self.consumer else self.until
 
     def write(self) -> bytes:
@@ -116,7 +117,7 @@ def key_of(task: Any, unique: Unique) -> str:
 
 
 def is_conflict(result: Any) -> bool:
-    """Say whether a result is that of an earlier, identical job, because the new one was not enqueued.
+    """Say whether a result is that of an earlier, identical job, because the new job was not enqueued.
 
     ``result`` is what calling a task, or ``enqueue``, has returned.
     """
@@ -214,7 +215,7 @@ def _refuse_duplicate(huey: Any, task: Any, holder: Claim) -> Any:
 
 
 def mark_followers(task: Any) -> None:
-    """Mark the tasks that follow a task which came over the wire: its producer has their ``Result`` objects already."""
+    """Mark the tasks that follow a task which came as a message: its producer has their ``Result`` objects already."""
     for first in (task.on_complete, task.chord_config.callback if task.chord_config is not None else None):
         follower = first
         while follower is not None:
@@ -245,7 +246,7 @@ class UniqueExecution:
     def begin(self) -> None:
         """Change the claim to "running" and renew it from now on.
 
-        Does nothing where another job has the claim: it was made after the claim of this job had run out.
+        Does nothing where another job has the claim, because the claim of this job had run out.
         """
         now = self._state.now()
         data = self._state.get(TABLE, self._key)
@@ -282,7 +283,9 @@ class UniqueExecution:
                     claim = Claim(self._task.id, "running", self._state.now() + LEASE, self._consumer)
                     self._put(self._value, claim)
                 except Exception:
-                    logger.warning("the claim of %s could not be renewed, and ends soon", self._task.id, exc_info=True)
+                    logger.warning(
+                        "the claim of job %s could not be renewed, and ends soon", self._task.id, exc_info=True
+                    )
 
 
 def begin_execution(huey: Any, task: Task) -> UniqueExecution | None:
@@ -323,8 +326,9 @@ def requeue_claim(huey: Any, task: Any) -> None:
 
 
 def claim_again(huey: Any, task: Any) -> None:
-    """Claim a job that has ended and is about to be enqueued by hand. Raises ``TaskError`` where an identical one runs
-    or is queued.
+    """Claim a job that has ended and is about to be enqueued again by hand.
+
+    Raises ``TaskError`` where an identical job is queued or runs.
     """
     unique = unique_of(task)
     if unique is None:
@@ -347,7 +351,7 @@ def release_claim(huey: Any, task: Any) -> None:
         key = getattr(task, "_aquila_unique_key", None) or key_of(task, unique)
         _end_claim(state_of(huey), key, task.id)
     except Exception:
-        logger.warning("the claim of %s could not be ended, and ends by itself", task.id, exc_info=True)
+        logger.warning(_NOT_ENDED, task.id, exc_info=True)
 
 
 def release_unknown_claim(huey: Any, id: str, name: str) -> None:
@@ -365,7 +369,7 @@ def release_unknown_claim(huey: Any, id: str, name: str) -> None:
                     _end_claim(state, entry.key, id)
                     return
     except Exception:
-        logger.warning("the claim of %s could not be ended, and ends by itself", id, exc_info=True)
+        logger.warning(_NOT_ENDED, id, exc_info=True)
 
 
 def _end_claim(state: SharedState, key: str, id: str) -> None:
