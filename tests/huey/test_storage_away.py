@@ -318,7 +318,7 @@ def test_a_task_does_not_begin_anew_because_it_cannot_read_what_it_kept(quick, m
 
     run_task(huey, job)
     assert calls == []
-    assert "cannot go on without what it may have kept" in raised[0].__notes__[0]
+    assert "cannot go on without the progress that it may have kept" in raised[0].__notes__[0]
 
 
 def test_a_value_that_cannot_be_serialized_is_not_tried_again():

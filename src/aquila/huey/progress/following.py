@@ -165,7 +165,7 @@ async def _iterate(stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch
 
 @contextlib.contextmanager
 def _naming_reason(watch: TaskWatch) -> Iterator[None]:
-    """Raise the error of the task where the watch has closed the connection, of which the reader sees no more."""
+    """If the watch has closed the connection, raise the error by which the task ends instead of ``StreamClosed``."""
     try:
         yield
     except StreamClosed:

@@ -106,7 +106,7 @@ class KeptProgress:
                 ask_until_answered(lambda key=key: self._huey.storage.delete_data(key), patience=PATIENCE_TO_STORE)  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 -- whatever a storage raises
             logger.warning(
-                "task %s is complete, and its checkpoints stay until they are pruned: the storage does not answer "
+                "task %s is complete, but its checkpoints stay until they are pruned: the storage does not answer "
                 "(%s: %s)",
                 *(self._task.id, type(error).__name__, error),
             )
@@ -128,8 +128,8 @@ class KeptProgress:
             )
         except Exception as error:
             error.add_note(
-                f"task {self._task.id} cannot go on without what it may have kept: the storage was asked for it "
-                f"again and again for {PATIENCE_TO_LOAD:g} s"
+                f"task {self._task.id} cannot go on without the progress that it may have kept: the storage was asked "
+                f"for it again and again for {PATIENCE_TO_LOAD:g} s"
             )
             raise
 

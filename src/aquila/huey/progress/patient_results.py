@@ -48,7 +48,7 @@ class PatientResults:
         try:
             message = self.serializer.serialize(data)
         except NotSerializable as refusal:
-            # `end_unsendable` recognises by it that the value of the task could not be sent, and not what follows it.
+            # By this `end_unsendable` knows that the value of the task is refused, and not a task that follows it.
             current = current_task_or_none()
             if current is not None and current.task.id == key:
                 current.task._aquila_unsendable = refusal
@@ -66,7 +66,7 @@ class PatientResults:
             self.storage.put_data(key, message, is_result=True)
 
     def delete(self, key: str) -> Any:
-        """Delete the entry with a key. As patient as ``put_result``, because Huey calls it right before that."""
+        """Delete the entry with a key. As patient as ``put_result``, which Huey calls right afterwards."""
         try:
             return self.storage.delete_data(key)
         except Exception as error:  # noqa: BLE001 -- whatever a storage raises

@@ -67,7 +67,7 @@ class KeptAnswer:
         return "".join(self.pieces)
 
     @property
-    def told(self) -> dict[str, int]:
+    def resumed(self) -> dict[str, int]:
         """The value of ``meta["resumed"]``."""
         return {"characters": len(self.text), "requests": self.requests, "unreported": self.unreported}
 
@@ -156,7 +156,7 @@ class FollowedAnswer:
             if found is not None and found.meta is not None:
                 self._before = found
                 self.response = stored_response(
-                    self._plan, found.text, usage=found.usage, meta=found.meta, resumed=found.told
+                    self._plan, found.text, usage=found.usage, meta=found.meta, resumed=found.resumed
                 )
                 return
         stored = kept.load_partial()
@@ -211,7 +211,7 @@ class FollowedAnswer:
                     "".join(self._pieces),
                     self._plan,
                     usage=self._before.usage,
-                    resumed=self._before.told,
+                    resumed=self._before.resumed,
                 )
                 return dataclasses.replace(event, response=self.response)
         return event

@@ -40,8 +40,8 @@ class TaskWatch:
         self._store = store
         self._end_stream = end_stream
         # fork: of one stream of a task, whose threads are the parent's
-        # Makes the first reason the only one: two threads may end the task. Whoever reads the reason waits for the end
-        # of the stream, so that nobody closes it before.
+        # Two threads may end the task, and only the first reason counts. Whoever reads the reason waits until the
+        # stream has ended, so that nobody closes it before.
         self._lock = threading.Lock()
         self._reason: Exception | None = None  # Why the task must end. Set once, by `_end_with`.
         self._finishing = threading.Event()  # Set once, by `finish`; it ends the thread that asks the storage.
@@ -86,7 +86,8 @@ class TaskWatch:
         if self._asking.is_alive():
             self._abandoned = True
             logger.warning(
-                "task %s: the storage does not answer, and its last text so far is not waited for", self._current.id
+                "task %s: the storage does not answer, and the task goes on before its last text is stored",
+                self._current.id,
             )
 
     def raise_if_ended(self) -> None:

@@ -1,12 +1,12 @@
 """The shared state of a queue: small tables that all of its processes see, with atomic changes.
 
-Heartbeats, dead letters, limits and the events of jobs are kept in it, and except on Redis the copies of running
-tasks, which have a list of their own there (``delivery.redis_copies``). Begin reading with ``shared_tables``, the
-interface. ``choosing`` chooses the implementation for a Huey's storage.
+It keeps heartbeats, dead letters, limits and the events of jobs. It also keeps the copies of running tasks, except on
+Redis, where they have a list of their own (``delivery.redis_copies``).
+
+Begin reading with ``shared_tables``, the interface. ``memory_tables``, ``redis_tables`` and ``sql_tables`` are the
+implementations, and ``choosing`` chooses the one for a Huey's storage.
 
 Imported by ``instances``, ``delivery``, ``limits``, ``live`` and ``telemetry``.
-
-``memory_tables``, ``redis_tables`` and ``sql_tables`` are the implementations.
 """
 
 from __future__ import annotations

@@ -111,11 +111,11 @@ class SharedState(ABC):
     ) -> Iterator[list[Entry]]:
         """Yield the entries that ``entries`` would return without a limit, in pages of at most ``size``.
 
-        Others may add and remove entries between two pages. An entry that stays as it is comes once. It may only be
-        left out where more than ``size`` entries have the same order, and some of these are removed meanwhile.
+        Others may add and remove entries between two pages. An entry that nobody changes is yielded once. It can only
+        be missed if more than ``size`` entries have the same order, and some of these are removed meanwhile.
         """
-        # A page begins with the order at which the one before has ended, and what came then is left out. An offset
-        # alone would skip an entry for each that is removed meanwhile. It is needed where a page has a single order.
+        # A page begins with the order at which the page before it ended, and leaves out the entries of that page. An
+        # offset alone would skip an entry for each one that is removed meanwhile. It is only used within one order.
         bound, offset, known = math.nan, 0, set[str]()
         while True:
             page = self.entries(

@@ -91,8 +91,8 @@ class _SqlState(SharedState):
         if not changes:
             return []
         done = [False] * len(changes)
-        # One transaction: each waits for the disk, and on SQLite locks out all other processes. In the order of the
-        # keys, so that two that change the same entries never wait for each other.
+        # One transaction, because each one waits for the disk, and on SQLite locks out all other processes. In the
+        # order of the keys, so that two transactions that change the same entries never wait for each other.
         with self._change() as cursor:
             for at, (table, key, old, new, order) in sorted(enumerate(changes), key=lambda each: each[1][:2]):
                 if old is None:
@@ -190,8 +190,8 @@ class SqliteState(_SqlState):
 class FileState(SqliteState):
     """The tables of a queue in a folder: a SQLite file beside the files of the queue.
 
-    Each call opens a connection and closes it again. Huey has nothing to close in a queue of files and so never closes
-    it. A connection that stayed open would be left to the garbage collector, which warns from Python 3.13 on.
+    Each call opens a connection and closes it again, because Huey closes nothing in a queue of files. A connection that
+    stays open would be left to the garbage collector, which warns from Python 3.13 on.
     """
 
     def _change(self) -> AbstractContextManager[Any]:
@@ -216,8 +216,8 @@ class PostgresState(_SqlState):
     _among = "key = any(array({}))"
 
     def _create_table(self, cursor: Any) -> None:
-        # Of two processes that create a table at the same time one fails in Postgres, in spite of `if not exists`. This
-        # lock makes the second one wait, and ends with the transaction.
+        # If two processes create a table at the same time, one of them fails in Postgres, in spite of `if not exists`.
+        # This lock makes the second one wait, and ends with the transaction.
         cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", (self._name,))
         super()._create_table(cursor)
 

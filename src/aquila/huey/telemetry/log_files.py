@@ -24,7 +24,7 @@ from pathlib import Path
 from aquila.cassettes.storage.regular_files import append_whole, open_to_append
 
 FILES = 128
-"""The files of a period. With more of them each is shorter and a task is found faster; with fewer, fewer are open."""
+"""The number of files in a period. With more files each is shorter, so a task is found faster; but more are open."""
 PERIODS = 8
 """Into how many periods the greatest age and the greatest size are divided."""
 _OPEN_FILES = 16
@@ -122,9 +122,8 @@ class LogFiles:
 
 def can_write_in(folder: Path) -> bool:
     """Whether this process may write into a folder, or may make it where it does not exist yet."""
-    nearest = next(
-        each for each in (folder, *folder.absolute().parents) if os.path.exists(each)
-    )  # no error where it may not look
+    # `os.path.exists`, because it raises nothing in a folder that this process may not read.
+    nearest = next(each for each in (folder, *folder.absolute().parents) if os.path.exists(each))
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 

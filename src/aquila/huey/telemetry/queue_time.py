@@ -22,13 +22,13 @@ FIELD = "enqueued"
 
 def note_enqueue_times(huey: AquilaHuey) -> None:
     """Make the messages of a Huey carry when they were enqueued, from now on."""
-    # One clock for each Huey, whoever asks for it first: it is never taken away again.
+    # One clock for each Huey, made for the first caller and kept as long as the Huey.
     if huey.queue_clock is None:
         huey.queue_clock = SharedClock(lambda: state_of(huey).now())
 
 
 def queue_seconds(huey: AquilaHuey, task: Task) -> float | None:
-    """Return for how many seconds a task that begins now was in the queue. None where its message does not say."""
+    """Return how many seconds a task that begins now was in the queue. None if its message does not tell."""
     since: float | None = getattr(task, "_aquila_enqueued", None)
     if since is None or huey.queue_clock is None:
         return None

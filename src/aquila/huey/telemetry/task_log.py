@@ -108,8 +108,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"
 class TaskLog:
     """The log of the tasks of one Huey, in this process and in others that have the same folder.
 
-    - ``folder``: a folder on a local disk, in which all processes keep their records. Without one the records are in
-      the memory of this process. A process that may not write into it can read them; a warning says so.
+    - ``folder``: a folder on a local disk, in which all processes keep their records. A process that may only read the
+      folder logs a warning, and can still read the records. Without a folder they are in the memory of this process.
     - ``keep``: how many records are kept in memory.
     - ``content``: whether records have the text of answers. Otherwise they have only its length.
     - ``max_bytes``, ``max_age``: bound the size and the age of the files, give or take an eighth; the oldest are
@@ -134,19 +134,19 @@ class TaskLog:
         if folder is not None and not can_write_in(Path(folder)):
             if not os.path.isdir(folder):
                 raise ConfigError(
-                    f"the folder of a TaskLog, {os.fspath(folder)!r}, cannot be made: it or its place is no folder, or "
-                    "belongs to somebody else. Name another in folder=; without one the log is in memory"
+                    f"the folder of a TaskLog, {os.fspath(folder)!r}, cannot be made: it or its parent is not a "
+                    "folder, or belongs to somebody else. Name another in folder=; without one the log is in memory"
                 )
             # Enough for a process that shows what others have written.
             plugins.logger.warning("this process can read the task log in %r, and not write it", os.fspath(folder))
         self._huey = huey
         self._content = content
         self._files = None if folder is None else LogFiles(Path(folder), max_bytes=max_bytes, max_age=max_age)
-        # The log owns all of these. They live until it is garbage, also after `close`: what was logged stays readable.
+        # These live as long as the log, also after `close`, because `read` still works then.
         self._records: deque[TaskLogEntry] = deque(maxlen=keep)
         self._receivers: list[Receiver] = []
-        # The next number of each attempt. Too many are dropped from the front, where those of ended attempts are: each
-        # record moves its attempt to the end.
+        # The next number of each attempt. Each record moves its attempt to the end, so ended attempts are in front. If
+        # there are too many, they are dropped from the front.
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
         # A record gets its number and is stored in one step. Reentrant, because a receiver may make a model call.
         self._lock = renewed_in_child(threading.RLock())
@@ -177,8 +177,8 @@ class TaskLog:
         times: list[float] = []
         latest: dict[tuple[str, int, int], float] = {}
         for record in records:
-            # A clock may be put back. So within an attempt and a process the number decides, and a record is never
-            # sorted before the one that precedes it.
+            # A clock may be put back. So the records of an attempt in one process are sorted by their numbers: none
+            # gets an earlier time than the record before it.
             key = (record.task_id, record.attempt, record.pid)
             latest[key] = max(latest.get(key, record.at), record.at)
             times.append(latest[key])
@@ -221,7 +221,7 @@ class TaskLog:
             self.add_entry(current.task, "aquila", name, data)
 
     def describe_text(self, text: str) -> dict[str, Any]:
-        """Return what a record has of a piece of an answer: its text, or only its length. See ``content``."""
+        """Return the fields about a piece of an answer: its text, or without ``content`` its length."""
         return {"text": text} if self._content else {"characters": len(text)}
 
     def _log_signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:

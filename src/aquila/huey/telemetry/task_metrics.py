@@ -54,8 +54,8 @@ class TaskMetrics:
 
     - ``huey``: a Huey of ``aquila.huey``, or one that was given to ``instrument``.
     - ``meter_provider``: the global one by default.
-    - ``observe_queue``: whether this process reports how many tasks wait. Every process that does reports the same
-      number: take the greatest and not the sum, or let only one process report it.
+    - ``observe_queue``: whether this process reports how many tasks wait. All processes that report it report the same
+      number. So take the greatest one and not the sum, or let one process report it.
 
     Raises ``MissingDependency`` without OpenTelemetry, and ``ConfigError`` for a Huey that was not instrumented.
 

@@ -41,7 +41,7 @@ class TaskSpans:
     def __init__(self, huey: Any, *, tracer_provider: TracerProvider | None = None) -> None:
         if not isinstance(huey, AquilaHuey):
             raise ConfigError("TaskSpans needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
-        self._trace = import_optional("opentelemetry.trace", "otel", purpose="aquila.huey.telemetry.task_spans")
+        self._trace = import_optional("opentelemetry.trace", "otel", purpose="aquila.huey.TaskSpans")
         self._tracer = self._trace.get_tracer("aquila.huey", tracer_provider=tracer_provider)
         huey.around_tasks = (*huey.around_tasks, self._open_span)
 
@@ -58,7 +58,7 @@ class TaskSpans:
         kind = self._trace.SpanKind.CONSUMER
         with self._tracer.start_as_current_span(f"process {current.name}", kind=kind, attributes=attributes) as span:
             yield
-            # Huey catches the errors of a task, so none comes through the `yield`; `record_outcome` has noted it.
+            # Huey catches the error of a task, so none comes through the `yield`. `record_outcome` has noted it.
             error = getattr(current.task, "_aquila_error", None)
             if error is not None:
                 span.set_attribute("error.type", type(error).__name__)
