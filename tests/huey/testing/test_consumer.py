@@ -268,7 +268,7 @@ def test_a_task_that_does_not_end_is_named(make_huey):
 def test_waiting_says_that_workers_of_xdist_may_share_the_storage(tmp_path, monkeypatch, name, advises):
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw77")  # no worker of this run, whose name `tmp_path` has
     huey = SqliteHuey("jobs", filename=tmp_path / f"{name}.db")
-    late = pytest.raises(TaskError, match="it did not come")
+    late = pytest.raises(TaskError, match="the condition did not come")
     with use_test_queue(huey, storage="own"), run_consumer() as consumer, late as error:
         consumer.wait_for(lambda: False, timeout=0.02)
     assert ("other workers of pytest-xdist" in str(error.value).lower()) is advises

@@ -49,7 +49,7 @@ def test_an_unreadable_message_is_found_by_its_kind(huey, divide):
 
 
 def test_messages_say_what_there_is(huey, divide):
-    with pytest.raises(AssertionError, match="There is none at all"):
+    with pytest.raises(AssertionError, match="There are no dead letters"):
         assert_dead_letter(divide)
     divide(1)
     drain_queue(raise_errors=False)

@@ -13,12 +13,12 @@ Begin reading with ``performing`` (one task), ``task_execution`` (executes it as
 ``pytest_aquila``. Names are imported when they are first used, so that the types of the fixtures can be imported
 without Huey.
 
-- Around ``perform_job``: ``task_run`` is what it returns; ``signatures`` and ``call_arguments`` tell arguments of tasks
-  from options; ``wire_comparison`` compares values with what arrives; ``observation`` notes what happens meanwhile;
-  ``attribute_patches`` replaces attributes for a block.
+- Around ``perform_job``: ``task_run`` is what it returns; ``signatures`` and ``call_arguments`` separate the arguments
+  of a task from options; ``wire_comparison`` compares values before and after the wire; ``observation`` notes what
+  happens while a task executes; ``attribute_patches`` replaces attributes for a block.
 - Queues: ``enqueued_tasks`` and ``task_matching`` for assertions, ``dead_tasks`` for dead letters; ``draining``,
-  ``periodic`` and ``skipped_time`` execute what is due; ``real_queues`` keeps a run away from real ones;
-  ``django_commits`` waits for the end of a transaction.
+  ``periodic`` and ``skipped_time`` execute due tasks; ``real_queues`` keeps a run away from real queues;
+  ``django_commits`` calls what waits for the commit of a transaction.
 - ``fixture_types``: the types of fixtures.
 """
 

@@ -20,7 +20,7 @@ from aquila.huey.testing.queue_under_test import huey_under_test
 from aquila.huey.testing.signatures import signature_of
 from aquila.huey.testing.task_run import task_name
 
-_HELD_APART = ("args", "kwargs")
+_EXPLICIT = ("args", "kwargs")
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -46,7 +46,7 @@ def separate_arguments(
     beside them.
     """
     given = {name: value for name, value in keywords.items() if name in options}
-    explicit = {name: value for name, value in keywords.items() if name in _HELD_APART}
+    explicit = {name: value for name, value in keywords.items() if name in _EXPLICIT}
     others = {name: value for name, value in keywords.items() if name not in given and name not in explicit}
     if given or explicit:
         _reject_ambiguous(function, task, given, explicit)
@@ -64,10 +64,10 @@ def separate_arguments(
 def read_search(
     function: str, task: Any, args: Sequence[Any], keywords: Mapping[str, Any], options: Collection[str]
 ) -> tuple[Any, CallArguments, Any]:
-    """Return what a call of an assertion looks for: a decorated function or None, its arguments, and in which Huey.
+    """Return what a call of an assertion looks for: a decorated function or None, its arguments, and the Huey.
 
     The parameters are those of ``separate_arguments``; ``huey`` and ``queue`` are among the options. Raises
-    ``ConfigError`` as that does, for a ``task`` that is none, and where no Huey is under test.
+    ``ConfigError`` as that does, for a ``task`` that is no decorated function, and if no Huey is under test.
     """
     task = find_task_wrapper(task)
     if task is not None and not isinstance(task, TaskWrapper):
@@ -93,7 +93,7 @@ def _reject_ambiguous(
 def _explain_ambiguous(function: str, task: Any, name: str) -> str:
     called = task_name(task.task_class)
     text = f"{called} has a parameter {name!r}, and {function} has an option of that name. "
-    if name in _HELD_APART:
+    if name in _EXPLICIT:
         return text + "Give the parameter by position, or rename it"
     return text + (
         f"For the parameter write {function}({task.task_class.__name__}, kwargs={{{name!r}: ...}}); "

@@ -26,11 +26,11 @@ def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
 
     - ``kind``: ``failed``, ``unreadable``, ``unknown`` or ``lost``.
     - ``reason``: a part of its reason.
-    - ``huey``: the Huey to look at; by default that of ``task``, or the one under test. ``queue`` is the name of one.
+    - ``huey``: the Huey to look at; by default that of ``task``, or the one under test. ``queue`` is its name.
     - ``args=`` and ``kwargs=`` are as for ``all_enqueued``.
 
-    Raises ``AssertionError`` that lists the dead letters, and ``ConfigError`` for a ``task`` that is none and for a
-    ``kind`` that there is not.
+    Raises ``AssertionError`` that lists the dead letters. Raises ``ConfigError`` for a ``task`` that is no decorated
+    function, and for an unknown ``kind``.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -47,7 +47,7 @@ def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
     __tracebackhide__ = True
     matching, others, wanted = _search("assert_dead_letter", task, args, keywords)
     if not matching:
-        found = "\n".join(["There are:", *others]) if others else "There is none at all"
+        found = "\n".join(["There are:", *others]) if others else "There are no dead letters"
         raise AssertionError(f"no dead letter matches {wanted}. {found}")
     return matching[0]
 
@@ -56,7 +56,7 @@ def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
 def refute_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> None:
     """Assert that there is no matching dead letter. The arguments are those of ``assert_dead_letter``.
 
-    Raises ``AssertionError`` that lists the dead letters which match, and ``ConfigError`` as that one does.
+    Raises ``AssertionError`` that lists the matching dead letters, and ``ConfigError`` as ``assert_dead_letter`` does.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -80,10 +80,10 @@ def refute_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
 def _search(
     function: str, task: Any, args: Sequence[Any], keywords: Mapping[str, Any]
 ) -> tuple[list[DeadLetter], list[str], str]:
-    """Return the dead letters that match, lines about the others, and a text that says what was looked for."""
+    """Return the dead letters that match, lines about the others, and the description of the search."""
     task, call, huey = read_search(function, task, args, keywords, _OPTIONS)
     kind, reason = call.options.get("kind"), call.options.get("reason", "")
-    if kind not in (None, *KINDS):  # else `refute_dead_letter` would hold whatever there is
+    if kind not in (None, *KINDS):  # otherwise `refute_dead_letter` would always pass
         raise ConfigError(f"there is no kind {kind!r} of dead letters{suggest_name(str(kind), KINDS)}")
     pattern = TaskPattern(wrapper=task, args=call.args, kwargs=call.kwargs)
     wants_task = task is not None or bool(call.args or call.kwargs)

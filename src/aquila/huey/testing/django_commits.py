@@ -1,9 +1,9 @@
-"""Calls what a task has registered for the commit of its transaction, if a test case of Django keeps that open.
+"""Calls the functions that a task has registered for the commit of its transaction, where a Django test never commits.
 
-In a worker the transaction of a task is committed, and the functions that it has registered with
-``transaction.on_commit`` are called. So the tasks of djhuey's ``on_commit_task`` are enqueued then. Django's
-``TestCase`` (and the fixture ``db`` of pytest-django) never commits. Its ``captureOnCommitCallbacks(execute=True)``
-calls what a commit would.
+In a worker the transaction of a task is committed, and then the functions are called that it has registered with
+``transaction.on_commit``. By such a function djhuey's ``on_commit_task`` enqueues its task. Django's ``TestCase`` (and
+the fixture ``db`` of pytest-django) never commits. Its ``captureOnCommitCallbacks(execute=True)`` calls the functions
+that a commit would call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DJHUEY = "huey.contrib.djhuey"
 
 
 def find_task_wrapper(task: Any) -> Any:
-    """Return the decorated function behind djhuey's ``on_commit_task``, which is a plain function; or ``task``."""
+    """Return the decorated function behind a function of djhuey's ``on_commit_task``. Returns any other ``task``."""
     # The decorated function is in the closure of that function, under the name that Huey 3.5 gives it there.
     if getattr(task, "__globals__", {}).get("__name__") != _DJHUEY:
         return task
@@ -35,7 +35,7 @@ def may_commit() -> bool:
 
 
 def commit_at_end() -> contextlib.AbstractContextManager[Any]:
-    """Call at the end of the block what a commit would, for each connection whose transaction a test keeps open."""
+    """Call what a commit would call at the end of the block, on each connection whose transaction a test keeps open."""
     connections, testing = _open_connections(), find_loaded("django.test")
     if not connections or testing is None:
         return contextlib.nullcontext()

@@ -65,7 +65,7 @@ class Drained(dict[str, int]):
 
     @property
     def runs(self) -> tuple[TaskRun[Any], ...]:
-        """The runs, in order. They are made when somebody asks for them, which most tests do not."""
+        """The runs, in order. They are only made when somebody asks for them, because most tests do not."""
         if self._made is None:
             self._made = tuple([run if isinstance(run, TaskRun) else run.make_run() for run in self._runs])
         return self._made
@@ -97,9 +97,9 @@ def drain_queue(
     - ``with_limit``: the highest number of tasks to execute.
     - ``huey``: the Huey; by default the one under test. ``queue`` is the name of one of several.
 
-    Raises ``TaskError`` for a message that cannot be read, and when the queue does not end. Raises ``ConfigError`` for
-    ``with_time_skipping`` together with ``with_scheduled``, for another value of these, and for ``move_clock`` without
-    ``with_time_skipping``.
+    Raises ``TaskError`` for a message that cannot be read, and when the queue never becomes empty. Raises
+    ``ConfigError`` for ``with_time_skipping`` together with ``with_scheduled``, for another value of these, and for
+    ``move_clock`` without ``with_time_skipping``.
 
     Examples:
         >>> from aquila.huey import MemoryHuey

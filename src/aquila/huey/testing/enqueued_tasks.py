@@ -88,11 +88,11 @@ def assert_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
             return found
     message = describe_not_found(search.pattern, seen.tasks, seen.now)
     if not search.nested and any(search.choose(read_enqueued(search.huey, nested=True), seen.now)):
-        message += "\nOne that matches lies inside another, as its follower, handler or callback: nested=True finds it"
+        message += "\nA matching task lies inside another, as its follower, handler or callback: nested=True finds it"
     if any(search.choose(list_tasks_before_commit(), seen.now)):
         message += (
-            "\nOne that matches waits for a commit, and a test case of Django keeps its transaction open. Enqueue it "
-            "within `with self.captureOnCommitCallbacks(execute=True):`, or let a task do so that you perform or drain"
+            "\nA matching task waits for a commit, and a test case of Django keeps the transaction open. Enqueue the "
+            "task within `with self.captureOnCommitCallbacks(execute=True):`, or in a task that you perform or drain"
         )
     raise AssertionError(message)
 
@@ -101,8 +101,7 @@ def assert_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
 def refute_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> None:
     """Assert that no matching task is enqueued. The arguments are those of ``all_enqueued``.
 
-    ``timeout`` is for how many seconds to look again and again. Raises ``AssertionError`` that lists the matching
-    tasks.
+    ``timeout`` is how long to look for one, in seconds. Raises ``AssertionError`` that lists the matching tasks.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -165,7 +164,7 @@ class _Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What is looked for, and in which queue. ``timeout`` is for how many seconds."""
+    """A search for tasks in the queue of a Huey. ``timeout`` is how long to look, in seconds."""
 
     function: str
     huey: Any

@@ -1,4 +1,4 @@
-"""Collects what happens while one task executes: what encloses its code, and the methods of a Huey under test."""
+"""Collects what happens while one task executes: by an object around its code, and by the methods of the Huey."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from aquila.recording.runtime import current_run
 class Observation:
     """What happens while one task executes. As a context manager it encloses the code of the task.
 
-    Further context managers around the code are made only if they do something, and the ``TaskRun`` only if somebody
-    asks for it: draining a queue may make thousands of these. ``observe_task`` owns one for a single execution.
+    Draining a queue may make thousands of these. So further context managers around the code are made only if they do
+    something, and the ``TaskRun`` only if somebody asks for it. ``observe_task`` owns one for a single execution.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Observation:
         "enqueued",
         "exception",
         "failures",
+        "had_receiver",
         "hooks",
         "huey",
         "inner",
@@ -57,7 +58,6 @@ class Observation:
         "time_is_up",
         "value",
         "was_stored",
-        "was_told",
     )
 
     def __init__(self, huey: Any, task: Any) -> None:
@@ -70,9 +70,9 @@ class Observation:
         self.failures: list[tuple[str, Exception]] = []
         self.returned = self.time_is_up = False
         self.was_stored = False
-        """Whether Huey has come to what follows the storing of the result."""
-        self.was_told = False
-        """Whether a receiver of a signal was called. Like a hook, it may have changed the result store."""
+        """Whether Huey has stored the result, or has nothing to store: it calls its post-execute hooks after that."""
+        self.had_receiver = False
+        """Whether a signal receiver was called. Like a hook, it may have changed the result store."""
         self.value: Any = None
         self.exception: BaseException | None = None
         self.inner: contextlib.ExitStack | None = None
@@ -243,7 +243,7 @@ class ObservedHuey(AquilaHuey):
         receivers = self._signal.receivers
         if not receivers["any"] and not receivers.get(signal):
             return
-        seen.was_told = True
+        seen.had_receiver = True
         for receiver in (*receivers.get(signal, ()), *receivers["any"]):
             name = getattr(receiver, "__name__", repr(receiver))
             with seen.keep_failure(f"the receiver {name!r} of the signal {signal!r}"):
@@ -264,8 +264,8 @@ class ObservedHuey(AquilaHuey):
                 seen.failures.append((f"the pre-execute hook {name!r}", error))
 
     def _timeout_context(self, task: Any) -> contextlib.AbstractContextManager[Any]:
-        """Return what encloses the code of a task: for the observed task its ``Observation``."""
-        # By identity: an observed task may execute others, of which Huey's own way is right.
+        """Return the context manager around the code of a task: for the observed task its ``Observation``."""
+        # By identity: an observed task may execute other tasks, which Huey's own context manager encloses.
         seen = current_observation.get()
         return super()._timeout_context(task) if seen is None or task is not seen.task else seen
 

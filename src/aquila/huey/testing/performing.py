@@ -37,8 +37,8 @@ def build_task(task: TaskWrapper, /, *args: Any, **keywords: Any) -> Task:
       the name of an option. Every other keyword is then an option.
 
     Raises ``TaskContractBroken`` when the arguments do not fit the function, or when one has a name that Huey takes for
-    itself. Raises ``ConfigError`` when ``task`` is no task or never has such an attempt, and when a keyword may be a
-    parameter or an option.
+    itself. Raises ``ConfigError`` for a ``task`` that is no decorated function or never has such an attempt, and for a
+    keyword that may be a parameter or an option.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -93,7 +93,7 @@ def _advance_to_attempt(task: Task, attempt: int) -> None:
 
 
 def _reject_parameters_of_huey(task: TaskWrapper, keywords: dict[str, Any]) -> None:
-    """Raise ``TaskContractBroken`` for a call that Huey would misread. With ``args=`` or ``kwargs=`` it is clear."""
+    """Raise ``TaskContractBroken`` for a call that Huey would misread. One with ``args=`` or ``kwargs=`` is clear."""
     taken = [name for name in HUEY_OPTIONS if name in keywords]
     if not taken or "args" in keywords or "kwargs" in keywords:
         return
@@ -250,7 +250,7 @@ def _check_registered(huey: Any, task: Task) -> None:
     # The dictionary is private in Huey 3.5. Its public methods raise, or only know the name and not the class.
     if huey._registry._registry.get(f"{kind.__module__}.{kind.__name__}") is not kind:
         raise TaskContractBroken(
-            f"{task_name(task)} is not registered on the Huey {huey.name!r}: no worker of it would know the task"
+            f"{task_name(task)} is not registered on the Huey {huey.name!r}: none of its workers would know the task"
         )
 
 
@@ -265,7 +265,7 @@ def check_signature(task: Task) -> None:
     kwargs = dict(task.kwargs)
     if getattr(task, "context", False):
         if "task" in kwargs:
-            raise TaskContractBroken(f"{task_name(task)} has context=True: Huey puts its own `task` over the one given")
+            raise TaskContractBroken(f"{task_name(task)} has context=True: Huey replaces the given argument `task`")
         kwargs["task"] = task
     signature = signature_of(function)
     try:

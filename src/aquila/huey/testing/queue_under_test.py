@@ -27,7 +27,7 @@ from aquila.typed_settings import place_of_settings, placed_setting, setting_lin
 
 @dataclass(frozen=True, slots=True)
 class OpenTestQueue:
-    """An open test queue in ``storage``. ``production`` is that of its Huey outside of tests, or the class of that."""
+    """An open test queue in ``storage``. ``production`` is the storage of its Huey outside of tests, or its class."""
 
     huey: Any
     mode: QueueMode
@@ -55,7 +55,7 @@ def innermost_test_queue(huey: Any = None) -> OpenTestQueue | None:
 
 
 def make_innermost(huey: Any) -> None:
-    """Make the test queue of a Huey the innermost one, at which functions look that are given no Huey."""
+    """Make the test queue of a Huey the innermost one, which functions use that are given no Huey."""
     queue = innermost_test_queue(huey)
     if queue is not None:
         queues = _open_queues()
@@ -92,7 +92,7 @@ def huey_under_test(huey: Any = None, queue: str | None = None) -> Any:
     if huey is not None:
         if queue is not None and huey.name != queue:
             raise ConfigError(
-                f"queue={queue!r} names another Huey than {huey.name!r}, whose tasks these are: leave it out"
+                f"queue={queue!r} names another Huey than {huey.name!r}, to which the task belongs: leave it out"
             )
         return huey
     found = _find_queue_named(queue) if queue is not None else innermost_test_queue()
@@ -209,8 +209,8 @@ def _tell_child_processes() -> None:
 
 @contextlib.contextmanager
 def _put_under_test(huey: Any) -> Iterator[None]:
-    """Give a Huey a class that observes its tasks, and is also one of Aquila's, until the block ends."""
-    # `quickened` are the task classes that get the faster ids. Those of a Huey of `aquila.huey` have them already.
+    """Until the block ends, give a Huey a class that observes its tasks and that is one of Aquila's."""
+    # `quickened` are the task classes that get faster ids here. Those of a Huey of `aquila.huey` have them already.
     kind, wrapper = type(huey), huey.task_wrapper_class
     change_class(huey)
     put_under_observation(huey)

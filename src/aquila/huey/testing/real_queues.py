@@ -1,8 +1,8 @@
 """Keeps a run of tests away from real queues: before a job is enqueued outside of a test queue, the run is asked.
 
-The methods of Huey and of its storages by which a job enters a queue are replaced as soon as somebody imports Huey, so
-every queue is watched, whoever makes it.
-This module is loaded before that and must not import Huey itself: a run of tests without jobs would pay for it.
+The methods by which a job enters a queue are replaced in the classes of Huey as soon as somebody imports Huey. So every
+queue is watched, whoever makes it. This module is loaded before that and must not import Huey itself: a run of tests
+without jobs would pay for it.
 """
 
 from __future__ import annotations
@@ -96,15 +96,15 @@ def _check_queue(huey: Any, task: Any) -> None:
 
 
 def _check_storage(storage: Any, data: Any) -> None:
-    """Do the same for a message that comes to a storage without its Huey."""
+    """Raise ``LiveCallRefused`` for a message that was given to a storage directly, and not to its Huey."""
     __tracebackhide__ = True
     if (prepare := _find_prepare()) is None or _is_let_through(storage, storage):
         return
     advice = prepare()
     if queue_under_test.is_put_aside(storage):
         advice = (
-            "A test queue is in its place now, and this storage was taken before that: ask the Huey for its storage\n"
-            "when it is needed, as in huey.storage.enqueue(...)."
+            "The program has kept this storage since before the test queue was opened: ask the Huey for its storage\n"
+            "each time, as in huey.storage.enqueue(...)."
         )
     raise watched_queues.make_refusal(storage, f"a message of {len(data)} bytes", "this run", advice)
 
@@ -115,7 +115,10 @@ def _find_prepare() -> Callable[[], str] | None:
 
 
 def _is_let_through(owner: Any, storage: Any) -> bool:
-    """Whether a job of a Huey or a storage, its ``owner``, goes where a test wants it, or is allowed to go anywhere."""
+    """Whether a job may go into a storage: into that of a test queue, or because its ``owner`` is ignored.
+
+    ``owner`` is the Huey, or the storage itself.
+    """
     if watched_queues.is_ignored(owner.name):
         return True
     used = queue_under_test.storages_in_use()

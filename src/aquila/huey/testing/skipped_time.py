@@ -1,6 +1,6 @@
-"""A clock for a queue that is drained. Where a worker would wait, it is put forward to the time of the next task.
+"""A clock for draining a queue. Where a worker would wait, the clock is put forward to the time of the next task.
 
-It stands still while a task executes. Huey asks it wherever it needs the present moment: for schedules, delays,
+The clock stands still while a task executes. Huey asks it wherever it needs the present moment: for schedules, delays,
 retries, expiry and rate limits. So do Aquila's limits, pauses and budgets. Nothing else is changed: ``datetime.now()``
 and ``time.time()`` in a task return the real time, unless ``move_clock`` moves that, too.
 """

@@ -25,13 +25,13 @@ from aquila.huey.testing.wire_comparison import UNCHANGING, find_difference, is_
 _OUTCOMES = frozenset(
     ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
 )
-_SMOOTH = [SIGNAL_EXECUTING, SIGNAL_COMPLETE]
-"""The signals of most runs, in which nothing else has happened."""
+_USUAL_SIGNALS = [SIGNAL_EXECUTING, SIGNAL_COMPLETE]
+"""The signals of a run in which nothing unusual has happened."""
 _EXACT_SERIALIZERS = (Serializer, MsgpackSerializer)
-"""The classes of serializers by which plain data arrives unchanged. Of a subclass that is not known."""
+"""The classes of serializers by which plain data arrives unchanged. A subclass may change the data."""
 _Messages: TypeAlias = tuple[list[Any] | None, int, tuple[Any, ...]]
-"""A mark of the messages in a queue and its schedule. That is a list of all of them; or None, the number of the last
-message, and the messages in the schedule.
+"""A mark of the messages in a queue and its schedule: a list of all of them, 0 and an empty tuple; or None, the number
+of the last message, and the messages in the schedule.
 
 It is a plain tuple, because two are made for each task.
 """
@@ -69,7 +69,7 @@ def observe_task(huey: Any, task: Any) -> Observation:
     if isinstance(seen.exception, KeyboardInterrupt):
         raise seen.exception
     seen.message = huey.storage.peek_data(task.id)
-    if seen.signals != _SMOOTH or seen.failures or seen.time_is_up:
+    if seen.signals != _USUAL_SIGNALS or seen.failures or seen.time_is_up:
         _check_contract(task, seen)
         seen.state = _final_state(seen)
         if "retrying" in seen.signals:
@@ -79,7 +79,7 @@ def observe_task(huey: Any, task: Any) -> Observation:
     # Deserializing and comparing every result would be a notable part of the time of a drain.
     if not (
         seen.returned
-        and not (seen.hooks or seen.was_told)
+        and not (seen.hooks or seen.had_receiver)
         and seen.message is not EmptyData
         and type(huey.serializer) in _EXACT_SERIALIZERS
         and _is_stored(huey, task, value)
@@ -142,7 +142,7 @@ def _final_state(seen: Observation) -> State:
 def _check_contract(task: Any, seen: Observation) -> None:
     for what, error in seen.failures:
         raise TaskContractBroken(
-            f"{what} raised {text_of(error)}. Huey only logs that, so whatever it guards is not guarded"
+            f"{what} raised {text_of(error)}. Huey only logs that and goes on, so a check in it protects nothing"
         ) from error
     if seen.time_is_up and not isinstance(seen.exception, TaskTimeout):
         raise TaskContractBroken(

@@ -1,4 +1,4 @@
-"""Compares tasks with an expected call, by parameter names and by subsets, and says what does not match."""
+"""Compares tasks with an expected call, by parameter names and by subsets, and describes the mismatches."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def find_argument_difference(sent: Any, arrived: Any) -> str | None:
     return find_difference(sent.args, arrived.args, "args") or find_difference(sent.kwargs, arrived.kwargs, "kwargs")
 
 
-def find_difference(sent: Any, arrived: Any, where: str = "it") -> str | None:
+def find_difference(sent: Any, arrived: Any, where: str) -> str | None:
     """Return where and how ``arrived`` differs from ``sent``, or None. ``where`` names the value in the text."""
     return None if is_plainly_same(sent, arrived) else _locate_difference(sent, arrived, where)
 

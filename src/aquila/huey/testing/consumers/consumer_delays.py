@@ -12,7 +12,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.01, 0.02
 """Seconds between two looks at an empty queue."""
 
 READY = "ready"
-"""The name of the file that a consumer program makes when it takes tasks and obeys signals. Its log says so earlier."""
+"""The file that a consumer program makes once it takes tasks and handles signals. Its log tells that too early."""
 
 
 class QuickScheduler(EndsWithMaker, Scheduler):  # type: ignore[misc]

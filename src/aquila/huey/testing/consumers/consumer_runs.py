@@ -60,15 +60,14 @@ class _TestConsumer(AquilaConsumer):
         return any(self.environment.is_alive(process) for process in [*workers, self.scheduler])
 
     def kill_processes(self) -> None:
-        """End the worker processes that have not stopped. They ignore what ``multiprocessing`` sends at the exit, and
-        then waits for: the run of the tests would not end."""
+        """Kill the worker processes that have not stopped. ``multiprocessing`` would wait for them at the exit."""
         for process in [*(worker for _, worker in self.worker_threads), self.scheduler]:
             if isinstance(process, BaseProcess) and process.is_alive():
                 process.kill()
                 process.join()
 
     def stop(self, graceful: bool = False) -> None:
-        """Stop as Huey does, and close the pipe that has told worker processes to stop, which Huey leaves open."""
+        """Stop as Huey does, and close the pipe by which worker processes are told to stop. Huey leaves it open."""
         super().stop(graceful)
         pipe = [end for name in ("_r", "_w") if isinstance(end := getattr(self.stop_flag, name, None), int)]
         if pipe and not self.is_alive:
@@ -91,15 +90,15 @@ def run_consumer(
     huey: Any = None,
     queue: str | None = None,
 ) -> Iterator[RunningConsumer]:
-    """Run a real consumer until the block ends, and wait then until no task is executing.
+    """Run a real consumer until the block ends. Then wait until no task is executing.
 
     - ``worker_type``, ``workers``: the kind and the number of workers, as for ``huey_consumer``.
     - ``subprocess``: run ``huey_consumer`` as a program of its own, for the Huey at this import path
       (``"myapp.tasks.huey"``). True takes the path from the ini key ``aquila_huey``.
     - ``periodic``: whether to enqueue periodic tasks, too. Some of them are enqueued at once.
     - ``drain``: whether to wait at the end of the block until the queue is empty.
-    - ``raise_errors``: whether to raise a miss or a refusal of a task at once where the block waits, and the first
-      exception of a task that failed for good at the end of the block.
+    - ``raise_errors``: whether to raise what failed. A miss or a refused request of a task is raised as soon as the
+      block waits for something, the first exception of a task that failed for good at the end of the block.
     - ``timeout``: the longest time to wait for anything, in seconds.
     - ``huey``: the Huey; by default the one under test, or the one under test with the name ``queue``.
 
@@ -176,11 +175,11 @@ def _run_in_process(
     with contextlib.ExitStack() as stack:
         # Huey's consumer sets the handler of time limits for its kind of worker on the Huey, and leaves it there.
         stack.enter_context(replace_attributes(huey, _timeout_handler=huey._timeout_handler))
-        # How long a worker waits in the server before it sees the end.
+        # A worker that waits in the server sees only after this time that it must end.
         if getattr(huey.storage, "read_timeout", None) and _knows_fractions(huey.storage):
             stack.enter_context(replace_attributes(huey.storage, read_timeout=LONGEST_DELAY))
         if worker_type == "greenlet":
-            # A worker that waits in the server would stop all of them: gevent patches nothing here.
+            # gevent patches nothing here, so a greenlet that waits in the server would stop all others.
             stack.enter_context(replace_attributes(huey.storage, blocking=False))
         stack.enter_context(errors.watch(huey))
         consumer = _start_consumer(huey, worker_type, options, timeout)
@@ -255,7 +254,7 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
             command,
             # The program finds the same modules in the same order as this process, and takes part in its tests.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), VARIABLE: "1"},
-            stdin=PIPE,  # By whose end it knows that this process has ended; see `end_with_input`.
+            stdin=PIPE,  # The program ends when this pipe is closed, also by the end of this process.
             stderr=log,
             start_new_session=True,  # So that `_kill_program` can end its worker processes, too.
         )

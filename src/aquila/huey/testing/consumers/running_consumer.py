@@ -31,7 +31,7 @@ _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
 class RunningConsumer:
     """A consumer that works on the queue. ``run_consumer`` yields it.
 
-    - ``errors``: the exceptions of tasks that failed for good, and what a worker would only log: a result that cannot
+    - ``errors``: the exceptions of tasks that failed for good, and errors that a worker only logs: a result that cannot
       be stored, a message that cannot be read. Exceptions of other processes are ``RemoteTaskError``.
     - ``process``: the program, if there is one. ``log`` is what it has written to its standard error.
     - ``timeout``: the longest time to wait for anything, also for its start and its end, in seconds.
@@ -70,11 +70,13 @@ class RunningConsumer:
         """What the program has written to its standard error."""
         return self._log_file.read_text(errors="replace")
 
-    def wait_for(self, condition: Callable[[], T | None], *, timeout: float | None = None, what: str = "it") -> T:
+    def wait_for(
+        self, condition: Callable[[], T | None], *, timeout: float | None = None, what: str = "the condition"
+    ) -> T:
         """Wait until ``condition()`` is true, and return its value.
 
-        ``what`` names what is waited for in the error. Raises ``TaskError`` after ``timeout`` seconds (by default those
-        of the consumer), and at once if the program has ended. A miss of a task, or a request that the guard refused,
+        ``what`` is its name in the error. Raises ``TaskError`` after ``timeout`` seconds (by default those of the
+        consumer), and at once if the program has ended. A miss of a task, or a request that the guard refused,
         is raised at once, too.
         """
         limit = self.timeout if timeout is None else timeout
@@ -148,7 +150,7 @@ class RunningConsumer:
         )
 
     def ignore_unanswered(self) -> None:
-        """Let no request that nothing answered raise an error any more."""
+        """Raise no more errors for misses and refused requests."""
         self._unanswered = None
 
     def raise_unanswered(self, *, ask_storage: bool = False) -> None:

@@ -90,14 +90,14 @@ class SharedConsumer:
 
 
 class _LaterErrors(WorkerErrors):
-    """The errors of a consumer from the moment on at which this is made."""
+    """The errors of a consumer since this object was made."""
 
     def __init__(self, running: RunningConsumer) -> None:
         self._running = running
         self._before = len(running.errors)
 
     def collect(self) -> list[BaseException]:
-        """Return what has failed since this was made."""
+        """Return the errors since this object was made."""
         return self._running.errors[self._before :]
 
 

@@ -1,4 +1,4 @@
-"""Finds requests of a test's tasks that got no answer while a consumer runs: misses, and requests that were refused."""
+"""Finds requests of tasks that got no answer while a consumer runs: misses, and requests that were refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class UnansweredRequests:
-    """The misses and refusals since this was made, in this process or in one that it has started since."""
+    """The misses and refusals since this object was made, in this process and in those that it has started since."""
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey

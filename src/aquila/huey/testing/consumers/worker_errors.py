@@ -1,4 +1,4 @@
-"""The errors of tasks, and what Huey's workers only log, collected for the test: of threads, forks and programs."""
+"""Collects for a test the errors of tasks, and errors that workers only log, from threads, forks and programs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class WorkerErrors:
     @contextlib.contextmanager
     def watch(self, huey: Any) -> Iterator[None]:
         """Note the errors of workers of a Huey that are started within the block."""
-        # The attributes of the instance hide the methods, for threads and for forks that begin within the block.
+        # These attributes of the instance hide its methods, for the threads and the forks that begin within the block.
         execute, dequeue = huey.execute, huey.dequeue
 
         def watched_execute(task: Any, timestamp: Any = None) -> Any:
