@@ -58,7 +58,7 @@ def test_a_file_says_the_same_as_the_calls() -> None:
     ("text", "line", "what"),
     [
         ("- 1", 1, "not a script"),
-        ("aquila: 1\ninteractions: []", 1, "a cassette, and no script"),
+        ("aquila: 1\ninteractions: []", 1, "this is a cassette and not a script"),
         ("script:\n- reply: a\nscript:\n- reply: b", 3, "key 'script' occurs twice"),
         ("unused: fail\nscript: []\nunused: ignore", 3, "key 'unused' occurs twice"),
         ("script:\n- reply: {text: a, text: b}", 2, "key 'text' occurs twice"),

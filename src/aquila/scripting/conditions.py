@@ -57,7 +57,7 @@ class Conditions:
             if not _holds(instructions, self.system):
                 return "the instructions do not hold the text"
         if self.where is not None and not self.where(sent):
-            return "where= says no"
+            return "where= returns false"
         return None
 
     def __str__(self) -> str:

@@ -16,8 +16,7 @@ from aquila.wire_forms.conversations.conversation_form import ConversationForm, 
 class ScriptedTurn:
     """The provider's answer to one question.
 
-    ``ending``: how the conversation ends after the answer, such as ``left`` for a silence; None for a conversation that
-    continues.
+    ``ending``: how the conversation ends after the answer, such as ``left`` for a silence; None if it continues.
     """
 
     frames: Sequence[Frame]
@@ -27,8 +26,8 @@ class ScriptedTurn:
 class ScriptedConversation:
     """Takes the messages of a client and returns those of the provider, which come from ``answer``. Not thread-safe.
 
-    The times of frames are milliseconds since their question. ``clock`` returns seconds. In some tests it stands still;
-    then the time of the latest delivered frame counts as the present.
+    The times of frames are milliseconds since their question. ``clock`` returns seconds. If it stands still, as in some
+    tests, the time of the latest delivered frame counts as the present.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class ScriptedConversation:
     def take_sent(self, data: bytes) -> None:
         """Read a message of the client.
 
-        Raises ``NotUnderstood`` for one without a meaning here, and errors of ``answer``.
+        Raises ``NotUnderstood`` for a message that has no meaning here, and what ``answer`` raises.
         """
         if self._ending is not None:
             return  # the provider's side has ended

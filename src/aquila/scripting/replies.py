@@ -46,8 +46,8 @@ class Replies(ABC):
     """
 
     def __init__(self) -> None:
-        # Set by ``reasoning``, and cleared by the next answer, which begins with it.
-        self._thought: tuple[str, ...] = ()
+        # Set by ``reasoning``. The next answer begins with it, and clears it.
+        self._reasoning: tuple[str, ...] = ()
 
     @abstractmethod
     def _add(self, answer: Answer) -> None:
@@ -128,11 +128,11 @@ class Replies(ABC):
         return self._take(Answer(refusal=_read_text("refuse", text)))
 
     def reasoning(self, text: str) -> Self:
-        """Let the next answer begin with this reasoning. Without a next one, an answer consists of the reasoning only.
+        """Let the next answer begin with this reasoning. If no answer follows, the reasoning is an answer by itself.
 
         Raises ``ConfigError``.
         """
-        self._thought = (*self._thought, *split_text(_read_text("reasoning", text)))
+        self._reasoning = (*self._reasoning, *split_text(_read_text("reasoning", text)))
         return self
 
     def embed(self, *vectors: Sequence[float]) -> Self:
@@ -194,16 +194,16 @@ class Replies(ABC):
                 f"times={times!r}: must be a number from 1 to {MOST_TIMES}; what follows when(...) is given any number "
                 "of times"
             )
-        thought, self._thought = self._thought, ()
-        if thought and answer.error is None:
-            answer = replace(answer, reasoning=(*thought, *answer.reasoning))
+        reasoning, self._reasoning = self._reasoning, ()
+        if reasoning and answer.error is None:
+            answer = replace(answer, reasoning=(*reasoning, *answer.reasoning))
         for _ in range(times):
             self._add(replace(answer))  # An object for each time: `Script.left` tells answers apart by identity.
         return self
 
-    def _finish_thought(self) -> None:
-        """Make an answer of reasoning that no other answer followed."""
-        if self._thought:
+    def _finish_reasoning(self) -> None:
+        """Make an answer of the reasoning that no other answer has followed."""
+        if self._reasoning:
             self._take(Answer())
 
 

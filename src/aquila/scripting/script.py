@@ -20,7 +20,7 @@ from aquila.wire_forms.sent import SentRequest
 from aquila.wire_forms.table import find_wire_form, read_request
 
 Unused = Literal["fail", "warn", "ignore"]
-"""How an answer counts that no request got."""
+"""What happens to a test whose script has answers left that no request got."""
 
 
 class ScriptedAnswer(NamedTuple):
@@ -55,7 +55,7 @@ class Rule(Replies):
 
     def next_for(self, form: WireForm) -> tuple[Answer, bool] | None:
         """Return the next answer, and whether it is the last; None if there is none or it does not fit ``form``."""
-        self._finish_thought()
+        self._finish_reasoning()
         if not self.answers:
             return None
         at = min(self.given, len(self.answers) - 1)
@@ -99,14 +99,14 @@ class Script(Replies):
         self._rules: list[Rule] = []
         self._requests: list[SentRequest] = []
         self._numbers = itertools.count(1)
-        # The last answer to each request, if that was an error, by URL and body: a client that retries gets it again.
+        # By URL and body of a request: its last answer, if that was an error. A client that retries gets it again.
         self._failures: dict[tuple[str, bytes], Answer] = {}
-        # The answers that the provider would store, by their numbers, with their requests; a client may retrieve them.
+        # The answers that the provider would store, with their requests, by number. A client may retrieve them.
         self._kept: dict[int, tuple[Answer, SentRequest]] = {}
-        # The answers that a fault replaced, by ``id()``; the values keep them alive, so that no id is used again.
+        # The answers that a fault has replaced, by ``id()``. The values keep them alive, so that no id is used twice.
         self._asked_for: dict[int, Answer] = {}
-        # The answers replaced by a fault that a program may take for an answer, by URL and body of their requests. Each
-        # is kept for the same request, if it comes again; other requests get what follows it.
+        # By URL and body of a request: its answer, if a program may take the fault in its place for an answer. The
+        # answer is kept for the same request, if it comes again. Other requests get the answers after it.
         self._promised: dict[tuple[str, bytes], Answer] = {}
         self._lock = renewed_in_child(threading.RLock())
         self.given = 0
@@ -114,9 +114,9 @@ class Script(Replies):
 
     @property
     def unused(self) -> Unused | None:
-        """How an answer counts that no request got: ``fail``, ``warn`` or ``ignore``; None for the setting.
+        """What happens to a test with answers left: ``fail``, ``warn`` or ``ignore``; None for the setting.
 
-        Raises ``ConfigError`` where it is set to something else.
+        Setting it to something else raises ``ConfigError``.
         """
         return self._unused
 
@@ -161,7 +161,7 @@ class Script(Replies):
     def left(self) -> Sequence[str]:
         """The answers that no request has got yet, as the calls that wrote them."""
         with self._lock:
-            self._finish_thought()
+            self._finish_reasoning()
             rows = [("", answer) for answer in self._queue]
             rows += [(f"{rule.conditions}.", answer) for rule in self._rules for answer in rule.left]
             return [f"{when}{describe_answer(answer)}" for when, answer in rows if id(answer) not in self._asked_for]
@@ -209,7 +209,7 @@ class Script(Replies):
         if form is None:
             return False
         with self._lock:
-            self._finish_thought()
+            self._finish_reasoning()
             return any(fits_form(answer, form) for answer in self._queue) or any(
                 rule.next_for(form) is not None for rule in self._rules
             )
@@ -224,10 +224,10 @@ class Script(Replies):
     def note_fault(
         self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
     ) -> None:
-        """Note a request that met a fault. Its answer counts as asked for, and will still be given.
+        """Note a request that met a fault. Its answer counts as asked for, and can still be given.
 
-        ``is_answer``: the program may take the faulted response for an answer, and continue. The good one is then kept
-        for this request, and other requests get the answers after it.
+        ``is_answer``: the program may take the faulted response for an answer, and continue. The good answer is then
+        kept for this request, and other requests get the answers after it.
         """
         form, sent = read_request(request)
         with self._lock:
@@ -241,7 +241,7 @@ class Script(Replies):
                 self._promised[request.url, request.body] = found.answer
 
     def _find_next(self, form: WireForm, sent: SentRequest) -> _Next | None:
-        self._finish_thought()
+        self._finish_reasoning()
         if (promised := self._promised.get((sent.http.url, sent.http.body))) is not None:
             return _Next(promised, False, None)
         for rule in self._rules:

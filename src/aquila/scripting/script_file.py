@@ -49,7 +49,7 @@ def read_script(data: bytes, *, source: str) -> Script:
     try:
         tree = parser.load_tree(data, source=source)
     except CassetteCorrupt as error:
-        # The YAML reader's advice is about cassettes, so it is cut off.
+        # The advice at the end is about cassettes, so it is cut off.
         raise ConfigError(str(error).removesuffix(f". {advice_for(data)}")) from error
     try:
         return _read_document(tree)
@@ -70,8 +70,8 @@ class _Mistake(Exception):
 def _read_document(tree: Tree) -> Script:
     if type(tree) is dict and "script" not in tree and ("aquila" in tree or "interactions" in tree):
         raise _Mistake(
-            "a cassette, and no script. It is named where a cassette is: @pytest.mark.aquila(NAME), cassette=NAME, "
-            "`aquila serve --cassette NAME`",
+            "this is a cassette and not a script. Name it where cassettes are named: @pytest.mark.aquila(NAME), "
+            "cassette=NAME, `aquila serve --cassette NAME`",
             (),
         )
     if type(tree) is not dict or "script" not in tree:

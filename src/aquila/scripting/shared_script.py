@@ -1,7 +1,7 @@
 """A script for all processes of one run: the process that wrote it decides, and the others ask that process.
 
 They ask over a local socket, in messages of plain data. The name of the socket is derived from the key that the
-processes of a run share, so no message of a queue can name the process that a worker asks.
+processes of a run share. So a message of a queue cannot choose which process a worker asks.
 """
 
 from __future__ import annotations
@@ -97,12 +97,13 @@ def _address_of(mark: str, meeting_place: str | None) -> str:
 
 
 class ScriptServer:
-    """Answers the questions of other processes of the run about the scripts of this one.
+    """Answers the questions of other processes of the run about the scripts of this process.
 
-    ``find_script`` returns the script of a scope by the scope's id, or of a cassette in it by its name too; it raises
-    ``LookupError`` for an unknown scope. ``key`` is the key of the run. Other processes need ``token``, too.
-    ``note_answer`` gets the answers that they report: only they know which secrets are in them. ``meeting_place`` is
-    the folder in which they look for this server; None for that of temporary files.
+    - ``key``: the key of the run. Other processes need ``token``, too.
+    - ``find_script``: takes the id of a scope and the name of a cassette, or None. Returns the script of the scope or
+      of the cassette, or None. Raises ``LookupError`` for an unknown scope.
+    - ``note_answer``: gets the answers that other processes report. Only they know which secrets are in them.
+    - ``meeting_place``: the folder in which they look for this server; None for that of temporary files.
 
     The accepting thread, and one for each question, are daemon threads: they end with the process, or after ``close``.
     """
@@ -129,7 +130,7 @@ class ScriptServer:
 
     @property
     def is_reachable(self) -> bool:
-        """Whether its folder is still there. It went if it lay in that of a test, or if somebody cleared it."""
+        """Whether its folder still exists. It may be gone with the folder of a test, or somebody has deleted it."""
         return os.path.isdir(self._folder.path)
 
     def close(self) -> None:
@@ -181,7 +182,7 @@ class ScriptServer:
                 response = script.peek(request)
                 return _NOTHING if response is None else _ANSWERED + _pack(Interaction(request, response))
             answer = script.decide(request)
-        # A test's own function may raise anything, and a message may be malformed; the asker gets the reason.
+        # A function of the test may raise anything, and a message may be malformed. The other process gets the reason.
         except Exception as error:  # noqa: BLE001
             return _FAILED + reason_of(error).encode()
         if answer is None:
@@ -197,12 +198,11 @@ class ScriptServer:
 class RemoteScript:
     """The script of a scope in another process, or of a cassette in that scope.
 
-    ``key`` is the key of the run, ``token`` that of the other process's ``ScriptServer``, ``scope`` the id of the
-    scope.
-
-    ``find_job`` returns the id of the job in whose context the request is sent, an empty text for none. ``make_note``
-    returns an interaction without the secrets of this process, to be reported; None if it need not be reported.
-    ``meeting_place`` is that of the ``ScriptServer``.
+    - ``key``: the key of the run. ``token`` and ``meeting_place`` are those of the ``ScriptServer``.
+    - ``scope``: the id of the scope. ``cassette``: the name of the cassette, or None.
+    - ``find_job``: returns the id of the job in whose context the request is sent, an empty text for none.
+    - ``make_note``: returns an interaction without the secrets of this process, to be reported; None if it need not be
+      reported.
     """
 
     def __init__(

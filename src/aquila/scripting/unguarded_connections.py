@@ -1,7 +1,8 @@
 """Connections between the processes of a run, whatever a plugin has put in the place of ``socket.socket``.
 
-pytest-socket puts a class there that refuses every socket, those of ``multiprocessing.connection`` too. These never
-leave the machine: they are made of what that class is built on, and speak as ``multiprocessing.connection`` does.
+pytest-socket puts a class there that refuses every socket, also those of ``multiprocessing.connection``. The
+connections here never leave the machine. They use the module ``_socket`` below that class, and the protocol of
+``multiprocessing.connection``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SHORT_ROOT = "/tmp"
 if not TYPE_CHECKING or sys.platform != "win32":  # a test may pretend to run on another system when this is imported
 
     class _UnixListener:
-        """What ``connection.Listener`` is for the path of a socket."""
+        """Does what ``connection.Listener`` does, for the path of a socket."""
 
         def __init__(self, address: str, key: bytes) -> None:
             self._key = key
@@ -43,9 +44,9 @@ if not TYPE_CHECKING or sys.platform != "win32":  # a test may pretend to run on
                 raise
 
         def accept(self) -> Any:
-            """Return the next connection. Raises ``OSError`` once this is closed, and what a stranger causes."""
+            """Return the next connection. Raises ``OSError`` once this is closed, and errors of a bad connection."""
             descriptor, _ = self._socket._accept()
-            return _prove(connection.Connection(descriptor), self._key, is_asked=True)
+            return _prove(connection.Connection(descriptor), self._key, is_listener=True)
 
         def close(self) -> None:
             """Close the socket. The process that has made it also ends a waiting ``accept`` and removes the file."""
@@ -78,12 +79,12 @@ def connect(address: str, key: bytes) -> Any:
     except OSError:
         made.close()
         raise
-    return _prove(connection.Connection(made.detach()), key, is_asked=False)
+    return _prove(connection.Connection(made.detach()), key, is_listener=False)
 
 
 @contextlib.contextmanager
 def _short_address(address: str) -> Iterator[str]:
-    """Give a path to the same socket that is short enough: over a descriptor of its folder, or a link to that."""
+    """Yield a path to the same socket that is short enough, through a descriptor of its folder or a link to it."""
     if len(os.fsencode(address)) <= _LONGEST_ADDRESS:
         yield address
         return
@@ -100,11 +101,11 @@ def _short_address(address: str) -> Iterator[str]:
         yield os.path.join(link, name)
 
 
-def _prove(made: Any, key: bytes, *, is_asked: bool) -> Any:
-    """Let both sides show that they know the key: the one that is asked demands it first."""
+def _prove(made: Any, key: bytes, *, is_listener: bool) -> Any:
+    """Let both sides prove that they know the key. The listener is the first to demand it."""
     steps: list[Any] = [connection.deliver_challenge, connection.answer_challenge]
     try:
-        for step in steps if is_asked else reversed(steps):
+        for step in steps if is_listener else reversed(steps):
             step(made, key)
     except BaseException:
         made.close()
