@@ -199,7 +199,7 @@ def test_that_nothing_waits_is_not_said_of_a_folder_that_may_not_be_read(
     close_folder(closed, monkeypatch)
     done = team.run(*command)
     assert done.code == 2
-    assert f"{closed} cannot be read, so nobody knows what waits in it: make it readable" in done.err
+    assert f"{closed} cannot be read, and may have pending recordings: make it readable" in done.err
 
 
 def close_folder(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

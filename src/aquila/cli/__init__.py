@@ -215,10 +215,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Give each standard stream that the process was started without (``>&-``) a file that holds nothing."""
+    """Open the null device for each standard stream without which the process was started (``>&-``)."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # For as long as the process lives. Whatever the locale, it takes any text.
+            # Never closed: it lives as long as the process. The encoding lets it take any text under any locale.
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8", errors="replace"))  # noqa: SIM115
 
 
@@ -234,7 +234,7 @@ def _run_command_line(words: list[str]) -> int:
 
 
 def _answer_without_command(words: list[str]) -> int:
-    """Print help for a group such as ``aquila cassettes``, or name what is near to an unknown command."""
+    """Print the help of a group such as ``aquila cassettes``, or an error that suggests the nearest command."""
     is_group = bool(words) and any(one.name.startswith(f"{words[0]} ") for one in COMMANDS)
     group = words[0] if is_group else ""
     rest = words[1:] if is_group else words

@@ -36,7 +36,7 @@ class Output:
     def print_json(self, value: Any) -> None:
         """Write a JSON value."""
         if self.as_json:
-            # What another encoding lacks would be escaped by Python's rules, which are not those of JSON.
+            # In another encoding, Python would escape missing characters by its own rules, and not by those of JSON.
             is_ascii = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
             print(json.dumps(outgoing.redact_outgoing_value(value), indent=2, ensure_ascii=is_ascii, default=str))
 
@@ -60,7 +60,7 @@ class Output:
     def print_table(self, columns: Sequence[str | Column], rows: Sequence[Sequence[Cell]]) -> None:
         """Write a table as wide as the terminal, or 80 characters without one, unless there are no rows.
 
-        The first column is never cut, and neither are columns that are given by their titles, but for the last.
+        Two kinds of columns are never cut: the first one, and those that are given as a title, except the last one.
         """
         if self.as_json or not rows:
             return
@@ -80,7 +80,7 @@ def ask_user(question: str) -> bool:
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        print()  # the question stands on a line that nobody has ended
+        print()  # end the line of the question
         return False
 
 
@@ -90,7 +90,7 @@ def print_error(text: str) -> None:
 
 
 def write_to_stderr(text: str) -> None:
-    """Write lines to stderr, if it takes them: what a command does must not depend on that."""
+    """Write lines to stderr. An error is ignored, because the work of a command must not depend on its messages."""
     with contextlib.suppress(OSError, ValueError):  # a full disk, a reader that has gone, a closed file
         print(text, file=sys.stderr, flush=True)
 

@@ -45,8 +45,7 @@ class Project:
     def folders(self) -> tuple[Path, ...]:
         """All cassette folders, first the main one, even if it does not exist.
 
-        If the user has named none, those below the
-        folder of the project are searched.
+        They are the folders that the user named, or those that are found below the folder of the project.
         """
         if self._given is not None:
             return tuple(dict.fromkeys(self._given))
@@ -79,12 +78,12 @@ class Project:
         return list(found)
 
     def recording_folder_of(self, path: Path) -> Path:
-        """Return the folder to which a run records a file: the innermost with journals, which also has the locks."""
+        """Return the folder to which a run records a file: the innermost around it that has journals, and so locks."""
         around = [folder for folder in self.folders_with_journals if path.absolute().is_relative_to(folder)]
         return max(around, key=lambda folder: len(folder.parts), default=self.folder)
 
     def place_of(self, path: Path) -> Path | None:
-        """Return the path of a file in the main folder, or in another cassette folder from the folder of the project.
+        """Return the path of a file below the main folder; for a file of another cassette folder, below the project.
 
         None for a file elsewhere.
         """
@@ -149,14 +148,14 @@ class Project:
     def list_waiting(self) -> list[Path]:
         """Return the pending recordings, for a command that is about nothing else.
 
-        Raises ``ConfigError`` if there is no cassette folder, and ``CassetteError`` if there seem to be no pending
-        recordings because a folder cannot be read.
+        Raises ``ConfigError`` if there is no cassette folder. Raises ``CassetteError`` if none was found and a folder
+        cannot be read.
         """
         self.list_cassettes()
         pending = self.list_pending()
         closed = [] if pending else [inner for folder in self.folders for inner in find_closed_folders(folder)]
         if closed:
-            raise CassetteError(f"{closed[0]} cannot be read, so nobody knows what waits in it: make it readable")
+            raise CassetteError(f"{closed[0]} cannot be read, and may have pending recordings: make it readable")
         return pending
 
     def choose_files(self, names: Sequence[str], *, of_any_kind: bool = False) -> list[Path]:
@@ -309,8 +308,9 @@ def size_of(path: Path) -> int:
 
 
 def load_cassette(path: Path) -> Cassette:
-    """Read a cassette file. Raises ``CassetteCorrupt``, ``ConfigError`` for an unknown suffix, or ``CassetteError``
-    for a missing file.
+    """Read a cassette file.
+
+    Raises ``CassetteCorrupt``, ``ConfigError`` for an unknown suffix, or ``CassetteError`` for a missing file.
     """
     try:
         return cassette_files.load_cassette(path)

@@ -24,7 +24,7 @@ _SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 def find_project(start: Path) -> tuple[Path, dict[str, str]]:
     """Return the folder of the nearest pytest settings, in ``start`` or above, and the settings of Aquila in them.
 
-    Without pytest settings it is the folder that pytest would use as its root.
+    Without pytest settings it is the folder that ``config.find_project_folder`` returns, and no settings.
     """
     for folder in (start, *start.parents):
         found = _read_settings_in(folder)
@@ -57,7 +57,7 @@ def find_cache(folder: Path) -> Path:
 
 
 def has_settings(path: Path) -> bool:
-    """Whether pytest takes a file for its settings, or stops at it because it cannot be read."""
+    """Whether pytest reads its settings from a file, or fails because it cannot be read."""
     try:
         return path.name in SETTINGS_FILES and _read_settings(path) is not None
     except ConfigError:

@@ -6,9 +6,9 @@ with --record=all every request is. A request can name its cassette with the hea
 before its path (http://127.0.0.1:8377/@jobs%2Fsummary/v1). POST /_aquila/reset stores what was recorded, and every
 recording can then be played again.
 
-With --script FILE what is written there answers, in the form of whatever is asked, and the cassette answers the rest. A
-script among the cassettes can be named as a cassette is: --script scripts/weather.
-A reset begins the script anew.
+With --script FILE the answers in that script come first, in the form of the API that is asked, and the cassette answers
+the other requests. A script among the cassettes can be named like a cassette: --script scripts/weather. A reset begins
+the script again.
 
 Web pages are not answered, and neither is a client that calls the server by a name other than a loopback name, --host
 or --allow-host. The server's own API key is used only for clients that send its token as their key: that of
@@ -114,8 +114,8 @@ def scope_options(record: str | None) -> dict[str, str]:
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Serve until interrupted.
 
-    A token of the user's comes from AQUILA_SERVER_TOKEN, because other users of the machine can see command-line
-    arguments.
+    The user gives a token in AQUILA_SERVER_TOKEN and not as an argument, because other users of the machine can see
+    command-line arguments.
     """
     _check_options(options)
     admission = _choose_admission(options)
@@ -158,7 +158,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 def _path_of_clients(options: argparse.Namespace, settings: Settings) -> str:
     """Return the path of the base URL that clients are told."""
-    # OPENAI_BASE_URL may end as Gemini's: /v1beta/openai. What clients add to theirs is then added to that.
+    # OPENAI_BASE_URL may end like Gemini's, in /v1beta/openai. The paths of clients are then appended to it as they
+    # are.
     base = settings.base_url if options.upstream is None else None
     return "/v1" if base is None or base.rstrip("/").endswith("/v1") else ""
 
@@ -190,7 +191,7 @@ def _open_scope(options: argparse.Namespace, script: Path | None) -> Scope:
 
 
 def record_command(options: argparse.Namespace) -> str:
-    """Return the command of a server that records what this one misses. A request may name its cassette by itself."""
+    """Return the command that starts a server which records what this one misses."""
     given = [("--dir", next(iter(options.folders or ()), None)), ("--cassette", options.cassette)]
     told = [word for name, value in given if value is not None for word in (name, str(value))]
     return join_words(["aquila", "serve", "--record", *told])
@@ -231,7 +232,7 @@ def _choose_admission(options: argparse.Namespace) -> Admission:
 def _print_token(admission: Admission, output: Output, *, opens_key: bool) -> None:
     """Print what the token is for, and the token itself unless the user chose it.
 
-    ``opens_key``: it opens the API key.
+    ``opens_key``: whether a client with the token may use the server's API key.
     """
     shown = f"the token of {_TOKEN_VARIABLE}" if os.environ.get(_TOKEN_VARIABLE) else admission.token
     if admission.needs_token:

@@ -1,8 +1,8 @@
-"""Which code of the program runs. Code that runs only under a fault shows that the program noticed the fault.
+"""Notes which code of the program runs. Code that runs only under a fault shows that the program noticed the fault.
 
-A program that takes a part of an answer for the whole runs a subset of the code that it always runs. A program that
-checks whether the answer is complete takes another branch, catches an exception, or returns another truth value to the
-test, such as ``complete=False``. Libraries are not watched: what they notice without reporting it helps no user.
+A program that takes a part of an answer for the whole runs no other code than without the fault. A program that checks
+whether the answer is complete takes another branch, catches an exception, or returns another truth value to the test,
+such as ``complete=False``. Libraries are not watched: a fault that a library notices and does not report helps no user.
 """
 
 from __future__ import annotations
@@ -26,13 +26,10 @@ _ALWAYS = frozenset({"StopIteration", "StopAsyncIteration", "GeneratorExit"})
 _LOOP_ENDS = frozenset(
     {"END_FOR", "POP_TOP", "POP_ITER", "JUMP_FORWARD", "JUMP_BACKWARD", "NOP", "RESUME", "END_ASYNC_FOR"}
 )
-"""Instructions that run where a loop ends by itself.
-
-Without the fault it may be left earlier, so they prove nothing.
-"""
+"""Instructions at the normal end of a loop. They prove nothing: without the fault, ``break`` may end the loop."""
 
 _COMMON_CONSTANTS: Sequence[object] = getattr(opcode, "_common_constants", ())
-"""What Python has in common for the constants of all code. Private to it, and not there before 3.14."""
+"""The constants that all code objects share, by their numbers. Private to Python, which has them since 3.14."""
 
 
 class ExecutedCode:
@@ -53,7 +50,8 @@ class ExecutedCode:
 
     def start(self) -> None:
         """Begin to note what is executed. Before Python 3.12 only in this thread and in those that start later."""
-        # ``sys.monitoring`` costs much less, and since 3.13 traced frames do not report single instructions any more.
+        # ``sys.monitoring`` costs much less. Since Python 3.13, traced frames do not report single instructions,
+        # either.
         if sys.version_info >= (3, 12):
             self._start_monitoring()
         else:
@@ -104,7 +102,7 @@ class ExecutedCode:
             monitoring.set_events(tool, events.PY_START | events.RAISE)
 
     def places(self) -> set[str]:
-        """Return what was executed, returned and raised, as texts that two processes have in common for one place."""
+        """Return what was executed, returned and raised, as texts that are equal in two processes for one place."""
         found = {f"{where} raised {name}" for where, name in self._raised}
         found |= {f"{code.co_filename}:{code.co_qualname} returned {truths}" for code, truths in self._returned}
         offsets: dict[CodeType, list[int]] = {}
@@ -123,10 +121,7 @@ class ExecutedCode:
             self._returned.add((frame.f_code, truths))
 
     def _is_for_test(self, frame: FrameType) -> bool:
-        """Whether a function returns to the test.
-
-        What it returns to other code of the program may never be looked at.
-        """
+        """Whether a function returns to the test. Other code of the program may ignore what it returns."""
         caller = frame.f_back
         while caller is not None and not self._is_program(caller.f_code.co_filename):
             caller = caller.f_back
@@ -154,7 +149,7 @@ def _is_test_file(file: str) -> bool:
 
 
 def _is_uninformative(code: CodeType, bytecode: bytes, offset: int) -> bool:
-    """Whether an instruction may run only under a fault although nothing was checked: ``""`` in ``text or ""``."""
+    """Whether an instruction proves no check, although only the fault makes it run: ``""`` in ``text or ""``."""
     name, argument = dis.opname[bytecode[offset]], bytecode[offset + 1]
     if name == "LOAD_SMALL_INT":  # since Python 3.14
         return not argument
@@ -170,9 +165,9 @@ _MOST_FIELDS = 50
 def describe_truths(value: object, is_own: Callable[[str], bool]) -> str:
     """Describe the truth values and members of enumerations in a value: itself, or its fields.
 
-    Its other contents follow the text of an answer, and so differ under a fault even if the program noticed nothing.
-    Objects of libraries are left out, because the program did not decide what they hold; ``is_own`` tells by a file
-    whether it is the program's.
+    The rest of a value may depend on the text of an answer, and differs under a fault even if the program noticed
+    nothing. Objects of libraries are left out, because the program did not decide their values. ``is_own`` tells
+    whether a file belongs to the program.
     """
     if isinstance(value, bool | Enum):
         return str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread  # not one of `threading`, which would count as one that is left behind
+import _thread  # a thread of `threading` would count as left behind by the test
 import json
 import os
 import queue
@@ -22,12 +22,12 @@ from typing import Any, NoReturn
 from aquila.fault_verdicts.system_proxies import keep_system_proxies, read_system_proxies
 from aquila.temporary_folders import remove_left_folders, remove_own_folders
 
-if sys.platform == "win32":  # `options` has said so before; here it is said to type checkers, too
+if sys.platform == "win32":  # for type checkers; `pytest_aquila.options` has refused such a run before
     raise ImportError("Windows forks no process")
 
 _SIZE = struct.Struct(">Q")
 _GRACE = 5.0
-"""For so many seconds after its time limit a child may still report what it was doing."""
+"""How many seconds after its time limit a child may still report."""
 
 _SENT_BY_OTHERS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 
@@ -38,7 +38,8 @@ Tell = Callable[[Any], NoReturn]
 class ChildEnded(Exception):
     """The child has ended without a report. The text says how.
 
-    ``was_killed``: it did not end by itself: the user, a system that is short of memory, or a plugin may have ended it.
+    ``was_killed``: the end does not come from the program under test. The user or the system may have ended the child,
+    or something outside the test, such as a plugin, may have failed in it.
     """
 
     was_killed: bool
@@ -144,8 +145,7 @@ def _end_with_parent(alive: int) -> None:
 def _find_pools() -> list[Any]:
     """Return the thread pools of this process."""
     # ``_threads_queues`` is private to concurrent.futures. It maps each worker to its queue; the worker's first
-    # argument is a weak reference to its pool. Where a version of Python has it otherwise, no pool is found, and none
-    # revived.
+    # argument is a weak reference to its pool. If a version of Python differs in this, no pool is found.
     found = []
     for worker in list(getattr(thread, "_threads_queues", ())):
         with suppress(AttributeError, IndexError, TypeError):
@@ -154,10 +154,7 @@ def _find_pools() -> list[Any]:
 
 
 def _revive(pools: list[Any]) -> None:
-    """Let pools start new threads.
-
-    A fork copies no threads, so work for those that a pool knows would wait for ever.
-    """
+    """Let pools start new threads in a child. The threads that they know exist only in the parent."""
     for pool in pools:
         with suppress(AttributeError):
             pool._threads.clear()

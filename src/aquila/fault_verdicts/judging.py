@@ -30,7 +30,7 @@ _TAKES_CONTENT = CUTS | {
 """Faults that remove a part of a good answer's content."""
 
 PERMANENT_FAILURES = frozenset({400, 401, 403, 404, 422})
-"""Statuses that the same request gets again each time."""
+"""Statuses that a request gets again whenever it is repeated."""
 
 MOST_ATTEMPTS = 10
 """More attempts than this at one request are reported as ``retry_storm``."""
@@ -150,7 +150,7 @@ def _find_verdict(run: FaultedRun) -> tuple[Verdict, str]:
 def _find_lost_answers(run: FaultedRun) -> list[Attempt]:
     """Return the answers that lacked something and were not replaced by a good answer to the same request.
 
-    A request that is sent several times needs as many good answers as without the fault, no matter who gets which.
+    A request that is sent several times needs as many good answers as without the fault, whichever of them get one.
     """
     lost: list[Attempt] = []
     for key, usual in run.good.items():
@@ -177,8 +177,8 @@ def _wire_behaviour(run: FaultedRun) -> Iterator[tuple[str, str]]:
         if len(asked) > MOST_ATTEMPTS * usual:
             found.setdefault("retry_storm", f"{len(asked)} requests")
         if usual > 1:
-            # The program sends the same request several times even without the fault. Only what one asker sends beyond
-            # that is a retry.
+            # The program sends the same request several times even without the fault. Only the additional requests of
+            # one asker are retries.
             asked = _most_of_one_asker(asked) if len(asked) > usual else []
         for name, detail in _find_repeated_attempts(asked):
             if not (run.fakes_waits and name in _ABOUT_WAITS):

@@ -1,4 +1,4 @@
-"""What a test leaves behind in its process: threads, asyncio tasks, and sockets."""
+"""Finds the threads, asyncio tasks and sockets that a test leaves behind in its process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _GRACE = 1.0
-"""A thread may take so many seconds to end after its test."""
+"""How many seconds a thread may take to end after its test."""
 
 _OURS = "aquila-scripts"
 """The name of Aquila's own thread that serves scripts until the process ends; waiting for it would be useless."""
@@ -36,7 +36,7 @@ class LeftBehind:
             if not _waits_for_work(thread):
                 thread.join(_GRACE)
         leaks = ["thread" for thread in left if thread.is_alive() and not _waits_for_work(thread)]
-        # Before garbage is collected, because a task that never ended may be referred to by nothing else any more.
+        # Tasks are counted before garbage is collected: nothing else may refer to a task that never ended.
         leaks += ["task" for each in gc.get_objects() if issubclass(type(each), asyncio.Task) and not each.done()]
         # A traceback in a reference cycle keeps the frames of the test alive, and so its sockets.
         gc.collect()

@@ -1,9 +1,9 @@
 """Skips the sleeps of a process that runs one test under one fault, so that back-off is noticed but takes no time.
 
 Only sleeps of a thread or task that has met a fault are skipped; all others take their time. The clocks that the
-program reads advance by what was skipped, so that its deadlines come when they should: by the longest of the sleeps
-that overlap, and by the sum of those that follow each other. Nothing is ever restored: the process ends with the
-test.
+program reads advance by the skipped time, so that its deadlines come when they should. They advance by the longest of
+the sleeps that overlap, and by the sum of those that follow each other. Nothing is ever restored: the process ends with
+the test.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CLOCKS = ("time", "monotonic", "perf_counter")
 
 
 _inherited: ContextVar[float] = ContextVar("aquila_skipped", default=0.0)
-"""How many seconds were skipped in the task that started this one. Tasks copy their parent's context, and so get it."""
+"""How many seconds were skipped in the task that started this one, from which this task has copied its context."""
 
 
 class SkippedSleeps:
@@ -43,7 +43,7 @@ class SkippedSleeps:
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """Return the time in seconds, with what was skipped in this thread or task if it skips, else in the process."""
+        """Return the time in seconds, plus the sleeps that this thread or task, or else the process, has skipped."""
         return self._now() + self._ahead_of.get(find_sleeper(), self._ahead)
 
     @property

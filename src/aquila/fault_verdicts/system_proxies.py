@@ -1,7 +1,7 @@
-"""The proxies that macOS names for programs, as they are for a forked process.
+"""Gives a forked process the proxies of macOS that were read before the fork.
 
-Clients ask for them whenever one is made. macOS answers with a framework that may end a process which has forked, by a
-signal. So they are read before a fork, and the child is told what was read.
+Each new client asks the system for its proxies. The framework of macOS that answers may end a forked process by a
+signal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _READERS = ("_get_proxies", "_get_proxy_settings")
 
 
 def read_system_proxies() -> dict[str, dict[str, Any]]:
-    """Return what the system says, by the function that says it. Empty on other systems."""
+    """Return the results of ``_READERS``, by their names. Empty on other systems."""
     try:
         system = importlib.import_module("_scproxy")
     except ImportError:
@@ -25,9 +25,9 @@ def read_system_proxies() -> dict[str, dict[str, Any]]:
 
 
 def keep_system_proxies(known: Mapping[str, dict[str, Any]]) -> None:
-    """In a child: let the functions return what ``read_system_proxies`` has returned in its parent."""
+    """Let ``_READERS`` return, in a child, what ``read_system_proxies`` returned in its parent."""
     if known:
-        for module in (sys.modules["_scproxy"], sys.modules.get("urllib.request")):  # which has them by name
+        for module in (sys.modules["_scproxy"], sys.modules.get("urllib.request")):  # which imported them by name
             for name, value in known.items():
                 if hasattr(module, name):
                     setattr(module, name, value.copy)

@@ -1,11 +1,11 @@
-"""Faults: what arrives over the wire instead of a good answer.
+"""Faults: responses that arrive instead of a good answer.
 
 ``table.py`` lists them: begin there. Each is a pure function from a recorded or scripted interaction to a response.
-``failures.py`` has the faults that come before a good answer, ``streams.py`` those of its bytes and events, and
-``contents.py`` those of its content, with what ``edits`` changes in each wire form. ``conversations.py`` has what they
-come to over a WebSocket, on a ``conversation_draft``. ``fault.py`` is what a fault is, ``events.py`` the events of a
-recorded stream. ``parsing.py`` reads faults from text; ``plan.py`` decides which request meets which fault. The package
-knows cassettes and wire forms, but neither HTTP clients nor settings.
+``failures.py`` has the faults that replace an answer, ``streams.py`` those of its bytes and events, and ``contents.py``
+those of its content; ``edits`` changes the content in each wire form. ``conversations.py`` has the same faults for
+WebSockets, which change a ``conversation_draft``. ``fault.py`` defines what a fault is, ``events.py`` reads the events
+of a recorded stream. ``parsing.py`` reads faults from text; ``plan.py`` decides which request meets which fault. The
+package knows cassettes and wire forms, but neither HTTP clients nor settings.
 
 Imported by everything below it in the plan of the house.
 """

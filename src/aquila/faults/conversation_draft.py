@@ -49,7 +49,7 @@ class ConversationDraft:
     def place_of(self, number: int | None, *, is_followed: bool = False) -> int:
         """Return the index of the provider's message ``number``, from 1; None for one in the middle.
 
-        ``is_followed``: in the middle, prefer a message that is directly followed by another of the provider's.
+        ``is_followed``: in the middle, prefer a message after which the provider directly sends another one.
         """
         places = self._places
         if number is not None:
@@ -141,7 +141,7 @@ def change_turn(interaction: Interaction, change: Callable[[Interaction], Record
 
 def _find_turns(frames: Sequence[Frame]) -> Iterator[DraftTurn]:
     """Yield the turns that hold the whole answer to one question."""
-    # With several stream ids, answers overlap, and changing one as a stream of events would change the others.
+    # Answers of several stream ids overlap. Such a turn is left out: changing one answer would change the others.
     begin = 0
     while begin < len(frames):
         turn = DraftTurn.at(frames, begin)

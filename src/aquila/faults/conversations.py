@@ -119,8 +119,8 @@ def error_event(interaction: Interaction, *, after: int | None = None) -> Record
         raise ImpossibleFault("the protocol of the conversation is not known, so neither are its errors")
     place = draft.place_after(after)
     frames = draft.frames
-    # The error is inserted, and all from the client's last message on is repeated: a client that asks again in the same
-    # conversation gets the recorded answer.
+    # The error is inserted. Then everything is repeated, beginning with the client's last message: a client that asks
+    # again in the same conversation gets the recorded answer.
     asked = next((at for at in range(place - 1, -1, -1) if frames[at].sent), place)
     turn = DraftTurn.at(frames, asked)
     error = form.write_failure(stream_id=turn.stream_id)
@@ -148,7 +148,7 @@ def _with_data(interaction: Interaction, at: int | None, change: Callable[[bytes
 
 
 def _in_handshake(change: Change) -> Change:
-    """Return a fault before any answer as a fault of the handshake, which it answers as it would a request."""
+    """Return a failure as a fault of the handshake, which gets the response that a plain request would get."""
     return lambda interaction, **parameters: change(as_request(interaction), **parameters)
 
 

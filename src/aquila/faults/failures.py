@@ -17,7 +17,7 @@ from aquila.wire_forms.table import find_wire_form, read_sent
 
 RetryAfter = Literal["seconds", "date", "milliseconds", "reset", "retry_info"]
 _WITHOUT_BODY = (204, 205, 304)
-"""Statuses of which HTTP says that nothing follows their header fields."""
+"""Statuses whose responses have no body in HTTP."""
 
 
 def connection_refused(interaction: Interaction) -> RecordedResponse:

@@ -14,7 +14,7 @@ from aquila.errors import ConfigError
 from aquila.spelling import suggest_name
 
 Group: TypeAlias = Literal["failure", "stream", "content"]
-"""``failure``: before an answer begins. ``stream``: in its bytes, events and times. ``content``: in what it says."""
+"""``failure``: instead of an answer. ``stream``: in its bytes, events and times. ``content``: in its content."""
 
 Within: TypeAlias = Literal["handshake", "messages"]
 """The parts of a conversation over a WebSocket that a fault can change."""
@@ -22,7 +22,7 @@ Within: TypeAlias = Literal["handshake", "messages"]
 Value: TypeAlias = int | float | str | None
 
 LONGEST = 10**9
-"""The greatest number of seconds that a fault may name: ``datetime`` cannot express any time."""
+"""The greatest number of seconds in a fault. There is a limit, because ``datetime`` cannot express every time."""
 
 PACED = ("slow", "stall(seconds")
 """Faults whose text begins like this keep their times, even where replays do not wait."""
@@ -38,8 +38,8 @@ class FaultKind:
 
     ``change`` turns an interaction into the faulted response; its keyword parameters are those of the fault.
 
-    ``within`` is the part of a conversation over a WebSocket that it changes, None if it does not exist there;
-    ``change_conversation`` does the same for a conversation.
+    ``within`` is the part of a conversation over a WebSocket that it changes, or None if the fault does not exist
+    there. ``change_conversation`` is ``change`` for such a conversation.
     """
 
     change: Callable[..., RecordedResponse]

@@ -17,7 +17,7 @@ _MARK = re.compile(r"  # ([\w.-]+)$")
 """The mark at the end of a plan's text. It tells plans with the same faults apart, in every process."""
 
 
-# No program can take these for an answer, although their status is that of success.
+# No program can take these for an answer, although their status may be 200.
 _UNREADABLE_ANSWERS = frozenset({"garbage", "truncated_json", "invalid_utf8", "error_event", "html_page"})
 
 
@@ -47,10 +47,11 @@ class MetFault(NamedTuple):
 
 
 class FaultPlan:
-    """Faults in their order. Each request, told by its key, meets each fault so many times, then gets good answers.
+    """Faults in their order. Equal requests meet each fault as often as its ``times`` says, then get good answers.
 
-    A request to whose answer a fault cannot be applied does not meet it. ``mark`` names the plan in all processes:
-    letters, digits and dots. Any thread may call the methods: ``_lock`` guards all counts, which are never cleared.
+    A request does not meet a fault that cannot be applied to its answer. ``mark`` names the plan in all processes; it
+    has letters, digits, ``_``, ``-`` and dots. Any thread may call the methods: ``_lock`` guards all counts, which are
+    never cleared.
     """
 
     def __init__(self, faults: Sequence[Fault], mark: str = "plan") -> None:

@@ -170,7 +170,7 @@ def spoil_text(text: bytes) -> bytes:
 
 
 def _data_of(event: RecordedChunk) -> tuple[int, int]:
-    """Return where the data of an event begins and ends. Lines such as its name are parsed without any JSON."""
+    """Return where the data of an event begins and ends. Its other lines, such as the name, hold no JSON."""
     lines = list(_DATA.finditer(event.data))
     if not lines:
         raise ImpossibleFault("the event has no data")
@@ -189,7 +189,7 @@ def _replace_event(events: list[RecordedChunk], index: int, data: bytes) -> list
 def _choose_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[RecordedChunk], int]:
     """Return the answer, its events, and the index of event ``at``, by default of one in the middle that has data.
 
-    Servers also send comments, as signs that the connection is alive, and no program minds what becomes of those.
+    Servers also send comments, to keep the connection alive. No program reads them, so a fault of one tests nothing.
     """
     response = _whole(interaction)
     events = read_events(response)
@@ -246,7 +246,7 @@ def _rest_of(response: RecordedResponse, size: int) -> list[RecordedChunk]:
 def to_milliseconds(seconds: float) -> int:
     """Return seconds as milliseconds. Raises ``ImpossibleFault`` for a negative or too large number."""
     if not 0 <= seconds < LONGEST:
-        raise ImpossibleFault(f"{seconds:g} seconds cannot pass")
+        raise ImpossibleFault(f"{seconds:g} is not a number of seconds from 0 to {LONGEST}")
     return round(seconds * 1000)
 
 
