@@ -8,10 +8,18 @@ schema. Other keywords, such as ``format`` and ``if``, and references to other d
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import fractions
+else:
+    lazy_modules(globals(), fractions="fractions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +153,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_multiple(value: float, step: float) -> bool:
-    return (value / step).is_integer() if isinstance(value, float) or isinstance(step, float) else value % step == 0
+    if isinstance(value, int) and isinstance(step, int):
+        return value % step == 0
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    # By the digits that the model wrote: as binary numbers, 0.3 is no multiple of 0.1.
+    return fractions.Fraction(str(value)) % fractions.Fraction(str(step)) == 0
 
 
 def _limit(applies: Callable[[Any], bool], keeps: Callable[[Any, Any], bool], words: str) -> Check:

@@ -107,3 +107,16 @@ def test_tool_with_a_schema_of_its_own_refuses_arguments_by_all_of_it() -> None:
     assert tool.parse_arguments('{"day": "2026-01-02"}') == {"day": "2026-01-02"}
     with pytest.raises(ValueError, match="day: must match the pattern"):
         tool.parse_arguments('{"day": "tomorrow"}')
+
+
+LARGE = pytest.param(10**400, 0.5, id="larger than any float")
+
+
+@pytest.mark.parametrize(("value", "step"), [(0.3, 0.1), (19.99, 0.01), (3, 0.5), (1e300, 0.01), LARGE])
+def test_a_multiple_is_one_by_its_decimal_digits(value: float, step: float) -> None:
+    assert find_problems(value, {"multipleOf": step}) == []
+
+
+@pytest.mark.parametrize(("value", "step"), [(0.35, 0.1), (19.999, 0.01), (float("inf"), 0.5), (float("nan"), 0.5)])
+def test_what_is_no_multiple_is_a_problem(value: float, step: float) -> None:
+    assert find_problems(value, {"multipleOf": step}) == [f"must be a multiple of {step}"]
