@@ -12,7 +12,7 @@ them. Only this package imports pytest.
 - A test: ``test_scopes`` knows what becomes of it, ``scope_starts`` opens its scope and ``scope_ends`` closes it,
   ``outcomes`` and ``unanswered`` turn a miss into a failure, and ``grouped_misses`` those of a task group;
   ``play_requirements`` fails what was not played.
-  ``test_reports`` completes reports: ``advice``, ``key_advice`` and ``recorder_advice`` add a remedy,
+  ``test_reports`` completes reports: ``advice`` and ``key_advice`` add a remedy,
   ``report_redaction`` keeps secrets out. ``node_ids`` names tests and their cassettes, ``typed_command`` says what to
   type for them, and ``how_called`` with which words that begins.
 - ``recording_runs``: what a run that records shows meanwhile, and tests that it runs again.
@@ -40,28 +40,29 @@ _FOLDER = os.path.dirname(__path__[0])
 """Where both packages lie, in an installation and in a checkout."""
 
 _COMPILED = "" if sys.flags.optimize else f".{sys.implementation.cache_tag}.pyc"
-"""How the names of compiled modules end, in a Python that neither optimizes nor keeps them elsewhere.
+"""How the names of compiled modules end; empty if Python optimizes, because such modules have other names.
 
-Each module tells its own in ``__cached__``. Python would take its path apart for that, an eighth of a small import.
+With it the path of a compiled module is made. Python would take the path of the source apart for that, which is an
+eighth of a small import.
 """
 
 _LONGEST = 1 << 16
-"""The most bytes of a compiled module that are read in one piece: twice what the longest of Aquila's has."""
+"""The greatest number of bytes of a compiled module that are read at once: twice the longest module of Aquila."""
 
 
 class _FirstLoad(SourceFileLoader):
-    """Python's loader, with a short way to a compiled module that is up to date.
+    """Python's loader, with a shorter way to load a compiled module that is up to date.
 
-    Python's own takes the path apart once more, asks the system about the source once more, and reads through a buffer:
-    eleven system calls for a module instead of five, and a third of the time of an import of a small one.
+    Python's own loader takes the path apart again, asks the system about the source again, and reads through a buffer.
+    That is eleven system calls instead of five, and a third of the time of a small import.
 
-    What is not as usual is left to Python's: a compiled module that is missing, stale, damaged, moved, or compared with
-    its source by a hash. A loader that has been used once is one of Python's own. So no module that lives until Python
-    ends refers to this class, and through it to pytest.
+    Python's own loader still does the work if the compiled module is missing, stale, damaged, moved, or compared with
+    its source by a hash. After its first use this loader becomes one of Python's own class. So no module that lives
+    until Python ends refers to this class, and through it to pytest.
     """
 
     def __init__(self, name: str, file: str, source: os.stat_result, compiled: str) -> None:
-        """``source`` is what the system tells of ``file`` now, and ``compiled`` the path of the compiled module."""
+        """``source`` is the present status of ``file``, and ``compiled`` the path of the compiled module."""
         super().__init__(name, file)
         self._found = source, compiled
 
@@ -89,21 +90,21 @@ class OrdinaryFinder:
     With ``-p aquila`` pytest would load all of ``aquila`` with its own loader, which rewrites assertions. Aquila has no
     assertions, and that loader takes twice the time, because it reads the code of a module piece by piece.
 
-    It looks in one place, where Python's own finder goes through ``sys.path`` and lists folders. That takes a quarter
-    of the time of an import of a small module, and most of Aquila's are small. What is not there, as in an archive, is
-    left to Python's.
+    This finder looks in one folder. Python's own finder searches ``sys.path`` and lists folders, which is a quarter of
+    the time of a small import, and most modules of Aquila are small. Python's own finder is asked for modules that are
+    not in that folder, such as those in an archive.
     """
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec of a module of Aquila; None for any other, and for one that is not in a folder."""
         if not name.startswith(("aquila", "pytest_aquila")):
-            return None  # at once: it is asked for each module of a run
+            return None  # checked first, because each import of a run comes here
         package, _, last = name.rpartition(".")
         if (package or last).partition(".")[0] not in ("aquila", "pytest_aquila"):
             return None
         around = path[0] if path else _FOLDER
-        # With the separator of the system, as Python's own: Aquila's frames are known by the beginning of their paths.
+        # The separator of the system, as in Python's paths: Aquila's frames are known by the beginning of their paths.
         base = f"{around}{sep}{last}"
         for folder, module, is_package in ((around, last, False), (base, "__init__", True)):
             file = f"{folder}{sep}{module}.py"
@@ -125,8 +126,8 @@ class OrdinaryFinder:
         return PathFinder.find_spec(name, path, target)
 
 
-def find_as_before() -> None:
-    """Remove that finder at the end of a process that only runs pytest.
+def remove_finder() -> None:
+    """Remove ``OrdinaryFinder`` at the end of a process that only runs pytest.
 
     Objects in ``sys.meta_path`` live until Python ends, with all that they can reach: here the plugin, and through it
     pytest. Python would then delete these name by name, which takes as long as loading a quarter of Aquila's modules.

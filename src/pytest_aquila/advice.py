@@ -8,13 +8,30 @@ import pytest
 
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import key_advice, recorder_advice, test_scopes
+from aquila.typed_settings import place_of_settings
+from pytest_aquila import key_advice, test_scopes
+from pytest_aquila.options import (
+    CASSETTER_COMPAT,
+    COMPAT,
+    PYTEST_VCR_COMPAT,
+    REPLACED_RECORDERS,
+    replaces_recorder,
+    settings_file,
+)
 from pytest_aquila.tasks import short_names
 
 if TYPE_CHECKING:
     from pytest_aquila import sealed_run
 else:
     lazy_modules(globals(), sealed_run="pytest_aquila.sealed_run")
+
+_RECORDER_FIXTURES = {
+    **dict.fromkeys(("vcr", "vcr_config", "vcr_cassette_dir"), tuple(REPLACED_RECORDERS)),
+    **dict.fromkeys(("vcr_markers", "default_cassette_name"), (COMPAT,)),
+    **dict.fromkeys(("vcr_cassette", "vcr_cassette_name"), (PYTEST_VCR_COMPAT,)),
+    "cassette": (CASSETTER_COMPAT,),
+}
+"""The fixtures of other recorders that tests ask for by name, and the keys of the layers that have them."""
 
 
 def add_advice(
@@ -39,10 +56,26 @@ def add_advice(
         key_advice.advise_on_missing_key(failure.value, of_run, of_test),
         key_advice.advise_on_dummy(str(failure.value), of_run),
         short_names.advise_on_short_name(failure.value, config),
-        recorder_advice.advise_on_recorder_fixture(failure.value, config),
+        _advise_on_recorder_fixture(failure.value, config),
     ]
     if item is not None:
         advice.append(key_advice.advise_on_condition(failure.value, item, of_run))
     if of_run.guard == "sealed":
         advice.append(sealed_run.advise_on_ports(report.longreprtext))
     report.sections += [("aquila", text) for text in advice if text is not None]
+
+
+def _advise_on_recorder_fixture(error: object, config: pytest.Config) -> str | None:
+    """Return advice for a test that lacks a fixture of another recorder, or None."""
+    name = getattr(error, "argname", None)
+    layers = _RECORDER_FIXTURES.get(name) if isinstance(name, str) else None
+    if layers is None or replaces_recorder(config):
+        return None
+    plugins = _join([REPLACED_RECORDERS[key] for key in layers], "and")
+    keys = _join([f"{key} = true (for tests of {REPLACED_RECORDERS[key]})" for key in layers], "or")
+    place = place_of_settings(settings_file(config))
+    return f"{name} is a fixture of {plugins}. To have it from Aquila, add to {place}: {keys}"
+
+
+def _join(names: list[str], word: str) -> str:
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -1,4 +1,4 @@
-"""Warnings of variables that look like settings of Aquila but are none. A misspelt one would be ignored in silence."""
+"""Warns of variables that look like settings of Aquila but are none, because a misspelt one would have no effect."""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ else:
 
 
 _MOST_TESTS = 10
+"""The greatest number of tests that a command names; it names the files of more tests."""
 
 
 def _cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
@@ -60,9 +61,9 @@ def _cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixtur
 def set_up(
     fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item
 ) -> Generator[None, object, object]:
-    """Answer the requests of a fixture from its own cassette while it is set up around the ``yield``, and torn down.
+    """Answer the requests of a fixture from its own cassette. The ``yield`` sets it up; a finalizer ends its teardown.
 
-    ``item`` is the test that sets it up. Raises what the fixture does, a group of outcomes in its ordinary form.
+    ``item`` is the test that sets it up. Raises what the fixture raises, but a group of outcomes in its ordinary form.
     """
     __tracebackhide__ = True
     cassette = FixtureCassette(
@@ -178,7 +179,7 @@ class FixtureCassette:
     def _answer(self) -> Iterator[None]:
         """Suspend the scopes of the test and of other fixtures, and answer instead of them.
 
-        An open block of ``use_cassette`` goes on answering, because somebody asked for it.
+        An open block of ``use_cassette`` goes on answering, because the code asks for that.
         """
         around = self._run.scopes.surrounding()
         test = self._run.test
@@ -206,7 +207,7 @@ class FixtureCassette:
                     self._scope.run.scopes.suspend(self._scope)
 
     def _open_scope(self) -> Scope:
-        """The scope of the fixture, opened now if it is not."""
+        """Return the scope of the fixture, and open it if needed."""
         with self._run.lock:  # two threads with a first request at the same time get one scope
             if self._scope is None:
                 item, node = self._item, self._request.node

@@ -98,10 +98,10 @@ def _begin_late_look_up(session: pytest.Session) -> _LateFixtures:
 
 
 def look_up_late(collector: pytest.Collector) -> None:
-    """Look up fixtures here from the first collector on, before what it collects is imported.
+    """Look up fixtures here from the first collector on, before it imports a module.
 
-    Tests may use the short names if the ini key names a Huey, or the fixture ``aquila_huey`` is overridden in a
-    conftest: now, because the import of a module may put jobs into queues.
+    Tests may use the short names if the ini key names a Huey, or if a conftest overrides the fixture ``aquila_huey``.
+    This is decided before the import of a module, because an import may put jobs into queues.
     """
     _look_up_late(collector.session)
     if isinstance(collector, pytest.Module | pytest.Package):
@@ -147,8 +147,8 @@ def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager
 
 
 def _is_fixture(value: object) -> bool:
-    # Of pytest 8.4 and later a fixture is an object of pytest's own, and before that a function with a mark. Anything
-    # else may have the name, too, such as a Huey that a conftest imports.
+    # From pytest 8.4 on a fixture is an object of pytest's own; before, it was a function with a mark. Another object
+    # may have the same name, such as a Huey that a conftest imports.
     return type(value).__module__ == "_pytest.fixtures" or "_pytestfixturefunction" in getattr(value, "__dict__", ())
 
 

@@ -62,8 +62,9 @@ def aquila_cassette() -> UsedCassette:
 def aquila_script(request: pytest.FixtureRequest) -> Script:
     """Answers written by hand for this test: ``aquila_script.reply("Hello")``.
 
-    Whatever client asks a model gets them, in its provider's own form. What is not scripted fails the test; with
-    ``aquila_cassette`` beside it, it is replayed or recorded. So does an answer that nobody asked for.
+    Any client that asks a model gets them, in the form of its provider. A request without a scripted answer fails the
+    test; if the test uses ``aquila_cassette``, too, that request is replayed or recorded instead. A scripted answer
+    that no request gets fails the test.
     """
     scope = scope_starts.scope_of(request.node)
     written = script.Script()
@@ -75,7 +76,7 @@ def aquila_script(request: pytest.FixtureRequest) -> Script:
 def aquila_faults(request: pytest.FixtureRequest) -> Faults:
     """Faults for blocks of this test: ``with aquila_faults.overloaded(times=2): ...``.
 
-    They are made of what its cassette or its script has. A test that names neither has a cassette of its own.
+    They change answers of the test's cassette or script. A test that names neither has a cassette of its own.
     """
     item = request.node
     return use_faults.Faults(scope_starts.scope_of(item, with_cassette=not test_scopes.uses_script_fixture(item)))
@@ -83,7 +84,7 @@ def aquila_faults(request: pytest.FixtureRequest) -> Faults:
 
 @pytest.fixture
 def aquila_refusals(request: pytest.FixtureRequest) -> Refusals:
-    """What the guard refused in this test. A test that is about refusals ends with ``aquila_refusals.forget()``."""
+    """The requests that the guard refused in this test. A test about refusals may end with ``forget()``."""
     run = request.config.stash[test_scopes.RUN]
     if run.test is None:
         raise RuntimeError("no test runs")  # some plugin runs tests without pytest's protocol
@@ -94,8 +95,8 @@ def aquila_refusals(request: pytest.FixtureRequest) -> Refusals:
 def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest) -> Iterator[BackgroundServer]:
     """A server that answers from the cassette of this test: ``url``, and ``base_url`` for clients of OpenAI's.
 
-    ``OPENAI_BASE_URL`` is set to it, for child processes too. A client that sends ``token`` as its API key uses the
-    one of this process.
+    ``OPENAI_BASE_URL`` is set to it, for child processes too. For a client that sends ``token`` as its API key, the
+    server uses the API key of this process.
     """
     for module in ("starlette", "uvicorn", "httptools"):
         optional.import_optional(module, "serve", purpose="the fixture aquila_server")

@@ -54,7 +54,7 @@ def with_ordinary_groups(function: Function) -> Function:
 
 @contextlib.contextmanager
 def in_async_fixture(fixture: Any) -> Iterator[None]:
-    """Replace the function of an async fixture within the block, unless a plugin puts its own there, for good."""
+    """Replace the function of an async fixture within the block. If a plugin replaces it meanwhile, that stays."""
     function = fixture.func
     changed = fixture.func = with_ordinary_groups(function)
     try:

@@ -1,4 +1,4 @@
-"""How pytest was called: with which words a command begins that is to find the same program and the same modules."""
+"""How pytest was called: the words with which a command finds the same pytest and the same modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 _OF_UV_RUN = "UV_RUN_RECURSION_DEPTH"
-"""The variable that ``uv run`` sets. What it starts is found in an environment that no shell has."""
+"""The variable that ``uv run`` sets. It finds programs in an environment that need not be active in a shell."""
 
 
 def program_words(config: pytest.Config, file: Path | None = None) -> list[str]:
@@ -29,13 +29,13 @@ def program_words(config: pytest.Config, file: Path | None = None) -> list[str]:
 
 
 def words_of_controller(config: pytest.Config) -> Sequence[str] | None:
-    """The command line of the run of which this process is a worker of pytest-xdist; None if it is none."""
+    """Return the command line of the controller, if this process is a worker of pytest-xdist, else None."""
     worker = getattr(config, "workerinput", None)
     return None if worker is None else worker.get("mainargv", [])
 
 
 def _was_run_as_module(config: pytest.Config) -> bool:
-    """Whether ``python -m pytest`` has begun this run. A run within a test was not begun by what was typed."""
+    """Whether ``python -m pytest`` has begun this run. A run within a test was begun by that test."""
     words = words_of_controller(config)
     if words is not None:
         program = Path("".join(words[:1]))
@@ -54,8 +54,8 @@ def _has_own_modules(config: pytest.Config) -> bool:
 
 
 def _places_of(module: ModuleType) -> Iterator[str]:
-    """Yield the file of a module, and the folders of a package. In the place of a module may be any object."""
-    known = getattr(module, "__dict__", {})  # no attribute is asked for, because some modules load others then
+    """Yield the file of a module, and the folders of a package. ``sys.modules`` may have any object as a module."""
+    known = getattr(module, "__dict__", {})  # not `module.__file__`: some modules load others for any attribute
     folders = known.get("__path__")
     for place in (known.get("__file__"), *(folders if isinstance(folders, Iterable) else ())):
         if isinstance(place, str):
@@ -63,9 +63,9 @@ def _places_of(module: ModuleType) -> Iterator[str]:
 
 
 def _is_searched_by_pytest(config: pytest.Config, file: Path | None) -> bool:
-    """Whether ``pytest`` alone looks for modules in the folder where it is called, as ``python -m`` always does.
+    """Whether ``pytest`` alone looks for modules in the folder where it is called, as ``python -m pytest`` always does.
 
-    It does where a conftest or the package of the tests is in it, unless the import mode is another one.
+    It does if the folder has a conftest or the package of the tests, unless the import mode is ``importlib``.
     """
     here = config.invocation_params.dir
     if str(here) not in sys.path or _is_named_besides(config, here):
@@ -80,7 +80,7 @@ def _is_searched_by_pytest(config: pytest.Config, file: Path | None) -> bool:
 def _is_named_besides(config: pytest.Config, folder: Path) -> bool:
     """Whether settings, the environment or an installation name a folder where modules are looked for.
 
-    That ``sys.path`` has it twice does not tell: pytest adds the folder of each file that it collects.
+    Being twice in ``sys.path`` is no sign of that: pytest adds the folder of each file that it collects.
     """
     named: list[str | os.PathLike[str]] = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     with contextlib.suppress(ValueError):  # pytest before 9 has no such setting with `-p no:python_path`
@@ -90,9 +90,10 @@ def _is_named_besides(config: pytest.Config, folder: Path) -> bool:
 
 
 def _typed_interpreter() -> str:
-    """Return what was typed to call Python. Of a worker, or where a program has called it by its path: what finds it.
+    """Return the word that was typed to call Python.
 
-    That is its name if the shell finds this one by it, else its path.
+    If Python was called by its path, as in a worker or by a program, return its name, or the path if a shell does not
+    find the same Python by that name.
     """
     typed = sys.orig_argv[0] if sys.orig_argv else ""
     if typed and not os.path.isabs(typed):

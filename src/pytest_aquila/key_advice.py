@@ -74,7 +74,7 @@ def advise_on_condition(failure: BaseException, item: pytest.Item, of_run: Start
 
 
 def _setting(value: str) -> str:
-    """Return where the setting of dummies is typed, and how."""
+    """Return the file and the line that set ``dummy_keys`` to a value, for the end of a sentence."""
     file = runtime.current_run().layers.settings_file
     return f"{place_of_settings(file)}: {setting_line('dummy_keys', value, file)}"
 
@@ -91,7 +91,8 @@ def _advise_on_asking(names: Sequence[str]) -> str | None:
 
 
 def _advise_on_own_key(names: Sequence[str]) -> str:
-    # Who reads a file such as .env while conftest.py is imported finds the dummy of the run and, by default, keeps it.
+    # Code that reads a file such as .env while conftest.py is imported finds the dummy of the run, and keeps it by
+    # default.
     return (
         f"The error names {join_with_and(names)}. This test may reach the provider, so it gets no dummy, and the "
         "environment in which pytest was started has no key either: set it there. A file such as .env that is loaded "

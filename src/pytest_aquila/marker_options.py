@@ -1,6 +1,6 @@
-"""What the markers of a test say: its cassette, and settings; and whether rules of comparison are right.
+"""Reads the cassette and the settings of a test from its markers. Checks rules of comparison and names of transports.
 
-Loaded by the first test that opens a scope, and where somebody has set an option.
+This module is loaded by the first test that opens a scope, and by a run that has any setting.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ _RULES = frozenset({"match_on", "ignore", "ignore_query", "normalize", "keep_hea
 
 
 def check_rules(settings: Settings) -> None:
-    """Raise ``ConfigError`` for wrong rules of comparison now; later they would break the report of a test.
+    """Raise ``ConfigError`` for wrong rules of comparison, and for wrong names of header fields to keep.
 
-    So would wrong names of the header fields to keep.
+    They are checked early, because later they would break the report of a test.
     """
     if settings.keep_headers:
         request_headers.check_header_names(settings.keep_headers, "keep_headers")
@@ -88,4 +88,4 @@ def check_transports(settings: Settings) -> None:
 
 
 _USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})
-"""For these the module with the transports is not loaded."""
+"""Names that are known without the module of the transports, which is not loaded for them."""

@@ -48,7 +48,7 @@ def id_to_type(item: pytest.Item) -> str:
 
 
 def note_id_to_type(item: pytest.Item, test: str) -> str:
-    """Return what ``id_to_type`` will return from now on for a test with the id ``test``."""
+    """Compute and remember what ``id_to_type`` returns for an item, whose id is ``test``."""
     here, root = item.config.invocation_params.dir, root_of(item.config)
     file, colons, inside = test.partition("::")
     file = file if here == root else typed_words.path_from(here, root / file)
@@ -88,7 +88,7 @@ is renamed."""
 
 
 def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
-    """Return the name of the cassette of a fixture that several tests share."""
+    """Return the name of a fixture's own cassette. ``item`` is the test that sets the fixture up."""
     function = _SETUP_FUNCTION.match(fixture.argname)
     name = function[1] if function else fixture.argname
     return names.name_of_fixture(

@@ -32,14 +32,14 @@ def write_implied_values(args: list[str], early_config: pytest.Config, parser: p
 def check_none_was_misread(config: pytest.Config) -> None:
     """Raise ``UsageError`` if an option took the word behind it as its value.
 
-    It is for a plugin that a conftest has loaded, after the command line was parsed: too late for
+    That can happen if a conftest has loaded the plugin: the command line was parsed before, without
     ``write_implied_values``.
     """
     words = config.invocation_params.args
     for option, value in itertools.pairwise(words):
         if option in IMPLIED_VALUES and config.getoption(option) == value:
             raise pytest.UsageError(
-                f"{option} took {value!r} as its value, because a conftest.py brings the plugin of Aquila, when the "
+                f"{option} took {value!r} as its value, because a conftest.py loads the plugin of Aquila after the "
                 f"command line was read. Write {option}={IMPLIED_VALUES[option]} {value}"
             )
 

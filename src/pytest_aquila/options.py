@@ -35,12 +35,12 @@ IMPLIED_VALUES = {
     "--aquila-verify": "all",
     "--aquila-faults": "usual",
 }
-"""The options whose value may be left out, each with the one that it has then; see ``option_values``."""
+"""The options whose value may be left out, each with its value in that case; see ``option_values``."""
 
 
 HUEY_KEYS = (
     ("aquila_huey", "the Hueys under test, as module:attribute; the first is that of the fixtures"),
-    ("aquila_huey_storage", "where tasks go in a test: memory (default), or own, which is emptied before each test"),
+    ("aquila_huey_storage", "where tasks go in a test: memory (default), or own: the Huey's, emptied before each test"),
     ("aquila_huey_leftover", "tasks that a passing test leaves in the queue: ignore (default), warn or fail"),
 )
 """The ini keys of the fixtures for Huey tasks, with their help."""
@@ -102,8 +102,8 @@ def add_options(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="Write what the tests asked and what answered there: a page (FILE.html) or data (FILE.json). For both, "
-        "give it twice.",
+        help="Write the requests of the tests and their answers to FILE: a page (FILE.html) or data (FILE.json). For "
+        "both, give the option twice.",
     )
     _add_drift_option(group)
     _add_verify_options(group)
@@ -127,8 +127,8 @@ def _add_drift_option(group: pytest.OptionGroup) -> None:
         const=IMPLIED_VALUES["--aquila-drift"],
         default=None,
         metavar="FILE",
-        help="List what no recording answers, by change, and answer it from the nearest recording meanwhile; with "
-        "FILE, write it there as JSON.",
+        help="List the requests that no recording answers, grouped by change. In this run the nearest recording "
+        "answers them. With FILE, write the list there as JSON.",
     )
 
 
@@ -141,15 +141,15 @@ def _add_verify_options(group: pytest.OptionGroup) -> None:
         const=IMPLIED_VALUES["--aquila-verify"],
         default=None,
         metavar="SAMPLE",
-        help="Replay, and after the tests ask the upstream the same again, with real keys: what was refused, what has "
-        "another shape, what was answered. Changes nothing. =10%% or =20 takes a sample, oldest first.",
+        help="Replay; after the tests, send the same requests to the upstream with real keys, and say what was "
+        "refused, and which answers differ. Changes no cassette. =10%% or =20 takes a sample, oldest first.",
     )
     _add_option(
         group,
         "--aquila-verify-json",
         default=None,
         metavar="FILE",
-        help="Write what --aquila-verify finds there, as JSON.",
+        help="Write what --aquila-verify finds to FILE, as JSON.",
     )
 
 
@@ -162,20 +162,20 @@ def _add_fault_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None
         const=IMPLIED_VALUES["--aquila-faults"],
         default=None,
         metavar="FAULTS",
-        help="Run each test that has a cassette or a script once more under each of some usual faults, and say what it "
-        "does; =all takes every fault, =cut_stream,overloaded(times=2) those. Touches no cassette.",
+        help="Run each test that has a cassette or a script once more under each of the usual faults, and say what it "
+        "does; =all takes every fault, =cut_stream,overloaded(times=2) takes these two. Changes no cassette.",
     )
     _add_option(
         group,
         "--aquila-faults-json",
         default=None,
         metavar="FILE",
-        help="Write what --aquila-faults finds there, as JSON.",
+        help="Write what --aquila-faults finds to FILE, as JSON.",
     )
     parser.addini("aquila_faults_timeout", "seconds that a test may take under a fault (30)", default=None)
     parser.addini(
         "aquila_faults_allowed",
-        "what --aquila-faults may find: lines of a test, a fault and a finding, with *",
+        "findings of --aquila-faults that fail no run: on each line a test, a fault and a finding, with * for any text",
         type="linelist",
         default=[],
     )
@@ -189,7 +189,7 @@ def wants_faults(config: pytest.Config) -> bool:
 def _check_faults(chosen: argparse.Namespace) -> None:
     if chosen.aquila_faults is None:
         if chosen.aquila_faults_json is not None:
-            raise pytest.UsageError("--aquila-faults-json says where --aquila-faults writes; give that, too")
+            raise pytest.UsageError("--aquila-faults-json names a file for --aquila-faults; give --aquila-faults, too")
         return
     if sys.platform == "win32":
         raise pytest.UsageError("--aquila-faults forks a process for each fault: it needs Linux or macOS")
@@ -198,7 +198,7 @@ def _check_faults(chosen: argparse.Namespace) -> None:
     others = (chosen.aquila_record, chosen.aquila_drift, chosen.aquila_verify, chosen.aquila_transport)
     if any(each is not None for each in others):
         raise pytest.UsageError(
-            "--aquila-faults changes what replays; leave --aquila-record, --aquila-drift, --aquila-verify and "
+            "--aquila-faults needs a replay; leave --aquila-record, --aquila-drift, --aquila-verify and "
             "--aquila-transport out"
         )
 
@@ -211,11 +211,11 @@ def wants_verification(config: pytest.Config) -> bool:
 def _check_verification(chosen: argparse.Namespace) -> None:
     if chosen.aquila_verify is None:
         if chosen.aquila_verify_json is not None:
-            raise pytest.UsageError("--aquila-verify-json says where --aquila-verify writes; give that, too")
+            raise pytest.UsageError("--aquila-verify-json names a file for --aquila-verify; give --aquila-verify, too")
         return
     if chosen.aquila_record is not None or chosen.aquila_drift is not None or chosen.aquila_transport is not None:
         raise pytest.UsageError(
-            "--aquila-verify asks again what replays; leave --aquila-record, --aquila-drift and --aquila-transport out"
+            "--aquila-verify needs a replay; leave --aquila-record, --aquila-drift and --aquila-transport out"
         )
 
 
@@ -228,9 +228,7 @@ def _wants_drift(chosen: argparse.Namespace) -> bool:
     if chosen.aquila_drift is None:
         return False
     if chosen.aquila_record is not None or chosen.aquila_transport not in (None, "replay"):
-        raise pytest.UsageError(
-            "--aquila-drift looks at what replays; leave --aquila-record and --aquila-transport out"
-        )
+        raise pytest.UsageError("--aquila-drift needs a replay; leave --aquila-record and --aquila-transport out")
     return True
 
 
@@ -266,7 +264,10 @@ def replaces_recorder(pytest_config: pytest.Config) -> bool:
         try:
             if pytest_config.getini(key):
                 return True
-        except (ValueError, pytest.UsageError) as error:  # as the version of pytest has it, without the key
+        except (
+            ValueError,
+            pytest.UsageError,
+        ) as error:  # depends on the version; neither names the key
             source = settings_file(pytest_config) or "ini file"
             raise pytest.UsageError(f"{source}: {key}: {error}; write true or false") from error
     return False
@@ -278,9 +279,9 @@ def settings_file(pytest_config: pytest.Config) -> str:
 
 
 def read_key(pytest_config: pytest.Config, key: str) -> str:
-    """Return the text that the file of settings or ``-o`` gives for a key: a list as lines. Empty where nothing does.
+    """Return the text of a key from the settings file or ``-o``: a list as lines. Empty if the key is not set.
 
-    In TOML people write several values as a list or as one text. ``getini`` accepts one type for each key there.
+    In TOML several values may be a list or one text, but there ``getini`` accepts only one type for each key.
     """
     given = _given_keys(pytest_config)
     found = pytest_config.getini(key) if given is None else given[key].value if key in given else None
@@ -288,7 +289,7 @@ def read_key(pytest_config: pytest.Config, key: str) -> str:
 
 
 def _given_keys(pytest_config: pytest.Config) -> Mapping[str, Any] | None:
-    """Return what the file of settings and ``-o`` give, by key. It is private to pytest, which has it from 9.0.2 on."""
+    """Return what the settings file and ``-o`` give, by key; None before pytest 9.0.2. It is private to pytest."""
     return getattr(pytest_config, "_inicfg", None)
 
 

@@ -1,7 +1,6 @@
-"""Further demands of the settings on a test that passes, each with what happens if it is not met.
+"""Demands on a test that passes: to play every recording and no old one, use every scripted answer, meet every fault.
 
-That it plays every recording and no old one, uses every scripted answer, and meets every fault. ``scope_ends`` decides
-which are made: most runs make none and never load this module.
+``scope_ends`` decides which demands the settings make. Most runs make none, and never load this module.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def demand_faults_are_met(scope: Scope) -> None:
 
 
 def demand_scripts_are_used(scope: Scope) -> None:
-    """Fail, or warn, if an answer was not asked for that was written for a scope, as its settings demand."""
+    """Fail or warn, as the settings demand, if no request asked for a scripted answer of a scope."""
     for script in (*([scope.script] if scope.has_script else ()), *scope.file_scripts.values()):
         _demand_script_is_used(scope, script)
 

@@ -1,4 +1,4 @@
-"""The hooks of pytest that every run needs. Those that only some runs need are with what needs them.
+"""The hooks of pytest that every run needs. Hooks that only some runs need are in the modules that need them.
 
 This module imports no HTTP client, no codec and not Huey, so that a run without cassettes does not pay for them. A test
 gets a scope only when something in it needs one.
@@ -90,7 +90,7 @@ class _OtherHooks:
 
 
 def _register_other_hooks(config: pytest.Config) -> None:
-    """Register them once the run has begun: until then `-p no:aquila` may still take this module away."""
+    """Register ``_OtherHooks`` once the run has begun: until then `-p no:aquila` may still remove this module."""
     name = f"{__name__} (other hooks)"
     if not config.pluginmanager.has_plugin(name):
         config.pluginmanager.register(_OtherHooks(), name)
@@ -167,9 +167,10 @@ _SHORTEST_SECRET = 8
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Return an id without the secret in a test's parameter, because ids are shown and name files; None for others.
+    """Return an id without the known secret that a parameter contains; None for a parameter without one.
 
-    What only looks like a secret stays, because tests of any kind are parametrized, and are called by their ids.
+    Ids are shown, and files are named after them. A value that only looks like a secret stays in the id, because users
+    run tests by their ids.
     """
     text = val.decode("ascii", "backslashreplace") if isinstance(val, bytes) else val
     if not isinstance(text, str) or len(text) < _SHORTEST_SECRET or (clean := outgoing.redact_known(text)) == text:
@@ -203,7 +204,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the scope of a test that names a cassette: child processes and clients that it starts need it at once."""
     child_processes.tell_if_forgotten()
     test_scopes.begin_test(item)
-    # Until its body has run: with `--setup-only` and `--setup-plan` it never does. A plugin may run the test again.
+    # The outcome until the body has run, which it never does with `--setup-only` and `--setup-plan`. It is set in each
+    # setup, because a plugin may run the test again.
     item.stash[test_scopes.OUTCOME] = "skipped"
     if test_scopes.wants_cassette(item):
         scope_starts.scope_of(item)
@@ -217,7 +219,7 @@ _UNCHANGED = nullcontext()
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Answer the requests of a fixture from its own cassette, unless it belongs to one test. So does its teardown."""
+    """Answer the requests of a fixture's setup and teardown from its own cassette, if it has one."""
     __tracebackhide__ = True  # the error of a fixture in a conftest would be shown with the code of this hook
     is_async = getattr(getattr(fixturedef.func, "__code__", None), "co_flags", 0) & _ASYNC_CODE
     before = test_scopes.node_of_fixture.set(request.node)
@@ -275,7 +277,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Have Aquila's fixtures found where tests are collected. Redact and advise if that fails."""
+    """Let the collected tests find Aquila's fixtures. Redact the report of a failed collection, and add advice."""
     fixture_names.look_up_late(collector)
     report = yield
     if report.failed:
@@ -311,7 +313,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> Generator[None, object, object]:
-    """Write the news of the run and what to do about it, last, after pytest's list of failed tests."""
+    """Write the news of the run, with the next commands, after pytest's list of failed tests."""
     result = yield
     totals = config.stash.get(test_scopes.TOTALS, None)
     has_news = run_life.NEWS in config.stash
@@ -322,7 +324,7 @@ def pytest_terminal_summary(
 
 @pytest.hookimpl(trylast=True)  # pytest's own implementation tears down the fixtures of an interrupted run
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Sum up, if there is anything besides plain tests. Most runs never load what reports of child processes need."""
+    """Sum up the run if there is something to tell. Most runs have nothing, and load no module for it."""
     config = session.config
     run = config.stash[test_scopes.RUN]
     has_news = (

@@ -96,11 +96,8 @@ class CleanWarnings:
 
 def redactors_of(item: pytest.Item) -> Collection[Redactor]:
     """Return the redactors of all that a test has used; none if nothing in it needed a scope."""
-    redactors, shared = (
-        item.stash.setdefault(test_scopes.REDACTORS, {}),
-        item.config.stash.setdefault(test_scopes.REDACTORS, {}),
-    )
-    redactors.update(shared)
+    redactors = item.stash.setdefault(test_scopes.REDACTORS, {})
+    redactors.update(item.config.stash.setdefault(test_scopes.REDACTORS, {}))
     scope = test_scopes.opened_scope(item)
     if scope is not None:
         redactors.update(dict.fromkeys(_redactors_of_scope(scope)))
@@ -110,7 +107,7 @@ def redactors_of(item: pytest.Item) -> Collection[Redactor]:
 def remember_redactors(item: pytest.Item, scope: Scope) -> None:
     """Keep the redactors of a passing test whose scope ends, for the report of its teardown.
 
-    If it has used some, no further one is made, because that takes long and most tests write nothing.
+    If its sessions have redactors, no other is made, because that takes long and most tests write nothing.
     """
     used = dict.fromkeys([session.redactor for session in scope.sessions.opened()])
     redactors = used or dict.fromkeys(_redactors_of_scope(scope))

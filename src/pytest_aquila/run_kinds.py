@@ -1,4 +1,4 @@
-"""What the options and settings of a run choose besides running its tests: it records, verifies, writes reports, ....
+"""Begins what options and settings add to a run: recording, verification, faults, reports, the list of orphans.
 
 Most runs never load this module.
 """
@@ -39,10 +39,10 @@ else:
 
 
 def begin_chosen_kinds(config: pytest.Config, run: Run) -> None:
-    """Register the plugins of all kinds that a run is of.
+    """Register the plugins for everything that the options and settings of a run choose.
 
     A recording run first stores the answers that an interrupted run left in journals. Raises ``UsageError`` or an
-    ``AquilaError`` for what cannot be.
+    ``AquilaError`` for an option or setting that cannot be followed.
     """
     plugins, now = config.pluginmanager, run.layers.at_start()
     if not hasattr(config, "workerinput"):
@@ -55,7 +55,7 @@ def begin_chosen_kinds(config: pytest.Config, run: Run) -> None:
         sealed_run.check_sealed_run(run.layers.resolve(), verifies=options.wants_verification(config))
         plugins.register(sealed_run.SealedHeader())
     if options.wants_verification(config):
-        verify_run.read_sample(config)  # before any test, if it is wrong
+        verify_run.read_sample(config)  # so that a wrong one raises before any test
     if options.wants_faults(config):
         plugins.register(fault_runs.FaultRuns(config), fault_runs.FaultRuns.__name__)
     if now.transport == "record":

@@ -45,7 +45,7 @@ else:
 
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
-"""The run of a configuration: entered when pytest is configured, left when it is unconfigured."""
+"""The run of a configuration. It begins before the first conftest is imported."""
 
 NEWS: pytest.StashKey[list[News]] = pytest.StashKey()
 """News for the summary, besides the totals; see ``run_news``. Here, because a stash key must be created only once."""
@@ -61,12 +61,12 @@ def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
     with contextlib.suppress(OSError):  # there is nowhere to put temporary files, which most tests do not need
         run.messages = tempfile.gettempdir(), os.urandom(8).hex()
     if chosen.aquila_verify is not None:
-        run.play_log = play_log.PlayLog()  # must exist before dummy keys are shown, which are others with it
+        run.play_log = play_log.PlayLog()  # before dummy keys are set, because they depend on it
     run.__enter__()
     program = None if ends_with_pytest() or not runtime.is_outermost(run) else calling_program.CallingProgram(run)
     # pytest calls clean-up functions in reverse order, so this one runs last and the others are still guarded.
     config.add_cleanup(functools.partial(_end_run, config, program))
-    _follow(run.state_of(RunGuard).put_in_force)
+    _raise_as_usage_error(run.state_of(RunGuard).put_in_force)
 
 
 def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
@@ -82,10 +82,10 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     layers = _layers_of(config, config.option)
     if not layers.has_same_sources_as(run.layers):  # equal layers are kept, with the settings that they have cached
         run.layers = layers
-    _follow(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
+    _raise_as_usage_error(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
     if not run.layers.sets_no_option():
-        _follow(lambda: marker_options.check_rules(run.layers.resolve()))
-        _follow(lambda: marker_options.check_transports(run.layers.resolve()))
+        _raise_as_usage_error(lambda: marker_options.check_rules(run.layers.resolve()))
+        _raise_as_usage_error(lambda: marker_options.check_transports(run.layers.resolve()))
     if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
         with contextlib.suppress(OSError):
             child_misses.misses_folder(run)
@@ -102,9 +102,10 @@ def end_tests(run: Run) -> None:
             run.tell(sentence)
 
 
-def _follow(put_in_force: Callable[[], None]) -> None:
+def _raise_as_usage_error(do: Callable[[], None]) -> None:
+    """Call ``do``. An ``AquilaError`` becomes a ``UsageError``."""
     try:
-        put_in_force()
+        do()
     except Exception as error:
         if isinstance(error, errors.AquilaError):
             raise pytest.UsageError(str(error)) from error
@@ -121,7 +122,7 @@ def _end_run(config: pytest.Config, program: calling_program.CallingProgram | No
         run.state_of(RunGuard).lift()
         run.__exit__(None, None, None)
     else:
-        pytest_aquila.find_as_before()
+        pytest_aquila.remove_finder()
 
 
 class _Stderr:

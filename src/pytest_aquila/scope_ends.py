@@ -82,7 +82,7 @@ def note_interrupted_test(item: pytest.Item, scope: Scope) -> None:
 
 
 def end_failed_test(item: pytest.Item, error: BaseException, outcome: Outcome) -> None:
-    """Close the scope of a test whose teardown has failed with ``error``, if it has one. Before, it had ``outcome``."""
+    """Close the scope of a test, if it has one. Its teardown failed with ``error``; before that it had ``outcome``."""
     try:
         scope = test_scopes.end_test(item)
         if scope is not None:
@@ -109,7 +109,7 @@ def add_report(
         return
     test = node_ids.id_to_type(item)
     totals.add_report(report, settings, test)
-    if is_of_test and report.cassettes:  # that of a fixture has one in any test that asks a server
+    if is_of_test and report.cassettes:  # a fixture's scope has a cassette even if it asked only a server of the test
         totals.used = True
     if getattr(item.config.option, "xmlpath", None) is not None:
         junit_facts.add_report(item, report)

@@ -29,10 +29,10 @@ else:
 
 
 def asking_item() -> pytest.Item:
-    """Return the test for which a fixture of its own is being set up. It need not run by pytest's protocol.
+    """Return the test for which a fixture with the scope ``function`` is being set up.
 
-    A plugin may call the function of the fixture by itself; then it is the running test. Raises ``ConfigError`` where
-    no test runs.
+    The test need not run by pytest's protocol. If a plugin calls the function of the fixture itself, it is the running
+    test. Raises ``ConfigError`` if no test runs.
     """
     node = test_scopes.node_of_fixture.get()
     if isinstance(node, pytest.Item):
@@ -91,7 +91,7 @@ def _check_name(scope: Scope, named: str | None) -> None:
 
 
 def _options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
-    """Return what ``options_of`` does. Raises ``ConfigError``, also for faults that are unknown or impossible."""
+    """Return the cassette and the settings of a test's markers. Raises ``ConfigError``, also for impossible faults."""
     named, settings = marker_options.options_of(item)
     if settings.get("faults") is not None:
         fault_check.check_faults(item, named, settings["faults"])

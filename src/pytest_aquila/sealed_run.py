@@ -93,8 +93,8 @@ def _check_is_command(config: pytest.Config) -> None:
     """Raise ``UsageError`` unless pytest can be started again from its command line and has done nothing so far."""
     if any(_is_conftest(plugin) for plugin in config.pluginmanager.get_plugins()):
         raise pytest.UsageError(
-            "aquila_guard = sealed must be in force before any conftest.py is, and one has loaded the plugin of "
-            "Aquila. Leave that to its entry point, or give pytest -p pytest_aquila.plugin"
+            "aquila_guard = sealed must be in force before any conftest.py is imported, but a conftest.py has loaded "
+            "the plugin of Aquila. Let its entry point load it, or run pytest -p pytest_aquila.plugin"
         )
     if not _is_started_by_command() or not _can_be_started_again():
         raise pytest.UsageError(
@@ -136,7 +136,7 @@ _PORT = re.compile(r"(?:(?:\b127(?:\.\d+){3}|localhost|::1\]?)['\"]?(?::|, ?)|\b
 def advise_on_ports(text: str) -> str | None:
     """Return advice for a failed test whose error names a port of this machine that refuses connections, or None.
 
-    ``text`` is the report. Clients written in C, such as libpq, connect without Python, so only their message is known.
+    ``text`` is the report. Clients written in C, such as libpq, connect without Python, so only their messages tell it.
     """
     ports = dict.fromkeys(port for port in _ports_in(text) if not _is_open(port))
     if not ports or "aquila_sealed_ports" in text:

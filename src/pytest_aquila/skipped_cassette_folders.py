@@ -1,7 +1,7 @@
 """Keeps pytest from looking for tests in folders that hold nothing but cassettes.
 
-It asks its plugins about each file, and looks for two files more below each: 0.1 ms for a cassette, which a suite has
-one of for each test.
+pytest asks its plugins about each file, and looks for two more files below each. That takes 0.1 ms for a cassette, and
+a suite may have one cassette for each test.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SkippedCassetteFolders:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
-        """Pass over a folder in which nobody could find a test. Says nothing of others."""
+        """Pass over a folder that can have no tests, because it holds only cassettes. Return None for others."""
         path = str(collection_path)
         if (path == self._root or path.startswith(self._below)) and _holds_cassettes_alone(path):
             return None if _may_collect_others(config) else True
@@ -40,7 +40,7 @@ def _holds_cassettes_alone(path: str) -> bool:
 
 
 def _may_collect_others(config: pytest.Config) -> bool:
-    """Whether something finds tests in other files than Python's. Asked for each folder: a conftest may have come."""
+    """Whether a plugin finds tests in files other than Python's. A conftest may add one, so each folder asks again."""
     if config.getoption("doctestglob", None):
         return True
     # Not `config.hook`: before pytest 9 that has hooks about paths as functions, which do not tell who implements them.

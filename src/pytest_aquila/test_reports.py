@@ -1,4 +1,4 @@
-"""What becomes of the reports of tests and modules: without secrets, with advice, and what a run notes of them.
+"""Completes the reports of tests and modules: removes secrets, adds advice, and notes what the run needs of them.
 
 Most runs never load this module: the report of a test that passes and writes nothing stays as it is.
 """
@@ -36,8 +36,8 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
         report_redaction.redact_report(report, report_redaction.redactors_of(item))
     if report.skipped and hasattr(report, "wasxfail"):
         unanswered.fail_though_expected(report, item, call)
+    scope = test_scopes.opened_scope(item)
     if report.failed:
-        scope = test_scopes.opened_scope(item)
         advice.add_advice(report, call.excinfo, item.config, item)
         item.stash[test_scopes.OUTCOME] = "failed"
         if scope is not None:
@@ -48,7 +48,6 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
         if options.wants_drift(item.config):
             error, totals = call.excinfo and call.excinfo.value, run_totals.totals_of(item.config)
             drift_report.note_test_without_cassette(item, error, totals)
-        scope = test_scopes.opened_scope(item)
         if scope is not None and scope.misses:
             second_attempts.plan_second_attempt(item, scope.misses)
         if test_scopes.runs_again(item):
@@ -58,8 +57,7 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
 
 
 def complete_collect_report(report: pytest.CollectReport, config: pytest.Config) -> None:
-    """Redact the report of a module that cannot be collected. A client that is made during its import may need a key:
-    then add advice."""
+    """Redact the report of a module that cannot be collected, and add advice: its import may need a key."""
     report_redaction.redact_report(report, [outgoing.run_redactor()])
     call: pytest.CallInfo[Any] | None = getattr(report, "call", None)
     advice.add_advice(report, call.excinfo if call is not None else None, config)

@@ -39,7 +39,7 @@ RUN = run_life.RUN
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 """In the stash of a test: its open scope."""
 _ended: pytest.StashKey[bool] = pytest.StashKey()
-"""There once the scope of a test was closed. Set and read under the lock of the run."""
+"""In the stash of a test that may open no scope any more. Set and read under the lock of the run."""
 _is_second: pytest.StashKey[bool] = pytest.StashKey()
 RECORDED_ANEW: pytest.StashKey[dict[str, dict[str, None]]] = pytest.StashKey()
 """In the stash of a test whose conversation has drifted: for each cassette the keys of recordings to record again.
@@ -72,7 +72,7 @@ _ASK_NOTHING = frozenset({"aquila_script", "aquila_faults", "aquila_refusals"})
 
 
 class _RunningItem:
-    """Which test of a run is running. Kept by the run and not by pytest's configuration, which not every caller has."""
+    """The running test of a run. The run keeps it, because not every caller has pytest's configuration."""
 
     item: pytest.Item | None = None
 
@@ -110,7 +110,7 @@ def is_second_attempt(item: pytest.Item) -> bool:
 
 def runs_again(item: pytest.Item) -> bool:
     """Whether a test will run a second time after this attempt."""
-    # Not with `get`: within it a key that is not there raises, as of nearly every test, and each asks six times.
+    # Not with `get`, which is slow for a missing key: nearly every test lacks this one, and each test asks six times.
     return RECORDED_ANEW in item.stash and bool(item.stash[RECORDED_ANEW]) and not is_second_attempt(item)
 
 
@@ -142,7 +142,7 @@ def begin_test(item: pytest.Item) -> None:
 def end_test(item: pytest.Item) -> Scope | None:
     """Allow no scope for a test any more, and return the scope that is open, or None.
 
-    The refusals of the test are cleared, for a plugin that runs it again. Later ones cannot fail it any more.
+    The refusals of the test are cleared, because a plugin may run it again. Later refusals cannot fail it any more.
     """
     run = item.config.stash[RUN]
     if (test := run.test) is not None:
@@ -209,7 +209,7 @@ def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool
 def has_unanswered(item: pytest.Item, *, is_last: bool = False) -> bool:
     """Whether a request of the running test was missed or refused, by it or by a child process.
 
-    ``is_last`` says that its scope is about to end: what is being answered ends first.
+    ``is_last`` says that its scope is about to end. Then answers in progress end first, because one may be a miss.
     """
     scope, run = opened_scope(item), item.config.stash[RUN]
     if is_last and scope is not None and scope.has_listeners:

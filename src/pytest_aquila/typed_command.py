@@ -43,7 +43,7 @@ _WITH_VALUE = {
 """Options that are repeated, each with how it is written."""
 _WITHOUT_VALUE = ("--doctest-modules",)
 _OVERRIDES = ("aquila_", "addopts", "asyncio_", "consider_", "django_", "markers", "python_", "pythonpath")
-"""How ini keys begin whose ``-o`` is repeated. Others change nothing here, and may hold what is not to be shown."""
+"""How ini keys begin whose ``-o`` is repeated. Other keys change nothing here, and their values may be private."""
 
 _ROOT_FILES = (
     *("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini"),
@@ -56,7 +56,7 @@ _starts: pytest.StashKey[dict[Path | None, str]] = pytest.StashKey()
 
 
 def complete_command(config: pytest.Config, command: str, file: Path | None = None) -> str:
-    """Return a command that begins with ``pytest``, with the options of this run that it needs; others as they are.
+    """Return a command with the options of this run that it needs. Only a command of ``pytest`` is changed.
 
     Tests whose parameters look like a secret are named by their functions. ``file`` is the one that has the tests in
     the command, if the caller knows it.
@@ -65,7 +65,7 @@ def complete_command(config: pytest.Config, command: str, file: Path | None = No
     if name != "pytest":
         return command
     if "[" in rest and outgoing.redact_label(rest) != rest:
-        # Whatever shows the command redacts it, and a redacted id names no test. The function has its parameters all.
+        # The command is redacted before it is shown, and a redacted id names no test. So the function is named instead.
         rest = join_words(dict.fromkeys(map(_without_parameters, shlex.split(rest))))
     if file is None:
         return start_for_tests(config, [word for word in shlex.split(rest) if not word.startswith("-")]) + space + rest
@@ -78,7 +78,7 @@ def _without_parameters(word: str) -> str:
 
 
 def start_for_tests(config: pytest.Config, tests: Sequence[str]) -> str:
-    """Return the beginning of a command for tests, given as they are typed; without any, for all tests."""
+    """Return the beginning of a command for ``tests``, which are ids as users type them; for all tests if empty."""
     here = config.invocation_params.dir
     named = [Path(os.path.normpath(here / file)) for file in dict.fromkeys(test.partition("::")[0] for test in tests)]
     file = next((each for each in named if _finds_another_root(config, each)), named[0] if named else None)
@@ -110,7 +110,7 @@ def _root_options(config: pytest.Config, file: Path | None) -> Iterator[str]:
 
 
 def _finds_another_root(config: pytest.Config, file: Path) -> bool:
-    """Whether pytest may take another root folder than that of this run, if this file is all that it is given."""
+    """Whether pytest may take another root folder than that of this run, if its only argument is this file."""
     root = run_life.root_of(config)
     folder = file.parent
     while folder != root and root in folder.parents:
@@ -121,7 +121,7 @@ def _finds_another_root(config: pytest.Config, file: Path) -> bool:
 
 
 def _may_decide_root(config: pytest.Config, path: Path) -> bool:
-    """Whether pytest may take the folder of a file for the root. Where the run has settings, only others count."""
+    """Whether pytest may take the folder of a file for the root. If the run has settings, a file without does not."""
     if not path.exists():
         return False
     ini = config.inipath
@@ -153,7 +153,7 @@ def _repeated_options(config: pytest.Config) -> Iterator[str]:
 
 
 def _is_of_an_editor(config: pytest.Config, plugin: str) -> bool:
-    """Whether a plugin is of the program that has called pytest, as that of VS Code: a typed ``pytest`` finds none.
+    """Whether a plugin belongs to the program that has called pytest, such as VS Code. A typed ``pytest`` lacks it.
 
     Such a plugin is neither installed nor in the project.
     """
@@ -170,13 +170,13 @@ def _was_typed(config: pytest.Config) -> bool:
 
 
 def _arguments_of(config: pytest.Config) -> Sequence[str]:
-    """What was typed behind ``pytest``."""
+    """Return the words that were typed behind ``pytest``."""
     words = how_called.words_of_controller(config)
     return config.invocation_params.args if words is None else words[1:]
 
 
 def _flags_of_the_project(config: pytest.Config) -> set[str]:
-    """Options without a value that no group has: those of a conftest, such as ``--runslow``."""
+    """Return the options without a value that are in no group: those of a conftest, such as ``--runslow``."""
     added = getattr(getattr(config, "_parser", None), "_anonymous", None)  # private: without it none is repeated
     return {
         name

@@ -59,7 +59,7 @@ def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
 
 
 def fail_though_expected(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Let a test fail that xfails for an unanswered request: that it is not answered, nobody has expected."""
+    """Fail a test that xfails because of an unanswered request, which is not the failure that the test expects."""
     if call.excinfo is not None and _find_unanswered(item, call.excinfo.value) is not None:
         report.outcome = "failed"
         del report.wasxfail
@@ -83,9 +83,9 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
         shown.__suppress_context__ = True
     rows = _project_rows(error, shown)  # also those of the errors that caused it, such as in a function of the project
     if behind is None:
-        shown.__cause__ = None  # its text says what that one said; the test is over, so nobody else looks for it
+        shown.__cause__ = None  # its text is in that of `shown`; the test is over, so no code reads it
     is_mistake = not rows and isinstance(shown, (ConfigError, CassetteNameError))
-    if is_mistake and all(map(_is_of_runner, _rows_of(error.__traceback__))):  # no frame shows where the marker stands
+    if is_mistake and all(map(_is_of_runner, _rows_of(error.__traceback__))):  # no frame shows the marker
         return pytest.ExceptionInfo.from_exception(
             pytest.fail.Exception(f"{type(shown).__name__}: {shown}", pytrace=False).with_traceback(error.__traceback__)
         )

@@ -320,7 +320,7 @@ def test_ctrl_c_ends_what_runs_and_leaves_nothing_behind(folder: Path) -> None:
     [
         (["--aquila-faults=cut_steam"], "", "did you mean 'cut_stream'?"),
         (["--aquila-faults", "--aquila-record"], "", "leave --aquila-record"),
-        (["--aquila-faults-json=x"], "", "give that, too"),
+        (["--aquila-faults-json=x"], "", "give --aquila-faults, too"),
         (["--aquila-faults"], "aquila_faults_timeout = soon", "must be a number of seconds above 0"),
         (["--aquila-faults"], "aquila_faults_allowed = x * y", "'y' is none of accepted, hangs"),
         (["--aquila-faults"], "aquila_faults_allowed = x cut_steam accepted", "did you mean 'cut_stream'?"),

@@ -530,7 +530,7 @@ def test_a_conftest_that_loads_the_plugin_is_too_late(folder: Path) -> None:
     write_tests(folder, "def test_it(): open('ran', 'w')")
     done = run_pytest(folder, plugins=(), env=SEALED)
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "must be in force before any conftest.py is" in done.stderr
+    assert "must be in force before any conftest.py is imported" in done.stderr
     assert not (folder / "ran").exists()
 
 

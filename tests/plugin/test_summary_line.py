@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aquila.run_report.totals import sum_up
+from pytest_aquila.summary.end_of_run import summary_line
 from pytest_aquila.summary.run_totals import RunTotals
-from pytest_aquila.summary.summary_line import summary_line
 from tests.plugin.conftest import Project
 from tests.run_report.sample_runs import make_exchange, make_test
 

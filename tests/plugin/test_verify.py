@@ -243,7 +243,7 @@ def test_a_sample_takes_the_oldest_first(project: VerifyProject) -> None:
         (["--aquila-verify=120%"], "at most 100%"),
         (["--aquila-verify", "--aquila-record"], "leave --aquila-record"),
         (["--aquila-verify", "--aquila-transport=live"], "leave --aquila-record"),
-        (["--aquila-verify-json=x.json"], "give that, too"),
+        (["--aquila-verify-json=x.json"], "give --aquila-verify, too"),
     ],
 )
 def test_what_contradicts_itself_stops_before_any_test(

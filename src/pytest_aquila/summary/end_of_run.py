@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage import names
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from pytest_aquila import options, run_life
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         pending_report,
         run_news,
         summary_layout,
-        summary_line,
         totals_news,
         unrecorded_tests_cache,
     )
@@ -35,7 +35,6 @@ else:
         interrupted_runs="aquila.recording.storing.interrupted_runs",
         run_news="pytest_aquila.summary.run_news",
         summary_layout="pytest_aquila.summary.summary_layout",
-        summary_line="pytest_aquila.summary.summary_line",
         totals_news="pytest_aquila.summary.totals_news",
         unrecorded_tests_cache="pytest_aquila.summary.unrecorded_tests_cache",
         typed_command="pytest_aquila.typed_command",
@@ -89,7 +88,7 @@ def _write_summary(
             news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
         is_wrong = bool(totals.missed or totals.unstored or totals.unheard)
         if totals.used and (is_wrong or verbosity > _ERRORS_ONLY):
-            last = summary_line.summary_line(totals, len(waiting))
+            last = summary_line(totals, len(waiting))
     if not news and len(last) <= terminal.width:  # as most runs end: nothing has to be laid out
         if last:
             terminal.write_line(last, red=is_wrong)
@@ -98,3 +97,18 @@ def _write_summary(
     end = summary_layout.Line(last, "red" if is_wrong else "")
     for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=end):
         terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")
+
+
+def summary_line(totals: RunTotals, pending: int = 0) -> str:
+    """Return the last line: replayed, recorded, missed, and ``pending`` files that wait; seconds and tokens saved."""
+    line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
+    if totals.scripted:
+        line += f", {totals.scripted} scripted"
+    if pending:
+        line += f", {pending} pending"
+    if totals.replayed:
+        # An answer need not tell tokens, as those of embeddings and conversations of speech do not.
+        line += f"; saved {totals.seconds:.1f} s" + (f" and {totals.tokens:,} tokens" if totals.tokens else "")
+    if totals.unstored:
+        line += f"; {count_of(len(totals.unstored), 'error')} of storage"
+    return line

@@ -1,4 +1,4 @@
-"""The news in the totals of a run; its last line is in ``summary_line``."""
+"""The news in the totals of a run. The last line of the summary is made in ``end_of_run``."""
 
 from __future__ import annotations
 
