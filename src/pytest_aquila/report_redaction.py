@@ -97,7 +97,8 @@ class CleanWarnings:
 def redactors_of(item: pytest.Item) -> Collection[Redactor]:
     """Return the redactors of all that a test has used; none if nothing in it needed a scope."""
     redactors = item.stash.setdefault(test_scopes.REDACTORS, {})
-    redactors.update(item.config.stash.setdefault(test_scopes.REDACTORS, {}))
+    shared = item.config.stash.setdefault(test_scopes.REDACTORS, {})
+    redactors.update(shared)
     scope = test_scopes.opened_scope(item)
     if scope is not None:
         redactors.update(dict.fromkeys(_redactors_of_scope(scope)))

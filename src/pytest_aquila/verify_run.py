@@ -15,7 +15,7 @@ from aquila.recording.reporting.play_log import PlayLog
 from aquila.verifying.planning import Sample, make_plan
 from aquila.verifying.report import as_json, describe_verification
 from aquila.verifying.verification import Verification, announce_plan, verify_answers
-from pytest_aquila.report_writing.targets import write_json
+from pytest_aquila.report_writing.targets import write_json_or_say
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 from pytest_aquila.summary.summary_layout import wrap_prose
@@ -78,7 +78,8 @@ def verify_session(session: pytest.Session) -> None:
     progress = _VerifyProgress(terminal)
     verification = config.stash[_VERIFICATION] = verify_answers(plan, progress.tell)
     progress.end()
-    is_written = _write_json(verification, config)
+    report = as_json(verification, root_of(config))
+    is_written = write_json_or_say(config, config.option.aquila_verify_json, report)
     if verification.interrupted:
         session.exitstatus = pytest.ExitCode.INTERRUPTED
     elif session.exitstatus == pytest.ExitCode.OK:
@@ -88,16 +89,6 @@ def verify_session(session: pytest.Session) -> None:
             session.exitstatus = EXIT_NOT_ASKED
         elif not is_written:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-
-
-def _write_json(verification: Verification, config: pytest.Config) -> bool:
-    """Write the report to the file of the option. Return False only if that failed."""
-    target: str | None = config.option.aquila_verify_json
-    problem = "" if target is None else write_json(config, target, as_json(verification, root_of(config)))
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if problem and terminal is not None:
-        RedactedTerminal(terminal).write_line(f"aquila: {problem}", red=True)
-    return not problem
 
 
 class _VerifyProgress:

@@ -312,7 +312,7 @@ def test_what_a_failed_fixture_left_is_superseded_when_the_fixture_is_recorded(p
     result.assert_outcomes(passed=1)
     assert not list(project.cassettes.rglob("*.pending.yaml"))
     told = [line for line in result.outlines if "wait" in line]
-    assert told == ["aquila: recorded anew, in the place of what had waited: cassettes/test_app/@known.pending.yaml"]
+    assert told == ["aquila: recorded anew, so these recordings wait no longer: cassettes/test_app/@known.pending.yaml"]
 
 
 SHARED_CASSETTE = """
@@ -370,7 +370,7 @@ def test_a_run_says_that_what_had_waited_is_gone_because_it_was_recorded_anew(pr
     project.record("--aquila-record=pending", tests=tests.replace("{prompt}", "two"))
     waits = {path for path in contents(project) if "pending" in path}
     assert len(waits) == 1
-    shown = "aquila: recorded anew, in the place of what had waited: " + f"cassettes/{waits.pop()}"
+    shown = "aquila: recorded anew, so these recordings wait no longer: " + f"cassettes/{waits.pop()}"
     result = project.record(tests=tests.replace("{prompt}", "two"))
     result.stdout.fnmatch_lines([shown])
     assert not [path for path in contents(project) if "pending" in path]

@@ -1,4 +1,4 @@
-"""Whether a test replaces the waits of its program, so that nothing can be said about its back-off.
+"""Whether a test replaces the waits of its program, so that its back-off cannot be judged.
 
 A test of back-off seldom waits. It replaces ``time.sleep`` by a function that does nothing, or sets the
 seconds between two attempts to 0.
@@ -44,4 +44,4 @@ class FakedWaits:
                 self.found = True
             return original(this, *arguments, **named)
 
-        setattr(kind, name, watched)  # never undone: this process was forked for one test, and ends with it
+        setattr(kind, name, watched)

@@ -1,4 +1,4 @@
-"""A check, before a test runs, of the faults that its markers name: a wrong one must not give a passing test."""
+"""Checks the faults in the markers of a test before it runs, because a wrong fault must not let the test pass."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_faults(item: pytest.Item, cassette: str | None, text: str) -> None:
 
 
 def _check_fault(item: pytest.Item, cassette: str | None, fault: Fault) -> None:
-    """Raise ``ImpossibleFault`` if no answer in the test's cassette can have the fault. Nothing without that file."""
+    """Raise ``ImpossibleFault`` if no answer in the test's cassette can have the fault. It may have no file yet."""
     if cassette is None:
         cassette = node_ids.own_cassette_name(item, node_ids.id_of(item))
     path = names.cassette_path(runtime.current_settings().cassette_root(), cassette)

@@ -31,7 +31,7 @@ from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.faulted_tests.faulted_attempt import ForkedAttempt
 from pytest_aquila.options import MARKER, read_key
 from pytest_aquila.recording_runs import second_attempts
-from pytest_aquila.report_writing.targets import write_json
+from pytest_aquila.report_writing.targets import write_json_or_say
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 
 USUAL = (
@@ -194,7 +194,9 @@ class FaultRuns:
             self._config.workeroutput[_SENT] = self._report.as_plain_data()  # type: ignore[attr-defined]
             return
         is_cut_short = bool(session.shouldfail or session.shouldstop)  # by -x, say
-        is_written = self._write_json(is_whole=session.exitstatus in _WHOLE and not is_cut_short)
+        is_whole = session.exitstatus in _WHOLE and not is_cut_short
+        report = {**self._report.as_plain_data(self._allowed), "is_whole": is_whole}
+        is_written = write_json_or_say(self._config, self._config.option.aquila_faults_json, report)
         if session.exitstatus == pytest.ExitCode.OK:
             if self._report.has_failed(self._allowed):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -216,15 +218,6 @@ class FaultRuns:
         terminal = RedactedTerminal(terminalreporter)
         for text, colour in describe_report(self._report, self._allowed):
             terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")
-
-    def _write_json(self, *, is_whole: bool) -> bool:
-        target: str | None = self._config.option.aquila_faults_json
-        report = {**self._report.as_plain_data(self._allowed), "is_whole": is_whole}
-        problem = "" if target is None else write_json(self._config, target, report)
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if problem and terminal is not None:
-            RedactedTerminal(terminal).write_line(f"aquila: {problem}", red=True)
-        return not problem
 
 
 def _as_run(seen: dict[str, Any], good: Counter[str]) -> FaultedRun:

@@ -34,13 +34,13 @@ from pytest_aquila.faulted_tests.faked_waits import FakedWaits
 from pytest_aquila.recording_runs import second_attempts
 
 _MOST_ATTEMPTS = 100
-"""A program that sends the same request this often, beyond the usual number, is taken to send it for ever."""
+"""A program that sends a request this many times as often as without a fault is taken to send it for ever."""
 
 _PARENTS = ("pdbinvoke", "_xml", "faulthandler", "WorkerInteractor", "FaultRuns")
 """Plugins that record the run, or report it to a controller. They belong to the parent process."""
 
 _LONGER = 600.0
-"""Seconds by which a silence lasts longer than a run may take."""
+"""Seconds by which the silence of a fault outlasts the time limit of the test."""
 
 
 class ForkedAttempt:
@@ -148,24 +148,23 @@ class ForkedAttempt:
             self._tell(self._describe("hung", f"no end after {self._seconds:g} s{where}", []))
 
     def _describe(self, ending: Ending, detail: str, leaks: list[str]) -> dict[str, Any]:
-        places = self._code.places()
-        known = set(self._baseline["places"]) if self._baseline is not None else places
-        more = Counter(leaks)
-        if self._baseline is not None:
-            more -= Counter(self._baseline["leaks"])
-        return {
+        outcome = {
             "ending": ending,
             "detail": outgoing.redact_label(detail),
             "attempts": [attempt.as_plain_data() for attempt in self._watch.attempts],
-            "has_noticed": not places <= known,
+            "has_noticed": False,
             "fakes_waits": self._waits.found or self._sleeps.are_faked,
-            "places": [] if self._baseline is not None else sorted(places),
-            "leaks": [f"{number} {what}{'s' if number > 1 else ''}" for what, number in more.items()]
-            if self._baseline is not None
-            else leaks,
-            "applies": [str(fault) for fault in self._faults if self._can_apply(fault)]
-            if self._baseline is None
-            else [],
+            "leaks": leaks,
+        }
+        places = self._code.places()
+        if self._baseline is None:
+            applies = [str(fault) for fault in self._faults if self._can_apply(fault)]
+            return {**outcome, "places": sorted(places), "applies": applies}
+        more = Counter(leaks) - Counter(self._baseline["leaks"])
+        return {
+            **outcome,
+            "has_noticed": not places <= set(self._baseline["places"]),
+            "leaks": [f"{number} {what}{'s' if number > 1 else ''}" for what, number in more.items()],
         }
 
     def _can_apply(self, fault: Fault) -> bool:

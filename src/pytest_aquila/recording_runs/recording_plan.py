@@ -78,7 +78,7 @@ class RecordingPlan:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:
-        """Say what the first worker has counted."""
+        """Say how many recordings the first worker has counted."""
         plan = Path(self._folder, _PLAN)
         if plan.exists():
             self._tell(plan.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ class RecordingPlan:
         root = self._settings.cassette_root()
         paths = set()
         for name in cassettes_of(list(items), root):
-            with contextlib.suppress(CassetteNameError):  # its test says so
+            with contextlib.suppress(CassetteNameError):  # the test fails with the same error
                 paths.add(names.cassette_path(root, name))
         counts = [count for path in paths if (count := _count_recordings(path))]
         number, files = sum(counts), len(counts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.plurals import count_of
 from pytest_aquila import test_scopes
 from pytest_aquila.recording_runs import recording_status
 from pytest_aquila.summary import redacted_terminal, run_news, summary_layout
@@ -71,7 +72,7 @@ def note_recording(item: pytest.Item, test: str, report: ScopeReport) -> None:
 
 
 def name_models(answers: Sequence[RecordedAnswer]) -> list[str]:
-    """Return the models that answered, each once behind its host, and a host alone if no answer of it names a model."""
+    """Return the models that answered, each with its host. A host alone stands for answers that name no model."""
     known = {each.host for each in answers if each.model}
     return list(
         dict.fromkeys(f"{each.host} {each.model}".strip() for each in answers if each.model or each.host not in known)
@@ -80,10 +81,8 @@ def name_models(answers: Sequence[RecordedAnswer]) -> list[str]:
 
 def describe_recording(row: dict[str, Any], width: int) -> list[str]:
     """Return what a test has recorded as a line, or as two in a terminal of ``width`` characters."""
-    test, models = (
-        run_news.clean_text(row["test"]),
-        [run_news.clean_text(" ".join(each.split())) for each in row["models"]],
-    )
+    test = run_news.clean_text(row["test"])
+    models = [run_news.clean_text(" ".join(each.split())) for each in row["models"]]
     parts = [f"{row['answers']} answers"] if row["answers"] > 1 else []
     parts += [each if len(each) <= _LONGEST_NAME else f"{each[:_LONGEST_NAME]}…" for each in models[:1]]
     if len(models) > 1:
@@ -93,7 +92,7 @@ def describe_recording(row: dict[str, Any], width: int) -> list[str]:
         parts.append(f"{number}failed ({', '.join(dict.fromkeys(row['failures']))})")
     parts.append(f"{row['seconds']:.1f} s")
     if row["tokens"]:  # an answer may contain no counts
-        parts.append(f"{row['tokens']:,} token{'s' if row['tokens'] != 1 else ''}")
+        parts.append(count_of(row["tokens"], "token"))
     if row["is_pending"]:
         parts.append("pending")
     return summary_layout.lay_out_parts(test, parts, width)

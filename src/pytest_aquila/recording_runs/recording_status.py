@@ -41,7 +41,7 @@ def begin_status(config: pytest.Config, run: Run) -> None:
 
 
 def may_be_watched(config: pytest.Config) -> bool:
-    """Whether this process alone writes pytest's output, in the usual way. Whether to a terminal is not known yet."""
+    """Whether only this process writes pytest's output, in the usual way. Whether to a terminal is found out later."""
     unattended = [name for name in ("CI", "BUILD_NUMBER") if os.environ.get(name)]
     if unattended or os.environ.get("TERM", "dumb") == "dumb" or hasattr(config, "workerinput"):
         return False
@@ -83,7 +83,7 @@ class RecordingStatus:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Begin with the first test; remember which one runs."""
+        """Remember which test runs. The first test starts the thread."""
         self.hide()
         self._test = run_news.clean_text(nodeid)
         if self._thread is None and self._open_terminal() and self._join_capture():
@@ -171,7 +171,7 @@ class RecordingStatus:
 
     def _is_captured(self) -> bool:
         """Whether pytest captures output now."""
-        # Private to pytest, which has no public word for it. Without it nothing counts as captured.
+        # Private to pytest, which has no public way to ask. If it is missing, nothing counts as captured.
         capturing = getattr(self._capture, "_global_capturing", None)
         return capturing is not None and capturing.is_started()
 

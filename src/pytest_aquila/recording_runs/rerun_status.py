@@ -23,6 +23,6 @@ class RerunStatus:
 
 
 def show_reruns(config: pytest.Config) -> None:
-    """Show such attempts in this run from now on: once one is planned, or where those of workers are shown."""
+    """Show first attempts in this run from now on. Called when one is planned, and in a controller of pytest-xdist."""
     if not config.pluginmanager.has_plugin(RerunStatus.__name__):
         config.pluginmanager.register(RerunStatus(), RerunStatus.__name__)

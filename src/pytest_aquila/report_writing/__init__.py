@@ -1,11 +1,9 @@
-"""Collects what ``--aquila-report`` writes: the option, the tests of this process, and the files at the end.
+"""Collects the tests of a run for ``--aquila-report``, and writes the files at the end.
 
-``targets.py`` says where reports go, ``collected_tests.py`` has the hooks that take tests down, in each process that
-runs any, and ``written_reports.py`` joins what all have collected. What a report holds is made in
-``aquila.run_report``.
-
-``wanted_reports`` says which files a run writes, ``command_line`` how its command is shown, and ``report_guard`` keeps
-what goes wrong with a report away from the run.
+``wanted_reports`` says which reports a run writes, and ``targets`` into which files. ``collected_tests`` has the hooks
+that collect tests in each process that runs some. ``written_reports`` joins what all processes have collected.
+``command_line`` describes the command of the run, and ``report_guard`` keeps errors of a report away from the run. The
+content of a report is made in ``aquila.run_report``.
 
 Begin with ``collected_tests``. Imported by ``run_kinds``, ``verify_run``, ``faulted_tests`` and ``summary``.
 """

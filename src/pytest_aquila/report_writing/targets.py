@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aquila.run_report.partial_files import SUFFIX
+from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 
 SUFFIXES = (".html", ".json")
 
@@ -57,7 +58,7 @@ def check_target(target: Path, option: str, *, in_place: bool = False) -> None:
 
 
 def write_json(config: pytest.Config, name: str, value: object) -> str:
-    """Write JSON to the file that an option names. Return why that failed, or an empty text."""
+    """Write JSON to the file ``name`` of an option. Return a sentence if that failed, else an empty text."""
     path = Path(config.invocation_params.dir, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +66,15 @@ def write_json(config: pytest.Config, name: str, value: object) -> str:
     except OSError as error:
         return f"{path}: the report was not written: {error.strerror or error}"
     return ""
+
+
+def write_json_or_say(config: pytest.Config, name: str | None, value: object) -> bool:
+    """Write JSON to the file ``name`` of an option, unless it is None. If that fails, say so and return False."""
+    problem = "" if name is None else write_json(config, name, value)
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if problem and terminal is not None:
+        RedactedTerminal(terminal).write_line(f"aquila: {problem}", red=True)
+    return not problem
 
 
 def _unwritable(target: Path, option: str, why: str) -> pytest.UsageError:

@@ -61,7 +61,7 @@ class RunReports:
         self._config = config
         self._input = getattr(config, "workerinput", None)
         self._targets = [] if self._input is not None else read_targets(config.option.aquila_report, _folder_of(config))
-        self._prices = prices_of(runtime.current_settings())  # before any test, if it is wrong
+        self._prices = prices_of(runtime.current_settings())  # so that a wrong table raises before any test
         self._extent = watch_extent(config)
         self._tests: CollectedTests | None = None
         self._began, self._clock = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -277,7 +277,7 @@ def _find_orphans(extent: RunExtent, totals: RunTotals | None, root: Path) -> li
 
 
 def _find_facts(config: pytest.Config, extent: RunExtent) -> dict[str, list[str]]:
-    """Return facts of the whole run: pending files, unused cassettes if all tests ran, and sentences of the summary."""
+    """Return facts about the run: pending files, unused cassettes if all tests ran, and sentences of the summary."""
     totals, root = config.stash.get(test_scopes.TOTALS, None), root_of(config)
     waiting = pending_report.find_pending(totals) if totals is not None else []
     return {

@@ -64,7 +64,7 @@ def write_end(
 
 
 def _find_waiting(exitstatus: int, totals: RunTotals | None) -> Iterator[News]:
-    """Yield news about journals, if this run may have left any."""
+    """Yield news about recordings that wait in journals, if this run may have left any."""
     if exitstatus or (totals is not None and totals.recorded):
         root = runtime.current_settings().cassette_root()
         if (folder := root / names.WORK_FOLDER).is_dir():

@@ -28,7 +28,7 @@ def forget_facts(item: pytest.Item) -> None:
 
 
 def add_report(item: pytest.Item, report: ScopeReport) -> None:
-    """Add the report of a scope of a test. The properties are sums over its scopes; those of value 0 are left out."""
+    """Add the report of a scope of a test. The properties are sums over the scopes of the test, without zeros."""
     counts = {
         "replayed": report.replayed,
         "recorded": report.recorded,

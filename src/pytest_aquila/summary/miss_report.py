@@ -23,8 +23,8 @@ _Group: TypeAlias = tuple[str, list[str]]
 def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_recording: bool) -> Iterator[News]:
     """Yield the news about the tests that missed.
 
-    ``width`` is that of the terminal, and ``just_failed`` says that pytest knows them as those that failed last. In a
-    run that ``is_recording`` each has a reason of its own, and its failure says what to type.
+    ``width`` is that of the terminal. ``just_failed`` says that pytest knows these tests as those that failed last. In
+    a run that ``is_recording`` each miss has another reason, and the failure of the test says what to type.
     """
     yield from _describe_unscripted(list(dict.fromkeys(totals.unscripted)))
     yield from _describe_too_short(list(dict.fromkeys(totals.too_short)), width - 2)
@@ -35,7 +35,7 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
     news = News(
         Kind.MISSES,
         _describe_in_short(tests, groups),
-        groups[0][1] if groups else tests,  # not the others: it would say that they miss by this change
+        groups[0][1] if groups else tests,  # no other tests, because they do not miss by this change
         details=list(_describe_in_full(tests, groups)),
         most_names=2,
         joint=" in" if groups else ":",
@@ -49,9 +49,9 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
 
 
 def _advise(tests: Sequence[str], changed: Sequence[ChangedRequest]) -> tuple[str, Sequence[str]]:
-    """Return what leads to the command that records, and the tests that it is for.
+    """Return the sentence before the command that records, and the tests that the command is for.
 
-    Where what differs may be new in every run, a recording would miss again: there a setting is named first.
+    If a value that differs may be new in every run, a new recording would miss again, so a setting is named first.
     """
     settings = {cure for *_, cure, _ in changed if cure is not None}
     cured = {test for *_, cure, test in changed if cure is not None}
@@ -76,7 +76,7 @@ def _describe_unscripted(tests: Sequence[str]) -> Iterator[News]:
 
 
 def _describe_too_short(tests: Sequence[str], width: int) -> Iterator[News]:
-    """Yield the news about the tests that read on where a recorded answer ends. Only recording it anew helps."""
+    """Yield the news about the tests that read more than a recorded answer has. Only a new recording helps."""
     if tests:
         reads = "1 test reads" if len(tests) == 1 else f"{len(tests):,} tests read"
         yield News(

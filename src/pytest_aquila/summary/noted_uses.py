@@ -63,6 +63,6 @@ def store_uses(noted: Iterable[NotedUse]) -> list[str]:
 
 
 def _is_there(use: NotedUse) -> bool:
-    """Whether a cassette has a file: a test that asked nothing may have recorded none. A pending one counts."""
+    """Whether a cassette has a file, which may be pending. A test that sent no request may have recorded none."""
     files = candidate_paths(Path(use.folder), name_on_this_system(use.cassette))
     return any(path.exists() or pending_path(path).exists() for path in files)

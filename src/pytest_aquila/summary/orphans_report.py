@@ -22,7 +22,7 @@ _MOST_REASONS = 5
 
 
 class UnusedReport:
-    """A plugin of each process of such a run."""
+    """A plugin of each process of a run with ``--aquila-orphans``."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -71,14 +71,12 @@ def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[
     kept = [one for one in unused if one.kept_because]
     lost = [path_from(usual, one.path) for one in unused if not one.kept_because]
     if lost:
-        is_written = target != NO_FILE
-        yield News(
-            Kind.UNUSED,
-            "no test used this cassette" if len(lost) == 1 else f"no test used {len(lost):,} cassettes",
-            lost,
-            command=f"aquila cassettes prune --orphans {quote_word(target)}" if is_written else "",
-            lead="To remove it:" if len(lost) == 1 and is_written else "To remove them:" if is_written else "",
-        )
+        what, it = ("this cassette", "it") if len(lost) == 1 else (f"{len(lost):,} cassettes", "them")
+        news = News(Kind.UNUSED, f"no test used {what}", lost)
+        if target != NO_FILE:
+            command = f"aquila cassettes prune --orphans {quote_word(target)}"
+            news = news._replace(command=command, lead=f"To remove {it}:")
+        yield news
     if kept:
         what = "this cassette, and it is" if len(kept) == 1 else f"{len(kept):,} cassettes, and they are"
         names = [f"{path_from(usual, one.path)}: {one.kept_because}" for one in kept]

@@ -29,7 +29,7 @@ class WaitingFile(NamedTuple):
 
 def find_pending(totals: RunTotals) -> list[WaitingFile]:
     """Return the pending files beside the cassettes that the run has used, those that it has written first."""
-    # A test that was run again and passed has taken its pending file away.
+    # A test that was run again and passed has removed its pending file.
     written = {Path(path): Path(root) for root, path in totals.pending if Path(path).exists()}
     found = {path: WaitingFile(path, root, is_new=True) for path, root in written.items()}
     roots = {root: Path(root) for root in {root for root, _ in totals.cassettes}}
@@ -58,12 +58,12 @@ def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
 
 
 def describe_superseded(totals: RunTotals) -> Iterator[News]:
-    """Yield the news about the pending files of earlier runs that are gone: this run has recorded it all anew."""
+    """Yield the news about pending files of earlier runs that are gone, because this run has recorded all of it."""
     written = {path for _, path in totals.pending}  # by a failing attempt of a test that passed in its next
     gone = [path for path in dict.fromkeys(totals.superseded) if path not in written]
     if gone:
         names = [str(shown_path(Path(path))) for path in gone]
-        yield run_news.News(run_news.Kind.SUPERSEDED, "recorded anew, in the place of what had waited", names)
+        yield run_news.News(run_news.Kind.SUPERSEDED, "recorded anew, so these recordings wait no longer", names)
 
 
 def _about_files(kind: Kind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:

@@ -6,7 +6,6 @@ plugin, a path, an error, or an early end.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -218,4 +217,4 @@ def names_in_markers(item: pytest.Item) -> Iterator[str]:
     for marker in (*item.iter_markers(options.MARKER), *item.iter_markers("default_cassette")):
         name = marker.kwargs.get("cassette", marker.args[0] if marker.args else None)
         if isinstance(name, str):
-            yield re.sub(r"\.yaml$", "", name)
+            yield name.removesuffix(".yaml")

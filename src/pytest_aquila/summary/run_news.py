@@ -1,4 +1,4 @@
-"""The news of a run: what happened, how often, to which tests or files, and the next command. Kinds have an order."""
+"""The news of a run: what happened, how often, to which tests or files, and the next command. Also their order."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Kind(enum.IntEnum):
     """The kinds of news, the most important first.
 
-    First stands what alone makes a run fail: pytest names no test for it. What an option asks for comes before what
-    nobody has asked for.
+    ``UNHEARD`` is the first, because it fails a run in which pytest may name no failed test. News that an option asks
+    for come before those that no option asks for.
     """
 
     UNHEARD = enum.auto()

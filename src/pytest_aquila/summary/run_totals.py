@@ -33,7 +33,7 @@ class RunTotals:
     Each process has one object, in the stash of its configuration; the controller merges those of its workers.
     """
 
-    # Written out: a run with one cassette makes this class, and generating it would take longer than replaying a test.
+    # No dataclass: a run with one cassette makes this class, and generating it takes longer than replaying a test.
     def __init__(self) -> None:
         self.used = False
         self.replayed = 0
@@ -70,7 +70,7 @@ class RunTotals:
 
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
         """Add the report of a scope of a test. ``test`` is its id as users type it."""
-        if report.replayed or report.recorded or report.scripted or report.missed:  # else it has asked no model
+        if report.replayed or report.recorded or report.scripted or report.missed:  # else the scope has asked no model
             self.used = True
         self.replayed += report.replayed
         self.recorded += report.recorded
@@ -149,7 +149,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def totals_of(config: pytest.Config) -> RunTotals:
-    """Return the totals of a run, and make them if there were none: then secrets are kept out of its warnings too."""
+    """Return the totals of a run. The first call makes them; from then on warnings of the run are redacted, too."""
     if test_scopes.TOTALS not in config.stash:
         config.stash[test_scopes.TOTALS] = RunTotals()
         if not config.pluginmanager.has_plugin(report_redaction.CleanWarnings.__name__):

@@ -1,4 +1,4 @@
-"""What belongs to no test is added to the totals when the tests are over, and the totals go where they are needed.
+"""Completes the totals when the tests are over: adds what belongs to no test, and sends or stores the result.
 
 Most runs never load this module.
 """
@@ -27,7 +27,7 @@ else:
 
 
 def sum_up(session: pytest.Session) -> None:
-    """Complete the totals. A worker of pytest-xdist sends them to the controller, others store which test used what."""
+    """Complete the totals. A worker of pytest-xdist sends them; others store which test used what."""
     config = session.config
     run, is_worker = config.stash[test_scopes.RUN], hasattr(config, "workerinput")
     if run.unstored:

@@ -151,7 +151,7 @@ def _escape(name: str) -> str:
 
 
 def _stem_of_function(test: str) -> str:
-    """Return the cassette name of a test without its parameters, whose names may change between runs."""
+    """Return the name of a test's cassette, without parameters: their names may change between runs."""
     return names.name_of_test(test.partition("[")[0]).partition("+")[0]
 
 
@@ -187,14 +187,14 @@ def _make_row(folder: Path, path: Path, why_kept: str) -> UnusedCassette:
 
 
 def _identify(path: Path) -> Any:
-    """Tell a file from all others. Its path does not: case may not count in it, and another may be a link to it."""
+    """Return a value that is equal only for the same file. A path is not: case may not count, or it may be a link."""
     try:
         status = path.stat()
-    except OSError:  # there is none: a test does without, or a link leads nowhere
+    except OSError:  # there is no file: a test recorded nothing, or a link leads nowhere
         return path
     if status.st_nlink <= 1:
         return status.st_dev, status.st_ino
-    # A tool that saves space makes one file of equal ones, and they are different cassettes all the same.
+    # A tool that saves space may make one file of several equal ones, which are still different cassettes.
     return unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
 
 

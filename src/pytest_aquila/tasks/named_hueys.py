@@ -28,7 +28,7 @@ WITH_QUEUE: pytest.StashKey[list[Any]] = pytest.StashKey()
 """The Hueys for which testing mode has opened a queue of the test that has this stash."""
 
 _FORMS = (
-    "return a Huey, its path as the ini key has it, or a list of several, the first of which is that of the fixtures:\n"
+    "return a Huey, its path (module:attribute), or a list of several, the first of which the fixtures use:\n"
     '    return app.huey\n    return "app:huey"\n    return [app.huey, mail.huey]'
 )
 
@@ -114,7 +114,7 @@ def _describe_fixture(request: pytest.FixtureRequest) -> str:
 
 
 def path_of(huey: Any, config: pytest.Config, given: Any) -> str | None:
-    """Return the path at which a Huey under test is named, for a program that is to load it. None if there is none.
+    """Return the path by which another program can load a Huey under test, or None if no path of it is known.
 
     ``given`` is what the fixture ``aquila_huey`` has given the test.
     """

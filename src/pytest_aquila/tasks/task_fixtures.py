@@ -91,14 +91,14 @@ def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
 def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[AquilaHuey]:
     """The first Huey under test, with the queue of this test, which the other fixtures here use too.
 
-    It is empty, but for what fixtures of the test have enqueued before.
+    The queue holds nothing but what fixtures of the test have enqueued before.
     """
     failures = request.session.testsfailed
     first = named_hueys.hueys_of_fixture(aquila_huey, request)[0]
     with _open_queue(request, first, aquila_huey_storage):
         yield first
         if request.session.testsfailed > failures:
-            return  # A failed test may have left tasks behind, which says nothing.
+            return  # A failed test may leave tasks behind because it failed.
         _report_leftover(read_key(request.config, "aquila_huey_leftover") or "ignore", request.node.nodeid)
 
 
@@ -140,7 +140,7 @@ def aquila_perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest)
 
 @pytest.fixture
 def aquila_build_task(aquila_tasks: AquilaHuey) -> BuildTask:
-    """``aquila.huey.testing.build_task``: a task that is not enqueued."""
+    """``aquila.huey.testing.build_task``: make a task without enqueuing it."""
     return testing.build_task
 
 
@@ -152,31 +152,31 @@ def aquila_all_enqueued(aquila_tasks: AquilaHuey) -> AllEnqueued:
 
 @pytest.fixture
 def aquila_assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
-    """``aquila.huey.testing.assert_enqueued``: a task is enqueued that matches."""
+    """``aquila.huey.testing.assert_enqueued``: check that a matching task is enqueued."""
     return testing.assert_enqueued
 
 
 @pytest.fixture
 def aquila_assert_unique(aquila_tasks: AquilaHuey) -> AssertUnique:
-    """``aquila.huey.testing.assert_unique``: a task is enqueued that matches, and none of them twice."""
+    """``aquila.huey.testing.assert_unique``: check that a matching task is enqueued, and none twice."""
     return testing.assert_unique
 
 
 @pytest.fixture
 def aquila_refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
-    """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
+    """``aquila.huey.testing.refute_enqueued``: check that no matching task is enqueued."""
     return testing.refute_enqueued
 
 
 @pytest.fixture
 def aquila_assert_dead_letter(aquila_tasks: AquilaHuey) -> AssertDeadLetter:
-    """``aquila.huey.testing.assert_dead_letter``: a task failed for good, or a message could not be read."""
+    """``aquila.huey.testing.assert_dead_letter``: check that a task failed for good, or a message was unreadable."""
     return testing.assert_dead_letter
 
 
 @pytest.fixture
 def aquila_refute_dead_letter(aquila_tasks: AquilaHuey) -> RefuteDeadLetter:
-    """``aquila.huey.testing.refute_dead_letter``: no dead letter matches."""
+    """``aquila.huey.testing.refute_dead_letter``: check that no dead letter matches."""
     return testing.refute_dead_letter
 
 
@@ -262,7 +262,7 @@ def aquila_shared_consumer(
     paths = named_hueys.paths_of_hueys(pytestconfig)
     if not paths:
         raise errors.ConfigError(
-            "aquila_consumer serves all tests of a run, so its Huey must be known before any: name it "
+            "aquila_consumer serves all tests of a run, so its Huey must be known before the first test: name it "
             "(module:attribute), as "
             f"{typed_settings.placed_setting('huey', 'myapp.tasks:huey', settings_file(pytestconfig))}, "
             "or use aquila_run_consumer"

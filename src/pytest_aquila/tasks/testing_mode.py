@@ -70,7 +70,9 @@ class SharedQueues:
     def advise(self) -> str:
         """Put the Hueys under test that the ini key names. Return advice for the message of a refused job."""
         if self._has_ended:
-            return "The tests are over, and with them the test queues. Something that they have left enqueues it."
+            return (
+                "The tests are over, and their queues are closed. Something that a test has left running enqueues it."
+            )
         self.open_loaded()
         for path in self._paths:
             if path in self._hueys:
@@ -130,7 +132,7 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 
 def pytest_make_collect_report(collector: pytest.Collector) -> None:
-    """Put Hueys under test that the modules collected so far have imported."""
+    """Open the queues of the Hueys that the modules collected so far have imported."""
     collector.config.stash[_shared].open_loaded()
 
 
@@ -162,7 +164,7 @@ def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _can_ask_for_huey(item: pytest.Item) -> bool:
-    """Whether a test can use the fixture ``aquila_huey``: not if that has parameters and the test has none."""
+    """Whether a test can use the fixture ``aquila_huey``. Not if the fixture has parameters and the test none."""
     given = getattr(getattr(item, "callspec", None), "params", {})
     names = ["aquila_huey"]
     for name in names:  # The list grows in the loop, because fixtures that a fixture uses may have parameters too.

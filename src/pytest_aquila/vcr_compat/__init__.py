@@ -1,4 +1,4 @@
-"""Drop-in layers for suites that were written for another recorder's plugin; off unless the ini file asks for one.
+"""Layers that replace another recorder's plugin, for suites that were written for it. The ini file turns one on.
 
 Marks, fixtures, options and hooks of pytest-recording, pytest-vcr and cassetter work on ``aquila.vcr``, and so on
 Aquila's recorder. ``pytest_recording``, ``pytest_vcr`` and ``cassetter`` are the plugins that are registered then.

@@ -115,7 +115,7 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
     plan = recorder.plan_cassette(
         options={**asked, "path": _path_of(item, marker, options, folder)}, rewrites=mode in _ANEW
     )
-    # As in cassetter: its hook for answers sees what is recorded, and never what was.
+    # As in cassetter, the hook for responses is called for a new recording only, and not for one that is played.
     plan = dataclasses.replace(plan, filters=dataclasses.replace(plan.filters, changes_recorded=False))
     scope = scope_starts.scope_of(item)
     source = f"{item.nodeid}: vcr_config"

@@ -62,7 +62,7 @@ def is_blocked(item: pytest.Item) -> bool:
 
 
 def explain_block(item: pytest.Item) -> str:
-    """Return what to do where a request of a test is refused because the network is blocked for it."""
+    """Return advice for a request that is refused because the network is blocked for its test."""
     marked = item.get_closest_marker("block_network") is not None
     by, allow = ("its mark block_network", "the mark's") if marked else ("--block-network", "--allowed-hosts, or")
     return (
@@ -96,7 +96,7 @@ def tell_drift(config: pytest.Config) -> None:
         return
     tests = {row["test"] for row in drifted}
     requests, where = count_of(len(drifted), "request"), count_of(len(tests), "test")
-    # What stands before the comma is a line of its own where there is no room for more.
+    # In a narrow terminal the part before the comma is a line of its own.
     text = (
         f"{requests} in {where} {'has' if len(drifted) == 1 else 'have'} another content than recorded, which the "
         "matchers of the suite do not compare"

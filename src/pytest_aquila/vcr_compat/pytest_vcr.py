@@ -92,7 +92,7 @@ pytest_terminal_summary = marks_and_options.tell_drift
 
 
 def _options_of(node: pytest.Item | pytest.Module) -> dict[str, Any]:
-    """Return what the closest mark of a test or module says, and the command line, which comes first."""
+    """Return the options of the closest mark of a test or module. The command line overrides its record mode."""
     marker = node.get_closest_marker("vcr")
     options = dict(marker.kwargs) if marker is not None else {}
     if mode := node.config.getoption("--vcr-record"):
