@@ -171,9 +171,9 @@ class FixtureCassette:
     def _close(self, *, passed: bool, adds_only: bool = False) -> None:
         scope, self._scope = self._scope, None
         if scope is not None:
-            settings = scope.settings
             scope.run.scopes.remove(scope)
-            self._take_report(scope.close(passed=passed, adds_only=adds_only), settings)
+            report = scope.close(passed=passed, adds_only=adds_only)
+            self._take_report(report, scope.settings)
 
     @contextlib.contextmanager
     def _answer(self) -> Iterator[None]:

@@ -53,7 +53,12 @@ def check_plays(scope: Scope) -> None:
 
 def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     """Close the scope of a test: store its recordings if it passed, and add its report to the totals of the run."""
-    settings, missed = scope.settings, scope.misses  # asked once, because misses of children are read from files
+    try:
+        settings = scope.settings
+    except errors.ConfigError:  # the test has left a wrong one; its scope must not answer the requests of the next test
+        _close_scope(item, scope, None, passed=False)
+        raise
+    missed = scope.misses  # asked once, because misses of children are read from files
     misses = tuple(missed) if missed else ()
     if misses:
         second_attempts.plan_second_attempt(item, misses)
@@ -119,11 +124,14 @@ def add_report(
 
 
 def _close_scope(
-    item: pytest.Item, scope: Scope, settings: Settings, *, passed: bool, adds_only: bool = False
+    item: pytest.Item, scope: Scope, settings: Settings | None, *, passed: bool, adds_only: bool = False
 ) -> ScopeReport:
-    """Close the scope of a test, whose settings are ``settings``, as ``Scope.close`` does. Raises what that raises."""
+    """Close the scope of a test as ``Scope.close`` does. Raises what that raises.
+
+    ``settings`` are those of the scope, or None if one of them is wrong.
+    """
     try:
-        if passed and scope.owns_cassette and scope.default_cassette is not None:
+        if passed and settings is not None and scope.owns_cassette and scope.default_cassette is not None:
             # The session is opened even without a request: a test that makes no requests any more keeps no recordings.
             if settings.transport == "record":
                 scope.sessions.session_for(scope.default_cassette, settings.record)

@@ -83,3 +83,33 @@ def test_a_test_that_leaves_a_wrong_setting_fails_alone(pytester: pytest.Pyteste
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, failed=3)
     result.stdout.fnmatch_lines(["ConfigError: environment variable AQUILA_TIMEOUT: timeout 'soon': must be *"])
+
+
+def test_a_test_that_leaves_a_wrong_setting_leaves_no_scope_open(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os
+        import pytest
+        from aquila.recording import runtime
+
+        @pytest.fixture
+        def late():
+            yield
+            os.environ["AQUILA_TIMEOUT"] = "soon"
+
+        def test_body(aquila_cassette):
+            os.environ["AQUILA_TIMEOUT"] = "soon"
+
+        def test_after_the_body():
+            del os.environ["AQUILA_TIMEOUT"]
+            assert not runtime.current_run().scopes.surrounding()
+
+        def test_teardown(aquila_cassette, late): pass
+
+        def test_after_the_teardown():
+            del os.environ["AQUILA_TIMEOUT"]
+            assert not runtime.current_run().scopes.surrounding()
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3, failed=1, errors=2)
