@@ -1,4 +1,4 @@
-"""What is in force while a scope is open: interception, dummy keys, and the variable for child processes.
+"""Puts in force what an open scope needs: interception, dummy keys, and the variable for child processes.
 
 ``Interception`` holds all of it. A process has one, because it has one environment and one of each patched class; the
 outermost run owns it. Code that opens scopes around other people's code calls ``watch_scopes`` first. ``RunGuard``
@@ -45,7 +45,7 @@ else:
 
 
 _HTTPX_FAMILY = ("httpx2", "httpx")
-"""Those of ``aquila.transports``, whose package every run would load for these two names."""
+"""A copy of the names in ``aquila.transports``: importing them would load that package in every run."""
 
 _OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")  # those that `other_clients` patches
 
@@ -61,9 +61,11 @@ _WEB_SOCKETS = (
 """The libraries that ``web_sockets.clients`` patches."""
 
 _SOCKETS = ("socket", "gevent._socket3")
-"""The modules of sockets. The functions and methods of these that are patched:"""
+"""The modules of sockets."""
 _RESOLVERS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
+"""The functions of these modules that are patched."""
 _METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
+"""The methods of their class ``socket`` that are patched."""
 _RESOLVING_IN_LOOP = "getaddrinfo of an event loop"
 
 _KEPT = ("pytest_recording.network", "pytest_socket")
@@ -71,20 +73,17 @@ _NATIVE = ("asyncio.windows_events", "curl_cffi.aio", "curl_cffi.curl", "grpc", 
 _LOOPS = ("gevent._socketcommon", "gevent.socket", "gevent.ssl", "socks", "uvloop")
 _COMPILED = ("baml_py", "httpr", "primp", "rnet", "tensorzero", "tls_client.sessions", "wreq")
 _CONNECTING = (*_KEPT, *_NATIVE, *_LOOPS, *_COMPILED)
-"""What else ``socket_guard`` patches."""
+"""Further modules that ``socket_guard`` patches."""
 
 
 class _Inherited:
-    """What a run has inherited: the ``value`` of the variable for child processes before its first scope opened.
-
-    It is put back after its last scope.
-    """
+    """The ``value`` of the variable for child processes before the first scope of a run, restored after the last."""
 
     value: str | None = None
 
 
 class Interception:
-    """Keeps what is around the code under test in step with the scopes that are open."""
+    """Keeps patches, dummy keys and the variable for child processes in step with the open scopes."""
 
     _socket_guard: SocketGuard | None = None
 
@@ -115,9 +114,9 @@ class Interception:
         # Any thread may open or close a scope. The lock lets one thread at a time change the environment and the fields
         # below.
         self._lock = renewed_in_child(threading.RLock())
-        # The scopes that surround other code now, by id.
+        # The open scopes, by id, without the suspended ones.
         self._open: dict[str, Scope] = {}
-        # The ids of those for which clients are intercepted: the open ones, and those that are suspended.
+        # The ids of the scopes for which clients are intercepted: the open ones and the suspended ones.
         self._intercepting: set[str] = set()
 
     # Most runs import none of these libraries, so the modules that patch them are loaded when one is imported.
@@ -134,8 +133,8 @@ class Interception:
     def _patch_connecting(self, module: ModuleType) -> Iterable[Undoable]:
         return self.socket_guard.patch_library(module)
 
-    # `socket` is imported in every run, and by the `pdb` of Python 3.14 so are `ssl` and `asyncio`. Few empty tests
-    # connect, so the guard of these is loaded by the first connection.
+    # `socket` is imported in every run. So are `ssl` and `asyncio` in Python 3.14, by `pdb`. Few tests connect, so the
+    # first connection loads the guard.
 
     def _patch_sockets(self, module: ModuleType) -> Iterable[Undoable]:
         # `getaddrinfo` is where urllib3, httpcore, asyncio and the standard library resolve names.
@@ -154,7 +153,7 @@ class Interception:
         yield Patch(module.BaseEventLoop, "getaddrinfo", functools.partial(self._guard_late, _RESOLVING_IN_LOOP))
 
     def _guard_late(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        guarded: Callable[..., Any] | None = None  # of two threads that connect first, both make the same
+        guarded: Callable[..., Any] | None = None  # it does no harm if two threads make it at the same time
 
         def load() -> Callable[..., Any]:
             nonlocal guarded
@@ -174,15 +173,15 @@ class Interception:
 
     @property
     def socket_guard(self) -> SocketGuard:
-        """The guard of connections. Made when something first needs it."""
+        """The guard of connections. Made at the first use."""
         if self._socket_guard is not None:
             return self._socket_guard
-        # Of two threads that need it first at the same time, both get the one that was stored first.
+        # Two threads may make one at the same time. Both get the one that was stored first.
         made: SocketGuard = vars(self).setdefault("_socket_guard", socket_guard.SocketGuard(self._connection_patches))
         return made
 
     def scope_opened(self, scope: Scope) -> None:
-        """A scope is open, or has changed."""
+        """Intercept for a scope that has opened, or apply the changed settings of an open one."""
         with self._lock:
             if not self._open or not self._scopes_of(scope.run):
                 scope.run.state_of(_Inherited).value = os.environ.get(child_processes.VARIABLE)
@@ -194,17 +193,17 @@ class Interception:
             scope.child_misses.note_open(scope.id)
 
     def scope_suspended(self, scope: Scope) -> None:
-        """A scope surrounds nothing for a while. Its interception stays: what is bound to it may make requests."""
+        """Take a suspended scope out of the environment. Its interception stays: code bound to it may send requests."""
         with self._lock:
             self._take_out(scope)
 
     def scope_ending(self, scope: Scope) -> None:
-        """A scope is about to close."""
+        """Answer nothing more over redirected sockets for a scope that is about to close."""
         if self._socket_guard is not None:
             self._socket_guard.end_scope(scope)
 
     def scope_closed(self, scope: Scope) -> None:
-        """A scope is no longer open."""
+        """Stop intercepting for a scope that has closed."""
         with self._lock:
             scope.child_misses.note_closed(scope.id)
             self._take_out(scope)
@@ -214,12 +213,12 @@ class Interception:
                 self._stub_patches.withdraw(scope.id)
 
     def _take_out(self, scope: Scope) -> None:
-        """Let a scope surround nothing from now on."""
+        """Remove a scope from the open ones, and adjust the environment."""
         if self._open.pop(scope.id, None) is not None:
             try:
                 self._adjust_environment(scope.run)
             except errors.ConfigError:
-                return  # a setting of those around it is wrong by now, which whatever is asked in them will say
+                return  # a setting of a surrounding scope is wrong; the next request in that scope raises the error
 
     def put_guard_in_force(self, holder: object) -> None:
         """Refuse what no scope answers until ``withdraw_guard`` is called with the same ``holder``."""
@@ -228,7 +227,7 @@ class Interception:
             self._connection_patches.put_in_force(holder)
 
     def renew_guard(self) -> None:
-        """Guard again what other tools have put back as it was without the guard."""
+        """Apply again the patches of connections that other tools have undone."""
         self._connection_patches.renew()
 
     def withdraw_guard(self, holder: object) -> None:
@@ -251,7 +250,7 @@ class Interception:
 
     @contextlib.contextmanager
     def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[DummyKeys]:
-        """Show ``dummies`` until the block ends, while no scope that is opened within it says otherwise."""
+        """Show ``dummies`` until the block ends, unless a scope that opens within it needs others."""
         with self._dummy_keys[-1].suspended():
             with self._lock:
                 keys = DummyKeys(dummies, self._open)
@@ -265,7 +264,7 @@ class Interception:
                     keys.show(dummy_keys.NO_DUMMIES)
 
     def change_dummies(self, keys: DummyKeys, dummies: Mapping[str, str]) -> None:
-        """Replace the dummies that ``dummies_shown`` was given, also where a variable was set since then."""
+        """Replace the dummies that ``dummies_shown`` was given, also in variables that were set since then."""
         with self._lock:
             keys.base = dummies
             self._adjust_keys()
@@ -278,7 +277,7 @@ class Interception:
     def _sort_open(self) -> list[Scope]:
         if len(self._open) < 2:
             return list(self._open.values())
-        # By depth and not by the order of opening: a scope that was suspended opens again after those within it.
+        # By depth and not by the order of opening: a suspended scope opens again after the scopes within it.
         return sorted(self._open.values(), key=lambda scope: len(scope.enclosing()))
 
     def _adjust_environment(self, run: runtime.Run) -> None:
@@ -292,7 +291,10 @@ class Interception:
             set_own_variables({child_processes.VARIABLE: inherited})
 
     def describe_for_children(self) -> str | None:
-        """What child processes are to know of the run in force, also where a test has cleared the environment."""
+        """Return the value of the variable for child processes, even if a test has cleared the environment.
+
+        None outside a run of tests where no scope is open.
+        """
         run = runtime.current_run()
         with self._lock:
             if scopes := self._scopes_of(run):
@@ -300,7 +302,7 @@ class Interception:
         return child_processes.describe_run(None) if run.layers.under_pytest else None
 
     def _adjust_keys(self) -> None:
-        """Show a dummy for each key that nothing needs now."""
+        """Show a dummy for each key that no open scope needs."""
         keys = self._dummy_keys[-1]
         scopes = [scope for scope in self._sort_open() if scope.id not in keys.outside] if self._open else []
         if not scopes:
@@ -321,12 +323,15 @@ class Interception:
 
 
 def _describe_innermost(scopes: list[Scope]) -> str:
-    """What child processes are told where these scopes are open, outermost first: the innermost, if there is one."""
+    """Return the value of the variable for child processes while these scopes are open, outermost first.
+
+    It names the innermost scope, or none if two scopes stand side by side: a child could not choose one of them.
+    """
     return child_processes.describe_run(scopes[-1] if len(scopes) == 1 or _are_nested(scopes) else None)
 
 
 def _patch_starts(module: ModuleType) -> Iterable[Undoable]:
-    # Private, and not `__init__`: warnings of that name the line that called it, by counting frames.
+    # `_execute_child` is private. `__init__` stays: its warnings find the line of the caller by counting frames.
     owner = module if module is os else module.Popen
     names = ("system", "posix_spawn", "posix_spawnp") if module is os else ("_execute_child",)
     yield from (Patch(owner, name, _prepare_for_child) for name in names if hasattr(owner, name))
@@ -334,7 +339,7 @@ def _patch_starts(module: ModuleType) -> Iterable[Undoable]:
 
 def _prepare_for_child(start: Callable[..., Any]) -> Callable[..., Any]:
     prepared = functools.wraps(start)(late_function("aquila.intercept.started_children", "prepare_and_start", start))
-    if start.__module__ in ("posix", "nt"):  # where it can be pickled from, such as for `pool.map(os.system, commands)`
+    if start.__module__ in ("posix", "nt"):  # `pickle` must find it in `os`, as for `pool.map(os.system, commands)`
         prepared.__module__ = "os"
     return prepared
 
@@ -356,7 +361,7 @@ def _mark_threads(start: Callable[[threading.Thread], None]) -> Callable[[thread
 
 
 def _are_nested(scopes: list[Scope]) -> bool:
-    """Say whether each scope surrounds the next. Of two scopes side by side, a child process could not choose one."""
+    """Whether each scope surrounds the next."""
     return all(inner.parent is outer for outer, inner in itertools.pairwise(scopes))
 
 
@@ -371,9 +376,9 @@ def watch_scopes() -> None:
 
 
 class RunGuard:
-    """What a run of tests puts in force around them: dummy keys, refusals, and what child processes are told.
+    """Puts in force what a run of tests needs around them: dummy keys, refusals, the variable for child processes.
 
-    It belongs to the current run, and may be put in force again when it has been lifted.
+    It belongs to the current run, and may be put in force again after ``lift``.
     """
 
     def __init__(self) -> None:
@@ -382,42 +387,37 @@ class RunGuard:
         self._holder: object | None = None
 
     def put_in_force(self) -> None:
-        """Hide the machine's keys wherever nothing needs them, and refuse what no scope answers, as the settings say.
+        """Hide the machine's keys where no request needs them, and refuse what no scope answers, as the settings say.
 
-        So what a test module makes when it is imported can be made, and whatever it asks is answered or refused.
+        So a test module can make clients when it is imported, and each request of theirs is answered or refused.
         """
         self._in_force.enter_context(dummy_keys.remember_environment())
         self._keys = self._in_force.enter_context(interception().dummies_shown(_dummies_in_force()))
         self._in_force.enter_context(child_processes.tell_child_processes())
-        self._in_force.callback(self._withdraw)
-        self._refuse()
+        self._in_force.callback(self._change_holder, None)
+        self._change_holder(install_guard())
 
     def follow_settings(self, *, shows_keys: bool) -> None:
-        """Take in what was changed since: the settings, and the environment. ``shows_keys``: hide no keys after all."""
+        """Apply changed settings and a changed environment. With ``shows_keys`` all keys are shown from now on."""
         dummy_keys.learn_environment()
         if self._keys is not None:
             dummies = dummy_keys.NO_DUMMIES if shows_keys else _dummies_in_force()
             interception().change_dummies(self._keys, dummies)
-        self._refuse()
+        self._change_holder(install_guard())
         child_processes.tell_settings()
 
     def lift(self) -> None:
         """Undo ``put_in_force``."""
         self._in_force.close()
 
-    def _refuse(self) -> None:
-        before, self._holder = self._holder, install_guard()
-        if before is not None:
-            interception().withdraw_guard(before)
-
-    def _withdraw(self) -> None:
-        before, self._holder = self._holder, None
+    def _change_holder(self, holder: object | None) -> None:
+        before, self._holder = self._holder, holder
         if before is not None:
             interception().withdraw_guard(before)
 
 
 def _dummies_in_force() -> Mapping[str, str]:
-    """The dummies of the current run. Without a guard there are none: what has no cassette goes out and needs a key."""
+    """The dummies of the current run. Without a guard there are none: requests without a cassette need real keys."""
     settings = runtime.current_run().layers.at_start()
     return dummy_keys.NO_DUMMIES if settings.guard == "off" else dummy_keys.dummies_of_run(settings)
 
@@ -425,7 +425,7 @@ def _dummies_in_force() -> Mapping[str, str]:
 def install_guard() -> object | None:
     """Refuse what no scope answers in this process from now on. Return the guard's holder, or None if it is off.
 
-    With settings that are wrong the guard is on. Then what is asked raises the error that says what is wrong.
+    With wrong settings the guard is on, and each request raises the error that says what is wrong.
     """
     watch_scopes()
     try:

@@ -1,8 +1,8 @@
-"""blockbuster, which refuses what blocks an event loop: what Aquila does by itself is not the program's.
+"""Lets Aquila's own blocking calls through blockbuster, which refuses calls that block an event loop.
 
-Aquila answers a request where the client asks, in the thread of the event loop: it reads cassettes there, and writes
-what is recorded. Without this, a miss or a recording of async code would end as the error of a connection, with
-blockbuster's error behind it. What a program does that Aquila calls, such as a tool or a filter, is still refused.
+Aquila answers a request in the thread of the event loop: there it reads cassettes and writes recordings. Without this
+module, a miss or a recording of async code would become the error of a connection, caused by that of blockbuster.
+Blocking calls in a program's own functions that Aquila calls, such as a tool or a filter, are still refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aquila.intercept.patching import Patch, Undoable
 from aquila.recording.installed_code import is_standard_library
 
 _INTERCEPTED = os.path.dirname(__file__) + os.sep
-"""The folder whose functions stand before those of other libraries: a program may be above and below them."""
+"""The folder with the replacements of functions of other libraries: the program may be above and below their frames."""
 _OURS = tuple(
     os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), package, "")
     for package in ("aquila", "pytest_aquila")
@@ -31,8 +31,8 @@ _HELPING = ("filelock", "msgpack", "yaml")
 
 
 def patch_detector(module: ModuleType) -> Iterable[Undoable]:
-    """Patch ``blockbuster.blockbuster``: what it wraps from now on lets Aquila's own calls through."""
-    # Private to blockbuster. Another version may do it in another way; then it refuses Aquila's calls, too.
+    """Patch ``blockbuster.blockbuster``: the functions that it wraps from now on let Aquila's own calls through."""
+    # Private to blockbuster. If a version has no such function, Aquila's calls are refused too.
     if hasattr(module, "_wrap_blocking"):
         yield Patch(module, "_wrap_blocking", _let_own_calls)
 
@@ -51,9 +51,9 @@ def _let_own_calls(wrap: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _OwnCall:
-    """Takes the place of blockbuster's function that says of one call whether it may block.
+    """Replaces blockbuster's predicate that says whether a call may block.
 
-    It is called by the function that blockbuster has put in the place of the one that blocks.
+    The wrapper that blockbuster has put around the blocking function calls it.
     """
 
     def __init__(self, may_block: Callable[..., bool]) -> None:
@@ -71,7 +71,7 @@ def _is_own(frame: FrameType | None) -> bool:
         if file.startswith(_OURS) and not file.startswith(_INTERCEPTED):
             return not is_of_others
         if file.startswith(_IMPORTING):
-            is_of_others = False  # what a library does while it is imported is done by whoever imports it
+            is_of_others = False  # the calls of a library during its import count as those of its importer
         elif not (file.startswith(_INTERCEPTED) or _is_between(file)):
             is_of_others = True
         frame = frame.f_back

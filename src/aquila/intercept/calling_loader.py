@@ -1,4 +1,4 @@
-"""The loader of a library that somebody waits for, loaded when the first of these is imported; see ``patching``."""
+"""A loader that calls back after it has loaded a library; see ``patching``, which imports this module when needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class CallingLoader:
-    """Loads a module with the loader that was found, and calls the callback.
+    """Loads a module with ``loader``, the one that was found, and then calls the callback of the module.
 
-    It changes nothing of that loader, which may be that of many modules: a zip file has one for all of its own. The
-    module keeps the one that was found.
+    ``loader`` is not changed, because it may load other modules too, as that of a zip file does. The module keeps
+    ``loader`` as its own.
     """
 
     def __init__(self, loader: Any, callbacks: Mapping[str, ModuleCallback]) -> None:
@@ -38,6 +38,6 @@ class CallingLoader:
             callback(name, module)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # a copy that is not made yet
+        if name == "_loader":  # `copy` asks an object that has no attributes yet
             raise AttributeError(name)
         return getattr(self._loader, name)

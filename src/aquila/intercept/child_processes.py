@@ -1,9 +1,9 @@
-"""What child processes inherit of a run, through the environment. ``parent_run`` is the child's side of it.
+"""Describes a run to its child processes, in the environment. ``parent_run`` is the child's side of it.
 
 ``AQUILA_SESSION`` holds the settings of the run and a reference to the open scope. A child that imports Aquila joins
 that scope: it replays from the same cassette and records into it. Without a scope it refuses what its parent refuses.
-A Python child that does not import Aquila is made to: by ``aquila_guard.pth`` where Aquila is installed, and by a
-``sitecustomize`` on its ``PYTHONPATH`` elsewhere.
+Each Python child imports Aquila: ``aquila_guard.pth`` does so where Aquila is installed, and a ``sitecustomize`` on its
+``PYTHONPATH`` elsewhere.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ else:
 
 VARIABLE = "AQUILA_SESSION"
 _SHORTEST_KEY = 8
-"""Characters. A shorter one is no secret to ``trivial_values``, which need not be loaded to know that."""
+"""In characters. ``trivial_values`` treats no shorter text as a secret. This copy saves loading that module."""
 
 SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
 """The folder with the ``sitecustomize`` for children."""
 
 
 def describe_run(scope: Scope | None) -> str:
-    """The value of the variable while ``scope`` is the one that children join, or while there is none."""
+    """Return the value of the variable for children that join ``scope``, or, with None, the run without a scope."""
     run, keys = runtime.current_run(), runtime.machine_keys()
     around = _describe_layers(
         run.layers,
@@ -58,7 +58,7 @@ def describe_run(scope: Scope | None) -> str:
     )
     if scope is None:
         return around
-    child_misses.misses_folder(run)  # made now: the children of a scope have plays to tell, and whatever else
+    child_misses.misses_folder(run)  # made now, because the children of a scope leave messages in it
     settings = scope.settings
     told: dict[str, Any] = {
         "scope": scope_joining.reference_fields(scope, recording=False, settings=settings),
@@ -74,8 +74,8 @@ def describe_run(scope: Scope | None) -> str:
         told["jobs"] = True
     if settings.record_budget is not None:
         told["budget"] = run.state_of(record_budget.RecordBudget).path
-    # The scope first. The C library keeps all values that it was given, sorted, and compares a new one with some of
-    # them: here they differ in their first characters, and not behind the settings of the run, which are all the same.
+    # The scope first. The C library keeps all values of variables in sorted order, and compares a new value with some
+    # of them. With the scope first they differ early; the settings of the run are the same in each value.
     return f"{_encode_json(told)[:-1]}, {around[1:]}"
 
 
@@ -92,10 +92,10 @@ def _describe_layers(
     key: str,
     messages: tuple[str, str] | None,
 ) -> str:
-    """Describe all but the scope. Every test asks, and nearly always the answer is that of the test before.
+    """Describe all but the scope. Cached, because every test asks for it, nearly always with the same arguments.
 
     ``known`` are the fingerprints of keys that were hidden in the parent, and ``hidden`` the keys that are hidden here.
-    They are in memory already. ``key`` is that of ``runtime.RunKey``, and ``messages`` are those of the run.
+    ``key`` is that of ``runtime.RunKey``, and ``messages`` are those of the run.
     """
     inherited: dict[str, Any] = {"around": layers.as_plain_data(), "key": key, "messages": messages}
     keys = [key for key in hidden if len(key) >= _SHORTEST_KEY]
@@ -107,7 +107,7 @@ def _describe_layers(
 
 @contextlib.contextmanager
 def tell_child_processes() -> Iterator[None]:
-    """Let child processes know of this run until the block ends."""
+    """Set the variables that tell child processes of this run, until the block ends."""
     before = {name: os.environ.get(name) for name in (VARIABLE, "PYTHONPATH")}
     path = before["PYTHONPATH"]
     if path is None or SITE_FOLDER not in path.split(os.pathsep):
@@ -124,11 +124,11 @@ def tell_child_processes() -> Iterator[None]:
 
 
 def tell_if_forgotten() -> None:
-    """Let child processes know of this run where something has taken the variable away: a test that cleared it."""
+    """Set the variable for child processes again if it is missing, as after a test that cleared the environment."""
     if find_missing_variables((VARIABLE,)):  # `os.environ` would encode the name again, for each test
         tell_settings()
 
 
 def tell_settings() -> None:
-    """Let child processes know of settings that have changed since ``tell_child_processes``, while no scope is open."""
+    """Set the variable for child processes to the present settings, while no scope is open."""
     os.environ[VARIABLE] = describe_run(None)

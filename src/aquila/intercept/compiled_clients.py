@@ -1,7 +1,7 @@
-"""The guard for libraries whose requests an extension in Rust or Go sends, past Python's sockets and functions.
+"""The guard for libraries whose requests an extension in Rust or Go sends, without Python's sockets and functions.
 
-Each is checked where it is given its URL, as the libraries of ``native_clients`` are, and no cassette can answer it
-either. To add a library, write a row in ``_REQUESTS``, and its module in ``activation``.
+Each is checked where it gets its URL, like the libraries of ``native_clients``. No cassette can answer it. To add a
+library, add a row to ``_REQUESTS``, and its module to ``activation``.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _REQUESTS: dict[str, dict[str, tuple[str, ...]]] = {
     "tls_client.sessions": {"Session": ("execute_request",)},
     "wreq": dict.fromkeys(("", "Client", "blocking", "blocking.Client"), _VERBS),
 }
-"""For each module its classes and modules, and the functions of each that take a URL. "" stands for itself.
+"""For each module its classes and submodules, and their functions that take a URL. "" is the module itself.
 
-No library has them all, and not in each version.
+No version of a library has all of these functions.
 """
 
 LIBRARIES = ("baml_py", "tensorzero", *_REQUESTS)
@@ -49,7 +49,7 @@ class CompiledClients:
         self._guard = guard
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
-        """Patch one of them, which was imported."""
+        """Patch the imported module of one of these libraries."""
         if module.__name__ == "baml_py":
             return self._patch_baml(module)
         if module.__name__ == "tensorzero":
@@ -60,7 +60,8 @@ class CompiledClients:
         library = module.__name__.partition(".")[0]
         for owner_name, functions in _REQUESTS[module.__name__].items():
             owner: Any = operator.attrgetter(owner_name)(module) if owner_name else module
-            for name in [name for name in functions if hasattr(owner, name)] or functions:  # without any, that is told
+            # If the owner has none of them, `Patch` raises `AttributeError`, which becomes a note in the summary.
+            for name in [name for name in functions if hasattr(owner, name)] or functions:
                 position = (name in _AFTER_METHOD) + (not isinstance(owner, ModuleType))
                 yield Patch(owner, name, functools.partial(self._check_argument, library, position))
 
@@ -78,7 +79,7 @@ class CompiledClients:
 
         return request
 
-    # BAML keeps its clients to itself, but it tells what it would send.
+    # BAML's clients are private, but it can build a request without sending it.
 
     def _patch_baml(self, module: ModuleType) -> Iterable[Undoable]:
         runtime = module.BamlRuntime
@@ -105,7 +106,7 @@ class CompiledClients:
 
         return ask
 
-    # Nothing tells whom a gateway within the process asks, which its configuration and each call decide.
+    # The configuration of a gateway within the process, and each call, decide which hosts it asks. Nothing shows them.
 
     def _patch_tensorzero(self, module: ModuleType) -> Iterable[Undoable]:
         for owner in (module.TensorZeroGateway, module.AsyncTensorZeroGateway):
@@ -122,20 +123,20 @@ class CompiledClients:
 
 
 def _build_request(build: Callable[..., Any], shared: Sequence[str], given: Mapping[str, Any]) -> Any:
-    """Have BAML build the request that a call with the arguments ``given`` sends first. No provider is asked for it.
+    """Have BAML build the first request of a call with the arguments ``given``, without sending it to a provider.
 
-    For providers that take no URL of an image BAML fetches it then. The request of a call without a stream goes to the
-    same host, and BAML can build it for each provider.
+    BAML fetches images for providers that take no URL of an image. The request is built without a stream, which BAML
+    can do for each provider. It goes to the same host.
     """
     try:
         return build(*(given.get(name) for name in shared), False)
     except Exception as error:
-        error.add_note("Aquila had the request built to see where it would go. In a test run nothing goes out unseen.")
+        error.add_note("Aquila had BAML build the request, to check in this test run where the request would go.")
         raise
 
 
 def _check_is_elsewhere(url: str) -> None:
-    """Raise ``ConfigError`` if a synchronous stream of BAML asks a server of this process: both would wait for ever."""
+    """Raise ``ConfigError`` if a synchronous stream of BAML asks a server in this process. Both would wait for ever."""
     host, port, _ = split_url(url)
     if (host, port) in policy.own_servers():
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""``use_cassette`` as a decorator: of whichever kind a function is, its body runs within the cassette.
+"""``use_cassette`` as a decorator: the body of a function of any kind runs within the cassette.
 
-The body of a generator runs in stretches, between which its consumer runs. The cassette is open for the stretches
-only: it is put aside at each ``yield`` and taken up when the generator goes on.
+The body of a generator runs in stretches, between which its consumer runs. The cassette is in force during the
+stretches only: its scope is suspended at each ``yield``, and resumed when the generator goes on.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from aquila.recording import scope as scopes
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
-# Private classes of the standard library. A function behind `@contextmanager` can be recognised only by its result.
+# Private classes of the standard library. Only the result shows that a function was decorated by `@contextmanager`.
 _MADE_BY_CONTEXTMANAGER = contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager
 
 
 @dataclass(frozen=True, slots=True)
 class DecoratorCassette:
-    """What a decorator opens anew for each call.
+    """Makes what a decorator opens for each call.
 
-    ``title`` is how messages call it, ``block`` makes a block around a whole call, ``scope`` the scope of one, not open
-    yet, for what is opened and closed otherwise.
+    ``title`` names the decorator in messages. ``block`` makes a block around a whole call. ``scope`` makes a scope that
+    is not open yet, for a generator.
     """
 
     title: str
@@ -40,7 +40,7 @@ class DecoratorCassette:
 def decorate_function(function: Any, cassette: DecoratorCassette) -> Any:
     """Return a function of the same kind as ``function`` whose body runs within ``cassette``.
 
-    Raises ``UnsuitableFunction`` for what is not a function, with what to do instead.
+    Raises ``UnsuitableFunction`` for anything that is not a function. The message says what to do instead.
     """
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(decorate_function(function.__func__, cassette))
@@ -60,7 +60,7 @@ def decorate_function(function: Any, cassette: DecoratorCassette) -> Any:
 
 
 def close_block(scope: Scope, error: BaseException | None) -> None:
-    """Close the scope of a block that ended with ``error``, and tell the scope around it what it counted."""
+    """Close the scope of a block that ended with ``error`` or None, and add its counts to the scope around it."""
     try:
         report = scope.close(passed=error is None)
         if scope.parent is not None:
@@ -68,7 +68,7 @@ def close_block(scope: Scope, error: BaseException | None) -> None:
     except Exception as failure:
         if error is None:
             raise
-        # The error of the block says more about what went wrong than that of the cassette.
+        # The error of the block matters more than that of the cassette, so it is the one that is raised.
         error.add_note(f"and its recording could not be kept: {failure}")
 
 
@@ -77,8 +77,8 @@ class _Stretches:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._within: Scope | None = scope  # the scope bound when the body yielded, perhaps that of an inner block
-        self._around: Scope | None = None  # the scope bound by the consumer, which is restored at each `yield`
+        self._within: Scope | None = scope  # bound when the body last yielded, perhaps the scope of an inner block
+        self._around: Scope | None = None  # bound by the consumer, and restored at each `yield`
         self._has_begun = False
 
     def __enter__(self) -> None:
@@ -96,7 +96,7 @@ class _Stretches:
 
     @contextlib.contextmanager
     def until_the_end(self) -> Iterator[_Stretches]:
-        """Close the scope with the block. A generator that its consumer leaves early has not failed."""
+        """Close the scope when the block ends. A generator that is closed early counts as passed."""
         try:
             yield self
         except BaseException as error:
@@ -171,7 +171,10 @@ def _async_generator_function(function: Callable[..., Any], cassette: DecoratorC
 
 
 def _with_its_body_within(result: Any, cassette: DecoratorCassette) -> Any:
-    """What a function returned. If its body is still to run, as behind another decorator, it runs within a cassette."""
+    """Return the result of a function. If it is a coroutine or generator, its body will run within a cassette.
+
+    That happens if another decorator hides the kind of the function.
+    """
     if inspect.iscoroutine(result):
         return _coroutine_function(lambda: result, cassette)()
     if inspect.isgenerator(result):

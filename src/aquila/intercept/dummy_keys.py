@@ -1,10 +1,11 @@
-"""Dummy API keys in the environment while nothing needs a real one: clients construct, and real keys stay unused.
+"""Shows dummy API keys in the environment while no request needs a real one.
 
-The variables of ``provider_keys``, and those of the setting ``dummy_keys``, get the dummy where they are not set; with
-``-unset`` in that setting they stay unset. A key that is set is replaced if it is the machine's own. A key that a test
-sets for itself is left alone. Everything is put back afterwards, unless it was changed meanwhile.
+So clients can be made without a key, and real keys are not used. The variables of ``provider_keys``, and those of the
+setting ``dummy_keys``, get the dummy if they are not set; with ``-unset`` in that setting they stay unset. A key that
+is set is replaced if it is the machine's own. A key that a test sets for itself is left alone. Everything is restored
+afterwards, unless it was changed meanwhile.
 
-Redactors must know the real keys all the while: an application may have read them before the dummies were there.
+Redactors must know the real keys all the time: an application may have read them before the dummies were there.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
     from aquila.config_types import StartSettings
 
 NO_DUMMIES: Mapping[str, str] = {}
-"""What is shown while requests may need a key: the environment as it is."""
+"""For the time in which requests may need a key: the environment stays as it is."""
 
 
 @contextlib.contextmanager
 def remember_environment() -> Iterator[None]:
-    """Know until the block ends what is the machine's own: what is set now, before any test has set something.
+    """Remember the present variables as the machine's own until the block ends. Variables that are set later are noted.
 
-    What is set meanwhile is noted.
+    Called before any test has set a variable.
     """
     keys = runtime.machine_keys()
     outer = keys.environment
@@ -50,10 +51,11 @@ def remember_environment() -> Iterator[None]:
 
 
 def learn_environment() -> None:
-    """Take what is set now for the machine's own."""
+    """Remember the present variables as the machine's own."""
     keys = runtime.machine_keys()
     environment = read_environment()
-    # A run within a test that replays sees the dummies. What that test has set for itself is the machine's, here.
+    # A run within a test that replays sees that test's dummies, so the keys behind them are added. A variable that the
+    # test has set for itself counts as the machine's own here.
     hidden = {name: value for name, value in keys.hidden.items() if DUMMY_KEY in environment.get(name, "")}
     keys.environment = environment | hidden
 
@@ -65,7 +67,7 @@ def needs_no_key(settings: StartSettings) -> bool:
     return settings.transport in ("replay", "local", "script")
 
 
-# By all that decides about them: the variables that are set are part of the key. A run has few such combinations.
+# The arguments are all that decides about the dummies, so no entry goes out of date. A run has few combinations.
 @functools.lru_cache(maxsize=16)
 def _cached_dummies(
     extra: tuple[str, ...], *, answers: bool, named: bool, variables: frozenset[str] | None
@@ -84,9 +86,9 @@ def dummies_of_run(settings: StartSettings) -> Mapping[str, str]:
 def dummies_shown(settings: StartSettings, *, answers: bool) -> Mapping[str, str]:
     """The dummies that are shown under these settings, where no request needs a key.
 
-    ``answers`` says that a scope answers all requests, so that variables of more than models hold one, too.
+    ``answers`` says that a scope answers all requests, so that ``SHARED_KEYS`` are replaced too.
     """
-    # A run that verifies sends requests again, and puts the real keys in.
+    # A run that verifies sends recorded requests again, and needs to know which real key each dummy stands for.
     named = runtime.current_run().play_log is not None
     words, machine = settings.dummy_keys, runtime.machine_keys().environment
     variables = frozenset(machine) if provider_keys.NO_UNSET in words else None
@@ -95,15 +97,15 @@ def dummies_shown(settings: StartSettings, *, answers: bool) -> Mapping[str, str
     return _cached_dummies(words, answers=answers, named=named, variables=variables)
 
 
-# By all that decides, so no entry goes out of date. Between two tests they differ by the few that are shown while a
-# cassette answers alone, and a run goes from the one to the other and back.
+# The arguments are all that decides, so no entry goes out of date. A run alternates between two sets of dummies: those
+# for a cassette that answers, and those between two tests.
 @functools.lru_cache(maxsize=8)
 def _differing_names(
     shown: tuple[str, ...], shown_dummies: tuple[str, ...], wanted: tuple[str, ...], wanted_dummies: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which names are no longer to be shown with their dummies, and which are new or have another one.
+    """Return the names whose dummies must go, and the names that are new or get another dummy.
 
-    In the order of the tables: they are encoded once.
+    Both are in the order of the tables, for which the encoded names are cached.
     """
     before, after = tuple(zip(shown, shown_dummies, strict=True)), tuple(zip(wanted, wanted_dummies, strict=True))
     gone, new = set(before).difference(after), set(after).difference(before)
@@ -114,9 +116,10 @@ def _differing_names(
 
 
 class DummyKeys:
-    """The dummies that a run shows in the environment of this process. Nothing is replaced at first.
+    """The dummies that a run shows in the environment of this process. None are shown at first.
 
-    ``base`` is what it shows outside its scopes; ``outside`` are the ids of the scopes that were open when it began.
+    ``base`` are those that it shows outside its scopes. ``outside`` are the ids of the scopes that were open when the
+    run began.
     """
 
     def __init__(self, base: Mapping[str, str], outside: Iterable[str] = ()) -> None:
@@ -128,10 +131,10 @@ class DummyKeys:
         self._shown = NO_DUMMIES  # what `show` was last called with; compared by identity
 
     def show(self, dummies: Mapping[str, str], *, anew: bool = False) -> None:
-        """Show these dummies and no others from now on. An empty mapping puts everything back.
+        """Show these dummies and no others from now on. An empty mapping restores everything.
 
-        ``anew``: also where a dummy has gone since it was put there; the test before may have taken it away. What is
-        shown already is not touched: every replayed test comes by here, and there are many variables.
+        With ``anew`` dummies that have gone are shown again: an earlier test may have deleted their variables. Dummies
+        that are shown already are not written again: every replayed test calls this, and there are many variables.
         """
         if dummies is not self._shown:
             shown = tuple([dummy for _, dummy in self._replaced.values()])
@@ -145,22 +148,16 @@ class DummyKeys:
             self._replace(missing, dummies)
 
     def cover_what_was_set(self) -> None:
-        """Show the dummies also where something else was set since, or where one was taken away."""
+        """Show the dummies also in variables that were changed or deleted since."""
         shown = self._shown
         there = zip(shown, read_variables(shown), strict=True)
         self._replace([name for name, value in there if value != shown[name]], shown)
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:
-        """Put everything back for the time of the block: a run within a test has a world of its own."""
-        shown, there = (
-            self._shown,
-            {
-                name: self._replaced[name]
-                for name, (_, dummy) in self._replaced.items()
-                if os.environ.get(name) == dummy
-            },
-        )
+        """Restore everything for the time of the block, in which a run within a test shows its own dummies."""
+        shown = self._shown
+        there = {name: pair for name, pair in self._replaced.items() if os.environ.get(name) == pair[1]}
         self.show(NO_DUMMIES)
         try:
             yield
@@ -181,14 +178,14 @@ class DummyKeys:
 
     def _put(self, replaced: Mapping[str, tuple[str | None, str]]) -> None:
         self._replaced.update(replaced)
-        # A list, because mostly there is nothing to find, and `any` would resume a generator for each variable.
+        # A list, because mostly no value is found, and `any` would resume a generator for each variable.
         if [name for name, (value, _) in replaced.items() if value is not None]:
             # Before the environment changes: at no moment may a key be in neither place, where no redactor finds it.
             self._tell_hidden()
         set_own_variables({name: dummy for name, (_, dummy) in replaced.items()})
 
     def _restore(self, names: Iterable[str]) -> None:
-        # A variable that the program has changed meanwhile keeps its new value.
+        # A variable that the program has changed keeps its new value.
         added: dict[str, str] = {}
         hidden: dict[str, tuple[str, str]] = {}
         for name in names:

@@ -1,8 +1,8 @@
-"""Recognises mocks of other tools below a client. They answer their requests themselves, and nothing is recorded.
+"""Recognises mocks of other tools below a client. A mock answers its requests itself, and nothing is recorded.
 
-A mock replaces a function or a class of the library by one that is defined elsewhere, so no mock needs to be known by
-name. A wrapper that uses ``functools.wraps`` has the module of the original and counts as the library's own:
-instrumentation wraps functions in this way and passes requests on.
+A mock replaces a function or class of the library by one that is defined in another module, so no mock needs to be
+known by name. A wrapper made with ``functools.wraps`` has the module of the original and counts as the library's own:
+instrumentation wraps functions in this way, and passes requests on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def is_replaced(function: Any, library: str) -> bool:
-    """Whether ``function``, which stands where one of ``library`` was, comes from somewhere else."""
+    """Whether ``function``, which is in the place of one of ``library``, is defined in another package."""
     module = getattr(function, "__module__", None)
     return not isinstance(module, str) or module.partition(".")[0] not in (library, "aquila")
 

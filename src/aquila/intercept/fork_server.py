@@ -1,8 +1,9 @@
 """Processes that ``multiprocessing`` forks from its fork server, as it does by default since Python 3.14.
 
-That server is started once and keeps the environment of that moment, so its children would join the test in which it
-was started, whichever test starts them. So each is told, with what ``multiprocessing`` sends it, what the variables of
-``child_processes`` say now. A process that is started in another way is told what it knows already.
+The server is started once and keeps the environment of that moment. So its children would join the test in which the
+server was started, whichever test starts them. Therefore the present values of the variables are added to the data
+that ``multiprocessing`` sends to each child. A process that ``multiprocessing`` spawns gets them too, and has them
+already.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from aquila.recording import runtime
 from aquila.recording.environment import find_own_variables
 
 _ALSO = ("PYTEST_CURRENT_TEST", "PYTHONPATH")
-"""Those, besides the variables of keys, that a child must have from its parent too."""
+"""Further variables that a child takes from its parent, besides Aquila's own and those of keys."""
 
 _JOIN = """
 import sys
@@ -33,15 +34,15 @@ except ModuleNotFoundError as error:
 else:
     join(told)
 """
-"""What a child does, which may be without Aquila, or have an older one.
+"""The program that a child executes. The child may have no Aquila, or an older one.
 
-``multiprocessing`` gives it the path of its parent next. It needs that here where a program has put its packages on the
-path itself, as shiv and pex do: they are not on the path of the interpreter that is started.
+It sets ``sys.path`` to that of the parent, as ``multiprocessing`` does later. A program made by shiv or pex puts its
+packages on the path itself, so an interpreter that is started has not got them.
 """
 
 
 class _Told:
-    """The ``variables`` that a child is told, and its ``path``. It takes them over as soon as it has received this."""
+    """The ``variables`` for a child, and its ``path``. Unpickling this object in the child applies them."""
 
     def __init__(self, variables: Mapping[str, str | None], path: list[str]) -> None:
         self._variables = variables
@@ -50,14 +51,11 @@ class _Told:
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         if isinstance(exec, BuiltinFunctionType):
             return exec, (_JOIN, {"told": self._variables, "path": self._path})
-        return join, (self._variables,)  # a profiler such as scalene has replaced it, by what cannot be pickled
+        return join, (self._variables,)  # a profiler such as scalene has replaced `exec`, and pickle refuses that one
 
 
 class _Preparation:
-    """Takes the place of the function with which ``multiprocessing`` finds out what a child has to know.
-
-    It calls that before it starts a process in another way than by a fork.
-    """
+    """Replaces ``get_preparation_data``, which ``multiprocessing`` calls before it starts a process without a fork."""
 
     def __init__(self, original: Callable[[str], dict[str, Any]]) -> None:
         self._original = original
@@ -69,7 +67,7 @@ class _Preparation:
 
 
 class _PreparationPatch(Patch):
-    """Stays where a fork server may have been started meanwhile: that will always say what was in force then."""
+    """Stays in place if a fork server may run: its children need the variables for as long as it lives."""
 
     def undo(self) -> None:
         if "multiprocessing.forkserver" not in sys.modules:
@@ -77,17 +75,17 @@ class _PreparationPatch(Patch):
 
 
 def patch_preparation(module: ModuleType) -> Iterable[Undoable]:
-    """Patch ``multiprocessing.spawn``, from which its fork server takes what each child is sent."""
+    """Patch ``multiprocessing.spawn``, which makes the data that the fork server sends to each child."""
     if not isinstance(module.get_preparation_data, _Preparation):
         yield _PreparationPatch(module, "get_preparation_data", _Preparation)
 
 
 def join(told: Mapping[str, str | None]) -> None:
-    """In a child: take over ``told``, the values of variables, and join what they say in place of what it had joined.
+    """In a child: set the variables ``told``, and join the run that they describe in place of the one joined before.
 
-    It has no variable of Aquila's but those: one that its server was started with may be of a test that has ended.
+    All other variables of Aquila are removed: the fork server may have them from a test that has ended.
 
-    If that fails, the process ends: it must not go on without the guard of its parent.
+    If this fails, the process ends: it must not go on without the guard of its parent.
     """
     gone = dict.fromkeys(find_own_variables())
     for name, value in {**gone, **told}.items():
@@ -101,10 +99,10 @@ def join(told: Mapping[str, str | None]) -> None:
 def _variables_now() -> dict[str, str | None]:
     try:
         extra = runtime.current_run().layers.at_start().dummy_keys
-    except errors.AquilaError:  # settings that are wrong; the child says so as well
+    except errors.AquilaError:  # the settings are wrong, and the child raises this error too
         extra = ()
     names = (*_ALSO, *provider_keys.dummies_for_answers(extra), *find_own_variables())
     told = {name: os.environ.get(name) for name in names}
-    if child_processes.VARIABLE not in told:  # a test has cleared its environment, which must not end the guard
+    if child_processes.VARIABLE not in told:  # a test has cleared its environment; the guard must still hold
         told[child_processes.VARIABLE] = activation.interception().describe_for_children()
     return told

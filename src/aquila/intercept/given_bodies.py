@@ -1,4 +1,4 @@
-"""The bodies of requests as clients on ``http.client`` give them: text, files, pieces, bytes of any type."""
+"""Reads the bodies of requests that clients give to ``http.client``: text, files, iterables of pieces, any bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def has_length(body: Any) -> bool:
-    """Whether a client knows the length of a body, and so sends it whole: it is none, text or bytes of any kind."""
+    """Whether a body has a known length, so that a client sends it without chunks: None, text or bytes of any type."""
     if body is None or isinstance(body, str):
         return True
     try:
@@ -20,9 +20,10 @@ def has_length(body: Any) -> bool:
 
 
 def plain_body(body: Any, text_coding: str = "utf-8") -> Any:
-    """A body; as bytes if it is text, also that of a file, which vcrpy would encode as UTF-8 whatever the client does.
+    """Return a body as bytes; None and binary files are returned as they are.
 
-    So it is if it comes in pieces, which vcrpy joins only where all are bytes, or is of another type that holds bytes.
+    Text, also that of a text file, is encoded in ``text_coding``: vcrpy would always encode it as UTF-8. Pieces are
+    joined here, because vcrpy joins them only if all are bytes.
     """
     if isinstance(body, io.TextIOBase):
         body = body.read()
@@ -38,7 +39,7 @@ def plain_body(body: Any, text_coding: str = "utf-8") -> Any:
 
 
 def join_body(body: Any) -> bytes:
-    """A body as the bytes that are sent: they identify the request."""
+    """Return the bytes of a body, by which requests are compared. A file is read."""
     if body is None:
         return b""
     if hasattr(body, "read"):

@@ -1,10 +1,10 @@
-"""Interception: requests of clients that Aquila did not build are caught where httpx2 and httpx hand them on.
+"""Intercepts the clients of httpx2 and httpx at their transports.
 
-One method each, sync and async: ``HTTPTransport.handle_request`` and ``AsyncHTTPTransport.handle_async_request``. So it
-does not matter when a client was made, by whom, or how it is mounted. Transports that never reach the network (mocks,
-ASGI, WSGI) are left alone. In force while something holds it: an open scope, or the guard of a test run.
+Two methods are patched: ``HTTPTransport.handle_request`` and ``AsyncHTTPTransport.handle_async_request``. So it does
+not matter when a client was made, by whom, or how a transport is mounted. Transports that never reach the network
+(mocks, ASGI, WSGI) are left alone. The patches are in force while a scope is open, or the guard of a test run is on.
 
-Nothing here imports an HTTP client. A library that is not loaded is patched when it is.
+Nothing here imports an HTTP client. A library is patched when it is imported.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class HttpxClients:
     """Interception of the clients of httpx2 and httpx."""
 
     def __init__(self, patches: PatchSet, scopes: Collection[str]) -> None:
-        """``patches`` are those of these libraries. ``scopes`` are open: while there are any, cassettes answer."""
+        """``patches`` are those of these libraries. ``scopes`` are the ids of the open scopes."""
         self._patches = patches
         self._scopes = scopes
-        # One for all deferred pools, which are hardly ever built: if two threads use one at once, one of them builds
-        # it, and the other gets the same. Re-entrant, because the garbage collector may use another one meanwhile.
+        # One lock for all deferred pools, which are rarely built. If two threads use a pool at once, one of them builds
+        # it. Re-entrant, because the garbage collector may interrupt the building and use another pool.
         self._building = renewed_in_child(threading.RLock())
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch httpx2 or httpx."""
         # `handle_request` is where a request leaves for the network, with its final URL, headers and body.
-        # `__init__` builds the connection pool, which is slow and mostly not needed while cassettes answer.
+        # `__init__` builds the connection pool, which is slow, and mostly not needed while cassettes answer.
         library = module.__name__
         yield Patch(module.HTTPTransport, "handle_request", functools.partial(self._catch_requests, library))
         yield Patch(module.HTTPTransport, "__init__", self._defer_pool)
@@ -74,14 +74,15 @@ class HttpxClients:
             raise sys.modules[library].ConnectError(str(error), request=request) from error
 
     def _catch_requests(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        # A mock may answer in the place of the library. What it lets through meets the guard of connections.
+        # A mock may have replaced the method. Requests that it lets through are checked by the guard of connections.
         replaced = is_replaced(original, library)
 
         @functools.wraps(original)
         def handle_request(transport: Any, request: Any) -> Any:
             if replaced or not self._patches.in_force or _is_pool_replaced(transport, library, "handle_request"):
                 return original(transport, request)
-            # A handshake is a GET; looking for a header takes as long as finding the scope.
+            # Only a GET can be a handshake. The method is checked first: looking up a header takes as long as finding
+            # the scope.
             if request.method == "GET" and "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return httpx_sockets.answer(library, transport, request, original)
             answering = self._find_answering_scope(request, library)
@@ -109,7 +110,7 @@ class HttpxClients:
         return handle_async_request
 
     def _defer_pool(self, original: Callable[..., None]) -> Callable[..., None]:
-        """Let a transport that is made while cassettes answer build its connection pool when it needs one.
+        """Let a transport that is made while a scope is open build its connection pool at the first use.
 
         Building it loads every certificate authority of the system, which takes longer than a whole small test.
         """
@@ -129,10 +130,10 @@ class HttpxClients:
 
 
 async def _send_async(original: Callable[..., Any], transport: Any, request: Any) -> Any:
-    """Send a request that is recorded by the client's own transport."""
+    """Send a request, which is recorded, by the client's own transport."""
     if runtime.is_under_pytest():
-        # Each test has an event loop of its own, and a client that a module has made is used in all of them. In the
-        # next loop a connection that it kept open fails: "Event loop is closed". A replay has no connection.
+        # Each test has its own event loop, but may share the client of a module. A connection that the client keeps
+        # open fails in the next loop: "Event loop is closed". A replay has no connection.
         pool: Any = getattr(transport, "_pool", None)
         pool = pool.real_pool() if isinstance(pool, DeferredPool) else pool
         if getattr(pool, "_max_keepalive_connections", 0):  # private, with the same name in httpcore and httpcore2
@@ -142,7 +143,7 @@ async def _send_async(original: Callable[..., Any], transport: Any, request: Any
 
 
 async def _close_idle(pool: Any) -> None:
-    """Close the connections that no request uses. The pool would do so, and fail where the loop of one has ended."""
+    """Close the connections that no request uses. The pool itself would fail for those whose event loop has ended."""
     for connection in pool.connections:
         if connection.is_idle():
             with suppress(Exception):  # it counts as closed all the same
@@ -150,7 +151,7 @@ async def _close_idle(pool: Any) -> None:
 
 
 def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
-    """Whether something else answers where a transport of httpx2 or httpx hands its requests on.
+    """Whether a mock has replaced the method to which a transport of httpx2 or httpx passes its requests.
 
     ``library`` is the one that the transport belongs to, and ``method`` the name of the pool's method.
     """
@@ -158,9 +159,9 @@ def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
     if pool is None:
         return False
     if method in getattr(pool, "__dict__", ()):
-        return True  # of this one object
+        return True  # replaced on this object alone
     kind: Any = type(pool)
-    if kind is DeferredPool:  # not built yet: it will be one of the library's own
+    if kind is DeferredPool:  # not built yet: its class will be the library's own
         name = "AsyncConnectionPool" if method == "handle_async_request" else "ConnectionPool"
         # The name is missing while another thread imports the library, as the first requests of several threads may.
         kind = getattr(sys.modules.get(CORE_LIBRARIES[library]), name, None)
@@ -173,21 +174,23 @@ def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
 
 
 def _patch_proxies(library: str) -> Iterable[Undoable]:
-    """Let the clients of a library take the proxies of an environment that has not changed from the last reading.
+    """Cache the proxies that a library reads from the environment for each new client, until a variable changes.
 
-    Each client that is made decodes every variable twice for them, and half of the variables are dummies of Aquila's.
-    In a small test that takes longer than its two replayed requests.
+    Reading them decodes every variable twice, and half of the variables are Aquila's dummies. In a small test this
+    takes longer than two replayed requests.
     """
     utilities, urllib_request = sys.modules.get(f"{library}._utils"), sys.modules.get("urllib.request")
     read = getattr(utilities, "getproxies", None)
-    # On macOS and Windows the system names proxies, too, and nothing tells when those change.
+    # Not on macOS and Windows, where the system names proxies too, and a change of those cannot be noticed.
     if read is not None and read is getattr(urllib_request, "getproxies_environment", None):
         yield Patch(utilities, "getproxies", _remember_proxies)
 
 
 class _KnownProxies:
-    """The proxies that were read last, and from which variables. The outermost run owns it, so that they stay when the
-    patches are taken off: outside a run of tests, each block patches again.
+    """The proxies that were read last, and from which variables.
+
+    The outermost run owns it, so the proxies stay known when the patches are undone. Outside a run of tests, each block
+    patches again.
     """
 
     def __init__(self) -> None:
@@ -209,8 +212,8 @@ def _remember_proxies(read: Callable[[], dict[str, str]]) -> Callable[[], dict[s
 
 
 def patch_executors(module: ModuleType) -> Iterable[Undoable]:
-    """Let through what an own request runs in an executor, such as resolving a name."""
-    # `asyncio` resolves names in a ThreadPoolExecutor, without the context of the request.
+    """Let Aquila's own requests run functions in an executor, such as resolving a name."""
+    # `asyncio` resolves names in a ThreadPoolExecutor, where the context of the request is missing.
     yield Patch(module.ThreadPoolExecutor, "submit", own_requests.share_with_executors)
 
 
@@ -227,7 +230,7 @@ class DeferredPool:
         self._building = building
 
     def real_pool(self) -> Any:
-        """Return the pool for which this one stands in. It is built now, if it was not yet."""
+        """Return the real pool. It is built now if it was not built yet."""
         with self._building:
             if self._transport._pool is self:
                 self._build()

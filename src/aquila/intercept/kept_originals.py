@@ -1,7 +1,7 @@
 """Plugins that save functions of ``socket`` when they are imported, and restore them after each test.
 
-A plugin that was imported before the guard was put in force would take the guard off when it restores them. So the
-functions that it saved are patched, too. A plugin that is not in the table takes the guard off until the next test; see
+A plugin that was imported before the guard was put in force would undo the guard when it restores the functions. So
+the saved functions are patched too. A plugin that is not in the table undoes the guard until the next test; see
 ``PatchSet.renew``.
 """
 
@@ -27,13 +27,13 @@ KEPT = {
         "_original_connect_ex": "socket.connect_ex",
     },
 }
-"""By module of such a plugin: the private names under which it saves functions, and which functions of ``socket``."""
+"""For each module of such a plugin: the private names of the saved functions, and their names in ``socket``."""
 
 
 def patch_kept(guard: SocketGuard, module: ModuleType, sockets: ModuleType) -> Iterable[Undoable]:
-    """Patch what a module of one of these plugins keeps of ``sockets``, the module ``socket``."""
+    """Patch the functions that a module of these plugins has saved. ``sockets`` is the module ``socket``."""
     for name, kept in KEPT[module.__name__].items():
-        if hasattr(module, name):  # they differ between versions
+        if hasattr(module, name):  # each version has some of these
             yield Patch(module, name, _guarding(guard, sockets, kept))
 
 
@@ -43,7 +43,7 @@ def _guarding(guard: SocketGuard, sockets: ModuleType, kept: str) -> Callable[[A
     def make(original: Any) -> Any:
         current = getattr(sockets.socket if of_class else sockets, attribute)
         if original is current or getattr(current, "__wrapped__", None) is original:
-            return current  # the patch itself, so that what is put back is what was there
+            return current  # the patch itself, so that the plugin restores the patch
         return guard.make_replacement(attribute)(original)
 
     return make

@@ -1,7 +1,7 @@
-"""Threads that were started in a run and outlive it, in a program that has called pytest and goes on.
+"""Guards threads that outlive the run in which they were started, in a program that has called pytest and goes on.
 
-What the program itself sends after the run goes out. What these threads send, and the threads that they start, is
-refused as it was in the run.
+Requests of the program itself go out after the run. Requests of these threads, and of threads that they start, are
+refused as in the run.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class GuardedThreads:
-    """The threads that one run has left. The patches of the guard stay in force until the last of them has ended."""
+    """The threads that outlive one run. The patches of the guard stay in force until the last of them has ended."""
 
     def __init__(self, run: Run, before: frozenset[int], interception: Interception) -> None:
-        """``before`` are the numbers of the threads that were there when the run began."""
+        """``before`` are the ids of the threads that existed when the run began."""
         self.run = run
         self._interception = interception
         known = {thread.ident for thread in threading.enumerate()}
-        # Threads that C libraries or `_thread` started have no `Thread` object that could be marked. They are known by
-        # their ids; all others are not, because the id of a thread that has ended may be given to another.
-        # `_current_frames` is private, and the only function that lists them.
+        # Threads that C libraries or `_thread` started have no `Thread` object that could be marked, so their ids are
+        # kept. Other threads are marked, because the id of an ended thread may be reused. `_current_frames` is private,
+        # and the only function that lists all threads.
         self._unknown = frozenset(sys._current_frames()) - known - before - {threading.get_ident()}
 
     def guard(self) -> bool:
-        """Refuse from now on what they send. Return whether there is any."""
+        """Refuse requests of these threads from now on. Return whether there is such a thread."""
         if not self._are_alive():
             return False
         self._interception.put_guard_in_force(self)
@@ -39,13 +39,13 @@ class GuardedThreads:
         return True
 
     def has_current(self) -> bool:
-        """Whether this thread is one of them."""
+        """Whether the current thread is one of them."""
         if threading.get_ident() in self._unknown:
             return True
         return askers.run_of(threading.current_thread()) is self.run
 
     def end_with_last(self) -> bool:
-        """Take the patches back if none of them is alive. Return whether that is so."""
+        """Undo the patches if none of the threads is alive. Return whether that is so."""
         if self._are_alive():
             return False
         self._interception.withdraw_guard(self)

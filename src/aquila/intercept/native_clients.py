@@ -1,7 +1,7 @@
 """The guard for libraries that connect without Python's sockets: curl, gRPC, uvloop, c-ares, gevent, PySocks.
 
-Each is checked where it is asked to connect. No cassette can answer them, except uvloop; where a cassette is in use,
-the refusal names the library. To add a library, write a function, and a row in ``NativeClients.patch_library`` and in
+Each is checked where it is told to connect. No cassette can answer them, except uvloop. If a cassette is in use, the
+refusal names the library. To add a library, add a function, a row in ``NativeClients.patch_library``, and its module in
 ``activation``.
 """
 
@@ -30,7 +30,7 @@ class NativeClients:
         self._guard = guard
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
-        """Patch one of them, which was imported."""
+        """Patch the imported module of one of these libraries."""
         patch = {
             "asyncio.windows_events": self._patch_proactor,
             "curl_cffi.aio": self._patch_curl_cffi_loop,
@@ -48,7 +48,7 @@ class NativeClients:
         return patch(module)
 
     def _patch_proactor(self, module: ModuleType) -> Iterable[Undoable]:
-        # The event loops of Windows connect by the descriptor of a socket, past its methods.
+        # The event loops of Windows connect by the descriptor of a socket, without its methods.
         yield Patch(module.IocpProactor, "connect", self._connect_in_proactor)
         yield Patch(module.IocpProactor, "sendto", self._guard.checking(_address_at(4, "addr")))
 
@@ -93,15 +93,15 @@ class NativeClients:
 
     def _patch_pycares(self, module: ModuleType) -> Iterable[Undoable]:
         for name in ("getaddrinfo", "gethostbyname", "query", "search"):
-            if hasattr(module.Channel, name):  # they differ between versions
+            if hasattr(module.Channel, name):  # each version has some of these
                 yield Patch(module.Channel, name, self._guard.checking(_name_to_resolve))
 
     def _patch_socks(self, module: ModuleType) -> Iterable[Undoable]:
-        # It tells the name to a proxy, and connects to that. `connect_ex` and `create_connection` come by here, too.
+        # It sends the name to a proxy and connects to the proxy. `connect_ex` and `create_connection` call this method.
         yield Patch(module.socksocket, "connect", self._guard.checking(_address_at(1, "dest_pair"), connects=True))
 
     def _patch_pycurl(self, module: ModuleType) -> Iterable[Undoable]:
-        # Classes in C, whose methods cannot be replaced: the names in the module get subclasses.
+        # The methods of classes in C cannot be replaced, so subclasses replace the classes in the module.
         yield Patch(module, "Curl", self._make_pycurl)
         yield Patch(module, "CurlMulti", self._make_pycurl_multi)
 
@@ -117,7 +117,7 @@ class NativeClients:
         return type("CurlMulti", (original,), {"__module__": original.__module__, "add_handle": add_handle})
 
     def _patch_curl_cffi(self, module: ModuleType) -> Iterable[Undoable]:
-        # A handle does not tell the URL that it was given, so that is remembered until it is asked for.
+        # A handle does not show its URL, so the URL is remembered on the handle.
         url = module.CurlOpt.URL
         yield Patch(module.Curl, "setopt", functools.partial(_remember_url, url))
         yield Patch(module.Curl, "duphandle", _copy_url)
@@ -145,7 +145,7 @@ class NativeClients:
         yield Patch(module, "secure_channel", guard_channels)
 
 
-# Where the libraries' functions have the address. `self` counts.
+# Functions that find the address among the arguments of a library's function. Positions count `self`.
 
 
 def _host_and_port_of_connection(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
@@ -168,7 +168,7 @@ def _address_at(position: int, name: str) -> Callable[[Sequence[Any], Mapping[st
 
 
 _CURL_URL = 10002
-"""``CURLOPT_URL``, a number that libcurl has promised to keep."""
+"""``CURLOPT_URL``. libcurl promises to keep this number."""
 
 
 def _remember_url(url: int, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -198,12 +198,12 @@ def check_url(guard: SocketGuard, url: object, *, library: str, within_loop: boo
 
 
 def split_url(url: object) -> tuple[str | None, int | None, str]:
-    """The host, the port and the path of a URL, as text or bytes. What it does not tell is None."""
+    """Return the host, the port and the path of ``url``, which is text or bytes. A missing host or port is None."""
     text = url.decode("utf-8", "replace") if isinstance(url, (bytes, bytearray)) else str(url or "")
-    has_scheme = re.match(r"[\w+.-]+://", text)  # without one curl takes it for one of HTTP, too
+    has_scheme = re.match(r"[\w+.-]+://", text)  # curl, too, assumes HTTP for a URL without a scheme
     try:
         parts = urlsplit(text if has_scheme else f"http://{text}")
-    except ValueError:  # the client has an error of its own for that
+    except ValueError:  # the URL is wrong, and the client has its own error for that
         return None, None, ""
     try:
         port = parts.port or _PORTS.get(parts.scheme)
@@ -212,7 +212,8 @@ def split_url(url: object) -> tuple[str | None, int | None, str]:
     return parts.hostname, port, parts.path
 
 
-# gRPC. Making a channel connects nothing, and many make one that they never use. A call does.
+# gRPC. A channel connects only when it is used, and many programs make channels that they never use. So calls are
+# checked.
 
 
 def _guard_channels(guard: SocketGuard, within_loop: bool, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -225,7 +226,7 @@ def _guard_channels(guard: SocketGuard, within_loop: bool, original: Callable[..
             for host, port in _addresses_of_target(target):
                 guard.check(host, port, within_loop=within_loop, library="grpc")
 
-        # The class of this one object is replaced by a subclass: a program may check which class of gRPC's it is.
+        # Only the class of this object is replaced, by a subclass, because a program may check for gRPC's class.
         channel.aquila_check = check
         kind: Any = type(channel)
         channel.__class__ = _asking_channel(kind)
@@ -235,7 +236,7 @@ def _guard_channels(guard: SocketGuard, within_loop: bool, original: Callable[..
 
 
 def _addresses_of_target(target: str) -> Iterator[tuple[str, int | None]]:
-    """The hosts of a target of gRPC: ``host:port``, ``dns:///host:port``, ``ipv4:1.2.3.4:80,1.2.3.5:80``."""
+    """Yield the addresses of a gRPC target: ``host:port``, ``dns:///host:port``, ``ipv4:1.2.3.4:80,1.2.3.5:80``."""
     scheme, colon, rest = target.partition(":")
     if colon and scheme in ("unix", "unix-abstract", "vsock"):
         return
@@ -248,13 +249,13 @@ def _addresses_of_target(target: str) -> Iterator[tuple[str, int | None]]:
 
 @functools.cache  # one class for each of the few kinds of channels; both caches live as long as the process
 def _asking_channel(kind: Any) -> type:
-    """Return a subclass of a class of channels that checks calls, and requests to connect, first."""
+    """Return a subclass of a class of channels, which calls ``aquila_check`` before each call and connection."""
 
     def calling(name: str) -> Callable[..., Any]:
         @functools.wraps(getattr(kind, name))
         def make_call(channel: Any, *args: Any, **kwargs: Any) -> Any:
             call = getattr(kind, name)(channel, *args, **kwargs)
-            # Like the channel, the callable keeps being an instance of gRPC's class.
+            # Like the channel, the callable stays an instance of gRPC's class.
             call.aquila_check = channel.aquila_check
             made: Any = type(call)
             call.__class__ = _checked(made, ("__call__", "with_call", "future"))
@@ -267,11 +268,14 @@ def _asking_channel(kind: Any) -> type:
     return type(kind.__name__, (connecting,), {"__module__": kind.__module__, **calls})
 
 
-# One class for each class of the library, for as long as the process lives: a program may compare the classes of two
-# objects, and making one takes longer than a call.
+# One class for each class of the library, as long as the process lives: a program may compare the classes of two
+# objects, and making a class takes longer than a call.
 @functools.cache
 def _checked(kind: Any, methods: tuple[str, ...], when: str = "") -> type:
-    """A class whose methods call ``aquila_check`` first; with ``when`` only if that last argument is true."""
+    """Return a subclass whose ``methods`` call ``aquila_check`` first; with ``when`` only if that argument is true.
+
+    ``when`` is the name of the last argument.
+    """
 
     def checking(name: str) -> Callable[..., Any]:
         original = getattr(kind, name)

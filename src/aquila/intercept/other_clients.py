@@ -1,7 +1,7 @@
-"""Every other HTTP client: urllib3, on which requests and botocore are built, httplib2, ``http.client`` and aiohttp.
+"""Intercepts the other HTTP clients: urllib3 (requests, botocore), httplib2, ``http.client`` and aiohttp.
 
-One method of each is patched. aiohttp is answered by a middleware. The others go through vcrpy's stubs (extra ``vcr``):
-vcrpy's patches are many, so they are put in place only when a client makes a request that a scope answers.
+One method of each is patched. A middleware answers aiohttp. Stubs of vcrpy (extra ``vcr``) answer the others. vcrpy has
+many patches, so they are put in place only when a client sends a request that a scope answers.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ else:
 _HTTPS_PORT = 443
 
 # Whether a cassette of vcrpy that is not Aquila's handles the current request. To record it, vcrpy's stub sends it over
-# an ordinary `http.client` connection, which must not be caught again. `urlopen` sets it for one request and puts back
-# what was there before.
+# an ordinary `http.client` connection, which must not be caught again. `urlopen` sets it for one request and restores
+# it.
 _is_below_mock: ContextVar[bool] = ContextVar("aquila_below_mock", default=False)
 
 
@@ -49,18 +49,18 @@ class OtherClients:
     """Interception of the clients that vcrpy knows."""
 
     def __init__(self, patches: PatchSet, stubs: PatchSet) -> None:
-        """``patches`` are those of these libraries. ``stubs`` are in force while a scope is open, which may answer."""
+        """``patches`` are those of these libraries. ``stubs`` are those of vcrpy, in force while a scope is open."""
         self._patches = patches
         self._stubs = stubs
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch ``http.client``, urllib3, httplib2 or aiohttp."""
         kind, method, catch = {
-            # What every request of a connection begins with, those of `urllib.request` too.
+            # Every request of a connection begins with this method, also those of `urllib.request`.
             "http.client": ("HTTPConnection", "putrequest", self._catch_http_client),
-            # The method that every request of urllib3 goes through, before a connection is chosen.
+            # Every request of urllib3 goes through this method, before a connection is chosen.
             "urllib3": ("HTTPConnectionPool", "urlopen", self._catch_urllib3),
-            # The one public method that makes a request.
+            # The only public method that sends a request.
             "httplib2": ("Http", "request", self._catch_httplib2),
             # `get`, `post` and `request` all call this private method, and vcrpy patches it too.
             "aiohttp": ("ClientSession", "_request", self._catch_aiohttp),
@@ -76,7 +76,7 @@ class OtherClients:
             whole = _whole_url(scheme, host, port, url)
             if is_replaced(original, "http") or _is_below_mock.get():
                 return original(connection, method, url, *args, **kwargs)
-            # The guard of connections sees the proxy, and not what it is asked for.
+            # The guard of connections sees only the address of the proxy.
             is_proxied = connection._tunnel_host is not None or whole is url
             if not self._is_answered(method, whole, is_proxied=is_proxied):
                 return original(connection, method, url, *args, **kwargs)
@@ -124,7 +124,7 @@ class OtherClients:
             # The private method that joins a session's base URL and a path.
             try:
                 whole = str(session._build_url(url))
-            except ValueError:  # aiohttp has an error of its own for that
+            except ValueError:  # the URL is wrong, and aiohttp has its own error for that
                 return await original(session, method, url, **kwargs)
             try:
                 replaced = is_replaced(original, "aiohttp")
@@ -138,18 +138,17 @@ class OtherClients:
         return request
 
     def _is_answered(self, method: str, url: str, *, is_proxied: bool) -> bool:
-        """Whether a scope answers a request. If not, it goes its own way, maybe through a proxy.
+        """Whether a scope answers a request. ``is_proxied``: the request may go through a proxy.
 
-        A request for something else than a model is not answered if vcrpy is missing. One for a model raises
-        ``MissingDependency`` then.
+        If vcrpy is missing, a request for a model raises ``MissingDependency``, and other requests are not answered.
         """
         answering = self._find_answering_scope(method, url, is_proxied=is_proxied)
-        if answering is None or self._stubs.has_patches:  # these are of vcrpy, so it is there
+        if answering is None or self._stubs.has_patches:  # with these patches vcrpy is installed
             return answering is not None
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         try:
-            # Without path and user: they may hold secrets.
+            # Without path and user, which may hold secrets.
             purpose = f"{method} {parts.scheme}://{host}: a cassette for this client"
             optional.import_vcrpy(purpose=purpose)
         except ImportError:
@@ -167,13 +166,13 @@ class OtherClients:
             policy.check_side_request(method, host, port, parts.path)
             if is_proxied:
                 policy.check_connection(host, port, path=parts.path)
-            # Whatever else is wrong with the request, the guard of connections says.
+            # The guard of connections decides about the rest.
             return None
         return policy.find_answering_scope(method, parts.scheme, host, port, parts.path)
 
     def _prepare_stubs(self, method: str, url: str, *, is_proxied: bool) -> None:
         """Put vcrpy's stubs in place for a request that a scope answers."""
-        # Asked in any case: a side request raises.
+        # The first condition comes first: it raises for a side request.
         if self._is_answered(method, url, is_proxied=is_proxied) and not self._stubs.has_patches:
             self._stubs.add_patches(self._make_stubs)
 
@@ -183,12 +182,12 @@ class OtherClients:
 
 
 def _is_redirected(session: Any, method: str, url: str) -> bool:
-    """Whether a session of aiohttp has no middlewares, and its sockets are redirected as those of other clients are.
+    """Whether aiohttp is too old for the middleware, and the request is answered over a redirected socket instead.
 
-    Raises ``MissingDependency`` if that does not reach the request.
+    Raises ``MissingDependency`` if the socket is not redirected either.
     """
     aiohttp: Any = sys.modules["aiohttp"]
-    # The first is private, and there since 3.12.0, whose bodies cannot be read yet by the second.
+    # The private attribute is new in 3.12.0, the method of bodies in 3.12.2.
     if hasattr(session, "_middlewares") and hasattr(aiohttp.Payload, "as_bytes"):
         return False
     parts = urlsplit(url)
@@ -203,8 +202,11 @@ def _is_redirected(session: Any, method: str, url: str) -> bool:
 
 
 def _whole_url(scheme: str, host: str, port: int | None, target: str) -> str:
-    """Return the URL of a request: its target if that is one, as proxies get it. ``host`` has no brackets."""
-    if target.lower().startswith(("http://", "https://")):  # not anywhere: `/reader/https://example.org` is a path
+    """Return the URL of a request. A ``target`` that is a whole URL, as proxies get it, is returned itself.
+
+    ``host`` has no brackets.
+    """
+    if target.lower().startswith(("http://", "https://")):  # only at the beginning: `/reader/https://a.org` is a path
         return target
     address = f"[{host}]" if ":" in host else host
     return f"{scheme}://{address}:{port}{target}" if port else f"{scheme}://{address}{target}"

@@ -1,9 +1,9 @@
-"""Testing mode of the run of the parent process, in a child: a job for a real queue is refused here as it is there.
+"""Applies the testing mode of the parent process in a child: jobs for real queues are refused in both.
 
-``AQUILA_QUEUES`` says that the parent is in testing mode: it holds the places of the queues that leave the memory of
-the parent because a test wants that. Places and not names, because a Huey of the same name may lie elsewhere. It is
-apart from ``AQUILA_SESSION`` because queues open and close at other times than scopes. A child has no queue in memory
-that its parent could see, so every other job is refused.
+``AQUILA_QUEUES`` says that the parent is in testing mode. It holds the places of the queues outside of the parent's
+memory that a test has asked for. Places and not names, because two Hueys of the same name may use different places. It
+is separate from ``AQUILA_SESSION``, because queues open and close at other times than scopes. The parent cannot see a
+queue in the memory of a child, so the child refuses every other job.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ADVICE = (
 
 
 class QueuesOfParent:
-    """The places into which this process, which owns this object, lets jobs through; None where it refuses none."""
+    """The places of queues into which this process lets jobs through. None if it refuses no job."""
 
     places: Collection[str] | None = None
 
@@ -50,12 +50,12 @@ def tell_child_processes(places: Iterable[str]) -> None:
 
 
 def read_queue_variable() -> str | None:
-    """What child processes are told now, for ``tell_again``."""
+    """Return the value of the variable, for ``tell_again``."""
     return os.environ.get(VARIABLE)
 
 
 def tell_again(told: str | None) -> None:
-    """Put back what child processes were told; None lets them enqueue for all."""
+    """Set the variable to an earlier value. None removes it: child processes may enqueue any job."""
     if told is None:
         unset_own_variables((VARIABLE,))
     else:
@@ -78,7 +78,7 @@ def join_testing_mode() -> None:
 
 
 def leave_testing_mode() -> None:
-    """Refuse no jobs any more: for a process that joins another scope, whose parent may not be in testing mode."""
+    """Stop refusing jobs, because this process joins another scope, whose parent may not be in testing mode."""
     runtime.process_run().state_of(QueuesOfParent).places = None
 
 
@@ -106,5 +106,6 @@ def _check(owner: Any, storage: Any, job: str) -> None:
         setting = typed_settings.setting_line("huey_storage", "own", file)
         advice = _ADVICE.format(setting=setting, place=typed_settings.place_of_settings(file))
         if places:
-            advice += f"\nHere it is {place}. Of the Hueys under test, what leaves memory is:\n  " + "\n  ".join(places)
+            allowed = "\n  ".join(places)
+            advice += f"\nThis queue is {place}. The queues under test that are outside of memory are:\n  {allowed}"
         raise watched_queues.make_refusal(owner, job, "the run of tests that started this process", advice)

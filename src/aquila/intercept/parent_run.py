@@ -1,4 +1,4 @@
-"""The run of the parent process, joined by a child: the child's side of ``child_processes``."""
+"""Joins the run of the parent process in a child: the child's side of ``child_processes``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ else:
 
 
 class _Joined:
-    """What this process has joined: the variables that said so, the run that it began, and what holds its guard."""
+    """What this process has joined: the variables that described it, its run, and the holder of its guard."""
 
     def __init__(self) -> None:
         self.variables: dict[str, str] = {}
@@ -45,7 +45,7 @@ class _Joined:
 
 
 class _Parent(NamedTuple):
-    """What ``AQUILA_SESSION`` says of the run of the parent. The fields have the names that they have there."""
+    """The run of the parent, as ``AQUILA_SESSION`` describes it. The fields have the same names in the variable."""
 
     layers: SettingsLayers
     key: str
@@ -53,17 +53,17 @@ class _Parent(NamedTuple):
     scope: dict[str, Any] | None = None
     command: str = ""
     messages: Sequence[str] | None = None
-    """Where to leave messages for it; see ``Run.messages``."""
+    """Where to leave messages for the parent; see ``Run.messages``."""
     plays: bool = False
-    """Whether the parent wants to know what is played."""
+    """Whether the parent wants messages about played recordings."""
     budget: str | None = None
-    """The file in which what is recorded is counted."""
+    """The path of the file that counts the recorded requests of the run."""
     jobs: bool = False
-    """Whether the parent wants to know which tasks are executed."""
+    """Whether the parent wants messages about executed tasks."""
     meeting_place: str | None = None
     """The folder in which the processes of the run find each other."""
     shows_end: str | None = None
-    """The kind of the scope, if this process can see when it ends."""
+    """The kind of the scope's owner, if this process can see when the scope ends."""
 
 
 _TEXT = (str, NoneType)
@@ -79,14 +79,14 @@ _KINDS: dict[str, Any] = {
     "meeting_place": _TEXT,
     "shows_end": _TEXT,
 }
-"""What each field may be."""
+"""The types that each field may have."""
 
 
 def join_parent_run() -> None:
-    """Do in this process what its parent's ``AQUILA_SESSION`` says, and what its own ``AQUILA_UNDER_TEST`` does.
+    """Join the run that ``AQUILA_SESSION`` describes, and apply this process's own ``AQUILA_UNDER_TEST``.
 
-    Where the first is damaged, everything that leaves this machine is refused. If this fails, the process ends: it must
-    not go on without the guard of its parent.
+    If the first is damaged, all connections to other machines are refused. Raises ``SystemExit`` if this fails: the
+    process must not go on without the guard of its parent.
     """
     try:
         _join_parent_run()
@@ -95,9 +95,9 @@ def join_parent_run() -> None:
 
 
 def join_again() -> None:
-    """Join what the variables say now in place of what this process had joined, as the fork of one that had.
+    """Leave the run that this process inherited by a fork, and join the one that the variables describe now.
 
-    If this fails, the process ends, as with ``join_parent_run``.
+    Raises ``SystemExit`` if this fails, as ``join_parent_run`` does.
     """
     joined = runtime.process_run().state_of(_Joined)
     if _variables() == joined.variables:
@@ -109,12 +109,12 @@ def join_again() -> None:
     if "aquila.intercept.parent_queues" in sys.modules:
         parent_queues.leave_testing_mode()
     join_parent_run()
-    if guard is not None:  # only now, so that there is one all the while
+    if guard is not None:  # only now, so that a guard is in force all the time
         activation.interception().withdraw_guard(guard)
 
 
 def _variables() -> dict[str, str]:
-    """The variables by which a process knows what it takes part in, and under which settings."""
+    """Return the variables that tell a process its run and its settings."""
     names = [*find_own_variables(), "PYTEST_CURRENT_TEST"]
     return {name: value for name in names if (value := os.environ.get(name)) is not None}
 
@@ -123,7 +123,7 @@ def _join_parent_run() -> None:
     joined = runtime.process_run().state_of(_Joined)
     joined.variables = _variables()
     told = under_test.is_set_by_environment()
-    if told:  # as pytest does: nothing goes live unless the environment of this process asks for it
+    if told:  # as in pytest, no request goes live unless the environment of this process asks for it
         runtime.process_run().layers = SettingsLayers(Path(), defaults={"transport": "replay"}, under_pytest=True)
     stamp = os.environ.get(VARIABLE)
     parent = read_parent_variable(stamp, told=told) if stamp else None
@@ -135,13 +135,16 @@ def _join_parent_run() -> None:
         _refuse_everything()
     else:
         return
-    if stamp and "AQUILA_QUEUES" in os.environ:  # asked here, so that other runs need not load the module
+    if stamp and "AQUILA_QUEUES" in os.environ:  # checked here, so that other runs need not load the module
         parent_queues.join_testing_mode()
     joined.guard = activation.install_guard()
 
 
 def read_parent_variable(stamp: str, *, told: bool) -> _Parent | None:
-    """Read the value of the variable. None if it is damaged."""
+    """Return the run in ``stamp``, the value of ``AQUILA_SESSION``; None if it is damaged.
+
+    ``told``: ``AQUILA_UNDER_TEST`` says that this process is under test.
+    """
     try:
         inherited = json.loads(stamp)
         around = inherited["around"] | ({"under_pytest": True} if told else {})
@@ -180,7 +183,7 @@ def _enter(run: runtime.Run) -> None:
 
 
 def _refuse_everything() -> None:
-    """Begin a run like that of a test without a cassette, whose settings nothing of this process can change."""
+    """Begin a run like that of a test without a cassette. This process cannot change its settings."""
     closed = {"transport": "replay", "guard": "all", "ignore_hosts": ()}
     run = runtime.Run(SettingsLayers(Path(), command_line=closed, under_pytest=True))
     _enter(run)
@@ -188,9 +191,9 @@ def _refuse_everything() -> None:
 
 
 class _ParentScope:
-    """Joins the parent's scope when something asks for a scope. ``command`` records again what runs there.
+    """Joins the parent's scope when something first needs a scope.
 
-    ``shows_end`` is its kind, if this process can see when it ends.
+    ``command`` is the command that records again, for messages. ``shows_end`` is as in ``_Parent``.
     """
 
     def __init__(self, reference: dict[str, Any], command: str, *, shows_end: str | None = None) -> None:
@@ -200,8 +203,8 @@ class _ParentScope:
         self._scope: Scope | None = None
 
     def __call__(self) -> Scope:
-        # Under the lock, as the scope of a test opens, so that two threads that both ask first get one scope.
-        # With two scopes, each would have play counts of its own, and get the first recording of a request.
+        # Under the lock, so that two threads that need it first get the same scope. Two scopes would count plays
+        # separately, and both would get the first recording of a request.
         with runtime.current_run().lock:
             if self._scope is None:
                 reference = scope_joining.ScopeReference(**self._reference)

@@ -1,7 +1,7 @@
-"""Patches: attributes of other libraries that are replaced while somebody needs it, and put back exactly.
+"""Patches: replaced attributes of other libraries, which are restored exactly when nothing needs the patch.
 
-``PatchSet`` is one boundary: the clients of httpx, the sockets, ... It patches a library when that is imported, and
-imports none itself: ``ImportHooks`` calls it.
+``PatchSet`` holds the patches of one boundary: the clients of httpx, the sockets, ... It imports no library.
+``ImportHooks`` calls it when a library is imported.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ else:
         unknown_modules="aquila.intercept.unknown_modules",
         util="importlib.util",
     )
-    Undoable = object  # every run loads this, and making the class of a protocol takes longer than the others together
+    Undoable = object  # making the class of a protocol takes long, and every run loads this module
 
 _LONGEST_IMPORT = 15.0
 """For how many seconds a fork waits for the imports of other threads. On a busy machine a client takes several."""
@@ -51,8 +51,8 @@ _ABSENT = object()
 class Patch:
     """One replaced attribute of a class or a module.
 
-    ``owner`` is the class or module, ``name`` the attribute, and ``make`` gets the value that is there and returns the
-    one that takes its place.
+    ``owner`` is the class or module, ``name`` the attribute. ``make`` gets the present value and returns the
+    replacement.
     """
 
     def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -66,14 +66,14 @@ class Patch:
 
     @property
     def change(self) -> tuple[Any, str, Any, Any]:
-        """The owner, the name, and what was there and is there now."""
+        """The owner, the name, the value before and the replacement."""
         return self._owner, self._name, self._before, self._replacement
 
     def undo(self) -> None:
-        """Put back what was there.
+        """Restore the original value.
 
-        A tool that put a patch of its own on top keeps it: that one calls our replacement, which lets everything
-        through once its patch set is not in force.
+        If another tool has put its own patch on top, nothing changes. That patch calls our replacement, which lets
+        everything through once its patch set is not in force.
         """
         if self._owner.__dict__.get(self._name) is not self._replacement:
             return
@@ -86,21 +86,21 @@ class Patch:
 class PatchSet:
     """The patches of one boundary, in force while at least one holder needs them.
 
-    ``libraries`` says for the import name of each library how to patch its module. A library that is not loaded is
-    patched when it is.
+    ``libraries`` maps the import name of each library to the function that patches its module. A library that is not
+    loaded yet is patched when it is imported.
     """
 
     def __init__(self, hooks: ImportHooks, libraries: Mapping[str, Callable[[ModuleType], Iterable[Undoable]]]) -> None:
         self._hooks = hooks
         self._libraries = libraries
-        # Who needs the patches, and the patches, in the order in which they were made. Without holders there are no
-        # patches. They are undone in reverse order, because one may have replaced what another one had put there.
+        # The holders need the patches. Without holders there are no patches. The patches are in the order in which they
+        # were made, and are undone in reverse, because a later one may have replaced an earlier one.
         self._holders: set[object] = set()
         self._patches: list[Undoable] = []
         self._changes: list[tuple[Any, str, Any, Any]] = []  # of the patches, for `renew`, which every test calls
         # Set by `put_in_force` and `withdraw`, read without the lock: the socket guard asks it at every connection.
         self.in_force = False
-        """Whether somebody needs the patches. Replacements that a foreign tool still holds ask this."""
+        """Whether the set has holders. A replacement that another tool still holds checks this."""
         # Re-entrant: `put_in_force` patches modules that are already loaded, through `add_patches`.
         self._lock = renewed_in_child(threading.RLock())
 
@@ -136,7 +136,7 @@ class PatchSet:
                     self._patches.pop().undo()
 
     def renew(self) -> None:
-        """Patch again what a tool has put back as it was before. What one has put on top stays."""
+        """Apply again the patches that another tool has undone. A patch that a tool has put on top stays."""
         with self._lock:
             for owner, name, before, replacement in self._changes:
                 if getattr(owner, name, None) is before and before is not replacement:
@@ -160,7 +160,7 @@ class PatchSet:
     def _patch_library(self, name: str, module: ModuleType) -> None:
         try:
             self.add_patches(lambda: self._libraries[name](module))
-        except (AttributeError, ImportError) as error:  # the program's import must not fail for it
+        except (AttributeError, ImportError) as error:  # the program's own import must succeed nevertheless
             unknown_modules.note_unknown_module(name, module, error)
 
 
@@ -172,21 +172,21 @@ class ImportHooks:
 
     def __init__(self) -> None:
         self._finder = _Finder(self)
-        # By import name. An entry goes with `stop_waiting`; with the last one the finder leaves `sys.meta_path`.
+        # By import name. `stop_waiting` removes entries; with the last one the finder leaves `sys.meta_path`.
         self._callbacks: dict[str, ModuleCallback] = {}
-        # The modules for which `find_spec` is asking the other finders. That asks our own finder again, which must then
-        # find nothing, or it would never end.
+        # The modules for which `find_spec` is asking all finders. These include our own, which must then find nothing,
+        # or the search would never end.
         self._finding: set[str] = set()
 
     def call_when_imported(self, names: Iterable[str], callback: ModuleCallback) -> None:
-        """Call ``callback`` with each of these names and its module: now if that is loaded, else as soon as it is."""
+        """Call ``callback`` with each name and its module: now if the module is loaded, else once it is."""
         self._callbacks.update(dict.fromkeys(names, callback))
         if self._callbacks and self._finder not in sys.meta_path:
             sys.meta_path.insert(0, self._finder)
-        # Listed before the first call, which may load another one of them: then the loader has called for that.
+        # Listed before the first call: the callback may import another of the modules, whose loader calls then.
         for name in [name for name in names if name in sys.modules]:
             module = find_loaded(name)
-            # If another thread is loading it now, `find_spec` has added the callback if that was there in time.
+            # None while another thread is loading it: then the loader calls, if the callback was there in time.
             if module is not None:
                 callback(name, module)
 
@@ -198,7 +198,7 @@ class ImportHooks:
             sys.meta_path.remove(self._finder)
 
     def find_spec(self, name: str) -> ModuleSpec | None:
-        """Find what the other finders find, and have the callback called once that is loaded."""
+        """Return the spec that the other finders find, with a loader that calls the callback after loading."""
         if name not in self._callbacks or name in self._finding:
             return None
         self._finding.add(name)
@@ -214,9 +214,9 @@ class ImportHooks:
 
 
 class _Finder:
-    """A finder that finds nothing itself: it adds a callback to the loading of what other finders find.
+    """A finder that adds a callback to the modules that other finders find.
 
-    ``sys.meta_path``, of which a process has one, may outlive all that the hooks are about.
+    It refers to the hooks weakly, because ``sys.meta_path`` may outlive them.
     """
 
     def __init__(self, hooks: ImportHooks) -> None:
@@ -228,15 +228,15 @@ class _Finder:
 
 
 _endless: set[tuple[int, str]] = set()
-"""Imports for which a fork has waited in vain. They may last as long as the process, as that of a module whose body is
-the program."""
+"""Imports for which a fork has waited in vain. They may never end, as the import of a module whose body is the program.
+"""
 
 
 def _wait_for_imports() -> None:
     """Before a fork: wait until no other thread imports anything, if hooks wait for libraries.
 
-    A child that is forked while another thread imports a client keeps the lock of that thread, which it does not have.
-    So it would wait for ever when it imports the same client: any library on top of those that the hooks wait for.
+    A child that is forked while another thread imports a module inherits the lock of that import, but not the thread.
+    It would wait for ever when it imports the same module.
     """
     is_hooked = any(isinstance(finder, _Finder) for finder in tuple(sys.meta_path))
     if is_hooked and not wait_before_fork(lambda: find_imports_elsewhere() <= _endless, _LONGEST_IMPORT):

@@ -47,22 +47,22 @@ class OwnServers:
 
 @cache
 def own_servers() -> set[tuple[str, int | None]]:
-    """The addresses of ``OwnServers``. A port belongs to the process, and so does the list."""
+    """The addresses of ``OwnServers`` of this process."""
     return runtime.process_run().state_of(OwnServers).addresses
 
 
 class AnsweringScope(NamedTuple):
-    """The scope that answers a request, and its settings at that moment. They are resolved once for each request."""
+    """The scope that answers a request, and its settings, which are resolved once for each request."""
 
     scope: Scope
     settings: Settings
 
 
 def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> AnsweringScope | None:
-    """The scope that answers a request, or None for a request that is let through.
+    """Return the scope that answers a request, or None for a request that is let through.
 
-    ``path`` may have a query. Raises ``NoNetwork`` for a side request, ``LiveCallRefused`` where nothing asked for
-    it, ``SessionClosed`` in what has outlived its scope, and ``CassetteRequired`` where several scopes could answer.
+    ``path`` may have a query. Raises ``NoNetwork`` for a side request, ``LiveCallRefused`` if nothing asked for it,
+    ``SessionClosed`` in code that has outlived its scope, and ``CassetteRequired`` if several scopes could answer.
     """
     if is_own_request():
         return None
@@ -100,9 +100,9 @@ def _is_plain(
     ignored_hosts: tuple[str, ...],
     loopback: str,
 ) -> bool:
-    """Whether no table and no setting keeps a request from a cassette, as is so for nearly all requests.
+    """Whether no table and no setting exempts a request from the cassette. That holds for nearly all requests.
 
-    ``find_answering_scope`` examines the others. The result is remembered: a test asks few addresses, again and again.
+    ``find_answering_scope`` examines the others. The result is cached: a test sends many requests to few addresses.
     """
     stays_here = is_loopback(host) and not (loopback == "all" or (loopback == "models" and is_model_path(path)))
     return not (
@@ -116,15 +116,15 @@ def _is_plain(
 def _answers_model(scope: Scope, settings: Settings, host: str, port: int | None, path: str) -> bool:
     """Whether a scope takes a request because it is for a model: to answer it, or to note it for a report of the run.
 
-    A cassette answers it, a script, or what stands in for a provider.
+    A cassette, a script, or another source in the place of the provider answers it.
     """
     if not asks_model(host, port, path, settings):
         return False
     if settings.transport in ("replay", "record"):
         return scope.default_cassette is not None or scope.has_script
     if settings.transport != "live":
-        return True  # another source than the provider, such as a local model, stands in for model requests alone
-    # A report of the run shows each answer. What a script does not answer goes to the provider.
+        return True  # another source, such as a local model, answers model requests in the place of the provider
+    # A report of the run shows each answer. A request that no script answers goes to the provider.
     return scope.run.exchange_watch is not None or scope.has_script or scope.names_script(scope.default_cassette)
 
 
@@ -139,7 +139,7 @@ def check_side_request(method: str, host: str, port: int | None, path: str) -> N
 def fails_as_side_request(
     method: str, host: str, port: int | None, path: str, settings: Settings, *, answers: bool
 ) -> bool:
-    """Whether a request is a side request, where that matters: in a test run, and where a scope ``answers``."""
+    """Whether a request is a side request that must fail: if a scope ``answers``, or in a test run with a guard."""
     if settings.transport == "live" or is_listed(host, port, settings.ignore_hosts):
         return False
     if not answers and (settings.guard == "off" or is_loopback(host) or not runtime.is_under_pytest()):
@@ -159,11 +159,11 @@ def check_connection(
 ) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for, ``NoNetwork`` for one to telemetry.
 
-    Mostly the address alone is known here; ``path`` is what is asked there, where a client tells. ``resolved_from`` is
-    the name that was last resolved to the address. ``within_loop`` says that an event loop asks. Then a refusal is an
-    ordinary exception: clients connect in tasks of their own there, and some wait for ever for one that ends in an
-    outcome. ``quietly`` makes it ``NoNetwork``: nothing is asked of the host, and whoever wants its address can do
-    without. ``library`` is the package that connects, where it does so outside of Python and no frame shows it.
+    ``path`` is that of the request, if the client tells it. ``resolved_from`` is the name that was last resolved to
+    the address ``host``. ``within_loop``: the caller runs in an event loop. There a refusal is an ordinary exception,
+    because some clients wait for ever for a task that ends in an outcome of pytest. ``quietly``: a refusal is
+    ``NoNetwork``, because the caller asks only for an address, and can do without. ``library`` is the package that
+    connects, if it does so outside of Python, where no frame shows it.
     """
     if is_own_request() or (host, port) in own_servers():
         return
@@ -175,7 +175,7 @@ def check_connection(
         settings = scope.settings
     if is_listed(host, port, settings.ignore_hosts):
         return
-    if not is_listed_provider(host, port, settings):  # what is listed stays what it is under whatever name
+    if not is_listed_provider(host, port, settings):  # a listed address is guarded, whatever name was resolved to it
         if is_loopback(host):
             return
         if resolved_from is not None:
@@ -207,20 +207,23 @@ def guards_connections() -> bool:
 
 
 def note_unseen(what: str) -> None:
-    """Have the summary of the run say that ``what`` may reach providers, if the guard should keep it from them."""
+    """Note for the summary of the run that ``what`` may reach providers unseen, if the guard is on here."""
     if guards_connections() and runtime.current_settings().guard != "sealed":
         unknown_modules.note_unguarded(
-            f"{what} was started, and Aquila does not see whom it asks, so what it sends is neither recorded nor "
+            f"{what} was started, and Aquila does not see its requests, so what it sends is neither recorded nor "
             "refused: give its models the base URL of `aquila serve`, or seal the run (aquila_guard = sealed)"
         )
 
 
 def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
-    """The scope that answers what is asked of a provider over a socket of the client's own, or None for the guard."""
+    """Return the scope that answers a client with a socket of its own, which connects to a provider.
+
+    None leaves the connection to the guard.
+    """
     if is_own_request() or (host, port) in own_servers():
         return None
     if is_loopback(host) and not runtime.current_settings().providers:
-        return None  # before a scope is looked for: it would open that of a test which needs none
+        return None  # checked first, because `look_for_scope` would open the scope of a test that needs none
     scope, _ = scopes.look_for_scope()
     if scope is None or scope.lets_through(host):
         return None
@@ -232,7 +235,7 @@ def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
 
 
 def refuse_own_socket(host: str, port: int, why: str, *, speaks_http2: bool) -> BaseException:
-    """Return the refusal, noted for the test, of what a client sent over its own socket that is no HTTP request."""
+    """Note for the test that a client on its own socket cannot be answered because of ``why``. Return the error."""
     what = f"a connection to {guard.format_address(host, port)}"
     client = f"a client on sockets of its own: {why}"
     return guard.make_refusal(_unrecordable_message(what, client, speaks_http2=speaks_http2))
@@ -242,9 +245,9 @@ _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "plugg
 
 
 def _name_client(library: str) -> str:
-    """The package that connects here, by the functions that are running; and the one that uses it, if there is one.
+    """Name the package that connects, and the package that uses it, if there is one. The running functions tell them.
 
-    ``library`` is the first of them, where it is known.
+    ``library`` is the package that connects, if it is known.
     """
     packages = [library] if library else []
     frame = sys._getframe(1)  # private; `inspect.stack` would read the source file of every frame
@@ -259,8 +262,8 @@ def _name_client(library: str) -> str:
 def asks_model_here(host: str, port: int | None, path: str) -> bool:
     """Whether a request is for a model on this machine.
 
-    The scope that answers it may have to be opened first, as that of a fixture. Elsewhere a client's socket does that,
-    when it is redirected; those that stay on this machine are not.
+    The scope that answers it may have to be opened first, as that of a fixture. For other hosts, redirecting the
+    client's socket opens the scope. Sockets to this machine are not redirected.
     """
     return is_loopback(host) and asks_model(host, port, path, runtime.current_settings())
 
@@ -277,9 +280,9 @@ def is_let_through(host: str, port: int | None, path: str, settings: Settings) -
 def _is_recorded_of_loopback(
     scope: Scope, settings: Settings, scheme: str, host: str, port: int | None, path: str
 ) -> bool:
-    """Whether the cassette of a scope holds the URL of a request that would be let through for staying here.
+    """Whether a request stays on this machine, and the cassette of a scope holds its URL.
 
-    Settings about loopback, or about the host, come first.
+    Settings about loopback, or about the host, take precedence.
     """
     if settings.loopback != "models" or settings.transport not in ("replay", "record") or scope.models_only:
         return False
@@ -291,7 +294,7 @@ def _is_recorded_of_loopback(
 
 
 def explain_refused_connection(error: OSError, host: str | None, port: object) -> None:
-    """Add to an error that in a sealed run the servers of the machine are out of reach, if that may be why."""
+    """Add a note to ``error``, a refused connection, if it may come from the sealed run."""
     if host is not None and isinstance(port, int) and is_loopback(host):
         settings = runtime.current_settings()
         if settings.guard == "sealed" and port not in settings.sealed_ports:
@@ -299,29 +302,29 @@ def explain_refused_connection(error: OSError, host: str | None, port: object) -
 
 
 def explain_closed_port(port: int) -> str:
-    """What to say where a sealed run finds a port of the machine closed."""
+    """Return the advice for a sealed run in which a port of the machine is closed."""
     setting = typed_settings.setting_line("sealed_ports", port, runtime.current_run().layers.settings_file)
     return (
         f"Nothing listens on port {port} within this sealed run (aquila_guard = sealed). If a server of the machine "
-        f"does outside of it, hand its port through: {setting}"
+        f"listens there outside of the run, hand the port through: {setting}"
     )
 
 
 _OF_OTHERS = """\
-It connects in a way of its own: not through httpx2, httpx, aiohttp, requests, urllib3, botocore, httplib2,
-urllib.request or http.client, nor with HTTP/1.1 over Python's sockets; nor, if it wants a WebSocket,
-through websockets, aiohttp, websocket-client or httpx-ws. To record it, give the test the fixture
-aquila_server, or start `aquila serve --cassette NAME`, and give the client the server's address as its base URL.
+It uses none of httpx2, httpx, aiohttp, requests, urllib3, botocore, httplib2, urllib.request and http.client,
+nor HTTP/1.1 over Python's sockets; nor, for a WebSocket, websockets, aiohttp, websocket-client or httpx-ws.
+To record it, give the test the fixture aquila_server, or start `aquila serve --cassette NAME`, and give the
+client the server's address as its base URL.
 """
 _OF_HTTP2 = """\
-It speaks gRPC, or HTTP/2 over sockets of its own, which neither a cassette nor `aquila serve` holds.
-Let it ask by HTTP/1.1 where it can: transport="rest" in clients of Google, prefer_grpc=False in that of
-Qdrant, else the provider's HTTP API by another client. Or put something of your own in its place in this test.
+It speaks gRPC, or HTTP/2 over sockets of its own, which neither a cassette nor `aquila serve` can record.
+Let it ask by HTTP/1.1 if it can: transport="rest" in Google's clients, prefer_grpc=False in Qdrant's,
+else the provider's HTTP API by another client. Or replace it with an object of your own in this test.
 """
 
 
 def _unrecordable_message(what: str, client: str, *, speaks_http2: bool) -> str:
-    """The text for a connection that is refused although a cassette is in use, which its client never asked."""
+    """Return the message for a refused connection whose client cannot ask the cassette in use."""
     test = runtime.current_run().test_name or "none is running"
     return (
         f"{what} was refused: no cassette can answer its client ({client})\n"

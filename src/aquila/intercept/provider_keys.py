@@ -52,35 +52,35 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "xai": ("XAI_API_KEY",),
     "zhipu": ("ZHIPUAI_API_KEY", "ZAI_API_KEY"),
 }
-"""For each provider the variables that its clients read. They open nothing but models."""
+"""For each provider the variables that its clients read. Their keys give access to models only."""
 
 SHARED_KEYS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": DUMMY_KEY,
     "AWS_SECRET_ACCESS_KEY": DUMMY_KEY,
-    "HF_TOKEN": f"hf_{DUMMY_KEY}",  # its client looks at the form
+    "HF_TOKEN": f"hf_{DUMMY_KEY}",  # its client checks the prefix
 }
-"""Variables that open more than models (buckets, data sets), with their dummies.
+"""Variables whose keys give access to more than models (buckets, data sets), with their dummies.
 
 A test without a cassette may need them, so they are replaced only while a cassette answers.
 """
 
 REGIONS: Mapping[str, str] = {"AWS_DEFAULT_REGION": "us-east-1"}
-"""What a client needs besides a key, with a value that serves where none is set. Not secret, so never replaced."""
+"""Variables that a client needs besides a key, with the value for where none is set. Not secret, so never replaced."""
 
 
 ONLY_WHERE_SET = "AZURE_OPENAI_API_KEY"
-"""Replaced where the machine sets it, and unset elsewhere: beside ``OPENAI_API_KEY`` the module client of ``openai``
-(``openai.chat.completions.create``) does not know which of the two is meant, and refuses both."""
+"""Replaced if the machine sets it, and unset otherwise. If both this and ``OPENAI_API_KEY`` are set, the module client
+of ``openai`` (``openai.chat.completions.create``) cannot tell which is meant, and raises an error."""
 
 NO_UNSET = "-unset"
-"""The word of the setting ``dummy_keys`` that leaves a variable unset which the machine does not set."""
+"""The word of the setting ``dummy_keys`` that leaves variables unset if the machine does not set them."""
 
 
 def dummies_for_run(extra: Sequence[str]) -> dict[str, str]:
     """Return the dummies that a whole run can show, by variable.
 
     ``extra`` are words of the setting ``dummy_keys``: ``NAME`` adds a variable, ``NAME=value`` one with a dummy of its
-    own, and ``-NAME`` leaves one out. What ``-unset`` leaves out only ``without_unset`` can tell.
+    own, and ``-NAME`` leaves one out. ``without_unset`` applies the word ``-unset``.
     """
     dummies = {name: DUMMY_KEY for names in PROVIDER_KEYS.values() for name in names}
     return _apply_words(dummies, extra)
@@ -111,8 +111,5 @@ def _apply_words(dummies: dict[str, str], extra: Sequence[str]) -> dict[str, str
 
 
 def name_dummies(dummies: Mapping[str, str]) -> dict[str, str]:
-    """Return dummies that say which variable each stands for, and are dummies all the same.
-
-    A request that holds one tells so which key it needs.
-    """
+    """Return the dummies with the name of the variable in each, so that a request shows which key it needs."""
     return {name: f"{name}.{value}" if value == DUMMY_KEY else value for name, value in dummies.items()}

@@ -1,7 +1,7 @@
-"""Where the jobs of a storage go: the same text in each process for the same queue, and another one for any other.
+"""Names the place of a queue: one queue has the same text in each process, and two queues have two texts.
 
-The name of a Huey says too little: two of one name may lie in two files, and on Redis two names may be one key. No text
-here holds a password. This module is loaded before Huey and must not import it.
+The name of a Huey is not enough: two Hueys of one name may use two files, and on Redis two names may be one key. No
+text here holds a password. This module is loaded before Huey and must not import it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
 
 
 def is_real(storage: Any) -> bool:
-    """Whether jobs in a storage leave the memory of this process, to stay. Its class is asked if it is one."""
+    """Whether a storage keeps jobs outside the memory of this process. ``storage`` may also be its class."""
     kinds = sys.modules["huey.storage"]
     kind = storage if isinstance(storage, type) else type(storage)
     return not issubclass(kind, (kinds.MemoryStorage, kinds.BlackHoleStorage))
 
 
 def hands_on_to(storage: Any, other: Any) -> bool:
-    """Whether a storage is ``other``, or holds it in order to hand jobs on to it, as one that encrypts them does."""
+    """Whether a storage is ``other``, or holds it to pass jobs on to it, as a storage that encrypts jobs does."""
     base = sys.modules["huey.storage"].BaseStorage
     found = [storage]
-    for each in found:  # The list grows in the loop, because a storage that is held may hold another.
+    for each in found:  # the list grows in the loop, because a held storage may hold another
         if each is other:
             return True
         for value in tuple(getattr(each, "__dict__", {}).values()):
@@ -39,12 +39,12 @@ def hands_on_to(storage: Any, other: Any) -> bool:
 
 
 def name_place(storage: Any) -> str:
-    """Return where the jobs of a storage of Huey go."""
+    """Return the place of a storage of Huey, as text for comparison and for messages."""
     kinds = sys.modules["huey.storage"]
     if isinstance(storage, kinds.SqliteStorage):
         return f"{storage.name!r} in {_name_file(storage.filename)}"
     if isinstance(storage, kinds.FileStorage):
-        return f"the folder {_name_file(storage.path)}"  # Its name is no part of any path there.
+        return f"the folder {_name_file(storage.path)}"  # its paths do not contain the name of the Huey
     pool = getattr(getattr(storage, "conn", None), "connection_pool", None) if hasattr(storage, "queue_key") else None
     if hasattr(pool, "connection_kwargs"):
         return f"{storage.queue_key!r} on {_name_redis(pool)}"
@@ -62,7 +62,7 @@ def _name_file(path: Any) -> str:
 
 
 def _name_server(host: Any, port: Any) -> str:
-    # A path is the folder of a socket, whose case counts.
+    # A host with a slash is the folder of a socket, whose name is case-sensitive.
     host = str(host or "")
     return f"{host if '/' in host else 'localhost' if host.lower() in _LOOPBACK else host.lower()}:{port}"
 
@@ -83,7 +83,7 @@ def _name_postgres(storage: Any) -> str:
         return f"Postgres by {getattr(storage.connection, '__qualname__', type(storage.connection).__qualname__)}"
     parse = sys.modules["psycopg"].conninfo.conninfo_to_dict
     told = parse(storage.dsn or "", **storage.connection_params)
-    # What is not told comes from variables of the environment, which a child process has too.
+    # Parameters that are missing here come from the environment, which is the same in a child process.
     server = _name_server(told.get("host") or told.get("hostaddr"), told.get("port") or 5432)
     more = {key: told[key] for key in ("dbname", "service", "user", "options") if told.get(key)}
     return f"Postgres at {server}, {', '.join(f'{key} {value}' for key, value in more.items())}"
@@ -98,7 +98,7 @@ def _name_peewee(database: Any) -> str:
 
 
 def _name_unknown(storage: Any) -> str:
-    """Name a storage of a class that is not Huey's own by the texts that it holds, as a digest: some may be secret."""
+    """Name a storage of an unknown class by a digest of its text attributes, some of which may be secret."""
     told = {
         key: os.fsdecode(value)
         for key, value in sorted(getattr(storage, "__dict__", {}).items())

@@ -13,18 +13,18 @@ Given = TypeVar("Given")
 
 
 class ScopeBlock(Generic[Given]):
-    """Opens a scope of its own each time it is entered, in whichever tasks and threads that may be.
+    """Opens a new scope each time it is entered. Several tasks and threads may enter it at the same time.
 
-    A block that ends with an exception stores nothing: what it recorded is kept in the pending file beside.
+    A block that ends with an exception stores nothing in the cassette. Its recordings are kept in the pending file.
     """
 
     def __init__(self) -> None:
-        # Each scope that is open, by its id, with the scope that was bound before. One block may be entered again while
-        # it is open, by other threads and tasks, too, which leave it in any order; adding and removing are atomic.
+        # Each open scope by its id, with the scope that was bound before. Threads and tasks may enter the block while
+        # it is open, and leave it in any order. Adding and removing are atomic.
         self._open: dict[str, tuple[Scope, Scope | None]] = {}
 
     def _make_scope(self) -> tuple[Scope, Given]:
-        """Return a new scope, and what is given to the code within."""
+        """Return a new scope, and the object that ``with`` gives to its block."""
         raise NotImplementedError
 
     def __enter__(self) -> Given:
@@ -43,7 +43,7 @@ class ScopeBlock(Generic[Given]):
         decorated_functions.close_block(scope, error)
 
     def _take_open(self) -> tuple[Scope, Scope | None]:
-        """Take the scope that ends here: the one bound here, or the last where a block is left in another context."""
+        """Remove and return the scope that ends: the bound one, or the last one if the context has changed."""
         bound = scopes.bound_scope.get()
         found = self._open.pop(bound.id, None) if bound is not None else None
         return found or self._open.popitem()[1]

@@ -1,8 +1,8 @@
-"""A table of side requests: what libraries send besides requests to models.
+"""A table of side requests, which libraries send besides requests to models.
 
-These are telemetry, price lists and lists of other tools. No test asks for them, and whether one is sent depends on
-what ran before. So they are never recorded and never a miss: they fail as on a machine without a network. The setting
-``side_requests`` adds rows.
+They are for telemetry, price lists and lists of other tools. No test asks for them, and whether one is sent depends on
+the code that ran before. So they are never recorded and never a miss: they fail as on a machine without a network. The
+setting ``side_requests`` adds rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aquila.recording.network.wildcards import fits_pattern
 SIDE_REQUESTS = (
     "POST api.openai.com/v1/traces/ingest",  # openai-agents: tracing, from a thread
     "GET api.cerebras.ai/v1/tcp_warming",  # the SDK of Cerebras: when a client is made
-    # langsmith: tracing of langchain and langgraph, from a thread. What a program asks for itself has other paths.
+    # langsmith: tracing of langchain and langgraph, from a thread. A program's own requests have other paths.
     "GET api.smith.langchain.com/info",
     "GET *.api.smith.langchain.com/info",
     "POST api.smith.langchain.com/runs",
@@ -55,7 +55,7 @@ SIDE_REQUESTS = (
     "POST logfire-*.pydantic.dev/v1/logs",
     "POST telemetry.crewai.com:4319/v1/traces",
     "POST os-api.agno.com/telemetry/*",  # agno, from a thread
-    # What takes traces by the protocol of OpenTelemetry and says so: agentops, braintrust, deepeval, langwatch.
+    # Hosts that take traces by OpenTelemetry and have it in their names: agentops, braintrust, deepeval, langwatch.
     *(f"POST *{name}*/v1/{kind}" for name in ("otlp", "otel") for kind in ("traces", "metrics", "logs")),
     "POST api.agentops.ai/v3/auth/token",  # agentops: when it begins
     "POST api.honeycomb.io/v1/traces",
@@ -73,22 +73,22 @@ SIDE_REQUESTS = (
 )
 """Each row is a method, and a host with the path: ``POST api.example.com/v1/x``. ``*`` stands for any characters.
 
-A row is as narrow as the library's source allows: what a program may ask for on purpose is not in it.
+A row is as narrow as the library's source allows: it does not fit a request that a program may send on purpose.
 """
 
 DOWNLOADS = (
     "GET openaipublic.blob.core.windows.net/*encodings/*",  # tiktoken: the words of a model
     "GET chroma-onnx-models.s3.amazonaws.com/*",  # chromadb: the model that embeds where none is named
 )
-"""What a library downloads where this machine does not have it yet, in the same form.
+"""Files that a library downloads if this machine does not have them yet, in the same form.
 
-It is neither recorded nor missed, and goes out: code under test needs it, and whether it is asked for depends on the
-machine.
+These requests go out, and are neither recorded nor a miss: code under test needs the files, and whether it requests
+them depends on the machine.
 """
 
 
 def is_side_request(method: str, host: str, port: int | None, path: str, extra: Sequence[str]) -> bool:
-    """Whether a request is a side request. ``extra`` are rows of the project; ``-`` before one takes it away."""
+    """Whether a request is a side request. ``extra`` are rows of the project. ``-`` before a row removes that row."""
     host, path = host.lower().rstrip("."), path.partition("?")[0]
     rows = _rows_in_force(tuple(extra))
     return _fits_any(f"{method.upper()} {host}{path}", rows) or (
@@ -97,14 +97,14 @@ def is_side_request(method: str, host: str, port: int | None, path: str, extra: 
 
 
 def is_side_host(host: str, extra: Sequence[str]) -> bool:
-    """Whether the project's rows say that a host gets nothing but side requests: ``* host/*``."""
+    """Whether a row ``* host/*`` in ``extra`` says that all requests to a host are side requests."""
     addresses = (row.removeprefix("* ") for row in extra if row.startswith("* "))
     hosts = tuple(address.removesuffix("/*") for address in addresses if address.endswith("/*"))
     return _fits_any(host.lower().rstrip("."), hosts)
 
 
 def is_download(method: str, host: str, path: str, extra: Sequence[str]) -> bool:
-    """Whether a request is one of ``DOWNLOADS``. ``-`` before one of them in ``extra`` takes it away."""
+    """Whether a request is one of ``DOWNLOADS``. ``-`` before one of its rows in ``extra`` removes that row."""
     rows = tuple(row for row in DOWNLOADS if f"-{row}" not in extra)
     return _fits_any(f"{method.upper()} {host.lower().rstrip('.')}{path.partition('?')[0]}", rows)
 
@@ -117,5 +117,5 @@ def _rows_in_force(extra: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def _fits_any(text: str, rows: tuple[str, ...]) -> bool:
-    """Whether a text is as one of the rows says. Remembered: a program asks at few addresses, and often."""
+    """Whether a text fits one of the rows. Cached: a program sends many requests to few addresses."""
     return any(fits_pattern(text, row) for row in rows)

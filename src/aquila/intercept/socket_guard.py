@@ -1,11 +1,10 @@
-"""The guard of a test run: connections that nothing asked for are refused where every Python client makes them.
+"""The guard of a test run: refuses connections that nothing asked for, at the sockets of Python.
 
-Names are checked when they are resolved, and when a TLS handshake names its server: that also sees through proxies.
-Addresses are checked when a socket connects, and for each datagram. What Aquila itself sends out, and what a live test
-sends, passes. ``native_clients`` and ``compiled_clients`` check for libraries that have sockets of their own.
+Names are checked when they are resolved, and when a TLS handshake names its server, which finds the server behind a
+proxy too. Addresses are checked when a socket connects, and for each datagram. Requests of Aquila itself and of live
+tests pass. ``native_clients`` and ``compiled_clients`` check libraries that connect without Python's sockets.
 
-What a scope can answer is not refused: a client of Python's sockets is redirected to a listener here; see
-``own_sockets``.
+If a scope can answer a provider, the connection is not refused but redirected to a listener; see ``own_sockets``.
 """
 
 from __future__ import annotations
@@ -51,9 +50,8 @@ class SocketGuard:
 
     def __init__(self, patches: PatchSet) -> None:
         self.patches = patches
-        # The name that was last resolved to each address, so that the setting `ignore_hosts`, which lists names,
-        # applies to connections, too. Any thread resolves names, and each change is one atomic operation.
-        # `_remember_name` empties it when it is full.
+        # The name that was last resolved to each address, so that the names in the setting `ignore_hosts` apply to
+        # connections too. Any thread changes it, and each change is atomic. `_remember_name` clears it when it is full.
         self._names: dict[str, str] = {}
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
@@ -70,7 +68,7 @@ class SocketGuard:
             yield Patch(module, name, self.make_replacement(name))
 
     def make_replacement(self, name: str) -> Replacement:
-        """Return what makes the replacement of a function of ``socket``, or of a method of a class, by its name."""
+        """Return the function that makes the replacement of a function or method, by the ``name`` of that."""
         connecting = functools.partial(self._check_addresses, connects=True)
         replacements: dict[str, Replacement] = {
             "connect": connecting,
@@ -84,7 +82,7 @@ class SocketGuard:
             # The two ways to begin a TLS handshake: over a socket, and in memory, as asyncio and anyio do.
             "wrap_socket": functools.partial(self.beginning_handshakes, position=5),
             "wrap_bio": functools.partial(self.beginning_handshakes, position=4),
-            # Event loops resolve names in another thread. Here it can still be seen which client asks for it.
+            # Event loops resolve names in another thread. Only here is the client still known.
             "getaddrinfo of an event loop": self.resolving_in_loop,
         }
         return replacements[name]
@@ -108,16 +106,16 @@ class SocketGuard:
         return begin
 
     def check(self, host: object, port: object, **known: Any) -> None:
-        """Refuse a connection that nothing asked for. ``known`` is for ``aquila.intercept.policy.check_connection``."""
+        """Refuse a connection that nothing asked for. ``known`` are arguments of ``policy.check_connection``."""
         name = decode_host(host)
         if name is not None and self.patches.in_force:
             policy.check_connection(name, decode_port(port), **known)
 
     def checking(self, find_address: FindAddress, *, connects: bool = False) -> Replacement:
-        """Return what makes a patch of a function that checks an address first, and else does what it did.
+        """Return a function that makes a replacement, which checks an address and then calls the original.
 
-        ``find_address`` finds host and port in the positional and the named arguments. ``connects`` says that this is
-        the method of a socket that connects.
+        ``find_address`` finds host and port in the positional and the named arguments. ``connects``: the original is a
+        method with which a socket connects.
         """
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,7 +130,7 @@ class SocketGuard:
         return make
 
     def checking_in_loop(self, find_address: FindAddress) -> Replacement:
-        """The same for a coroutine of an event loop."""
+        """``checking`` for a coroutine of an event loop."""
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(original)
@@ -145,7 +143,7 @@ class SocketGuard:
         return make
 
     def resolving_in_loop(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """What makes a patch of the method of an event loop that resolves names."""
+        """Return the replacement of the method of an event loop that resolves names."""
 
         @functools.wraps(original)
         async def resolve(*args: Any, **kwargs: Any) -> Any:
@@ -160,10 +158,10 @@ class SocketGuard:
 
     @property
     def redirects(self) -> redirection.Redirection:
-        """Redirects clients with sockets of their own. Made when something first asks."""
+        """Redirects clients with sockets of their own. Made at the first use."""
         if self._redirects is not None:
             return self._redirects
-        # Of two threads that ask first at the same time, both get the one that was stored first.
+        # Two threads may make one at the same time. Both get the one that was stored first.
         made: redirection.Redirection = vars(self).setdefault("_redirects", redirection.Redirection(self.check))
         return made
 
@@ -180,7 +178,7 @@ class SocketGuard:
             if self.redirects.keeps_address(
                 find_argument(args, kwargs, 0, "host"), find_argument(args, kwargs, 1, "port")
             ):
-                # Many machines call ::1 localhost, too, and a client tries it first. Only 127.0.0.1 is redirected.
+                # On many machines localhost is ::1 too, and a client tries that first. Only 127.0.0.1 is redirected.
                 rows = original(*args, **kwargs)
                 return [row for row in rows if row[0] == socket.AF_INET] or rows
             redirected = self.redirects.resolve(args, kwargs)
@@ -223,7 +221,7 @@ class SocketGuard:
     def _check_addresses(
         self, original: Callable[..., Any], *, position: int | None = None, connects: bool = False
     ) -> Callable[..., Any]:
-        """``position`` is that of the address, which may be left out; without it the address comes last."""
+        """``position`` is that of the address among the arguments. None: the address is the last of them."""
 
         @functools.wraps(original)
         def connect(*args: Any, **kwargs: Any) -> Any:
@@ -252,9 +250,9 @@ class SocketGuard:
 
 
 def _looks_for_proxy() -> bool:
-    """Whether a name is resolved to see whether the system has a proxy for it: for each request on macOS.
+    """Whether ``urllib.request`` resolves a name to find the system's proxy for it, as for each request on macOS.
 
-    Whatever comes of that, the request is seen later: if it is answered by a mock, nothing goes to the host at all.
+    The request itself is checked later. A mock may answer it, so that nothing goes to the host at all.
     """
     frame = sys._getframe(1)  # private; `inspect.stack` would read the source file of every frame
     while frame is not None and frame.f_globals.get("__name__", "").startswith("aquila."):
@@ -264,35 +262,37 @@ def _looks_for_proxy() -> bool:
 
 @contextlib.contextmanager
 def _closed_by_outcome(connecting: Any) -> Iterator[None]:
-    """Close a socket whose connection is refused by an outcome: its owner closes it only in an ``except Exception``."""
+    """Close a socket if its connection is refused by an outcome of pytest.
+
+    The owner of the socket closes it for an ``Exception``, and an outcome is none.
+    """
     try:
         yield
-    except Exception:
-        raise  # the owner of the socket catches it, and closes the socket
-    except BaseException:
-        connecting.close()
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            connecting.close()
         raise
 
 
 def find_argument(args: Sequence[Any], named: Mapping[str, Any], position: int, name: str) -> Any:
-    """An argument, by its position (``self`` counts) or its name. None if it is not given."""
+    """Return an argument by its position (``self`` counts) or its name; None if it is not given."""
     return args[position] if len(args) > position else named.get(name)
 
 
 def host_and_port(args: Sequence[Any], named: Mapping[str, Any]) -> tuple[object, object]:
-    """The arguments ``host`` and ``port`` of a method."""
+    """Return the arguments ``host`` and ``port`` of a method."""
     return find_argument(args, named, 1, "host"), find_argument(args, named, 2, "port")
 
 
 def decode_host(host: object) -> str | None:
-    """A host name or address as text, or None. The standard library takes both text and bytes."""
+    """Return a host name or address as text; None for what is neither text nor bytes."""
     if isinstance(host, (bytes, bytearray)):
         return host.decode("utf-8", "replace")
     return host if isinstance(host, str) else None
 
 
 def decode_port(port: object) -> int | None:
-    """A port, which may also be given in digits or by the name of a service. None if it is not given, or unknown."""
+    """Return a port, which may be a number, digits, or the name of a service; None if it is not given or unknown."""
     if isinstance(port, (str, bytes)):
         if port.isdigit():
             return int(port)

@@ -1,4 +1,4 @@
-"""What is done when a test starts a child process: only now there has to be a folder for what it may tell."""
+"""Prepares for child processes when a test starts one: makes the folder for their messages."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ else:
 
 
 def prepare_for_children() -> None:
-    """Make the folder for messages of child processes, if a test runs. Of a process that no test starts none fails."""
+    """Make the folder for messages of child processes, if a test runs. Otherwise no child can make a test fail."""
     run = runtime.current_run()
-    # Not in a child, nor where a test has replaced `os.getpid`: nobody would remove the folder.
+    # Not in a child, nor if a test has replaced `os.getpid`: then nothing would remove the folder.
     if run.test is not None and run.test.has_begun and run.process == os.getpid():
-        # Nowhere to put it, or a test has replaced `open`: a program is not to end for that.
+        # The folder cannot be made, or a test has replaced `open`. The program must start its process nevertheless.
         with contextlib.suppress(Exception):
             child_misses.misses_folder(run)
 
 
 def prepare_and_start(start: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Start a process with ``start``, the original of a function that does."""
-    __tracebackhide__ = True  # pytest shows no such frame
+    """Make the folder, and call ``start``, the original of a patched function that starts a process."""
+    __tracebackhide__ = True  # pytest leaves out such a frame
     prepare_for_children()
     return start(*arguments, **options)
 
 
 def go_on(*, in_child: bool) -> None:
-    """After a fork: if that was made before the setup of a test, the test itself runs in the child.
+    """After a fork: note that the test itself runs in the child if its setup has not begun yet.
 
-    So do plugins that run each test in a process of its own, such as pytest-forked.
+    Plugins such as pytest-forked run each test in a process of its own.
     """
     run = runtime.current_run()
     if in_child and run.make_outcome is not None and run.test is not None and not run.test.has_begun:

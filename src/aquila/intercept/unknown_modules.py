@@ -1,4 +1,4 @@
-"""Modules that lack what Aquila patches: another version of a library than it knows, or another module of that name."""
+"""Notes modules that lack what Aquila patches: an unknown version of a library, or another module of the same name."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _WITHOUT_SOCKETS = (
 
 
 def note_unknown_module(name: str, module: ModuleType, error: Exception) -> None:
-    """Have the summary of the test run say that the module ``name`` stays unpatched, for the reason ``error``.
+    """Note for the summary of the test run that the module ``name`` stays unpatched because of ``error``.
 
-    Nothing is said of a module that a test has made in its place. For a module of the standard library, ``error`` is
-    raised: without these patches nothing is guarded, and each supported version of Python has what they need.
+    A module that a test has put in its place is not noted. For a module of the standard library ``error`` is raised:
+    nothing is guarded without these patches, and each supported version of Python has what they need.
     """
     if getattr(module, "__spec__", None) is None:
         return
@@ -45,13 +45,13 @@ def note_unknown_module(name: str, module: ModuleType, error: Exception) -> None
 
 
 def note_unguarded(sentence: str) -> None:
-    """Have the summary of the test run say ``sentence``, of something that the guard cannot see."""
+    """Note ``sentence`` for the summary of the test run. It is about something that the guard cannot see."""
     runtime.current_run().unguarded[sentence] = None
     _tell_parent(sentence, is_unguarded=True)
 
 
 def _tell_parent(sentence: str, *, is_unguarded: bool) -> None:
     run = runtime.current_run()
-    if not (run.runs_tests and run.is_here):  # a child process: the run of its parent has the summary
+    if not (run.runs_tests and run.is_here):  # a child process, whose parent writes the summary
         child_misses.misses_folder(run)
         run.state_of(child_misses.ChildMisses).tell_note(sentence, is_unguarded=is_unguarded)

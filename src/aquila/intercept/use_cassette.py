@@ -29,14 +29,14 @@ class use_cassette(ScopeBlock[UsedCassette]):
 
     As a context manager (``with`` or ``async with``) it gives a ``UsedCassette``; as a decorator it opens the cassette
     anew for each call of a function, sync or async. The body of a generator runs within the cassette from its first
-    step until it ends or is closed; what its consumer does between the steps is outside.
+    step until it ends or is closed. The code of its consumer, between the steps, runs outside.
 
-    ``name`` is the cassette's, ``settings`` are those of ``@pytest.mark.aquila`` (``transport="record"``,
+    ``name`` is that of the cassette, ``settings`` are those of ``@pytest.mark.aquila`` (``transport="record"``,
     ``ignore=...``, ``replay_timing=...``). Outside pytest the transport is ``replay`` unless the settings or the
     environment say otherwise.
 
-    A block that ends with an exception stores nothing: what it recorded is kept in the pending file beside. Raises
-    ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for what is wrong with its arguments.
+    A block that ends with an exception stores nothing in the cassette. Its recordings are kept in the pending file
+    beside it. Raises ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for wrong arguments.
 
     Examples:
         >>> with aquila.use_cassette("birds", transport="record") as cassette:
@@ -70,7 +70,7 @@ class use_cassette(ScopeBlock[UsedCassette]):
         return scope, UsedCassette(scope)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function. Raises ``UnsuitableFunction`` for what is not one, such as a class."""
+        """Decorate a function. Raises ``UnsuitableFunction`` for anything else, such as a class."""
         cassette = decorated_functions.DecoratorCassette(
             self._title, lambda: type(self)(self._name, **self._settings), lambda: self._make_scope()[0]
         )

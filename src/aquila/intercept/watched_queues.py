@@ -1,8 +1,8 @@
-"""Sees each job before it is enqueued, and words the refusal of one for a real queue.
+"""Checks each job before it is enqueued, and words the refusal of a job for a real queue.
 
-Testing mode needs that in the process of the tests, where ``huey.testing.real_queues`` decides about a job, and in its
-child processes, where ``parent_queues`` does. This module is loaded before Huey and must not import it: a run of tests
-without jobs would pay for it.
+Testing mode uses it. In the process of the tests ``huey.testing.real_queues`` decides about a job, in child processes
+``parent_queues`` does. This module is loaded before Huey and must not import it, because many runs of tests have no
+jobs.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ else:
 
 
 class TestingMode:
-    """Whether a run is in testing mode of its own. The run owns this object."""
+    """Whether a run is in testing mode itself. The run owns this object."""
 
     is_on = False
 
 
 _let_through: ContextVar[Any] = ContextVar("aquila_let_through", default=None)
-"""The storage whose Huey may put the present job into it, while that does."""
+"""The storage into which a Huey is putting a job that was let through. None outside of such a call."""
 
 
 _NOT_REAL = ("BaseStorage", "BlackHoleStorage", "MemoryStorage")
 
 
 def make_patches(check: Callable[[Any, Any], None], check_storage: Callable[[Any, Any], None]) -> PatchSet:
-    """Return patches of Huey's classes by which what would enter a queue is checked before it does.
+    """Return patches of Huey's classes that check each job before it enters a queue.
 
-    ``check`` gets each Huey and task before that is enqueued or scheduled. ``check_storage`` gets each storage and
-    message that come to a storage otherwise than from a Huey that ``check`` has let through. What they raise keeps the
-    job out of the queue.
+    ``check`` gets each Huey and task before the task is enqueued or scheduled. ``check_storage`` gets each storage and
+    message if the message does not come from a Huey that ``check`` has let through. If one of them raises, the job
+    does not enter the queue.
     """
 
     def check_before(enqueue: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -83,8 +83,8 @@ def make_patches(check: Callable[[Any, Any], None], check_storage: Callable[[Any
         return [Patch(module.Huey, name, check_before) for name in ("enqueue", "add_schedule")]
 
     def patch_aquila_huey(module: ModuleType) -> list[Patch]:
-        # Patched as well as Huey's method, because it writes to the storage before it calls that: the claim of a unique
-        # job, and the summary of a published one.
+        # Patched besides Huey's method, because it writes to the storage before it calls that method: the claim of a
+        # unique job, and the summary of a published job.
         return [Patch(module.AquilaHuey, "enqueue", check_before)]
 
     def patch_storages(module: ModuleType) -> list[Patch]:
@@ -101,7 +101,7 @@ def make_patches(check: Callable[[Any, Any], None], check_storage: Callable[[Any
 
 
 def is_in_testing_mode() -> bool:
-    """Whether a run of tests in this process is in testing mode, and so decides itself about jobs."""
+    """Whether a run of tests in this process is in testing mode, and decides about jobs itself."""
     return any(run.state_of(TestingMode).is_on for run in runtime.runs_in_force())
 
 
@@ -109,7 +109,7 @@ def is_ignored(name: str) -> bool:
     """Whether ``ignore_hueys`` lets the jobs for a Huey of this name through here."""
     try:
         settings = scopes.find_surroundings().settings
-    except (SessionClosed, CassetteRequired):  # No scope is in force here, so the settings of the run count.
+    except (SessionClosed, CassetteRequired):  # no scope is in force here, so the settings of the run apply
         settings = runtime.current_settings()
     return any(fnmatchcase(name, pattern) for pattern in settings.ignore_hueys)
 
@@ -117,7 +117,7 @@ def is_ignored(name: str) -> bool:
 def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseException:
     """Make the error for a job that may not go into the real queue of ``owner``, a Huey or a storage.
 
-    ``which_run`` says what is in testing mode, and ``advice`` what to do if the job is to be kept out of that queue.
+    ``which_run`` names the run that is in testing mode. ``advice`` says how to keep the job out of that queue.
     """
     file = runtime.current_run().layers.settings_file
     setting = typed_settings.setting_line("ignore_hueys", owner.name, file)

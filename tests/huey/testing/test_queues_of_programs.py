@@ -122,7 +122,7 @@ def test_a_program_worker_on_redis_reaches_no_queue_of_the_same_name_in_another_
     result.stdout.fnmatch_lines(
         [
             "*a job for the queue of the RedisHuey 'app' was refused: it is real, and *",
-            "*Here it is 'huey.redis.app' on Redis at /*, database 1. Of the Hueys under test, what leaves memory is:*",
+            "*This queue is 'huey.redis.app' on Redis at /*, database 1. The queues under test that are outside of *",
         ]
     )
 
