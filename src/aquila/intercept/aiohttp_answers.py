@@ -1,8 +1,8 @@
-"""Answers requests of aiohttp from a scope, through a client middleware (aiohttp 3.12) nearest to the network.
+"""Answers requests of aiohttp from a scope, by a client middleware (aiohttp 3.12), the one nearest to the network.
 
 So everything above it is aiohttp's own: redirects, cookies, authentication, limits, errors by status. A real answer is
-read while it arrives. The program reads it, or a recorded answer, through a subclass of aiohttp's own reader.
-``other_clients`` patches aiohttp, which adds the middleware. Older ones are answered over their sockets.
+read while it arrives. The program reads a real or recorded answer through a subclass of aiohttp's own reader.
+``other_clients`` patches aiohttp and adds the middleware. Older versions are answered over redirected sockets.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from aquila.transports.wire import encode_headers, innermost_stream, parse_url
 _Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 
 _ERRORS: tuple[type[Exception], ...] = (aiohttp.ClientError, OSError)
-"""What aiohttp raises when the network fails. Time-outs are among the second."""
+"""The errors that aiohttp raises when the network fails. A time-out is an ``OSError``."""
 
 _REAL = "aquila_aiohttp_response"
-"""Where an answer of httpx2 keeps the answer of aiohttp that it was made of."""
+"""The extension of an httpx2 response that holds the aiohttp response from which it was made."""
 
 
 def with_middleware(session: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a request of a session, with the middleware that answers it from a scope."""
     own = options.get("middlewares")
-    # Middlewares of a request replace those of the session, so the session's must be passed on. They are private.
+    # Middlewares of a request replace those of the session (a private attribute), so these are passed on.
     own = session._middlewares if own is None else own
-    # aiohttp must not undo content codings: the recorder does, for all clients in one way, and it would find the
-    # codings already undone. It knows all codings that aiohttp knows.
+    # aiohttp must not undo content codings. The recorder does so, in one way for all clients, and knows all codings
+    # that aiohttp knows.
     answer = functools.partial(_answer_request, limits=_limits_of(options.get("timeout"), session.timeout))
     return {**options, "middlewares": (*own, answer), "auto_decompress": False}
 
 
 def _limits_of(given: Any, usual: aiohttp.ClientTimeout) -> dict[str, float | None]:
-    """The limits of a request as httpx2 has them, and that of the whole request, which a plain number means."""
+    """Return the limits of a request in seconds: ``read`` as in httpx2, and ``total``, which a plain number sets."""
     if isinstance(given, (int, float)):
         return {"total": given}
     limits = given if isinstance(given, aiohttp.ClientTimeout) else usual
@@ -62,9 +62,9 @@ async def _answer_request(
 ) -> aiohttp.ClientResponse:
     url = request.url
     answering = find_answering_scope(request.method, url.scheme, url.host or "", url.port, url.raw_path)
-    if answering is None:  # a redirect has led to where no scope answers
+    if answering is None:  # a redirect has led to a host for which no scope answers
         return _decode(await handler(request))
-    # A bytearray or a memoryview stays one in aiohttp, and httpx2 would take it for an iterator of pieces.
+    # httpx2 would take a bytearray or a memoryview for an iterator of pieces.
     body = request.body if isinstance(request.body, bytes) else bytes(await request.body.as_bytes())
     fields = encode_headers(request.headers.items())
     asked = httpx2.Request(
@@ -84,7 +84,7 @@ async def _answer_request(
     if real is not None and isinstance(innermost_stream(answer), _AiohttpBody):  # neither recorded nor replayed
         if isinstance(stream, _AiohttpBody):
             return _decode(real)
-        response, pieces = real, _decode_pieces(real, aiter(stream))  # it is watched how it is read
+        response, pieces = real, _decode_pieces(real, aiter(stream))  # `stream` notes how the program reads it
     else:
         response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
         pieces = aiter(stream)
@@ -93,13 +93,13 @@ async def _answer_request(
         reader.on_eof(response._response_eof)
     response.content = reader
     if has_arrived:
-        # Many programs do not read the body of an error. It is here, so it is recorded as a whole.
+        # Many programs do not read the body of an error. It has arrived, so it is recorded completely.
         await reader.read_ahead()
     return response
 
 
 class _SessionUpstream(Upstream):
-    """The session's own way to the network."""
+    """Sends a request through the session itself."""
 
     def __init__(self, request: aiohttp.ClientRequest, handler: _Handler) -> None:
         super().__init__("live")
@@ -122,18 +122,19 @@ class _SessionUpstream(Upstream):
 
 
 class _AiohttpBody(httpx2.AsyncByteStream):
-    """The body of an answer of aiohttp, in the pieces in which it comes."""
+    """The body of an answer of aiohttp, in the pieces in which it arrives."""
 
     def __init__(self, content: aiohttp.StreamReader) -> None:
         self._content = content
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            # All answers without a body share one reader, whose chunks say nothing of the end after the first of them.
+            # `at_eof` is checked first: all answers without a body share one reader, whose chunks show no end after the
+            # first answer.
             while not self._content.at_eof():
                 arrived = [await self._content.readchunk()]
-                # All that is there, without waiting: if the connection breaks, the reader throws away what was not
-                # read. Its buffer is private.
+                # Read all that has arrived, without waiting: if the connection breaks, the reader drops the rest of its
+                # buffer, which is private.
                 while getattr(self._content, "_buffer", ()):
                     arrived.append(await self._content.readchunk())
                 for data, has_ended in arrived:  # the flag is for a chunk of HTTP, not for the body
@@ -145,14 +146,14 @@ class _AiohttpBody(httpx2.AsyncByteStream):
             raise _to_transport_error(error) from error
 
     async def aclose(self) -> None:
-        """Do nothing: the program closes the answer itself."""
+        """Do nothing, because the program closes the answer itself."""
 
 
 class _AnswerStreamReader(aiohttp.StreamReader):
     """The reader with which a program reads an answer. The next piece is requested when the program waits for it.
 
-    ``abandon`` is called if the program leaves the answer before its end. ``in_chunks``: each piece is told as a chunk
-    of HTTP, for which ``iter_chunks`` asks.
+    ``abandon`` is called if the program closes the answer before its end. ``in_chunks``: each piece counts as a chunk
+    of HTTP, as ``iter_chunks`` needs.
     """
 
     def __init__(self, pieces: AsyncIterator[bytes], abandon: Callable[[], None] | None, *, in_chunks: bool) -> None:
@@ -177,7 +178,7 @@ class _AnswerStreamReader(aiohttp.StreamReader):
             failure = _error_in_body(error)
         except asyncio.CancelledError:
             if not self._awaited.cancelled():
-                raise  # the reader stopped waiting
+                raise  # the program stopped waiting
             failure = aiohttp.ClientConnectionError("Connection closed")
         self._awaited = None
         if failure is not None:
@@ -191,7 +192,7 @@ class _AnswerStreamReader(aiohttp.StreamReader):
                 self.end_http_chunk_receiving()
 
     async def read_ahead(self) -> None:
-        """Read to the end. An error is met by the program, when it has read what came before."""
+        """Read to the end. An error is kept: the program gets it after it has read the data before it."""
         try:
             while not self._eof:  # private: `at_eof` is also false while something is left to be read
                 await self._wait("read_ahead")
@@ -199,7 +200,7 @@ class _AnswerStreamReader(aiohttp.StreamReader):
             pass
 
     def set_exception(self, exc: Any, *args: Any) -> None:
-        # An answer that is closed or released tells its reader so, whether or not it has been read.
+        # An answer calls this when it is closed or released, whether or not it has been read.
         super().set_exception(exc, *args)
         if self._awaited is not None:
             self._awaited.cancel()
@@ -212,7 +213,7 @@ async def _next_piece(pieces: AsyncIterator[bytes]) -> bytes | None:
 
 
 class _NoConnection:
-    """Stands in for the connection that a ``StreamReader`` pauses when its buffer is full. Here nothing needs that."""
+    """Stands in for the connection that a ``StreamReader`` pauses when its buffer is full. Here nothing is paused."""
 
     connected = True
     _reading_paused = False
@@ -229,11 +230,11 @@ _WRITER = (
     if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters
     else {}
 )
-"""A further argument of ``ClientResponse`` in newer versions of aiohttp: the writer of its request."""
+"""The argument of ``ClientResponse`` that newer versions of aiohttp have: the writer of its request."""
 
 
 def _make_response(request: aiohttp.ClientRequest, answer: httpx2.Response) -> aiohttp.ClientResponse:
-    """An answer of aiohttp that no connection gave."""
+    """Make the aiohttp response for an answer that came over no connection."""
     make: Any = request.response_class
     response: aiohttp.ClientResponse = make(
         request.method,
@@ -269,7 +270,7 @@ def _set_headers(response: aiohttp.ClientResponse, raw: list[tuple[bytes, bytes]
 
 
 def _without_coding(real: aiohttp.ClientResponse, headers: httpx2.Headers) -> aiohttp.ClientResponse:
-    """A real answer without the fields that the recorder took away, if it undid a content coding."""
+    """Return a real answer, without the header fields of its content coding if the recorder has undone that."""
     if "content-encoding" in real.headers and "content-encoding" not in headers:
         gone = (b"content-encoding", b"content-length")
         _set_headers(real, [field for field in real.raw_headers if field[0].lower() not in gone])
@@ -277,7 +278,7 @@ def _without_coding(real: aiohttp.ClientResponse, headers: httpx2.Headers) -> ai
 
 
 def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
-    """A real answer that no scope has to do with, decoded as aiohttp would have done."""
+    """Return a real answer that no scope recorded or watched, decoded as aiohttp would have done."""
     if _decoder_of(real) is not None:
         pieces = _decode_pieces(real, _read_pieces(real.content))
         real.content = _AnswerStreamReader(pieces, None, in_chunks=_comes_in_chunks(real))
@@ -285,7 +286,7 @@ def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
 
 
 def _comes_in_chunks(real: aiohttp.ClientResponse | None) -> bool:
-    """Whether an answer has no length. One that is replayed never has: what is stored says nothing of that."""
+    """Whether an answer came in chunks. A replayed one counts as such, because a cassette does not store that."""
     return real is None or "Transfer-Encoding" in real.headers
 
 
@@ -310,23 +311,23 @@ async def _decode_pieces(real: aiohttp.ClientResponse, pieces: AsyncIterator[byt
 
 
 def _to_transport_error(error: Exception) -> httpx2.TransportError:
-    """The error of httpx2 that says the same. ``_timeout_from`` is the way back."""
+    """Return the httpx2 error for an error of aiohttp. ``_timeout_from`` is the inverse for time-outs."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return httpx2.ConnectError(str(error.os_error))
     if isinstance(error, TimeoutError):
-        if not isinstance(error, aiohttp.ClientError):  # ClientTimeout(total=) has run out: no error of the network
+        if not isinstance(error, aiohttp.ClientError):  # ClientTimeout(total=) has run out, which is no network error
             return httpx2.TimeoutException(str(error))
-        connecting = type(error).__name__ == "ConnectionTimeoutError"  # newer than the oldest version
+        connecting = type(error).__name__ == "ConnectionTimeoutError"  # by name: old versions lack this class
         return (httpx2.ConnectTimeout if connecting else httpx2.ReadTimeout)(str(error))
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return httpx2.RemoteProtocolError("Server disconnected")  # its own text may hold a part of an answer
+        return httpx2.RemoteProtocolError("Server disconnected")  # the error's own text may hold a part of an answer
     if isinstance(error, aiohttp.ClientResponseError):
-        return httpx2.RemoteProtocolError(error.message)  # its text has more, which is added to each one
+        return httpx2.RemoteProtocolError(error.message)  # `str(error)` adds the status and the URL
     return (httpx2.ReadError if isinstance(error, OSError) else httpx2.RemoteProtocolError)(str(error))
 
 
 def _error_before_body(error: httpx2.RequestError, request: aiohttp.ClientRequest) -> Exception:
-    """What aiohttp raises for a request that gets no answer."""
+    """Return the error that aiohttp raises for a request that gets no answer."""
     own = own_error(error, _ERRORS)
     if own is not None:
         return own
@@ -343,7 +344,7 @@ def _error_before_body(error: httpx2.RequestError, request: aiohttp.ClientReques
 
 
 def connector_error(key: Any, error: OSError) -> Exception:
-    """What aiohttp raises where no connection is made, because of ``error``. ``key`` is its own name of the server."""
+    """Return the error that aiohttp raises if no connection is made because of ``error``. ``key`` names the server."""
     if isinstance(error, socket.gaierror):
         return aiohttp.ClientConnectorDNSError(key, error)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -354,7 +355,7 @@ def connector_error(key: Any, error: OSError) -> Exception:
 
 
 def _error_in_body(error: httpx2.RequestError) -> Exception:
-    """What aiohttp raises for an answer that breaks off."""
+    """Return the error that aiohttp raises for an answer that breaks off."""
     own = own_error(error, _ERRORS)
     if own is not None:
         return own
@@ -364,7 +365,7 @@ def _error_in_body(error: httpx2.RequestError) -> Exception:
 
 
 def _timeout_from(error: httpx2.TimeoutException) -> Exception:
-    """What aiohttp raises when one of its limits has run out. That of the whole request is no ``ClientError``."""
+    """Return the error that aiohttp raises when a limit has run out. For ``total`` that is a plain ``TimeoutError``."""
     if type(error) is httpx2.TimeoutException:
         return TimeoutError()
     connecting = isinstance(error, httpx2.ConnectTimeout)

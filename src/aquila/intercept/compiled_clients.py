@@ -131,7 +131,7 @@ def _build_request(build: Callable[..., Any], shared: Sequence[str], given: Mapp
     try:
         return build(*(given.get(name) for name in shared), False)
     except Exception as error:
-        error.add_note("Aquila had BAML build the request, to check in this test run where the request would go.")
+        error.add_note("The guard of this test run had BAML build the request, to see where it would go.")
         raise
 
 

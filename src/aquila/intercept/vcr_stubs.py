@@ -1,8 +1,8 @@
 """Answers clients on ``http.client`` from a scope, through vcrpy's stubs: urllib3, requests, botocore and others.
 
-A stub stands in for a connection. It collects the request, and connects only when it is known that the network is
-needed. The answer comes from a route, as for any other client. The stubs' own way of answering is not used, because it
-gives out an answer only when it is complete.
+A stub stands in for a connection. It collects the request, and connects only if the request is sent to the network. The
+answer comes from a route, as for any other client. vcrpy's own way of answering is not used, because it returns an
+answer only when the answer is complete.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from aquila.transports.callers.system_errors import os_error_from_text
 from aquila.transports.own_requests import own_request
 from aquila.transports.wire import encode_headers, parse_url
 
-# Parts of vcrpy that are not used: these clients are caught closer to the network, elsewhere, or not at all.
+# Clients for which vcrpy's patches are not used. Other modules catch them, except tornado.
 _LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
 
 
-# The own code of httplib2 and of urllib3 1 refers to their classes by these names, so they must stay. They take the
-# classes of connections from elsewhere, a table and the pools, and those are patched.
+# httplib2 and urllib3 1 refer to their own classes by these names, so the names must not be patched. They take the
+# classes of connections from a table and from the pools, which are patched.
 _REAL_NAMES = (
     "HTTPConnectionWithTimeout",
     "HTTPSConnectionWithTimeout",
@@ -58,18 +58,18 @@ class VcrPatches:
         self._patches: list[Patch] = []
         self._pools: list[Any] = []
         # vcrpy's public context manager would patch everything and push a cassette of its own. The builder lists the
-        # patches one by one, so those that are not wanted can be left out.
+        # patches one by one, so unwanted ones can be left out.
         for patcher in vcr.patch.CassettePatcherBuilder(_NoCassette()).build():
             if isinstance(patcher, vcr.patch.ConnectionRemover):
                 self._pools.append(patcher)
             elif patcher.attribute not in _REAL_NAMES:
                 self._patches.append(Patch(patcher.getter(), patcher.attribute, _always(_let_answer(patcher.new))))
-        # vcrpy takes all its patches off while a stub uses the network. The classes below the stubs are not patched
-        # here, so only the guard has to be told.
+        # vcrpy undoes all its patches while a stub uses the network. Here the classes below the stubs are not patched,
+        # so the function only marks the request as Aquila's own.
         self._patches.append(Patch(vcr.patch, "force_reset", _always(own_request)))
 
     def undo(self) -> None:
-        """Put everything back, and take the stubs out of the pools of connections."""
+        """Undo the patches, and remove the stubs from the pools of connections."""
         for patch in reversed(self._patches):
             patch.undo()
         for pool in self._pools:
@@ -84,15 +84,15 @@ def _always(value: Any) -> Callable[[Any], Any]:
 
 
 class _NoCassette:
-    """What vcrpy takes for its cassette while it builds the patches. Its stubs never ask it anything."""
+    """Stands in for a cassette of vcrpy while the patches are built. The stubs never use it."""
 
     skip_patchers = _LEFT_ALONE
     custom_patches = ()
-    _path = "aquila"  # private, but the names of the stubs are made of it
+    _path = "aquila"  # private; vcrpy makes the names of the stubs from it
 
 
 def _let_answer(new: Any) -> Any:
-    """The stubs among what vcrpy would put in place, so that they answer from a scope."""
+    """Return the replacement that vcrpy would put in place. A stub in it answers from a scope."""
     if isinstance(new, dict):
         return {scheme: _let_answer(stub) for scheme, stub in new.items()}
     return _answering_stub(new) if isinstance(new, type) and issubclass(new, VCRConnection) else new
@@ -111,15 +111,15 @@ def _answering_stub(stub: type[VCRConnection]) -> type[VCRConnection]:
 
 @functools.cache
 def _stub_of(connection: Any) -> type[VCRConnection]:
-    """The stub of a class of connections that vcrpy does not know."""
+    """Return the stub for a class of connections that vcrpy does not know."""
     secure = issubclass(connection, http.client.HTTPSConnection) or connection.default_port == http.client.HTTPS_PORT
     base = VCRHTTPSConnection if secure else VCRHTTPConnection
     return _answering_stub(type(connection.__name__, (base, connection), {"_baseclass": connection}))
 
 
 def turn_into_stub(connection: http.client.HTTPConnection) -> None:
-    """Turn a connection that is about to begin a request into a stub, whatever its class."""
-    # The client holds `connection`, so that object becomes the stub; its state moves to a copy, the real connection.
+    """Turn a connection of any class, which is about to begin a request, into a stub."""
+    # The client holds `connection`, so this object becomes the stub. Its state moves to a copy, the real connection.
     real = object.__new__(type(connection))
     real.__dict__.update(connection.__dict__)
     stub: Any = connection
@@ -133,17 +133,17 @@ def turn_into_stub(connection: http.client.HTTPConnection) -> None:
 _OWN_FIELDS = frozenset(
     {"_answer", "_failure", "_options", "_connect_timeout", "_failed_connecting", "_is_chunked", "_has_frames"}
 )
-"""Attributes of a stub that say nothing about the real connection."""
+"""Attributes of a stub that do not belong to the real connection."""
 
 
 class _AnsweringConnection:
-    """Mixed into a stub: asks a route for the answer, and connects only if that sends the request."""
+    """Mixed into a stub: gets the answer from a route, and connects only if the route sends the request."""
 
     real_connection: Any
     timeout: Any
     _vcr_request: Request
     _answers_late = False
-    _text_coding = "iso-8859-1"  # in which `http.client` sends text, or fails to
+    _text_coding = "iso-8859-1"  # in which `http.client` encodes text
     # Defaults of the class: `turn_into_stub` calls no `__init__`. `_begin` sets them for each request.
     # The result of the request in progress: nothing yet, an answer, or a failure that `getresponse` raises.
     _answer: Any = None
@@ -163,16 +163,16 @@ class _AnsweringConnection:
             super().__setattr__(name, value)
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: whether the network is needed is known when there is a request."""
+        """Do nothing: only the request decides whether a connection is needed."""
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Take in a request."""
+        """Take a whole request, and ask for the answer unless the client is urllib3."""
         self._begin(kwargs)
         plain = plain_body(body, self._text_coding)
         super().request(method, url, plain, headers)  # type: ignore[misc]
         fields = self._vcr_request.headers
         if "transfer-encoding" in fields:
-            # urllib3 frames each body that is said to be chunked, `http.client` where it is told to.
+            # urllib3 frames each body that its header calls chunked, `http.client` only with `encode_chunked`.
             self._is_chunked = self._answers_late or kwargs.get("encode_chunked", False)
             self._has_frames = not self._is_chunked
         elif "content-length" not in fields:
@@ -185,19 +185,19 @@ class _AnsweringConnection:
         super().putrequest(method, url)  # type: ignore[misc]
 
     def _real_host(self) -> str:
-        """The host as a URL has it: vcrpy leaves out the brackets of an IPv6 address."""
+        """Return the host as a URL has it. vcrpy leaves out the brackets of an IPv6 address."""
         host: str = super()._real_host()  # type: ignore[misc]
         return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
     def putheader(self, header: Any, *values: Any) -> None:
-        """Add a field to the request."""
+        """Add a header field to the request."""
         name = header.decode("latin-1") if isinstance(header, bytes) else str(header)
         texts = [value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in values]
         fields, text = self._vcr_request.headers, "\r\n\t".join(texts)
         fields[name] = f"{fields[name]}, {text}" if name in fields else text
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
-        """End the fields of the request. Its body may follow."""
+        """End the header fields of the request. ``send`` may add a body."""
         self._vcr_request.body = join_body(plain_body(message_body, self._text_coding))
         fields = self._vcr_request.headers
         self._is_chunked = encode_chunked
@@ -210,9 +210,9 @@ class _AnsweringConnection:
         super().send(join_body(plain_body(data, self._text_coding)))  # type: ignore[misc]
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-        """The answer."""
+        """Return the answer, or raise the error in its place."""
         answer, failure = self._answer, self._failure
-        self._answer = self._failure = None  # taken: the connection may be used for a further request
+        self._answer = self._failure = None  # cleared, because the connection may be used for another request
         if failure is not None:
             raise failure
         return self._ask() if answer is None else answer
@@ -221,13 +221,13 @@ class _AnsweringConnection:
         self._options = options
         self._answer = self._failure = None
         self._is_chunked = self._has_frames = False
-        # urllib3 has one limit for connecting, and sets another one for reading when the request has been made.
+        # urllib3 sets the limit for connecting before a request, and the limit for reading after it.
         self._connect_timeout = self.timeout
 
     def _ask_early(self) -> None:
-        """Ask now, as a connection sends its request now: clients tell its failures from those of the answer.
+        """Ask now, when a real connection would send the request: clients tell its errors from those of the answer.
 
-        urllib3 does not. It sets the limit for reading later.
+        Not for urllib3, which does not tell them apart, and sets the limit for reading only later.
         """
         if self._answers_late:
             return
@@ -241,7 +241,7 @@ class _AnsweringConnection:
     def _ask(self) -> Any:
         request = self._vcr_request
         if self._has_frames:
-            # A body without the frames stays as it is, and goes out so: what becomes of it is for the provider to say.
+            # A body that is not framed correctly is sent as it is: the provider answers it.
             with contextlib.suppress(http.client.HTTPException):
                 request.body = without_frames(join_body(request.body_bytes))
                 self._is_chunked, self._has_frames = True, False
@@ -255,7 +255,7 @@ class _AnsweringConnection:
         headers = encode_headers((name, _text_of(value)) for name, value in request.headers.items())
         url, body = parse_url(request.uri), join_body(request.body_bytes)
         asked = httpx2.Request(request.method, url, headers=headers, content=body)
-        if isinstance(self.timeout, (int, float)):  # what is replayed keeps it, as what is sent does
+        if isinstance(self.timeout, (int, float)):  # a replay keeps the client's limit too
             asked.extensions["timeout"] = {"read": self.timeout}
         failure = None
         upstream = ConnectionUpstream(self._open, self._send_live, _network_errors())
@@ -271,14 +271,14 @@ class _AnsweringConnection:
 
     def _send_live(self) -> http.client.HTTPResponse:
         self._send()
-        # Not the method of a subclass: urllib3's makes an answer of its own, which decodes.
+        # Not the method of a subclass: that of urllib3 makes an answer of its own, which decodes the body.
         answer: http.client.HTTPResponse = _protocol_of(self.real_connection).getresponse(self.real_connection)
         return answer
 
     def _open(self) -> None:
         """Connect, if the connection is not open."""
         real, limit = self.real_connection, self.timeout
-        if limit is not None and not isinstance(limit, (int, float)):  # urllib3's word for a limit that nobody has set
+        if limit is not None and not isinstance(limit, (int, float)):  # urllib3's object for the system's default limit
             limit = socket.getdefaulttimeout()
         if real.sock is None:
             real.timeout, self._failed_connecting = self._connect_timeout, True
@@ -297,14 +297,14 @@ class _AnsweringConnection:
         options.pop("encode_chunked", None)
         fields, whole = dict(request.headers.items()), join_body(request.body_bytes)
         body: Any = whole or None
-        if self._is_chunked:  # the connection says so itself, of a body that has no length
+        if self._is_chunked:  # the connection adds the field itself, because an iterator has no length
             fields = {name: value for name, value in fields.items() if name.lower() != "transfer-encoding"}
             body = iter([whole])
         url = self._url(request.uri)  # type: ignore[attr-defined]
         real.request(request.method, url, body=body, headers=fields, **options)
 
     def _translate_error(self, error: httpx2.RequestError, *, before_body: bool) -> Exception:
-        """The client's own error."""
+        """Return the client's own error for an error of httpx2. ``before_body``: no answer has begun."""
         own = own_error(error, _network_errors())
         if own is not None:
             return own
@@ -338,7 +338,7 @@ class _AnsweringConnection:
         return error
 
     def _as_urllib3(self, response: http.client.HTTPResponse) -> Any:
-        """The answer as a connection of urllib3 2 gives it. Others give that of ``http.client``."""
+        """Return the answer of a connection of urllib3 2, or ``response`` itself for other connections."""
         real = self.real_connection
         if "_response_options" not in real.__dict__ and isinstance(real, http.client.HTTPConnection):
             return response
@@ -366,26 +366,26 @@ class _AnsweringConnection:
 
 
 class _LimitedBySocket:
-    """Mixed into a stub of urllib3 1, which sets the limit for reading on the socket when the request has been made."""
+    """Mixed into a stub of urllib3 1, which sets the limit for reading on the socket after it has sent a request."""
 
     @property
     def sock(self) -> _LimitTaker | None:
-        """What urllib3 takes for the socket. None before there is a request."""
+        """Stands in for the socket. None before there is a request."""
         return _LimitTaker(self) if "_vcr_request" in self.__dict__ else None
 
     @sock.setter
     def sock(self, value: Any) -> None:
-        """Do nothing: the socket is the real connection's."""
+        """Do nothing: only the real connection has a socket."""
 
 
 class _LimitTaker:
-    """Hands on to a connection the limit that a client sets on its socket."""
+    """Passes the limit that a client sets on its socket to a connection."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def settimeout(self, limit: float | None) -> None:
-        """Take a limit in seconds; None is none."""
+        """Set a limit in seconds; None is no limit."""
         self._connection.timeout = limit
 
 
@@ -405,9 +405,9 @@ class _NextPieces:
 
 
 def _protocol_of(connection: Any) -> Any:
-    """The class that speaks HTTP for a connection: ``http.client``'s, or that of urllib3-future, niquests' urllib3.
+    """Return the class that speaks HTTP for a connection: that of ``http.client``, or of urllib3-future.
 
-    That fork has a backend in the place of ``http.client``, with answers that are read alike.
+    urllib3-future, the fork that niquests uses, has its own backend. Its answers are read in the same way.
     """
     if isinstance(connection, http.client.HTTPConnection):
         return http.client.HTTPConnection
@@ -416,7 +416,7 @@ def _protocol_of(connection: Any) -> Any:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What the connections of clients raise when the network fails."""
+    """Return the errors that the connections of clients raise when the network fails."""
     exceptions: Any = find_loaded("urllib3.exceptions")
     own = () if exceptions is None else (exceptions.HTTPError,)
     return (OSError, http.client.HTTPException, *own)

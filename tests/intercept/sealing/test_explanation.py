@@ -25,7 +25,7 @@ from aquila.intercept.sealing.explanation import Machine, explain_refusal, look_
         (errno.ENOSYS, Machine(has_seccomp_filter=True), "seccomp", "--network none"),
         (errno.EPERM, Machine(restricted_by_apparmor=True, is_root=True), "chroot", "outside of it"),
         (errno.EPERM, Machine(), "chroot", "as root"),
-        (errno.EPIPE, Machine(), "nothing that is known", "dmesg"),
+        (errno.EPIPE, Machine(), "nothing that Aquila checks", "dmesg"),
     ],
 )
 def test_the_likely_cause_comes_with_what_to_type(number: int, machine: Machine, likely: str, to_type: str) -> None:

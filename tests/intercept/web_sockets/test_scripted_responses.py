@@ -202,7 +202,7 @@ def test_no_json_is_named() -> None:
 
 def test_a_reader_that_has_asked_nothing_is_told_so(root: Path) -> None:
     write_script(root)
-    told = pytest.raises(UnscriptedRequest, match="has answered all that it asked")
+    told = pytest.raises(UnscriptedRequest, match="has answered all its questions")
     with aquila.use_cassette("greeting", silence=0.1), connect(URL) as connection, told:
         connection.recv()
 

@@ -54,7 +54,7 @@ class _SocketExchangeBase:
 
     def _begin_attempt(self, *, within_loop: bool) -> tuple[own_connections.ConnectionAttempt, dict[str, Any]]:
         call = self._call
-        attempt = own_connections.begin_attempt(within_loop=within_loop, purpose=_PURPOSE)
+        attempt = own_connections.ConnectionAttempt(within_loop=within_loop, purpose=_PURPOSE)
         seconds = sdk_client.shortest_limit(call.plan.timeouts.connect, call.remaining_seconds())
         return attempt, attempt.options(seconds)
 

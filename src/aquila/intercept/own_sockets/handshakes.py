@@ -1,8 +1,8 @@
-"""TLS between a client and what stands in for a provider, within one process.
+"""TLS between a client and a listener that stands in for a provider, within one process.
 
-The client's own context would verify the certificate of the provider. So another context takes its place, which trusts
-the certificate below and nothing else. No context of a client ever trusts it. The private key is no secret: it is in
-this file. It only serves to impersonate this module towards itself.
+The client's own context would verify the certificate of the provider. So another context replaces it, which trusts only
+the certificate below. No other context trusts this certificate. Its private key is in this file, so it is no secret:
+it can only be used against the contexts made here.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ Gd6eYKUCrqBmXcxQz9clMgkKbUja5WfeDWeDwg==
 
 _PROTOCOL = ["http/1.1"]
 _MARK = "trusts the stand-in of aquila"
-"""A protocol that nobody speaks. Clients that trust the certificate offer it, too, and can be told from others so."""
+"""A protocol of ALPN that nothing speaks. The contexts made here offer it, so ``trusts_certificate`` knows them."""
 
 
-# By the context of the client, so that a handshake may resume an earlier one. An entry goes with that context.
+# By the context of the client, so that a handshake may resume an earlier one. An entry disappears with its key.
 _client_contexts: weakref.WeakKeyDictionary[Any, ssl.SSLContext] = weakref.WeakKeyDictionary()
 
 
 def client_context_for(original: Any) -> ssl.SSLContext:
-    """The context in the place of ``original``, whose sockets have the classes that it gives them."""
+    """Return the context that replaces ``original``, that of a client. Its sockets have the same classes."""
     if original not in _client_contexts:
         _client_contexts[original] = _make_client_context(original)
     return _client_contexts[original]
@@ -58,24 +58,24 @@ def _make_client_context(original: Any) -> ssl.SSLContext:
 
 
 def trusts_certificate(hello: bytes) -> bool:
-    """Whether the client that has sent ``hello``, the first message of a handshake, trusts the certificate."""
+    """Whether the client uses a context made here. ``hello`` is the first message of its handshake."""
     return _MARK.encode() in hello
 
 
-# Made once for the process, because making a key takes time. Connections only read it.
+# Made once for the process, because it takes time. Connections only read it.
 @cache
 def server_context() -> ssl.SSLContext:
-    """The context of the other side."""
+    """Return the context of the listeners."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(_PROTOCOL)
     with TemporaryFolder("certificate") as folder:
-        file = Path(folder, "provider.pem")  # the library takes files alone
+        file = Path(folder, "provider.pem")  # `ssl` reads a certificate with its key only from a file
         file.write_text(_CERTIFICATE + ssl.DER_cert_to_PEM_cert(_make_key()).replace("CERTIFICATE", "EC PRIVATE KEY"))
         context.load_cert_chain(file)
     return context
 
 
 def _make_key() -> bytes:
-    """The key, as RFC 5915 writes one of the curve P-256 (RFC 5480)."""
+    """Return the private key in the format of RFC 5915, on the curve P-256 (RFC 5480)."""
     number = hashlib.sha256(b"aquila: stands for a provider, within one process").digest()
     return b"\x30\x31\x02\x01\x01\x04\x20" + number + b"\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"

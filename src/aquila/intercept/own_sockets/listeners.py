@@ -1,4 +1,4 @@
-"""Addresses of this machine that stand for providers: whoever connects there is answered by a scope."""
+"""Listeners on this machine that stand in for providers: a scope answers the clients that connect."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Address = tuple[str, int]
 _LOOPBACK = "127.0.0.1"
 _STAND_INS = "127.83"
 _HANDSHAKE_OF_TLS = b"\x16"
-"""The first byte of what a client of TLS sends."""
+"""The first byte that a TLS client sends."""
 _LONGEST_HELLO = 16384
-"""Bytes of the first message of a client of TLS."""
+"""The largest size of the first message of a TLS client, in bytes."""
 _REFUSED_CERTIFICATE = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN")
-"""How the reasons of OpenSSL end with which a client refuses a certificate."""
+"""The endings of OpenSSL's reasons when a client refuses a certificate."""
 _PORTS = {"http": 80, "https": 443}
 _PATIENCE = 2.0
-"""For how many seconds the end of a scope waits for answers that are under way."""
+"""How many seconds the end of a scope waits for answers that are under way."""
 _LAST_MOMENT = 0.2
-"""And then for those whose connections it has shut down."""
+"""How many further seconds it waits for each thread whose connection it has shut down."""
 
 
 class _Key(NamedTuple):
@@ -62,26 +62,26 @@ class ProviderListeners:
         self._names: dict[str, str] = {}
 
     def stand_in_for(self, host: str) -> str:
-        """The IP address that names of providers are resolved to here: one of this machine, with nothing behind it.
+        """Return the stand-in for a provider: an IP address of this machine on which nothing listens.
 
-        When a client connects to it, it tells which name was meant, whatever the port, and however much later.
+        Each provider has its own, so a later connection to any port of it shows which name was meant.
         """
         host = normalize_host(host)
         with self._lock:
             if host not in self._stand_ins:
                 number = len(self._stand_ins) + 1
                 address = f"{_STAND_INS}.{number >> 8}.{number & 255}"
-                # The name first: whoever knows a stand-in finds its name, also in a process that is forked just now.
+                # The name first: a stand-in always has its name, also in a process that is forked at this moment.
                 self._names[address], self._stand_ins[host] = host, address
             return self._stand_ins[host]
 
     def name_behind(self, address: str) -> str | None:
-        """The name that was resolved to a stand-in."""
+        """Return the name of the provider for which ``address`` stands in; None if it is no stand-in."""
         return self._names.get(address)
 
     def address_for(self, scope: Scope, host: str, port: int) -> Address:
-        """The address at which ``scope`` answers a connection that is meant for ``host`` and ``port``."""
-        key = _Key(os.getpid(), scope.id, normalize_host(host), port)  # a forked process has no threads of its parent
+        """Return the address at which ``scope`` answers a connection that is meant for ``host`` and ``port``."""
+        key = _Key(os.getpid(), scope.id, normalize_host(host), port)  # a fork lacks its parent's threads
         with self._lock:
             if key not in self._listeners:
                 self._listeners[key] = _Listener(host, port)
@@ -91,9 +91,9 @@ class ProviderListeners:
             return listener.address
 
     def expects(self, scope: Scope, host: str) -> bool:
-        """Whether a connection for ``host`` was redirected here in ``scope`` and has not begun its handshake.
+        """Whether a connection for ``host`` was redirected in ``scope`` and has not begun its handshake.
 
-        A TLS handshake in memory does not say which connection it is for. It may be for one to a proxy.
+        A TLS handshake in memory does not show its connection, which may be one to a proxy.
         """
         host = normalize_host(host)
         with self._lock:
@@ -104,7 +104,7 @@ class ProviderListeners:
         return False
 
     def has_accepted(self, connection: socket.socket) -> bool:
-        """Whether a socket of a client is connected to one of them."""
+        """Whether a client's socket is connected to one of the listeners."""
         try:
             peer = connection.getpeername()
         except OSError:
@@ -117,7 +117,7 @@ class ProviderListeners:
         return False
 
     def end_scope(self, scope: Scope) -> None:
-        """Let the answers of a scope that are under way end, and close its listeners."""
+        """Close the listeners of a scope. Answers that are under way may end first."""
         with self._lock:
             ended = [key for key in self._listeners if key.scope == scope.id and key.process == os.getpid()]
             listeners = [self._listeners.pop(key) for key in ended]
@@ -126,13 +126,13 @@ class ProviderListeners:
 
 
 class _Listener:
-    """One address. Its threads answer in the context in which it was made, and so find the same scope."""
+    """Listens on one address. Its threads run in the context in which it was made, and so find the same scope."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self.expected = 0
-        """How many clients were redirected here and have not begun their handshake."""
+        """How many clients were redirected to this listener and have not begun their handshake."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind((_LOOPBACK, 0))
         self._socket.listen(128)
@@ -142,21 +142,21 @@ class _Listener:
         # fork: a child has listeners of its own, see `_Key`
         self._lock = threading.Lock()  # guards the next two: the thread that accepts, those that answer, and `close`
         self._is_closed = False
-        # Each thread, and its connection as it is now: TLS puts another one in the place of the first.
+        # Each thread that answers, with its connection. The TLS connection replaces the plain one.
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._thread = self._start(self._accept)
         self._thread.start()
 
     def close(self) -> None:
-        """Accept no more. Wait a moment for the answers that are under way."""
+        """Accept no more clients, and wait a moment for the answers that are under way."""
         with self._lock:
             self._is_closed = True
-        with contextlib.suppress(OSError):  # wakes the thread that accepts, on every system
+        with contextlib.suppress(OSError):  # a connection wakes the thread that accepts, on every system
             socket.create_connection(self.address, _PATIENCE).close()
         self._thread.join(_PATIENCE)
         self._socket.close()
         policy.own_servers().discard(self.address)
-        self._shut_down(socket.SHUT_RD)  # one that asks nothing now hears that nothing more is read
+        self._shut_down(socket.SHUT_RD)  # ends the threads that wait for another request
         deadline = time.monotonic() + _PATIENCE
         for thread in self._threads():
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -173,7 +173,7 @@ class _Listener:
             connections = list(self._connections.values())
         for connection in connections:
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(connection, how)  # not that of TLS, which would go on in clear
+                socket.socket.shutdown(connection, how)  # not the method of TLS, after which bytes go out unencrypted
 
     def _start(self, target: Callable[..., None], *arguments: object) -> threading.Thread:
         run = self._context.copy().run  # a copy for each thread: one context cannot be entered by two at once
@@ -214,7 +214,7 @@ class _Listener:
             try:
                 safe.do_handshake()
             except OSError as error:
-                # One that trusts the certificate has run out of time, or was told to stop.
+                # If the client trusts the certificate, it has run out of time, or has stopped.
                 if not trusts_certificate(hello) and self._is_refusal(error):
                     why = "it checks the certificate of the provider in a way of its own"
                     policy.refuse_own_socket(self._host, self._port, why, speaks_http2=False)
@@ -224,12 +224,12 @@ class _Listener:
     def _is_refusal(self, error: OSError) -> bool:
         """Whether a handshake has failed because the client refuses the certificate.
 
-        Twisted says so to its own program alone, and resets the connection.
+        Twisted reports that only to its own program, and resets the connection.
         """
         if isinstance(error, ConnectionResetError):
-            return True  # also while `close` waits for it, which resets nothing itself
+            return True  # also while `close` waits: `close` itself resets no connection
         if isinstance(error, ssl.SSLEOFError | ConnectionError):
-            return not self._is_closed  # else `close` has ended it
+            return not self._is_closed  # otherwise `close` has ended the connection
         return isinstance(error, ssl.SSLError) and (error.reason or "").endswith(_REFUSED_CERTIFICATE)
 
     def _answer_request(self, connection: socket.socket, scheme: str) -> None:
@@ -242,7 +242,7 @@ class _Listener:
 
     def _ask(self, request: Any) -> Any:
         if self._is_closed:
-            raise SessionClosed("the use of the cassette had ended when this was asked, over a connection of before")
+            raise SessionClosed("the cassette was closed before this request, which came over an older connection")
         url, network = request.url, LeavableUpstream(find_upstream("live"))
         answering = policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
         if answering is None:

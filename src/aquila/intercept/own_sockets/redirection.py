@@ -1,4 +1,7 @@
-"""Redirects clients with sockets of their own to a listener here: when they resolve a name, connect, and begin TLS."""
+"""Redirects clients with their own sockets to a listener, when they resolve a name, connect, and begin TLS.
+
+A stand-in is an address of this machine that is given to the client in the place of a provider's address.
+"""
 
 from __future__ import annotations
 
@@ -32,22 +35,22 @@ class Redirection:
 
     def __init__(self, check: Callable[[object, object], None]) -> None:
         self._check = check
-        self._known: listeners.ProviderListeners | None = None  # made for the first client, see `_listeners`
+        self._known: listeners.ProviderListeners | None = None  # made for the first client by `_listeners`
         self._making = renewed_in_child(threading.Lock())
 
     def name_behind(self, address: str) -> str | None:
-        """The name of a provider that was resolved to ``address``, if that is a stand-in."""
+        """Return the name of the provider for which ``address`` stands in; None if it is no stand-in."""
         return None if self._known is None else self._known.name_behind(address)
 
     @property
     def _listeners(self) -> listeners.ProviderListeners:
-        with self._making:  # two threads may both be the first; what one of them redirects must be found again
+        with self._making:  # two threads may be first at once, and both must get the same listeners
             if self._known is None:
                 self._known = listeners.ProviderListeners()
             return self._known
 
     def resolve(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | None:
-        """What ``getaddrinfo`` gives for a provider that a scope answers: a stand-in. None for anything else."""
+        """Return the result of ``getaddrinfo`` for a provider that a scope answers; None for any other host."""
         family, kind = find_argument(args, named, 2, "family") or 0, find_argument(args, named, 3, "type") or 0
         is_for_server = (find_argument(args, named, 5, "flags") or 0) & socket.AI_PASSIVE
         if is_for_server or family not in (0, socket.AF_INET) or kind not in (0, socket.SOCK_STREAM):
@@ -59,14 +62,14 @@ class Redirection:
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (stand_in, port or 0))]
 
     def resolve_name(self, host: object, port: int | None = None) -> str | None:
-        """The stand-in for a provider that a scope answers. A server of this machine keeps its address."""
+        """Return the stand-in for a provider that a scope answers; None for any other host, and for this machine."""
         name = decode_host(host)
         if name is None or is_loopback(name) or policy.find_scope_for_own_socket(name, port) is None:
             return None
         return self._listeners.stand_in_for(name)
 
     def keeps_address(self, host: object, port: object) -> bool:
-        """Whether a scope answers for this server of this machine, so that connections to it are redirected."""
+        """Whether ``host`` is this machine, and a scope answers for ``port``: only the connection is redirected."""
         name = decode_host(host)
         return (
             name is not None
@@ -75,9 +78,9 @@ class Redirection:
         )
 
     def redirect(self, host: object, port: object, connection: socket.socket | None = None) -> Address | None:
-        """Where to connect in the place of a provider, whose name or stand-in is ``host``; None for anything else.
+        """Return the address to connect to in the place of ``host``; None to leave the connection alone.
 
-        ``connection`` is the socket that connects, if it is one of Python's.
+        ``host`` may be a name or a stand-in. ``connection`` is the socket that connects, if it is one of Python's.
         """
         text, number = decode_host(host), decode_port(port)
         if text is None or number is None or not _is_stream(connection):
@@ -106,7 +109,7 @@ class Redirection:
         return handshakes.client_context_for(args[0]), *args[1:session]
 
     def end_scope(self, scope: Scope) -> None:
-        """Answer nothing more for a scope that ends."""
+        """Close the listeners of a scope that ends."""
         if self._known is not None:
             self._known.end_scope(scope)
 

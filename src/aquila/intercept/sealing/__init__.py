@@ -1,7 +1,8 @@
-"""A sealed run: a network namespace with nothing but its loopback, in which the kernel refuses everything. Linux only.
+"""Seals a run: moves it into a network namespace with only a loopback, so that the kernel refuses all else. Linux only.
 
-``namespace`` enters one, and sees whether this process is in one; ``handed_ports`` carries single ports of the machine
-into it; ``entering`` is the program that does both and then becomes the run; ``explanation`` says why it may not be.
+``namespace`` enters a namespace, and checks whether this process is sealed. ``handed_ports`` makes single ports of the
+machine reachable in it. ``entering`` is the program that does both and then executes the run. ``explanation`` says why
+the kernel refuses.
 
 Begin with ``entering``. Imported by ``pytest_aquila``.
 """

@@ -1,8 +1,8 @@
-"""The program that pytest executes to seal a run, and that then executes the run again, sealed.
+"""The program that pytest executes to seal a run. It then executes the run again, sealed.
 
-A thread cannot move the other threads of its process into a namespace, and what plugins have started would stay
+A thread cannot move the other threads of its process into a namespace, so threads that plugins have started would stay
 outside. So pytest replaces itself (``execve``) by this program, which has one thread and knows nothing of tests. It
-enters the namespace and replaces itself by the command that was typed. Process id, streams, working directory and
+enters the namespace and replaces itself by the command that the user typed. Process id, streams, working directory and
 environment stay the same.
 """
 
@@ -24,7 +24,7 @@ else:
     lazy_modules(globals(), explanation="aquila.intercept.sealing.explanation")  # few runs are refused
 
 _USAGE_ERROR = 4
-"""The exit code of pytest for one."""
+"""The exit code of pytest for a usage error."""
 _START = f"import sys; sys.path.append(sys.argv.pop(1)); from {__name__} import main; main()"
 
 
@@ -34,17 +34,17 @@ def become_sealed(command: Sequence[str], ports: Sequence[int]) -> NoReturn:
     ``ports`` of the machine are handed through.
     """
     packages = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
-    # Isolated and without `site`: nothing that is installed runs in it, and it starts in a few milliseconds.
+    # Isolated and without `site`: no installed code runs in it, and it starts in a few milliseconds.
     program = [sys.executable, "-I", "-S", "-c", _START, packages, ",".join(map(str, ports)), *command]
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # where it is closed
+        if stream is not None:  # None if it is closed
             stream.flush()
-    # `os.environ` and not `execv`, which takes the environment of C: libraries such as readline add variables there.
+    # Not `execv`, which passes on the environment of C, to which libraries such as readline add variables.
     os.execve(program[0], program, os.environ)
 
 
 def main() -> NoReturn:
-    """Seal this process and execute the command that the arguments hold, or say why that cannot be, and exit with 4."""
+    """Seal this process and execute the command in the arguments. If the kernel refuses, say why and exit with 4."""
     ports = [int(port) for port in sys.argv[1].split(",") if port]
     command = sys.argv[2:]
     try:
@@ -62,8 +62,8 @@ def seal_process(ports: Sequence[int]) -> None:
     carrier = PortCarrier() if ports else None
     if not namespace.enter_namespace():
         print(
-            "aquila: sealed, but without a user namespace, which is refused here: a process of root that means to "
-            "could leave",
+            "aquila: sealed, but without a user namespace, which is refused here: a process of root could leave on "
+            "purpose",
             file=sys.stderr,
             flush=True,
         )
@@ -72,5 +72,5 @@ def seal_process(ports: Sequence[int]) -> None:
             carrier.hand_over(ports)
         except OSError as error:
             raise namespace.NotPermitted("listening on a port of aquila_sealed_ports", error.errno or 0) from error
-    if not namespace.is_sealed():  # else the run would come here again, without end
+    if not namespace.is_sealed():  # otherwise the run would execute this program again, without end
         raise namespace.NotPermitted("leaving every interface but the loopback", errno.EPERM)

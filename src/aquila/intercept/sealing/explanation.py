@@ -1,4 +1,4 @@
-"""Why the kernel refuses to seal a run, as far as the machine tells, and what to type instead."""
+"""Explains why the kernel refuses to seal a run, and what to type."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a machine tells about what it permits."""
+    """Facts about a machine that decide whether it permits namespaces."""
 
     is_root: bool = False
     has_seccomp_filter: bool = False
     in_container: bool = False
     restricted_by_apparmor: bool = False
     userns_clone: str | None = None
-    """Debian's switch: 0 forbids user namespaces to everybody but root. None where the kernel has no such switch."""
+    """Debian's switch: 0 forbids user namespaces to all users but root. None if the kernel has no such switch."""
     most_user_namespaces: str | None = None
     most_net_namespaces: str | None = None
 
 
 def look_at_machine() -> Machine:
-    """Read what this machine tells."""
+    """Read these facts of this machine."""
     return Machine(
         is_root=sys.platform == "linux" and os.geteuid() == 0,
         has_seccomp_filter="\nSeccomp:\t2\n" in (_read("/proc/self/status") or ""),
@@ -44,7 +44,7 @@ def _read(path: str) -> str | None:
 
 
 def explain_refusal(step: str, number: int, machine: Machine) -> str:
-    """The text for a refusal. ``step`` is what the kernel refused, ``number`` the number of its error."""
+    """Return the message for a refusal. ``step`` is what the kernel refused, ``number`` its errno."""
     name = errno.errorcode.get(number, str(number))
     why, what_to_do = _find_cause(number, machine)
     return (
@@ -81,7 +81,7 @@ def _find_cause(number: int, machine: Machine) -> tuple[str, str]:
             "start it with --network none: a run in it is sealed as it is; or with --security-opt seccomp=unconfined",
         )
     if number not in (errno.EPERM, errno.EACCES):
-        return "nothing that is known of this machine", "look whether the kernel's log (dmesg) says more"
+        return "unknown: nothing that Aquila checks on this machine forbids it", "see the kernel's log (dmesg)"
     return (
         "a security module, or a chroot, in which there are no user namespaces",
         "run pytest outside of it, or as root",

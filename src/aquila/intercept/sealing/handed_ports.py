@@ -1,8 +1,8 @@
 """Makes single ports of the machine's loopback reachable in a sealed run.
 
-A socket keeps the namespace in which it was made. So the run creates the listening sockets inside the namespace and
+A socket stays in the namespace in which it was made. So the run creates the listening sockets inside the namespace and
 passes them to a process that stays outside. That process accepts connections inside and connects to the same port
-outside. It gets no other ports and takes no orders, reaches only the loopback of the machine, and ends with the run,
+outside. It reaches only these ports on the loopback of the machine, and takes no other orders. It ends with the run,
 however the run ends.
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from aquila.lazy_imports import lazy_modules
 
-if sys.platform != "linux":  # `sealed_run` has said so before; here it is said to type checkers, too
+if sys.platform != "linux":  # for type checkers: `sealed_run` has checked this before
     raise ImportError("a sealed run needs Linux")
 
 if TYPE_CHECKING:
@@ -34,18 +34,18 @@ _PIECE = 65536
 
 
 class PortCarrier:
-    """The process outside. It is started before the run is sealed, and given its sockets after that."""
+    """Starts the process outside before the run is sealed, and gives it the listening sockets after that."""
 
     def __init__(self) -> None:
-        """Start it, for this process: it ends when this one does, whatever program this one then executes."""
+        """Start the process. It ends when this process ends, whatever program this process executes."""
         self._here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         run = os.pidfd_open(os.getpid())
         child = os.fork()
         if child == 0:
-            # No exception may leave this block, and `os._exit` runs no `finally`, no `atexit` function and flushes no
-            # buffer: all of them are the parent's, which would otherwise have its work done twice.
+            # No exception may leave this block. `os._exit` runs no `finally` and no `atexit` function, and flushes no
+            # buffer: these belong to the parent, which will run them itself.
             with contextlib.suppress(BaseException):
-                # In a session of its own no Ctrl-C reaches it, and as nobody's child no test's `os.wait` finds it.
+                # In its own session no Ctrl-C reaches it. As no child of the run, no test's `os.wait` finds it.
                 os.setsid()
                 if os.fork() == 0:
                     run, handed = _leave_everything_but(run, there.fileno())
@@ -56,7 +56,7 @@ class PortCarrier:
         os.close(run)
 
     def hand_over(self, ports: Sequence[int]) -> None:
-        """Listen on ports of this namespace, and let the process outside accept there. Raises ``OSError``."""
+        """Listen on ``ports`` of this namespace, and pass the sockets to the process outside. Raises ``OSError``."""
         for port in ports:
             for family, address in _LOOPBACKS.items():
                 with contextlib.closing(socket.socket(family)) as listening:
@@ -70,18 +70,18 @@ class PortCarrier:
 
 
 def _leave_everything_but(*needed: int) -> list[int]:
-    """Let go of what the run was started with: whoever waits for the end of its output must not wait for this.
+    """Close all inherited files, so that nobody who waits for the end of the run's output waits for this process.
 
-    Returns the numbers under which the ``needed`` files are open now.
+    Returns the descriptors under which the ``needed`` files are open now.
     """
-    kept = [fcntl.fcntl(number, fcntl.F_DUPFD, 3) for number in needed]  # where a standard stream was closed
+    kept = [fcntl.fcntl(number, fcntl.F_DUPFD, 3) for number in needed]  # one may have the number of a standard stream
     os.chdir("/")
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nothing, stream)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) not in kept:
-            with contextlib.suppress(OSError):  # the descriptor with which `listdir` read the folder is closed by now
+            with contextlib.suppress(OSError):  # the descriptor of `listdir` itself is closed already
                 os.close(int(name))
     return kept
 
@@ -96,22 +96,22 @@ def _receive_sockets(sender: socket.socket) -> list[socket.socket]:
 
 
 class _Carrying:
-    """What the process outside does until the run ends."""
+    """Forwards connections until the run ends. ``run`` is a pidfd, ``listening`` are the sockets inside."""
 
     def __init__(self, run: int, listening: Sequence[socket.socket]) -> None:
         self._run = run
         self._listening = listening
-        # The event loop has only weak references to tasks: without this set, a connection whose two sides both wait
-        # could be collected as garbage. A task removes itself when it is done.
+        # The event loop refers to tasks only weakly, so a waiting task could be collected as garbage. A task removes
+        # itself when it is done.
         self._connections: set[asyncio.Task[None]] = set()
 
     async def carry(self) -> None:
         ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(self._run, ended.set)  # it can be read when the process has ended
+        asyncio.get_running_loop().add_reader(self._run, ended.set)  # a pidfd is readable once its process has ended
         servers = [await asyncio.start_server(self._begin, sock=each, backlog=_BACKLOG) for each in self._listening]
         if servers:
             await ended.wait()
-        os._exit(0)  # and not after the connections have come to an end of their own
+        os._exit(0)  # without waiting for open connections
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._carry_connection(reader, writer))
@@ -138,8 +138,9 @@ class _Carrying:
 
 
 async def _connect_outside(asked: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to a port of the machine, at the address that was asked for, or the other: the port is open at both here,
-    so a client that tries both gets no refusal from the first.
+    """Connect to a port of the machine, at the address ``asked`` or, if nothing listens there, at the other loopback.
+
+    Inside, the port is open at both addresses, so a client would never try the second one.
     """
     other = next(address for address in _LOOPBACKS.values() if address != asked)
     try:
@@ -151,13 +152,13 @@ async def _connect_outside(asked: str, port: int) -> tuple[asyncio.StreamReader,
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close a connection so that the other side sees that it broke, not that it ended."""
+    """Close a connection with a reset, so that the other side sees that it broke."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy until the end, and pass the end on: the other direction may go on after it."""
+    """Copy to the end, and then end the sending side of ``writer``. The other direction may go on."""
     while piece := await reader.read(_PIECE):
         writer.write(piece)
         await writer.drain()

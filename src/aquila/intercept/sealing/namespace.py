@@ -1,7 +1,6 @@
-"""Enter a network namespace that has only its loopback, and see whether this process is in one.
+"""Enters a network namespace that has only a loopback, and checks whether this process is in one.
 
-Whether a run is sealed is seen from its interfaces, never from what a variable says: that may be forged, or be left
-over from another process.
+The network interfaces show whether a run is sealed. A variable could be forged, or come from another process.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import socket
 import struct
 import sys
 
-if sys.platform != "linux":  # `sealed_run` has said so before; here it is said to type checkers, too
+if sys.platform != "linux":  # for type checkers: `sealed_run` has checked this before
     raise ImportError("a sealed run needs Linux")
 
 # From <linux/sched.h>, <linux/sockios.h> and <linux/if.h>.
@@ -31,12 +30,12 @@ _IFREQ = struct.Struct("16sH22x")
 _IDLE_TUNNELS = frozenset(
     ("tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0", "ip6erspan0")
 )
-"""What the kernel puts into every new namespace once the module of a tunnel is loaded. Unless one is up, it does
-nothing, and whoever brings it up inside still has nothing below it to send through."""
+"""Interfaces that the kernel adds to every new namespace once the module of a tunnel is loaded. One that is down sends
+nothing. A process inside could bring it up, but there is no interface below it to send through."""
 
 
 class NotPermitted(OSError):
-    """A step of the sealing was refused: ``step`` says which, ``number`` is that of the error."""
+    """The kernel refused a step of the sealing. ``step`` names it, and ``number`` is the errno."""
 
     step: str
     number: int
@@ -48,14 +47,14 @@ class NotPermitted(OSError):
 
 
 def is_sealed() -> bool:
-    """Whether this process is in a network namespace where only the loopback is up, and nothing else could be."""
+    """Whether the loopback of this process's network namespace is up, and no other interface leads out."""
     flags = {name: _read_flags(name) for _, name in socket.if_nameindex()}
     loopback_is_up = bool(flags.get(_LOOPBACK, 0) & _IFF_UP)
     return loopback_is_up and not any(_leads_out(name, has) for name, has in flags.items())
 
 
 def _leads_out(name: str, flags: int) -> bool:
-    """Whether something could leave by an interface. One that is down could be brought up during the run."""
+    """Whether a packet could leave by an interface. An interface that is down could be brought up during the run."""
     if flags & _IFF_LOOPBACK:
         return False
     return name not in _IDLE_TUNNELS or bool(flags & _IFF_UP)
@@ -69,18 +68,18 @@ def _read_flags(interface: str) -> int:
 
 
 def enter_namespace() -> bool:
-    """Move this process into a network namespace of its own, and bring its loopback up.
+    """Move this process, which must have one thread, into a network namespace of its own, and bring its loopback up.
 
-    Every id keeps its meaning there. The process must have one thread, and be executed anew afterwards by whoever wants
-    to be without the capabilities that it has there. Returns whether it is also in a user namespace of its own: without
-    one, a process of root could go back on purpose. Raises ``NotPermitted``.
+    User and group ids stay the same there. The process has capabilities in the namespace until it executes a program.
+    Returns whether it is also in a user namespace of its own: without one, a process of root could leave on purpose.
+    Raises ``NotPermitted``.
     """
     with _IdMapper() as mapper:
         try:
             _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
         except OSError as error:
             if os.geteuid() == 0:
-                with contextlib.suppress(OSError):  # then the error that is told is that of the first attempt
+                with contextlib.suppress(OSError):  # if this fails too, the first error is reported
                     _unshare(_CLONE_NEWNET)
                     bring_loopback_up()
                     return False
@@ -105,17 +104,17 @@ def _unshare(flags: int) -> None:
 
 
 def bring_loopback_up() -> None:
-    """Bring the loopback of this namespace up. The kernel gives it 127.0.0.1 and ::1 itself."""
+    """Bring the loopback of this namespace up. The kernel assigns 127.0.0.1 and ::1 to it."""
     flags = _read_flags(_LOOPBACK) | _IFF_UP
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _IFREQ.pack(_LOOPBACK.encode(), flags))
 
 
 class _IdMapper:
-    """A child that stays outside and maps each id that there is to itself, if it may.
+    """A child process outside the new namespace that maps each id to itself, if the kernel permits it.
 
-    That needs capabilities outside the new namespace, which root has. With them a test may still give files to another
-    user, or start PostgreSQL as one. Anybody else can map only the own ids, which needs nobody outside.
+    That needs capabilities outside, which root has. With all ids a test may still give files to another user, or start
+    PostgreSQL as one. Other users can map only their own ids, which this process does itself.
     """
 
     def __enter__(self) -> _IdMapper:
@@ -124,9 +123,9 @@ class _IdMapper:
         self._own = {"uid": os.geteuid(), "gid": os.getegid()}
         self._process, self._child = os.getpid(), os.fork()
         if self._child == 0:
-            # As in `PortCarrier`: neither an exception nor what the parent does at its exit may run in the child.
+            # As in `PortCarrier`: no exception may leave this block, and no exit handler of the parent may run.
             with contextlib.suppress(BaseException):
-                # Otherwise `recv` would wait for ever if the parent closed its end without a word.
+                # While this process holds that end, `recv` would not notice that the parent has closed it.
                 self._here.close()
                 if there.recv(1):
                     there.send(b" ".join(kind.encode() for kind in self._ids if self._map_all(kind)) or b"none")
@@ -143,8 +142,8 @@ class _IdMapper:
         self._here.send(b"!")
         done = self._here.recv(20).decode().split()
         if "gid" not in done:
-            # Without it the kernel refuses an unprivileged gid_map (user_namespaces(7)): a process could otherwise drop
-            # a group by which it is denied access to files.
+            # The kernel requires this before an unprivileged gid_map (user_namespaces(7)). Otherwise a process could
+            # drop a group that denies it access to files.
             _write_file("/proc/self/setgroups", "deny")
         for kind, own in self._own.items():
             if kind not in done:
@@ -166,7 +165,7 @@ def _read_file(path: str) -> str:
 
 
 def _write_file(path: str, text: str) -> None:
-    # The kernel takes these in one write.
+    # The kernel requires a single write.
     file = os.open(path, os.O_WRONLY)
     try:
         os.write(file, text.encode())
@@ -175,12 +174,12 @@ def _write_file(path: str, text: str) -> None:
 
 
 def close_outside_sockets() -> None:
-    """Close what was inherited above the standard streams and still leads out: a socket keeps its namespace."""
+    """Close inherited sockets that lead out, except the standard streams. A socket stays in its namespace."""
     for name in os.listdir("/proc/self/fd"):
         number = int(name)
         if number <= 2:
             continue
-        with contextlib.suppress(OSError):  # the folder's own, and what is no socket
+        with contextlib.suppress(OSError):  # the descriptor is no socket, or was that of `listdir`
             inherited = socket.socket(fileno=number)
             if inherited.family == socket.AF_UNIX:
                 inherited.detach()

@@ -1,4 +1,4 @@
-"""What becomes of the handshake of a WebSocket: it is answered by a recording, recorded, let through, or refused."""
+"""Decides about the handshake of a WebSocket: it is replayed, recorded, let through, or refused."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ else:
     )
 
 Answer: TypeAlias = ReplayedConversation | FrameRecorder | None
-"""A replay, or a recording of what the provider says. None lets the client go its own way."""
+"""A replay, or a recorder for the conversation with the provider. None: the client connects as without Aquila."""
 
 
 def answer_handshake(request: RecordedRequest) -> Answer:
-    """Say what becomes of a handshake, which is about to be sent.
+    """Decide about a handshake that is about to be sent.
 
-    Raises ``CassetteMiss`` and ``LiveCallRefused``, ``NoNetwork`` for what nothing asked for, and ``OSError`` where no
-    connection was made when it was recorded.
+    Raises ``CassetteMiss``, ``LiveCallRefused``, ``NoNetwork`` for a side request, and ``OSError`` if the recording
+    says that no connection was made.
     """
     route = _find_route()
     if route is not None:
@@ -59,7 +59,7 @@ def answer_handshake(request: RecordedRequest) -> Answer:
 
 
 async def answer_handshake_async(request: RecordedRequest) -> Answer:
-    """``answer_handshake`` without blocking the event loop: files are read in a thread."""
+    """``answer_handshake`` without blocking the event loop: a thread reads the files."""
     route = _find_route()
     if route is not None:
         return _answer_on(route, request)
@@ -70,14 +70,14 @@ async def answer_handshake_async(request: RecordedRequest) -> Answer:
 
 
 async def answer_within(request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None) -> Answer:
-    """``answer_handshake_async`` for a handshake whose scope is known. ``cassette`` is what answers it there."""
+    """``answer_handshake_async`` for a known scope. ``cassette`` is the name of the cassette that answers there."""
     read_files = functools.partial(_read_files, scope, settings, cassette)
     await open_in_turn(read_files, lambda: is_ready(settings.transport, scope, settings, cassette))
     return _answer(request, scope, settings, cassette)
 
 
 def _find_route() -> Route | None:
-    """The route of the call of Aquila's own that connects here, if one does. What it opens needs no file any more."""
+    """Return the route of Aquila's own call that connects here, if any. Its cassette has been read already."""
     return None if is_own_request() else active_route.get()
 
 
@@ -89,7 +89,7 @@ def _answer_on(route: Route, request: RecordedRequest) -> Answer:
         return scripted if scripted is not None or otherwise is None else _answer_on(otherwise, request)
     if isinstance(route, CassetteRoute):
         return _decide(request, *route.answering)
-    if route.source == SCRIPT:  # that of the run, without a cassette
+    if route.source == SCRIPT:  # the script of the run, without a cassette
         scope = current_scope() or Scope(kind="call")
         return scripted_answering.answer_from([script_of_run()], request, scope, scope.settings, leaves_some=False)
     return None
@@ -105,7 +105,7 @@ def _read_files(scope: Scope, settings: Settings, cassette: str | None) -> None:
 
 
 def _answer(request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None) -> Answer:
-    """What was written by hand comes first, then what the transport says."""
+    """Let a script answer first, and otherwise decide by the transport of the settings."""
     if scope.has_script or settings.transport == SCRIPT or scope.names_script(cassette):
         scripted = scripted_answering.answer_by_hand(request, scope, settings, cassette)
         if scripted is not None:
@@ -160,7 +160,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
     if settings.upstream != "live":
         why = f"aquila_upstream is {settings.upstream!r}, and WebSockets are recorded live alone"
         raise guard.refuse_web_socket(str(address), why)
-    import_websockets(purpose="the replay of a recorded WebSocket")  # now, before anything is sent
+    import_websockets(purpose="the replay of a recorded WebSocket")  # now: a missing library is an error before sending
     refused = scope.recording.take_request(decision)
     if refused is not None:
         refuse(scope, refused, decision.key)

@@ -1,15 +1,15 @@
-"""Puts messages together from the frames that a library sends or receives."""
+"""Joins the frames that a library sends or receives to messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 CONTINUATION, TEXT, BINARY = 0, 1, 2
-"""The opcodes of what makes messages (RFC 6455, 5.2)."""
+"""The opcodes of the frames of messages (RFC 6455, 5.2)."""
 
 
 class Assembler:
-    """Puts fragments together to messages, and hands each to ``add``."""
+    """Joins fragments to messages, and passes each message to ``add``."""
 
     def __init__(self, add: Callable[..., None]) -> None:
         self._add = add
@@ -17,7 +17,7 @@ class Assembler:
         self._fragments: list[bytes] = []  # cleared when the message is complete; control frames never come here
 
     def add(self, opcode: int, data: bytes, is_last: bool) -> None:
-        """Take the next frame of a message. Several threads may hand over whole ones."""
+        """Take the next frame. Several threads may call this at once with messages of one frame."""
         if is_last and opcode != CONTINUATION:
             self._add(data, is_text=opcode == TEXT)
             return

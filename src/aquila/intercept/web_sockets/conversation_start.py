@@ -1,4 +1,4 @@
-"""Opens a conversation that a recording or a script answers in the provider's place."""
+"""Opens a conversation that a recording or a script answers in the place of the provider."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ else:
 def open_conversation(
     side: ProviderSide, scope: Scope, key: str, *, fault: str = "", noted: WatchedExchange | None = None
 ) -> ReplayedConversation:
-    """Return the conversation that a side answers. Misses bear the ``key`` of the handshake.
+    """Return the conversation that ``side`` answers. ``key`` is that of the handshake, for misses.
 
-    ``fault`` is the one that the handshake has met. ``noted`` collects what is said, for a report. Raises ``OSError``
-    where no connection is made. A silent one ends at once: clients do not say how long they would wait.
+    ``fault`` is the one that the handshake has met. ``noted`` collects the messages for a report. Raises ``OSError`` if
+    no connection is to be made. A fault that leaves the handshake unanswered raises ``TimeoutError`` at once, because
+    the time limit of the client is not known here.
     """
     answer = side.handshake_answer
     if answer.status != SWITCHED:

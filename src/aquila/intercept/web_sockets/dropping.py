@@ -1,4 +1,4 @@
-"""Connections of an event loop that are given up at once, whatever is on its way over them."""
+"""Drops connections of an event loop at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import contextlib
 
 
 def drop_connection(transport: asyncio.BaseTransport) -> None:
-    """Give up the connection of a ``transport``, also where it has ended already."""
-    # asyncio does not find that itself where the connection was closed while bytes still waited to be sent: after the
-    # last of them it has no loop any more.
+    """Drop the connection of a ``transport`` at once, without sending the rest. It may have ended already."""
+    # If the connection was closed while bytes waited to be sent, the transport has no loop after it has sent them, and
+    # `abort` fails.
     with contextlib.suppress(AttributeError):
         transport.abort()  # type: ignore[attr-defined]

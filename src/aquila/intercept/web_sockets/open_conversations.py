@@ -1,4 +1,4 @@
-"""The conversations of a run that are not over: those of a scope break off where it ends."""
+"""The open conversations of a run. The conversations of a scope break off when it closes."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ if TYPE_CHECKING:
 
 
 class OpenConversations:
-    """The conversations that are connected now. The run owns this object.
+    """The connected conversations, which are observed together with the scopes. The run owns this object.
 
-    By weak reference: if a program drops a connection without closing it, the conversation disappears from here.
+    The references are weak: if a program drops a connection without closing it, the conversation disappears from here.
     """
 
     def __init__(self) -> None:
         self._by_id: weakref.WeakValueDictionary[int, ReplayedConversation] = weakref.WeakValueDictionary()
 
     def add(self, conversation: ReplayedConversation) -> None:
-        """One is connected."""
+        """Add a conversation that is connected."""
         self._by_id[id(conversation)] = conversation
 
     def discard(self, conversation: ReplayedConversation) -> None:
-        """One is over."""
+        """Remove a conversation that is over."""
         self._by_id.pop(id(conversation), None)
 
     def scope_opened(self, scope: Scope) -> None:
         """Do nothing."""
 
     def scope_suspended(self, scope: Scope) -> None:
-        """Do nothing: its conversations go on."""
+        """Do nothing: the conversations of a suspended scope go on."""
 
     def scope_ending(self, scope: Scope) -> None:
-        """It goes on until it has closed."""
+        """Do nothing: the conversations go on until the scope has closed."""
 
     def scope_closed(self, scope: Scope) -> None:
-        """Break off those of the scope."""
+        """Break off the conversations of closed scopes."""
         for known in self._by_id.valuerefs():
             conversation = known()
             if conversation is not None and conversation.is_over:

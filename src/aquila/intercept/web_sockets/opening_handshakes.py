@@ -1,4 +1,4 @@
-"""What the handshakes of WebSockets are made of, on whichever side."""
+"""Parts of the handshakes of WebSockets, for both sides."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from aquila.cassettes.model import Headers
 SUBPROTOCOL = "sec-websocket-protocol"
 
 CONNECT_ERROR, CONNECT_TIMEOUT = "ConnectError: ", "ConnectTimeout: "
-"""The beginning of a recorded error that says that no connection was made for the handshake."""
+"""The beginnings of recorded errors of handshakes for which no connection was made."""
 
 OF_THE_CONNECTION = frozenset({"connection", "upgrade", "content-length", "transfer-encoding", "content-encoding"})
-"""Fields of an answer that each connection says for itself."""
+"""Fields of an answer that belong to one connection, and are not replayed."""
 
 SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
-"""A logger for the library ``websockets``, outside of logging's tree and without output: tests that check the log must
-not see Aquila's own use of the library."""
+"""A logger without output for the library ``websockets``, outside of logging's tree. Tests that check the log must not
+see Aquila's own use of the library."""
 
 
 def fields_of(headers: Any) -> Headers:
@@ -27,7 +27,7 @@ def fields_of(headers: Any) -> Headers:
 
 
 def fields_of_acceptance(recorded: Headers, *, offers_subprotocol: bool) -> Headers:
-    """The recorded fields that do not belong to the handshake itself, and the subprotocol, if one was offered."""
+    """Return the recorded fields that are replayed, with the subprotocol if the client offers one."""
     return tuple(
         (name, value)
         for name, value in recorded
@@ -37,7 +37,7 @@ def fields_of_acceptance(recorded: Headers, *, offers_subprotocol: bool) -> Head
 
 
 def phrase_of(status: int) -> str:
-    """Return what HTTP calls a status; an empty text for one that it does not know."""
+    """Return the reason phrase of an HTTP status; an empty text for an unknown status."""
     try:
         return http.HTTPStatus(status).phrase
     except ValueError:

@@ -1,4 +1,4 @@
-"""Connections that Aquila makes itself, for ``ask`` and ``stream``: how they are made, left, and why they fail."""
+"""Makes and ends the connections of Aquila itself, for ``ask`` and ``stream``, and reads their errors."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ from aquila.transports.own_requests import own_request
 from aquila.transports.routes.route import PlainRoute, Route
 
 _CLOSE_TIMEOUT = 2.0
-"""How many seconds the provider has to answer a close. All answers have arrived before."""
+"""How many seconds the provider has to answer a close. By then all its answers have arrived."""
 
 
 class ConnectionAttempt:
-    """Makes one connection of the library, which is ``connection`` once it is made."""
+    """Makes one connection of the library ``websockets``; ``connection`` is None before that.
 
-    def __init__(self, module: str, *, purpose: str) -> None:
+    ``within_loop`` chooses the client for event loops. Raises ``MissingDependency`` with the ``purpose``.
+    """
+
+    def __init__(self, *, within_loop: bool, purpose: str) -> None:
+        module = "websockets.asyncio.client" if within_loop else "websockets.sync.client"
         self._library = import_optional(module, "websockets", purpose=purpose)
         self.connection: Any = None
 
     def options(self, seconds: float | None) -> dict[str, Any]:
-        """Return the options of the library's ``connect``; ``seconds`` is how long it may take."""
+        """Return the options of the library's ``connect``. Connecting may take ``seconds``; None is no limit."""
         return {"create_connection": self._create, "open_timeout": seconds, "close_timeout": _CLOSE_TIMEOUT}
 
     def _create(self, *args: Any, **kwargs: Any) -> Any:
         self.connection = self._library.ClientConnection(*args, **kwargs)
-        # It is closed by whoever made it, and not at the end of a block, of which newer versions would remind us.
+        # Newer versions warn if no `with` block closes the connection. Here its maker does.
         self.connection.pending_legacy_warning = False
-        if hasattr(self.connection, "close_socket"):  # that of threads
-            # Within what a recording puts there: it notes first that the program leaves.
+        if hasattr(self.connection, "close_socket"):  # the client for threads
+            # A recording wraps this in turn, and notes first that the program leaves.
             self.connection.close_socket = functools.partial(
                 _wake_and_close, self.connection, self.connection.close_socket
             )
@@ -43,21 +47,16 @@ class ConnectionAttempt:
 
 
 def _wake_and_close(connection: Any, close_socket: Callable[[], None]) -> None:
-    """Close the socket of a connection. A thread that sends over it is not woken by closing alone."""
-    # By another descriptor: TLS gives up encrypting where its own socket is shut down, and the thread may send on.
+    """Shut down and close the socket of a connection. Closing alone does not wake a thread that is sending."""
+    # By another descriptor: after a shutdown of a TLS socket itself, the thread might send on unencrypted.
     with contextlib.suppress(OSError), socket.socket(fileno=socket.dup(connection.socket.fileno())) as same:
         same.shutdown(socket.SHUT_RDWR)
     close_socket()
 
 
-def begin_attempt(*, within_loop: bool, purpose: str) -> ConnectionAttempt:
-    """Return what makes the next connection. Raises ``MissingDependency``, which says what the ``purpose`` needs."""
-    return ConnectionAttempt("websockets.asyncio.client" if within_loop else "websockets.sync.client", purpose=purpose)
-
-
 @contextlib.contextmanager
 def connecting_on(route: Route) -> Iterator[None]:
-    """Let a connection that is made within the block, in this context, take a route."""
+    """Let connections that are made within the block, in this context, take a route."""
     if isinstance(route, PlainRoute) and route.source == "live":
         with own_request():
             yield
@@ -67,9 +66,9 @@ def connecting_on(route: Route) -> Iterator[None]:
 
 
 def leave_connection(connection: Any) -> None:
-    """End a connection at once, whatever is on its way."""
+    """End a connection at once, without sending the rest."""
     connection.close_socket()
-    connection.close()  # nothing is sent any more; a recording is written here
+    connection.close()  # sends nothing, but writes a recording
 
 
 async def leave_async(connection: Any) -> None:
@@ -87,7 +86,7 @@ class RefusedHandshake(NamedTuple):
 
 
 def read_refusal(error: BaseException) -> RefusedHandshake | None:
-    """Return the answer that refused a handshake, if that is what an error of the library says."""
+    """Return the answer that refused a handshake, if ``error`` has one."""
     response: Any = getattr(error, "response", None)
     if not hasattr(response, "status_code"):
         return None
@@ -102,6 +101,6 @@ def read_headers(connection: Any) -> Mapping[str, str]:
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error says that no connection was made, or that it broke."""
-    if isinstance(error, NotImplementedError):  # an answer to the handshake that older versions cannot read
+    if isinstance(error, NotImplementedError):  # older versions cannot read some answers to a handshake
         return True
     return isinstance(error, (OSError, EOFError)) or type(error).__module__.partition(".")[0] == "websockets"

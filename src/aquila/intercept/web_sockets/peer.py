@@ -1,4 +1,4 @@
-"""Speaks the WebSocket protocol (RFC 6455) in the provider's place, over one end of a pair of sockets."""
+"""Speaks the WebSocket protocol (RFC 6455) in the place of the provider, over one end of a pair of sockets."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.optional import import_websockets
 
 _STEP = 0.05
-"""A wait is made of steps of so many seconds. They are counted: a test may have stopped the clock."""
+"""The seconds of one step of a wait. Steps are counted, because a test may have stopped the clock."""
 
 _SHORT_STEP, _LAST_READ = 0.005, 0.25
-"""At its end a connection stays until all was read, which is looked for this often, but no longer than this. Websockets
-13 forgets what was not read before a close."""
+"""At its end a connection stays open until all was read: the seconds between two checks, and the longest wait.
+Version 13 of websockets drops messages that were not read before a close."""
 
 _AT_ONCE, _AT_ONCE_TO_CLIENT = 256 * 1024, 64 * 1024
-"""So many bytes are made ready at most before some are on their way: by the peer's thread, and by that of the client,
-which may run an event loop."""
+"""The most bytes that are prepared before some are sent: in the peer's thread, and in that of the client, which may run
+an event loop."""
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _CLOSE_FRAME = 8
 
 
 class ClientEnd(socket.socket):
-    """The client's end of a connection that leads to no network.
+    """The client's end of a connection within the process.
 
-    ``hand_over`` gives the peer what the client sends, in the client's own thread; it returns False if the peer is
-    gone, and the socket then fails as one whose other end has closed. A library that writes without this object's
-    methods reaches the peer through the socket.
+    ``hand_over`` passes the bytes that the client sends to the peer, in the client's own thread. It returns False if
+    the peer is gone; then the socket fails as one whose other end is closed. A library that writes without the methods
+    of this object reaches the peer through the socket.
     """
 
     hand_over: Callable[[bytes], bool] = staticmethod(lambda data: False)
     attend: Callable[[], None] = staticmethod(lambda: None)
-    """Lets a thread of the peer look at the socket from now on."""
+    """Lets a thread of the peer read the socket from now on."""
     leave: Callable[[], None] = staticmethod(lambda: None)
     """Tells the peer that the client has closed its end."""
 
     def close(self) -> None:
-        """Close, and let the peer do so."""
+        """Close this end, and have the peer close its end."""
         super().close()
         self.leave()
 
     def detach(self) -> int:
-        """Return the descriptor, for a library that knows nothing of this object."""
+        """Return the descriptor, for a library that uses the socket without this object."""
         self.attend()
         return super().detach()
 
@@ -84,17 +84,17 @@ class ClientEnd(socket.socket):
         return self.send(b"".join(buffers))
 
     def setsockopt(self, *args: Any) -> None:
-        """Do nothing: what clients set is for TCP."""
+        """Do nothing: clients set options of TCP."""
 
     def pending(self) -> int:
-        """Return how much is decrypted but not read, as a socket of ``ssl`` does: nothing. Clients ask at ``wss``."""
+        """Return 0, the number of decrypted bytes that are not read, as a socket of ``ssl`` does. For ``wss``."""
         return 0
 
 
 def connect_to_peer(conversation: ReplayedConversation) -> ClientEnd:
-    """Return a connection to what answers in the provider's place. Raises ``MissingDependency``.
+    """Return a connection to a peer that answers in the place of the provider. Raises ``MissingDependency``.
 
-    For a client that sends by the methods of the object, or detaches its descriptor.
+    The client must send by the methods of the object, or detach its descriptor.
     """
     library = import_websockets(purpose="an answer to a WebSocket")
     client, its_end = socket.socketpair()
@@ -110,36 +110,36 @@ async def connect_in_loop(conversation: ReplayedConversation, make_protocol: Cal
     loop = asyncio.get_running_loop()
     end = connect_to_peer(conversation)
     if not isinstance(loop, asyncio.SelectorEventLoop):
-        end.attend()  # others, such as uvloop, send by the descriptor
+        end.attend()  # other loops, such as uvloop, send by the descriptor
     return await loop.create_connection(make_protocol, sock=end)
 
 
 class _Peer:
-    """Answers in the thread of the client, which so finds the answer when it reads, as far as the connection holds it.
+    """Answers in the thread of the client when that sends a message, so that the answer is there when the client reads.
 
-    What is left is said by a thread of the peer, and so is what takes time: pauses, and waits for what nobody says. It
-    begins when there is something for it to do, which for most conversations is never, and lasts as long as they do.
+    A thread of the peer sends what the connection has no room for. It also keeps pauses, and ends waits for messages
+    that never come. The thread begins when it is needed, which most conversations never do, and ends with them.
     """
 
     def __init__(self, end: socket.socket, conversation: ReplayedConversation, protocol: Any) -> None:
         self._end = end
         self._process = os.getpid()
-        self._selector: selectors.BaseSelector | None = None  # that of the thread, once it has begun
+        self._selector: selectors.BaseSelector | None = None  # the selector of the thread, once it has begun
         self._conversation = conversation
         self._protocol = protocol
-        # Only in a turn may a thread read or change what follows, and write to the socket. See `Turns`.
+        # A thread may use the following fields, and write to the socket, only in its turn. See `Turns`.
         self._turns = conversation.turns
         self._is_open = False  # the handshake was accepted
         self._has_closed = False  # one side has sent a close frame, so nothing more is said
         self._is_gone = False  # the socket is closed
-        self._heard = 0  # messages of the client, all of which were compared when they were sent
-        self._said: deque[tuple[float, Frame]] = deque()  # what may be said, and after how many seconds
-        self._has_more = False  # behind these
+        self._heard = 0  # the number of messages of the client; each was compared when it was sent
+        self._said: deque[tuple[float, Frame]] = deque()  # messages to send, each with the seconds to wait before it
+        self._has_more = False  # the conversation may have more messages after these
         self._out = bytearray()  # bytes for which the connection had no room yet
         self._leaves = False  # close the socket once `_out` is empty
-        self._waits_since = 0.0
-        self._paused = 0.0  # for how long the next message has been held back
-        self._quiet = 0.0  # for how long nothing was said
+        self._waits_since = 0.0  # when the present wait began, by `perf_counter`
+        self._paused = 0.0  # for how many seconds the next message has been held back
+        self._quiet = 0.0  # for how many seconds nobody has sent a message
 
         end.setblocking(False)
         # Closes this end when the client drops its own without closing it. Not at the exit of the interpreter, where
@@ -147,7 +147,7 @@ class _Peer:
         weakref.finalize(self, end.close).atexit = False
 
     def break_off(self) -> None:
-        """Let the connection break, for both. In a process that was forked meanwhile it is that of the parent."""
+        """Break the connection for both sides, except in a forked process: there it is the parent's."""
         if os.getpid() != self._process:
             return
         with suppress(OSError):
@@ -156,13 +156,13 @@ class _Peer:
     # In the thread of the client.
 
     def attend(self) -> None:
-        """Let a thread do what is due from now on."""
+        """Start the thread of the peer, unless it has begun."""
         if self._selector is None:
             self._turns.leave(self._begin_thread)
 
     def _begin_thread(self) -> None:
-        # Runs in a turn, so two callers of `attend` start one thread. The thread ends with the connection, and closes
-        # the selector. A daemon, because a program may leave its connection open at its exit.
+        # Runs in a turn, so two callers of `attend` start only one thread. The thread ends with the connection, and
+        # closes the selector. It is a daemon, because a program may exit with an open connection.
         if self._selector is not None or self._is_gone:
             return
         self._selector = selectors.DefaultSelector()
@@ -170,7 +170,9 @@ class _Peer:
         threading.Thread(target=self._run, args=(self._selector,), name="aquila-websocket", daemon=True).start()
 
     def leave(self) -> None:
-        """The client has closed its end, perhaps where it was collected as garbage. The thread sees that by itself."""
+        """Close this end, unless the thread runs, which does so itself. The client has closed its own, perhaps in a
+        garbage collection.
+        """
         self._turns.leave(self._go_without_thread)
 
     def _go_without_thread(self) -> None:
@@ -183,7 +185,7 @@ class _Peer:
         self._conversation.leave()
 
     def take(self, data: bytes) -> bool:
-        """Take what the client sends, and answer. Return False if nobody is here any more."""
+        """Take the bytes that the client sends, and answer. Return False if the peer has closed its end."""
         if self._is_gone:
             return False
         self._turns.leave(functools.partial(self._answer, data))
@@ -201,8 +203,8 @@ class _Peer:
 
     def _leave_the_rest(self) -> None:
         if self._selector is not None:
-            # Wakes the thread as soon as there is room in the connection, if need be from its wait. All selectors
-            # that systems have for this allow it; that of Windows wakes up after its step.
+            # Wakes the thread as soon as the connection has room, also from its wait. The selectors of all systems
+            # allow this. That of Windows wakes up only after its step.
             self._selector.modify(self._end, _READ | _WRITE)
         elif self._leaves and not self._out:
             self._go()
@@ -231,7 +233,7 @@ class _Peer:
         return True
 
     def _begin_wait(self, selector: selectors.BaseSelector) -> tuple[float, bool] | None:
-        """Say what is due. Return for how many seconds to wait, and whether for a pause to end; None at the end."""
+        """Send what is due. Return how many seconds to wait, and whether that is for a pause; None at the end."""
         pause = self._speak(_AT_ONCE)
         self._write()
         if self._leaves and not self._out:
@@ -241,14 +243,14 @@ class _Peer:
         return _STEP if pause is None or self._out else min(pause, _STEP), pause is not None
 
     def _end_wait(self, limit: float, ready: bool) -> bool:
-        """Count a wait of ``limit`` seconds at most. Return whether the client is still there."""
+        """Count a wait that lasted ``limit`` seconds at most. Return whether the client is still connected."""
         spent = min(limit, time.perf_counter() - self._waits_since) if ready else limit
         self._paused += spent
         self._quiet += spent
         return not ready or self._receive()
 
     def _receive(self) -> bool:
-        """Take what the client has sent through its socket, if anything. Return whether it is still there."""
+        """Take the bytes that the client has sent through its socket. Return whether it is still connected."""
         try:
             data = self._end.recv(65536)
         except BlockingIOError:
@@ -257,14 +259,14 @@ class _Peer:
         return bool(data)
 
     def _write(self) -> None:
-        """Write as much as there is room for in the connection."""
+        """Write as much as the connection has room for."""
         try:
             while self._out:
                 del self._out[: self._end.send(self._out)]
         except BlockingIOError:
             return
 
-    # In both, in a turn.
+    # In both threads, in a turn.
 
     def _hear(self, data: bytes) -> None:
         self._protocol.receive_data(data)
@@ -273,14 +275,14 @@ class _Peer:
                 self._answer_handshake(event)
             elif int(event.opcode) < _CLOSE_FRAME:
                 self._heard += event.fin
-                if not self._said:  # the pause before what it is answered begins now
+                if not self._said:  # the pause before the answer begins now
                     self._paused, self._waits_since = 0.0, time.perf_counter()
             elif int(event.opcode) == _CLOSE_FRAME:
                 closed = self._protocol.close_rcvd
                 self._has_closed = True
                 self._conversation.take_close(closed.code, closed.reason)
             else:
-                continue  # a ping says nothing: clients send them for as long as they wait
+                continue  # a ping does not end the silence: clients send pings as long as they wait
             self._quiet = 0.0
         self._leaves |= self._protocol.handshake_exc is not None
 
@@ -308,9 +310,9 @@ class _Peer:
         self._protocol.send_response(response)
 
     def _speak(self, at_once: int) -> float | None:
-        """Say what may be said now. Return after how many seconds more is due, None if that is not known.
+        """Prepare the messages that are due, about ``at_once`` bytes at most.
 
-        No more than ``at_once`` bytes are made ready.
+        Return after how many seconds more is due; None if that is not known.
         """
         pause = self._say_what_is_due(at_once)
         self._take_output()
@@ -366,7 +368,7 @@ class _Peer:
             self._leaves |= not data  # the end of what is sent
 
     def _check_patience(self, *, is_pausing: bool) -> None:
-        """End a wait that nothing else will end."""
+        """End the conversation if its scope has ended, or if the client waits for a message that never comes."""
         conversation = self._conversation
         if conversation.is_over:
             conversation.end_with_scope()

@@ -1,4 +1,4 @@
-"""What speaks for the provider in a conversation that does not reach it: a recording, or a script."""
+"""The interface of a recording or a script that speaks for the provider in a conversation."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ class ProviderSide(Protocol):
 
     @property
     def readings(self) -> Readings:
-        """Whom to tell how its answers are read."""
+        """Notes how the program reads the answers."""
 
     @property
     def handshake_answer(self) -> RecordedResponse:
-        """How it answers the handshake. Its chunks are the body of a refusal."""
+        """The answer to the handshake. Its chunks are the body of a refusal."""
 
     def take_sent(
         self, data: bytes, is_text: bool, *, may_wait: bool = False
     ) -> CassetteMiss | Literal["early"] | None:
-        """Take a message that the client sends. Return why it gets no answer, None if all is well.
+        """Take a message that the client sends. Return None if it fits, or the miss if it does not.
 
-        If it ``may_wait`` it may also be early: it is the right one when others were sent before it.
+        With ``may_wait`` the result ``"early"`` means that the message fits once others were sent before it.
         """
 
     def take_close(self, code: int, reason: str) -> None:
-        """Take that the client closes the conversation."""
+        """Take the close of the client."""
 
     def deliverable(self) -> list[tuple[float, Frame]]:
-        """Return what may be delivered now, in order, each with the seconds to wait before it. Each comes once."""
+        """Return the messages that may be delivered now, in order, each once, with the seconds to wait before each."""
 
     @property
     def ended(self) -> Ending | None:
-        """How it ends, once all before was sent and delivered; None before that."""
+        """How the conversation ends, once all messages were sent and delivered; None before that."""
 
     def pause_before_end(self) -> float:
-        """Return how many seconds pass before it ends, behind the last frame."""
+        """Return the seconds between the last frame and the end."""
 
     def longest_silence(self) -> float:
-        """Return for how many seconds a reader may wait where nothing comes."""
+        """Return how many seconds a reader may wait while no message comes."""
 
     def explain_silence(self) -> CassetteMiss:
-        """Say why a reader that has waited so long waits in vain."""
+        """Return the error for a reader that has waited for so long."""
 
     @property
     def may_fall_silent(self) -> bool:
-        """Whether a fault may keep from coming what a reader waits for."""
+        """Whether a fault may withhold messages from a reader."""
 
     @property
     def is_silenced(self) -> bool:
-        """Whether a fault has done so: behind what was delivered nothing comes."""
+        """Whether a fault has done so: no message comes after the delivered ones."""

@@ -1,7 +1,7 @@
-"""Handshakes that came in over HTTP: what ``aquila serve`` does behind its door for a WebSocket.
+"""Answers the WebSocket handshakes that ``aquila serve`` receives.
 
-They are decided about like those of the libraries, and the recordings are the same. The server hands over what it was
-asked, and gets a replay, or a way to the upstream.
+The decisions and the recordings are the same as for client libraries. The server passes on a handshake, and gets a
+replay, or a connection to the upstream.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from aquila.transports.upstreams import CASSETTE_MODES
 
 _OF_THE_HANDSHAKE = "sec-websocket-"
 _NOT_SENT = frozenset({"accept-encoding", "origin"})
-"""Fields that stay here: of a body that is coded nothing could be read, and the origin is this server itself."""
+"""Fields that are not sent to the upstream: a coded body could not be read here, and the origin is this server."""
 _OF_ONE_BODY = frozenset({"connection", "content-length", "content-encoding", "transfer-encoding"})
 
 _OPEN_SECONDS, _CLOSE_SECONDS = 60, 5
-"""How long the upstream may take for its answer to a handshake, and to a close."""
+"""How many seconds the upstream may take for its answer to a handshake, and to a close."""
 _PING_SECONDS = 20
-"""How often an upstream gets a ping, so that what stands between leaves the connection alone. It need not answer."""
+"""The seconds between pings to the upstream, so that no proxy ends an idle connection. It need not answer them."""
 _MOST_WAITING = 4
-"""So many messages of the upstream wait here at most; then it is read no further."""
+"""With so many unread messages of the upstream, no more are read from its connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,10 @@ class RefusedUpstream:
 
 
 class UpstreamConversation:
-    """The way of a conversation to the upstream. ``recorder`` records it, if it is not only passed on."""
+    """The connection of a conversation to the upstream.
+
+    ``recorder`` is None for a conversation that is not recorded. ``largest_message`` is in bytes.
+    """
 
     def __init__(self, request: RecordedRequest, recorder: FrameRecorder | None, largest_message: int) -> None:
         self.recorder = recorder
@@ -59,7 +62,7 @@ class UpstreamConversation:
     async def connect(self) -> Any:
         """Connect. Return a connection of ``websockets``, or a ``RefusedUpstream``. Raises ``UpstreamFailed``.
 
-        Where the caller is cancelled, a client has left before it was answered. ``close`` must be awaited in any case.
+        If the caller is cancelled, the client has left before it was answered. ``close`` must always be awaited.
         """
         exceptions = import_optional("websockets.exceptions", "websockets", purpose="a WebSocket")
         try:
@@ -71,7 +74,7 @@ class UpstreamConversation:
         except (OSError, exceptions.WebSocketException, EOFError, ValueError) as error:
             reason = str(error)
             if isinstance(error, (exceptions.InvalidURI, exceptions.InvalidProxy)):
-                reason = error.msg  # without the URL, which may have a key or a password in it
+                reason = error.msg  # without the URL, which may hold a key or a password
             if self.recorder is not None:
                 await run_in_thread(store_failure, self.recorder, reason)
             raise UpstreamFailed(f"{type(error).__name__}: {reason}") from error
@@ -82,7 +85,7 @@ class UpstreamConversation:
             raise
 
     async def close(self) -> None:
-        """End the connection, if there is one. What was recorded has been left by the client if it has not ended."""
+        """End the connection, if there is one. A recording that has not ended is stored as left by the client."""
         if self._connection is None:
             return
         drop_connection(self._connection.transport)
@@ -122,7 +125,7 @@ class UpstreamConversation:
 
 
 class SocketProxy:
-    """Decides about handshakes for a ``Proxy``. A message may have ``largest_message`` bytes."""
+    """Decides about handshakes for a ``Proxy``. ``largest_message`` is the largest size of a message, in bytes."""
 
     def __init__(self, proxy: Proxy, *, largest_message: int) -> None:
         self._proxy = proxy
@@ -136,7 +139,7 @@ class SocketProxy:
         cassette: str | None = None,
         may_use_key: bool = False,
     ) -> ReplayedConversation | UpstreamConversation:
-        """Say what becomes of a handshake. The arguments, and what is raised, are those of ``Proxy.answer_request``."""
+        """Decide about a handshake. The arguments and errors are those of ``Proxy.answer_request``."""
         scope = self._proxy.scope
         settings = scope.settings
         outgoing = self._proxy.prepare_request(target, headers, may_use_key=may_use_key)
@@ -169,7 +172,7 @@ def _connecting_class() -> Any:
     client: Any = import_optional("websockets.asyncio.client", "websockets", purpose="a WebSocket")
 
     class Connecting(client.connect):  # type: ignore[misc]
-        """Connects, and leaves redirects to whoever has asked."""
+        """Connects without following redirects. The client gets them."""
 
         def process_redirect(self, error: Exception) -> Exception:
             return error

@@ -1,4 +1,4 @@
-"""The provider's side of a conversation that was recorded, and what its misses say."""
+"""The provider's side of a recorded conversation, and the messages of its misses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ else:
 
 
 class RecordedSide:
-    """Says what was recorded, at the pace that the settings name, to the client whose ``handshake`` it answers."""
+    """Replays the provider's messages at the pace of the settings, to the client whose ``handshake`` it answers."""
 
     def __init__(
         self, scope: Scope, settings: Settings, session: Session, decision: ReplayDecision, handshake: RecordedRequest
@@ -43,16 +43,15 @@ class RecordedSide:
         self._decision = decision
         self._handshake = handshake
         response = decision.interaction.response
-        # Faults that are about time keep their times, whatever `replay_timing` says.
+        # Faults that are about time keep their pauses, whatever `replay_timing` says.
         self._timing = 1.0 if decision.fault and decision.fault.startswith(fault.PACED) else settings.replay_timing
         self._unsaid: list[Frame] = []
         self._holder = Holder(decision.interaction, History(self._replay_of), self._move)
         self._begin_replay(decision.interaction, self._replay_of(decision.interaction))
-        if decision.fault or not self._others():
+        if decision.fault or not self._others():  # a conversation that has met a fault keeps its recording
             self._holder.history.close()
-        # What has met a fault keeps its recording.
         self.may_fall_silent = bool(decision.fault) and response.end == "silent"
-        self._passed = -1  # the time of the last frame for which was waited
+        self._passed = -1  # the recorded time of the last frame whose pause has passed, in milliseconds
         self.readings = Readings(scope.run.wire_watch)
         if self.readings.is_watched:
             is_cut = bool(decision.fault) and response.end in ("broken", "silent")
@@ -70,9 +69,9 @@ class RecordedSide:
         )
 
     def _move(self, place: Fitting) -> None:
-        """Switch to another recording, which has what was said so far."""
+        """Switch to another recording, which fits all that was said so far."""
         before = self._holder.interaction
-        self._play.sent = 0  # Nobody has played that one, unless another connection does.
+        self._play.sent = 0  # the recording before counts as not played, unless another connection plays it
         self._begin_replay(place.interaction, place.replay)
         self._unsaid = place.unsaid
         if self.readings.is_watched:
@@ -88,7 +87,7 @@ class RecordedSide:
         self._play.sent = replay.taken_count
 
     def _take(self, data: bytes, is_text: bool, *, may_wait: bool) -> FrameMiss | Literal["early"] | None:
-        """Take a message. While others begin alike, find out by it which recording answers."""
+        """Take a message. While several recordings fit, choose the one that has this message."""
         history, plays = self._holder.history, self._session.plays.conversations
         if not history.is_open:
             return self._replay.take_sent(data, is_text)
@@ -109,8 +108,8 @@ class RecordedSide:
             self._move(place)
             history.add([said])
             return None
-        if miss is None:  # another connection has this one
-            if self._settings.repeat == "error":  # what differs is shown beside one that nobody has
+        if miss is None:  # another connection holds the recording of this one
+            if self._settings.repeat == "error":  # show the difference to a recording that no connection holds
                 free = (history.fit(each) for each in self._others() if plays.holder_of(each) is None)
                 beside = next(filter(None, free), None)
                 if beside is not None:
@@ -121,7 +120,7 @@ class RecordedSide:
         return miss
 
     def _others(self) -> list[Interaction]:
-        """The other recordings that answer the handshake."""
+        """Return the other recordings that answer the handshake."""
         numbers = self._session.numbers_of(self._decision.played.key)
         found = [self._session.cassette.interactions[number] for number in numbers]
         return [each for each in found if each is not self._holder.interaction]
@@ -147,7 +146,7 @@ class RecordedSide:
         self, miss: FrameMiss, data: bytes, is_text: bool, may_wait: bool
     ) -> CassetteMiss | Literal["early"] | None:
         if miss.played_out and self._decision.fault:
-            return None  # what a program says after a fault is not compared
+            return None  # messages after a fault are not compared
         if may_wait and self._replay.comes_early(data, is_text):
             return "early"
         error = self._make_miss(miss)
@@ -181,8 +180,9 @@ class RecordedSide:
         return self._pause_before(ended.at if isinstance(ended, Close) else self._response.ended)
 
     def longest_silence(self) -> float:
-        """The recorded time, and the ``silence`` of the settings. While one part of the program waits for a message,
-        others may be preparing the next one.
+        """Return the seconds of the recorded silence plus the ``silence`` of the settings.
+
+        While one part of the program waits for a message, another may be preparing the next one.
         """
         if self._decision.fault:
             return self._settings.silence
@@ -202,7 +202,7 @@ class RecordedSide:
             )
         else:
             details = (
-                "  When it was recorded, the client left here. Look for what ended its wait then (aquila_silence says\n"
+                "  In the recording, the client left here. Look for what ended its wait then (aquila_silence says\n"
                 "  how much longer to wait)."
             )
         title = f"the program waits for a message, and none comes in {self._session.name}"
@@ -224,7 +224,7 @@ class RecordedSide:
         return (at - self._times[before]) / 1000 * self._timing if before >= 0 else at / 1000 * self._timing
 
     def _make_miss(self, miss: FrameMiss) -> CassetteMiss | None:
-        """Make an error of what the client said instead of what is recorded. None if it may pass."""
+        """Return the error for a message that differs from the recorded one; None if it may pass."""
         layers = self._scope.run.layers
         details = miss.describe(layers.settings_file)
         if layers.finds_drift:
@@ -248,7 +248,7 @@ class RecordedSide:
 
     @property
     def _address(self) -> str:
-        """What was asked, for people."""
+        """The method and redacted URL of the handshake, for messages."""
         return f"GET {self._session.redactor.redact_request(self._handshake).url}"
 
     def _explain(self, title: str, details: str, advice: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""A conversation without its provider, between the program that speaks and the peer that answers."""
+"""A conversation without its provider, between the program and the peer that answers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from aquila.recording.reporting.wire_watch import Reading
 _AT_FIRST = (0.0, 0.0, 0.0, 0.001, 0.004)
 _UNTIL_OTHERS_BEGIN = (0.01,) * 20
 _WHILE_OTHERS_WORK = (0.05,) * 40
-"""Seconds between looks whether it is a message's turn: for a moment, since the next task may have to begin, a little
-longer, since it may be busy, and much longer where several tasks or threads may use the conversation."""
+"""The seconds between checks whether a message may be sent. First for a moment, because another task may be about to
+begin; then a little longer, because it may be busy; then much longer, if several tasks or threads may use the
+conversation."""
 
 
 class ReplayedConversation:
-    """One conversation that ``side`` answers. Any thread may send, wait, or ask for what comes next.
+    """One conversation that ``side`` answers. Any thread may send and wait for messages.
 
-    ``refuse`` notes a miss and raises it as it suits the place. ``is_over`` says whether its scope has ended. While it
-    is connected it is one of ``those_open``.
+    ``refuse`` notes a miss and raises it. ``is_over`` says whether the scope has ended. While the conversation is
+    connected, it is one of ``those_open``.
     """
 
     def __init__(
@@ -47,50 +48,49 @@ class ReplayedConversation:
         self._those_open = those_open
         self.side = side
         self._readings = side.readings
-        self._counts_readers = True  # none has ended without a message, which may be lost
+        self._counts_readers = True  # False once a reader has ended without a message: one may be lost
         self._waiting: deque[None] = deque()
-        """An entry for each reader or other code that waits. A deque and not a counter, because ``append`` and ``pop``
-        are atomic, so that threads need no lock."""
+        """An entry for each reader and other code that waits. A deque and not a counter, because ``append`` and ``pop``
+        are atomic, so threads need no lock."""
         self._reading, self._on_its_way = _WithinReading(self), _OnItsWay(self)
         self._users: set[int] = set()
-        """The tasks and threads that have sent, or waited for a message."""
+        """The ids of the tasks and threads that have sent or waited for a message, two at most."""
         self._refuse = refuse
         self._is_over = is_over
         self._taken_count = 0
         self._delivered_count = 0
         self._read_count = 0
-        self._hears_all = True  # every message that was compared is on its way to the peer
-        # A token, which is there until the conversation fails. The thread that takes it out says why; `pop` is atomic,
-        # so there is one. Not a lock, for which a scope that ends would have to wait.
+        self._hears_all = True  # every compared message reaches the peer
+        # Holds a token until the conversation fails. The thread that takes the token stores the reason. `pop` is
+        # atomic, so only one thread does. Not a lock, for which a scope that ends would have to wait.
         self._unfailed: deque[None] = deque([None])
-        self._is_closing = False  # a close has come from the client, perhaps in answer to one
-        # The reason of the failure, until a reader has raised it. It is raised once; later reads find a broken
-        # connection.
+        self._is_closing = False  # the client has sent a close, perhaps in answer to one
+        # The reason of the failure, until a reader has raised it. Later reads find a broken connection.
         self._untold: deque[CassetteMiss | SessionClosed] = deque()
         self.turns = Turns()
-        """Guard what is said, and the ``side``."""
+        """Guard the ``side``, and the messages that it takes and delivers."""
 
     # The connection.
 
     def connect(self, *, attend: Callable[[], None], break_off: Callable[[], None]) -> None:
-        """Begin. ``attend`` lets the peer do by itself what is due from now on; ``break_off`` breaks the connection."""
+        """Connect to a peer. ``attend`` starts its thread, and ``break_off`` breaks its connection."""
         self._attend, self._break_off = attend, break_off
         self._those_open.add(self)
         if self.is_never_opened:
             attend()
 
     def leave(self) -> None:
-        """The connection is no more."""
+        """Note that the connection has ended."""
         self._those_open.discard(self)
 
     # The side of the program.
 
     def send(self, data: bytes, *, is_text: bool) -> None:
-        """Take a message of the client, before it is on its way. Raises ``CassetteMiss``."""
+        """Compare a message of the client before it is sent. Raises ``CassetteMiss``."""
         self._take(data, is_text, may_wait=False)
 
     def send_in_turn(self, data: bytes, *, is_text: bool) -> None:
-        """``send``, but one that was recorded behind others waits for a while until other threads have sent those."""
+        """``send``, but a message that was recorded after others waits a while until other threads have sent those."""
         self._note_user()
         if self._take(data, is_text, may_wait=True):
             return
@@ -112,22 +112,23 @@ class ReplayedConversation:
         self.send(data, is_text=is_text)
 
     def on_its_way(self) -> AbstractContextManager[None]:
-        """Say that a message that was compared is handed to the library until the block ends.
+        """Return a block in which the library sends a compared message.
 
-        If it is cancelled there, the peer may never hear it. The program goes on as it did when that was recorded.
+        If the block ends with an error, the peer may never hear the message, and answers without it.
         """
         return self._on_its_way
 
     def note_unsent(self) -> None:
-        """A message that was compared may never come."""
+        """Note that a compared message may never reach the peer."""
         self._hears_all = False
-        self._attend()  # what answers it is due
+        self._attend()  # the answer is due nevertheless
 
     def _is_ahead(self, heard: int) -> bool:
+        """Whether a compared message is still on its way to the peer, which has heard ``heard`` messages."""
         return heard < self._taken_count and self._hears_all
 
     def _take(self, data: bytes, is_text: bool, *, may_wait: bool) -> bool:
-        """Return whether it was taken, or is to wait."""
+        """Return whether the message was taken; otherwise it has to wait. Raises ``CassetteMiss``."""
         miss = self.turns.take(self._take_sent, data, is_text, may_wait)
         if miss is None or miss == "early":
             return miss is None
@@ -136,7 +137,7 @@ class ReplayedConversation:
 
     def _take_sent(self, data: bytes, is_text: bool, may_wait: bool) -> CassetteMiss | Literal["early"] | None:
         if not self._unfailed or self._is_closing or self._is_left_by_provider:
-            return None  # the connection is as good as closed, and the library says so
+            return None  # the connection is about to close, and the library raises its error for that
         miss = self.side.take_sent(data, is_text, may_wait=may_wait)
         if miss is None:
             self._taken_count += 1
@@ -145,10 +146,10 @@ class ReplayedConversation:
         return miss
 
     def _pauses_of_turn(self) -> Iterator[float]:
-        """Yield the seconds to wait before each further look whether it is a message's turn."""
+        """Yield the seconds to wait before each further check whether a message may be sent."""
         yield from _AT_FIRST
         yield from _UNTIL_OTHERS_BEGIN
-        # Who is alone and reads, too, has no others. While nobody has read, the others may be yet to come.
+        # A single user that has also read is alone. While nobody has read, others may still begin.
         if len(self._users) > 1 or not self._read_count:
             yield from _WHILE_OTHERS_WORK
 
@@ -162,12 +163,12 @@ class ReplayedConversation:
         self._users.add(get_ident() if task is None else id(task))
 
     def reading(self) -> AbstractContextManager[None]:
-        """Say that a reader waits for the next message until the block ends. Raises what has ended the conversation."""
+        """Return a block in which a reader waits for a message. It raises the error that has ended the conversation."""
         return self._reading
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Say that something waits for what the provider does until the block ends."""
+        """A block in which the program waits for the provider, without reading a message."""
         self._waiting.append(None)
         try:
             self._attend()
@@ -175,18 +176,18 @@ class ReplayedConversation:
         finally:
             self._waiting.pop()
 
-    # Those two are called for each message: what they ask others is asked here, where that takes no call.
+    # The next two are called for each message, so they inline what other methods do.
 
     def begin_reading(self) -> None:
-        """A reader begins to wait for a message."""
+        """Note that a reader begins to wait for a message."""
         if get_ident() not in self._users:
             self._note_user()
         self._waiting.append(None)
         if self._read_count + len(self._waiting) > self._delivered_count or not self._counts_readers:
-            self._attend()  # it may wait for what nobody says
+            self._attend()  # the message may never come, which the thread of the peer notices
 
     def end_reading(self, error: BaseException | None = None) -> None:
-        """A reader has got a message, or an error in its place. Raises what has ended the conversation."""
+        """Note that a reader has got a message, or ``error``. Raises the error that has ended the conversation."""
         self._waiting.pop()
         if error is None:
             self._read_count += 1
@@ -199,17 +200,17 @@ class ReplayedConversation:
             self.tell_failure()
 
     def note_read(self) -> None:
-        """A client has got a message: its reader, or, behind a server, its connection."""
+        """Note that the client has got a message. For a server, that was sent to its client."""
         self._read_count += 1
         if self._readings.is_watched:
             self._readings.note_read(self._read_count)
 
     def note_ending(self, reading: Reading) -> None:
-        """Say how that client's reading of what it was not handed has ended."""
+        """Note how the client's reading ended for the messages that it did not get."""
         self._readings.end(reading)
 
     def tell_failure(self) -> None:
-        """Raise what has ended the conversation, if nobody has been told yet."""
+        """Raise the error that has ended the conversation, unless it was raised before."""
         try:
             failure = self._untold.pop()
         except IndexError:
@@ -223,18 +224,18 @@ class ReplayedConversation:
         ended = self.side.ended
         return ended == "broken" or (isinstance(ended, Close) and ended.by == "provider")
 
-    # The side of the peer, in its turn. Who does all in one event loop, as a server, needs none.
+    # The side of the peer, in a turn. A server, which does everything in one event loop, needs no turns.
 
     def take_close(self, code: int, reason: str) -> None:
-        """The client closes."""
+        """Take the close of the client."""
         self._is_closing = True
         self.side.take_close(code, reason)
         self._readings.end("left")
 
     def deliverable(self, heard: int) -> list[tuple[float, Frame]]:
-        """Return what the provider says now, each message with the seconds to wait before it.
+        """Return the messages that the provider sends now, each with the seconds to wait before it.
 
-        It has heard so many messages. One that is still on its way is not answered yet.
+        ``heard`` is the number of messages that have reached the peer. While one is on its way, the result is empty.
         """
         if self._is_ahead(heard):
             return []
@@ -244,40 +245,40 @@ class ReplayedConversation:
 
     @property
     def is_read(self) -> bool:
-        """Whether readers have got all that was delivered."""
+        """Whether readers have got all delivered messages."""
         return self._read_count >= self._delivered_count
 
     def provider_ending(self, heard: int) -> tuple[float, Close | None] | None:
-        """Return how the provider ends it now, and after how many seconds: a close, or None if it breaks off.
+        """Return after how many seconds the provider ends the conversation now, and its close (None: it breaks off).
 
-        None while it goes on, and where it is the client that ends it. ``heard`` is as in ``deliverable``.
+        None while the conversation goes on, or if the client ends it. ``heard`` is as in ``deliverable``.
         """
         if self._is_ahead(heard) or not self._is_left_by_provider:
             return None
         ended = self.side.ended
         return self.side.pause_before_end(), ended if isinstance(ended, Close) else None
 
-    # What becomes of it. Any thread asks.
+    # The state and the end of the conversation. For any thread.
 
     @property
     def is_mute(self) -> bool:
-        """Whether a reader has got all that there is, and a fault keeps the rest from coming."""
+        """Whether readers have got all delivered messages, and a fault withholds the rest."""
         return self.turns.take(lambda: self.side.is_silenced) and self.is_read
 
     @property
     def is_awaited(self) -> bool:
-        """Whether something waits for what the provider does."""
+        """Whether the program waits for the provider."""
         return bool(self._waiting)
 
     @property
     def is_never_opened(self) -> bool:
-        """Whether nobody answers the handshake: the client waits until its own limit, if it has one."""
+        """Whether the handshake gets no answer: the client waits until its own limit, if it has one."""
         answer = self.handshake_answer
         return not answer.has_begun and answer.end == "silent"
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether it goes on when the client says something. It was not yet its turn to end."""
+        """Whether the conversation has not ended, and goes on when the client sends a message."""
         return self.turns.take(lambda: self.side.ended is None)
 
     @property
@@ -286,34 +287,34 @@ class ReplayedConversation:
         return self._is_over()
 
     def end_with_scope(self) -> None:
-        """Break it off: its scope has ended while something waits for more of it."""
+        """Break the conversation off, because its scope has ended."""
         self._fail(SessionClosed("the use of the cassette has ended while something was still waiting for a message"))
 
     def end_silence(self) -> None:
-        """Break it off: a reader, or the client in its handshake, has waited in vain."""
+        """Break the conversation off, because a reader, or the client in its handshake, has waited in vain."""
         error = self.explain_silence()
         if self.is_never_opened:
-            # Nobody reads yet who could be told. The test is, and the client sees its connection break.
+            # No reader waits that could raise the error. The miss is noted, and the client finds a broken connection.
             with suppress(BaseException):
                 self._refuse(error)
         self._fail(error)
 
     def explain_silence(self) -> CassetteMiss:
-        """Say why a reader that waits does so in vain."""
+        """Return the error for a reader that waits in vain."""
         return self.turns.take(self.side.explain_silence)
 
     def _fail(self, error: CassetteMiss | SessionClosed) -> None:
-        with suppress(IndexError):  # it has failed before
+        with suppress(IndexError):  # the conversation has failed before
             self._unfailed.pop()
             self._untold.append(error)
         self._break_off()
 
     def longest_silence(self) -> float:
-        """Return for how many seconds a reader may wait where nothing comes."""
+        """Return how many seconds a reader may wait while no message comes."""
         return self.turns.take(self.side.longest_silence)
 
 
-# Classes, because one of them is entered for each message. They keep nothing, so all readers share one.
+# Classes and not generators, because one is entered for each message. They have no state, so all readers share one.
 
 
 class _OnItsWay(AbstractContextManager[None]):

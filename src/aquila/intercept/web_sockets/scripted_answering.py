@@ -1,4 +1,4 @@
-"""Which script answers a handshake, if one does."""
+"""Chooses the script that answers a handshake."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from aquila.wire_forms.conversations import protocol_table as protocols
 def answer_by_hand(
     request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None
 ) -> ReplayedConversation | None:
-    """Let a script answer a handshake. None if there is none, or if what it leaves is for something else to answer.
+    """Let a script answer a handshake. Return None if there is none, or if a cassette or transport may answer instead.
 
-    ``cassette`` is what answers in the scope, which may be a script in a file.
+    ``cassette`` is the name of the cassette in the scope, which may be a script in a file.
 
-    What the client will say is not known yet. A script that has an answer left to a question of this protocol takes the
+    The messages of the client are not known yet. The first script that has an answer left for this protocol takes the
     conversation.
     """
     scripts = _find_scripts(scope, settings, cassette)
@@ -40,7 +40,10 @@ def answer_by_hand(
 def answer_from(
     scripts: Sequence[AnswersRequests], request: RecordedRequest, scope: Scope, settings: Settings, *, leaves_some: bool
 ) -> ReplayedConversation | None:
-    """Let the first of these scripts answer a handshake that may. None if none does, and something else may."""
+    """Let the first script that may answer a handshake do so. None if none may and ``leaves_some``.
+
+    ``leaves_some``: something else may answer. Without it the last script answers if no script may.
+    """
     form = protocols.open_conversation(request)
     probe = None if form is None else form.ask({})
     chosen = next((script for script in scripts if probe is not None and script.may_answer(probe)), None)
@@ -75,7 +78,7 @@ def _find_scripts(scope: Scope, settings: Settings, cassette: str | None) -> lis
 
 
 def _is_left_to_another(scope: Scope, settings: Settings, cassette: str | None) -> bool:
-    """Whether a cassette or a transport answers what scripts leave."""
+    """Whether a cassette or a transport answers handshakes that no script answers."""
     if settings.transport in CASSETTE_MODES:
         return cassette is not None and not scope.names_script(cassette)
     return settings.transport != SCRIPT

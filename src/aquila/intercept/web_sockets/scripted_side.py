@@ -26,7 +26,7 @@ from aquila.wire_forms.conversations.conversation_form import ConversationForm, 
 
 
 class ScriptedSide:
-    """Speaks the protocol ``form``, in which ``script`` answers what the model is asked."""
+    """Speaks the protocol ``form``. ``script`` answers the questions to the model."""
 
     def __init__(self, scope: Scope, settings: Settings, script: AnswersRequests, form: ConversationForm) -> None:
         self._scope = scope
@@ -34,7 +34,7 @@ class ScriptedSide:
         self._script = script
         self._form = form
         self._conversation = ScriptedConversation(form, self._answer)
-        self._silenced_by = ""  # the fault that ended an answer in silence; set once, and kept to the end
+        self._silenced_by = ""  # the fault that ended an answer in silence, if one did
         self.readings = Readings(scope.run.wire_watch)
         decision = self._open(form.handshake)
         self._handshake_answer, self.fault = decision.interaction.response, decision.fault
@@ -84,7 +84,7 @@ class ScriptedSide:
         if self._silenced_by:
             return unended_silence(self._form.name, self._silenced_by, self._settings.silence)
         return UnscriptedRequest(
-            f"{self._form.name}: the program waits for a message, but the script has answered all that it asked. A "
+            f"{self._form.name}: the program waits for a message, but the script has answered all its questions. A "
             "script only answers (aquila_silence says how long to wait)"
         )
 
@@ -108,7 +108,7 @@ class ScriptedSide:
         return self._tell(ReplayDecision(good, RecordingPlayed(SCRIPT, 0, 0), last=answer.last), asked)
 
     def _meet_fault(self, question: Question) -> ReplayDecision | None:
-        """The fault that a question meets, made of the answer that it would get. None if it meets none."""
+        """Return the fault that a question meets, applied to the answer that it would get; None if it meets none."""
         asked = question.request
         answer = ask_script(self._script.peek, asked, self._settings, _refuse)
         if answer is None:
@@ -120,14 +120,14 @@ class ScriptedSide:
         return met
 
     def _as_conversation(self, asked: RecordedRequest, frames: Sequence[Frame | Close]) -> Interaction:
-        """What a question and its answer would be if they had been recorded."""
+        """Return a question and its answer in the form of a recorded conversation."""
         said = (Frame(asked.body, sent=True), *frames)
         chunks = [store_close(each) if isinstance(each, Close) else store_frame(each) for each in said]
         ended = frames[-1].at if frames else 0
         return Interaction(self._form.handshake, RecordedResponse(SWITCHED, (), tuple(chunks), ended=ended))
 
     def _tell(self, decision: ReplayDecision, asked: RecordedRequest) -> ScriptedTurn:
-        """Tell an answer up to where the client would ask once more."""
+        """Return the frames of an answer, up to the next question of the client."""
         response = decision.interaction.response
         frames: list[Frame] = []
         ending: Ending | None = {"broken": "broken", "silent": "left"}.get(response.end)  # type: ignore[assignment]

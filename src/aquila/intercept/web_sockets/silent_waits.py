@@ -1,6 +1,6 @@
-"""Waits for messages that a fault keeps from coming. The limit that would end such a wait strikes at once.
+"""Waits for messages in conversations that a fault may silence. The client's time limit then ends the wait at once.
 
-For conversations that ``may_fall_silent``. Readers of others, which are nearly all, do not come here.
+Only for conversations that ``may_fall_silent``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.recording.replayed_time_limits import current_limits, strike_shortest_limit
 
 _STEP = 0.05
-"""How many seconds pass between two checks whether a message can still come."""
+"""The seconds between two checks whether a message can still come."""
 
 
 def receive_within(
     conversation: ReplayedConversation, receive: Callable[[float | None], Any], seconds: float | None
 ) -> Any:
-    """Receive a message within so many seconds, None for any. ``receive`` does so, or raises ``TimeoutError``."""
+    """Receive a message within ``seconds``; None is no limit.
+
+    ``receive`` takes a limit in seconds, and raises ``TimeoutError`` after it.
+    """
     waited = 0.0
     while True:
         step = _STEP if seconds is None else min(_STEP, seconds - waited)
@@ -34,7 +37,7 @@ def receive_within(
 async def receive_within_async(
     conversation: ReplayedConversation, receive: Callable[[], Awaitable[Any]], seconds: float | None
 ) -> Any:
-    """Receive a message. ``seconds`` is within what ``receive`` does it, None for any time."""
+    """Receive a message. ``seconds`` is the limit that ``receive`` applies itself; None is no limit."""
     task = asyncio.ensure_future(receive())
     try:
         while not task.done():
@@ -49,7 +52,7 @@ async def receive_within_async(
 
 
 def _ends_here(conversation: ReplayedConversation, seconds: float | None) -> bool:
-    """Whether the client's limit ends a wait. Raises the error of one of Aquila's own that ends it before."""
+    """Whether the client's limit ends a wait. If a shorter limit of Aquila's own ends it, that error is raised."""
     if not conversation.is_mute:
         return False
     strike_shortest_limit(current_limits(), seconds)

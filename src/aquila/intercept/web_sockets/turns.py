@@ -1,4 +1,4 @@
-"""Whose turn it is to work on a conversation, and what waits for the end of that turn."""
+"""Lets one thread at a time work on a conversation, and queues work that must not wait for its turn."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        # Not re-entrant: code that interrupts a turn must not get into it.
+        # Not re-entrant: code that interrupts a turn must not enter it.
         self._lock = renewed_in_child(threading.Lock())
         self._worker = 0  # the id of the thread whose turn it is, 0 for none
-        self._put_down: deque[Callable[[], None]] = deque()  # queued work; appended to and popped from without the lock
+        self._queued: deque[Callable[[], None]] = deque()  # `append` and `popleft` are atomic, and need no lock
 
     def take(self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        """Return what ``work`` returns, which is done in a turn of its own. Waits for that.
+        """Wait for a turn, do ``work`` in it, and return its result.
 
-        Raises ``RuntimeError`` in what has interrupted a turn of the same thread.
+        Raises ``RuntimeError`` if the caller has interrupted a turn of the same thread.
         """
         if self._worker == get_ident() and self._lock.locked():
             raise RuntimeError(
@@ -46,21 +46,21 @@ class Turns:
                 finally:
                     self._worker = 0
         finally:
-            if self._put_down:
+            if self._queued:
                 self._catch_up()
 
     def leave(self, work: Callable[[], None]) -> None:
-        """Have ``work`` done: now, or by whoever has the turn, when it ends. Never waits."""
-        self._put_down.append(work)
+        """Do ``work`` now, or have the thread that has the turn do it at the end of the turn. Never waits."""
+        self._queued.append(work)
         self._catch_up()
 
     def _catch_up(self) -> None:
-        # A thread that queues work after this last look gets the lock itself, or leaves the work to who has the lock.
-        while self._put_down and self._lock.acquire(blocking=False):
+        # A thread that queues work after the last check gets the lock itself, or the holder of the lock does the work.
+        while self._queued and self._lock.acquire(blocking=False):
             try:
                 self._worker = get_ident()
-                while self._put_down:
-                    self._put_down.popleft()()
+                while self._queued:
+                    self._queued.popleft()()
             finally:
                 self._worker = 0
                 self._lock.release()

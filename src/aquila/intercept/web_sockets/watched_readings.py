@@ -1,4 +1,4 @@
-"""How the answers of a conversation are read, told to a run that judges what programs do with faults."""
+"""Notes how the answers of a conversation are read, for a run that judges what programs do with faults."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from aquila.transports.requested_delay import read_requested_delay
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """An attempt whose answer is read when so many messages were read. None for one that is never whole."""
+    """An attempt whose answer counts as read once ``until`` messages were read; None for an answer that is cut."""
 
     attempt: Attempt
     until: int | None
 
 
 class Readings:
-    """Takes down the attempts of one conversation. Without a ``watch`` nobody wants to know. Not thread-safe."""
+    """Notes the attempts of one conversation in ``watch``; None notes nothing. Not thread-safe."""
 
     def __init__(self, watch: WireWatch | None) -> None:
         self._watch = watch
         self.is_watched = watch is not None
-        """Whether a run watches. If not, messages are not counted, which would read a large conversation from disk."""
+        """Whether there is a ``watch``. If not, callers need not count messages, which may read them from disk."""
         self._open: list[_Open] = []  # attempts of this conversation; `WireWatch.end` ignores those that have ended
 
     def begin(self, decision: ReplayDecision, request: RecordedRequest, until: int | None) -> None:
-        """Take down what is asked, with what answers. It is read when ``until`` messages were read, None for never."""
+        """Note a request and its answer, which counts as read once ``until`` messages were read; None is never."""
         if self._watch is None:
             return
         response = decision.interaction.response
@@ -45,17 +45,17 @@ class Readings:
         self._open.append(_Open(self._watch.begin(decision, attempt), until))
 
     def expect(self, until: int) -> None:
-        """Take note that what is open is read when so many messages were read: another recording answers now."""
+        """Change after how many messages the open attempts count as read, because another recording answers."""
         self._open = [each if each.until is None else _Open(each.attempt, until) for each in self._open]
 
     def note_read(self, count: int) -> None:
-        """Take note that the program has read so many messages."""
+        """Note that the program has read ``count`` messages in all."""
         for each in self._open:
             if each.until is not None and count >= each.until and self._watch is not None:
                 self._watch.end(each.attempt, "read")
 
     def end(self, reading: Reading) -> None:
-        """Say how the reading of all that was not read has ended."""
+        """Note how the reading of the open attempts has ended."""
         for each in self._open:
             if self._watch is not None:
                 self._watch.end(each.attempt, reading)

@@ -1,4 +1,4 @@
-"""Notes what is said in a conversation that a recording or a script answers, for the report of the run."""
+"""Notes the messages of a conversation that a recording or a script answers, for the report of the run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from aquila.intercept.web_sockets.provider_side import ProviderSide
 
 MOST_NOTED = 4 * 1024 * 1024
-"""Bytes of the messages of a conversation that are noted. What follows is not."""
+"""The most bytes of messages that are noted of a conversation. Further messages are only counted."""
 
 
 class WatchedSide:
-    """A provider's side, as ``side``, which notes in ``noted`` what is said."""
+    """Wraps ``side``, a provider's side, and adds the messages to ``noted``."""
 
     def __init__(self, side: ProviderSide, noted: WatchedExchange) -> None:
         self._side = side
         self._noted = noted
-        # Shared with `noted.response` below, so that the report has what was said up to the moment when it is written.
+        # Shared with `noted.response` below, so that the report has all messages up to the moment when it is written.
         self._chunks: list[RecordedChunk] = []
         self._size = 0  # bytes of the chunks; see MOST_NOTED
         noted.response = (
@@ -40,7 +40,7 @@ class WatchedSide:
     def take_sent(
         self, data: bytes, is_text: bool, *, may_wait: bool = False
     ) -> CassetteMiss | Literal["early"] | None:
-        """Take a message of the client, and note it unless it is to wait."""
+        """Take a message of the client, and note it unless it has to wait."""
         self._noted.remember_secrets()
         answer = self._side.take_sent(data, is_text, may_wait=may_wait)
         if answer != "early":
@@ -48,14 +48,14 @@ class WatchedSide:
         return answer
 
     def deliverable(self) -> list[tuple[float, Frame]]:
-        """Return what may be delivered now, and note it."""
+        """Return the messages that may be delivered now, and note them."""
         found = self._side.deliverable()
         for _, frame in found:
             self._note(store_frame(frame._replace(at=self._now())))
         return found
 
     def take_close(self, code: int, reason: str) -> None:
-        """Take that the client closes, and note it."""
+        """Take the close of the client, and note it."""
         self._side.take_close(code, reason)
         self._note(store_close(Close("client", code, reason, self._now())))
 
@@ -74,7 +74,7 @@ class WatchedSide:
 def refuse_within(
     noted: WatchedExchange, refuse: Callable[[CassetteMiss], NoReturn]
 ) -> Callable[[CassetteMiss], NoReturn]:
-    """Return ``refuse``, whose misses are those of a conversation."""
+    """Return a function that calls ``refuse``, and notes the miss in the exchange ``noted``."""
 
     def refuse_here(miss: CassetteMiss) -> NoReturn:
         mark = current_exchange.set(noted)

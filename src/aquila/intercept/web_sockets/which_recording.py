@@ -1,8 +1,8 @@
 """Chooses the recording that answers a connection, where several recordings begin in the same way.
 
 A program may open its connections in any order. A connection first gets the next recording of its handshake. If it then
-sends a message that this recording does not have and another one has, it goes on with that one. If another connection
-holds that one, and has sent nothing by which its recording could be told apart, the two connections exchange them.
+sends a message that only another recording has, it switches to that recording. If another connection holds that
+recording, but fits a different one as well, the other connection switches too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from aquila.cassettes.web_socket_frames.frame import Frame
 from aquila.cassettes.web_socket_frames.replay import ConversationReplay
 
 _MOST_SENT = 64
-"""After so many messages of its client a connection keeps its recording."""
+"""After so many messages of the client a connection keeps its recording."""
 
 _LONGEST = 4096
-"""After so many messages of both it does, too."""
+"""After so many messages of both sides it keeps its recording too."""
 
 
 class SaidMessage(NamedTuple):
-    """A message of the client, or, if it was not ``sent``, one that was delivered to it."""
+    """A message that the client has sent, or, if not ``sent``, that was delivered to it."""
 
     data: bytes
     sent: bool
@@ -33,7 +33,7 @@ class SaidMessage(NamedTuple):
 
 
 class Fitting(NamedTuple):
-    """A recording that has all that was said so far: its replay, and what it delivers beyond."""
+    """A recording that fits all messages so far, its replay, and the frames that it delivers next."""
 
     interaction: Interaction
     replay: ConversationReplay
@@ -41,25 +41,25 @@ class Fitting(NamedTuple):
 
 
 class History:
-    """What was said over a connection so far. None of it is kept once the connection keeps its recording."""
+    """The messages of a connection so far. They are dropped once the connection keeps its recording."""
 
     def __init__(self, replay_of: Callable[[Interaction], ConversationReplay]) -> None:
         self._replay_of = replay_of
-        # None once the connection keeps its recording. Guarded by the session's `PlayedConversations.lock` until then.
+        # None once the connection keeps its recording. Until then `PlayedConversations.lock` of the session guards it.
         self._said: list[SaidMessage] | None = []
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection may still have another recording."""
+        """Whether the connection may still switch to another recording."""
         return self._said is not None
 
     @property
     def has_asked(self) -> bool:
-        """Whether the client has said something."""
+        """Whether the client has sent a message."""
         return self._said is None or any(each.sent for each in self._said)
 
     def add(self, said: Iterable[SaidMessage]) -> None:
-        """Note what was said."""
+        """Add messages."""
         if self._said is not None:
             self._said += said
             if len(self._said) > _LONGEST or sum(each.sent for each in self._said) > _MOST_SENT:
@@ -70,9 +70,9 @@ class History:
         self._said = None
 
     def fit(self, interaction: Interaction, *more: SaidMessage) -> Fitting | None:
-        """Return a recording as it is after all that was said, and ``more``; None if it does not have all of that.
+        """Return ``interaction`` replayed up to now and through ``more``; None if it does not fit these messages.
 
-        What a provider has said is the same but for its ids. The client knows those that it was told.
+        Messages of the provider may differ in their ids. The replay goes on with the ids that the client has received.
         """
         replay = self._replay_of(interaction)
         waiting: deque[Frame] = deque(replay.deliverable())
@@ -92,7 +92,7 @@ class History:
 
 
 class Holder:
-    """A connection of a session, and the recording that it has. ``move`` gives it another one."""
+    """A connection of a session, and the recording that it holds. ``move`` switches it to another recording."""
 
     def __init__(self, interaction: Interaction, history: History, move: Callable[[Fitting], None]) -> None:
         self.interaction = interaction
@@ -103,9 +103,9 @@ class Holder:
 def find_place(
     asking: Holder, others: Sequence[Interaction], holder_of: Callable[[Interaction], Holder | None], said: SaidMessage
 ) -> tuple[Fitting, Callable[[], None]] | None:
-    """Find another recording for a connection whose own does not have what it says; None if there is none.
+    """Find another recording for a connection that sends ``said``, which its own does not have; None if there is none.
 
-    Where another connection has that one, it is the second value that moves it elsewhere.
+    The second value is a function that moves another connection off that recording, if one holds it.
     """
     taken: list[tuple[Fitting, Holder]] = []
     for other in others:
@@ -116,7 +116,7 @@ def find_place(
         if holder is None:
             return fitting, lambda: None
         taken.append((fitting, holder))
-    # Every recording that fits is taken. Does a holder of one fit a recording that is free, or that of the asking one?
+    # Every fitting recording is taken. A holder may fit a free recording instead, or that of the asking connection.
     for fitting, holder in taken:
         if not holder.history.is_open:
             continue

@@ -1,4 +1,4 @@
-"""Wraps methods of connections so that what is due of a recording is written before the method returns."""
+"""Wraps methods of connections, so that the due part of a recording is written before the method returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aquila.transports.record import run_in_thread
 
 
 def then_write(recorder: FrameRecorder, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that does what ``original`` does, and then writes."""
+    """Return a function that calls ``original``, and then writes the due part of the recording."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -41,17 +41,17 @@ def then_write_async(recorder: FrameRecorder, original: Callable[..., Any]) -> C
 def receive_then_write(
     recorder: FrameRecorder, original: Callable[..., Any], *, by_message: bool = True
 ) -> Callable[..., Any]:
-    """``then_write_async`` for a method that receives: a message that a cancelled caller lost goes to the next one.
+    """``then_write_async`` for a method that receives. A message whose caller was cancelled goes to the next caller.
 
-    ``by_message``: each call returns one message, or something that is none, and not what a connection happens to hold.
+    ``by_message``: each call returns one whole message (or the end), and not just the bytes that have arrived.
     """
-    # Messages that were received while their caller was cancelled in the writing. Belongs to one connection.
+    # Messages of this connection whose callers were cancelled during the writing.
     kept: deque[Any] = deque()
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         if kept:
             message = kept.popleft()
-            writing = run_in_thread(recorder.write_due)  # where another thread writes, this one waits for it
+            writing = run_in_thread(recorder.write_due)  # also waits for a thread that is writing already
         else:
             try:
                 message = await original(*args, **kwargs)
@@ -63,7 +63,7 @@ def receive_then_write(
             writing = write_due_async(recorder)
         try:
             await writing
-        except asyncio.CancelledError:  # of asyncio alone: anyio cancels nobody who writes
+        except asyncio.CancelledError:  # only by asyncio: a cancellation by anyio does not reach the writing
             kept.appendleft(message)
             if by_message:
                 recorder.note_cancelled_reader()
@@ -76,19 +76,20 @@ def receive_then_write(
 
 
 async def write_due_async(recorder: FrameRecorder) -> None:
-    """Write, in a thread, if there is something to write."""
+    """Write the due part of a recording in a thread, if there is one."""
     if recorder.is_due:
         await run_in_thread(recorder.write_due)
 
 
 @contextlib.asynccontextmanager
 async def being_connected(recorder: FrameRecorder) -> AsyncIterator[None]:
-    """Let a connection that is recorded be made within the block. Where none is made, why is stored."""
+    """Let a recorded connection be made within the block. If that fails, the reason is stored."""
     try:
         with own_request():
             yield
     except OSError as error:
-        await run_in_thread(store_failure, recorder, getattr(error, "os_error", error))  # aiohttp's wraps the system's
+        # aiohttp's error has the error of the system as `os_error`.
+        await run_in_thread(store_failure, recorder, getattr(error, "os_error", error))
         raise
     except asyncio.CancelledError:
         recorder.finish_unanswered()
@@ -97,7 +98,7 @@ async def being_connected(recorder: FrameRecorder) -> AsyncIterator[None]:
 
 
 def store_failure(recorder: FrameRecorder, error: BaseException) -> None:
-    """Store that no connection was made, and why. Where a limit of the client's ended the wait, nobody had answered."""
+    """Store that no connection was made, and why. After a time limit of the client, it is stored as unanswered."""
     note_failure(recorder, error)
     recorder.write_due()
 
@@ -111,5 +112,5 @@ def note_failure(recorder: FrameRecorder, error: BaseException) -> None:
 
 
 def is_time_limit(error: BaseException) -> bool:
-    """Say whether it was a limit of the client's that ended its wait, and not one of the operating system's."""
+    """Whether a time limit of the client caused ``error``, and not one of the operating system."""
     return isinstance(error, TimeoutError) and error.errno is None
