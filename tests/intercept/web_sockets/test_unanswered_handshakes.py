@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,25 @@ def url() -> Iterator[str]:
     """A server that takes connections, and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"ws://127.0.0.1:{server.getsockname()[1]}/v1/realtime?model=m"
+
+
+@pytest.fixture
+def closing_url() -> Iterator[str]:
+    """A server that reads a request and closes the connection without an answer."""
+
+    def read_and_close() -> None:
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                if not connection.recv(65536):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=read_and_close)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.getsockname()[1]}/v1/realtime?model=m"
+        socket.create_connection(server.getsockname()).close()
+        thread.join()
 
 
 @pytest.fixture
@@ -177,6 +197,27 @@ def test_a_connection_that_was_not_made_in_time_ends_in_the_same_error(name: str
         assert not cassette.misses
         assert cassette.all_played
     assert type(recorded) is type(replayed)
+
+
+@pytest.mark.parametrize(
+    "name",
+    slow_but(
+        ["aiohttp_reading", "websocket_client", "httpx_ws"],
+        [name for name in CLIENTS if not name.endswith(("cancelled", "limited"))],
+    ),
+)
+def test_a_connection_that_is_closed_before_the_answer_is_closed_again(
+    name: str, closing_url: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "LIMIT", 60)
+    with aquila.use_cassette("x", transport="record"):
+        recorded = failure_of(CLIENTS[name], closing_url)
+    with aquila.use_cassette("x"):
+        replayed = failure_of(CLIENTS[name], closing_url)
+    assert describe(replayed) == describe(recorded)
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert interaction.response.end == "broken"
+    assert interaction.response.error.startswith("RemoteProtocolError: ")
 
 
 def test_a_name_that_was_not_found_is_the_librarys_own_error_in_a_replay_too(root: Path) -> None:

@@ -13,6 +13,9 @@ SUBPROTOCOL = "sec-websocket-protocol"
 CONNECT_ERROR, CONNECT_TIMEOUT = "ConnectError: ", "ConnectTimeout: "
 """The beginnings of recorded errors of handshakes for which no connection was made."""
 
+NO_ANSWER = "RemoteProtocolError: the connection ended without a valid answer"
+"""The recorded error of a handshake that got no valid answer."""
+
 OF_THE_CONNECTION = frozenset({"connection", "upgrade", "content-length", "transfer-encoding", "content-encoding"})
 """Fields of an answer that belong to one connection, and are not replayed."""
 

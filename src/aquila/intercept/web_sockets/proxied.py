@@ -15,14 +15,13 @@ from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.errors import ConfigError
 from aquila.intercept.web_sockets.answering import answer_within
 from aquila.intercept.web_sockets.dropping import drop_connection
-from aquila.intercept.web_sockets.opening_handshakes import SILENT, SUBPROTOCOL, fields_of
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, SILENT, SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.intercept.web_sockets.writing import store_failure, write_due_async
+from aquila.intercept.web_sockets.writing import write_due_async
 from aquila.optional import import_optional
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.callers.proxy import NO_CASSETTE, KeyWithheld, Proxy, UpstreamFailed
 from aquila.transports.own_requests import own_request
-from aquila.transports.record import run_in_thread
 from aquila.transports.upstreams import CASSETTE_MODES
 
 _OF_THE_HANDSHAKE = "sec-websocket-"
@@ -76,7 +75,8 @@ class UpstreamConversation:
             if isinstance(error, (exceptions.InvalidURI, exceptions.InvalidProxy)):
                 reason = error.msg  # without the URL, which may hold a key or a password
             if self.recorder is not None:
-                await run_in_thread(store_failure, self.recorder, reason)
+                self.recorder.finish_broken(f"{CONNECT_ERROR}{reason}")
+                await write_due_async(self.recorder)
             raise UpstreamFailed(f"{type(error).__name__}: {reason}") from error
         except BaseException:
             if self.recorder is not None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, NO_ANSWER
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
@@ -87,7 +87,7 @@ async def being_connected(recorder: FrameRecorder) -> AsyncIterator[None]:
     try:
         with own_request():
             yield
-    except OSError as error:
+    except Exception as error:
         # aiohttp's error has the error of the system as `os_error`.
         await run_in_thread(store_failure, recorder, getattr(error, "os_error", error))
         raise
@@ -98,7 +98,11 @@ async def being_connected(recorder: FrameRecorder) -> AsyncIterator[None]:
 
 
 def store_failure(recorder: FrameRecorder, error: BaseException) -> None:
-    """Store that no connection was made, and why. After a time limit of the client, it is stored as unanswered."""
+    """Store why a handshake got no answer, unless the recording has ended already.
+
+    ``error`` is an ``OSError`` if no connection was made, or another error if the answer is missing or invalid. After a
+    time limit of the client the handshake is stored as unanswered.
+    """
     note_failure(recorder, error)
     recorder.write_due()
 
@@ -107,8 +111,10 @@ def note_failure(recorder: FrameRecorder, error: BaseException) -> None:
     """``store_failure`` without writing."""
     if is_time_limit(error):
         recorder.finish_unanswered()
-    else:
+    elif isinstance(error, OSError):
         recorder.finish_broken(f"{CONNECT_ERROR}{error}")
+    else:  # without the text of the error, which may hold a part of the answer
+        recorder.finish_broken(NO_ANSWER)
 
 
 def is_time_limit(error: BaseException) -> bool:

@@ -28,7 +28,6 @@ from aquila.intercept.web_sockets.writing import (
     is_time_limit,
     receive_then_write,
     then_write_async,
-    write_due_async,
 )
 from aquila.recording.network.no_network import NoNetwork
 from aquila.recording.storing.frame_recorder import FrameRecorder
@@ -196,10 +195,9 @@ async def _record(connect: Callable[[], Any], recorder: FrameRecorder) -> Any:
         except aiohttp.WSServerHandshakeError as error:
             recorder.accept(error.status, _fields_of(error.headers or {}))
             recorder.finish()
-            await write_due_async(recorder)
             raise
         except _connect_timeout() as error:
-            recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")  # written when it leaves the block
+            recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
             raise
     recorder.accept(SWITCHED, _fields_of(socket._response.headers))
     return _watch(socket, recorder)

@@ -21,7 +21,7 @@ from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake, answer_handshake_async
 from aquila.intercept.web_sockets.assembling import Assembler
-from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, CONNECT_TIMEOUT, NO_ANSWER
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import is_time_limit, receive_then_write, write_due_async
 from aquila.optional import import_optional
@@ -160,8 +160,11 @@ def _noting_failure(recorder: FrameRecorder, library: str) -> Iterator[None]:
     except errors.TimeoutException:
         recorder.finish_unanswered()
         raise
-    except Exception as error:
+    except errors.ConnectError as error:
         recorder.finish_broken(f"{CONNECT_ERROR}{error}")
+        raise
+    except Exception:
+        recorder.finish_broken(NO_ANSWER)
         raise
     except BaseException:
         recorder.finish_unanswered()

@@ -128,7 +128,8 @@ def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -
             recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
             recorder.write_due()
         else:
-            store_failure(recorder, error)
+            # The error for a name that is not found wraps that of the system.
+            store_failure(recorder, error.args[0] if isinstance(error, errors.WebSocketAddressException) else error)
         raise
     except BaseException as error:
         if not isinstance(error, Exception):  # Ctrl-C or a time limit of a test: the client gave up, nothing failed

@@ -13,7 +13,7 @@ from typing import Any
 from aquila.cassettes.model import SWITCHED, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
-from aquila.intercept.web_sockets.opening_handshakes import fields_of
+from aquila.intercept.web_sockets.opening_handshakes import NO_ANSWER, fields_of
 from aquila.recording.storing.frame_recorder import FrameRecorder
 
 
@@ -89,7 +89,7 @@ class ProtocolTap:
         if not self._has_begun and self.is_left:
             self._recorder.finish_unanswered()
         elif not self._has_begun:
-            self._recorder.finish_broken("RemoteProtocolError: the server closed the connection before it answered")
+            self._recorder.finish_broken(NO_ANSWER)
         elif (close := find_close(protocol)) is not None:
             self._recorder.finish_closed(close)
         elif self.is_left:

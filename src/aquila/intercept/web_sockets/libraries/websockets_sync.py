@@ -127,12 +127,11 @@ def _record(connect: Callable[..., Any], make: Callable[..., Any], recorder: Fra
     try:
         with own_request():
             connection = connect(create_connection=make_tapped)
-    except OSError as error:
-        note_failure(recorder, error)  # unless an answer came: then it has ended already
+    except Exception as error:
+        note_failure(recorder, error)
         raise
-    except BaseException as error:
-        if not isinstance(error, Exception):
-            recorder.finish_unanswered()
+    except BaseException:
+        recorder.finish_unanswered()
         raise
     finally:
         recorder.write_due()
