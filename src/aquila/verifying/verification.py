@@ -26,8 +26,11 @@ from aquila.verifying.credentials import read_machine
 from aquila.verifying.planning import Plan, SetAside
 
 Result = Literal["same", "note", "critical", "not asked", "not verifiable", "skipped"]
-"""The result for a recording: the live answer has the same shape, another one that programs tolerate, or one that
-breaks them; the upstream could not be asked; the request cannot be repeated; or it was not meant to be asked.
+"""The result for a recording.
+
+``same``, ``note`` and ``critical``: the live answer has the same shape, another one that programs tolerate, or one that
+breaks them. ``not asked``: the upstream could not be asked, or had trouble. ``not verifiable``: the request cannot be
+repeated. ``skipped``: it was not meant to be asked.
 """
 
 

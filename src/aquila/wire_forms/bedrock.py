@@ -1,7 +1,7 @@
 """Bedrock's Converse and ConverseStream, which streams Amazon's binary frames.
 
 Source: docs.aws.amazon.com/bedrock/latest/APIReference, API_runtime_Converse and …_ConverseStream, and what boto3 1.44
-requires: the type of an event is a header of its frame, and that of an error is a header field of its response.
+requires. The type of an event is a header of its frame. The type of an error is a header field of its response.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
+from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.redaction.redactor import Redactor, SecretFinding
 from aquila.cassettes.redaction.response_headers import differs_each_time
 from aquila.cassettes.redaction.trivial_values import is_trivial
@@ -124,7 +125,8 @@ def test_the_length_is_stored_where_an_answer_has_no_body() -> None:
     redactor = Redactor()
     response = RecordedResponse(200, (("content-length", "7"),))
     assert redactor.redact_response(response).headers == response.headers
-    assert redactor.redact_response(response, body_elsewhere=True).headers == ()
+    request = RecordedRequest("GET", "https://x.example/")
+    assert redactor.redact_recorded(request, response, SecretNumbers(), body_elsewhere=True)[1].headers == ()
 
 
 def test_settings_bring_back_all_but_credentials() -> None:

@@ -8,9 +8,9 @@ header fields are kept; ``scrubber`` searches everything else.
   the table in ``key_shapes``; ``trivial_values`` says what is none.
 - Where it may hide: ``decoded_views`` looks through the escapes of JSON and URLs, ``split_secrets`` puts together what
   a stream delivers in pieces.
-- How it is taken out: ``found_secrets`` merges, numbers and replaces what was found, ``text_changes`` finds what a rule
-  that is a function has changed, ``window_redaction`` does all of it while a large body arrives, and
-  ``frame_redaction`` does it for frames of conversations that are stored as base64.
+- How it is taken out: ``found_secrets`` merges, numbers and replaces the places that were found. ``text_changes`` finds
+  what a rule that is a function has changed. ``window_redaction`` redacts a large body while it arrives, and
+  ``frame_redaction`` the frames of conversations that are stored as base64.
 
 Imported by ``codecs``, ``matching``, ``web_socket_frames`` and everything below ``cassettes``.
 """

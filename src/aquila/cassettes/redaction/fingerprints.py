@@ -2,7 +2,7 @@
 
 While cassettes answer, children get dummies in place of the real keys. A child may still get a real key as an argument
 or from a file, and must not store or show it. So it is given the length and a salted hash of each key. A key with fewer
-than 16 characters could be guessed from a fast hash; its fingerprint has only two bytes of the fast hash, which rule
+than 16 characters could be guessed from a fast hash. So its fingerprint has only two bytes of the fast hash, which rule
 out most words, and a slow hash (scrypt), which decides.
 """
 

@@ -1,7 +1,7 @@
 """Redacts some frames of a conversation one by one, before all frames are redacted together as a stream.
 
-These are the frames that are stored in base64, in which no later search would find a secret, and the frames of the
-client: a client does not split a key over messages, and a replay compares each message by itself.
+These are the frames that are stored in base64, in which no later search would find a secret, and all frames of the
+client. A client does not split a key over messages, and a replay compares each message by itself.
 """
 
 from __future__ import annotations

@@ -64,8 +64,11 @@ else:
     )
 
 Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str] | FingerprintRule
-"""A rule that a user adds: a regular expression whose matches, or first groups, are replaced, or a function on texts;
-or the rule that finds keys of the parent process by their fingerprints."""
+"""A rule that is added to the built-in ones.
+
+From a user, it is a regular expression, whose matches or first groups are replaced, or a function on texts. A child
+process adds the rule that finds keys of its parent by their fingerprints.
+"""
 
 
 _MOST_NAMED = 256  # values that are remembered because of the names of their fields
@@ -144,21 +147,13 @@ class Redactor:
         """
 
     @classmethod
-    def from_environment(
-        cls,
-        environ: Mapping[str, str],
-        extra: Iterable[Rule] = (),
-        *,
-        request_headers: Iterable[str] = (),
-        response_headers: Iterable[str] = (),
-    ) -> Redactor:
+    def from_environment(cls, environ: Mapping[str, str]) -> Redactor:
         """Build a redactor that knows the secrets of an environment, such as ``os.environ``.
 
         The value of a variable is a secret if its name says so (``*_KEY``, ``*_TOKEN``, ``*_SECRET``, ``*PASSWORD*``).
         The password in a URL is one in any variable. Values that are short or ordinary words are none.
         """
-        secrets = environment_secrets(environ)
-        return cls(secrets, extra, request_headers=request_headers, response_headers=response_headers)
+        return cls(environment_secrets(environ))
 
     def __repr__(self) -> str:
         return f"<Redactor: {len(self._secrets)} known values, {len(self._rules)} added rules>"
@@ -240,7 +235,7 @@ class Redactor:
     def _find_named_secrets(self, request: RecordedRequest, media: str) -> NamedSecrets:
         """Return the secrets of a request that the names of fields and parameters mark, and remember the last ones.
 
-        Only ``_MOST_NAMED`` are remembered, because every answer is searched for all of them, and a program that reads
+        Only ``_MOST_NAMED`` are remembered, because every answer is searched for all of them. A program that reads
         pages or uploads files may send a new token with each request.
         """
         found = request_credentials.find_named_secrets(request, media)
@@ -269,17 +264,14 @@ class Redactor:
         scrubber = self._scrubber_knowing(own)
         return tuple([(name, scrubber.scrub_text(value)) for name, value in headers if self._is_kept(name)])
 
-    def redact_response(
-        self, response: RecordedResponse, numbers: SecretNumbers | None = None, *, body_elsewhere: bool = False
-    ) -> RecordedResponse:
+    def redact_response(self, response: RecordedResponse, numbers: SecretNumbers | None = None) -> RecordedResponse:
         """Return the response without secrets. The number of chunks and their times stay.
 
-        ``numbers`` has the secrets of its request; further secrets get the next numbers. ``body_elsewhere`` says that
-        the response has a body although it has no chunks here. A secret may be split over chunks, and over the texts of
-        a stream's events. A chunk that is all secret may become empty.
+        ``numbers`` has the secrets of its request; further secrets get the next numbers. A secret may be split over
+        chunks, and over the texts of a stream's events. A chunk that is all secret may become empty.
         """
         self.count_later()
-        return self._redact_answer(response, numbers, body_elsewhere=body_elsewhere)
+        return self._redact_answer(response, numbers)
 
     def redact_recorded(
         self,
@@ -287,19 +279,20 @@ class Redactor:
         response: RecordedResponse,
         numbers: SecretNumbers,
         *,
-        body_elsewhere: bool = False,
+        body_elsewhere: bool,
     ) -> tuple[RecordedRequest, RecordedResponse]:
         """Return a request, which was redacted when it was sent, and its answer without secrets.
 
         The request is redacted again if any secrets have come up later, because they may have done so since it was
-        sent. ``numbers`` and ``body_elsewhere`` are as in ``redact_response``.
+        sent. ``numbers`` is as in ``redact_response``. ``body_elsewhere`` says that the response has a body although it
+        has no chunks here.
         """
         if self.count_later():
             request = self.redact_request(request, numbers)
         return request, self._redact_answer(response, numbers, body_elsewhere=body_elsewhere)
 
     def _redact_answer(
-        self, response: RecordedResponse, numbers: SecretNumbers | None, *, body_elsewhere: bool
+        self, response: RecordedResponse, numbers: SecretNumbers | None, *, body_elsewhere: bool = False
     ) -> RecordedResponse:
         scrubber = self._known_scrubber(self._find_seen_credentials())
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers

@@ -1,7 +1,7 @@
 """Says which header fields of a request a cassette may hold, and which fields carry credentials and are never stored.
 
-For requests this is a short list, which settings can extend: a client may send its key in a field that nobody has heard
-of, and a list of what is kept leaves that out. ``response_headers`` is about the fields of answers.
+Only the fields of a short list are kept, which settings can extend: a client may send its key in a field that nobody
+has heard of. ``response_headers`` is about the fields of answers.
 """
 
 from __future__ import annotations

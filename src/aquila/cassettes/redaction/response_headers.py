@@ -2,7 +2,7 @@
 
 A program may read any field of an answer, and a replay must give it what was recorded. So the fields that are left out
 are listed, by class: credentials, who asked, what belongs to the connection, and what is meant for browsers. Settings
-can bring back all of them except credentials. For requests it is the other way round, with a list of what is kept (see
+can bring back all of them except credentials. Of requests, only the fields in a list are kept (see
 ``request_headers``): no program gets the fields of a recorded request back, and each of them may hold a key.
 """
 
@@ -71,8 +71,8 @@ def choose_response_headers(headers: Headers, added: Sequence[str], *, has_whole
     """Return the header fields that a cassette keeps. Those that differ each time come last.
 
     ``added`` are names, or names with ``*``, that settings add. ``content-length`` is kept unless the answer
-    ``has_whole_body``: an answer to HEAD has no body, and the length is what the program asked for; where a body broke
-    off, clients see by the length that something is missing.
+    ``has_whole_body``. An answer to HEAD has no body, and the length is what the program asked for. If a body broke
+    off, the length tells clients that something is missing.
     """
     more = added if has_whole_body else (*added, "content-length")
     kept = [

@@ -1,7 +1,7 @@
 """Finds keys and credentials by their shape.
 
-Tokens with a known prefix are searched for only where a run of at least 16 characters of their alphabet begins; other
-secrets only if a word that goes with them occurs. So a text without secrets costs about one pass.
+Tokens with a known prefix are searched for only where a run of at least 16 characters of their alphabet begins. Other
+secrets are searched for only if a word that goes with them occurs. So a text without secrets costs about one pass.
 """
 
 from __future__ import annotations
@@ -373,8 +373,8 @@ def _possible_starts(data: bytes, start: int, end: int) -> Sequence[int]:
     """Return the offsets at which a token may begin in the run from ``start`` to ``end``.
 
     These are its start, the place behind the letter of an escape (``\\n``), which looks like part of the run, and the
-    places behind dashes. Base64 may hold any prefix by chance: so no token begins in the middle of it, and in a run
-    that is too long for a key a token begins only at the start.
+    places behind dashes. Base64 may hold any prefix by chance, so no token begins in the middle of it. In a run that is
+    too long for a key, a token begins only at the start.
     """
     before = data[start - 1] if start else 0
     if before in b"+/" and start >= 64 and _BASE64.match(data, start - 64):

@@ -1,8 +1,8 @@
 """Redacts bodies that are too large to be held in memory, window by window, as they arrive.
 
 The windows overlap. A window is handed on only up to a place that cuts neither a secret nor the context by which one is
-recognised; the rest is searched again with the next window. In binary data, only the stretches of text are searched for
-patterns.
+recognised. The rest is searched again with the next window. In binary data, only the stretches of text are searched
+for patterns.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A piece is a binary frame, or a long text in base64 in JSON that mentions audio: in a key above the text, or in a
 ``type`` or ``mimeType`` beside it. Pieces at the same place of their messages are one sound as long as they follow each
-other: those of a client until it sends something else, those of a provider within one item of an answer or one turn.
+other. A sound of the client ends when it sends something else. A sound of the provider ends with the item of its
+answer, or with the turn.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Close(NamedTuple):
     """How a conversation was closed: by whom, with which code (RFC 6455, 7.4) and reason. ``at`` is as in a frame.
 
     A conversation has no close if the connection broke off, if the client left without a close frame, or if it was open
-    when its test ended; the ``end`` of its response says which.
+    when its test ended. The ``end`` of its response tells these apart.
     """
 
     by: Side

@@ -84,8 +84,8 @@ class LaneMatcher:
     def take_same(self, data: bytes, is_text: bool) -> bool:
         """Take a message that equals the recorded one byte by byte, without parsing and redacting it. The fast path.
 
-        Return False, and change nothing, if ``take`` has to decide: where the bytes differ, where the message may name
-        an id that the client made, and where it may be sound or a sound is being sent.
+        Return False, and change nothing, if ``take`` has to decide: if the bytes differ, if the message may name an id
+        that the client made, if it may be sound, or if a sound is being sent.
         """
         if self.lane.is_taken or self._sound is not None or self._passed_over is not None or self._heard:
             return False

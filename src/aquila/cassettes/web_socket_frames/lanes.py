@@ -1,8 +1,8 @@
 """How far a replay has come in a recorded conversation, and which frames of the provider may be delivered.
 
-A frame of the provider is delivered after all frames, of either side, that were recorded before it. Where frames name a
-stream (``stream_id`` at the top of their JSON), each stream is a lane: its frames wait only for frames of their own
-lane and for frames that name no stream. Frames that name no stream wait for all.
+A frame of the provider is delivered after all frames, of either side, that were recorded before it. If frames name a
+stream (``stream_id`` at the top of their JSON), each stream is a lane. Frames of a lane wait only for frames of the
+same lane and for frames that name no stream. Frames that name no stream wait for all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compares a message that a client sends with the one that was recorded, and says where they differ.
 
-JSON is compared by value, whether it came as text or as bytes, without what the rules leave out and without
-``event_id``, which clients make anew for each message. Other texts, and bytes, are compared as they are.
+JSON is compared by value. What the rules leave out is not compared, nor is ``event_id``, which clients make anew for
+each message. Other texts, and bytes, are compared as they are.
 """
 
 from __future__ import annotations

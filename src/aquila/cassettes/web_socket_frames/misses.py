@@ -20,8 +20,8 @@ class FrameMiss(NamedTuple):
     ``title`` is one sentence, and ``details`` are lines that show both messages; ``describe`` adds advice, and the code
     that raises the miss adds the cassette and the command that records. ``number`` is that of the message among the
     client's, from 1. ``played_out`` says that the recording has no further message. ``difference`` are the lines that
-    name the fields that differ, and ``group`` is equal for misses that the same change caused; both are None where
-    there is nothing to compare with. ``found`` are the differences. ``cure`` and ``ignorable`` are as in
+    name the fields that differ, and ``group`` is equal for misses that the same change caused. Both are None if there
+    is nothing to compare with. ``found`` are the differences. ``cure`` and ``ignorable`` are as in
     ``matching.miss_message.Explanation``.
     """
 

@@ -1,7 +1,7 @@
 """Sound that a client sends in pieces. Timing decides where it is cut, so only the joined bytes are compared.
 
-A piece is a binary frame, or JSON with sound as one text in base64. That text is in a field in which a known protocol
-takes sound; or in any other field, if it is long and several messages in a row differ in nothing else.
+A piece is a binary frame, or JSON with sound as one text in base64. Known protocols take sound in known fields. In any
+other field a text counts as sound if it is long and several messages in a row differ in nothing else.
 """
 
 from __future__ import annotations
