@@ -25,7 +25,7 @@ from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.delivery.signed_results import SignedResult, notice_dead_letters
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.budgets import keep_for_retry
-from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, ReschedulesTask, Rescheduling, check_rescheduling
+from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, Rescheduling, check_rescheduling, reschedule_after
 from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim
 from aquila.huey.message_fields import attach_fields, fields_to_send
@@ -311,8 +311,12 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         limit = None
         if task.timeout:
             limit = TimeLimit(TASK, task.timeout, lambda: TaskTimeout(f"timeout {task.timeout}s"))
-        with ReschedulesTask(self, task), outcome_boundary(), inner, time_limit(limit):
-            yield
+        try:
+            with outcome_boundary(), inner, time_limit(limit):
+                yield
+        except BaseException as error:
+            reschedule_after(self, task, error)
+            raise
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
         """Execute a task that is due, not revoked and not expired."""

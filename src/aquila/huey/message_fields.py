@@ -31,13 +31,12 @@ def fields_to_send(task: Task) -> dict[str, Any] | str | None:
         return scope_reference.reference_to_current_scope()
     # A task that came over the wire keeps the reference with which it came, also if that is None.
     came = hasattr(task, "_aquila_scope")
-    reference = task._aquila_scope if came else scope_reference.reference_to_current_scope()
+    reference: str | None = task._aquila_scope if came else scope_reference.reference_to_current_scope()
     stamp = {} if enqueued is None else {queue_time.FIELD: enqueued}
     numbers = {name: number for name in _NUMBERS if (number := getattr(task, f"_aquila_{name}", 0))}
     if stamp or (numbers and numbers != {"attempt": 1}):
         return {"reference": reference, **numbers, **waits_to_send(task), **stamp}
-    text: str | None = reference
-    return text
+    return reference
 
 
 def attach_fields(task: Task, fields: Any) -> None:

@@ -108,9 +108,9 @@ def test_another_trouble_is_said_and_one_that_goes_on_after_a_while(monkeypatch,
 
 def test_an_answer_to_what_was_asked_before_ends_no_trouble():
     trouble = ReadingTrouble()
-    assert trouble.begin()
+    assert trouble.begin(OSError())
     assert not trouble.end(began=0.0)
-    assert not trouble.begin()
+    assert not trouble.begin(OSError())
     assert trouble.end(began=float("inf"))
     assert not trouble.end(began=float("inf"))
 

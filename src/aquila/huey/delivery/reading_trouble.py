@@ -33,12 +33,12 @@ class ReadingTrouble:
     def __init__(self) -> None:
         self._lock = renewed_in_child(threading.Lock())  # Guards both attributes. The first answer clears them.
         self._failed: float | None = None  # When a worker has last failed, by the monotonic clock.
-        self._said: dict[type[BaseException] | None, float] = {}  # When an error of each class was last logged.
+        self._said: dict[type, float] = {}  # When an error of each class was last logged.
 
-    def begin(self, error: BaseException | None = None) -> bool:
+    def begin(self, error: BaseException | None) -> bool:
         """Note a failure. Returns whether to log it, because it is the first of its class for a while."""
         with self._lock:
-            now, kind = time.monotonic(), None if error is None else type(error)
+            now, kind = time.monotonic(), type(error)
             self._failed = now
             # By class, so that two errors that take turns are not logged each time.
             is_news = kind not in self._said or now - self._said[kind] >= _SAID_EVERY

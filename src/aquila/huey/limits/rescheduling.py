@@ -5,7 +5,6 @@ A 429, 529 or 503 that names a delay would otherwise hold a worker for as long, 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import random
 import time
@@ -92,20 +91,6 @@ class TaskRescheduled(RetryTask):  # type: ignore[misc]
         super().__init__(f"{reason}. The task comes back in {seconds:.1f} s", None, seconds)
         self.reason = reason
         self.seconds = seconds
-
-
-class ReschedulesTask(contextlib.AbstractContextManager[None]):
-    """Encloses the code of a task. Raises ``TaskRescheduled`` for errors after which the task is to come back later."""
-
-    __slots__ = ("_huey", "_task")
-
-    def __init__(self, huey: Any, task: Task) -> None:
-        self._huey = huey
-        self._task = task
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if error is not None:
-            reschedule_after(self._huey, self._task, error)
 
 
 def reschedule_after(huey: Any, task: Task, error: BaseException) -> None:
