@@ -524,12 +524,18 @@ def test_of_processes_that_race_one_is_let_in(redis_url):
             racer.stdout.close()
 
 
-@pytest.mark.parametrize("until", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "null", '"soon"'])
-def test_an_entry_that_is_no_claim_keeps_no_job_out(huey, until):
+NO_TIMES = ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "null", '"soon"']
+
+
+@pytest.mark.parametrize(
+    ("stage", "until"),
+    [*(('"queued"', until) for until in NO_TIMES), *((stage, "9e9") for stage in ("[]", "{}", "null", '"odd"'))],
+)
+def test_an_entry_that_is_no_claim_keeps_no_job_out(huey, stage, until):
     summarise = declare(huey)
     summarise(1)
     (entry,) = state_of(huey).entries(TABLE)
-    state_of(huey).put(TABLE, entry.key, f'["a","queued",{until},""]'.encode(), order=entry.order)
+    state_of(huey).put(TABLE, entry.key, f'["a",{stage},{until},""]'.encode(), order=entry.order)
     assert not is_conflict(summarise(1))
 
 

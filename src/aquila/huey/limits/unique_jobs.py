@@ -23,7 +23,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from huey.api import Result, ResultGroup, Task
 from huey.utils import Error
@@ -52,6 +52,7 @@ _NOT_UPDATED = "the claim of job %s could not be updated: an identical job may b
 _NOT_ENDED = "the claim of job %s could not be ended: until it runs out, identical jobs are not enqueued"
 
 Stage = Literal["enqueuing", "queued", "running", "over"]
+_STAGES = get_args(Stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Claim:
             claim = cls(str(id), stage, float(until), str(consumer))
         except (ValueError, TypeError, RecursionError, OverflowError):
             return None
-        return claim if math.isfinite(claim.until) else None
+        return claim if stage in _STAGES and math.isfinite(claim.until) else None
 
 
 def unique_of(task: Any) -> Unique | None:
