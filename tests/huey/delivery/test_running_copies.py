@@ -118,6 +118,14 @@ def test_of_many_that_move_a_copy_at_once_one_does(huey):
     assert huey.storage.queue_size() == 1
 
 
+def test_a_message_that_begins_like_the_mark_of_a_copy_is_listed_as_it_is(huey):
+    message = b"\xc1aquila.moving by a stranger"
+    huey.storage.enqueue(message)
+    copies = copies_of(huey)
+    copies.take("one", ())
+    assert [copy.data for copy in copies.list_copies("one")] == [message]
+
+
 def test_a_folder_that_refuses_and_a_worker_that_is_killed_lose_no_task(make, monkeypatch):
     huey = make("file")
     copies, state = copies_of(huey), state_of(huey)

@@ -200,8 +200,8 @@ class _Marked(NamedTuple):
 
 
 def _split_mark(value: bytes) -> _Marked:
-    if not value.startswith(_MARK):
-        return _Marked(0.0, b"", value)
     begin = len(_MARK) + 8
     end = begin + _MOVER_SIZE
+    if not value.startswith(_MARK) or len(value) < end:  # Anybody may have enqueued a message that begins so.
+        return _Marked(0.0, b"", value)
     return _Marked(struct.unpack(">d", value[len(_MARK) : begin])[0], value[begin:end], value[end:])
