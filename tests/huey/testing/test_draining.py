@@ -151,6 +151,16 @@ def test_scheduled_tasks_are_executed_each_at_its_own_time(huey, note, done):
     assert done == [1, 2]
 
 
+def test_a_schedule_is_read_in_a_time_that_grows_with_its_length_and_not_with_its_square(huey, note, done, monkeypatch):
+    messages, read = [], huey.deserialize_task
+    monkeypatch.setattr(huey, "deserialize_task", lambda data: messages.append(data) or read(data))
+    for number in range(40):
+        note.schedule((number,), delay=3600 - number)
+    assert drain_queue(with_scheduled=True) == {"complete": 40}
+    assert done == list(range(39, -1, -1))
+    assert len(messages) == 3 * 40  # out of the queue, which is where it begins, out of the schedule, and to execute it
+
+
 @pytest.mark.parametrize("utc", [True, False])
 @pytest.mark.parametrize("form", ["timedelta", "naive", "aware"])
 def test_scheduled_tasks_are_executed_up_to_a_moment(utc, form, done):

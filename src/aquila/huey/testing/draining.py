@@ -141,9 +141,12 @@ def _drain(
     runs: list[Observation] = []
     aside: list[Task] = []  # Tasks that are not executed now. They are enqueued again at the end, whatever happens.
     until = _last_due_moment(huey, scheduled) if scheduled not in (False, None) else None
+    etas: dict[bytes, Any] = {}
     expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
     try:
-        while (with_limit is None or len(runs) < with_limit) and (task := _take_next_task(huey, until)) is not None:
+        while (with_limit is None or len(runs) < with_limit) and (
+            task := _take_next_task(huey, until, etas)
+        ) is not None:
             if expected is not None:
                 expected[task.id] -= 1
                 if expected[task.id] < 0:
@@ -183,10 +186,11 @@ def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
     )
 
 
-def _take_next_task(huey: Any, until: Any) -> Task | None:
+def _take_next_task(huey: Any, until: Any, etas: dict[bytes, Any]) -> Task | None:
     """Take one task that is due out of the queue, or else the first of the schedule up to a moment.
 
-    A task in the queue that is not due goes into the schedule, as a worker would move it.
+    A task in the queue that is not due goes into the schedule, as a worker would move it. ``etas`` has the times of the
+    messages that were read from the schedule so far.
     """
     storage = huey.storage
     # The number of tasks is asked first where taking from an empty queue is slow: a Redis storage waits for a second,
@@ -202,8 +206,13 @@ def _take_next_task(huey: Any, until: Any) -> Task | None:
         huey.add_schedule(task)
     if until is None:
         return None
-    ready = [read_message(huey, data, "schedule") for data in huey.storage.read_schedule(until)]
-    ready.sort(key=lambda task: task.eta or datetime.min)
-    for task in ready[1:]:
-        huey.storage.add_to_schedule(huey.serialize_task(task), task.eta)
-    return ready[0] if ready else None
+    # Reading the schedule takes all of these messages out, for each task anew. So their times are remembered, and they
+    # are put back as they are: to deserialize and to serialize each of them again would take ten times as long.
+    ready = [bytes(data) for data in storage.read_schedule(until)]
+    for data in ready:
+        if data not in etas:
+            etas[data] = read_message(huey, data, "schedule").eta
+    ready.sort(key=lambda data: etas[data] or datetime.min)
+    for data in ready[1:]:
+        storage.add_to_schedule(data, etas[data])
+    return read_message(huey, ready[0], "schedule") if ready else None
