@@ -10,7 +10,8 @@ from weakref import WeakSet
 import pytest
 
 from aquila.errors import PickledMessages
-from aquila.huey import FileHuey, PostgresHuey, SqliteHuey, connections_at_fork, instrument
+from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, SqliteHuey, connections_at_fork, instrument
+from aquila.huey.live import publish_jobs
 from aquila.huey.state import state_of
 from tests.support.forked import do_in_child
 
@@ -190,3 +191,23 @@ def test_an_instrumented_huey_and_what_is_beside_a_queue_of_files_count_too(make
     assert plain.storage in connections_at_fork._storages
     files = make_forkable("file")
     assert state_of(files)._storage in connections_at_fork._storages
+
+
+def test_a_task_that_forks_goes_on_in_the_child_while_another_thread_publishes(make_huey):
+    huey = make_huey("memory", {"memory": MemoryHuey})
+    publish_jobs(huey)
+    held, go = threading.Event(), threading.Event()
+
+    def publish():
+        with huey.publisher.store._woken._cond:
+            held.set()
+            go.wait(60)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    held.wait(60)
+    try:
+        assert do_in_child(huey.publisher.store.wake) == 0
+    finally:
+        go.set()
+        thread.join()

@@ -149,7 +149,9 @@ class EventWriter:
 
     def wake(self) -> None:
         """Make the thread call ``flush`` soon."""
-        self._woken.set()
+        # A task may go on in a fork, which has no thread yet, and where another thread may hold the lock of the event.
+        if self._pid == os.getpid():
+            self._woken.set()
 
     def _start_thread(self) -> None:
         with self._publisher.lock:
