@@ -78,6 +78,8 @@ def test_a_file_says_the_same_as_the_calls() -> None:
         ("script: []\nunsued: x", 2, "did you mean 'unused'"),
         ("script:\n- when: /(/\n  reply: x", 2, "no pattern"),
         ("a: ]", 1, "not YAML"),
+        pytest.param(f"script:\n- token_count: {'1' * 5000}", 2, "must be a number", id="5000 digits"),
+        pytest.param(f"script:\n- embed: [[{'1' * 400}]]", 2, "lists of numbers", id="400 digits"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(text: str, line: int, what: str) -> None:

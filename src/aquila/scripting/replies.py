@@ -142,7 +142,7 @@ class Replies(ABC):
         """
         try:
             read = tuple(tuple(float(number) for number in vector) for vector in vectors)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             read = ()
         if not read or not all(read) or not all(map(math.isfinite, chain.from_iterable(read))):
             raise ConfigError("embed() takes vectors, lists of numbers: embed([0.1, 0.2], [0.3, 0.4])")

@@ -187,7 +187,8 @@ def _list_of(tree: Tree, path: _Path) -> list[Tree]:
 def _plain(tree: Tree) -> Any:
     """Return the plain value of a tree, in which numbers are still texts."""
     if isinstance(tree, Number):
-        return int(tree) if re.fullmatch(r"-?\d+", tree) else float(tree)
+        # A number of more digits becomes infinite, which every method refuses. `int` raises for thousands of digits.
+        return int(tree) if re.fullmatch(r"-?\d{1,300}", tree) else float(tree)
     if isinstance(tree, dict):
         return {name: _plain(value) for name, value in tree.items()}
     return [_plain(each) for each in tree] if isinstance(tree, list) else tree

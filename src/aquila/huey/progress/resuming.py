@@ -96,7 +96,7 @@ class KeptAnswer:
         ends = list(accumulate(lengths))
         pieces = [text[end - length : end] for end, length in zip(ends, lengths, strict=True)]
         counted = Usage(reported=False) if usage is None else Usage(usage[0], usage[1], usage[2], usage[3], usage[4])
-        return cls(pieces, counted, numbers[0] or 0, numbers[1] or 0, meta)
+        return cls(pieces, counted, numbers[0], numbers[1], meta)
 
 
 def _pack_lengths(pieces: list[str]) -> bytes:
