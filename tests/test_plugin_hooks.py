@@ -13,6 +13,7 @@ import pytest
 import aquila
 from aquila.cassettes.codecs import codec_for
 from aquila.errors import ConfigError
+from aquila.plugins import plugin_manager
 
 
 def plugin_with(hook: str, function: Callable[..., Any], **options: Any) -> Any:
@@ -87,3 +88,20 @@ def test_what_is_no_list_of_codecs_is_refused(given: Any, told: str) -> None:
     expected = rf"^the hook aquila_codecs \(of Example\) {told}; it must give a list of codecs, with a suffix such as"
     with registered(plugin_with("aquila_codecs", lambda: given)), pytest.raises(ConfigError, match=expected):
         codec_for(Path("a.xml"))
+
+
+def test_a_plugin_with_a_misspelt_hook_is_refused_and_the_right_name_is_suggested() -> None:
+    misspelt = plugin_with("aquila_cal_start", lambda: None)
+    with pytest.raises(ConfigError, match="no hook 'aquila_cal_start'; did you mean 'aquila_call_start'"):
+        aquila.register(misspelt)
+    assert not plugin_manager().is_registered(misspelt)
+
+
+def test_an_installed_plugin_for_a_newer_version_keeps_no_other_plugin_out() -> None:
+    newer = plugin_with("aquila_hook_of_a_newer_version", lambda: None)
+    plugin_manager().register(newer)  # as an entry point is loaded, without a check
+    try:
+        with registered(plugin_with("aquila_call_stop", lambda: None)):
+            pass
+    finally:
+        plugin_manager().unregister(newer)

@@ -14,9 +14,9 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import pluggy
 
-    from aquila import hookspecs
+    from aquila import hookspecs, spelling
 else:
-    lazy_modules(globals(), hookspecs="aquila.hookspecs", pluggy="pluggy")
+    lazy_modules(globals(), hookspecs="aquila.hookspecs", pluggy="pluggy", spelling="aquila.spelling")
 
 logger = logging.getLogger("aquila")
 logger.addHandler(logging.NullHandler())  # quiet unless the application configures logging
@@ -74,14 +74,27 @@ def register(plugin: Any) -> Any:
     instance = plugin() if isinstance(plugin, type) else plugin
     try:
         plugin_manager().register(instance)
-        plugin_manager().check_pending()
-        problem = "" if plugin_manager().get_hookcallers(instance) else "it implements no hook; mark one with @hookimpl"
+        problem = _find_mistake(instance)
     except pluggy.PluginValidationError as error:
         problem = " ".join(str(error).split())
     if problem:
         unregister(instance)
         raise ConfigError(f"{type(instance).__name__} is no plugin of aquila: {problem}")
     return instance
+
+
+def _find_mistake(plugin: Any) -> str:
+    """Return what is wrong with the hooks of a registered plugin, or ""."""
+    # Not by `check_pending`, which also refuses other plugins. An installed one may be made for a newer Aquila.
+    hooks = plugin_manager().get_hookcallers(plugin)
+    if not hooks:
+        return "it implements no hook; mark one with @hookimpl"
+    for hook in hooks:
+        needs_hook = any(each.plugin is plugin and not each.optionalhook for each in hook.get_hookimpls())
+        if needs_hook and not hook.has_spec():
+            known = [name for name, caller in vars(plugin_manager().hook).items() if caller.has_spec()]
+            return f"there is no hook {hook.name!r}{spelling.suggest_name(hook.name, known)}"
+    return ""
 
 
 def unregister(plugin: Any) -> None:
