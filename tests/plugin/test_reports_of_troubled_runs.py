@@ -175,7 +175,7 @@ def test_what_an_interrupted_test_was_never_answered_is_not_recorded(project: Pr
     report = read(project)
     first, second = report["tests"][0]["exchanges"]
     assert [first["states"], second["states"]] == [["recorded"], ["live"]]
-    assert "nothing of it is kept" in second["error"]
+    assert "the answer was not stored" in second["error"]
     assert [report["totals"][each] for each in ("recorded", "live", "requests")] == [1, 1, 2]
 
 
@@ -200,7 +200,7 @@ def test_what_a_failed_test_had_not_read_is_not_told_as_recorded(project: Projec
     result.assert_outcomes(failed=1)
     first, second = read(project)["tests"][0]["exchanges"]
     assert [first["states"], second["states"]] == [["recorded", "pending"], ["live"]]
-    assert second["error"] == "the test failed before the answer was read: nothing of it is kept"
+    assert second["error"] == "the test failed before the answer was read, so the answer was not stored"
 
 
 def test_an_error_while_tests_are_collected_is_told(project: Project) -> None:

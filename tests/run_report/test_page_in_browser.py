@@ -382,13 +382,13 @@ def test_of_a_large_answer_the_page_says_what_is_missing_and_where_it_is_whole(b
     tab = Tab(browser)
     path = write(make_report(tests, bodies))
     tab.open(path, "#test=tests/test_notes.py::test_stored")
-    told = "This answer has 6.5 MB. 2.3 MB of it were not read, so that what they say is missing here. "
-    assert tab.text(".left-out") == f"{told}The whole stands in cassettes/test_notes.yaml:4 number 1."
+    told = "This answer has 6.5 MB. 2.3 MB of it were not read, so the conversation here is not complete. "
+    assert tab.text(".left-out") == f"{told}The whole answer is stored in cassettes/test_notes.yaml:4 number 1."
     tab.unfold(tab.page.locator("summary", has_text="Raw answer"))
     assert "6.0 MB are left out here" in tab.text(".events li:nth-child(2)")
     assert "end" in tab.text(".events li:nth-child(3)")
     tab.open(path, "#test=tests/test_notes.py::test_live")
-    assert tab.text(".left-out") == f"{told}Nothing has stored the whole."
+    assert tab.text(".left-out") == f"{told}The whole answer is not stored."
     tab.open(path, "#test=tests/test_notes.py::test_small")
     assert tab.page.locator(".left-out").count() == 0
     tab.assert_quiet()

@@ -1,16 +1,16 @@
 """Reports of runs, for people and for programs: what was asked, what answered, and what differs.
 
-``schema.py`` declares the data, which ``pytest --aquila-report=run.json`` writes; begin there. ``collecting`` takes it
-from what scopes have noted and ``exchanges`` from recordings; ``page`` renders it as one HTML file, ``markdown`` as a
-few lines. It knows cassettes, wire forms, prices and redaction, and nothing of pytest: the plugin collects, the command
-line reviews, and both show what is made here.
+Begin with ``schema.py``, which declares the data that ``pytest --aquila-report=run.json`` writes. ``collecting`` makes
+exchanges of what scopes have noted, and ``exchanges`` of requests and responses. ``page`` renders a report as one HTML
+file, ``markdown`` as a few lines. This package knows cassettes, wire forms, prices and redaction, and not pytest: the
+plugin collects, the command line reviews, and both use the data of this package.
 
-- Of an exchange: ``requests``, ``answers`` and (read in part) ``large_answers``; ``media`` are the images, sounds and
-  files in them. ``drift`` is what differs from the nearest recording, in the words of ``word_diff``; ``costs`` what it
-  cost, ``stored_places`` and ``recording_lines`` where it stands in its cassette. ``related_requests`` says what the
-  requests of a test have to do with each other.
-- Of a report: ``bodies`` has each text once, ``totals`` are the sums, ``redaction`` takes out secrets,
-  ``partial_files`` collect it in each process. ``json_schema`` describes it.
+- An exchange: ``requests`` and ``answers`` read its messages, ``large_answers`` reads a large body, and ``media`` finds
+  images, sounds and files. ``drift`` says what differs from the nearest recording, and ``word_diff`` in which
+  words. ``costs`` says what it cost, and ``stored_places`` where its recording is stored. ``related_requests`` finds
+  retries among the requests of a test, and the results of tool calls.
+- A report: ``bodies`` stores each text once, ``totals`` has the sums, ``redaction`` removes secrets, ``partial_files``
+  are what each process writes, and ``json_schema`` describes the data.
 
 Imported by ``review``, ``server``, ``verifying``, ``cli`` and ``pytest_aquila``.
 """

@@ -95,8 +95,8 @@ def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerFacts:
     return facts
 
 
-def read_answer_text(messages: Iterable[bytes]) -> AnswerFacts:
-    """Return the content of a provider's messages over a WebSocket."""
+def read_provider_messages(messages: Iterable[bytes]) -> AnswerFacts:
+    """Return the content of the messages that a provider sent over a WebSocket."""
     return read_answer_values(parse_object(message) for message in messages if message[:1] == b"{")
 
 
@@ -248,7 +248,7 @@ def _read_output(event: _Event, facts: AnswerFacts) -> None:
 
 
 def _read_stop(event: _Event, facts: AnswerFacts) -> None:
-    """Read why an answer of Bedrock's converse ended: in the answer itself, or in an event of its stream."""
+    """Read why an answer of Bedrock's converse ended, from the whole answer or from an event of its stream."""
     facts.choice().finish = string(event.get("stopReason"))
 
 
@@ -267,7 +267,7 @@ def _read_content(event: _Event, facts: AnswerFacts) -> None:
 
 
 def _read_end_of_message(end: _Event, facts: AnswerFacts) -> None:
-    """Read why an answer of Anthropic ended, and the words with which it refuses."""
+    """Read why an answer of Anthropic ended, and the text of a refusal."""
     choice = facts.choice()
     choice.finish = string(end.get("stop_reason")) or choice.finish
     _add(choice.text, mapping(end.get("stop_details")).get("explanation"))
@@ -330,7 +330,7 @@ def _read_typed(event: _Event, facts: AnswerFacts) -> None:
             _read_call_item(item, choice, len(choice.calls))
     elif kind in _ENDS_OF_RESPONSES:
         response = mapping(event.get("response"))
-        if not choice.has_begun:  # its events are missing, as where a client takes a stream up again at its end
+        if not choice.has_begun:  # its events are missing, as in a stream that a client resumed at its end
             _read_blocks(response.get("output"), choice)
         _read_end_of_response(response, facts)
     elif kind == "content_block_start":

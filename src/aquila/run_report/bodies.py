@@ -8,20 +8,20 @@ import hashlib
 from aquila.run_report.schema import LONGEST_IN_PLACE, Body, BodyReference, Text
 
 LONGEST = 256 * 1024
-"""The greatest number of bytes that are kept of a body: of a longer one, its beginning and its end."""
+"""The greatest number of bytes that are kept of a body. Of a longer body, the beginning and the end are kept."""
 
 LONGEST_END = 64 * 1024
-"""How many of these bytes are from the end of a longer body."""
+"""The number of these bytes that are from the end of a longer body."""
 
 MOST = 64 * 1024 * 1024
 """The greatest number of bytes of all bodies in one process. Of further bodies only the size is kept."""
 
 _CONTINUING = bytes(range(0x80, 0xC0))
-"""Continuation bytes of UTF-8, with which no character begins."""
+"""The bytes of UTF-8 that continue a character, so that no character begins with one."""
 
 
 class Bodies:
-    """Collects bodies. ``take_new`` returns the new ones, to be written to a file, so memory does not grow with them.
+    """Collects bodies. ``take_new`` returns the new ones to be written to a file, so that memory does not grow.
 
     Only the thread that collects the report uses it. ``_known`` has the keys of all bodies until the run ends.
     """
@@ -81,7 +81,7 @@ class Bodies:
         return self.add_bytes(data, media_type, end=end, size=size)
 
     def add_image(self, data: bytes, media_type: str, size: int | None = None) -> BodyReference:
-        """Add an image, a sound or a file, as base64. One that is too large is left out: a part of it would be useless.
+        """Add an image, a sound or a file as base64; nothing of one that is too large, because a part is useless.
 
         ``data`` may be only the beginning, if ``size`` is the number of bytes of the whole.
         """

@@ -23,17 +23,16 @@ from aquila.run_report.bodies import Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.drift import describe_drift
 from aquila.run_report.exchanges import ExchangeReader
-from aquila.run_report.recording_lines import RecordingLines
 from aquila.run_report.redaction import ExchangeRedactor
 from aquila.run_report.related_requests import count_attempts, pair_across
 from aquila.run_report.schema import Exchange, Job, State
-from aquila.run_report.stored_places import StoredPlaces, with_stored_bodies
+from aquila.run_report.stored_places import RecordingLines, StoredPlaces, with_stored_bodies
 
 SCRIPT = "script"
 _Answered = Literal["replayed", "scripted", "live"]
 _MOST_UNPLAYED = 20
 _ASKED = re.compile(r"^(?:.*\b(?:requested|scripted for)\s+)?(?:([A-Z]+)|a message to) (\w+)://([^/\s]+)(\S*)", re.M)
-"""What an error says that was asked: method, scheme, host and the rest. The method of a conversation may be missing."""
+"""The request that an error names: method, scheme, host and the rest. A message of a conversation has no method."""
 
 
 @dataclass
@@ -150,7 +149,7 @@ class ExchangeCollector:
 
     def _read(self, noted: WatchedExchange, places: StoredPlaces) -> Exchange | None:
         if isinstance(noted.decision, PassOnDecision):
-            return None  # a filter keeps it out of cassettes, and so out of the report
+            return None  # a filter keeps the request out of cassettes, and so out of the report
         redactor = ExchangeRedactor.of(noted)
         if noted.interaction is not None and noted.scope is not None:
             exchange = self._read_recording(noted, redactor.clean_recording(noted.interaction))
@@ -179,10 +178,12 @@ class ExchangeCollector:
     ) -> Exchange:
         played = decision.interaction
         request = redactor.clean_request(noted) or redactor.redact_request(played.request)
-        # For a WebSocket, the messages that were exchanged are noted; a plain answer is that of the recording.
-        answer = noted.response or played.response
-        if noted.response is not None or noted.session is None or not redactor.finds_clean(played):
-            answer = redactor.redact_response(answer)
+        if noted.response is not None:  # of a WebSocket: the messages that were exchanged
+            answer = redactor.redact_response(noted.response)
+        elif noted.session is None:  # of a script
+            answer = redactor.redact_response(played.response)
+        else:
+            answer = redactor.clean_response(played)
         shown = Interaction(request, answer, played.recorded, played.upstream, played.model)
         exchange = self._read_recording(noted, shown)
         if noted.session is not None:
@@ -206,7 +207,7 @@ class ExchangeCollector:
             asked = redactor.redact_request(decision.request)
             exchange = self._reader.read(asked, None, self._next_id(), asked=self._since(noted.asked))
             exchange["states"] = ["recorded"] if not noted.error else []
-            exchange["error"] = redactor.redact_text(noted.error) or "nothing of it was stored"
+            exchange["error"] = redactor.redact_text(noted.error) or "nothing of the answer was stored"
             return exchange
         path = self._path_of(noted.scope, noted.session.name) if noted.scope and noted.session else None
         exchange = self._read_recording(noted, redactor.clean_recording(with_stored_bodies(row.interaction, path)))
@@ -214,7 +215,7 @@ class ExchangeCollector:
         if has_failed or (noted.is_cut and was_cut(row)):
             exchange["source"], exchange["states"] = "live", ["live"]
             what = "failed" if has_failed else "was interrupted"
-            exchange["error"] = f"the test {what} before the answer was read: nothing of it is kept"
+            exchange["error"] = f"the test {what} before the answer was read, so the answer was not stored"
             return exchange
         exchange["source"], exchange["states"] = "recorded", ["recorded"]
         if noted.session is not None:
@@ -286,7 +287,7 @@ class ExchangeCollector:
                 self._locate(exchange, scope, session.name)
                 self.facts.exchanges.append(exchange)
 
-    # --- where it stands
+    # --- the place of a recording
 
     def _read_recording(self, noted: WatchedExchange, shown: Interaction) -> Exchange:
         return self._reader.read_interaction(shown, self._next_id(), asked=self._since(noted.asked))

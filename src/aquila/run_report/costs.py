@@ -11,9 +11,9 @@ from aquila.run_report.schema import Usage
 
 
 class Costs:
-    """Computes the costs of answers. ``table``: the run's prices, or None. ``unpriced``: models without a price.
+    """Computes the costs of answers. ``table`` has the prices of the run; ``unpriced`` are the models without a price.
 
-    The collector of the report owns it; what it notes lives as long as the run.
+    The collector of the report owns this object, which lives as long as the run.
     """
 
     def __init__(self, table: PriceTable | None = None) -> None:

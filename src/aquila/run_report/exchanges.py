@@ -13,7 +13,7 @@ from aquila.cassettes.codecs.answer_usage import usage_of_response
 from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import Close, NotAFrame, is_conversation, read_event
 from aquila.errors import CassetteCorrupt
-from aquila.run_report.answers import AnswerFacts, read_answer_text
+from aquila.run_report.answers import AnswerFacts, read_provider_messages
 from aquila.run_report.bodies import LONGEST, LONGEST_END, Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.large_answers import read_body_of
@@ -49,7 +49,7 @@ class ExchangeReader:
 
         ``asked``: when the request was sent, in milliseconds since the test began.
         """
-        sent = read_sent(request) if not _is_stored(request) else SentRequest("", http=request)
+        sent = SentRequest("", http=request) if isinstance(request, StoredRequest) else read_sent(request)
         parts = urlsplit(request.url)
         exchange: Exchange = {
             "id": name,
@@ -179,13 +179,9 @@ class ExchangeReader:
             )
         exchange["frames"] = frames
         exchange["timing"]["ended"] = max(response.ended, frames[-1]["at"] if frames else 0)
-        self._add_answer(exchange, read_answer_text(said_by_provider))
+        self._add_answer(exchange, read_provider_messages(said_by_provider))
         if "model" not in exchange and (named := parse_qs(urlsplit(exchange["path"]).query).get("model")):
             exchange["model"] = named[0]
-
-
-def _is_stored(request: RecordedRequest) -> bool:
-    return isinstance(request, StoredRequest)
 
 
 def _add_times(timing: Timing, sizes: Sequence[int], times: Sequence[int], facts: AnswerFacts) -> None:

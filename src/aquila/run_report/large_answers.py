@@ -1,4 +1,4 @@
-"""Which parts of a large answer are read for a report: beginning and end of a stream, but all of one JSON value."""
+"""Reads parts of a large answer for a report: beginning and end of a stream, but all of a single JSON value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ END_READ = 1024 * 1024
 """How many of these bytes are from the end of a longer stream."""
 
 MOST_JSON = 64 * 1024 * 1024
-"""The greatest number of bytes that are read of one JSON value, a part of which could not be parsed."""
+"""The greatest number of bytes that are read of a single JSON value, because a part of it cannot be parsed."""
 
 
 class AnswerBody(NamedTuple):

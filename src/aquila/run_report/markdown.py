@@ -27,7 +27,7 @@ def write_markdown(report: RunReport) -> str:
 
 
 def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence[str]]], pending: Sequence[str]) -> str:
-    """Return as Markdown what needs action in a run without a report.
+    """Return what needs action in a run without a report, as Markdown.
 
     ``counts``: numbers of requests by state. ``changes``: differing fields, each with the tests that miss because of
     it. ``pending``: the files that wait for a review.
@@ -103,7 +103,8 @@ def _write_sums(report: RunReport) -> Iterator[str]:
     if paid:
         told.append(f"this run cost {paid}")
     if told:
-        yield f"{'; '.join(told)[0].upper()}{'; '.join(told)[1:]}."
+        sentence = "; ".join(told)
+        yield f"{sentence[0].upper()}{sentence[1:]}."
         yield ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ _DEEPEST = 12
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One image, sound or file: its bytes as ``data`` if they are known, else maybe a ``url``."""
+    """One image, sound or file. ``data`` is None if the bytes are not known; then there may be a ``url``."""
 
     kind: Kind
     media_type: str = ""
@@ -35,7 +34,7 @@ def find_media(value: Any) -> list[Media]:
 
 
 def join_pieces(found: Iterable[Media]) -> Iterator[Media]:
-    """Yield what was found, with the pieces of a streamed sound, which have no header each, as one."""
+    """Yield media, with the pieces of a streamed sound joined, because they are samples without a header."""
     for _, group in itertools.groupby(found, key=lambda each: each.media_type if _is_piece(each) else id(each)):
         first, *others = group
         yield replace(first, data=b"".join([each.data or b"" for each in (first, *others)])) if others else first
@@ -112,14 +111,12 @@ def _read_others(part: dict[str, Any]) -> Media | None:
             if "data" in inline:
                 return _from_base64(kind, media_type, string(inline["data"]))
             return Media(kind, media_type, url=string(inline.get("fileUri")) or string(inline.get("file_uri")))
-    for key, what in (("image", "image"), ("document", "file"), ("video", "file")):
+    for key in ("image", "document", "video"):
         block = mapping(part.get(key))
-        if mapping(block.get("source")).get("bytes"):
-            form = string(block.get("format"))
-            media_type = f"image/{form}" if what == "image" else ""
-            return _from_base64(
-                "image" if what == "image" else "file", media_type, string(block["source"]["bytes"]), block.get("name")
-            )
+        if data := mapping(block.get("source")).get("bytes"):
+            if key == "image":
+                return _from_base64("image", f"image/{string(block.get('format'))}", string(data), block.get("name"))
+            return _from_base64("file", "", string(data), block.get("name"))
     return None
 
 
@@ -141,5 +138,5 @@ def _from_url(kind: Kind, url: str, name: str = "") -> Media:
 def _from_base64(kind: Kind, media_type: str, data: str, name: Any = "") -> Media:
     try:
         return Media(kind, media_type, string(name), base64.b64decode(data))
-    except (ValueError, binascii.Error):
+    except ValueError:
         return Media(kind, media_type, string(name))

@@ -26,7 +26,10 @@ Kind: TypeAlias = Literal["begins", "test", "prices", "note"]
 
 
 class PartialFile:
-    """The file of one process, which alone writes it and holds its lock. Raises ``OSError`` if it cannot be written."""
+    """The file of one process. Only that process writes the file and holds its lock.
+
+    Raises ``OSError`` if the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,7 +78,7 @@ def _escape(name: str) -> str:
 def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:
     """Fill the report ``head`` with the contents of the files, and return it.
 
-    It has everything but tests and bodies.
+    ``head`` has everything but tests and bodies; its totals are computed here.
     """
     rows: list[tuple[float, str, Test]] = []
     bodies, notes, prices = head["bodies"], dict.fromkeys(head["notes"]), {}

@@ -1,4 +1,4 @@
-"""Removes secrets from the exchanges of a report: those known when an exchange was made, and those known now."""
+"""Removes secrets from exchanges: those that were known when an exchange was made, and those that are known now."""
 
 from __future__ import annotations
 
@@ -55,21 +55,25 @@ class ExchangeRedactor:
     def clean_recording(self, recording: Interaction) -> Interaction:
         """Return a recording without secrets.
 
-        Large bodies are not redacted again: they were when they were recorded, and most of them is not shown.
+        Large bodies are not redacted again: they were redacted when they were recorded, and most of them is not shown.
         """
-        request, response = recording.request, recording.response
+        request = recording.request
         if not (isinstance(request, StoredRequest) and recording.upstream):
             request = self.redact_request(request)
-        if not self.finds_clean(recording):
-            response = self.redact_response(response)
-        return replace(recording, request=request, response=response)
+        return replace(recording, request=request, response=self.clean_response(recording))
 
-    def finds_clean(self, recording: Interaction) -> bool:
-        """Whether a recording was redacted when it was made, and holds no secret that is known now.
+    def clean_response(self, recording: Interaction) -> RecordedResponse:
+        """Return the response of a recording without secrets.
 
-        Recordings of other tools name no upstream, so they may not have been redacted.
+        A response that was redacted when it was recorded is searched only for secrets that are known now. Recordings of
+        other tools name no upstream, so they may not have been redacted.
         """
-        if not recording.upstream or isinstance(recording.response.chunks, StoredChunks):
-            return bool(recording.upstream)
-        body = recording.response.body
-        return not any(each.holds_known_secret(body) for each in self._redactors)
+        response = recording.response
+        if not recording.upstream:
+            return self.redact_response(response)
+        if not isinstance(response.chunks, StoredChunks) and self._holds_known_secret(response.body):
+            response = self.redact_response(response)
+        return response
+
+    def _holds_known_secret(self, data: bytes) -> bool:
+        return any(each.holds_known_secret(data) for each in self._redactors)

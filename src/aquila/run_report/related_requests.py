@@ -12,7 +12,7 @@ from aquila.run_report.schema import Exchange, Message
 
 
 def count_attempts(exchanges: Iterable[Exchange]) -> None:
-    """Number repeated attempts: a request that equals an earlier one which failed."""
+    """Number retries: requests that equal an earlier request which failed."""
     last: dict[tuple[object, ...], Exchange] = {}
     for exchange in exchanges:
         if "unplayed" in exchange["states"]:

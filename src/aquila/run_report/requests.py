@@ -32,7 +32,7 @@ def read_messages(sent: SentRequest, bodies: Bodies) -> list[Message]:
 
 
 def pair_results(messages: list[Message]) -> list[Message]:
-    """Add the results of tools to their calls: by ids or, without ids, in order. Returns the same messages."""
+    """Add the results of tools to their calls, by ids, or in order if there are no ids. Return the same messages."""
     waiting: list[ToolCall] = []
     for message in messages:
         waiting += [call for call in message.get("tool_calls", ()) if "result" not in call]

@@ -1,7 +1,8 @@
-"""Finds where the recordings of a scope are stored: their numbers in a cassette, and the files of large bodies."""
+"""Finds where recordings are stored: their numbers and lines in a cassette, and the files of large bodies."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
@@ -12,9 +13,15 @@ from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.errors import AquilaError
 from aquila.recording.sessions.session import Session
 
+_MOST_READ = 64 * 1024 * 1024
+"""The greatest size in bytes of a cassette file in which lines are found."""
+
+_KNOWN = 64
+"""The greatest number of files whose lines are cached."""
+
 
 class StoredPlaces:
-    """Finds the numbers of recordings for one scope, each once. It lives while what the scope has noted is read."""
+    """Finds the numbers of the recordings of one scope, each once. It lives while the notes of the scope are read."""
 
     def __init__(self) -> None:
         self._held: dict[int, dict[int, int]] = {}
@@ -48,10 +55,50 @@ class StoredPlaces:
 
 
 def with_stored_bodies(recording: Interaction, path: Path | None) -> Interaction:
-    """Return a new recording with the present paths of its large bodies, which have moved from journal to cassette."""
+    """Return a recording with the present paths of its large bodies, which moved from the journal to the cassette."""
     request, chunks = recording.request, recording.response.chunks
     files = chunks.files() if isinstance(chunks, SoundChunks) else []
     files += [part.file for part in (request, chunks) if isinstance(part, StoredRequest | StoredChunks)]
     if path is None or all(file.path.exists() for file in files):
         return recording
     return locate_bodies(Cassette((recording,)), bodies_folder(path)).interactions[0]
+
+
+class RecordingLines:
+    """Names cassette files, and finds the lines at which recordings begin in them.
+
+    It caches the lines of the latest files; a changed file is read again.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        # From path, size and time of change to the lines of the recordings. `find_line` removes the oldest entries.
+        self._known: dict[tuple[str, int, int], list[int]] = {}
+
+    def name_file(self, path: Path) -> str:
+        """Return the name of a file: relative to the root folder, or its bare name if it is elsewhere."""
+        try:
+            return path.absolute().relative_to(self._root.absolute()).as_posix()
+        except ValueError:  # the file is outside the root folder
+            return path.name
+
+    def find_line(self, path: Path, number: int) -> int | None:
+        """Return the line, from 1, at which recording ``number``, from 1, begins; None if it is not known."""
+        if path.suffix.lower() not in (".yaml", ".yml"):
+            return None
+        try:
+            status = os.stat(path)
+            mark = (str(path), status.st_size, status.st_mtime_ns)
+            lines = self._known.get(mark)
+            if lines is None:
+                if status.st_size > _MOST_READ:
+                    return None
+                with path.open("rb") as file:
+                    # Each recording is an item of a list at the left margin. Bodies are always indented.
+                    lines = [at for at, line in enumerate(file, 1) if line.startswith(b"- ")]
+                while len(self._known) >= _KNOWN:
+                    del self._known[next(iter(self._known))]
+                self._known[mark] = lines
+        except OSError:
+            return None
+        return lines[number - 1] if 0 < number <= len(lines) else None

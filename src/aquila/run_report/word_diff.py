@@ -34,17 +34,17 @@ class Steps:
 
 
 def word_changes(was: str, now: str, steps: Steps | None = None) -> list[Change]:
-    """Say which words of a text were removed, and which were added.
+    """Return which words of a text were removed, and which were added.
 
     Args:
         was: The text before. Any characters, also halves of surrogate pairs.
         now: The text after.
-        steps: The work that this comparison may do, and takes away. When none is left, what lies between the common
-            beginning and end of two texts is one change.
+        steps: The work that this comparison may do; what it does is subtracted. If none is left, everything between
+            the common beginning and end of the texts is one change.
 
     Returns:
         Pieces in their order, none of them empty: ``("same", text)``, ``("removed", text)`` or ``("added", text)``,
-        the removed before the added. Those that are the same or removed make ``was``, the same and the added ``now``.
+        the removed before the added. The same and the removed pieces make ``was``, the same and the added make ``now``.
         Texts of a megabyte take about a second at most.
     """
     steps = steps or Steps()

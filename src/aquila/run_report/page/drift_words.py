@@ -1,6 +1,6 @@
-"""Compares the words of requests and recordings, before the page is opened.
+"""Compares the words of requests and recordings while the page is written.
 
-The result is stored as lengths, because the texts themselves are in the data already.
+The result is stored as lengths, because the data has the texts already.
 """
 
 from __future__ import annotations

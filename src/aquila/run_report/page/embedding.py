@@ -23,8 +23,8 @@ def write_json(value: Any) -> str:
         value: What JSON can hold. Numbers that it cannot hold become texts.
 
     Returns:
-        The JSON. It has no ``<``, no control characters and no halves of surrogate pairs but as escapes, so that
-        nothing in it ends the element, and all of it is the same after it was stored as UTF-8 and read by a browser.
+        The JSON. In it ``<``, control characters and halves of surrogate pairs are escaped. So nothing in it ends the
+        element, and a browser reads the same value after it was stored as UTF-8.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

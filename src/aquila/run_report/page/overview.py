@@ -40,7 +40,7 @@ class OverviewRow(TypedDict):
 
 
 class Cause(TypedDict):
-    """One change that requests of several tests share. ``tests`` are their numbers, ``paths`` the changed fields."""
+    """A change that requests of one or more tests share. ``tests`` are their numbers, ``paths`` the changed fields."""
 
     group: str
     tests: list[int]

@@ -1,4 +1,4 @@
-// A conversation as people read one. Nothing of it is markup: text stays text, with its white space.
+// Draws a conversation. Its text is never read as markup, and keeps its white space.
 
 function bytesOf(base64) {
   const raw = atob(base64);
@@ -7,7 +7,7 @@ function bytesOf(base64) {
   return bytes;
 }
 
-// Browsers play no bare samples: a header says what they are.
+// Browsers cannot play bare samples, so a WAVE header is added that says what they are.
 function asWave(bytes, media) {
   if (!/^audio\/(pcm|l16|raw)/i.test(media)) return [bytes, media];
   const rate = Number((/rate=(\d+)/.exec(media) || [])[1]) || 24_000;
@@ -20,7 +20,7 @@ function asWave(bytes, media) {
   return [new Blob([head, bytes]), "audio/wav"];
 }
 
-// The addresses of blobs that are shown, given back when another test is opened.
+// The addresses of the blobs on the page. They are revoked when another test is opened.
 const shownBlobs = [];
 function blobOf(data, media) {
   const address = URL.createObjectURL(new Blob([data], { type: media }));
@@ -85,7 +85,7 @@ function drawMessage(message, results, data) {
   return make("div", { class: `message ${kind}` }, make("div", { class: "role" }, message.role, message.tool_call_id && make("span", { class: "quiet" }, message.tool_call_id)), content);
 }
 
-// What makes a message the same as one that was shown before.
+// A text that is equal for equal messages, to find those that were shown before.
 const printOf = (message) =>
   JSON.stringify([ROLES[message.role] || message.role, message.text, (message.tool_calls || []).map((call) => [call.name, call.arguments]), message.tool_call_id, (message.parts || []).length]);
 
@@ -99,8 +99,8 @@ function findResults(exchanges) {
   return results;
 }
 
-// The conversation of one request. What an earlier request of the test has shown is folded; results of tools stand
-// beside their calls, and not once more as messages. `results` are those of all requests of the test, by their ids.
+// The conversation of one request. Messages that an earlier request of the test has shown are folded. Results of tools
+// are shown beside their calls, and not as messages. `results` has the results of all requests of the test, by their ids.
 function drawConversation(exchange, earlier, results, data) {
   const told = exchange.messages || [], answer = exchange.answer || [];
   const beside = new Set();

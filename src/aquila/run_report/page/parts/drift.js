@@ -1,9 +1,9 @@
-// How a request differs from a recording. drawDrift and drawWords are all that others need; see the package's docstring.
+// Draws how a request differs from a recording. Other pages call drawDrift and drawWords; see the package's docstring.
 
-const AROUND = 160; // characters of what is the same that are shown beside a change
+const AROUND = 160; // characters of unchanged text that are shown beside a change
 const KINDS = ["same", "removed", "added"];
 
-// Codes and lengths in turn, as they are stored, to [kind, text].
+// Turns the stored list, a code and a length in turn, into pieces [kind, text].
 function cutWords(was, now, lengths) {
   const pieces = [];
   let before = 0, after = 0;
@@ -16,7 +16,7 @@ function cutWords(was, now, lengths) {
   return pieces;
 }
 
-// The middle of a long text that is the same, behind a button.
+// Hides the middle of a long unchanged text behind a button.
 function foldSame(text, isFirst, isLast) {
   const head = isFirst ? 0 : AROUND, tail = isLast ? 0 : AROUND;
   if (text.length <= head + tail + 300) return [showUnseen(text)];
@@ -30,7 +30,7 @@ function foldSame(text, isFirst, isLast) {
   return [showUnseen(text.slice(0, from)), button, showUnseen(text.slice(to))];
 }
 
-// A text with what was removed and what was added: signs for those who see no colour, words for those who hear.
+// Draws removed and added texts. Signs tell them apart without colours, hidden words tell them to screen readers.
 function drawWords(pieces) {
   const place = make("pre", { class: "words", dir: "auto" });
   pieces.forEach(([kind, text], at) => {

@@ -1,6 +1,6 @@
-// Elements, numbers, and texts of any length. Text is only ever set as text.
+// Makes elements, numbers, and texts of any length. Text is never set as HTML.
 
-// A character that one cannot see is shown as its name; tabs and ends of lines stay what they are.
+// Invisible characters are shown by their numbers, except tabs and ends of lines.
 const NAMES = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu;
 const showUnseen = (text) =>
   text.replace(NAMES, (one) => `\u27e8U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
@@ -68,7 +68,7 @@ function tellAge(moment, now) {
 // A name that may be broken where its words end.
 const breakable = (name) => name.split(/(?<=[_.:/[-])/).flatMap((part, at) => (at ? [make("wbr"), part] : [part]));
 
-// A text of any length: what is long is cut, since a browser lays out a megabyte slowly, and shown when it is asked for.
+// A text of any length. A long text is cut, because browsers lay out a megabyte slowly; a button shows more of it.
 const SHOWN = 6000;
 function cutText(text, shown = SHOWN) {
   if (text.length <= shown + 500) return text;
@@ -98,13 +98,13 @@ function makeText(text, attributes, shown = SHOWN) {
   return box;
 }
 
-// What is folded is drawn when it is opened.
+// A folded element, whose content is drawn when it is opened.
 function fold(summary, draw, attributes = {}) {
   const box = make("details", attributes, make("summary", null, summary));
   let drawn = false;
   const fill = () => {
     if (drawn || !box.open) return;
-    if (document.readyState === "loading") return document.addEventListener("DOMContentLoaded", fill); // its data may come
+    if (document.readyState === "loading") return document.addEventListener("DOMContentLoaded", fill); // its data may come later
     drawn = true;
     box.append(make("div", { class: "folded" }, draw()));
   };
@@ -113,7 +113,7 @@ function fold(summary, draw, attributes = {}) {
   return box;
 }
 
-// A list of any length: the first of it, and a button for the next.
+// A list of any length: its first items, and a button for more.
 function makeList(list, items, draw, size = 100) {
   let at = 0;
   const more = make("button", { type: "button", class: "link more" });
@@ -157,16 +157,12 @@ function makeCommand(text) {
   return make("div", { class: "command" }, code, button, told);
 }
 
-const STATES = {
-  missed: "missed", refused: "refused", pending: "pending", unplayed: "unplayed", faulted: "faulted", live: "live",
-  recorded: "recorded", scripted: "scripted", replayed: "replayed",
+const ORDER_OF_STATES = ["missed", "refused", "pending", "unplayed", "faulted", "live", "recorded", "scripted", "replayed"];
+const ORDER_OF_OUTCOMES = ["failed", "error", "interrupted", "xpassed", "rerun", "xfailed", "skipped", "passed"];
+const badge = (name, text) => {
+  const isKnown = ORDER_OF_STATES.includes(name) || ORDER_OF_OUTCOMES.includes(name);
+  return make("span", { class: `badge ${isKnown ? name : "other"}` }, make("i", { "aria-hidden": "true" }), text || name);
 };
-const OUTCOMES = {
-  failed: "failed", error: "error", interrupted: "interrupted", xpassed: "xpassed", rerun: "rerun",
-  xfailed: "xfailed", skipped: "skipped", passed: "passed",
-};
-const badge = (state, text) =>
-  make("span", { class: `badge ${STATES[state] || OUTCOMES[state] ? state : "other"}` }, make("i", { "aria-hidden": "true" }), text || state);
 
 function tryJson(text) {
   if (!/^\s*[[{"]/.test(text)) return undefined;

@@ -1,11 +1,11 @@
-// One request and what answered it: what was said, what differs, and all as it went over the wire.
+// Draws one request and its answer: the conversation, what differs from the recording, and the raw bodies.
 
 function drawHeaders(headers) {
   if (!headers || !headers.length) return make("p", { class: "quiet" }, "No headers.");
   return make("dl", { class: "headers" }, headers.map(([name, value]) => make("div", null, make("dt", null, name), make("dd", null, cutText(String(value), 4000)))));
 }
 
-// The events of a stream: one for each, its JSON in one line; folded when it is long.
+// The events of a stream, a line for each.
 function drawEvents(text) {
   const events = text.split(/\r?\n\r?\n/).filter((one) => one.trim());
   const list = make("ol", { class: "events" });
@@ -78,7 +78,7 @@ function drawFacts(exchange, run) {
   return facts.length ? make("dl", { class: "facts" }, facts.map(([name, value]) => make("div", null, make("dt", null, name), make("dd", null, value)))) : null;
 }
 
-// What of a large answer is missing here, and where it is whole.
+// Says what is missing of a large answer, and where the whole answer is stored.
 function drawLeftOut(exchange, data) {
   const size = typeof exchange.response_body === "object" ? exchange.response_body.size : 0;
   const unread = exchange.answer_left_out || 0;
@@ -86,8 +86,8 @@ function drawLeftOut(exchange, data) {
   const isStored = exchange.cassette && ["replayed", "recorded"].includes(exchange.source);
   const place = isStored && [make("code", null, [exchange.cassette, exchange.line && `:${exchange.line}`].filter(Boolean).join("")), exchange.number !== undefined && ` number ${exchange.number}`];
   return make("p", { class: "left-out" }, size ? `This answer has ${tellSize(size)}. ` : "",
-    unread ? `${tellSize(unread)} of it were not read, so that what they say is missing here. ` : "Raw, it is shown without its middle. ",
-    place ? ["The whole stands in ", place, "."] : exchange.script ? null : "Nothing has stored the whole.");
+    unread ? `${tellSize(unread)} of it were not read, so the conversation here is not complete. ` : "Its raw text is shown without its middle. ",
+    place ? ["The whole answer is stored in ", place, "."] : exchange.script ? null : "The whole answer is not stored.");
 }
 
 function drawProblem(text) {
@@ -110,7 +110,7 @@ function drawExchange(exchange, number, context) {
       exchange.status !== undefined && make("span", { class: exchange.status >= 400 ? "wrong" : "quiet" }, exchange.status), exchange.streamed && make("span", { class: "quiet" }, " streamed")));
   const { box, shown } = drawConversation(exchange, context.earlier, context.results, data);
   if (shown.length) context.earlier = shown;
-  const isTold = exchange.drift && exchange.drift.prompt_now !== undefined; // its prompt is read in the drift
+  const isTold = exchange.drift && exchange.drift.prompt_now !== undefined; // the drift shows its prompt
   const hasTalk = (exchange.messages || []).length || (exchange.answer || []).length;
   const raw = make("div", { class: "raw" },
     exchange.parameters && Object.keys(exchange.parameters).length ? fold("Parameters", () => makeText(JSON.stringify(exchange.parameters, null, 2), { class: "data" })) : null,

@@ -1,4 +1,4 @@
-// The list of tests: what is in it is said by the address of the page, so that a filter can be sent to somebody.
+// The list of tests. The address of the page holds its filter, so that a filtered list can be sent to somebody.
 
 const SORTS = {
   "": ["Failed first", null],
@@ -10,7 +10,7 @@ const SORTS = {
 };
 const MANY = ["outcome", "state"], ONE = ["host", "model", "group", "q", "sort"];
 
-// The address after #, as values; and values as an address that can be read.
+// Reads the part of the address after #; writeAddress is the reverse.
 function readAddress(hash) {
   const found = new URLSearchParams(hash.replace(/^#/, "").replaceAll("+", "%2B"));
   const place = { test: found.get("test") || "", view: found.get("view") || "" };
@@ -31,8 +31,8 @@ function writeAddress(place) {
   return `#${parts.join("&")}`;
 }
 
-// What of a test's texts can be searched: short ones stand in its data, long ones in blocks that several tests share.
-// Both are searched as they are stored, so a search is written as they are: as JSON, in small letters.
+// The texts of a test that can be searched: short ones are in its data, long ones in blocks that several tests share.
+// Both are searched in their stored form, so the query is brought into the same form: JSON in small letters.
 const asStored = (text) => JSON.stringify(text).slice(1, -1).replace(/[<>\u2028\u2029\ufeff]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`).toLowerCase();
 
 function makeSearch(data, rows) {
@@ -43,7 +43,7 @@ function makeSearch(data, rows) {
     for (const number of row.attempts) {
       const stored = data.stored(number);
       for (const [, key] of stored.matchAll(/"key":"([^"\\]+)"/g)) keys.add(key);
-      pieces.push(stored.replace(/"key":"[^"\\]+"|"[a-z_]+":/g, "")); // the names of fields are no texts
+      pieces.push(stored.replace(/"key":"[^"\\]+"|"[a-z_]+":/g, "")); // names of fields are not searched
     }
     texts.set(row, { text: pieces.join("\n").toLowerCase(), keys });
   };
@@ -64,7 +64,7 @@ function makeSearch(data, rows) {
   const prepareLater = () => {
     if (!waiting) waiting = later((deadline) => { waiting = null; if (!prepare(deadline)) prepareLater(); });
   };
-  // Who types on looks only where the shorter word was found.
+  // A longer query is searched only where its shorter beginning was found.
   let last = { stored: "", bodies: null, rows };
   const find = (query) => {
     prepare(null);

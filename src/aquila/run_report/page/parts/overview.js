@@ -1,7 +1,5 @@
-// What a run was, before a test is opened: counts, causes, traffic, and the tests at the ends of every order.
+// The overview of a run: counts, causes of misses, traffic, and the slowest, largest and oldest tests.
 
-const ORDER_OF_STATES = ["missed", "refused", "pending", "unplayed", "faulted", "live", "recorded", "scripted", "replayed"];
-const ORDER_OF_OUTCOMES = ["failed", "error", "interrupted", "xpassed", "rerun", "xfailed", "skipped", "passed"];
 const WRONG = ["failed", "error", "interrupted"];
 
 function countBy(rows, read) {
@@ -10,7 +8,7 @@ function countBy(rows, read) {
   return counts;
 }
 
-// Faults are in requests that count already, so they have no share of their own.
+// A faulted request has another state, too, and an unplayed recording is no request: neither gets a share of the bar.
 function drawShares(counts, label, linkOf) {
   const shares = counts.filter(([name]) => name !== "faulted" && name !== "unplayed");
   const total = Math.max(1, shares.reduce((sum, [, count]) => sum + count, 0));

@@ -1,4 +1,4 @@
-// The page: its data, its address, its list, and what is open.
+// The page: reads the data and the address, and shows the list and what is open.
 
 const byId = (id) => document.getElementById(id);
 
@@ -19,7 +19,7 @@ const data = (() => {
       const found = find(text);
       return found.kind === "text" ? found.value : `(${tellSize(found.size)} of bytes)`;
     },
-    test: (number) => parse(byId(`test-${number}`)), // undefined where the browser has not read so far
+    test: (number) => parse(byId(`test-${number}`)), // undefined if the browser has not read the file that far
     stored: (number) => byId(`test-${number}`)?.textContent || "",
     blocks: () => document.querySelectorAll('script[id^="body-"]'),
   };
@@ -34,7 +34,7 @@ let place = readAddress(location.hash);
 
 // The address of a test in the list, which keeps its filter.
 const linkTo = (change) => writeAddress({ ...place, view: "", ...change });
-// What the overview leads to begins anew: a filter that was set meanwhile may leave it out.
+// Links of the overview begin without a filter, because the present filter may hide the test they lead to.
 const leadTo = (change) => writeAddress({ ...readAddress(""), view: "test" in change ? "" : "tests", ...change });
 const context = { data, run, linkTo: leadTo, rowOf: (number) => rowOfNumber.get(number) };
 
@@ -95,7 +95,7 @@ const showList = () => {
     list.replaceChildren();
     list.scrollTop = 0;
     if (listed.length) growList();
-    else list.append(make("li", { class: "empty" }, rows.length ? "No test is like this." : "No test ran."));
+    else list.append(make("li", { class: "empty" }, rows.length ? "No test matches." : "No test ran."));
     byId("count").textContent = listed.length === rows.length ? tellCount(rows.length, "test") : `${tellNumber(listed.length)} of ${tellCount(rows.length, "test")}`;
     byId("clear").hidden = !(place.q || place.outcome.length || place.state.length || place.host || place.model || place.group);
   }
@@ -147,7 +147,7 @@ const show = () => {
   return changed;
 };
 
-// What was searched for is marked in what is open, also in what is unfolded later.
+// Marks the searched text in the open test, also in parts that are unfolded later.
 const MOST_MARKS = 1000;
 const markFound = () => {
   if (!window.Highlight || !CSS.highlights) return;
@@ -158,7 +158,7 @@ const markFound = () => {
   const walker = document.createTreeWalker(byId("main"), NodeFilter.SHOW_TEXT);
   while (walker.nextNode() && marks.size < MOST_MARKS) {
     const node = walker.currentNode, text = node.data.toLowerCase();
-    if (text.length !== node.data.length) continue; // letters that have two in small: their places are not the same
+    if (text.length !== node.data.length) continue; // a letter became two in lower case, so positions differ
     for (let at = text.indexOf(asked); at >= 0 && marks.size < MOST_MARKS; at = text.indexOf(asked, at + asked.length)) {
       const range = new Range();
       range.setStart(node, at);
@@ -193,7 +193,7 @@ byId("search").addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => go({ q: byId("search").value }), 80);
 });
-addEventListener("load", () => search.prepareLater()); // while nothing else is to do
+addEventListener("load", () => search.prepareLater()); // while the browser is idle
 byId("help-button").addEventListener("click", () => byId("help").showModal());
 
 // Keys.
@@ -238,6 +238,6 @@ drawChips();
 drawSelects();
 show();
 document.addEventListener("DOMContentLoaded", () => {
-  drawnList = ""; // a search reads data that has only now come
+  drawnList = ""; // the data for a search is complete only now
   show();
 });

@@ -1,6 +1,6 @@
-// One test: why it failed, what types it again, when things happened, and each request. Attempts stand side by side.
+// Draws one test: its failure, the command that records it again, its timeline, and each request. Attempts are side by side.
 
-// An error: the first words of a long one, and all of it where it is unfolded.
+// An error. Of a long one the first words are shown, and the rest when it is unfolded.
 const drawError = (text) => text.length <= 200 ? make("span", { class: "wrong" }, text)
   : fold(make("span", { class: "wrong" }, `${text.slice(0, 190).replace(/\S*$/, "")}\u2026`), () => makeText(text, { class: "data" }));
 
@@ -27,14 +27,14 @@ function drawAttempt(test, context, isOnly, why) {
     make("h2", { class: isOnly ? "unseen" : "attempt-title" }, `Attempt ${test.attempt}`),
     make("p", { class: "badges" }, badge(test.outcome), (test.states || []).map((state) => badge(state))),
     make("p", { class: "quiet" }, facts)));
-  // Of a miss the requests say what differs, and much better than a traceback.
+  // For a miss the requests show what differs, better than a traceback does.
   const explained = exchanges.some((one) => one.drift || one.problem);
   if (test.failure !== undefined) {
     const draw = () => makeText(data.text(test.failure), { class: "data" }, 5000);
     place.append(make("section", { class: "card failure", "aria-label": "Failure" },
       explained ? fold([make("b", null, "Failure"), make("span", { class: "grow one-line" }, why || "")], draw) : [make("h3", null, "Failure"), draw()]));
   }
-  // What a script answers, or nobody was asked, cannot be recorded.
+  // A test whose requests are all answered by a script, or that sends none, cannot be recorded.
   if (explained || (test.cassettes || []).length || exchanges.some((one) => one.source !== "scripted")) place.append(make("section", { class: "card again", "aria-label": "Command" },
     make("h3", null, "Record it again"), makeCommand(test.command),
     (test.cassettes || []).length ? make("p", { class: "quiet cassettes" }, "Cassettes: ", test.cassettes.map((one, at) => [at ? ", " : "", make("code", null, one)])) : null,

@@ -1,7 +1,7 @@
-// When things happened: the requests of a test below each other on one clock, as a picture and as a table.
+// The timeline of a test: its requests below each other on one clock, as a picture and as a table.
 
-// A replay gives at once what took seconds, so its requests are drawn at the pace of the recording: what began after
-// another had ended begins as long after it as in the test.
+// A replay answers at once what took seconds, so its requests are drawn at the pace of the recording: a request that
+// began after another had ended begins as long after it as in the test.
 function placeOnClock(exchanges) {
   const placed = exchanges.map((exchange) => {
     const timing = exchange.timing || {};
@@ -107,7 +107,7 @@ function drawTimeline(test, goTo) {
   const placed = placeOnClock(exchanges);
   const ends = [...placed.map((one) => one.end), ...jobs.flatMap((job) => job.attempts.map((one) => one.at + (one.took || 0)))];
   const last = Math.max(1, ...ends.slice(0, 5000));
-  // What a test does before its first request is left out where it would take most of the room.
+  // The time before the first request is left out if it would take much of the width.
   const first = Math.min(last, ...placed.slice(0, 5000).map((one) => one.start), ...jobs.flatMap((job) => job.attempts.map((one) => one.at)));
   const begin = first > last * 0.3 ? first : 0;
   const scale = WIDTH / Math.max(1, last - begin);
