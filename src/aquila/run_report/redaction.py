@@ -71,6 +71,10 @@ class ExchangeRedactor:
         response = recording.response
         if not recording.upstream:
             return self.redact_response(response)
+        values = "\n".join([value for _, value in response.headers])
+        if self._holds_known_secret(values.encode("utf-8", "replace")):
+            headers = tuple([(name, self.redact_text(value)) for name, value in response.headers])
+            response = replace(response, headers=headers)
         if not isinstance(response.chunks, StoredChunks) and self._holds_known_secret(response.body):
             response = self.redact_response(response)
         return response

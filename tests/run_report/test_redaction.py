@@ -1,0 +1,24 @@
+"""What a report shows of a recording, after a secret has become known that was not known when it was recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.run_report.redaction import ExchangeRedactor
+
+SECRET = "correct-horse-battery-staple"
+
+
+@pytest.mark.parametrize("upstream", ["live", ""])
+@pytest.mark.parametrize("place", ["body", "header"])
+def test_a_secret_that_is_known_only_now_is_redacted_wherever_the_response_has_it(place: str, upstream: str) -> None:
+    headers = (("x-echo", SECRET if place == "header" else "hello"),)
+    chunks = (RecordedChunk(f"said {SECRET if place == 'body' else 'hello'}".encode(), 0),)
+    request = RecordedRequest("POST", "https://provider.example/v1/x", body=b"{}")
+    recording = Interaction(request, RecordedResponse(200, headers, chunks), "2026-11-24T12:00:00Z", upstream)
+    shown = ExchangeRedactor([Redactor({SECRET: "WORDS_SECRET"})]).clean_recording(recording).response
+    assert SECRET not in f"{shown.headers} {shown.body!r}"
+    assert shown.headers[0][0] == "x-echo"
+    assert shown.body.startswith(b"said ")
