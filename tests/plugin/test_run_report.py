@@ -264,6 +264,24 @@ def test_a_job_on_github_is_told_what_needs_action(
     assert "``two <b>`code`</b>``" in whole
 
 
+def test_a_job_on_github_names_a_test_once_whose_requests_miss_by_the_same_change(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    tests = """
+        def test_it(aquila_cassette):
+            for number in (1, 2):
+                try:
+                    post("{}", number=number)
+                except BaseException:
+                    pass
+        """
+    project.record(tests=tests.format("one"))
+    project.run(tests=tests.format("two")).assert_outcomes(failed=1)
+    assert summary.read_text().count("pytest test_app.py::test_it --aquila-record") == 1
+
+
 def test_the_xml_of_junit_has_the_facts_of_each_test(project: Project, read: Callable[[], Any]) -> None:
     tests = """
         @pytest.fixture(scope="module")

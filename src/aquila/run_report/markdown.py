@@ -29,14 +29,14 @@ def write_markdown(report: RunReport) -> str:
 def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence[str]]], pending: Sequence[str]) -> str:
     """Return what needs action in a run without a report, as Markdown.
 
-    ``counts``: numbers of requests by state. ``changes``: differing fields, each with the tests that miss because of
-    it. ``pending``: the files that wait for a review.
+    ``counts`` are numbers of requests by state. ``changes`` are differing fields, each with the tests that miss because
+    of it, the change with the most tests first. ``pending`` are the files that wait for a review.
     """
     counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     lines = ["### Aquila: what the tests asked", "", f"Requests: {counted}.", ""]
     if changes:
         lines += [f"#### {count_of(len(changes), 'change')} without a recording", ""]
-    for difference, tests in sorted(changes, key=lambda each: -len(each[1]))[:_MOST_ROWS]:
+    for difference, tests in changes[:_MOST_ROWS]:
         lines.append(f"- {_code(difference)}")
         lines += [f"  - {_code(f'pytest {quote_word(test)} --aquila-record')}" for test in tests[:_MOST_TESTS]]
         if len(tests) > _MOST_TESTS:

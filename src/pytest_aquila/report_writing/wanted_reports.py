@@ -18,11 +18,13 @@ from pytest_aquila.summary import pending_report
 if TYPE_CHECKING:
     from aquila.run_report import markdown
     from pytest_aquila.report_writing import written_reports
+    from pytest_aquila.summary import miss_report
     from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(
         globals(),
         markdown="aquila.run_report.markdown",
+        miss_report="pytest_aquila.summary.miss_report",
         written_reports="pytest_aquila.report_writing.written_reports",
     )
 
@@ -65,12 +67,9 @@ class _ShortSummary:
         waiting = pending_report.find_pending(totals)
         if not (totals.missed or waiting):
             return
-        changes: dict[str, tuple[str, list[str]]] = {}
-        for group, difference, _, test in totals.changed:
-            changes.setdefault(group, (difference, []))[1].append(test)
         text = markdown.write_short(
             {name: getattr(totals, name) for name in ("replayed", "recorded", "scripted", "missed")},
-            list(changes.values()),
+            miss_report.group_by_change(totals.changed),
             [path_from(os.getcwd(), each.path) for each in waiting],
         )
         append_to_step_summary(outgoing.redact_outgoing(text))

@@ -16,7 +16,7 @@ ChangedRequest: TypeAlias = tuple[str, str, str | None, str]
 """The identity of a change, the lines that show it, the setting that cures it (see ``UnansweredRequest.cure``), and the
 id of the test as users type it."""
 
-_Group: TypeAlias = tuple[str, list[str]]
+Group: TypeAlias = tuple[str, list[str]]
 """The lines that show a change, and the tests that miss because of it."""
 
 
@@ -31,7 +31,7 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
     tests = list(dict.fromkeys(totals.missing))
     if not tests:
         return
-    groups = _group_by_change(totals.changed)
+    groups = group_by_change(totals.changed)
     news = News(
         Kind.MISSES,
         _describe_in_short(tests, groups),
@@ -90,8 +90,8 @@ def _describe_too_short(tests: Sequence[str], width: int) -> Iterator[News]:
         )
 
 
-def _group_by_change(changed: Sequence[ChangedRequest]) -> list[_Group]:
-    """Return the changes with their tests; the change with the most tests comes first."""
+def group_by_change(changed: Sequence[ChangedRequest]) -> list[Group]:
+    """Return the changes, each with its tests, which are named once. The change with the most tests comes first."""
     groups: dict[str, tuple[str, dict[str, None]]] = {}
     for group, difference, _, test in changed:
         groups.setdefault(group, (difference, {}))[1][test] = None
@@ -102,7 +102,7 @@ def _count_missing(tests: Sequence[str]) -> str:
     return "1 test misses" if len(tests) == 1 else f"{len(tests):,} tests miss"
 
 
-def _describe_in_short(tests: Sequence[str], groups: Sequence[_Group]) -> str:
+def _describe_in_short(tests: Sequence[str], groups: Sequence[Group]) -> str:
     if not groups:
         asks = "1 test asks" if len(tests) == 1 else f"{len(tests):,} tests ask"
         return f"{asks} what is not recorded"
@@ -118,7 +118,7 @@ def _describe_in_short(tests: Sequence[str], groups: Sequence[_Group]) -> str:
     return f"{miss}, {len(first):,} of them by the same change: {shown}"
 
 
-def _describe_in_full(tests: Sequence[str], groups: Sequence[_Group]) -> Iterator[str]:
+def _describe_in_full(tests: Sequence[str], groups: Sequence[Group]) -> Iterator[str]:
     """Yield lines for ``-v``: each change, with its tests."""
     listed: set[str] = set()
     for difference, missing in groups:
