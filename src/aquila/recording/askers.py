@@ -26,7 +26,7 @@ else:
     lazy_modules(globals(), miss_outcomes="aquila.recording.miss_outcomes", scopes="aquila.recording.scope")
 
 NOBODY = runtime.Asker(None, is_test=False)
-"""Stands for no test."""
+"""The mark of code that works for no test."""
 
 _ATTRIBUTE = "_aquila_asker"
 """The attribute of a ``Thread`` object that names the test for which it was started. It goes with the object.
@@ -104,7 +104,7 @@ def is_unasked() -> bool:
 
 
 def find_earlier_test(scope: Scope) -> str | None:
-    """Return the id of an earlier test whose leftover code makes a request here, in a ``scope`` of the running test.
+    """Return the id of the earlier test whose leftover code makes a request in ``scope``, a scope of the running test.
 
     Returns None for code of the running test, and for code of a shared fixture, which works for all its tests.
     """

@@ -1,7 +1,7 @@
 """The environment of this process: reading it fast, setting Aquila's own variables, and noting what programs set.
 
-``os.environ`` encodes each name and decodes each value at each access. Done for every test and every request, that
-would cost more than all else that is done here, so these functions go to what ``os.environ`` stores.
+``os.environ`` encodes each name and decodes each value at each access. For every test and every request that would take
+long, so these functions read the mapping that ``os.environ`` wraps.
 
 ``SetVariables`` is for redactors. A test may set a key, create a client with it, and unset it before any request is
 made: a redactor that looked at the environment only when there is something to redact would never see the key.
@@ -110,15 +110,15 @@ _unset_stored = getattr(sys.modules.get(os.name), "unsetenv", None)
 
 
 def set_own_variables(values: Mapping[str, str]) -> None:
-    """Set variables of Aquila's own, such as dummies, past what notes the variables that programs set.
+    """Set variables of Aquila's own, such as dummy keys. ``SetVariables`` does not note them.
 
-    As ``os.environ`` does it, for values that every test gets anew: without encoding each name and value again.
+    Every test sets these, so names and values are not encoded again each time, as ``os.environ`` would do.
     """
     inner = getattr(os.environ, "_data", None)
     if type(inner) is not dict or sys.platform == "win32" or _put_stored is None:
         os.environ.update(values)
         return
-    # One alone is what child processes are told, which is long, and another one for each test.
+    # A single value is the one for child processes: long and new for each test, so the cache is no use.
     encoded = _encode(tuple(values.values())) if len(values) > 1 else map(os.fsencode, values.values())
     for name, value in zip(_encode(tuple(values)), encoded, strict=True):
         _put_stored(name, value)
@@ -158,17 +158,17 @@ def unset_own_variables(names: Iterable[str]) -> None:
 
 
 _MOST = 10_000
-"""The most variables that are remembered, so that memory is bounded."""
+"""How many variables are remembered at most, so that memory is bounded."""
 
 # Re-entrant, because a signal handler may set a variable while this thread holds it.
 _lock = held_at_fork(threading.RLock())
 
 
 class SetVariables:
-    """What is set in ``os.environ`` while it is ``noting``, but for dummy keys. Thread-safe.
+    """The variables that are set in ``os.environ`` while a block of ``noting`` is open; no dummy keys. Thread-safe.
 
-    A position is how often something was set before. What is set to the same again has a new one, and is not kept
-    twice: ``mock.patch.dict`` sets the whole environment again.
+    The position of a variable is how many were set before it. A variable that is set to the same value again gets a new
+    position and is kept once: ``mock.patch.dict`` sets the whole environment again.
     """
 
     def __init__(self) -> None:
@@ -199,8 +199,8 @@ class SetVariables:
             with _lock:
                 self._blocks -= 1
                 put = os.putenv
-                # If another library has wrapped the function meanwhile, it stays below that: without a block, `note`
-                # does nothing.
+                # If another library has wrapped the function meanwhile, ours stays below that one. Without an open
+                # block, `note` does nothing.
                 if not self._blocks and isinstance(put, _NotingPutenv) and put.variables is self:
                     os.putenv = put.put
 
@@ -208,8 +208,8 @@ class SetVariables:
         return isinstance(os.putenv, _NotingPutenv) and os.putenv.variables is self
 
     def note(self, name: bytes, value: bytes) -> None:
-        """Note what was set, in a block of ``noting``."""
-        # Every replayed test sets some dummies. One with a password before it is none.
+        """Note a variable that was set, if a block of ``noting`` is open."""
+        # Every replayed test sets some dummy keys. A URL with a password and a dummy key is none.
         is_dummy = value[-len(_DUMMY) :] == _DUMMY and b"@" not in value
         if not self._blocks or name in _LEFT_OUT or is_dummy:
             return

@@ -1,4 +1,4 @@
-"""Tells whether the environment is what it was, for what was computed of it and takes long to compute again."""
+"""Tells whether the environment has changed, so that what was computed from it need not be computed again."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class KnownEnvironment:
         inner: Any = getattr(os.environ, "_data", None)
         if type(inner) is not dict or sys.platform == "win32":
             return self._variables == copy_environment_without(CHANGED_BY_EVERY_TEST)
-        # Each test comes by here twice, and comparing takes a sixth of copying. So what may differ is taken over first.
-        # Of two threads at once one may find a difference where there is none, and then what was known is made again.
+        # Each test does this twice, and comparing takes a sixth of copying. So the variables that may differ are copied
+        # first. Of two threads at once, one may find a difference where there is none; then it only computes again.
         known = self._variables
         for name in _RAW_CHANGED:
             value = inner.get(name)

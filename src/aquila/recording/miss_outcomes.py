@@ -21,7 +21,7 @@ from aquila.recording import runtime
 
 
 def suit_to_place(error: UnansweredRequest) -> UnansweredRequest:
-    """Return a new error, without a traceback, in the form in which it must be raised here."""
+    """Return a copy of ``error``, without a traceback, that may be raised here: an outcome or an ordinary exception."""
     run = runtime.current_run()
     if run.make_outcome is not None and takes_outcomes(run):
         return run.make_outcome(error)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
             """A scope is open, or its cassette or its settings have changed."""
 
         def scope_suspended(self, scope: Scope) -> None:
-            """A scope surrounds nothing until it is open again. What it has started goes on."""
+            """A scope is put aside until it is opened again. The code that it started goes on."""
 
         def scope_ending(self, scope: Scope) -> None:
             """A scope is about to close. Answers that are under way may still end."""
@@ -76,7 +76,7 @@ class OpenScopes:
             self._surrounding.remove(scope)
 
     def suspend(self, scope: Scope) -> None:
-        """Put a scope aside until ``resume``."""
+        """Put a scope aside until ``resume``: nothing finds it, except code that is bound to it."""
         self.remove(scope)
         for watcher in self._watchers:
             watcher.scope_suspended(scope)
@@ -88,7 +88,7 @@ class OpenScopes:
         self.announce(scope)
 
     def announce_end(self, scope: Scope) -> None:
-        """Tell who watches that a scope is about to close."""
+        """Tell the watchers that a scope is about to close."""
         for watcher in self._watchers:
             watcher.scope_ending(scope)
 
@@ -99,12 +99,12 @@ class OpenScopes:
             watcher.scope_closed(scope)
 
     def close_all(self) -> None:
-        """Forget every scope that is still open; what it recorded is left to its owner."""
+        """Forget every scope that is still open. Its recordings stay in its journal."""
         for scope in reversed(self.surrounding()):
             self.remove(scope)
             self.close(scope)
 
     def announce(self, scope: Scope) -> None:
-        """Tell who watches that a scope is open, or has changed."""
+        """Tell the watchers that a scope is open, or has changed."""
         for watcher in self._watchers:
             watcher.scope_opened(scope)

@@ -1,4 +1,4 @@
-"""Refuses the requests of a child process that has outlived the scope it was started in."""
+"""Refuses the requests of a child process after the scope in which it was started has ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def require_open(scope: Scope) -> Scope:
-    """Return a scope of another process. Raises ``SessionClosed``, and tells the tests, if it has ended there."""
+    """Return a scope of another process that is open there. Else raises ``SessionClosed`` and tells the test run."""
     misses = scope.run.state_of(ChildMisses)
     if not scope.shows_its_end or misses.is_open(scope.id):
         return scope

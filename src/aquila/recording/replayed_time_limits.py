@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 ENDED = "aquila_ended"
-"""The extension of a request whose answer was ended from without: by a timer, a revocation, another thread."""
+"""The extension of a request whose answer other code ended: a timer, a revocation, another thread."""
 
 _MARK = "TimeLimit"
 TASK = "task"
@@ -46,7 +46,7 @@ current_limits: Callable[[], tuple[TimeLimit, ...]] = _limits.get
 
 
 def limit_of_task() -> TimeLimit | None:
-    """The limit of the task in which this code runs, which ends its calls too. None outside of a task that has one."""
+    """Return the time limit of the Huey task that runs here, which limits its calls too; None if it has none."""
     return min((limit for limit in _limits.get() if limit.name == TASK), key=lambda limit: limit.ends, default=None)
 
 
@@ -65,9 +65,9 @@ def time_limit(limit: TimeLimit | None) -> Iterator[None]:
 
 
 def describe_run_out(limits: tuple[TimeLimit, ...]) -> str:
-    """Say which limit has run out, in the form that a recording keeps. Returns an empty text if none has.
+    """Return which limit has run out, in the form that a recording keeps; "" if none has.
 
-    Of several the outermost counts: what it encloses ends with it.
+    Of several, the outermost counts: it ends the inner ones.
     """
     return next((f"{_MARK}: {limit.name}, {limit.seconds:g} s" for limit in limits if limit.has_run_out), "")
 
@@ -82,7 +82,7 @@ def strike_limit(limits: tuple[TimeLimit, ...], recorded: str) -> None:
     if mark != _MARK:
         return
     for limit in limits:
-        # A part of a limit may be gone when a call begins, so one that is a little longer is still the same.
+        # The recorded limit may be what was left of a longer one when the call began, so a little longer is the same.
         if limit.name == name and limit.seconds <= float(seconds) * 1.1 + _TOLERANCE:
             limit.has_struck = True
             raise limit.make_error()
@@ -94,7 +94,7 @@ def strike_shortest_limit(limits: tuple[TimeLimit, ...], within: float | None) -
     ``within`` is another limit that would strike, in seconds; None for no other.
     """
     shortest = min(limits, key=lambda limit: limit.seconds, default=None)
-    # A part of a limit may be gone when another is derived from what is left of it.
+    # The other limit may be what was left of this one, so a little longer counts as equal.
     if shortest is not None and (within is None or shortest.seconds <= within * 1.1 + _TOLERANCE):
         shortest.has_struck = True
         raise shortest.make_error()

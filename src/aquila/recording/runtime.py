@@ -1,10 +1,11 @@
 """The run: the one owner of what lasts while Aquila is in use in a process.
 
-A run holds its settings, the test that runs, the scopes that are open, and what other rooms keep for it. It is entered
-and left as a context manager: by the pytest plugin, by a command, by a child process for its whole life. A run within
-a run (pytester in this process) has a state of its own, and the outer one is as it was when the inner one has left.
+A run holds its settings, the test that runs, the scopes that are open, and objects of other modules that last as long
+as the run (see ``Run.state_of``). It is entered and left as a context manager: by the pytest plugin, by a command, by a
+child process for its whole life. A run within a run (pytester in this process) has a state of its own. The outer run is
+unchanged after the inner one has ended.
 
-A module of its own, so that a test run can say what runs without loading more.
+Every test run imports this module, so it imports little itself.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ else:
 
 
 class Asker:
-    """For what code works: a test, or a fixture that tests share. A mark that keeps neither alive. ``name`` is its id.
+    """A mark for the test, or the shared fixture, that code works for. It does not keep them alive. ``name`` is the id.
 
     See ``aquila.recording.askers``.
     """
@@ -80,11 +81,11 @@ which put back what was there before."""
 
 class RunningTest:
     """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one,
-    or None once the test has ended. ``mark`` stands for it where something else must not keep it alive.
+    or None once the test has ended. ``mark`` stands for it where nothing may keep the test itself alive.
 
-    ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one. ``variables_before``
-    is the position in ``set_variables`` at which it began. ``has_begun`` says that its setup has,
-    and ``has_ended`` that nothing can fail it any more.
+    ``refusals`` are the requests that the guard refused while it ran, oldest first. Any thread may add one.
+    ``variables_before`` is the position in ``set_variables`` at which it began. ``has_begun`` says that its setup has
+    begun, and ``has_ended`` that nothing can fail it any more.
     """
 
     __slots__ = ("has_begun", "has_ended", "mark", "name", "open_scope", "refusals", "variables_before")
@@ -101,7 +102,7 @@ class RunningTest:
 
 
 class MachineKeys:
-    """What redactors look for besides the secrets in the environment. In memory alone, and never shown."""
+    """Secrets that redactors look for besides those in the environment now. They are never stored or shown."""
 
     __slots__ = ("environment", "fingerprints", "hidden")
 
@@ -111,14 +112,14 @@ class MachineKeys:
         self.hidden: Mapping[str, str] = {}
         """The variables of which a dummy key has taken the place, with their real values."""
         self.fingerprints: Sequence[str] = ()
-        """Of keys that are hidden in the parent process; see ``aquila.cassettes.redaction.fingerprints``."""
+        """Fingerprints of keys that the parent process hides; see ``aquila.cassettes.redaction.fingerprints``."""
 
 
 class Repetition:
-    """What is in force while something runs that may be run once more; see ``sessions.drifted_conversations``.
+    """Whether pytest may run the current test once more; see ``sessions.drifted_conversations``.
 
-    ``is_possible`` says that what runs now is run once more if a conversation drifts in it. ``keys`` are the
-    recordings that are put aside meanwhile: for each cassette their keys.
+    ``is_possible`` says that the test runs once more if a conversation drifts in it. ``keys`` are those of the
+    recordings that are put aside while the test runs the second time, by cassette.
     """
 
     __slots__ = ("is_possible", "keys")
@@ -187,41 +188,41 @@ class Run:
         self.runs_tests = False
         """Whether pytest runs in it."""
         self.has_ended = False
-        """Whether its tests are over. What they have left is refused all the same, and told at once."""
+        """Whether its tests are over. Requests of code that they left running are still refused, and told at once."""
         self.process = getpid()
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""
         self.messages: tuple[str, str] | None = None
-        """By which its processes find the folder for messages to the one that runs its tests: where it lies, and its
-        mark. Known before there is one; see ``reporting.child_misses``."""
+        """The parent and the mark of the folder in which child processes leave messages for the process that runs the
+        tests. Both are known before the folder exists; see ``reporting.child_misses``."""
         self.told_by_children: ChildMisses | None = None
-        """What they have told it, once there is a folder for that: asked for without a look into a module."""
+        """The messages of child processes, once there is a folder for them. Reading this field imports nothing."""
         self.bounded_threads: set[int] = set()
         """The threads that are within a boundary of ``aquila.recording.miss_outcomes`` now."""
         self.test: RunningTest | None = None
         self.unasked: dict[str, None] = {}
         """The requests that no test asked for and nothing answered, in their order. Any thread may add one."""
         self.refused: dict[str, None] = {}
-        """What was refused where no test runs that could fail, in sentences. Any thread may add one."""
+        """What was refused while no test ran that could fail, in sentences. Any thread may add one."""
         self.unguarded: dict[str, None] = {}
         """What may reach the network although it should not, in sentences. Any thread may add one."""
         self.notes: dict[tuple[str, str], None] = {}
-        """What else is to be told in the summary, each once: a sentence, and a command to type or nothing.
+        """Further notes for the summary, each once: a sentence, and a command to type or "".
 
         Any thread may add one.
         """
         self.shared_variables: dict[tuple[str, str], None] = {}
-        """What was set in the environment, for a moment at least, while test modules were imported and while fixtures
-        were set up that tests share."""
-        self._variables_before: int | None = None  # the position at which it began, until a test begins
+        """The variables, with their values, that were set for a moment at least while test modules were imported and
+        shared fixtures were set up."""
+        self._variables_before: int | None = None  # the position at its start, until a test begins
         self._scope_watchers: list[ScopeWatcher] = []  # grows only; watchers live as long as the run
         self.repetition = Repetition()
         self.play_log: PlayLog | None = None
-        """What its scopes have played, in a run that asks the upstream the same again."""
+        """What its scopes have played, in a run that verifies recordings."""
         self.wire_watch: WireWatch | None = None
-        """What its programs do on the wire, in a process that judges it."""
+        """What programs do on the wire, in a process that tries faults."""
         self.exchange_watch: ExchangeWatch | None = None
-        """What it asked and what answered, in a run that reports it."""
+        """What was asked and what answered, in a run that writes a report."""
         self.answers_in_progress: AnswersInProgress | None = None
         """The answers that it records at this moment, in a run that shows them."""
         self.tells_jobs = False
@@ -272,8 +273,8 @@ class Run:
     def state_of(self, kind: type[T]) -> T:
         """Return this run's one object of a class, made without arguments on first use.
 
-        So a room below this one keeps what lasts as long as the run, and needs no state of its module. A class is known
-        by its name: pytester forgets the modules that a test has imported, and the next one to need them has new ones.
+        Other modules keep here what lasts as long as the run, instead of in globals. A class is found by its name, not
+        by identity: pytester forgets the modules that a test has imported, and the next import makes new classes.
         """
         name = kind.__module__, kind.__qualname__
         state: T | None = self._states.get(name)
@@ -286,7 +287,7 @@ class Run:
     def running_test(
         self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
     ) -> Iterator[None]:
-        """Say which test runs until the block ends. ``mark`` is whose threads start then, if not those of that test."""
+        """Say which test runs until the block ends. Threads that start in it work for ``mark``, else for the test."""
         if self._variables_before is not None:
             self.shared_variables.update(dict.fromkeys(set_variables().since(self._variables_before)))
             self._variables_before = None
@@ -304,9 +305,9 @@ class Run:
             asker.set(asker_before)
 
     def remember_refusal(self, refusal: LiveCallRefused) -> None:
-        """Let the running test know what was refused: it fails even if its code swallows that.
+        """Note a refusal for the running test, which then fails even if its code swallows the error.
 
-        Where no test runs nothing fails, so the user is told: in the summary, and at once after that.
+        Where no test runs, the summary tells of it; after the tests, it is told at once.
         """
         if self.exchange_watch is not None:
             self.exchange_watch.note_problem(None, refusal)
@@ -347,7 +348,7 @@ class Run:
 
 def _bind_scope(scope: Scope | None) -> Scope | None:
     """Bind a scope to this context and return the one that was bound."""
-    # Nothing can be bound before that module is loaded. It is not imported here, because most test runs never need it.
+    # Nothing can be bound before `scope` is loaded. It is not imported here, because many test runs never need it.
     scopes = sys.modules.get("aquila.recording.scope")
     bound: Scope | None = scopes.bind_scope(scope) if scopes is not None else None
     return bound
@@ -421,5 +422,5 @@ def run_key() -> RunKey:
 
 
 def set_variables() -> SetVariables:
-    """The variables that this process has set, as far as something has wanted to know."""
+    """The variables that this process has set while a block of ``SetVariables.noting`` was open."""
     return _runs[0].state_of(SetVariables)

@@ -80,10 +80,11 @@ class Scope(ScriptsAndFaults):
         to type to record everything again, where ``command`` does not say enough for that.
 
         ``default_cassette`` answers requests that name no cassette. ``owns_cassette`` says that it belongs to this
-        scope alone, so that recordings it no longer uses may be dropped. ``models_only`` says that requests for
-        something else than a model go their own way, as if there were no cassette. ``is_shared`` says that its code
-        does not run again with one test: that of a fixture which several share. ``options`` override settings.
-        ``joined_id`` is the id of a scope of another process that this is a part of. ``refusal``: why nothing answers.
+        scope alone, so that recordings it no longer uses may be dropped. ``models_only`` says that the cassette answers
+        only requests to models; others are treated as if there were no cassette. ``is_shared`` says that its code
+        does not run again with one test: it is that of a shared fixture. ``options`` override settings.
+        ``joined_id`` is the id of a scope of another process that this is a part of. ``refusal`` says why nothing
+        answers here; then every request to a model raises ``CassetteRequired``.
         """
         super().__init__()
         self.id = new_scope_id() if joined_id is None else checked_scope_id(joined_id)
@@ -125,7 +126,7 @@ class Scope(ScriptsAndFaults):
 
     @property
     def shows_its_end(self) -> bool:
-        """Whether child processes can see when it ends: it is a test's own, or joined from one that can be seen."""
+        """Whether child processes can see when it ends, because the process that runs the tests has opened it."""
         shown = self.child_misses.open_scopes
         return self._followed is not None or (shown is not None and shown.process == self._process)
 
@@ -135,7 +136,7 @@ class Scope(ScriptsAndFaults):
 
     @property
     def kind_of_owner(self) -> str:
-        """Of which kind it is where it was opened, as far as that is known."""
+        """The kind of the owner's scope, if it is known, else that of this one."""
         return self._followed or self.kind
 
     @property
@@ -187,12 +188,12 @@ class Scope(ScriptsAndFaults):
         self._announce_change()
 
     def gives(self, name: str) -> bool:
-        """Whether it, or a scope around it, has a setting of its own, which comes before that of the run."""
+        """Whether it, or a scope around it, overrides the setting ``name`` of the run."""
         return any(name in each.own_settings.options for each in self.enclosing())
 
     @property
     def filters(self) -> Filters | None:
-        """What changes its interactions: its own filters, else those around it. They stay in this process."""
+        """Its own filters, else those of a scope around it. Other processes do not get them."""
         if self._filters is not None or self.parent is None:
             return self._filters
         return self.parent.filters
@@ -202,11 +203,11 @@ class Scope(ScriptsAndFaults):
         self._filters = filters
 
     def let_through(self, hosts: Callable[[str], bool], advice: str) -> None:
-        """Let the guard refuse no host for which ``hosts`` is true, and say what to do (``advice``) for any other."""
+        """Let the guard pass each host for which ``hosts`` is true. ``advice`` says what to do where it refuses one."""
         self._let_through, self.refusal_advice = hosts, advice
 
     def lets_through(self, host: str) -> bool:
-        """Whether this scope, or one around it, lets a host through by itself."""
+        """Whether this scope, or one around it, lets the guard pass a host."""
         return any(each._let_through is not None and each._let_through(host) for each in self.enclosing())
 
     def use_cassette(self, cassette: str | None, *, owned: bool, keeps_unused: bool = False) -> None:
@@ -219,15 +220,15 @@ class Scope(ScriptsAndFaults):
         self._announce_change()
 
     def keep_unused(self) -> None:
-        """Let recordings stay that the scope does not use: it has met a fault, after which programs ask for less."""
+        """Keep recordings that the scope does not use: it has met a fault, after which programs ask for less."""
         self.keeps_unused = True
 
     def drop_unused(self) -> None:
-        """Let recordings go that the scope does not use, also where it records nothing: its program has said so."""
+        """Drop recordings that the scope does not use, even if it records nothing: its program has asked for that."""
         self.drops_unused = True
 
     def share(self) -> None:
-        """Say that its code does not run again with one test: the fixture is set up, and several tests use it."""
+        """Say that its code does not run again with one test: its fixture is set up, and several tests use it."""
         self.is_shared = True
 
     def _announce_change(self) -> None:
@@ -238,7 +239,7 @@ class Scope(ScriptsAndFaults):
 
     @property
     def recording(self) -> ScopeRecording:
-        """What this scope records into: its journal, and the merge at its end. Made when something records."""
+        """Its journal, and the merge at its end. Made when something first records."""
         if self._recording is not None:
             return self._recording
         # Of two threads that record first at the same time, both get the one that was stored first.
@@ -252,7 +253,7 @@ class Scope(ScriptsAndFaults):
         return self.known_misses
 
     def hear_last_misses(self) -> MissLog:
-        """The misses as above, where it is about to end: a child process that is just writing one is waited for."""
+        """Return the misses when the scope is about to end. Waits for a child process that is just writing one."""
         self._hear_children(is_last=True)
         return self.known_misses
 
@@ -276,22 +277,22 @@ class Scope(ScriptsAndFaults):
             self.parent.remember_miss(error, attempt)
 
     def note_failure(self) -> None:
-        """Say that what runs in the scope has failed: an answer that is closed from now on may be closed for that."""
+        """Say that the code in the scope has failed: that may be why answers are closed from now on."""
         self.has_failed = True
 
     def note_listener(self) -> None:
-        """Say that clients with sockets of their own are redirected to a listener, which may answer at its end."""
+        """Say that clients with their own sockets are redirected to a listener, which may answer to the very end."""
         self.has_listeners = True
 
     def add_block_report(self, report: ScopeReport, sessions: Sequence[Session]) -> None:
-        """Take in what a block within this scope did, and in which sessions."""
+        """Take in the report and the sessions of a block within this scope that has ended."""
         self.block_reports.append(report)
         self.ended_sessions += [session for session in sessions if session.mode != "replay"]
 
     def close(self, *, passed: bool = True, adds_only: bool = False) -> ScopeReport:
-        """End the scope: what was recorded is stored if it ``passed``, and kept beside otherwise.
+        """End the scope. If it ``passed``, store what was recorded; else keep that in pending files.
 
-        With ``adds_only`` what no cassette has yet is stored all the same, and no recording is replaced or dropped.
+        With ``adds_only`` what no cassette has yet is stored in any case, and no recording is replaced or dropped.
         Raises ``CassetteWriteError`` if it cannot be stored; the journals then stay and the next recording run merges
         them.
         """
@@ -306,7 +307,7 @@ class Scope(ScriptsAndFaults):
         recording, settings = self._recording, None
         try:
             settings = self.settings
-        except ConfigError:  # wrong by now: what was recorded is stored all the same
+        except ConfigError:  # a setting is wrong by now; what was recorded is still stored
             if recording is None:
                 raise
         stores = self.is_owner and self.kind != "call"
@@ -358,7 +359,7 @@ def current_scope() -> Scope | None:
 
 
 def look_for_scope() -> tuple[Scope | None, SessionClosed | CassetteRequired | None]:
-    """``current_scope`` for who may need no scope: what it raises is returned beside it."""
+    """Return the scope in force here, if any, and the error that ``current_scope`` would raise instead, if any."""
     try:
         return current_scope(), None
     except (SessionClosed, CassetteRequired) as error:
@@ -366,14 +367,14 @@ def look_for_scope() -> tuple[Scope | None, SessionClosed | CassetteRequired | N
 
 
 class Surroundings(NamedTuple):
-    """What decides about a call: the scope in force where it is made, if there is one, and the settings there."""
+    """The scope in force where a call is made, if there is one, and the settings there."""
 
     scope: Scope | None
     settings: Settings
 
 
 def find_surroundings() -> Surroundings:
-    """Find the scope in force here and its settings. Once for each call: what follows is handed both.
+    """Find the scope in force here and its settings. A call does this once, and hands both on.
 
     Raises what ``current_scope`` raises.
     """
@@ -390,7 +391,7 @@ def bind_scope(scope: Scope | None) -> Scope | None:
 
 
 def open_scope(scope: Scope) -> None:
-    """Let a scope surround what its run does from now on: threads that are bound to no other find it."""
+    """Open a scope in its run: from now on, threads that are bound to no other scope find it."""
     scope.nest_within(None if scope.kind in ("test", "fixture") else _scope_around(scope.run))
     scope.run.scopes.add(scope)
 

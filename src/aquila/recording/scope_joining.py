@@ -1,4 +1,4 @@
-"""How another process joins a scope: the reference that it is sent, and the scope that it makes of it."""
+"""How another process joins a scope: the reference that it gets, and the part of the scope that it opens with that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts of the scopes of a run, those in files, and what its other processes see of them."""
+"""The scripts of the scopes of a run and those in files, and how its other processes ask them."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def is_scripted(cassette: str | None, settings: Settings) -> bool:
 
 
 def is_answered_by_hand(scope: Scope) -> bool:
-    """Whether nothing but scripts answers the requests of a scope."""
+    """Whether only scripts answer the requests of a scope."""
     return scope.has_script if scope.default_cassette is None else scope.names_script(scope.default_cassette)
 
 
 def token_for_children(scope: Scope) -> str:
     """Return the token with which other processes ask the scripts of ``scope``. The first call starts the server."""
-    if scope.script_token is not None:  # what this process has joined, its children ask, too
+    if scope.script_token is not None:  # children of a process that has joined a scope ask the owner, too
         return scope.script_token
     run = scope.run
     shared = run.state_of(SharedScripts)
@@ -75,7 +75,7 @@ def meeting_place() -> str:
 
 
 def _find_script(run: runtime.Run, scope_id: str, cassette: str | None) -> AnswersRequests | None:
-    """Return what another process asks for. Raises ``LookupError`` for a scope that has ended."""
+    """Return the script that another process asks for. Raises ``LookupError`` for a scope that has ended."""
     scope = run.scopes.find(scope_id)
     if scope is None:
         raise LookupError(scope_id)
@@ -94,9 +94,10 @@ def _note_answer(run: runtime.Run, told: SharedAnswer) -> None:
 
 
 def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
-    """Return the script in the file of a cassette: the same for all that asks within a scope.
+    """Return the script in the file of a cassette: one object for all requests within a scope.
 
-    Another process than that of the scope asks there, if it was told how. Raises what ``load_script`` raises.
+    In another process than the owner's, return what asks the owner, if this process has its token. Raises what
+    ``load_script`` raises.
     """
     token = None if scope.is_owner else _token_of_parent(scope)
     if token is not None:
@@ -107,12 +108,12 @@ def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
 
 
 def join_script(scope: Scope, token: str) -> None:
-    """Let a scope that was joined ask the process that wrote its script."""
+    """Let a joined scope ask the script of the process that owns it."""
     scope.use_joined_script(_remote_script(token, scope), token)
 
 
 def script_of_parent(scope: Scope) -> AnswersRequests:
-    """Return the script of a scope in a process that was forked within it: its parent decides."""
+    """Return the script of a scope in a process that was forked within it: one that asks the parent process."""
     return _remote_script(_token_of_parent(scope) or "", scope)
 
 
@@ -141,7 +142,7 @@ def _find_job() -> str:
 
 
 def _make_note(interaction: Interaction) -> Interaction | None:
-    """Return what a report may tell of an exchange of this process, whose secrets its parent may not know."""
+    """Return an exchange for the report, redacted here: the parent may not know the secrets of this process."""
     return outgoing.run_redactor().redact_interaction(interaction) if _is_reported() else None
 
 

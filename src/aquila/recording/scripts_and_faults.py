@@ -1,4 +1,4 @@
-"""What stands in for the recordings of a scope: answers written by hand, and faults of good answers."""
+"""What answers in place of the recordings of a scope: scripts, and faults made from good answers."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class ScriptsAndFaults:
         self.good_answers: dict[str, RecordedResponse] = {}
         """By the key of a request, the good answer from which its faults are made, if none is recorded or scripted."""
         self.may_meet_faults = False
-        """Whether there have been faults to meet, here or in a scope around it. ``faults`` are those of now."""
+        """Whether faults were ever set, here or in a scope around it. ``faults`` are those in force now."""
         self._faults: FaultPlan | None = None
         self._faults_from = ""
         """The setting from which ``_faults`` was parsed. The plan counts, so it stays as long as the setting does."""
 
     @property
     def script(self) -> AnswersRequests | None:
-        """What was written by hand to answer its requests, here or in a scope around it."""
+        """The script that answers its requests: its own, or that of a scope around it."""
         for each in self.enclosing():
             if each._script is not None:
                 return each._script if each.is_owner or each._process is None else scripts.script_of_parent(each)
@@ -114,7 +114,7 @@ class ScriptsAndFaults:
         self._announce_change()
 
     def note_script_of(self, scope: ScriptsAndFaults) -> None:
-        """Note that a scope has got a script: it counts here, too, if that scope is around this one."""
+        """Note that ``scope`` has got a script. It answers here, too, if that scope is around this one."""
         self.has_script = self.has_script or scope in self.enclosing()
 
     def use_joined_script(self, script: AnswersRequests, token: str) -> None:
@@ -123,7 +123,7 @@ class ScriptsAndFaults:
         self.use_script(script)
 
     def use_faults(self, plan: FaultPlan | None) -> FaultPlan | None:
-        """Let answers meet the faults of a plan in the place of those before, which are returned. None for none."""
+        """Put the faults of ``plan`` in force (None for none). Return the plan of this scope that they replace."""
         before = self._own_faults()
         self._faults = plan
         self.override_settings({"faults": None if plan is None else plan.text}, source="faults")
@@ -141,13 +141,13 @@ class ScriptsAndFaults:
         return None
 
     def note_faults(self, options: Mapping[str, Any]) -> None:
-        """Note the faults among options that it has got. They count in the scopes within it, too."""
+        """Note whether ``options`` set faults. They hold in the scopes within it, too."""
         if options.get("faults") is not None:
             for scope in self.run.scopes.unclosed():
                 scope.note_faults_of(self)
 
     def note_faults_of(self, scope: ScriptsAndFaults) -> None:
-        """Note that a scope has got faults: they count here, too, if that scope is around this one."""
+        """Note that ``scope`` has got faults. They hold here, too, if that scope is around this one."""
         self.may_meet_faults = self.may_meet_faults or scope in self.enclosing()
 
     def _own_faults(self) -> FaultPlan | None:
@@ -160,7 +160,7 @@ class ScriptsAndFaults:
         return self._faults
 
     def meet_fault(self, key: str, good: Interaction, within: Within | None = None) -> MetFault | None:
-        """Return the fault that a request with a key meets, which would get the ``good`` answer. None for none.
+        """Return the fault that a request meets, or None. ``key`` is that of the request, ``good`` its good answer.
 
         ``within`` is as in ``FaultPlan.meet``.
         """
@@ -175,7 +175,7 @@ class ScriptsAndFaults:
         return met
 
     def collect_met_faults(self, plan: FaultPlan) -> None:
-        """Let a plan know of what requests of other processes have met."""
+        """Tell a plan which of its faults requests of other processes have met."""
         if self.sessions.counts is not None:
             plan.share(self.sessions.counts)
         for number in self.run.state_of(ChildMisses).take_met(plan.mark):

@@ -18,7 +18,7 @@ VARIABLE = "AQUILA_UNDER_TEST"
 
 
 def is_set_by_environment() -> bool:
-    """Whether the variable of this process says that it takes part in tests."""
+    """Whether the environment of this process says ``AQUILA_UNDER_TEST=1``."""
     return os.environ.get(VARIABLE) == "1"
 
 

@@ -1,4 +1,4 @@
-"""What a test or a ``with`` block holds of the cassette that it uses."""
+"""The cassette of a test or a ``with`` block, as the fixture or ``use_cassette`` gives it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class UsedCassette:
         self._scope = scope
 
     def __repr__(self) -> str:
-        """Return what the report of a failed test shows of it: it opens nothing."""
+        """Return a short text for the report of a failed test. Opens nothing."""
         name = self._scope.default_cassette
         return "<no cassette of its own>" if name is None else f"<cassette {name}>"
 

@@ -41,9 +41,9 @@ _RUNNING_MODULES = frozenset(
         *("multiprocessing.process", "trio._core._run", "unittest.case", "aquila.huey.prompt_tasks"),
     }
 )
-"""Modules that do so, of packages that do other things as well."""
+"""Modules that call a program, in packages that also do other things."""
 _MOST_CALLS = 64
-"""So many calls with the same request are remembered; the oldest is forgotten first."""
+"""How many calls with the same request are remembered. The oldest is forgotten first."""
 
 
 class ClientCall:
@@ -108,7 +108,7 @@ class OpenCalls:
             self.by_key[key] = calls
 
     def rename_keys(self, renamed: Mapping[str, str]) -> None:
-        """Go on under other keys."""
+        """Move the calls to other keys. Several keys may become one."""
         calls, self.by_key = self.by_key, defaultdict(list)
         for key, same in calls.items():
             self.by_key[renamed.get(key, key)] += same

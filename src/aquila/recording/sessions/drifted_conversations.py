@@ -1,8 +1,9 @@
 """Conversations that drift in their middle: what must not be sent, and what is recorded anew from its beginning.
 
-A replayed answer gives ids that no provider knows. Where a request that has to be recorded names one of them, nothing
-but an error could come back, so it is not sent. Whoever runs the code may run it once more with the recordings of that
-conversation put aside; see ``docs/cassettes-and-testing.md``. Only runs that record pay for any of this.
+A replayed answer gives ids that the provider does not know any more. If a request that has to be recorded names one of
+them, the provider could only answer with an error, so the request is not sent. pytest may run the test once more with
+the recordings of that conversation put aside; see ``docs/cassettes-and-testing.md``. Only runs that record do any of
+this.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def keys_put_aside(cassette: str) -> frozenset[str]:
 class UnknownId(NamedTuple):
     """An id in a request that no provider knows.
 
-    ``where`` it stands. The recording ``number`` (from 0) of ``session`` has given it. ``conversation`` are the
-    recordings that belong to it: sessions with numbers. ``held_by`` is a scope whose code does not run again with that
-    of the request, if it has one of them.
+    ``where`` says at which place of the request it stands. The recording ``number`` (from 0) of ``session`` gave it.
+    ``conversation`` are the recordings that belong together with that one, as sessions with numbers. ``held_by`` is a
+    scope that has one of them and whose code does not run again together with the request's; None if there is none.
     """
 
     where: str
@@ -64,21 +65,21 @@ class UnknownId(NamedTuple):
         for session, number in self.conversation:
             numbers.setdefault(session.name, []).append(str(number + 1))
         yield "the provider does not know it. Record the whole conversation again:"
-        yield from (f"  {_count(len(each))} {', '.join(each)} of {name}" for name, each in numbers.items())
+        yield from (f"  {_noun_for(len(each))} {', '.join(each)} of {name}" for name, each in numbers.items())
         if self.held_by is not None:
             yield f"One of these is for {self.held_by.describe()}, which does not run again with one test."
 
 
-def _count(number: int) -> str:
+def _noun_for(number: int) -> str:
     return "recording" if number == 1 else "recordings"
 
 
 def find_drift(
     scope: Scope, compare: Callable[[Session, MissedRequest], Explanation], session: Session, missed: MissedRequest
 ) -> ConversationDrifted | None:
-    """Say whether a request that is to be recorded must not be sent, and why.
+    """Return why a request that is to be recorded must not be sent; None if it may be.
 
-    It is made in a scope to a session. ``compare`` says how it differs from the recordings.
+    ``missed`` was made in ``scope`` to ``session``. ``compare`` explains how it differs from the recordings.
     """
     unknown = find_unknown_id(scope, session, missed.request)
     if unknown is not None:
@@ -94,7 +95,7 @@ def find_drift(
 
 
 def find_unknown_id(scope: Scope, asking: Session, request: RecordedRequest) -> UnknownId | None:
-    """Find an id in a request, made in a scope to the session ``asking``, that a replayed answer has given."""
+    """Find an id that a replayed answer gave in a request that was made in ``scope`` to the session ``asking``."""
     unclosed = scope.run.scopes.unclosed()
     scopes = dict.fromkeys((*scope.enclosing(), *unclosed))
     for each in scopes:
@@ -125,17 +126,17 @@ def _is_held(scope: Scope, session: Session, asking: Session) -> bool:
 
 
 def _sessions_within(scopes: Iterable[Scope]) -> Iterator[tuple[Scope, Session]]:
-    """The sessions of some scopes whose answers the code that runs in them may hold, each with its scope."""
+    """Yield the sessions of some scopes from which running code may hold answers, each with its scope."""
     for each in scopes:
         sessions = (*each.sessions.opened(), *each.ended_sessions)
         yield from ((each, session) for session in sessions if not session.records_everything)
 
 
 def _was_replayed(scope: Scope, session: Session, number: int) -> bool:
-    """Whether the code that runs has got an answer.
+    """Whether the running code may have got the answer of a recording.
 
-    Other processes of the scope say what they played at its end. So where one takes part, and in the cassette of one
-    test alone, every recording counts.
+    Other processes of a scope tell what they played at its end. So every recording counts where another process takes
+    part. Every recording also counts in a cassette that belongs to this scope alone.
     """
     if session.plays.was_played(number) or not scope.is_owner:
         return True
@@ -156,12 +157,12 @@ def _was_given_live(value: str, sources: Sequence[tuple[Scope, Session]]) -> boo
 
 
 def will_repeat(scope: Scope, unknown: UnknownId) -> bool:
-    """Whether what runs in a scope is run once more, in a run that records, because it names an unknown id."""
+    """Whether a run that records runs the code of a scope once more because of this unknown id."""
     return unknown.held_by is None and _may_repeat(scope)
 
 
 def is_always_repeated(scope: Scope) -> bool:
-    """Whether what runs in a scope is run once more, in a run that records, whatever unknown id it names."""
+    """Whether a run that records runs the code of a scope once more, whatever unknown id it names."""
     others = scope.run.scopes.unclosed()
     return _may_repeat(scope) and not any(each.is_shared and each.sessions.opened() for each in others)
 
@@ -175,7 +176,7 @@ def _may_repeat(scope: Scope) -> bool:
 
 
 def add_reason(explained: Explanation, scope: Scope, session: Session, unknown: UnknownId) -> Explanation:
-    """Add to what a request differs in why it could not be sent, and what comes next or is to be typed."""
+    """Add to an explanation why the request could not be sent, and what happens next or what to type."""
     lines = ["", *unknown.describe()]
     if will_repeat(scope, unknown):
         lines += ["", "It was not sent. The test runs once more, and asks the provider for all of these."]
@@ -190,10 +191,11 @@ def add_reason(explained: Explanation, scope: Scope, session: Session, unknown: 
 
 
 def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str, Sequence[str]], list[str]]:
-    """Say what is to be recorded anew where a message differs within a replayed WebSocket, in a run that records.
+    """Return what to record anew where a message differs within a replayed WebSocket conversation.
 
-    That is the whole of it: a provider knows nothing of what was said before. Return its recordings, as in
-    ``ConversationDrifted``, and the lines that tell. ``key`` is that of its handshake.
+    The whole conversation must be recorded, because a new connection to the provider has none of the earlier messages.
+    Return its recordings as ``ConversationDrifted.conversation`` holds them, and lines for the explanation. ``key`` is
+    the key of the handshake.
     """
     if not scope.is_shared and _may_repeat(scope):
         told = "It was not sent. The test runs once more, and records the whole conversation anew."
@@ -204,7 +206,7 @@ def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str,
 def _refuse_until_repetition(
     drifted: ConversationDrifted, session: Session, request: RecordedRequest
 ) -> ConversationDrifted:
-    """Refuse a request of what is run once more anyway: its answer would be thrown away."""
+    """Return the error for a request of a test that runs once more anyway: its answer would be thrown away."""
     asked = session.redactor.redact_text(f"{request.method} {request.url}")
     refused = ConversationDrifted(
         f"{asked} was not sent: the test runs once more, because a conversation of it has drifted ({drifted.sentence})"

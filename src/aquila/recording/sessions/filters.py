@@ -1,8 +1,8 @@
 """Filters: what a program's own functions change of interactions before they are compared and stored.
 
-They belong to a scope and hold for every cassette in it. A request is filtered before it is compared, and so are the
-recorded ones; what is stored is filtered, and then redacted like everything else. What is sent, and what the caller of
-a request gets while it is recorded, is not.
+They belong to a scope and hold for every cassette in it. Requests and recorded requests are filtered before they are
+compared. What is stored is filtered, and then redacted like everything else. What is sent to the provider is not
+filtered, and neither is the answer that the caller gets while it is recorded.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Filters:
 
     ``change_request`` returns what is compared and stored of a request; None for one that no cassette answers and none
     records. ``change_response`` returns what is stored of an answer; None for one that is not stored. ``is_same`` says
-    of a request and a recorded one whether they are the same, in the place of the rules of the settings; it must hold
-    equal what is equal. ``load_further`` returns recordings of other files: they answer after those of a cassette, and
+    whether a request and a recorded request are the same, in place of the rules of the settings; it must be true for
+    equal requests. ``load_further`` returns recordings of other files: they answer after those of a cassette, and
     nothing is stored in them. ``changes_recorded`` says that recorded answers go through ``change_response``, too.
 
-    ``change_stored`` has the last word on what is written, and ``change_loaded`` the first on what was read; None
-    leaves an interaction out. What the one hides the other brings back.
+    ``change_stored`` changes an interaction last before it is written, and ``change_loaded`` changes it first after it
+    was read, so that the second can undo the first. Where one returns None, the interaction is left out.
     """
 
     change_request: RequestFilter | None = None
@@ -74,7 +74,7 @@ class Filters:
         return replace(interaction, request=request, response=changed)
 
     def filter_stored_request(self, request: RecordedRequest) -> RecordedRequest | None:
-        """Return what is compared of a request of a file, or None if nothing is."""
+        """Return a request of a file as it is compared, or None if it is left out."""
         if self.change_loaded is not None:
             loaded = self.change_loaded(Interaction(request, RecordedResponse(200)))
             if loaded is None:
@@ -88,7 +88,7 @@ class Filters:
         return self.change_response is not None or self.change_stored is not None
 
     def filter_recorded(self, request: RecordedRequest, response: RecordedResponse) -> Interaction | None:
-        """Return what is stored of a request, filtered already, and its answer, or None if nothing is."""
+        """Return what is stored of a filtered request and its answer, or None if nothing is stored."""
         changed = response if self.change_response is None else self.change_response(response)
         if changed is None:
             return None
@@ -96,12 +96,12 @@ class Filters:
         return interaction if self.change_stored is None else self.change_stored(interaction)
 
     def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
-        """Return what is compared and stored of a request, or None if nothing is."""
+        """Return a request as it is compared and stored, or None if it is left out."""
         return request if self.change_request is None else self.change_request(request)
 
 
 class ComparedRequests:
-    """Keys of requests that are compared in pairs: a request has that of the first known one that it is the same as."""
+    """Gives keys to requests that are compared in pairs: equal requests have the key of the first of them."""
 
     def __init__(self, is_same: Comparison) -> None:
         self._is_same = is_same
@@ -120,7 +120,7 @@ class ComparedRequests:
             return key
 
     def _make_key(self, request: RecordedRequest) -> str:
-        """A key that no other has. It is the same in every process that knows the same recordings."""
+        """Return a new key. It is the same in every process that knows the same recordings."""
         content = f"compared:{key_of(request, _CONTENT)}"
         same = sum(key.partition("#")[0] == content for _, key in self._known)
         return f"{content}#{same}" if same else content

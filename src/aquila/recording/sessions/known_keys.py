@@ -25,7 +25,7 @@ _Keys: TypeAlias = ObjectMemo[RecordedRequest, str]
 
 
 class _KnownKeys:
-    """The keys that were computed last, in a set for each thing that decides them. The run owns it. Thread-safe."""
+    """The keys that were computed last, a set for each combination of rules and secrets. One for a run. Thread-safe."""
 
     def __init__(self) -> None:
         # What decides the keys, and the keys; the set that was used last comes first. The tuple is replaced and never
@@ -33,7 +33,7 @@ class _KnownKeys:
         self._sets: tuple[tuple[tuple[object, ...], _Keys], ...] = ()
 
     def find_for(self, redactor: Redactor, rules: MatchRules) -> _Keys:
-        """Return the keys that requests have under ``rules`` without what ``redactor`` knows to be secret."""
+        """Return the keys of requests under ``rules``, computed without the secrets that ``redactor`` knows."""
         basis, sets = (rules, *redactor.basis_for_requests()), self._sets
         found = next((each for each in sets if each[0] == basis), None)
         if found is None:
@@ -47,7 +47,7 @@ def remembering_keys(
 ) -> Callable[[RecordedRequest], str]:
     """Return a function that gives recorded requests their keys, for now: ``redactor`` may learn more.
 
-    ``compute`` redacts a request and gives it its key under ``rules``, as far as no plugin does.
+    ``compute`` redacts a request and computes its key under ``rules``. If a plugin gives keys, nothing is remembered.
     """
     if has_listeners("aquila_key"):
         return compute

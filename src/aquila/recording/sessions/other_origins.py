@@ -50,9 +50,10 @@ class OtherOrigins:
 def choose_key(
     slots: Sequence[Slot], sent: RecordedRequest, calls: OpenCalls, counts: CountedRequests
 ) -> tuple[str, ClientCall | None]:
-    """Return the key that a request counts for which other origins answer, and the call that sends it again, if any.
+    """Return the key under which to count a request that other origins answer, and the call that sends it again.
 
-    It is the key of the first recording that has not been played; where all have been, of the last one.
+    ``slots`` are the recordings of these origins. If an open call sends the request again, the key is that of the call.
+    Else the call is None, and the key is that of the first recording that was not played, or else of the last one.
     """
     for key in dict.fromkeys(key for key, _ in slots) if calls.by_key else ():
         call = calls.find_call(key, sent)

@@ -24,12 +24,12 @@ class ConversationPlay:
 
     @property
     def rest(self) -> int:
-        """How many were not."""
+        """How many messages of the client were not sent."""
         return self.count - self.sent
 
 
 class PlayedConversations:
-    """The plays of one session, and which connection has which recording.
+    """The plays of the conversations of one session, and which connection plays which recording.
 
     The session owns this object, and nothing is removed before it ends. Recordings are found by identity, which is safe
     because the session keeps its cassette alive. Whoever plays a conversation increases ``ConversationPlay.sent``.
@@ -38,7 +38,7 @@ class PlayedConversations:
     def __init__(self) -> None:
         self._plays: dict[int, list[ConversationPlay]] = {}
         self._holders: dict[int, object] = {}
-        """The connections that have a recording, by the identity of the recording. Guarded by ``lock``."""
+        """The connections that play a recording, by the identity of the recording. Guarded by ``lock``."""
         self.lock = renewed_in_child(threading.RLock())
         """Held by each connection that may still get another recording, whenever something is said there."""
 
@@ -54,17 +54,17 @@ class PlayedConversations:
         return bool(self._plays)
 
     def holder_of(self, interaction: Interaction) -> Any:
-        """Return the connection that has a recording, None if none has it."""
+        """Return the connection that plays a recording, or None."""
         return self._holders.get(id(interaction))
 
     def hand_over(self, interaction: Interaction, holder: object, *, instead_of: Interaction | None = None) -> None:
-        """Give a recording to a connection, in place of another one that it had."""
+        """Give a recording to a connection, ``instead_of`` another one that it played until now."""
         if instead_of is not None and self.holder_of(instead_of) is holder:
             del self._holders[id(instead_of)]
         self._holders[id(interaction)] = holder
 
     def is_unplayed(self, interaction: Interaction, count: int) -> bool:
-        """Whether a recording was not played, or not to its end. ``count`` is how often it was given to somebody."""
+        """Whether a recording was not played, or not to its end. ``count`` says how often it answered a handshake."""
         if not (count or id(interaction) in self._plays):
             return True
         return self.find_rest(interaction) is not None
@@ -118,7 +118,7 @@ class PlayedRecordings:
         return bool(self.counts[number])
 
     def in_order(self, *, here: bool = False) -> Sequence[Interaction]:
-        """The recordings that were played, one entry per play, in order; with ``here`` those that this process has."""
+        """Return the recordings that were played, one entry per play, in order; with ``here`` only by this process."""
         interactions = self._interactions
         with self._lock:
             return [interactions[number] for place, number in self.order if not here or place != _ELSEWHERE]
@@ -136,13 +136,13 @@ class PlayedRecordings:
 
 
 MESSAGES_OF = "messages of recording"
-"""What is said of a conversation that was begun and not played to its end: only ``=all`` records it anew."""
+"""How ``describe_unplayed`` names the rest of a conversation: only ``--aquila-record=all`` records that anew."""
 
 
 def describe_unplayed(
     unplayed: Iterable[tuple[int, Interaction]], plays: PlayedConversations
 ) -> tuple[list[int], list[str]]:
-    """Return the numbers of the recordings that were not played, and what of others was not, in words."""
+    """Return the numbers of recordings that were not played at all, and in words the rests of those played in part."""
     whole: list[int] = []
     parts: list[str] = []
     for number, interaction in unplayed:

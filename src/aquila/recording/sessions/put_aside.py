@@ -21,7 +21,7 @@ else:
 
 
 class PutAside:
-    """The recordings of some ``keys`` of a cassette, one or more, and what becomes of them when others were made."""
+    """The recordings of some ``keys`` of a cassette, and what becomes of them when new ones were made."""
 
     def __init__(self, keys: frozenset[str], rules: MatchRules, redactor: Redactor) -> None:
         self._keys = keys
@@ -42,10 +42,10 @@ class PutAside:
         return Cassette.from_interactions(kept)
 
     def add_to(self, changes: Changes, *, is_owned: bool) -> Changes:
-        """Add to what a session changes in its cassette what becomes of them.
+        """Return ``changes`` with the removal of the recordings that were put aside.
 
-        In a shared cassette other tests have conversations with the same handshake. So all of them are left out only in
-        a cassette of a single scope (``is_owned``). Elsewhere a new one replaces the one that begins in the same way.
+        A cassette of a single scope (``is_owned``) loses all of them. In a shared cassette, other tests have
+        conversations with the same handshake, so a new conversation replaces only the one that begins in the same way.
         """
         if not (changes.recorded or is_owned):
             return changes
@@ -56,7 +56,7 @@ class PutAside:
         return replace(changes, recorded=recorded, drop_keys=self._keys - left.keys())
 
     def _place(self, row: NewRecording, rivals: list[Interaction | None]) -> NewRecording:
-        """Give a recording the place of the first of its ``rivals`` that begins as it does, or one behind them all."""
+        """Give a recording the position of the first of ``rivals`` that begins in the same way, else one after all."""
         for position, rival in enumerate(rivals):
             if rival is not None and self._begins_like(row.interaction, rival):
                 rivals[position] = None

@@ -66,7 +66,8 @@ class RecordingKeys:
         """How many later secrets the redactor knew when the keys were computed. None while they are provisional."""
         self._known: dict[Identity, str] = {}  # keys by identity; `compute` replaces both tables
         self._numbers: dict[str, list[int]] = defaultdict(list)  # numbers of recordings by key
-        self._whatever_numbers: dict[str, str] | None = None  # built by the first request that needs it
+        # By keys without the numbers of placeholders. Built by the first request that needs it.
+        self._without_numbers: dict[str, str] | None = None
         key_of = compute_key if later else self._remembering_keys(compute_key)
         for number, interaction in enumerate(cassette.interactions):
             identity = self.identify(interaction.request)
@@ -97,23 +98,23 @@ class RecordingKeys:
         """Return the numbers (from 0) of the recordings that have a key."""
         return self._numbers.get(key, ())
 
-    def find_whatever_numbers(
+    def find_without_numbers(
         self, request: RecordedRequest, compute_key: Callable[[RecordedRequest], str]
     ) -> str | None:
         """Return the key of a recorded request that equals a redacted one but for the numbers of placeholders.
 
-        An answer that is replayed has placeholders where the recorded one had secrets. If the program sends them on,
-        they cannot be told from other secrets, and nor can the keys of a machine that has dummies for all of them.
+        A replayed answer has placeholders where the provider's answer had secrets. If the program sends these on, one
+        cannot be told from another. Neither can API keys, on a machine where a dummy takes the place of all of them.
         """
-        if self._whatever_numbers is None:
-            self._whatever_numbers = {}
+        if self._without_numbers is None:
+            self._without_numbers = {}
             for key, numbers in self._numbers.items():
                 recorded = self._cassette.interactions[numbers[0]].request
                 if not isinstance(recorded, StoredRequest):
-                    self._whatever_numbers.setdefault(compute_key(_without_numbers(recorded)), key)
+                    self._without_numbers.setdefault(compute_key(_without_numbers(recorded)), key)
         if isinstance(request, StoredRequest):
             return None
-        return self._whatever_numbers.get(compute_key(_without_numbers(request)))
+        return self._without_numbers.get(compute_key(_without_numbers(request)))
 
     def numbers_by_key(self) -> Mapping[str, Sequence[int]]:
         """Return the numbers of all recordings, by key."""
@@ -126,10 +127,11 @@ class RecordingKeys:
         key_of = self._remembering_keys(compute_key)
         renamed = {key: key_of(interactions[numbers[0]].request) for key, numbers in provisional.items()}
         self._known = {identity: renamed[key] for identity, key in self._known.items()}
-        self._numbers = defaultdict(list)
+        numbers_by_key: dict[str, list[int]] = defaultdict(list)
         for number, key in sorted((number, key) for key, numbers in provisional.items() for number in numbers):
-            self._numbers[renamed[key]].append(number)
-        self._whatever_numbers = None
+            numbers_by_key[renamed[key]].append(number)
+        self._numbers = numbers_by_key  # replaced as a whole: others iterate over it without the lock of the session
+        self._without_numbers = None
         return renamed
 
 
@@ -141,7 +143,7 @@ def _without_numbers(request: RecordedRequest) -> RecordedRequest:
 def holds_stand_in(request: RecordedRequest) -> bool:
     """Whether a request holds what stands for a secret: a placeholder of an earlier answer, or the dummy key.
 
-    Nothing tells then which of its secrets that one is.
+    A placeholder and the dummy key do not tell which secret they stand for.
     """
     if isinstance(request, StoredRequest):
         return False
@@ -180,7 +182,7 @@ class CountedRequests:
         return self._counts.get(key, 0)
 
     def rename_keys(self, renamed: Mapping[str, str]) -> None:
-        """Count on under other keys. Several may become one."""
+        """Move the counts to other keys. Several keys may become one."""
         counts, self._counts = self._counts, defaultdict(int)
         for key, asked in counts.items():
             self._counts[renamed.get(key, key)] += asked

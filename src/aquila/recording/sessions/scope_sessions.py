@@ -54,7 +54,7 @@ class ScopeSessions:
     def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.
 
-        ``mode`` is ``replay``, ``missing`` or ``all``. Raises what loading and naming raise, and for a recording mode
+        ``mode`` is that of ``Session``. Raises what loading and naming raise, and for a recording mode
         ``CassetteWriteError`` if nothing could be stored.
         """
         if self.refusal is not None:
@@ -70,7 +70,7 @@ class ScopeSessions:
             return session
 
     def watch_contents(self) -> None:
-        """Note each request whose content no recording has, although one answers it by the settings."""
+        """Note each request that a recording answers under the settings although its content differs from all."""
         self.watches_contents = True
 
     def has_session(self, cassette: str, mode: str) -> bool:

@@ -1,4 +1,4 @@
-"""A session: one use of a cassette, with its play counts. Deciding is pure; nothing here does I/O.
+"""A session: one use of a cassette, with its play counts. It decides what answers a request. Nothing here does I/O.
 
 The n-th request with a key gets the n-th recording of that key. Order between different keys never matters, so
 threads and tasks may replay at once.
@@ -67,7 +67,7 @@ _UNRECORDED = "unrecorded"
 
 
 def _explain_nothing(missed: MissedRequest) -> Explanation:
-    """Stand for what explains misses in a session that has ended, which decides about no request any more."""
+    """Take the place of ``explain_miss`` in a session that has ended. Raises ``SessionClosed``."""
     raise SessionClosed(f"{missed.request.method} {missed.request.url}: the session has ended")
 
 
@@ -76,14 +76,17 @@ class Session:
 
     ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest), ``all`` (record everything), or
     ``pending`` (record everything, to be kept beside the cassette).
-    ``identify_request`` gives a redacted request its key under ``rules``, with its origin. ``takes_other_origins`` says
-    whether recordings of another origin may answer a request that has none of its own. ``explain_miss`` says why one
-    misses. ``find_drift`` says whether a request that is to be recorded must not be sent, because the conversation that
-    it goes on with was replayed; it is for ``missing``, which alone does both. ``put_aside`` are keys whose recordings
-    are to be made anew: the session goes on as if there were none. Neither are there any, for such a session, of a
-    request that has a recording which ``is_outdated``.
-    ``repeat`` is what follows the last recording of a request: ``error``, ``last``, or ``first`` for all that ask it.
-    With ``compute_keys_later`` recordings get theirs when one is needed. ``cassette`` is as it is stored."""
+
+    ``cassette`` is as it is stored. ``identify_request`` returns the key of a redacted request under ``rules``, with
+    its origin. ``takes_other_origins`` says whether recordings of another origin may answer a request that has none of
+    its own. ``explain_miss`` says why a request misses. ``repeat`` says what follows the last recording of a request:
+    ``error``, ``last`` (again), or ``first`` (which answers every time). With ``compute_keys_later``, the keys of the
+    recordings are computed when one is needed.
+
+    Three parameters are for the mode ``missing``. ``find_drift`` returns why a request must not be sent: it continues a
+    conversation that was replayed. ``put_aside`` are keys whose recordings are to be made anew; the session goes on as
+    if there were none. The same holds for the recordings of a request if one of them ``is_outdated``.
+    """
 
     def __init__(
         self,
@@ -142,9 +145,9 @@ class Session:
         self._lock = renewed_in_child(threading.RLock())
         self._order = itertools.count()  # numbers the requests of this session, played or recorded
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
-        """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""
+        """Returns the number (from 0) of the recording to replay where none answers, in a run that looks for drift."""
         self.observers: list[Callable[[RecordedRequest, Interaction], None]] = []
-        """See every request that a recording answers, and the recording."""
+        """Are called with each request that a recording answers, and with that recording."""
         plain = rules if filters is None else None
         self._keys = RecordingKeys(
             cassette, redactor, self.key_of, later=compute_keys_later, rules=plain, records=mode != "replay"
@@ -199,7 +202,7 @@ class Session:
                 )
             numbers: Sequence[int] = self._keys.numbers_of(key)
             if not numbers and not self.records_everything and holds_stand_in(sent):
-                key = self._keys.find_whatever_numbers(request, self.key_of) or key
+                key = self._keys.find_without_numbers(request, self.key_of) or key
                 numbers = self._keys.numbers_of(key)
             borrowed = self._find_borrowed(key, request) if not numbers and self._may_borrow else ()
             if borrowed:
@@ -219,7 +222,8 @@ class Session:
             if secrets is not None:
                 call = call or self._open_calls.add_call(key, sent)
                 if borrowed:
-                    # Under its own origin it would be the first one there, and answer the first one of the next run.
+                    # Stored under its own origin, it would be the first recording there, and the next run would replay
+                    # it for the first request.
                     url = other_origins.move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
                     request = request.with_parts(url, request.headers)
                 further = self._further_count(numbers) if numbers and not self.records_everything else 0
@@ -266,7 +270,7 @@ class Session:
         return ReplayDecision(interaction, RecordingPlayed(key, position, order), last=last)
 
     def _play_stand_in(self, like: int | None, asked: int, sent: RecordedRequest) -> ReplayDecision:
-        """Play a recording whose request is only like what was asked: the n-th of its key for the n-th that asks so."""
+        """Play a recording of a request that ``sent`` only resembles: of the key of ``like``, the n-th for the n-th."""
         with self._lock:
             key, numbers = next(row for row in self._keys.numbers_by_key().items() if like in row[1])
             call = self._open_calls.find_call(key, sent) if self._open_calls.by_key else None
@@ -274,7 +278,10 @@ class Session:
             return self._play_recording(key, position, numbers, sent, call)
 
     def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
-        """What is compared and stored of a request. Its own credentials may come back in the answer all the same."""
+        """Return a request as it is compared and stored; None if a filter leaves it out.
+
+        The redactor sees it unfiltered first: the answer may repeat credentials that the filter removes.
+        """
         if self.filters is None:
             return request
         if self.mode == "replay":
@@ -284,20 +291,20 @@ class Session:
         return self.filters.filter_request(request)
 
     def _further_count(self, numbers: Sequence[int]) -> int:
-        """How many of some recordings come from other files."""
+        """Return how many of these recordings come from other files."""
         return sum(number >= self._own_count for number in numbers)
 
     def _find_borrowed(self, key: str, request: RecordedRequest) -> Sequence[Slot]:
-        """The recordings of other origins that answer a request whose own has none."""
+        """Return the recordings of other origins that answer a request whose own origin has none."""
         if self._other_origins is None:
             self._other_origins = other_origins.OtherOrigins(self._keys.numbers_by_key())
         slots = self._other_origins.find_slots(key)
         return slots if slots and self._takes_other_origins(request) else ()
 
     def _has_given_up(self, call: ClientCall, numbers: Sequence[int]) -> bool:
-        """Whether a call that asks again had given up by then when it was recorded. It gets its last answer again.
+        """Whether the recorded call ended with the answer that ``call`` got last. Then it gets that answer again.
 
-        Recordings of other tools do not say where a call ended, so there it goes by what is left.
+        Recordings of other tools do not say where a call ended. In a replay of those, the last recording is the end.
         """
         if not 0 <= call.position < len(numbers):
             return False
@@ -306,7 +313,7 @@ class Session:
         return self.mode == "replay" and call.position + 1 == len(numbers)
 
     def _compute_keys(self) -> None:
-        """Give the recordings their own keys, by what is known to be secret now, and count on under these."""
+        """Compute the keys of the recordings with the secrets known now, and move counts and calls to these keys."""
         secret_count = self.redactor.count_later()
         with self._lock:
             if self._keys.computed_with != secret_count:
@@ -386,8 +393,9 @@ class Session:
             others = [row for row in elsewhere if isinstance(row, merging.NewRecording)]
             rows, known = self._new_recordings, self._secret_count
             if others or self.redactor.count_later() != known:
-                place = self._key_of_stored, self._count_stored
-                rows = late_secrets.redact_rows(rows, others, self.redactor, known, *place)
+                rows = late_secrets.redact_rows(
+                    rows, others, self.redactor, known, self._key_of_stored, self._count_stored
+                )
             recorded = merging.drop_retried_failures(rows, record_errors=record_errors, whole=self.records_everything)
             slots = {
                 number: (key, at)
@@ -411,7 +419,7 @@ class Session:
         return replace(changes, drop=found - changes.touched_slots()) if drop_unused else changes
 
     def _count_stored(self, key: str) -> int:
-        """How many recordings of the cassette itself a new one with this key follows."""
+        """Return how many recordings of the cassette itself come before a new one with this key."""
         return 0 if self.records_everything else sum(n < self._own_count for n in self._keys.numbers_of(key))
 
     @property
@@ -425,12 +433,12 @@ class Session:
         return self._given_ids
 
     def _key_of_stored(self, request: RecordedRequest) -> str:
-        """The key of a request as it is stored. Those that filters leave out have one in common, which no other has."""
+        """Return the key of a request as it is stored. All requests that filters leave out share one key."""
         filtered = request if self.filters is None else self.filters.filter_stored_request(request)
         return _UNRECORDED if filtered is None else known_keys.despite_lost_bodies(self.key_of)(filtered)
 
     def key_of(self, request: RecordedRequest) -> str:
-        """The key of a request, filtered already, under this session's rules.
+        """Return the key of a filtered request under this session's rules.
 
         A body in a file is not redacted again: it was when it was written, and searching it would take long.
         """

@@ -30,9 +30,10 @@ class ReplayDecision(NamedTuple):
 
 
 class RecordDecision(NamedTuple):
-    """Ask upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted.
+    """Ask the upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted.
 
-    ``numbers`` has its secrets, for the answer. ``call`` names the call of a client that asks.
+    ``numbers`` are those of the secrets in the request; the answer continues them. ``order`` counts the requests of the
+    session. ``call`` names the call of the client that sent the request.
     """
 
     request: RecordedRequest
@@ -51,7 +52,7 @@ class RefuseDecision(NamedTuple):
 
 
 class PassOnDecision:
-    """Let a request that filters keep out of cassettes go its own way, past the guard."""
+    """Send a request that filters keep out of cassettes, unless the guard refuses it."""
 
     __slots__ = ()
 
@@ -62,8 +63,9 @@ Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision | PassOnD
 class MissedRequest(NamedTuple):
     """A request that no recording answers.
 
-    ``request`` is as it was sent. Its key has ``recording_count`` recordings, and ``earlier_count`` requests came
-    before. ``takes_other_origins`` says whether recordings of another scheme, host or port could have answered it, too.
+    ``request`` is as it was sent. Its key has ``recording_count`` recordings, and ``earlier_count`` requests with that
+    key came before. ``takes_other_origins`` says whether recordings of another scheme, host or port could have answered
+    the request, too.
     """
 
     request: RecordedRequest

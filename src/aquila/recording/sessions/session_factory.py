@@ -90,7 +90,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         filters=filters,
     )
     if session.may_retry:
-        # For its cache: it reads folders, which must not happen later, when a request is decided in an event loop.
+        # Fills the cache. Later, when a request is decided, reading folders could block an event loop.
         packages_of_project(scope.run.layers.root)
     if finds_drift:
         explain = functools.partial(_explain_miss, scope, session, Path(file))
@@ -115,7 +115,7 @@ def _open_script(scope: Scope, name: str, path: Path, mode: str) -> Session:
 
 
 def _find_outdated(settings: Settings) -> Callable[[Interaction], bool] | None:
-    """Return what says whether a recording is older than it may be, if there is such an age."""
+    """Return a function that says whether a recording is older than the setting ``max_age``; None without that."""
     most = settings.max_age
     return None if most is None else lambda interaction: recording_age.is_older(interaction.recorded, most)
 
@@ -153,7 +153,7 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
 
 
 def _drift_finder(scope: Scope, path: Path) -> Callable[[Session, MissedRequest], ConversationDrifted | None]:
-    """Return what says whether a request must not be sent that is to be recorded. ``path`` is that of the cassette."""
+    """Return the ``find_drift`` of a session (see ``Session``). ``path`` is the file of its cassette."""
 
     def compare(session: Session, missed: MissedRequest) -> miss_message.Explanation:
         return _compare_with_recordings(scope, session, path, missed, "")
@@ -188,7 +188,7 @@ def _rules_decide(filters: Filters | None) -> bool:
 
 
 def _are_default(rules: MatchRules) -> bool:
-    """Whether keys are those by which a compiled copy says that requests differ, or finer by their origin."""
+    """Whether keys differ wherever ``Cassette.requests_differ`` says that they do: it knows the default rules only."""
     is_default = rules.match_on == DEFAULT_MATCH_ON and not (rules.ignore or rules.ignore_query or rules.normalize)
     return is_default and not has_listeners("aquila_key")
 
@@ -218,7 +218,10 @@ def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: S
 
 
 def _late_identifier(rules: MatchRules, filters: Filters | None, mode: str) -> Callable[[RecordedRequest], str]:
-    """Return ``request_identifier``, for a replay without the module behind it: most of its requests need no key."""
+    """Return what ``request_identifier`` returns; in a replay, without loading the module that computes keys.
+
+    Most requests of a replay need no key.
+    """
     if mode == "replay" and _rules_decide(filters):
         return lambda request: request_key.key_at_origin(request, rules)
     return request_identifier(rules, filters)
@@ -227,8 +230,8 @@ def _late_identifier(rules: MatchRules, filters: Filters | None, mode: str) -> C
 def request_identifier(rules: MatchRules, filters: Filters | None = None) -> Callable[[RecordedRequest], str]:
     """Return the function that gives a redacted request the key under which its recordings are counted.
 
-    A comparison of ``filters`` says all, the origin too. Else so does a key that a plugin gives by the hook
-    ``aquila_key``. Where there is neither, ``rules`` decide.
+    If ``filters`` compare requests, they alone decide, also about the origin. Else a key from the hook ``aquila_key``
+    decides alone. Where there is neither, ``rules`` decide.
     """
     if filters is not None and filters.is_same is not None:
         return request_filters.ComparedRequests(filters.is_same).identify
