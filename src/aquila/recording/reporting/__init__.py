@@ -7,5 +7,5 @@ one that writes a report. ``miss_log``, ``renamed_tests``, ``gone_tests`` and ``
 ``played_answers`` what answers had taken.
 
 What is printed of it is in ``pytest_aquila.summary`` and ``run_report``.
-Imported by the modules of ``recording``, by its other rooms and everything below ``recording``.
+Imported by the modules of ``recording``, by its other folders and everything below ``recording``.
 """

@@ -7,5 +7,5 @@ anything is compared. ``drifted_conversations`` says which conversations are rec
 which recordings are left out meanwhile; ``played_recordings`` says what was played, and how much of a conversation was
 said.
 
-Imported by the modules of ``recording``, by its other rooms and everything below ``recording``.
+Imported by the modules of ``recording``, by its other folders and everything below ``recording``.
 """

@@ -1,7 +1,4 @@
-"""Answers that are being recorded now, for whoever shows a person that something is going on.
-
-A run has them only where they are shown: on a terminal.
-"""
+"""The answers that are being recorded now. Only a run that shows them on a terminal keeps this list."""
 
 from __future__ import annotations
 
@@ -26,15 +23,15 @@ class AnswerInProgress(Protocol):
 
     @property
     def began(self) -> float:
-        """When it was asked, as a moment of ``machine_seconds``."""
+        """When the request was sent, in seconds of ``machine_seconds``."""
 
     @property
     def arrived(self) -> Sequence[RecordedChunk]:
-        """What has come so far, as far as it is held in memory."""
+        """The chunks so far that are held in memory."""
 
 
 class AnswersInProgress:
-    """Those of one run, oldest first. Any thread may add one."""
+    """The answers in progress of one run, oldest first. Any thread may add one."""
 
     def __init__(self) -> None:
         self._open: dict[int, AnswerInProgress] = {}  # by identity: answers need not be hashable
@@ -53,12 +50,12 @@ class AnswersInProgress:
             self._open.pop(id(answer), None)
 
     def clear(self) -> None:
-        """Forget all: their test has ended."""
+        """Forget all answers: their test has ended."""
         with self._lock:
             self._open.clear()
 
     def find_slow(self, seconds: float) -> list[AnswerInProgress]:
-        """Return those that were asked at least so many seconds ago."""
+        """Return the answers whose requests were sent at least so many seconds ago."""
         with self._lock:
             answers = list(self._open.values())
         return [each for each in answers if machine_seconds() - each.began >= seconds]

@@ -1,8 +1,8 @@
-"""A conversation over a WebSocket that is being recorded: its frames as they pass, and what is written when.
+"""Records a conversation over a WebSocket: collects its frames as they pass, and writes them.
 
-A part of it goes to the journal at the end of each turn, before the program goes on, so that a killed run loses no turn
-that was finished. At the end the whole conversation takes the place of its parts. A long one is not kept in memory:
-what the parts have goes into the file in which it will lie.
+At the end of each turn, what was said since the last turn is written to the journal as a part, before the program goes
+on. So a killed run loses no finished turn. At the end, the whole conversation replaces its parts. A long conversation
+is not kept in memory: what was written as parts is moved to the file for its body.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from aquila.recording.storing.machine_clock import machine_seconds
 from aquila.recording.storing.recorder import ScopeRecording
 
 _ENDS_TURN = re.compile(rb'"type"\s*:\s*"[^"]*(?:completed|done|failed|incomplete|error)"|"turnComplete"')
-"""The mark of an event that ends a turn of a model. It is looked for at both ends of a text."""
+"""The mark of an event that ends a turn of a model. It is searched for at both ends of a message."""
 
 _NEAR_THE_EDGE = 256  # bytes at each end that are searched: the rest may be megabytes of sound
 
@@ -45,8 +45,8 @@ MOST_BYTES = 1024**3
 class FrameRecorder:
     """One recording of a conversation. It is stored once, however it ends.
 
-    ``recording`` is where it is stored. Any thread may add frames, and any may end it. Nothing is written before
-    ``write_due`` is called, but at the end of the scope: clients that run in an event loop must not wait for a disk.
+    ``recording`` is where it is stored. Any thread may add frames, and any may end it. Only ``write_due``, and
+    ``abandon`` at the end of the scope, write to disk: clients in an event loop must not wait for that.
     """
 
     def __init__(self, recording: ScopeRecording, session: Session, decision: RecordDecision) -> None:
@@ -66,21 +66,21 @@ class FrameRecorder:
         self._delivered = 0  # how many of them `note_delivered` has counted
         self._reader_was_cancelled = False  # and none has read since
         self._parts = 0  # parts in the journal so far
-        self._written = 0  # how many of the chunks the parts have
+        self._written = 0  # how many of the chunks are in these parts
         self._size = 0  # bytes of the chunks
         self._total = 0  # bytes of all that passed
         self._on_disk: LargeAnswer | None = None
-        """The chunks before these, if there were so many that they are not kept in memory."""
+        """The chunks before ``_chunks``, if there were too many to keep in memory."""
         self._turn_has_ended = False
         self._provider_has_spoken = False
-        """Since the last part that was written."""
+        """Whether the provider has sent something since the last part was written."""
         self._end: tuple[RecordedResponse, bool] | None = None  # the response, and `left_open`; the first end counts
         self._stored = False  # whether the end was written, or the conversation was given up
 
-    # What passes.
+    # The frames.
 
     def accept(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Take in the answer to the handshake. A refusal has a body, and is the end."""
+        """Note the answer to the handshake. A refusal has a body, and ends the conversation."""
         at = self._elapsed()
         with self._lock:
             chunks = (RecordedChunk(body, at),) if body else ()
@@ -88,15 +88,15 @@ class FrameRecorder:
         self._recording.unfinished.add(self)
 
     def add_sent(self, data: bytes, *, is_text: bool) -> None:
-        """Take in a message of the client."""
+        """Add a message of the client."""
         with self._lock:
             if self._end is None:
-                # What the client says behind what the provider has said begins another turn.
+                # A message of the client after one of the provider begins another turn.
                 self._turn_has_ended |= self._provider_has_spoken
                 self._add(store_frame(Frame(data, True, is_text, self._elapsed())))
 
     def add_received(self, data: bytes, *, is_text: bool) -> None:
-        """Take in a message of the provider."""
+        """Add a message of the provider."""
         with self._lock:
             if self._end is None:
                 self._provider_has_spoken = True
@@ -114,41 +114,41 @@ class FrameRecorder:
         """Say that a reader waits for the next message until the block ends."""
         self._is_awaited = True
         yield
-        self._is_awaited = False  # not where the reader stops waiting: then it was waiting when it left
+        self._is_awaited = False  # not in a `finally`: a reader that was cancelled was waiting when it left
 
     def note_delivered(self) -> None:
-        """A reader has been given a message, or something else in its turn."""
+        """Note that a reader got a message, or an event that came in place of one."""
         self._delivered = min(self._delivered + 1, self._received)
         self._reader_was_cancelled = False
 
     def note_cancelled_reader(self) -> None:
-        """A reader was cancelled. The next one is given the message that it would have been given."""
+        """Note that a reader was cancelled. The next reader gets the message instead."""
         self._reader_was_cancelled = True
 
-    # How it ends.
+    # The end.
 
     def finish(self) -> None:
-        """It ended with the answer to the handshake, which was a refusal."""
+        """End it: the provider refused the handshake."""
         self._finish("complete")
 
     def finish_closed(self, close: Close) -> None:
-        """It was closed. ``close.at`` is filled in."""
+        """End it: one side closed it. ``close.at`` is filled in here."""
         self._finish("complete", close=close)
 
     def finish_broken(self, error: str) -> None:
-        """It broke off, or never began. ``error`` is the name of a failure and its text, as in a response."""
+        """End it: it broke off, or never began. ``error`` is the name of a failure and its text, as in a response."""
         self._finish("broken", error)
 
     def finish_unanswered(self) -> None:
-        """The client stopped waiting for an answer to its handshake."""
+        """End it: the client stopped waiting for an answer to its handshake."""
         self._finish("silent", left_open=True)
 
     def finish_left(self) -> None:
-        """The client left without closing it."""
+        """End it: the client left without closing it."""
         self._finish("silent" if self._is_awaited else "closed")
 
     def abandon(self, *, left_open: bool) -> None:
-        """Store it as left by the client, if it has not ended otherwise. ``left_open`` is that of ``NewRecording``."""
+        """Store it as left by the client, unless it has ended already. ``left_open`` is that of ``NewRecording``."""
         self._finish("silent" if self._is_awaited else "closed", left_open=left_open)
         self.write_due()
 
@@ -167,42 +167,42 @@ class FrameRecorder:
         self._recording.unfinished.add(self)
 
     def _drop_undelivered(self) -> None:
-        """Drop what had come, but not to the program, when it stopped reading and left.
+        """Drop the last messages of the provider that no reader got before the program stopped reading and left.
 
-        With all of it, the loser of a race might win in a replay, which has no delays.
+        If they stayed, the loser of a race might win in a replay, which has no delays.
         """
-        untold = self._received - self._delivered
+        undelivered = self._received - self._delivered
         for place in reversed(range(len(self._chunks))):
-            if untold and is_from_provider(self._chunks[place]):
+            if undelivered and is_from_provider(self._chunks[place]):
                 del self._chunks[place]
-                untold -= 1
+                undelivered -= 1
 
-    # What is written.
+    # Writing.
 
     @property
     def is_due(self) -> bool:
         """Whether ``write_due`` has something to do."""
-        is_due = self._turn_has_ended or self._has_too_much or self._has_no_end or self._end is not None
+        is_due = self._turn_has_ended or self._fills_memory or self._is_too_long or self._end is not None
         return is_due and not self._stored
 
     @property
-    def _has_no_end(self) -> bool:
+    def _is_too_long(self) -> bool:
         return self._total > MOST_BYTES
 
     @property
-    def _has_too_much(self) -> bool:
+    def _fills_memory(self) -> bool:
         return self._size > LARGE_STREAM and not self._session.needs_whole_answers
 
     def write_due(self) -> None:
-        """Write to disk what is to be there before the program goes on. Raises ``CassetteWriteError``."""
+        """Write what must be on disk before the program goes on. Raises ``CassetteWriteError``."""
         with self._writing:
             if not self.is_due:
                 return
-            if self._has_no_end:
+            if self._is_too_long:
                 self._give_up()
             if self._end is None:
                 self._write_part()
-                if self._has_too_much:
+                if self._fills_memory:
                     self._move_to_disk()
                 return
             self._stored = True
@@ -238,7 +238,7 @@ class FrameRecorder:
         self._recording.store_part(self._session, self._decision, response, self._parts)
 
     def _move_to_disk(self) -> None:
-        """Write the chunks that the parts have where large bodies are written while they arrive."""
+        """Move the chunks that were written as parts from memory to the file for the body."""
         is_first = self._on_disk is None
         if self._on_disk is None:
             self._on_disk = self._recording.begin_large_answer(self._session, self._decision, (), is_stream=True)

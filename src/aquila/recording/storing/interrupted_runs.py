@@ -1,4 +1,4 @@
-"""Take over what killed runs left in their journals, and say what waits there."""
+"""Merges what interrupted runs left in their journals, and tells what waits there."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _Rows: TypeAlias = Sequence[NewRecording | RecordingPlayed]
 
 
 class RecoveryResult(NamedTuple):
-    """What became of the journals of killed runs.
+    """What became of the journals of interrupted runs.
 
-    ``cassettes`` are those that took recordings over, each with the number of recordings it took. ``failures`` says
-    what could not be taken over; its journals stay.
+    ``cassettes`` are those that got recordings, each with their number. ``failures`` are sentences about what could not
+    be merged; its journals stay.
     """
 
     cassettes: list[tuple[Path, int]]
@@ -55,17 +55,17 @@ class RecoveryResult(NamedTuple):
 
 
 def find_waiting_recordings(root: Path, interrupted: Iterable[str] = ()) -> list[tuple[str, int]]:
-    """Return what waits to be taken over: the names of cassettes, each with a number of recordings.
+    """Return which cassettes have recordings waiting in journals: their names, each with a number of recordings.
 
-    It is in the journals of ended processes, and in those of scopes of this process that were ``interrupted`` (their
-    ids): nobody will merge these.
+    These are the journals of ended processes, and those of scopes of this process that were ``interrupted`` (their
+    ids), because nothing else merges them.
     """
     waiting = Counter(name for name, _ in _recordings_in_journals(root, interrupted))
     return sorted(waiting.items())
 
 
 def _recordings_in_journals(root: Path, interrupted: Iterable[str] = ()) -> Iterator[tuple[str, NewRecording]]:
-    """Yield what ``find_waiting_recordings`` counts, each with the name of its cassette."""
+    """Yield the recordings that ``find_waiting_recordings`` counts, each with the name of its cassette."""
     left = [*journal.find_abandoned_journals(root).values()]
     left += [journal.find_journals_of(root, scope) for scope in interrupted]
     for paths in left:
@@ -75,13 +75,13 @@ def _recordings_in_journals(root: Path, interrupted: Iterable[str] = ()) -> Iter
 
 
 class LeftRequests:
-    """The requests that interrupted runs had recorded before a run, read once for each cassette folder of the run."""
+    """The requests that interrupted runs had recorded before this run, read once for each cassette folder."""
 
     def __init__(self) -> None:
         self._by_folder: dict[Path, dict[str, list[tuple[RecordedRequest, int]]]] = {}
 
     def of_cassette(self, root: Path, name: str) -> list[tuple[RecordedRequest, int]]:
-        """Return those of a cassette of the folder ``root``, each with its place among equal ones, from 0.
+        """Return the requests for a cassette in the folder ``root``, each with its position among equal ones, from 0.
 
         Raises ``OSError`` where that folder cannot be read.
         """
@@ -89,7 +89,7 @@ class LeftRequests:
             found: dict[str, list[tuple[RecordedRequest, int]]] = defaultdict(list)
             for cassette, row in _recordings_in_journals(root):
                 found[cassette].append((row.interaction.request, row.position))
-            self._by_folder[root] = found  # threads that miss at once read the same
+            self._by_folder[root] = found  # two threads at once find the same, so there is no lock
         return self._by_folder[root].get(name, [])
 
 
@@ -102,7 +102,7 @@ def mention_interrupted(explained: Explanation, scope: Scope, session: Session, 
         left = scope.run.state_of(LeftRequests).of_cassette(root, session.name)
         if left:
             key = session.key_of(missed.request)
-            keys = {session.key_of(request) for request, place in left if place >= missed.recording_count}
+            keys = {session.key_of(request) for request, position in left if position >= missed.recording_count}
             answers = key in keys or (without_origin(key) in map(without_origin, keys) and missed.takes_other_origins())
             usual = scope.run.layers.resolve().cassette_root()
             elsewhere = "" if usual == root else f" --dir {quote_word(str(shown_path(root)))}"
@@ -116,7 +116,7 @@ def mention_interrupted(explained: Explanation, scope: Scope, session: Session, 
 
 
 def is_anything_left(root: Path) -> bool:
-    """Whether journals of ended processes hold recordings, or what cannot be read, of which a merge tells."""
+    """Whether journals of ended processes hold recordings, or damaged entries of which a merge would tell."""
     for paths in journal.find_abandoned_journals(root).values():
         groups, failures = read_journals(paths, keep_damaged=False)
         rows = [row for group in _without_open_endings(groups).values() for row in group]
@@ -126,13 +126,12 @@ def is_anything_left(root: Path) -> bool:
 
 
 def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
-    """Merge what killed runs left in their journals. ``new_as`` is the suffix of cassettes that do not exist yet.
+    """Merge what interrupted runs left in their journals into the cassettes of the folder ``root``.
 
-    Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
-    cassette's pending file. What fails is named and left where it is, and the rest is taken over. An answer that
-    nobody read to its end is not: nothing says that it was the program that left it. Nor is a failure that no whole
-    answer followed: nothing says that the program had given up. What is known here to be secret is stored nowhere,
-    whether or not it was known there.
+    ``new_as`` is the suffix of cassettes that do not exist yet. No recording of a cassette is replaced: where an
+    interrupted run was recording anew, its recordings go to the pending file of the cassette. What fails is named and
+    stays where it is; the rest is merged. Answers that were over only because of the interruption are left out (see
+    ``_without_open_endings``). All recordings are redacted again with the secrets that are known here.
     """
     recovered = RecoveryResult([], [])
     journal.remove_stray_bodies(root)
@@ -172,7 +171,7 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
 
 
 def _path_for(root: Path, name: str, new_as: str) -> Path:
-    """Return the file of a cassette; where none exists and the name has no suffix, one with the suffix ``new_as``."""
+    """Return the file of a cassette. A new file of a name without suffix gets the suffix ``new_as``."""
     possible = candidate_paths(root, name)
     if len(possible) == 1 or any(path.exists() for path in possible):
         return cassette_path(root, name)
@@ -182,17 +181,17 @@ def _path_for(root: Path, name: str, new_as: str) -> Path:
 def _without_open_endings(
     groups: Mapping[JournalGroup, _Rows],
 ) -> dict[JournalGroup, _Rows]:
-    """Leave out what was not over for the program when its test was interrupted.
+    """Leave out answers that may be as they are only because their test was interrupted.
 
-    Such are the answers that were not read to their end: even one that was closed in good order may have been closed
-    because of the interruption, by a thread that was told to stop, say. A conversation stays: each of its turns is
-    worth what it was. Such is also a failure that no whole answer followed: its client may have been waiting to
-    try once more, and would get the same failure in every later run.
+    These are answers that were not read to their end: even one that was closed in order may have been closed because of
+    the interruption. A conversation over a WebSocket stays, because each of its turns is whole. These are also failures
+    that no whole answer followed: the client may have been waiting to try again, and would get the same failure in
+    every later run.
     """
-    return {group: list(_endings_of_programs(rows)) for group, rows in groups.items()}
+    return {group: list(_without_open_ending(rows)) for group, rows in groups.items()}
 
 
-def _endings_of_programs(rows: _Rows) -> Iterable[NewRecording | RecordingPlayed]:
+def _without_open_ending(rows: _Rows) -> Iterable[NewRecording | RecordingPlayed]:
     rows = [row for row in rows if not was_cut(row)]
     last = {row.key: row for row in rows if isinstance(row, NewRecording)}
     for row in rows:
@@ -202,7 +201,7 @@ def _endings_of_programs(rows: _Rows) -> Iterable[NewRecording | RecordingPlayed
 
 
 def _is_of_same_call(row: NewRecording | RecordingPlayed, end: NewRecording) -> bool:
-    """Whether one call of a client has met both: ``end``, and before it a failure after which it tried again."""
+    """Whether ``row`` is ``end``, or a failure that the same call of a client got before it tried again."""
     return row is end or (isinstance(row, NewRecording) and row.call != "" and row.call == end.call)
 
 
@@ -214,7 +213,7 @@ def _by_cassette(groups: Mapping[JournalGroup, _Rows]) -> dict[str, dict[Journal
 
 
 def _redact_again(groups: Mapping[JournalGroup, _Rows]) -> Mapping[JournalGroup, _Rows]:
-    """Take out what is known to be secret now. A run that was killed had learned of some secrets only at its end."""
+    """Redact with the secrets that are known now. A killed run did not get to the redaction at its end."""
     made = [row.interaction for rows in groups.values() for row in rows if isinstance(row, NewRecording)]
     # The settings of the killed run are not known here. Fields that it has kept are kept again.
     kept = {name for each in made for message in (each.request, each.response) for name, _ in message.headers}
@@ -222,7 +221,7 @@ def _redact_again(groups: Mapping[JournalGroup, _Rows]) -> Mapping[JournalGroup,
 
 
 def was_cut(row: NewRecording | RecordingPlayed) -> bool:
-    """Whether what was recorded in a test that was interrupted is not kept, as nobody read it to its end."""
+    """Whether a row of an interrupted test is not kept, because its answer was not read to the end."""
     if not isinstance(row, NewRecording) or not row.interaction.response.was_left:
         return False
     return row.interaction.kind == "http" or not row.interaction.response.chunks

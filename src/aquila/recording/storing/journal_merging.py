@@ -39,9 +39,10 @@ JournalGroup: TypeAlias = tuple[str, str, str, MatchRules]
 def read_journals(
     journals: Iterable[Path], *, keep_damaged: bool = True
 ) -> tuple[dict[JournalGroup, list[NewRecording | RecordingPlayed]], list[StorageFailure]]:
-    """Read journals, and group their rows: processes that counted together are merged together.
+    """Read journals, and group their rows by session, because processes that counted together are merged together.
 
-    A journal that cannot be read is skipped whole. A damaged entry costs only itself: its bytes are kept and named.
+    A journal that cannot be read is skipped. Of a damaged journal only the damaged entries are lost. With
+    ``keep_damaged`` their bytes are kept in a file, which the failures name. Return the groups and the failures.
     """
     rows: dict[JournalGroup, list[NewRecording | RecordingPlayed]] = defaultdict(list)
     failures: list[StorageFailure] = []
@@ -83,7 +84,7 @@ def _join(before: NewRecording | RecordingPlayed, part: NewRecording) -> NewReco
 
 def _describe_damage(path: Path, damaged: Path, count: int) -> str:
     return (
-        f"{path} was damaged or cut off: what is whole of it, {count_of(count, 'row')}, is taken over. The damaged "
+        f"{path} was damaged or cut off: its undamaged part, {count_of(count, 'row')}, is taken over. The damaged "
         f"bytes are kept in {damaged}; what they held must be recorded again with: pytest --aquila-record. Then delete "
         "that file"
     )
@@ -106,7 +107,11 @@ def changes_by_cassette(
 def store_changes(
     changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, passed: bool, owned: str | None
 ) -> tuple[StoredRecordings, list[StorageFailure]]:
-    """Store what was recorded for each cassette. One that fails does not keep the others from being stored."""
+    """Store what was recorded for each cassette, or keep it in pending files. Return what was stored, and the failures.
+
+    ``passed`` says that the scope did; else everything goes to pending files. ``owned`` is the cassette that belongs to
+    the scope alone. A cassette that fails does not keep the others from being stored.
+    """
     failures: list[StorageFailure] = []
     written: list[Path] = []
     pending: list[Path] = []
@@ -114,7 +119,7 @@ def store_changes(
     count = 0
     for name, all_rows in changes.items():
         rows = sorted(((change, rules) for change, rules in all_rows if change), key=lambda row: row[0].for_review)
-        if not rows:  # what waits beside the cassette may be for a review, which this run is not about
+        if not rows:  # this run has recorded nothing, so a pending file stays as it is
             continue
         path = cassette_path(root, name)
         storing = [(change, rules) for change, rules in rows if passed and not change.for_review]
@@ -125,7 +130,7 @@ def store_changes(
                 count += len(change.recorded)
             if storing:
                 written.append(path)
-            # A failed test to which nothing has answered leaves nothing to look at, or to accept.
+            # Requests of a failed test that got no answer at all are not worth a pending file.
             if any(_is_worth_keeping(change) for change, _ in keeping):
                 stored = cassette_files.load_cassette_or_empty(path)
                 pending.append(keep_pending(path, stored, keeping, root, anew=name == owned))
@@ -136,7 +141,7 @@ def store_changes(
                 else:
                     _drop_superseded(path, storing, root)
                 superseded += [] if beside.exists() else [beside]
-        except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
+        except Exception as error:  # noqa: BLE001 - the caller raises it after the other cassettes are stored
             failures.append(StorageFailure(path, error))
     return StoredRecordings(count, tuple(written), tuple(pending), superseded=tuple(superseded)), failures
 
@@ -144,7 +149,10 @@ def store_changes(
 def store_additions(
     changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, owned: str | None
 ) -> tuple[StoredRecordings, list[StorageFailure]]:
-    """Add to each cassette what it does not have, and keep beside it what would replace a recording."""
+    """Add to each cassette the recordings that it lacks; those that would replace one go to its pending file.
+
+    The parameters and the result are as in ``store_changes``.
+    """
     failures: list[StorageFailure] = []
     written: list[Path] = []
     pending: list[Path] = []
@@ -161,14 +169,14 @@ def store_additions(
                     continue
                 replaces = change.replace or change.renews()
                 has_rival = bool(change.drop_keys) or (replaces and bool(before.interactions))
-                # Without its beginning, what belongs together could never be replayed.
+                # A conversation without its beginning, which would replace a recording, could never be replayed.
                 adding = change.as_additions()
                 if change.drop_keys:
                     adding = replace(adding, recorded=())
                 stored = update_cassette(path, make_merge(adding, rules), root=root) if adding else before
                 if has_rival:
                     pending.append(keep_pending(path, stored, [(replace(change, drop=frozenset()), rules)], root))
-            except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
+            except Exception as error:  # noqa: BLE001 - the caller raises it after the other cassettes are stored
                 failures.append(StorageFailure(path, error))
             else:
                 written += [path] if adding else []
@@ -181,9 +189,9 @@ def _is_worth_keeping(change: Changes) -> bool:
 
 
 def _for_review(change: Changes, *, whole: bool) -> Changes:
-    """Return ``change``; if it waits for a review, without the recordings to drop, unless the scope ran to its end.
+    """Return ``change``, without the recordings to drop if it is for review and the scope was not run ``whole``.
 
-    ``whole`` says that it did. A scope that was cut short may not have asked for all that it uses.
+    A scope that was cut short may not have made all requests that it makes.
     """
     return replace(change, drop=frozenset()) if change.for_review and not whole else change
 
@@ -191,15 +199,16 @@ def _for_review(change: Changes, *, whole: bool) -> Changes:
 def keep_pending(
     path: Path, stored: Cassette, rows: Sequence[tuple[Changes, MatchRules]], root: Path, *, anew: bool = False
 ) -> Path:
-    """Write what ``stored`` would become to the pending file.
+    """Write to the pending file what the cassette would become, and return the path of that file.
 
-    Several failing tests may share a cassette: what is kept there already stays, unless ``anew``.
+    ``path`` is the cassette, and ``stored`` its content. What the pending file holds already stays, unless ``anew``:
+    several failing tests may share a cassette.
     """
 
     def change(kept: Cassette) -> Cassette:
         result = kept if kept.interactions and not anew else stored
         if result is kept and path.exists() and path.stat().st_mtime_ns >= beside.stat().st_mtime_ns:
-            # The file becomes newer than the cassette, and will replace it: with what that has got meanwhile.
+            # The pending file becomes newer than the cassette, and will replace it. So add what the cassette got since.
             result = add_missing(stored, kept, stored_key(rows[0][1]))
         return _replace_in(result, rows)
 
@@ -209,9 +218,9 @@ def keep_pending(
 
 
 def _drop_superseded(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> None:
-    """Put what a passing scope recorded into the pending file of others, in place of what they had for its requests.
+    """Replace what a pending file holds for requests that a passing scope has recorded by these new recordings.
 
-    The rest of that file stays. It is removed if it then holds nothing that the cassette does not.
+    The rest of the file stays. The file is removed if the cassette then holds all of it.
     """
 
     def change(kept: Cassette) -> Cassette:
@@ -236,7 +245,7 @@ def add_missing(cassette: Cassette, other: Cassette, key_of: Callable[[RecordedR
 
 
 def make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
-    """Return the change of a cassette that merges ``changes``, with keys computed as those of the recordings were."""
+    """Return a function that merges ``changes`` into a cassette. It computes keys as those of the recordings were."""
     if changes.key_of_stored is not None:
         return functools.partial(merge_changes, changes=changes, key=changes.key_of_stored)
     key_of_stored = stored_key(rules)
@@ -244,7 +253,7 @@ def make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cass
 
 
 def stored_key(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Callable[[RecordedRequest], str]:
-    """Return what gives the request of a recording its key under ``rules``, where ``keep_headers`` are kept."""
+    """Return a function that computes the key of a recorded request. ``keep_headers`` is the setting of that name."""
     redactor = redactors.redactor_for(rules, keep_headers)
     identify = session_factory.request_identifier(rules)
 

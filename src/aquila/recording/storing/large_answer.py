@@ -27,7 +27,7 @@ def is_event_stream(headers: Headers, beginning: bytes) -> bool:
 
 
 def may_come_in_pieces(headers: Headers, beginning: bytes) -> bool:
-    """Say whether an answer may deliver its texts in pieces."""
+    """Say whether an answer may deliver one text in several events, so that a secret may be split between them."""
     return is_event_stream(headers, beginning) or stream_events.may_come_in_pieces(beginning)
 
 
@@ -39,8 +39,8 @@ def most_in_memory(headers: Headers, beginning: bytes) -> int:
 class LargeAnswer:
     """An answer that goes to disk while it arrives.
 
-    ``writer`` takes what is clean, ``redactor`` cleans it, ``chunks`` are those that came so far. A failure to write is
-    kept until the end: the caller gets the whole answer first.
+    ``redactor`` redacts the chunks, and ``writer`` writes them. ``chunks`` are those that arrived so far. A failure to
+    write is raised by ``finish`` only: the caller gets the whole answer first.
     """
 
     def __init__(self, writer: BodyWriter, redactor: LargeBodyRedactor, chunks: Sequence[RecordedChunk]) -> None:
@@ -48,7 +48,7 @@ class LargeAnswer:
         self._redactor = redactor
         self._times = array("Q", [chunk.at for chunk in chunks])
         self._ends = array("Q")
-        self._failure: OSError | None = None  # raised by `finish`: the program gets its answer even if the disk is full
+        self._failure: OSError | None = None  # raised by `finish`
         # Two threads may come at once: the reader writes, and a scope that closes ends the recording.
         self._lock = renewed_in_child(threading.Lock())
         self._ended = False
@@ -59,7 +59,7 @@ class LargeAnswer:
     def add_chunk(self, data: bytes, at: int, clean: tuple[int, int] | None = None) -> bool:
         """Take in a chunk. Return whether there is something for ``write_windows`` to do.
 
-        ``clean`` says where in it nothing is to be found any more.
+        ``clean`` are the start and the end of a part of it that needs no redaction.
         """
         with self._lock:
             self._times.append(at)
@@ -72,7 +72,7 @@ class LargeAnswer:
         return tuple(self._last)
 
     def write_windows(self) -> None:
-        """Write what is surely clean."""
+        """Write the parts that can be redacted already."""
         with self._lock:
             while self._redactor.is_full and not self._ended:
                 self._write(self._redactor.take_part())
@@ -92,7 +92,7 @@ class LargeAnswer:
             raise self._write_error(self._failure) from self._failure
 
     def abandon(self) -> None:
-        """Throw away what was written. Nothing is written any more."""
+        """Remove what was written, and write nothing from now on."""
         with self._lock:
             self._ended = True
             self._writer.abandon()

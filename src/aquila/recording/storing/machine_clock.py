@@ -1,4 +1,4 @@
-"""The clock of the machine. That of a test may stand still or be years away, and its recordings are no older for it."""
+"""The clock of the machine, for recordings: the clock of a test may have been stopped, or set to another year."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if sys.platform == "win32":
     machine_seconds = time.perf_counter  # `monotonic` moves on in steps of 16 ms there before Python 3.13
 else:
     machine_seconds = functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
-"""Return the seconds of a clock that only goes forward. freezegun does not know this one, except on Windows.
+"""Return the seconds of a clock that only goes forward. freezegun does not replace it, except on Windows.
 
-Made of C alone: it is asked for each chunk that is recorded.
+No Python code runs in it, because it is called for each chunk that is recorded.
 """
 
 
 unix_seconds: Callable[[], float]
 if sys.platform == "linux":
-    # A clock that is set by each tick. Python does not name it, so freezegun and time-machine leave it alone.
+    # This clock is as precise as a tick. Python has no name for it, so freezegun and time-machine do not replace it.
     unix_seconds = functools.partial(time.clock_gettime, 5)  # CLOCK_REALTIME_COARSE
 else:
     unix_seconds = time.time
-"""Return what time it is, in seconds since 1970. Only on Linux is it that of the machine where a test has another."""
+"""Return the seconds since 1970. On Linux that is the machine's time even where a test has another."""
 
 
 utc_time = functools.partial(datetime.datetime.fromtimestamp, tz=datetime.UTC)
-"""Return the time of some ``unix_seconds``, in UTC. Bound here, before a test can put another class in its place."""
+"""Return ``unix_seconds`` as a time in UTC. Bound here, before a test can replace the class ``datetime``."""
 
 
 def milliseconds_since(clock: float) -> int:
@@ -38,5 +38,5 @@ def milliseconds_since(clock: float) -> int:
 
 
 def machine_time() -> datetime.datetime:
-    """Return what time it is, as ``unix_seconds`` has it, in UTC."""
+    """Return the time now, by ``unix_seconds``, in UTC."""
     return utc_time(unix_seconds())

@@ -1,6 +1,6 @@
 """The pending files beside cassettes: where they are, and what to type to accept them.
 
-A module apart from the one that reads them: every run checks whether there are any, and few runs have some.
+Apart from ``pending_recordings``, which reads them: every run checks whether there are any, and few runs have some.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aquila.typed_words import quote_word
 
 
 def find_pending_files(root: Path, cassette: str) -> list[Path]:
-    """Return the pending files of a cassette, whichever its form."""
+    """Return the pending files of a cassette, in any of its formats."""
     beside = map(cassette_files.pending_path, candidate_paths(root, cassette))
     return [path for path in beside if os.path.exists(path)]
 
@@ -24,9 +24,9 @@ def find_pending_files(root: Path, cassette: str) -> list[Path]:
 def find_all_pending_files(cassettes: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, Path]]:
     """Yield the root folder and the path of each pending file of many cassettes.
 
-    ``cassettes`` are their root folders and names. Each folder of theirs is listed once, and most have no such file.
+    ``cassettes`` are their root folders and names. Each folder is listed once, and most have no such file.
     """
-    # By what stands before the last slash: a run of many cassettes does not take each name apart for their few folders.
+    # Known by the part of the name before the last slash: many cassettes lie in few folders.
     folders: dict[tuple[Path, str], bool] = {}
     for root, told in cassettes:
         name = name_on_this_system(told)
@@ -39,7 +39,7 @@ def find_all_pending_files(cassettes: Iterable[tuple[Path, str]]) -> Iterator[tu
 
 
 def _may_hold_pending(folder: str) -> bool:
-    """Whether a folder has a file that looks pending, or cannot be listed. Not every file system tells cases apart."""
+    """Whether a folder has a file whose name looks pending, in any case of letters, or cannot be listed."""
     try:
         return any(".pending." in file.lower() for file in os.listdir(folder))
     except OSError:
@@ -47,9 +47,9 @@ def _may_hold_pending(folder: str) -> bool:
 
 
 def accept_command(pending: Path, root: Path, *, usual_root: Path | None = None, verb: str = "accept") -> str:
-    """Return what to type to take a pending file over; with the ``verb`` ``review``, to look at it first.
+    """Return the command that accepts a pending file; with the ``verb`` ``review``, the one that shows it first.
 
-    ``root`` is its cassette folder, and ``usual_root`` the one that the command looks into by itself.
+    ``root`` is its cassette folder, and ``usual_root`` the one that the command uses without ``--dir``.
     """
     name = name_of_file(root, cassette_files.cassette_of_pending(pending))
     elsewhere = "" if usual_root in (None, root) else f" --dir {quote_word(str(shown_path(root)))}"

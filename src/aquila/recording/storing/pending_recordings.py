@@ -1,4 +1,4 @@
-"""Recordings that wait beside their cassettes: what they hold."""
+"""Compares pending files with their cassettes, and tells of them where a request misses."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PendingContent:
-    """What a pending file holds, beside its cassette.
+    """What a pending file holds, compared with its cassette.
 
-    ``count`` recordings, of which ``new`` are of requests that the cassette lacks and ``changed`` are other answers
-    than its own. ``gone`` are those of the cassette that the file does not have. ``failures`` names each that is no
-    success, such as ``401``. ``models`` have answered. ``recorded`` is the moment of the latest one, or empty.
+    ``count`` is the number of recordings. ``new`` of them are of requests that the cassette lacks, and ``changed`` have
+    other answers than in the cassette. ``gone`` recordings of the cassette are not in the file. ``failures`` names each
+    failed answer, such as ``401``. ``models`` are those that answered. ``recorded`` is the time of the latest one, or
+    "".
     """
 
     count: int
@@ -72,7 +73,7 @@ def compare_pending(
 
 
 def mention_pending(explained: Explanation, scope: Scope, session: Session, missed: MissedRequest) -> Explanation:
-    """Add to the explanation of a miss what waits beside the cassette, if anything does."""
+    """Add to the explanation of a miss what the pending file of the cassette holds, if there is one."""
     root = scope.settings.cassette_root()
     with suppress(OSError):  # a folder that cannot be read: the explanation of the miss is needed all the same
         files = find_pending_files(root, session.name)
@@ -107,11 +108,11 @@ def _describe_file(path: Path, session: Session, missed: MissedRequest) -> Itera
 
 
 def _find_answers(pending: Cassette, session: Session, missed: MissedRequest) -> list[Interaction]:
-    """Return which recordings would answer a request if they were in the cassette, where they may from other hosts."""
+    """Return the recordings that would answer a request if they were in the cassette, of other hosts where allowed."""
     key = session.key_of(missed.request)
     keyed = [(session.key_of(each.request), each) for each in pending.interactions]
     found = [each for known, each in keyed if known == key]
     if not (found or missed.compares_origin):
         content = request_key.without_origin(key)
         found = [each for known, each in keyed if request_key.without_origin(known) == content]
-    return found[missed.recording_count :]  # the cassette has as many, which have answered equal requests
+    return found[missed.recording_count :]  # the first ones would have answered the equal requests before

@@ -1,8 +1,8 @@
-"""How many requests a run may record, and how many tokens they may take: counted together with all its processes.
+"""Limits how many requests a run records, and how many tokens these take. All processes of the run count together.
 
-The count is in a file that the run of the tests has made, so that the workers of pytest-xdist and child processes share
-it. Where there is none, this process counts alone. A request is counted before it is sent, so the number of requests is
-never exceeded; tokens are counted when an answer has ended, so what is under way is finished.
+The count is in a file that the run of the tests makes, so that the workers of pytest-xdist and child processes share
+it. Without that file, a process counts alone. A request is counted before it is sent, so there are never more requests
+than allowed. Tokens are counted when an answer has ended, so answers that are arriving may exceed the limit.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class RecordBudget:
         self._lock = renewed_in_child(threading.RLock())
         self._alone = Spent(0, 0)  # the count where there is no file
         self._is_changing = False  # whether the thread that holds the lock is in `_changing`
-        self._uncounted: deque[int] = deque()  # tokens that the next change, or the one that is going on, adds
+        self._uncounted: deque[int] = deque()  # tokens that the next change, or the current one, adds
 
     def take_request(self, budget: Budget) -> Spent | None:
         """Count a request that is to be sent. Return what is spent if it may not be, else None."""
@@ -75,7 +75,7 @@ class RecordBudget:
             return
         self._uncounted.append(count)
         with self._lock:
-            if not self._is_changing:  # else this thread was interrupted in a change, which takes them along
+            if not self._is_changing:  # else this thread was interrupted in a change, which will add them
                 with self._changing():
                     pass
 
@@ -86,7 +86,7 @@ class RecordBudget:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[Spent]]:
-        """Yield the count in a list of one, and store what is in it then."""
+        """Yield the count in a list of one. The block may replace it; it is stored when the block ends."""
         with self._lock:
             self._is_changing = True
             try:
@@ -107,8 +107,8 @@ class RecordBudget:
                 yield counted
                 after = self._with_uncounted(counted[0])
                 if after != before:
-                    # In one step: if this process were killed between emptying the file and writing it, every later
-                    # count of the run would fail. One name is enough, because whoever writes holds the lock.
+                    # Replaced in one step: if this process were killed after emptying the file and before writing it,
+                    # every later count of the run would fail. The name is free, because the writer holds the lock.
                     written = Path(self.path + ".new")
                     written.write_text(json.dumps(after))
                     written.replace(file)

@@ -1,4 +1,4 @@
-"""Record: append each finished interaction to a journal, and merge all of them into the cassettes at the end."""
+"""Appends each finished interaction of a scope to a journal, and merges the journals into cassettes at the end."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ class ScopeRecording:
         self._failed_end: Exception | None = None  # set by `abandon_unfinished`, and raised by `close`
 
     def open_journal(self) -> None:
-        """Open the journal, so that what is asked for can be stored. Raises ``CassetteWriteError``."""
+        """Open the journal, before any request is sent. Raises ``CassetteWriteError``."""
         with self.counting_failures():
             self._journal.open()
 
     @contextlib.contextmanager
     def counting_failures(self) -> Iterator[None]:
-        """Let the run know what could not be written: the program that gets the error may swallow it."""
+        """Note errors of writing in the run: the program that gets the error may swallow it."""
         try:
             yield
         except _UNSTORED as error:
@@ -91,7 +91,7 @@ class ScopeRecording:
             self.run.unstored.append(str(error))
 
     def take_request(self, record: RecordDecision) -> BudgetSpent | None:
-        """Count a request that is to be sent. Return why it may not be, if the budget of the run is spent."""
+        """Count a request that is to be sent. If the budget of the run is spent, return the error instead."""
         budget = self.budget
         if budget is None:
             return None
@@ -105,11 +105,11 @@ class ScopeRecording:
         )
 
     def abandon_unfinished(self) -> None:
-        """End every recording in progress. Where one cannot be stored, ``close`` raises why, once the others are."""
+        """End every recording in progress. If one cannot be stored, ``close`` raises the error later."""
         for unfinished in list(self.unfinished):
             try:
                 unfinished.abandon(left_open=True)
-            except Exception as error:  # noqa: BLE001 - the scope is to end, or it would answer all that comes after it
+            except Exception as error:  # noqa: BLE001 - the scope must end, or it would answer all later requests
                 self._failed_end = self._failed_end or error
 
     def store_interaction(
@@ -122,10 +122,10 @@ class ScopeRecording:
         left_open: bool = False,
         replaces: bool = False,
     ) -> None:
-        """Store a finished interaction: into the journal first, then into the session. Filters may keep it out.
+        """Store a finished interaction, unless filters leave it out: in the journal first, then in the session.
 
-        ``kind`` says what it is, and ``left_open`` is that of ``NewRecording``. It ``replaces`` what was stored of the
-        same request before.
+        ``left_open`` is that of ``NewRecording``. ``replaces`` says that it replaces what was stored of the same
+        request before. Raises ``CassetteWriteError``, and ``SessionClosed`` if the session has ended.
         """
         recorded_at = _now()
         # Chunks in a file were redacted while they were written, so only the rest of the response is redacted here.
@@ -162,14 +162,14 @@ class ScopeRecording:
             record.call,
             renews=record.key in session.outdated,
         )
-        if not session.closed:  # a closed one refuses it: `add_recording` raises, and nobody would merge the journal
+        if not session.closed:  # else `add_recording` raises, and nothing would merge the journal
             row = self._append_to_journal(session, row)
         session.add_recording(row, replaces=replaces)
         if self.budget is not None and not replaces:
             self.run.state_of(RecordBudget).add_tokens(count_tokens(row.interaction))
 
     def store_part(self, session: Session, record: RecordDecision, response: RecordedResponse, number: int) -> None:
-        """Write into the journal what has been said in a conversation since the part before."""
+        """Append to the journal the messages of a conversation since its last part. ``number`` counts parts from 1."""
         if session.closed or session.needs_whole_answers:
             return
         response = session.redactor.redact_response(response, record.numbers)
@@ -187,12 +187,12 @@ class ScopeRecording:
         return LargeAnswer(body, redactor, chunks)
 
     def note_play(self, session: Session, replay: ReplayDecision) -> None:
-        """Tell the process that owns the scope of a play: it would drop a recording that looks unused."""
+        """Tell the owner of the scope, through the journal, of a play here: it would drop an unused recording."""
         if not self._scope.is_owner:
             self._append_to_journal(session, replay.played)
 
     def _append_to_journal(self, session: Session, row: AnyRow) -> AnyRow:
-        """Write a row to disk. Return it as it refers to the large bodies that lie beside the journal."""
+        """Append a row to the journal. Return the row, which refers to files for its large bodies."""
         try:
             if isinstance(row, NewRecording) and surely_has_large_bodies(row.interaction):
                 row = replace(row, interaction=self._journal.move_bodies_out(row.interaction))
@@ -204,7 +204,7 @@ class ScopeRecording:
         return row
 
     def close(self, *, passed: bool, adds_only: bool = False) -> StoredRecordings:
-        """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
+        """Merge the journals of all processes of the scope, if this one owns it. Others leave their journals to it."""
         try:
             stored = StoredRecordings()
             if self._scope.is_owner:
@@ -279,10 +279,11 @@ class ScopeRecording:
         return stored._replace(cassettes=tuple(changes), answers=answers)
 
     def _may_drop(self, session: Session, changes: Changes) -> bool:
-        """Whether recordings may go that nobody has asked for in a session, which makes these ``changes``.
+        """Whether recordings that a session did not use may be dropped. ``changes`` are those of the session.
 
-        Whether a program asks may be chance: replays answer at once, so of requests that race, those that have lost may
-        not even be made. So a session that replays, and records nothing, changes nothing, unless all is to be played.
+        Whether a program makes a request may be chance: replays answer at once, so if several requests race, the losers
+        may not even be sent. So a session that only replays drops nothing, unless the settings demand that every
+        recording is played.
         """
         only_replays = bool(changes.used) and not changes.recorded
         is_meant = session.records_everything or self._scope.drops_unused or self._settings.unplayed != "ignore"
@@ -290,5 +291,5 @@ class ScopeRecording:
 
 
 def _now() -> str:
-    # Neither `strftime` nor `gmtime`, in whose place tests put functions of their own.
+    # Without `strftime` and `gmtime`, which tests replace.
     return f"{utc_time(unix_seconds()).replace(tzinfo=None).isoformat(timespec='seconds')}Z"

@@ -14,7 +14,7 @@ _UNITS = ((1.0, "day"), (1 / 24, "hour"), (1 / 1440, "minute"))
 
 
 def age_in_days(recorded: str) -> float | None:
-    """Return the days since a moment that a cassette names, or None if it names none."""
+    """Return the age in days of a recording made at the time ``recorded``, or None if that is no time."""
     try:
         then = datetime.datetime.fromisoformat(recorded)
     except ValueError:
@@ -25,7 +25,7 @@ def age_in_days(recorded: str) -> float | None:
 
 
 def is_older(recorded: str, days: float | None) -> bool:
-    """Whether a recording of the moment ``recorded`` is older than ``days``. One without a moment never is."""
+    """Whether a recording made at the time ``recorded`` is older than ``days``. Without a time it never is."""
     age = age_in_days(recorded) if days is not None else None
     return age is not None and days is not None and age > days
 
@@ -43,14 +43,14 @@ def describe_age(recorded: str) -> str:
 
 
 def latest_moment(interactions: Iterable[Interaction]) -> str:
-    """Return the moment of the latest recording; empty if none is known."""
+    """Return the time of the latest recording, or ""."""
     return max((each.recorded for each in interactions), default="")
 
 
 def leave_out_outdated(
     cassette: Cassette, key_of: Callable[[RecordedRequest], str], is_outdated: Callable[[Interaction], bool]
 ) -> tuple[Cassette, frozenset[Slot]]:
-    """Return a cassette without the recordings of each key that has an outdated one, and the slots of these."""
+    """Return a cassette without all recordings of each key that has an outdated one, and their slots."""
     outdated = {key_of(each.request) for each in cassette.interactions if is_outdated(each)}
     if not outdated:
         return cassette, frozenset()
