@@ -322,12 +322,12 @@ def test_docstrings_of_packages_say_who_imports_them() -> None:
         for importer in sorted(importers):
             is_below = (layer_of(importer) or 0) > (layer_of(package) or 0)
             is_beside = belongs(importer, parent) and importer.count(".") == package.count(".")
-            is_in_other_room = belongs(importer, parent) and importer.count(".") > package.count(".")
+            is_in_other_folder = belongs(importer, parent) and importer.count(".") > package.count(".")
             if not (
                 any(belongs(importer, name) for name in named)
                 or (is_below and "everything below" in said[1])
                 or (is_beside and "the modules of" in said[1])
-                or (is_in_other_room and "its other rooms" in said[1])
+                or (is_in_other_folder and "its other folders" in said[1])
             ):
                 wrong.append(f"{importer} imports {package}, which does not name it")
     assert wrong == []

@@ -1,4 +1,4 @@
-"""The guard of a test run: what is refused where no cassette answers, and the error that says so."""
+"""The guard of a test run: which requests it refuses where no cassette answers, and the error for these."""
 
 from __future__ import annotations
 
@@ -98,24 +98,24 @@ def make_refusal(message: str, *, ordinary: bool = False) -> BaseException:
 
 def refuse_web_socket(address: str, why: str) -> BaseException:
     """Return the error to raise for a handshake that nothing can answer, and note it. ``why`` is a sentence."""
-    help = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
+    advice = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
     address = _redact_path(address, runtime.current_settings())
-    return make_refusal(f"{address} was refused: {why}\n\n{help}")
+    return make_refusal(f"{address} was refused: {why}\n\n{advice}")
 
 
 def refusal_message(what: str, scope: Scope | None) -> str:
     """Return the message for a refused request: its first line names the request; then come the test and what to do.
 
-    ``scope`` is the scope in force, which may know what to do.
+    ``scope`` is the scope in force, whose ``refusal_advice`` takes the place of the usual advice.
     """
     test = runtime.current_run().test_name or "none is running (something that outlived its test?)"
-    known = (each.refusal_advice for each in (scope.enclosing() if scope is not None else ()))
+    advice = (each.refusal_advice for each in (scope.enclosing() if scope is not None else ()))
     return (
         f"{what} was refused: nothing in this run asks for the network\n"
         "\n"
         f"  test       {test}\n"
         "\n"
-        f"{next(filter(None, known), None) or _usual_advice()}"
+        f"{next(filter(None, advice), None) or _usual_advice()}"
     )
 
 
@@ -133,13 +133,13 @@ def _usual_advice() -> str:
 
 
 def _is_child_process() -> bool:
-    """Whether this process takes part in the run of another one, which started it or was forked for it."""
+    """Whether another process, which runs the tests, has started or forked this one."""
     run = runtime.current_run()
     return not run.is_here or (run.messages is not None and not run.runs_tests)
 
 
 def _advice_for_children() -> str:
-    # The cassette of a fixture opens with its first request, which may be that of the child: then it was not open.
+    # The cassette of a fixture opens with its first request. If that is the child's, it was not open in the parent.
     return (
         "This is a child process: it uses the cassette that is open when it is started. In a fixture that tests share\n"
         "one is open if each of them has a cassette. Else start it there, and wait for its end, in a block:\n"

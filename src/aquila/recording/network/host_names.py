@@ -25,7 +25,7 @@ def normalize_host(host: str) -> str:
     host = host.lower().rstrip(".")
     if ":" in host:
         return _normalize_ipv6(host.partition("%")[0])
-    if host.rpartition(".")[2][:1].isdigit():  # no name ends so
+    if host.rpartition(".")[2][:1].isdigit():  # the last part of a name never begins with a digit
         return _normalize_ipv4(host)
     return host
 
@@ -34,8 +34,8 @@ def _to_ascii(host: str) -> str:
     """Return a name as the resolver gets it: IDNA maps full-width letters, other dots and invisible characters."""
     try:
         return host.encode("idna").decode("ascii")
-    # Python's codec follows IDNA 2003 and refuses names that clients with newer rules resolve. They are at least mapped
-    # alike, so that two spellings compare equal.
+    # Python's codec follows IDNA 2003 and refuses names that clients with newer rules resolve. These are at least
+    # mapped in one way, so that two spellings compare equal.
     except UnicodeError:
         import unicodedata  # noqa: PLC0415 - for such names alone
 
@@ -45,7 +45,7 @@ def _to_ascii(host: str) -> str:
 def _normalize_ipv4(host: str) -> str:
     try:
         packed = socket.inet_aton(host)  # it reads decimal, octal, hexadecimal, and fewer than four parts
-    except (OSError, ValueError):  # the latter for a null character
+    except (OSError, ValueError):  # `ValueError` for a null character
         return host
     return socket.inet_ntoa(packed)
 

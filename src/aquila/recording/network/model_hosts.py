@@ -1,8 +1,6 @@
 """Which hosts and paths are for a model: the table of providers, and functions that look addresses up in it. Pure.
 
-``recording.network.guard`` uses it. From which variables clients take the keys of these providers is in
-``aquila.intercept.provider_keys``.
-The caches hold results of pure functions; a run asks for few hosts and paths, again and again.
+``aquila.intercept.provider_keys`` has the variables from which clients read the keys of these providers.
 """
 
 from __future__ import annotations

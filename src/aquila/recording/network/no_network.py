@@ -10,13 +10,13 @@ from aquila.recording.network.host_names import normalize_host
 _METADATA_SERVICES = frozenset(
     {"169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "metadata.google.internal", "metadata.goog"}
 )
-"""Where a machine of a cloud is told its credentials: AWS, its containers, Azure, Google."""
+"""The hosts of metadata services, which give a machine in a cloud its credentials: AWS, Azure, Google."""
 
 
 class NoNetwork(socket.gaierror):
-    """The error of a name that cannot be resolved, which every client knows how to handle. ``reason`` says why.
+    """The error of a name that cannot be resolved. ``reason`` says why the request had to fail.
 
-    A ``gaierror``, and not an error of Aquila's own, so that libraries go on as they do offline.
+    It is a ``gaierror``, and not an error of Aquila's own, so that libraries go on as they do offline.
     """
 
     def __init__(self, reason: str = "a side request: see Aquila's table") -> None:
@@ -24,11 +24,11 @@ class NoNetwork(socket.gaierror):
 
 
 def fail_unasked(what: str) -> NoNetwork:
-    """Note, for the summary of the run, a request that no test made, and return the error to raise for it."""
+    """Note a request that no test made for the summary of the run. Return the error to raise for it."""
     runtime.current_run().unasked[what] = None
     return NoNetwork("no test asked for it")
 
 
 def is_metadata_service(host: str) -> bool:
-    """Whether a host is where a machine of a cloud asks for its credentials, as clients do that find none elsewhere."""
+    """Whether a host is a metadata service, where clients ask for credentials that they find nowhere else."""
     return normalize_host(host) in _METADATA_SERVICES

@@ -1,4 +1,4 @@
-"""What the guard refused while a test ran, for tests that expect it."""
+"""The requests that the guard refused while a test ran, for tests that expect refusals."""
 
 from __future__ import annotations
 

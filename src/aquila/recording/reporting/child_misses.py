@@ -1,7 +1,7 @@
 """Messages of child processes to the test that started them, through files: misses, refusals, plays, used cassettes.
 
-A child may swallow a miss like any other code, and its parent sees an exit status at most. So the child appends each
-miss to a file, in a folder that the run of the tests has created, and the scope of the test reads it.
+A child may swallow a miss like any other code, and its parent sees only its exit status. So the child appends each miss
+to a file, in a folder that the run of the tests has made, and the scope of the test reads that file.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _KINDS = {
     kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CassetteMiss)
 }
 _PURPOSE = "misses"
-"""What the name of the folder says that it is for."""
+"""The purpose of the folder, for its name."""
 _ANEW = "anew.json"
-"""The file that says what is recorded anew. No id of a scope looks like that."""
+"""The name of the file that says what is recorded anew. It is no id of a scope."""
 _USED = "used"
 """The file in which children name the cassettes that they use."""
 _REFUSED = "refused"
@@ -50,7 +50,7 @@ _REFUSED = "refused"
 _NOTES = "notes"
 """The file in which children write down what is to be told at the end of the run."""
 _MOST_ROWS = 10_000
-"""How many refusals, and of a scope how many misses, a process tells: one that asks in a loop would fill the disk."""
+"""How many refusals, and how many misses of a scope, a process tells at most: a loop would fill the disk."""
 _UNTOLD = (
     f"another process of this test has missed {_MOST_ROWS:,} times, and may have gone on: no further miss of it is "
     "counted; look for a loop in what it runs"
@@ -58,28 +58,28 @@ _UNTOLD = (
 _PATIENCE, _PAUSE = 1.0, 0.005
 """Seconds to wait for the row of a child that has made its file but may not have written yet, and between two looks."""
 _TORN = (
-    "no recording answers a request of another process of this test, which could not write into {folder} what it had "
-    "asked: look in what that process printed, and whether the disk of that folder is full"
+    "no recording answers a request of another process of this test. That process could not write into {folder} what "
+    "it had asked: look at what it printed, and whether the disk of that folder is full"
 )
 
 
 class ChildMisses:
     """The folder of messages of a run, or of the run that started this process: a file for each scope and kind.
 
-    One file goes the other way: by it the parent tells the children what is recorded anew. Owned by the run; the
-    process that created the folder removes it at the end of the run. All ``tell`` methods do nothing without a folder.
+    One file goes the other way: in it, the parent tells the children what is recorded anew. The run owns this object.
+    The process that made the folder removes it at the end of the run. Without a folder, ``tell`` methods do nothing.
     """
 
     def __init__(self) -> None:
         self.folder: str | None = None
         self.open_scopes: open_to_children.OpenToChildren | None = None
-        """Those of the process that made the folder."""
+        """The open scopes of the process that made the folder."""
         self._time_when_empty: int | None = None  # see `may_have_messages`; known to the process that made the folder
         # Two threads that read one file must not both take the same rows.
         self._lock = renewed_in_child(threading.Lock())
         self._read: dict[str, int] = {}  # how many bytes of each file were taken so far
         self._told: dict[str, int] = {}  # how many rows this process has told, by files that have a limit
-        self._torn: dict[str, bool] = {}  # the files whose last row was not written whole; whether that has been told
+        self._torn: dict[str, bool] = {}  # files whose last row is incomplete; the value says whether that was told
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:
         """Write down a miss in a scope of the parent process."""
@@ -95,7 +95,7 @@ class ChildMisses:
         self._append(f"{scope_id}.plays", row)
 
     def make_folder(self, run: Run) -> None:
-        """Make the folder now, where children are told that it is. It ends with the run.
+        """Make the folder, at the place that children are told. It is removed with the run.
 
         Raises ``OSError`` if it cannot be made.
         """
@@ -106,9 +106,9 @@ class ChildMisses:
             folder = run.hold(temporary_folders.TemporaryFolder(_PURPOSE, mark, root))
         except FileExistsError:  # this was called before, in a test that had put something in place of `open`
             folder = temporary_folders.path_of(_PURPOSE, mark, root)
-        with contextlib.suppress(OSError):  # a full disk; children then take every scope for an open one
+        with contextlib.suppress(OSError):  # a full disk; children then take every scope for open
             self.open_scopes = run.hold(contextlib.closing(open_to_children.OpenToChildren(folder)))
-        # A time in the past: also a file that comes within the same tick of the clock then changes it.
+        # A time in the past, so that a file that is added within the same tick of the clock changes it, too.
         earlier = time.time() - 3600
         with contextlib.suppress(OSError):
             os.utime(folder, (earlier, earlier))
@@ -117,7 +117,7 @@ class ChildMisses:
 
     @property
     def may_have_messages(self) -> bool:
-        """Whether any file may have come since the folder was made: one question to the system for all of them."""
+        """Whether a file may have been added since the folder was made. One system call for all kinds of messages."""
         if self.folder is None:
             return False
         try:
@@ -142,11 +142,11 @@ class ChildMisses:
                 yield row
 
     def tell_refusal(self, text: str, test: str | None) -> None:
-        """Write down what was refused in this process, which ``test`` has started."""
+        """Write down a refusal in this process. ``test`` is the id of the test that has started it, if known."""
         self._append_in_limit(_REFUSED, [os.getpid(), text, test])
 
     def pass_on_refusals(self, run: Run) -> None:
-        """Let the running test of ``run`` know what was refused in child processes since the last call."""
+        """Note what was refused in child processes since the last call for the running test of ``run``."""
         for refusal, _ in self._take_refusals():
             run.remember_refusal(refusal)
 
@@ -164,11 +164,11 @@ class ChildMisses:
                     yield LiveCallRefused(outgoing.redact_outgoing(text)), test
 
     def tell_note(self, sentence: str, *, is_unguarded: bool = False) -> None:
-        """Write down a sentence for the notes of the parent's run, or if it ``is_unguarded``, for what is that."""
+        """Write down a sentence for ``Run.notes`` of the parent, or for ``Run.unguarded`` if it ``is_unguarded``."""
         self._append_in_limit(_NOTES, [sentence, is_unguarded])
 
     def take_notes(self) -> Iterator[tuple[str, bool]]:
-        """What the children have told with ``tell_note`` since the last call: each sentence, and what it is for."""
+        """Yield the sentences that children told with ``tell_note`` since the last call, each with ``is_unguarded``."""
         for row in self._take_rows(_NOTES):
             match _parse_row(row):
                 case [str(sentence), bool(is_unguarded)]:
@@ -179,13 +179,13 @@ class ChildMisses:
         self._append(f"{mark}.faults", number)
 
     def take_met(self, mark: str) -> Iterator[int]:
-        """What the children have told with ``tell_met`` since the last call. What was told twice comes once."""
+        """Yield the numbers that children told with ``tell_met`` since the last call."""
         for row in self._take_rows(f"{mark}.faults"):
             if isinstance(number := _parse_row(row), int):
                 yield number
 
     def _append_in_limit(self, name: str, row: Any) -> int:
-        """``_append``, unless this process has told very many rows of this file. Return how many it had."""
+        """Append a row, unless this process has appended very many to this file. Return how many it was asked to."""
         self._told[name] = told = self._told.get(name, 0) + 1
         if told <= _MOST_ROWS:
             self._append(name, row)
@@ -203,7 +203,7 @@ class ChildMisses:
                 os.close(file)
 
     def tell_anew(self, keys: Mapping[str, Sequence[str]]) -> None:
-        """Tell the children which conversations are recorded anew: for each cassette the keys. Nothing if empty."""
+        """Tell the children which recordings are made anew: for each cassette the keys. Empty takes that back."""
         if self.folder is None:
             return
         path = os.path.join(self.folder, _ANEW)
@@ -217,7 +217,7 @@ class ChildMisses:
                 file_replacement.change_open_file(os.remove, path)
 
     def read_anew(self) -> Mapping[str, Sequence[str]]:
-        """What the parent has told with ``tell_anew``."""
+        """Return what the parent has told with ``tell_anew``."""
         if self.folder is None:
             return {}
         try:
@@ -228,9 +228,8 @@ class ChildMisses:
         return keys
 
     def tell_used(self, folder: str, cassette: str) -> None:
-        """Name a cassette that this process uses, and its folder, if this is a child of the tests."""
-        if self.folder is not None:
-            self._append(_USED, [folder, cassette])
+        """Write down a cassette that this process uses, and its folder."""
+        self._append(_USED, [folder, cassette])
 
     def take_used(self) -> set[tuple[str, str]]:
         """The folders and names of the cassettes that children have used since the last call."""
@@ -242,10 +241,10 @@ class ChildMisses:
         return found
 
     def take(self, scope_id: str, *, is_last: bool = False) -> Sequence[CassetteMiss]:
-        """The misses of the children of a scope since the last call. What was asked again is told once.
+        """Return the misses of the children of a scope since the last call. Equal misses count once.
 
-        ``is_last`` says that the scope is about to end. Then a child that is writing is waited for, and a miss of which
-        one could not write a word, or not all, is a miss, too.
+        ``is_last`` says that the scope is about to end. Then this waits for a child that is writing, and a miss that a
+        child could not write completely counts, too.
         """
         rows = self._take_rows(scope_id, patience=_PATIENCE if is_last else 0)
         misses = [_miss_of_child(_parse_row(row)) for row in rows] if rows else []
@@ -283,12 +282,12 @@ class ChildMisses:
         path = f"{self.folder}{os.sep}{name}"  # each test asks a few times, and `os.path.join` takes longer
         if not os.access(path, os.F_OK):  # as it is almost always, and told faster than by an exception
             return ()
-        # The file is not removed: a child that has opened it may be about to write. Its last line may be incomplete.
+        # The file stays: a child that has opened it may be about to write. Its last line may be incomplete.
         with self._lock, open(path, "rb") as file:
             begin = file.seek(self._read.get(name, 0))
             rows = file.read()
             if patience and name not in self._torn:
-                while _is_torn(begin, rows) and patience > 0:  # its child may be about to write
+                while _is_torn(begin, rows) and patience > 0:  # a child may be about to write
                     time.sleep(_PAUSE)
                     patience -= _PAUSE
                     rows += file.read()
@@ -300,7 +299,7 @@ class ChildMisses:
 
 
 def _is_torn(begin: int, rows: bytes) -> bool:
-    """Whether a file that has ``rows`` behind an offset is one in which a row was begun that is not whole."""
+    """Whether a file has an incomplete row. ``rows`` are its bytes from the offset ``begin`` on."""
     return not rows.endswith(b"\n") if rows else not begin
 
 
@@ -312,7 +311,7 @@ def describe_miss(miss: CassetteMiss) -> list[Any]:
 def miss_from(row: Any) -> CassetteMiss:
     """Return the miss that ``describe_miss`` described in another process.
 
-    A row that is none is a miss too: whoever damaged it must not make it go away.
+    A damaged row is a miss, too, so that nothing can hide one.
     """
     match row:
         case [
@@ -347,9 +346,9 @@ def _parse_row(row: str) -> Any:
 
 
 def hear_refusals(run: Run) -> None:
-    """Let the running test of ``run`` know what its child processes were refused since the last call.
+    """Note what was refused in child processes since the last call for the running test of ``run``.
 
-    Only in the process that runs the tests: a child would take for its own what others were refused before it began.
+    Does nothing in a child process: it would take refusals of other processes for its own.
     """
     if run.told_by_children is not None:
         run.told_by_children.pass_on_refusals(run)

@@ -1,4 +1,4 @@
-"""Group the requests that have drifted by what differs, and say of each group what cures it.
+"""Groups the requests that have drifted by what differs, and says for each group what cures it.
 
 The same rows give the same groups in the same order, whichever worker found them.
 """
@@ -79,7 +79,7 @@ def _make_group(rows: Sequence[Row], pytest: str) -> dict[str, Any]:
 
 
 def _without_values(change: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out values that are new in every run: they say nothing of the group."""
+    """Return a change without its values: they are new in every run, and say nothing about the group."""
     return {**change, "recorded": None, "now": None}
 
 
@@ -91,9 +91,9 @@ def _describe_reason(row: Row) -> str | None:
 def record_command(tests: Sequence[str], width: int = 0, *, pytest: str = "pytest") -> str:
     """Return a command for a shell that records tests again. It begins with ``pytest``.
 
-    With a ``width`` it has lines of at most so many characters, if that can be: of the tests, else of their files, else
-    of everything. Lines end with a backslash where another follows. The shells of Windows agree on no such sign, so
-    there it is always one line.
+    With a ``width``, its lines have at most so many characters if possible. For that, it names the tests, else their
+    files, else nothing, which records everything. A line that is continued ends with a backslash. The shells of Windows
+    have no common sign for that, so there it is always one line.
     """
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
     choices = [tests, files] if len(tests) <= _MOST_TESTS else [files]

@@ -1,4 +1,4 @@
-"""For a run that looks for drift: notes each request that no recording answers.
+"""Notes each request that no recording answers, in a run that looks for drift.
 
 Such a request gets the answer of the nearest recording, so that the test reaches its next request. A request that a
 recording answers exactly gets that answer, as in any replay.
@@ -41,11 +41,11 @@ Kind = Literal["changed", "another", "played_out", "unrecorded", "without_casset
 
 _MOST_CHANGES = 20
 _SHOWN = 60
-"""Characters of a value."""
+"""How many characters of a value are shown."""
 
 
 class DriftedField(NamedTuple):
-    """A field that differs: its path, both values for people, and of which kinds they are if new in every run."""
+    """A field that differs: its path, both values as text, and their kinds if they are new in every run."""
 
     path: str
     recorded: str
@@ -57,11 +57,11 @@ class DriftedField(NamedTuple):
 class DriftedRequest:
     """A request that no recording answers.
 
-    ``kind`` says why: a recording differs in ``changes``; there is none of this method and path; it is asked more often
-    than it was recorded; nothing is recorded in its cassette; its test has no cassette. ``recording`` is the number
-    (from 1) of the recording that differs. ``group`` is equal for requests with the same changes. Under each of
-    ``settings`` alone the request would match; each is a list of lines of the project's settings file.
-    ``text`` explains the miss.
+    ``kind`` says why: the nearest recording differs in ``changes`` (``changed``), no recording has this method and path
+    (``another``), it is sent more often than it was recorded (``played_out``), its cassette has no recordings
+    (``unrecorded``), or its test has no cassette (``without_cassette``). ``recording`` is the number (from 1) of the
+    nearest recording. ``group`` is equal for requests with the same changes. Under each of ``settings`` alone the
+    request would match; each is a list of lines of the project's settings file. ``text`` explains the miss.
     """
 
     cassette: str
@@ -75,8 +75,8 @@ class DriftedRequest:
     settings: tuple[tuple[str, ...], ...] = ()
 
     def as_plain_data(self) -> dict[str, Any]:
-        """Return what JSON and another process can hold."""
-        # Through JSON and back, so that a row of this process has lists where it has tuples, like one of a child.
+        """Return it as JSON values."""
+        # Through JSON and back, so that tuples become lists, as in a row of a child process.
         plain: dict[str, Any] = json.loads(
             json.dumps({**asdict(self), "changes": [one._asdict() for one in self.changes]})
         )
@@ -101,19 +101,19 @@ class DriftLog:
             scope.run.state_of(ChildMisses).tell_drift(scope.id, row)
 
     def take(self, scope: Scope) -> list[dict[str, Any]]:
-        """Return what was added for a scope since the last call, by its child processes too. These take nothing."""
+        """Return what this process and its children added for a scope since the last call. Empty in a child."""
         if not scope.is_owner:
             return []
         return self._rows.pop(scope.id, []) + list(scope.run.state_of(ChildMisses).take_drift(scope.id))
 
 
 def strict_match_on(match_on: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts that are compared where drift is looked for: the default ones, and what the settings add."""
+    """Return the parts that a run compares that looks for drift: the default ones, and those of the settings."""
     return tuple(dict.fromkeys((*DEFAULT_MATCH_ON, *match_on)))
 
 
 def note_other_contents(scope: Scope, session: Session) -> Callable[[RecordedRequest, Interaction], None]:
-    """Return a function that notes requests whose content no recording of a session has, whatever answers them."""
+    """Return a function that notes answered requests whose content no recording of a session has."""
     rules = replace(session.rules, match_on=strict_match_on(session.rules.match_on))
     recordings = session.cassette.interactions
     known = {without_origin(key_at_origin(session.redactor.redact_request(one.request), rules)) for one in recordings}
@@ -130,10 +130,10 @@ def note_other_contents(scope: Scope, session: Session) -> Callable[[RecordedReq
 def note_drift(
     scope: Scope, session: Session, explain: Callable[[MissedRequest], Explanation]
 ) -> Callable[[MissedRequest], int | None]:
-    """Return a function that notes a request that no recording answers.
+    """Return a function that notes a request that no recording answers, and finds a recording to replay for it.
 
-    It returns the number (from 0) of the recording that is nearest, if one has the same method and path, else of the
-    next one that the program's own comparison finds.
+    It returns the number (from 0) of the nearest recording with the same method and path; else of the next one that the
+    program's own comparison finds; else None.
     """
 
     def note(missed: MissedRequest) -> int | None:
@@ -169,7 +169,7 @@ def _describe(scope: Scope, session: Session, missed: MissedRequest, explained: 
 
 
 def note_message(scope: Scope, session: Session, handshake: RecordedRequest, miss: FrameMiss, text: str) -> None:
-    """Note a message of a conversation that is not what was recorded. ``text`` explains the miss."""
+    """Note a message of a WebSocket conversation that differs from the recorded one. ``text`` explains the miss."""
     request = session.redactor.redact_request(handshake)
     row = DriftedRequest(session.name, request.method.upper(), request.url, "changed", text)
     if miss.played_out:
@@ -208,9 +208,9 @@ def _with_changes(
 
 
 def _write_advice(scope: Scope, choices: Sequence[Mapping[str, Sequence[str]]]) -> Iterator[tuple[str, ...]]:
-    """Write settings as lines of the settings file; what a marker or a call gives, which comes first, as it takes it.
+    """Yield each choice of settings as lines of the settings file, or as arguments where a marker or call overrides it.
 
-    What a drop-in layer gives is not named: it follows from options of the tool that this stands in for.
+    Settings that a drop-in layer gives are left out: they follow from options of the tool that it stands in for.
     """
     for advice in choices:
         if scope.filters is None or not any(map(scope.gives, advice)):

@@ -30,7 +30,7 @@ current_exchange: ContextVar[WatchedExchange | None] = ContextVar("aquila_exchan
 """The request that is being answered in this context. The route sets it around the answer, and resets it."""
 
 current_job: ContextVar[str] = ContextVar("aquila_watched_job", default="")
-"""The id of the job that runs in this context, empty outside of a job. Set by the execution of a task."""
+"""The id of the job that runs in this context, "" outside of a job. Set by the execution of a task."""
 
 
 MOST_ELSEWHERE = 16 * 1024 * 1024
@@ -39,12 +39,12 @@ MOST_ELSEWHERE = 16 * 1024 * 1024
 
 @dataclass(slots=True, eq=False)
 class WatchedExchange:
-    """A request, as it was sent, and what has become of it.
+    """A request, as it was sent, and what became of it.
 
-    ``asked`` and ``ended`` are moments of ``time.perf_counter``. ``decision`` is what a cassette or a script decided,
-    in ``session``, if it has one; ``response`` is what came from elsewhere, and ``source`` from where. ``interaction``
-    is a recording that another process has played, of ``cassette``. ``problem`` is why nothing answered, and
-    ``address`` what was asked, where the request itself is not known.
+    ``asked``, ``first_byte`` and ``ended`` are seconds of ``time.perf_counter``. ``decision`` is that of a cassette,
+    with its ``session``, or of a script. ``response`` is an answer from elsewhere, and ``source`` says from where.
+    ``interaction`` is a recording of ``cassette`` that another process has played. ``problem`` says why nothing
+    answered. ``address`` is the method and URL where the request itself is not kept.
     """
 
     scope: Scope | None = None
@@ -65,14 +65,14 @@ class WatchedExchange:
     is_cut: bool = False
     """Whether its test was interrupted."""
     left_out: int = 0
-    """Bytes of a live answer, or messages of a conversation, that came behind what was kept."""
+    """How many bytes of a live answer, or messages of a conversation, came after the part that was kept."""
     repeats: list[UnansweredRequest] = field(default_factory=list)
     """Further misses of the same request: a client that tries again."""
     redactors: list[Redactor] = field(default_factory=list)
-    """What knows the secrets of the moments in which something was noted: later the environment may be another."""
+    """The redactors of the times at which something was noted: the environment may have other secrets later."""
 
     def remember_secrets(self) -> None:
-        """Let what is noted be told without what is secret now."""
+        """Keep the redactor of this moment for the report."""
         redactor = outgoing.run_redactor()
         if not any(redactor is known for known in self.redactors):
             self.redactors.append(redactor)
@@ -81,8 +81,8 @@ class WatchedExchange:
 class ExchangeWatch:
     """Notes the requests of one run. Any thread may ask, and any may end a scope.
 
-    ``take_in`` gets what was noted in a scope when that ends, with its report; or with None for both, what was noted in
-    none. ``take_job`` gets the jobs that were executed.
+    ``take_in`` is called with what was noted in a scope, the scope, and its report when the scope ends. What was noted
+    in no scope comes with None for both. ``take_job`` is called with each job that was executed.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ExchangeWatch:
         self.take_job = take_job
         self._open: list[WatchedExchange] = []  # what was not handed on yet; `end_scope` and `end_test` remove from it
         self._held: dict[Scope, int] = {}
-        """Bytes that are held of the answers to other processes, by scope. ``end_scope`` removes an entry."""
+        """How many bytes of answers to other processes are held, by scope. ``end_scope`` removes an entry."""
         # Guards both; never held while `take_in` runs, which may take long.
         self._lock = renewed_in_child(threading.Lock())
 
@@ -112,7 +112,7 @@ class ExchangeWatch:
     def note_decision(
         self, decision: Decision, session: Session | None = None, request: RecordedRequest | None = None
     ) -> None:
-        """Say what was decided about the request that is being answered here, and what it is as it was compared."""
+        """Note what was decided about the request that is being answered here. ``request`` is as it was compared."""
         exchange = current_exchange.get()
         if exchange is not None:
             exchange.decision, exchange.session = decision, session or exchange.session
@@ -121,13 +121,13 @@ class ExchangeWatch:
     def note_conversation(
         self, scope: Scope, request: RecordedRequest, decision: Decision, session: Session | None
     ) -> WatchedExchange:
-        """Note a handshake, and what was decided about it. Return what takes the rest down."""
+        """Note a handshake, and what was decided about it. Return the exchange, for what follows."""
         exchange = self.begin(scope, request, decision)
         exchange.session = session
         return exchange
 
     def note_problem(self, scope: Scope | None, problem: UnansweredRequest) -> None:
-        """Note that nothing answers a request: the one that is being answered here, else one of its own."""
+        """Note that nothing answers the request that is being answered here; without such a request, a new one."""
         exchange = current_exchange.get()
         if exchange is None:
             exchange = self.begin(scope, None)
@@ -142,9 +142,10 @@ class ExchangeWatch:
         exchange.cassette, exchange.interaction = cassette, interaction
 
     def note_answer_elsewhere(self, scope: Scope, decision: ReplayDecision, job: str = "") -> None:
-        """Note what another process was answered in a scope of this one, for a ``job`` if one has asked.
+        """Note an answer that another process got in a scope of this one. ``job`` is the id of the job that asked, or
+        "".
 
-        What would make it more than ``MOST_ELSEWHERE`` bytes in the scope is kept as its address alone.
+        Once ``MOST_ELSEWHERE`` bytes are held for the scope, only the address is kept.
         """
         request, response = decision.interaction.request, decision.interaction.response
         exchange = self.begin(scope, None)
@@ -170,7 +171,7 @@ class ExchangeWatch:
         self._take_in(self._take(lambda each: each.scope is scope), scope, report)
 
     def end_test(self, *, cuts: bool = False) -> None:
-        """Hand on what was noted while a test ran, in no scope that ends with it: in none, or in a shared one.
+        """Hand on what was noted while a test ran in no scope that ends with it: in none, or in a shared one.
 
         ``cuts`` says that the test was interrupted, so that its own scope has not ended.
         """
@@ -183,7 +184,7 @@ class ExchangeWatch:
         with self._lock:
             taken: list[WatchedExchange] = []
             kept: list[WatchedExchange] = []
-            for each in self._open:  # asked once of each: its scope may end in another thread meanwhile
+            for each in self._open:  # `belongs` is called once for each: a scope may end in another thread meanwhile
                 (taken if belongs(each) else kept).append(each)
             self._open = kept
         return taken
@@ -193,5 +194,5 @@ def _ends_with_no_test(exchange: WatchedExchange) -> bool:
     scope = exchange.scope
     if scope is None or scope.closed or scope.kind == "fixture":
         return True
-    # That of a block which a shared fixture keeps open over several tests.
+    # A block that is open at the end of a test belongs to a shared fixture.
     return scope.kind == "block" and exchange.ended is not None

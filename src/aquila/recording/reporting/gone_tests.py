@@ -21,8 +21,8 @@ class Sources:
 
         ``module`` is its path, ``test`` the id of the test within it, or the last part of the name of its cassette.
 
-        A test may be inherited, imported, made by code, or defined on some systems only. So its name must not occur in
-        the module, which must hold nothing that brings in tests of other names.
+        A test may be inherited, imported, made by code, or defined on some systems only. So it is gone only if its name
+        does not occur in the module, and if nothing in the module brings in tests of other names.
         """
         text = self._read(module)
         if text is None:
@@ -33,10 +33,11 @@ class Sources:
         return bool(names) and _are_gone(names, text)
 
     def is_fixture_gone(self, module: str, fixture: str) -> bool:
-        """Whether a module, or in it a fixture that tests share or its class, is surely gone.
+        """Whether a module, or a shared fixture in it or the class of the fixture, is surely gone.
 
-        ``module`` is its path, ``fixture`` the last part of the name of its cassette. A fixture of another place, and a
-        function such as ``setUpClass``, which may be inherited or have another name, is as much there as its class is.
+        ``module`` is its path, ``fixture`` the last part of the name of its cassette. A fixture of another place, or a
+        function such as ``setUpClass``, which may be inherited or have another name, counts as gone with its class
+        only.
         """
         text = self._read(module)
         if text is None:

@@ -1,4 +1,4 @@
-"""The misses of a scope, so that code that swallows one does not hide it."""
+"""The misses of a scope. They are kept because code may swallow the error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MissLog(Sequence[CassetteMiss]):
         # Each miss with the mark that all attempts at its request share, or None.
         self._rows: list[tuple[CassetteMiss, Hashable]] = []
         self.drift: ConversationDrifted | None = None
-        """The first miss because of which a conversation is to be recorded anew, if there is one."""
+        """The first miss that requires a conversation to be recorded anew, if there is one."""
 
     @overload
     def __getitem__(self, index: int) -> CassetteMiss: ...

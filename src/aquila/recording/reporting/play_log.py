@@ -57,9 +57,9 @@ class PlayedRecording:
 
 
 class PlayLog:
-    """The recordings that were played so far, each once. Any thread may close a scope, and add to it.
+    """The recordings that were played so far, each once. Any thread may add some.
 
-    Child processes write down what they play, in the ``folder`` of a child or of the run that has forked this process.
+    A child process writes its plays to files: in ``folder``, or, after a fork, in the folder for messages of the run.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -84,7 +84,7 @@ class PlayLog:
             kept = None if isinstance(request, StoredRequest) else request
             path = _path_of(scope, session)
             played = PlayedRecording(path, number, (scope.name,), scope.settings.upstream, kept)
-            if is_here:  # a task of another process of the tests: its own scope ends there
+            if is_here:  # the scope of a task that another test process has enqueued
                 self._add(played)
             elif (folder := self._folder or scope.run.state_of(ChildMisses).folder) is not None:
                 self._write(folder, played)
@@ -96,7 +96,7 @@ class PlayLog:
             file.write(row + "\n")
 
     def take_from_children(self, folder: str | None) -> None:
-        """Take in what child processes have played. ``folder`` is that of their misses."""
+        """Add the plays of child processes. ``folder`` is the folder for their messages."""
         if folder is None:
             return
         for file in sorted(Path(folder).glob(f"{_PLAYS}*")):
@@ -105,7 +105,7 @@ class PlayLog:
                     self.add_plain_data([json.loads(line, object_hook=_decode_bytes)])
 
     def add_scope(self, scope: Scope) -> None:
-        """Take in what a scope has played. Raises what reading its cassettes raises, if filters are in force."""
+        """Add the plays of a scope. If filters are in force, raises what reading its cassettes raises."""
         settings, filters = scope.settings, scope.filters
         named = scope.name if scope.kind in ("test", "fixture") else ""
         test = named or scope.run.test_name or scope.describe()
@@ -139,11 +139,11 @@ class PlayLog:
             return tuple(self._played.values())
 
     def as_plain_data(self) -> list[list[Any]]:
-        """What a worker of pytest-xdist sends to the controller, of the same machine."""
+        """Return it for the controller of pytest-xdist, which runs on the same machine."""
         return list(map(_as_row, self.recordings()))
 
     def add_plain_data(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Take in what ``as_plain_data`` of a worker gave."""
+        """Add what ``as_plain_data`` returned in a worker."""
         for path, number, tests, upstream, sent, is_filtered in rows:
             request = None
             if sent is not None:
@@ -172,5 +172,5 @@ def _decode_bytes(value: dict[str, str]) -> bytes:
 
 
 def _numbers_in_file(path: Path, filters: Filters) -> list[int]:
-    """The numbers in a file of the recordings that filters leave."""
+    """Return the numbers (from 0) in a file of the recordings that filters keep."""
     return [number for number, each in enumerate(load_cassette(path).interactions) if filters.keeps(each)]

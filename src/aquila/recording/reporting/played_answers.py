@@ -1,4 +1,4 @@
-"""The seconds and tokens of played answers, as they were recorded, for this process and for others of the scope."""
+"""How many seconds and tokens played answers took when they were recorded, for all processes of a scope."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:  # a run that replays mostly knows the tokens of its answers from the compiled copies of cassettes
     lazy_modules(globals(), process_marks="aquila.process_marks", answer_usage="aquila.cassettes.codecs.answer_usage")
 
-# Numbers the messages of this process, because equal lines of a file count once (see `ChildMisses`). `next` is atomic.
+# Numbers the messages of this process, so that no two are equal: equal lines of a file count once. `next` is atomic.
 _number = itertools.count()
 
 
@@ -44,10 +44,10 @@ class PlayedAnswer(NamedTuple):
 
 
 class RecordedAnswer(NamedTuple):
-    """An answer that was recorded: who gave it, and the seconds and tokens that it took, 0 where it told none.
+    """An answer that was recorded: who gave it, and the seconds and tokens that it took (0 if it told no tokens).
 
-    ``host`` is that of the request, or the upstream that took its place, such as ``local``. ``model`` may be empty, and
-    ``failure`` is, unless the answer is no success.
+    ``host`` is that of the request, or the upstream that took its place, such as ``local``. ``model`` may be "".
+    ``failure`` names why the answer is no success, and is "" for a success.
     """
 
     host: str
@@ -71,7 +71,7 @@ def describe_played(interaction: Interaction) -> PlayedAnswer:
 
 
 def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Interaction], None]:
-    """Return what tells the parent process of each answer that is played in its ``scope``, and from which recording."""
+    """Return a function that tells the parent process of each recording that is played here in its ``scope``."""
     misses = scope.run.state_of(ChildMisses)
 
     # Found by identity, which is safe because the session never replaces its cassette and keeps it alive. Made with the
@@ -90,12 +90,12 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
 
 
 def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
-    """Return what was played in a scope that is closed, by this process and by others, who have told in ``rows``."""
+    """Return what was played in a closed scope, by this process and by others. ``rows`` are their messages."""
     told = list(_read_rows(scope, rows)) if rows else []
     played: list[PlayedAnswer] = []
     places: set[tuple[str, int]] = set()  # of what was played here, as other processes name it
     for session in scope.sessions.opened():
-        # Those that tell of their plays are known from the counts as well. A worker in another container only counts.
+        # Plays that other processes told are also in the counts. Plays of a worker in another container are only there.
         seen: set[int] = set()
         for interaction in session.plays.in_order(here=bool(told)):
             answer = describe_played(interaction)
@@ -115,7 +115,7 @@ def _as_repeated(answer: PlayedAnswer) -> PlayedAnswer:
 
 
 def _read_rows(scope: Scope, rows: Sequence[Any]) -> Iterator[tuple[PlayedAnswer, str, int]]:
-    """Yield what other processes have told, each with its cassette and the number of the recording there."""
+    """Yield the answers that other processes played, each with its cassette and the number of the recording there."""
     for row in rows:
         match row:
             case [str(), int() | float() as seconds, int(tokens), str(recorded), str(cassette), int(number)]:
@@ -125,7 +125,7 @@ def _read_rows(scope: Scope, rows: Sequence[Any]) -> Iterator[tuple[PlayedAnswer
 
 
 def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -> None:
-    """Let the report of the run know of a recording that another process has played."""
+    """Note a recording that another process has played for the report of the run."""
     opened = scope.sessions.opened_for(cassette)
     with suppress(AquilaError, OSError):  # the file may be in a folder of that process alone, or gone by now
         path = cassette_path(scope.settings.cassette_root(), cassette)
@@ -135,11 +135,11 @@ def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -
 
 
 def count_tokens(interaction: Interaction) -> int:
-    """The tokens that an answer reports as used, or 0. In a conversation each answer reports its own."""
+    """Return how many tokens an answer reports as used, or 0. In a conversation, the sum of all its answers."""
     known = interaction.response.known_tokens
     if known is not None:
         return known
     try:
         return answer_usage.tokens_of(interaction.response)
-    except CassetteCorrupt:  # the file of a large body is missing: whoever asked for the body was told
+    except CassetteCorrupt:  # the file of a large body is missing; reading the body has raised that already
         return 0

@@ -1,7 +1,7 @@
-"""Finds, at a miss, the recording that was made under another name of the test: its test was renamed, or moved.
+"""Finds the recording of a missed request in the cassette of a test that is gone: it may have been renamed or moved.
 
-Only cassettes are looked at whose test is gone as far as the sources tell, and only a recording with the very key of
-the request counts. A run reads a bounded number of files for this, each once.
+It searches only cassettes whose test is gone as far as the sources tell, and only for the exact key of the request. A
+run reads a bounded number of files for this, each once.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class Orphan(NamedTuple):
 
 
 class OrphansOfFolder:
-    """The orphans of one cassette folder, by the folder and by the last part of their names."""
+    """The orphans of one cassette folder, found by the folder and by the last part of their names."""
 
     def __init__(self, orphans: Iterable[Orphan]) -> None:
         self.by_folder: dict[str, list[Orphan]] = defaultdict(list)
         self.by_last: dict[str, list[Orphan]] = defaultdict(list)
         self.unread = list(orphans)
-        """Those that are read while the others do not have a request."""
+        """Those that were not read yet. They are read one by one until one has the request."""
         for one in self.unread:
             folder, _, last = one.name.rpartition("/")
             self.by_folder[folder].append(one)
@@ -76,19 +76,19 @@ class RenamedTests:
     """The orphans of a run, by cassette folder, and the keys of their recordings."""
 
     def __init__(self) -> None:
-        # Any thread may miss. Held while files are read, so that each is read once. The run owns all of this, and
-        # nothing is removed before it ends: sources and cassettes of gone tests do not change meanwhile.
+        # Held while files are read, so that each is read once: any thread may miss. The run owns this object, and
+        # nothing is removed before it ends, because cassettes of gone tests do not change meanwhile.
         self._lock = renewed_in_child(threading.Lock())
         self._orphans: dict[Path, OrphansOfFolder] = {}
         self._known: set[tuple[Path, MatchRules]] = set()  # files whose keys are in `_by_key`, or that cannot be read
         self._by_key: dict[tuple[MatchRules, str], list[Orphan]] = defaultdict(list)
         self._count, self._bytes = 0, 0  # of the files that were read, see MOST_READ and MOST_BYTES
-        self._commands: set[str] = set()  # that the summary names
+        self._commands: set[str] = set()  # those that the summary names
 
     def find(self, root: Path, project: Path, cassette: str, session: Session, key: str) -> list[Orphan]:
-        """Return the orphans that hold a recording with ``key``, the one with the most similar name first.
+        """Return the orphans in ``root`` that have a recording with ``key``, the one with the most similar name first.
 
-        ``project`` is the folder that modules are relative to.
+        ``project`` is the folder of the project. ``cassette`` and ``session`` are those that missed.
         """
         with self._lock:
             if root not in self._orphans:
@@ -102,7 +102,7 @@ class RenamedTests:
             return sorted(found, key=lambda one: _distance(one.name, cassette))
 
     def note_for(self, command: str) -> tuple[str, str]:
-        """Return what the summary says of a rename, and the command that it names."""
+        """Return the sentence and the command with which the summary tells of a rename."""
         with self._lock:
             if len(self._commands) < MOST_NAMED:
                 self._commands.add(command)
@@ -114,7 +114,7 @@ class RenamedTests:
         return self._count < MOST_READ and self._bytes + size <= MOST_BYTES
 
     def _read(self, one: Orphan, session: Session) -> None:
-        """Take down the keys of a file's recordings, if it was not read and not enough files were."""
+        """Note the keys of the recordings in a file, unless it was read already or too many files were."""
         if (one.path, session.rules) in self._known:
             return
         self._known.add((one.path, session.rules))
@@ -158,7 +158,7 @@ def _find_orphans(root: Path, project: Path) -> Iterator[Orphan]:
 
 
 def _looks_like_a_module(folder: str, module: str, project: Path) -> bool:
-    """Whether a folder is one of the cassettes of a module, and not one that somebody has thought up."""
+    """Whether a folder of cassettes belongs to a test module, by its name or because the module exists."""
     last = folder.rpartition("/")[2]
     return last.startswith("test_") or last.endswith("_test") or (project / f"{module}.py").is_file()
 
@@ -166,9 +166,9 @@ def _looks_like_a_module(folder: str, module: str, project: Path) -> bool:
 def mention_rename(
     explained: Explanation, scope: Scope, session: Session, path: Path, request: RecordedRequest
 ) -> Explanation:
-    """Add to the explanation of a miss where the same request is recorded, if the test of that is gone.
+    """Add to the explanation of a miss in which cassette of a gone test the same request is recorded, if in any.
 
-    ``path`` is the file of the session's cassette. If there is one, nothing is looked for: it could not be replaced.
+    ``path`` is the file of the session's cassette. If it exists, nothing is added: no other file could take its place.
     """
     if path.exists():
         return explained
@@ -195,7 +195,7 @@ def _describe(found: Sequence[Orphan]) -> Iterator[str]:
 
 
 def _command_for(old: str, new: str, project: Path) -> str:
-    """Return what moves the recordings of a module, a class, a test with all its parameters, or one cassette."""
+    """Return the command that moves the recordings of a module, a class, a test with parameters, or one cassette."""
     old_folder, _, old_last = old.rpartition("/")
     new_folder, _, new_last = new.rpartition("/")
     old_module, new_module = module_of_folder(old_folder), module_of_folder(new_folder)

@@ -23,14 +23,14 @@ else:
 
 
 Change: TypeAlias = tuple[str, str, str | None]
-"""What a change has in common with others, the fields that differ, and the setting that cures it."""
+"""The group of a miss, the fields that differ, and the setting that cures it (see ``UnansweredRequest``)."""
 
 
 class StoredRecordings(NamedTuple):
     """What became of a scope's recordings: how many were recorded, which files were written.
 
-    ``superseded`` are the pending files that are gone, because what they held was recorded anew. ``cassettes`` are the
-    names of all that were used, by whichever process. ``answers`` are what was recorded.
+    ``superseded`` are the pending files that were removed, because what they held was recorded anew. ``cassettes`` are
+    the names of all cassettes that any process used. ``answers`` are the recorded answers.
     """
 
     recorded: int = 0
@@ -44,15 +44,14 @@ class StoredRecordings(NamedTuple):
 class ScopeReport(NamedTuple):
     """What one scope did, and the blocks within it.
 
-    Of the ``missed``, ``unrecorded`` are those that a recording cures, ``too_short`` those that only one anew does,
-    and ``unscripted`` those that a script has no answer for. ``seconds`` and ``tokens`` are what the replayed answers
-    took when they were recorded. ``unplayed`` says, for the cassette that the scope owns, what it did not play.
-    ``oldest`` is the earliest recording date that was played. ``pending`` are the pending files that were written, and
-    ``cassettes`` the names of those that were used, each after the cassette folder.
-    ``changes`` has a row for each miss that is near a recording: what its change has in common with others, the fields
-    that differ, and the setting that cures it (see ``UnansweredRequest.cure``). ``drifted`` are requests as
-    ``drift_watch`` describes them. ``answers`` are those that were recorded. ``emptied`` says that the scope asked for
-    nothing, so that the cassette it had is removed. ``superseded`` are the pending files that are gone.
+    ``missed`` counts all misses. Recording cures the ``unrecorded`` ones. The ``too_short`` ones must be recorded anew.
+    For the ``unscripted`` ones a script has no answer. ``seconds`` and ``tokens`` are what the replayed answers took
+    when they were recorded. ``unplayed`` has the name of the cassette that the scope owns, and what of it was not
+    played. ``oldest`` is the earliest date of a played recording. ``pending`` are the pending files that were written,
+    and ``cassettes`` the names of the cassettes that were used, each after the cassette folder. ``changes`` has a row
+    for each miss that is near a recording. ``drifted`` are requests as ``drift_watch`` describes them. ``answers`` are
+    the recorded answers. ``emptied`` says that the scope made no requests, so that its cassette was removed.
+    ``superseded`` are the pending files that were removed.
     """
 
     name: str
@@ -84,7 +83,7 @@ class ScopeReport(NamedTuple):
 def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings | None) -> ScopeReport:
     """Sum up a scope that is closed.
 
-    ``stored`` is what became of its recordings, ``settings`` are those it had; None if they were wrong at its end.
+    ``stored`` is what became of its recordings. ``settings`` are its settings; None if they were wrong at its end.
     """
     sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.known_misses
     children = scope.run.state_of(ChildMisses)
@@ -93,7 +92,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         misses = scope.hear_last_misses()
     played = plays_of(scope, children.take_plays(scope.id) if hears else ())
     folder = _folder_of(settings) if settings is not None else ""
-    # Its own counts as used, whoever may have asked: another process, or nobody any more.
+    # Its default cassette counts as used in any case: another process may have used it, or nothing needs it any more.
     used = {(folder, name) for name in (*[session.name for session in sessions], *stored.cassettes)}
     if scope.default_cassette is not None:
         used.add((folder, scope.default_cassette))
@@ -131,19 +130,19 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
 
 
 def _changes_of(misses: Sequence[CassetteMiss]) -> tuple[Change, ...]:
-    """Return the changes of misses near a recording. Unless settings cure all misses, none is named as a cure."""
+    """Return the changes of misses near a recording. They name cures only if settings cure all misses."""
     is_cured = all(miss.cure is not None for miss in misses)
     near = [(miss.group, miss) for miss in misses if miss.group is not None]
     return tuple([(group, miss.difference or "", miss.cure if is_cured else None) for group, miss in near])
 
 
 def _is_within_test(scope: Scope) -> bool:
-    """Whether a test has a scope that ends after this one, as where the last test ends the fixtures of the session."""
+    """Whether the scope of a test is still open, as when the last test ends the fixtures of the session."""
     return any(other.kind == "test" for other in scope.run.scopes.unclosed())
 
 
 def _folder_of(settings: Settings) -> str:
-    """The cassette folder of a scope; empty where it cannot be told any more, for it was relative to a deleted one."""
+    """Return the cassette folder of a scope; "" if it is unknown, because it was relative to a deleted folder."""
     try:
         return str(settings.cassette_root())
     except ConfigError:
@@ -153,9 +152,9 @@ def _folder_of(settings: Settings) -> str:
 def _count_by_remedy(own: ScopeReport, misses: Sequence[CassetteMiss]) -> ScopeReport:
     unscripted = sum(isinstance(miss, UnscriptedRequest) for miss in misses)
     too_short = sum(isinstance(miss, RecordingTooShort) for miss in misses)
-    told_otherwise = sum(isinstance(miss, FaultFailed | BudgetSpent) for miss in misses)
+    with_own_advice = sum(isinstance(miss, FaultFailed | BudgetSpent) for miss in misses)
     return own._replace(
-        unrecorded=len(misses) - unscripted - too_short - told_otherwise, unscripted=unscripted, too_short=too_short
+        unrecorded=len(misses) - unscripted - too_short - with_own_advice, unscripted=unscripted, too_short=too_short
     )
 
 
@@ -178,7 +177,7 @@ def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport
 
 
 def _describe_unplayed(scope: Scope) -> tuple[tuple[str, str], ...]:
-    """The cassette that a scope owns, with what of its recordings was not played, if anything was not."""
+    """Return the cassette that a scope owns and, in words, what of it was not played; () if all was played."""
     if not scope.owns_cassette:
         return ()
     sessions = scope.sessions.opened_for(scope.default_cassette)

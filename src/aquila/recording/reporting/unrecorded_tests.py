@@ -1,7 +1,7 @@
-"""Tests that missed in their last run and for which nothing is recorded yet. They are kept in pytest's cache.
+"""The tests that missed in their last run because nothing is recorded for them. They are kept in pytest's cache.
 
-pytest keeps the tests that failed last in the same cache, and removes one that passes. A test that is not among them
-any more is not listed here either.
+In the same cache, pytest keeps the tests that failed last, and removes one that passes. A test that is no longer there
+is not listed here either.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ CACHE_KEY = "aquila/unrecorded"
 _FAILED = "cache/lastfailed"  # a key of pytest's own; read from its file, because commands run without pytest
 _LARGEST = 16 * 1024 * 1024  # bytes of a file of the cache that are read
 MOST_KEPT = 1000
-"""Tests that are remembered, the latest."""
+"""How many tests are remembered at most, the latest ones."""
 
 
 class UnrecordedTest(NamedTuple):
-    """A test, by its id, that asked what no recording answers.
+    """A test, by its id, that made a request that no recording answers.
 
     ``cassettes`` are pairs of a cassette folder, relative to the root folder if it is in there, and a name. ``change``
-    says in a line how the request differs from the nearest recording; it is empty if none is near.
+    says in one line how the request differs from the nearest recording; it is "" if none is near.
     """
 
     test: str
@@ -35,7 +35,7 @@ class UnrecordedTest(NamedTuple):
 
 
 def as_plain_data(tests: Iterable[UnrecordedTest], known: object) -> dict[str, Any]:
-    """Return what is to be cached: these tests, and those that were ``known`` there."""
+    """Return the new content of the cache: ``tests``, and those of its ``known`` content."""
     before: Mapping[str, Any] = known if isinstance(known, dict) else {}
     new = {each.test: {"cassettes": [list(pair) for pair in each.cassettes], "change": each.change} for each in tests}
     rows = {**{test: row for test, row in before.items() if test not in new}, **new}
@@ -43,7 +43,7 @@ def as_plain_data(tests: Iterable[UnrecordedTest], known: object) -> dict[str, A
 
 
 def read_unrecorded(cache: Path) -> list[UnrecordedTest]:
-    """Return the tests that are cached in the folder of pytest's cache, and have not passed since."""
+    """Return the cached tests that have not passed since. ``cache`` is the folder of pytest's cache."""
     failed, found = _read(cache, _FAILED), []
     for test, row in _read(cache, CACHE_KEY).items():
         if test in failed and "::" in test:

@@ -1,7 +1,4 @@
-"""What a program did on the wire, for a run that judges it: each request that a replay answered, and how it was read.
-
-Only the processes in which tests run under faults have a ``WireWatch``.
-"""
+"""Notes each request that a replay answered, and how its answer was read, in a run that tries faults."""
 
 from __future__ import annotations
 
@@ -16,18 +13,18 @@ if TYPE_CHECKING:
     from aquila.recording.sessions.session_decisions import ReplayDecision
 
 Reading = Literal["open", "read", "left", "raised"]
-"""Nothing yet; to the end; given up by the caller; ended by an error that the reader got."""
+"""How an answer was read: not yet to an end; to its end; left by the caller; ended by an error that the reader got."""
 
 
 @dataclass
 class Attempt:
     """A request, and what became of its answer.
 
-    Requests with an equal ``key`` say the same. ``fault`` is the text of the fault that it met, "" for none. ``status``
-    is 0 where no answer began, and ``retry_after`` what it said, in seconds. ``credentials`` tells those of one request
-    from those of another, and ``asker`` the thread or task that asks. ``read_limit`` is the read time-out of the
-    client, in seconds, None for none. ``at`` and ``ended`` are moments, in seconds of a clock that skipped sleeps
-    advance, and ``slept`` is by how much they have done so until then.
+    Requests with an equal ``key`` have equal contents. ``fault`` is the text of the fault that it met, or "".
+    ``status`` is that of the answer, 0 if none began, and ``retry_after`` how long the answer asks to wait, in seconds.
+    ``credentials`` is equal for equal credentials, and ``asker`` for the same thread or task. ``read_limit`` is the
+    read timeout of the client, in seconds. ``at`` and ``ended`` are seconds of a clock that skipped sleeps advance.
+    ``slept`` is how many seconds had been skipped when it began.
     """
 
     key: str
@@ -49,9 +46,9 @@ class Attempt:
 
 
 class WireWatch:
-    """Takes down the attempts of one run of a test. Any thread may ask.
+    """The attempts of one run of a test. Any thread may add one.
 
-    ``clock`` gives the moments. ``on_attempt`` is called with each attempt that begins, in the thread that asks.
+    ``clock`` returns seconds. ``on_attempt`` is called with each attempt that begins, in the thread of the request.
     """
 
     def __init__(
@@ -59,13 +56,13 @@ class WireWatch:
     ) -> None:
         self.attempts: list[Attempt] = []
         self.decisions: list[ReplayDecision] = []
-        """What answered, in the order of the attempts."""
+        """The answers, in the order of the attempts."""
         self._clock = clock
         self._on_attempt = on_attempt
         self._lock = renewed_in_child(threading.Lock())  # keeps the two lists in the same order
 
     def begin(self, decision: ReplayDecision, attempt: Attempt) -> Attempt:
-        """Take down an attempt, which begins now."""
+        """Add an attempt, which begins now."""
         attempt.at = attempt.ended = self._clock()
         with self._lock:
             self.attempts.append(attempt)
@@ -74,6 +71,6 @@ class WireWatch:
         return attempt
 
     def end(self, attempt: Attempt, reading: Reading) -> None:
-        """Say how the answer to an attempt was read. What is said first counts."""
+        """Note how the answer to an attempt was read. Only the first call counts."""
         if attempt.reading == "open":
             attempt.reading, attempt.ended = reading, self._clock()

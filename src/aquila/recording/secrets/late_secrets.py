@@ -22,14 +22,14 @@ def redact_rows(
     key_of: Callable[[RecordedRequest], str],
     count_stored: Callable[[str], int],
 ) -> list[NewRecording]:
-    """Return the recordings of this process (``own``) and of ``others`` without all that is known to be secret now.
+    """Return the recordings of this process (``own``) and of ``others``, redacted with the secrets that are known now.
 
     ``known`` is how many secrets ``redactor`` had learned when the first of ``own`` was made. ``key_of`` returns the
-    key of a stored request, and ``count_stored`` how many stored recordings a key has: requests that become equal by
-    redaction get the positions behind those, in their order.
+    key of a stored request, and ``count_stored`` how many stored recordings a key has. Requests that become equal by
+    redaction get the positions after those, in their order.
     """
     clean = [redact_again(row, redactor) for row in own] if redactor.count_later() != known else [*own]
-    # Another process may not have known, when it recorded, what ``redactor`` has known from its beginning.
+    # Another process may not have known secrets that ``redactor`` has known from the beginning.
     clean += [redact_again(row, redactor) for row in others]
     return _place_again(clean, [*own, *others], key_of, count_stored)
 
@@ -37,7 +37,7 @@ def redact_rows(
 def redact_groups(
     groups: Mapping[JournalGroup, Sequence[NewRecording | RecordingPlayed]], keep_headers: tuple[str, ...]
 ) -> dict[JournalGroup, list[NewRecording | RecordingPlayed]]:
-    """Do the same for what only other processes have done with some cassettes: the rows of their journals."""
+    """Do the same for cassettes that only other processes have used. ``groups`` are the rows of their journals."""
     clean: dict[JournalGroup, list[NewRecording | RecordingPlayed]] = {}
     for group, rows in groups.items():
         rules, made = group[-1], [row for row in rows if isinstance(row, NewRecording)]
@@ -49,7 +49,7 @@ def redact_groups(
 
 
 def redact_again(row: NewRecording, redactor: Redactor) -> NewRecording:
-    """Return a recording without what is known to be secret by now, also in its files. It keeps its key."""
+    """Return a recording, with its files, redacted with the secrets that are known now. It keeps its key."""
     clean = redactor.redact_interaction(row.interaction)
     return row if clean is row.interaction else replace(row, interaction=clean)
 
@@ -60,7 +60,7 @@ def _place_again(
     key_of: Callable[[RecordedRequest], str],
     count_stored: Callable[[str], int],
 ) -> list[NewRecording]:
-    """Return recordings under the keys that they have now. ``before`` are the same before they were redacted again."""
+    """Return redacted recordings under their new keys. ``before`` are the same recordings before the redaction."""
     keys = [
         row.key if row.interaction.request == old.interaction.request else key_of(row.interaction.request)
         for row, old in zip(rows, before, strict=True)

@@ -36,17 +36,17 @@ _UNREADABLE = "a line that could not be redacted was left out"
 
 
 def redact_outgoing(text: str) -> str:
-    """Return a text without the secrets of the machine, of the requests so far, and what looks like one."""
+    """Return a text without secrets: those of the machine and of requests so far, and what looks like one."""
     return run_redactor().redact_text(text)
 
 
 def redact_label(text: str) -> str:
-    """Return a name, an id or a line of Aquila's own without secrets. Fast for one that can hold none."""
+    """Return a name, an id or a line of Aquila's own without secrets. Fast if it cannot hold any."""
     return redact_outgoing(text) if _may_hold_secret(text) else text
 
 
 def redact_known(text: str) -> str:
-    """Return a text without secrets if one of the machine stands in it, else as it is, whatever looks like one."""
+    """Return a text without secrets if it holds one of the machine; else unchanged, whatever looks like a secret."""
     return redact_outgoing(text) if _holds_known_secret(text) else text
 
 

@@ -18,10 +18,10 @@ from aquila.recording.known_environment import KnownEnvironment
 
 
 class RedactorCache:
-    """The secrets and the redactor that were made last. The run owns it; each is made again when its basis has changed.
+    """The secrets and the redactor that were made last, of one run. Each is made again when its basis has changed.
 
     Making a redactor takes longer than a small replay, and almost all sessions of a run need the same one. Threads need
-    no lock: each attribute is replaced as a whole, with the basis from which it was made.
+    no lock: each attribute is replaced as a whole, together with the basis from which it was made.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class RedactorCache:
         self._redactor: tuple[tuple[object, ...], Redactor] | None = None
 
     def find_secrets(self) -> Mapping[str, str]:
-        """The secrets of the machine, and what the running test and the fixtures of several tests have set so far.
+        """Return the secrets, each with its kind: of the machine, of the running test so far, and of shared fixtures.
 
-        Each with its kind. What an earlier test has set does not count: so what is recorded depends on no other test.
+        Secrets that an earlier test has set do not count, so that a recording does not depend on other tests.
         """
         secrets, run, variables = self._find_machine_secrets(), runtime.current_run(), runtime.set_variables()
         if self._shared[0] != len(run.shared_variables):
@@ -51,7 +51,7 @@ class RedactorCache:
         return secrets if later.keys() <= secrets.keys() else {**later, **secrets}
 
     def _find_set_by_test(self, start: int, count: int) -> dict[str, str]:
-        """The secrets among the variables from position ``start`` on, of which there are ``count`` by now."""
+        """Return the secrets among the variables from position ``start`` to ``count``."""
         known_start, until, found = self._set_by_test
         if known_start != start:
             until, found = start, {}
@@ -61,9 +61,9 @@ class RedactorCache:
         return found
 
     def _find_machine_secrets(self) -> dict[str, str]:
-        """The secrets of the machine, whatever dummies its environment shows, each with its kind.
+        """Return the secrets of the machine, each with its kind, also those that dummy keys hide in its environment.
 
-        The dummy itself stands where a recording has a real key, so it is one of them.
+        The dummy key is one of them: it stands where a recording has a real key.
         """
         keys = runtime.machine_keys()
         basis = keys.environment, keys.hidden
@@ -71,9 +71,9 @@ class RedactorCache:
         if known is None or known[1] != basis or not known[0].is_current():
             here = KnownEnvironment()
             now = dict(os.environ)
-            shown = (value for value in now.values() if value.endswith(DUMMY_KEY))  # some have a beginning
+            shown = (value for value in now.values() if value.endswith(DUMMY_KEY))  # some have a provider's prefix
             found = dict.fromkeys((DUMMY_KEY, *shown), "the dummy key")
-            # A run shows dozens of dummies, and each is known whole. What has something else beside it is searched.
+            # Most dummy keys are secrets as a whole. Those with more beside the key are searched for secrets.
             others = {name: value for name, value in now.items() if value not in found or _has_parts(value)}
             before = {name: value for name, value in keys.environment.items() if others.get(name) != value}
             for environment in (others, keys.hidden, before):
@@ -83,11 +83,11 @@ class RedactorCache:
         return known[2]
 
     def redactor_for(self, rules: MatchRules, keep_headers: tuple[str, ...]) -> Redactor:
-        """The redactor that keeps what ``rules`` compare and ``keep_headers`` name.
+        """Return the redactor that keeps the header fields that ``rules`` compare and ``keep_headers`` name.
 
-        It learns the secrets that are set from now on, also those that are gone again when it has something to redact.
+        It learns the secrets that are set from now on, also those that are unset again before it redacts.
         """
-        # Before all else, so that no variable that is set meanwhile is missed.
+        # Before everything else, so that no variable that is set meanwhile is missed.
         position = runtime.set_variables().count
         secrets = self.find_secrets()
         extra: tuple[Any, ...] = ()
@@ -118,14 +118,14 @@ class SecretsSet:
         self.position = position
 
     def find_since(self, position: int) -> Mapping[str, str]:
-        """Return those that were set from a position on, each with its kind."""
+        """Return the secrets that were set from a position on, each with its kind."""
         is_watched = os.environ is self.variables.environment
         rows = self.variables.since(position)
         return _secrets_among(rows if is_watched else (*rows, *os.environ.items()))
 
 
 def _secrets_among(variables: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the secrets of variables, each with its kind, but for dummies."""
+    """Return the secrets among variables, each with its kind. Dummy keys are left out."""
     found: dict[str, str] = {}
     for name, value in variables:
         if not value.endswith(DUMMY_KEY) or _has_parts(value):
@@ -139,7 +139,7 @@ def _has_parts(dummy: str) -> bool:
 
 
 def redactor_for(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Redactor:
-    """The redactor for the secrets of the machine and of the environment now, with the rules that plugins add.
+    """Return the redactor for the secrets of the machine and of the environment now, with the rules of plugins.
 
     It keeps the header fields that ``rules`` compare, besides the usual ones and ``keep_headers``.
     """
