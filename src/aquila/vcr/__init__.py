@@ -1,14 +1,15 @@
 """vcrpy's interface on Aquila's recorder: to migrate a module, change ``import vcr`` to ``from aquila import vcr``.
 
-``use_cassette``, ``VCR`` and their cassettes have the options, attributes and methods of vcrpy's. Requests are
-recorded, replayed, guarded and redacted as everywhere in Aquila. Options of vcrpy that have no effect here are named
-once (``ignored_options``), at the end of a test run, and cause no failure. ``docs/migrating.md`` lists the differences.
-Needs the extra ``vcr``.
+``use_cassette``, ``VCR`` and their cassettes have the options, attributes and methods of vcrpy. Requests are recorded,
+replayed, guarded and redacted as everywhere in Aquila. Options of vcrpy that have no effect here cause no failure; each
+is named once, at the end of a test run. ``docs/migrating.md`` lists the differences. Needs the extra ``vcr``.
 
-``recorder`` is ``VCR``: begin there. ``option_translation`` says what Aquila does for its options, ``matching`` for its
-matchers, ``saved_interactions`` for its hooks; ``forms`` converts requests and answers. ``cassette`` is what a program
-gets, ``blocks`` are ``use_cassette``, ``other_files`` the files that only vcrpy can read. The codec that reads
-cassettes of vcrpy is ``aquila.cassettes.codecs.vcrpy``.
+- ``recorder`` has the class ``VCR``. Begin here.
+- ``option_translation`` translates its options, ``matching`` its matchers, and ``saved_interactions`` its hooks on
+  interactions. ``ignored_options`` names the options without an effect.
+- ``blocks`` has the result of ``use_cassette``, and ``cassette`` the cassette that a program gets.
+- ``forms`` converts requests and answers to vcrpy's objects, and back.
+- ``other_files`` loads files that only vcrpy can read. ``aquila.cassettes.codecs.vcrpy`` reads vcrpy's own YAML.
 
 Imported by ``pytest_aquila``.
 """
@@ -19,7 +20,7 @@ from aquila.optional import import_vcrpy
 
 import_vcrpy(purpose="aquila.vcr")
 
-from vcr.record_mode import RecordMode as mode  # noqa: E402 - the sentence above names what to install
+from vcr.record_mode import RecordMode as mode  # noqa: E402 - the call above raises with what to install
 from vcr.request import Request  # noqa: E402
 
 from aquila.vcr.blocks import CassetteBlock  # noqa: E402

@@ -19,7 +19,7 @@ _TITLE = "vcr.use_cassette"
 
 
 class PlanMaker(Protocol):
-    """Makes the plan of a cassette. A cassette without a path is named after the decorated ``function``."""
+    """A function that makes the plan of a cassette. A cassette without a path is named after ``function``."""
 
     def __call__(self, function: Callable[..., Any] | None = None) -> CassettePlan:
         """Return the plan."""
@@ -28,7 +28,7 @@ class PlanMaker(Protocol):
 class CassetteBlock(ScopeBlock[Cassette]):
     """A cassette for a block (``with`` or ``async with``), or for each call of the function that it decorates.
 
-    ``make_plan`` is called for each block and each call, so options that have changed since take effect. ``injects``: a
+    ``make_plan`` is called for each block and each call, so that changed options take effect. ``injects`` says that a
     decorated function gets the cassette as its first argument. Entering a block returns a ``Cassette``.
 
     Examples:
@@ -50,7 +50,7 @@ class CassetteBlock(ScopeBlock[Cassette]):
         self._function = function
 
     def __call__(self, function: Any) -> Any:
-        """Decorate a function. Raises ``UnsuitableFunction`` for what is not one, such as a class."""
+        """Decorate a function. Raises ``UnsuitableFunction`` for anything else, such as a class."""
 
         def block() -> CassetteBlock:
             return CassetteBlock(self._make_plan, function=function)
@@ -76,8 +76,8 @@ class CassetteBlock(ScopeBlock[Cassette]):
 
 
 def _inject(function: Any, make_block: Callable[[], CassetteBlock]) -> Any:
-    """Return ``function`` so that each call gets the cassette as its first argument, after ``self`` of a method."""
-    # wrapt keeps the signature and the kind of a function, and passes ``self`` of a method separately.
+    """Wrap ``function`` so that each call gets the cassette as its first argument, in a method after ``self``."""
+    # wrapt keeps the signature and the kind of a function, and passes the ``self`` of a method separately.
 
     @wrapt.decorator
     def injected(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -97,7 +97,7 @@ async def _await_within(block: CassetteBlock, function: Any, args: Any, kwargs: 
 
 
 def _generate_within(block: CassetteBlock, function: Any) -> Any:
-    """Return a generator function that gets the cassette as first argument and keeps it open while its body runs."""
+    """Wrap a generator function so that it gets the cassette, which stays open while the generator runs."""
     scope, cassette = block._make_scope()
     given = (function.__self__,) if inspect.ismethod(function) else ()
     body = functools.partial(getattr(function, "__func__", function), *given, cassette)

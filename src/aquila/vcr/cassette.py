@@ -20,8 +20,8 @@ from aquila.vcr.option_translation import CassettePlan
 class Cassette:
     """A cassette in use.
 
-    Its requests and responses are first those of the file, then new ones, in the form in which they are stored: without
-    secrets, and with only the header fields that Aquila keeps. With the transport ``live`` there are none.
+    Its requests and responses are those of the file, followed by new ones. They have the form in which they are stored:
+    without secrets, and with only the header fields that Aquila keeps. With the transport ``live`` there are none.
 
     Examples:
         >>> from aquila import vcr
@@ -45,7 +45,7 @@ class Cassette:
         return str(self._plan.files.own)
 
     @property
-    # vcrpy keeps the path here, and users read it.
+    # Private in vcrpy, but users read it.
     def _path(self) -> str:
         return self.path
 

@@ -24,13 +24,13 @@ def to_vcr_request(request: RecordedRequest) -> Any:
 @lru_cache(maxsize=256)
 def compared_form(request: RecordedRequest) -> Any:
     """Return a request as vcrpy's object, for matchers only: the same object for equal requests."""
-    # A matcher compares each request with many recordings. Only matchers get these objects, and they change none; the
-    # cache lives as long as the process and holds the latest 256.
+    # A matcher compares each request with many recordings. Only matchers get these objects, and matchers do not change
+    # them. The cache lives as long as the process and holds the latest 256.
     return to_vcr_request(request)
 
 
 def from_vcr_request(changed: Any, original: RecordedRequest) -> RecordedRequest:
-    """Return the request that vcrpy's object ``changed`` describes; ``original`` itself if nothing was changed."""
+    """Return the request that vcrpy's object ``changed`` describes; ``original`` itself if the two do not differ."""
     fields = _changed_headers(dict(changed.headers), original.headers)
     method, url = str(changed.method), str(changed.uri)
     body = _to_bytes(changed.body, fields)
@@ -42,7 +42,7 @@ def from_vcr_request(changed: Any, original: RecordedRequest) -> RecordedRequest
 
 
 def request_from_vcr(request: Any) -> RecordedRequest:
-    """Return the recorded form of a request of vcrpy, which a program has made or a file holds."""
+    """Return the recorded form of a request of vcrpy that comes from a program or a file."""
     return from_vcr_request(request, RecordedRequest("", "", (), b""))
 
 
@@ -59,9 +59,9 @@ def to_vcr_response(response: RecordedResponse) -> dict[str, Any]:
 
 
 def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) -> RecordedResponse:
-    """Return the answer that ``changed`` describes.
+    """Return the answer that vcrpy's mapping ``changed`` describes.
 
-    Chunks and times of ``original`` stay if its body was not changed.
+    It has the chunks and times of ``original`` if the body is the same.
     """
     fields = tuple((str(name).lower(), value) for name, value in _pairs(changed.get("headers") or {}))
     status = changed.get("status")
@@ -78,7 +78,7 @@ def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) ->
 
 
 def response_from_vcr(response: Mapping[str, Any]) -> RecordedResponse:
-    """Return the recorded form of an answer of vcrpy, which a file holds."""
+    """Return the recorded form of an answer of vcrpy that comes from a file."""
     return from_vcr_response(response, RecordedResponse(0))
 
 

@@ -1,4 +1,4 @@
-"""Notes about options of vcrpy that have no effect here. Each is given once, and causes no failure."""
+"""Notes about options of vcrpy that have no effect here. Each note is shown once, and causes no failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEANINGLESS: Mapping[str, str] = {
 
 
 def note_meaningless(options: Mapping[str, Any], known: Container[str]) -> None:
-    """Note those ``options`` that have no effect here, or are not among the ``known`` ones."""
+    """Note the ``options`` that have no effect here, and those that are not ``known``."""
     for name, value in options.items():
         if name in MEANINGLESS and value:
             note_once(f"vcr: {name} has no effect: {MEANINGLESS[name]}")
@@ -38,7 +38,7 @@ def note_reading_only(method: str) -> None:
 
 
 def note_match_on() -> None:
-    """Note that the ini key for what is compared does not hold for a cassette whose own options say that."""
+    """Note that the ini key ``aquila_match_on`` has no effect on a cassette whose options say what is compared."""
     note_once(
         "vcr: aquila_match_on has no effect on cassettes whose own options say what is compared (match_on, "
         "additional_matchers, ...): take these out of vcr_config, marks and recorders where it is to hold"

@@ -1,4 +1,4 @@
-"""Translates vcrpy's matchers: to parts of a request that Aquila compares, or to a comparison of two requests."""
+"""Translates vcrpy's matchers to the parts of a request that Aquila compares, or to a comparison of two requests."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def with_content(matchers: Sequence[Callable[..., Any]]) -> list[Callable[..., A
 
 
 def comparison_of(matchers: Sequence[Callable[..., Any]]) -> Comparison | None:
-    """Return a comparison of two requests where parts are not enough, or None where they are.
+    """Return a comparison of two requests if comparing parts is not enough, else None.
 
-    They are not enough for matchers of the program's own, and where only one of host and port is compared.
+    It is not enough for matchers of the program's own, and if only one of host and port is compared.
     """
     own = any(matcher not in _PARTS for matcher in matchers)
     is_address_split = known.uri not in matchers and (known.host in matchers) != (known.port in matchers)

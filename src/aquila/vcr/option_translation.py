@@ -26,8 +26,8 @@ from aquila.vcr.saved_interactions import find_hooks
 class CassettePlan:
     """How Aquila uses a cassette.
 
-    ``settings`` are Aquila's. ``filters`` change requests and answers before they are compared and stored.
-    ``drops_unused``: recordings that were not used are removed.
+    ``settings`` are settings of Aquila. ``filters`` change requests and answers before they are compared and stored.
+    ``drops_unused`` says that recordings that were not used are removed.
     """
 
     files: CassetteFiles
@@ -45,7 +45,7 @@ class CassettePlan:
     def apply_to(self, scope: Scope, *, owned: bool, source: str) -> None:
         """Let a scope use the cassette as planned.
 
-        ``owned``: no other scope uses the cassette. ``source`` names the origin of the settings in messages.
+        ``owned`` says that no other scope uses the cassette. ``source`` names the origin of the settings in messages.
         """
         scope.use_filters(self.filters)
         scope.override_settings(self.settings, source=source)
@@ -58,10 +58,11 @@ class CassettePlan:
 
 @dataclass(frozen=True, slots=True)
 class VcrOptions:
-    """The options that a program gave to a recorder of vcrpy, and which of them it gave explicitly.
+    """The options of a recorder of vcrpy, with defaults, and what of them the program gave explicitly.
 
-    ``config`` is vcrpy's merged configuration. ``record_mode`` is None if none was given. ``rewrites`` is the mode
-    ``rewrite`` of pytest-recording. ``compares``: the program chose what is compared.
+    ``config`` is vcrpy's merged configuration. ``record_mode`` is None if the program gave none. ``compares`` says that
+    the program chose what is compared. ``rewrites`` is the mode ``rewrite`` of pytest-recording: all recordings are
+    made again.
     """
 
     config: Mapping[str, Any]
@@ -75,11 +76,11 @@ class VcrOptions:
 
 
 def make_plan(given: VcrOptions, files: CassetteFiles) -> CassettePlan:
-    """Return the plan of the cassette in ``files``. Aquila's own options come before the ``given`` ones of vcrpy."""
+    """Return the plan of the cassette in ``files``. Aquila's own options override the ``given`` ones of vcrpy."""
     layers = runtime.current_run().layers
     mode = given.record_mode or _default_mode()
     matchers = list(given.config["match_on"])
-    if _records_what_has_drifted(layers):
+    if _records_changed_bodies(layers):
         matchers = with_content(matchers)
     settings: dict[str, Any] = {
         "loopback": "none" if given.ignore_localhost else "all",
@@ -108,20 +109,20 @@ def make_plan(given: VcrOptions, files: CassetteFiles) -> CassettePlan:
     return CassettePlan(
         files,
         mode,
-        {**_without_what_comes_first(settings, layers), "cassette_dir": str(files.own.parent.absolute())},
+        {**_without_overridden(settings, layers), "cassette_dir": str(files.own.parent.absolute())},
         filters,
         drops_unused=bool(given.config["drop_unused_requests"]) or given.rewrites,
         allow_playback_repeats=bool(given.config["allow_playback_repeats"]),
     )
 
 
-def _records_what_has_drifted(layers: SettingsLayers) -> bool:
-    """Whether Aquila's own options ask for recording, which also records requests whose bodies have changed."""
+def _records_changed_bodies(layers: SettingsLayers) -> bool:
+    """Whether Aquila's own options ask for recording, so that a request with a changed body is recorded, too."""
     return layers.gives("transport") and layers.resolve().transport == "record"
 
 
 def _default_mode() -> RecordMode:
-    """Return the record mode if none was given: vcrpy's own, but a test run records only if it is told to."""
+    """Return the record mode if none was given: vcrpy's default. A test run records only if it is told to."""
     return RecordMode.NONE if runtime.is_under_pytest() else RecordMode.ONCE
 
 
@@ -131,8 +132,8 @@ def _transport_of(mode: RecordMode, files: CassetteFiles, *, rewrites: bool) -> 
     return {"transport": "record", "record": "all" if rewrites or mode == RecordMode.ALL else "missing"}
 
 
-def _without_what_comes_first(settings: Mapping[str, Any], layers: SettingsLayers) -> dict[str, Any]:
-    """Return the settings without those that Aquila's own options or the environment give."""
+def _without_overridden(settings: Mapping[str, Any], layers: SettingsLayers) -> dict[str, Any]:
+    """Return the settings without those that Aquila's own options or the environment override."""
     first = set(layers.command_line)
     if layers.gives("transport"):
         first |= {"transport", "record"}

@@ -28,9 +28,10 @@ _LONGEST = 190
 
 
 class CassetteFiles(NamedTuple):
-    """Where a cassette is: ``own`` is the file that is written; ``load_further`` loads further recordings that answer.
+    """The files of a cassette.
 
-    ``exists``: something was recorded before.
+    ``own`` is the file that is written. ``load_further`` loads further recordings, which answer after those of ``own``;
+    None if there are none. ``exists`` says that something was recorded before.
     """
 
     own: Path
@@ -39,13 +40,14 @@ class CassetteFiles(NamedTuple):
 
 
 def find_files(path: Path, extra: Sequence[Path], *, serializer: Any, persister: Any) -> CassetteFiles:
-    """Find the files of the cassette ``path``, and of those in ``extra``, whose recordings answer after its own.
+    """Find the files of the cassette ``path``. The recordings of the files in ``extra`` answer after its own.
 
-    ``serializer`` and ``persister`` are those of the recorder, in vcrpy's form.
+    ``serializer`` and ``persister`` are those of the recorder, in vcrpy's form. Raises ``CassetteCorrupt`` if ``path``
+    is empty or a damaged cassette of Aquila.
     """
     load = functools.partial(_load_for_vcrpy, serializer=serializer, persister=persister)
     others, own, exists = list(extra), path, path.exists()
-    if not _is_ours(path):
+    if not _can_record_into(path):
         own = path.with_name(_name_beside(path))
         exists = exists or own.exists() or (_has_own_way(persister) and bool(load(path).interactions))
         others.insert(0, path)
@@ -56,7 +58,7 @@ def find_files(path: Path, extra: Sequence[Path], *, serializer: Any, persister:
     return CassetteFiles(own, functools.partial(_load_all, others, load) if others else None, exists)
 
 
-def _is_ours(path: Path) -> bool:
+def _can_record_into(path: Path) -> bool:
     """Whether Aquila writes files with this name, and can read the file if it exists."""
     if path.suffix.lower() not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or len(path.name.encode()) > _LONGEST:
         return False
@@ -91,7 +93,7 @@ def _load_all(paths: Iterable[Path], load: Callable[[Path], Cassette]) -> Casset
 
 
 def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
-    """Load a cassette, with vcrpy's persister if Aquila cannot read it. One that does not exist is empty."""
+    """Load a cassette, with vcrpy's persister if Aquila cannot read it. Without a file it is empty."""
     try:
         found = _load(path)
         if found is not None:
@@ -108,7 +110,7 @@ def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
 
 
 def _has_own_way(persister: Any) -> bool:
-    """Whether a persister does not load cassettes from files as vcrpy's own does, so any place may hold them."""
+    """Whether a persister loads cassettes in another way than vcrpy's own, so that they need not be files."""
     usual = FilesystemPersister.load_cassette
     loads = persister.load_cassette
     return getattr(loads, "__func__", loads) is not usual.__func__

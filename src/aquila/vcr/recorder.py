@@ -24,7 +24,7 @@ _KNOWN = {
     *inspect.signature(vcr.VCR.__init__).parameters,
     *("path", "persister", "allow_playback_repeats", "additional_matchers", "with_current_defaults", "allowed_hosts"),
 } - {"self"}
-"""The options of vcrpy and pytest-recording; any other is noted as unknown."""
+"""The options of vcrpy and pytest-recording. Any other option is noted as unknown."""
 
 
 class _DefaultMode(str):
@@ -36,7 +36,7 @@ class _DefaultMode(str):
 class VCR(vcr.VCR):  # type: ignore[misc]
     """vcrpy's recorder, with the same options, attributes and methods, on Aquila's cassettes.
 
-    Options are those of ``vcr.VCR``. Those without an effect are named once, at the end of a test run. Raises
+    The options are those of ``vcr.VCR``. Options without an effect are named once, at the end of a test run. Raises
     ``TypeError`` for an option that vcrpy does not have, and ``ValueError`` for an unknown record mode.
 
     Examples:
@@ -62,9 +62,10 @@ class VCR(vcr.VCR):  # type: ignore[misc]
     def use_cassette(self, path: Any = None, **options: Any) -> Any:
         """Record or replay in a block, or for each call of a function.
 
-        ``path`` is the file of the cassette; a decorator may leave it out, and names it after the function. ``options``
+        ``path`` is the file of the cassette. A decorator without a path names the file after the function. ``options``
         are those of ``VCR``, and ``allow_playback_repeats``, ``additional_matchers``, ``persister``,
-        ``with_current_defaults``. Returns a ``CassetteBlock``; without parentheses, the decorated function.
+        ``with_current_defaults``. Returns a ``CassetteBlock``. As a decorator without parentheses, it returns the
+        decorated function.
         """
         if path is not None and not isinstance(path, (str, os.PathLike)):
             return self.use_cassette(**options)(path)
@@ -97,9 +98,9 @@ class VCR(vcr.VCR):  # type: ignore[misc]
     ) -> CassettePlan:
         """Return the plan of a cassette.
 
-        ``options`` are those of ``use_cassette``; without a path among them, the cassette is named after ``function``.
-        ``extra``: files whose recordings answer after its own. ``rewrites``: all recordings are made again. Raises
-        ``TypeError`` if there is neither a path nor a function.
+        ``options`` are those of ``use_cassette``. Without a path among them, the cassette is named after ``function``.
+        ``extra`` are files whose recordings answer after its own. ``rewrites`` says that all recordings are made again.
+        Raises ``TypeError`` without a path and a function, and ``CassetteCorrupt`` for a damaged cassette of Aquila.
         """
         note_meaningless(options, _KNOWN)
         note_serializer(options.get("serializer", self.serializer))
@@ -118,7 +119,9 @@ class VCR(vcr.VCR):  # type: ignore[misc]
             compares="match_on" in options or "additional_matchers" in options or tuple(self.match_on) != DEFAULT,
             ignore_hosts=hosts,
             ignore_localhost=bool(get("ignore_localhost")),
-            change_request=self._request_change(config["match_on"], options, [h for h in hosts if not _is_name(h)]),
+            change_request=self._request_change(
+                config["match_on"], options, [host for host in hosts if not isinstance(host, str)]
+            ),
             change_response=self._response_change(options),
             rewrites=rewrites,
         )
@@ -128,8 +131,8 @@ class VCR(vcr.VCR):  # type: ignore[misc]
     ) -> Callable[[Any], Any] | None:
         """Return vcrpy's function that filters requests, or None if it would change nothing.
 
-        Hosts that are ignored by name need no filter: Aquila lets their requests through before this function is
-        called.
+        ``patterns`` are the ignored hosts that are regular expressions. Hosts that are ignored by name need no filter,
+        because Aquila lets their requests through before this function is called.
         """
         get = functools.partial(_option_of, self, options)
         others = ("filter_query_parameters", "filter_post_data_parameters", "before_record_request")
@@ -143,17 +146,17 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         return change
 
     def _response_change(self, options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-        """Return vcrpy's function that filters answers, or None. It gets decoded bodies, so it need not decode them."""
+        """Return vcrpy's function that filters answers, or None. Bodies are decoded already when it is called."""
         if not _option_of(self, options, "before_record_response"):
             return None
-        # Private to vcrpy, as what builds the function for requests.
+        # Private to vcrpy, like the method for requests.
         change: Callable[[Any], Any] = self._build_before_record_response(
             {**options, "decode_compressed_response": False}
         )
         return change
 
     def _copy(self) -> VCR:
-        # Without ``__init__``, which would set defaults. The two dicts are copied, because registering changes them.
+        # Not with ``__init__``, which would set defaults. The two dicts are copied, because registering changes them.
         copied = VCR.__new__(VCR)
         copied.__dict__.update({**vars(self), "matchers": dict(self.matchers), "serializers": dict(self.serializers)})
         return copied
@@ -166,10 +169,6 @@ def _option_of(recorder: Any, options: Mapping[str, Any], name: str) -> Any:
     return options.get(name, getattr(recorder, name))
 
 
-def _is_name(host: Any) -> bool:
-    return isinstance(host, str)
-
-
 def _path_of(config: Mapping[str, Any], function: Callable[..., Any] | None) -> Path:
     path: Any = config.get("path")
     if path is None:
@@ -178,12 +177,8 @@ def _path_of(config: Mapping[str, Any], function: Callable[..., Any] | None) -> 
                 "use_cassette() needs a path when it is used as a context manager. It can be left out only when "
                 "decorating a function, to name the cassette after the function."
             )
-        name: Callable[..., Any] = config["func_path_generator"] or _name_of
-        path = name(function)
+        generate = config["func_path_generator"]
+        path = generate(function) if generate else function.__name__
     if config["path_transformer"]:
         path = config["path_transformer"](path)
     return Path(os.path.normpath(os.fspath(path)))
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    return function.__name__

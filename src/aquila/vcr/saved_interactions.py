@@ -1,4 +1,4 @@
-"""vcrpy's hooks on whole interactions, which hide values in stored recordings and restore them when loaded."""
+"""vcrpy's hooks on interactions, which change recordings when they are stored and when they are loaded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request
 def find_hooks(config: Mapping[str, Any]) -> tuple[InteractionFilter | None, InteractionFilter | None]:
     """Return the functions that change interactions after loading and before storing; None for no change.
 
-    ``config`` is vcrpy's: its ``after_load_interaction``, ``before_save_interaction`` and ``filter_sensitive_data``
-    count.
+    ``config`` is vcrpy's configuration. The functions come from its ``after_load_interaction``,
+    ``before_save_interaction`` and ``filter_sensitive_data``.
     """
     loading, saving = _listed(config["after_load_interaction"]), _listed(config["before_save_interaction"])
     if config["filter_sensitive_data"]:
@@ -41,8 +41,8 @@ def _filter_by(hooks: Sequence[Callable[..., Any]]) -> InteractionFilter | None:
         request, response = interaction.request, interaction.response
         if not response.has_begun:  # vcrpy does not record failed connections, so hooks do not expect them
             return interaction
-        # vcrpy passes the cassette as a third argument to hooks that accept it. Here it is None, because it is not open
-        # yet while it is loaded.
+        # vcrpy passes the cassette as a third argument to hooks that accept it. Here that is None, because the cassette
+        # is not open yet while it is loaded.
         changed = _run_hooks(hooks, to_vcr_request(request), to_vcr_response(response), None)
         if changed is None:
             return None

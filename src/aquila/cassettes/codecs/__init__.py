@@ -1,11 +1,12 @@
 """File formats of cassettes, chosen by the file's suffix.
 
-``yaml`` and ``msgpack`` are our own formats; both store event streams as ``event_streams`` says. ``vcrpy`` and
-``cassetter`` are read and never written, and ``foreign`` is what reading them shares. ``json_body`` keeps JSON bodies
-as structure; the YAML itself, with its block scalars, is in ``yaml``.
-
-``answer_summary`` and ``answer_usage`` say in words and in tokens what an answer was, ``transcript`` what was said over
-a WebSocket, for whoever reads a cassette. ``gc_pause`` pauses the garbage collector while one is read.
+- ``yaml`` and ``msgpack`` are Aquila's own formats. Both store event streams as tables (``event_streams``), and
+  ``yaml`` stores JSON bodies as structure (``json_body``).
+- ``vcrpy`` and ``cassetter`` are formats of other recorders, which are read and never written. ``foreign`` has the
+  functions that both readers use.
+- ``answer_summary`` returns the text of an answer, ``answer_usage`` its tokens, and ``transcript`` the messages of a
+  conversation over a WebSocket, all for people who read a cassette.
+- ``gc_pause`` pauses the garbage collector while a cassette is read.
 
 Imported by ``storage`` and everything below ``cassettes``.
 """
@@ -52,7 +53,7 @@ class Codec(Protocol):
         ...
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
-        """Read a file's content; ``source`` is its name, for messages.
+        """Read a file's content. ``source`` is the name of the file, for messages.
 
         Raises CassetteCorrupt, CassetteTooNew, and nothing else.
         """
@@ -69,10 +70,10 @@ READ_ONLY_SUFFIXES = frozenset({".toml"})
 """Suffixes of files that nothing is recorded into."""
 
 BUILT_IN_SUFFIXES = tuple(_BUILT_IN)
-"""The suffixes of our own formats, and of those that we read."""
+"""The suffixes of all formats but those of plugins."""
 
 MAX_BYTES = 256 * 1024 * 1024
-"""A text cassette with more bytes is neither written nor parsed. Large bodies do not count: see ``body_file``."""
+"""A text cassette with more bytes is neither written nor parsed. Bodies in files of their own do not count."""
 
 
 def cassette_suffixes() -> tuple[str, ...]:
@@ -95,8 +96,8 @@ def codec_for(path: Path) -> Codec:
     raise ConfigError(f"{path.name}: no cassette format has the suffix {suffix!r}; use one of {known}.")
 
 
-# One instance of each codec for the life of the process, which all threads share: codecs hold no state. Imported when
-# a file with the suffix is first met, because `yaml` and `msgpack` are slow to import.
+# The process has one instance of each codec. All threads share it, because codecs hold no state. A codec is imported
+# for the first file with its suffix, because `yaml` and `msgpack` are slow to import.
 @cache
 def _built_in_codec(suffix: str) -> Codec:
     """Return the codec for a built-in suffix."""

@@ -1,8 +1,8 @@
-"""The text of an answer, for people who read a cassette or a report. A replay never uses it: it takes the bytes.
+"""The text of an answer, for people who read a cassette or a report. A replay uses the bytes, and never this text.
 
-Knows the answers of OpenAI (chat completions, completions, responses), Anthropic, Gemini, Cohere, Ollama and Bedrock:
-JSON objects, and streams of them as server-sent events, as JSON lines, or in AWS's binary frames. A tool call is shown
-as ``name(arguments)`` on a line of its own.
+This module reads the answers of OpenAI (chat completions, completions, responses), Anthropic, Gemini, Cohere, Ollama
+and Bedrock: JSON objects, and streams of them as server-sent events, as JSON lines, or in AWS's binary frames. A tool
+call is shown as ``name(arguments)`` on a line of its own.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Interaction, RecordedChunk
 
 LONGEST = 2000
-"""The characters of a text that stand beside an answer in a cassette; a longer one is cut."""
+"""The most characters of the text beside an answer in a cassette. A longer text is cut."""
 
 _DATA = r"(?m)^data: ?(\{.*\})\s*$"
 
 MODEL_WITHIN = 64 * 1024
-"""Bytes of an answer in a file in which the name of its model is looked for."""
+"""In how many bytes of an answer that lies in a file the name of its model is looked for."""
 
 Event: TypeAlias = dict[str, Any]
 Calls: TypeAlias = dict[Any, list[str]]
-"""Tool calls that a stream has begun, by index: the name, and the arguments as far as they have come."""
+"""The tool calls of a stream so far, by index: the name, then the pieces of the arguments."""
 
-# What reading JSON of an unknown shape raises. An answer that looks different is no error here: it only has no text.
+# The exceptions of reading JSON of an unknown shape. An answer of an unknown shape is no error here; it has no text.
 _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -43,7 +43,7 @@ def text_of_answer(body: bytes) -> str:
 
 
 def text_of_stream(body: bytes) -> str:
-    """Return the text of an answer that was streamed; an empty string for any other."""
+    """Return the text of an answer that was streamed; an empty string for any other answer."""
     try:
         return "" if _read_object(body) is not None else _join(_text_of_events(_read_events(body)))
     except _Unknown:
@@ -51,7 +51,7 @@ def text_of_stream(body: bytes) -> str:
 
 
 def text_of_messages(messages: Iterable[bytes]) -> str:
-    """Return the text of what a provider said over a WebSocket; an empty string if it is of an unknown kind."""
+    """Return the text of a provider's messages over a WebSocket; an empty string if they are of an unknown kind."""
     try:
         return _join(_text_of_events(filter(_is_object, map(json.loads, messages))))
     except _Unknown:
@@ -63,7 +63,7 @@ def _is_object(value: Any) -> bool:
 
 
 def model_of_answer(body: bytes) -> str:
-    """Return the name of the model that an answer says it is from; an empty string if it does not say."""
+    """Return the name of the model that an answer names; an empty string if it names none."""
     try:
         whole = _read_object(body)
         for event in (whole,) if whole is not None else _read_events(body):
@@ -77,7 +77,7 @@ def model_of_answer(body: bytes) -> str:
 
 
 def model_of_chunks(chunks: Sequence[RecordedChunk]) -> str:
-    """``model_of_answer`` for an answer in pieces. Of one that lies in a file, only the beginning is read."""
+    """Return ``model_of_answer`` of an answer in chunks. If the chunks lie in a file, only its beginning is read."""
     if isinstance(chunks, StoredChunks):
         return model_of_answer(chunks.file.first_bytes(MODEL_WITHIN))
     return model_of_answer(b"".join([chunk.data for chunk in chunks]))
@@ -91,12 +91,13 @@ def status_of(interaction: Interaction) -> str:
 
 
 def _join(pieces: Iterable[str]) -> str:
-    # A provider may split a surrogate pair over two events. UTF-16 joins the halves, and replaces one that stays alone.
+    # A provider may split a surrogate pair over two events. UTF-16 joins the halves, and replaces a half without its
+    # pair.
     return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace").lstrip("\n")
 
 
 def cut_summary(text: str) -> str:
-    """Return the beginning of a text, for a cassette, which has the whole of it in the answer's own bytes."""
+    """Return the first ``LONGEST`` characters of a text. The cassette has the whole text in the answer's own bytes."""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
@@ -104,7 +105,7 @@ def cut_summary(text: str) -> str:
 
 
 def _read_object(body: bytes) -> Event | None:
-    """Return the JSON object that an answer is as a whole, or None for anything else."""
+    """Return an answer that is one JSON object as a whole; None for any other answer."""
     if not body.startswith(b"{"):
         return None
     try:
@@ -128,7 +129,7 @@ def _read_events(body: bytes) -> Iterator[Event]:
 
 
 def read_aws_frames(body: bytes) -> Iterator[Event]:
-    """Yield what the whole frames of an Amazon event stream hold. Raises ``ValueError`` for what is no JSON."""
+    """Yield the JSON objects in the whole frames of an Amazon event stream. Raises ``ValueError`` for other content."""
     for frame in read_frames(body):
         if frame.end - frame.start == frame.size:
             event = json.loads(frame.payload)
@@ -214,7 +215,7 @@ def _gemini_chunk(event: Event, calls: Calls) -> Iterator[str]:
 
 
 def _gemini_message(event: Event, calls: Calls) -> Iterator[str]:
-    """What Gemini says over a WebSocket: text, and the words of its sound."""
+    """A message of Gemini over a WebSocket: its text, and the words of its sound."""
     content = event["serverContent"]
     yield from _strings(content.get("outputTranscription") or {}, "text")
     for part in (content.get("modelTurn") or {}).get("parts") or ():
@@ -228,7 +229,7 @@ def _gemini_calls(event: Event, calls: Calls) -> Iterator[str]:
 
 
 def _gemini_refusal(event: Event, calls: Calls) -> Iterator[str]:
-    """What Gemini says of a prompt that it does not answer."""
+    """The reason why Gemini does not answer a prompt."""
     yield from _strings(event["promptFeedback"], "blockReasonMessage")
 
 
@@ -260,7 +261,7 @@ _DELTAS = frozenset(
     f"response.{name}.delta"
     for name in ("output_text", "refusal", "text", "output_audio_transcript", "audio_transcript")
 )
-"""Events of the Responses and the Realtime API that hold a piece of an answer's text, or of what its sound says."""
+"""Events of the Responses and the Realtime API with a piece of an answer's text, or of the words of its sound."""
 
 
 def _typed_event(event: Event, calls: Calls) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""The tokens that answers report, for every kind of provider: for the terminal, for reports, and for the XML of junit.
+"""The tokens that answers report, for every kind of provider. They are for the terminal, for reports and for JUnit XML.
 
-In a stream, few events report tokens. Only lines that hold one of the field names are parsed as JSON.
+In a stream, few events report tokens. Only lines that may hold one of the field names are parsed as JSON.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _MAY_HAVE = lazy_pattern(rb"oken|eval_count")
 _HOLDER = lazy_pattern(rb'"(?:usage|usageMetadata)"\s*:\s*(?=\{)')
 _LONGEST_USAGE = 20_000
 _BEGINNING, _END = 64 * 1024, 256 * 1024
-"""How many bytes are read at each end of a large answer. Anthropic reports input tokens in its first event; all other
-counts come at the end."""
+"""How many bytes are read at each end of a large answer. Anthropic reports input tokens in the first event; all other
+counts are at the end."""
 
 _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def tokens_of(response: RecordedResponse) -> int:
-    """Return how many tokens an answer took in all, 0 if it reports none. Raises as ``usage_of_response`` does."""
+    """Return how many tokens an answer took in all, 0 if it reports none. Raises like ``usage_of_response``."""
     known = response.known_tokens
     return known if known is not None else total_of(usage_of_response(response))
 
@@ -62,7 +62,7 @@ def tokens_of(response: RecordedResponse) -> int:
 def usage_of_response(response: RecordedResponse) -> dict[str, int]:
     """Return the tokens that an answer reports, or those of all answers in a conversation over a WebSocket.
 
-    Of a large one the beginning and the end are read. Raises ``CassetteCorrupt`` if its file is missing.
+    Of a large answer only the beginning and the end are read. Raises ``CassetteCorrupt`` if its file is missing.
     """
     chunks = response.chunks
     if response.status == SWITCHED:
@@ -79,12 +79,12 @@ def usage_of_answer(body: bytes) -> dict[str, int]:
         for event in _events_of(body):
             read_event_usage(event, usage)
     except _Unknown:
-        pass  # what came before it counts
+        pass  # the events before this one count
     return usage
 
 
 def usage_of_ends(beginning: bytes, end: bytes) -> dict[str, int]:
-    """Return the tokens that an answer reports of which only the beginning and the end are known."""
+    """Return the tokens that an answer reports, if only its beginning and its end are known."""
     usage = usage_of_answer(beginning)
     for found in _HOLDER.finditer(end):
         text = end[found.end() : found.end() + _LONGEST_USAGE].decode("utf-8", "replace")
@@ -92,13 +92,13 @@ def usage_of_ends(beginning: bytes, end: bytes) -> dict[str, int]:
             _read_usage({"usage": json.JSONDecoder().raw_decode(text)[0]}, usage)
         except _Unknown:
             continue
-    for line in end.splitlines()[-2:]:  # of Ollama, which has them beside everything else
+    for line in end.splitlines()[-2:]:  # Ollama reports tokens in the last line, outside of any `usage`
         _read_usage(frames.parse_object(line) or {}, usage)
     return usage
 
 
 def usage_of_messages(messages: Iterable[bytes]) -> dict[str, int]:
-    """Return the tokens of all answers in what a provider says over a WebSocket."""
+    """Return the tokens of all answers in the messages of a provider over a WebSocket."""
     total: dict[str, int] = {}
     for message in messages:
         if message[:1] != b"{" or _MAY_HAVE.search(message) is None:
@@ -116,7 +116,7 @@ def total_of(usage: dict[str, int]) -> int:
 
 
 def read_event_usage(event: dict[str, Any], usage: dict[str, int]) -> None:
-    """Add the tokens that one event of an answer reports, or a whole answer. Later events override earlier ones."""
+    """Add the tokens of one event, or of a whole answer, to ``usage``. Later events replace earlier counts."""
     for holder in (event, _mapping(event.get("response")), _mapping(event.get("message"))):
         _read_usage(holder, usage)
 
@@ -146,7 +146,7 @@ def _events_of(body: bytes) -> Iterator[dict[str, Any]]:
     if body.lstrip()[:1] in (b"{", b"["):
         try:
             whole: Any = json.loads(body)
-        except ValueError:  # one object after the other, or cut
+        except ValueError:  # several objects, or one that was cut off
             pass
         else:
             yield from (each for each in (whole if isinstance(whole, list) else [whole]) if isinstance(each, dict))
@@ -170,12 +170,13 @@ def _read_usage(holder: dict[str, Any], usage: dict[str, int]) -> None:
             usage["cached_tokens"] = cached
     if "candidatesTokenCount" in found:
         usage["output_tokens"] = usage.get("output_tokens", 0) + (_count_of(found.get("thoughtsTokenCount")) or 0)
-    # Anthropic's `input_tokens` exclude tokens read from its cache and written to it; those of all others include them.
+    # Anthropic's `input_tokens` exclude tokens that its cache has read or written. Those of other providers include
+    # them.
     if _count_of(found.get("input_tokens")) is not None and "cache_read_input_tokens" in found:
         parts = (found.get(name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
         usage["input_tokens"] += sum(_count_of(part) or 0 for part in parts)
 
 
 def _count_of(value: Any) -> int | None:
-    """Return a value that is a count; None for any other, which a provider may send in its place."""
+    """Return a value if it is a count; None for any other value."""
     return value if type(value) is int and value >= 0 else None

@@ -1,9 +1,10 @@
 """Reads cassettes that cassetter recorded, in YAML or in TOML.
 
-A body is ``{type, content}`` in YAML, and ``body_type`` with ``body_content`` in TOML. The type ``json`` is a value in
-YAML and its text in TOML; ``binary`` is in hexadecimal. cassetter has no chunks and no times: a body becomes one chunk
-at 0 ms. It decodes bodies, and does not keep the exact bytes of JSON, which is written compactly, as the openai SDK
-writes it. Conversations over WebSockets are in a list of their own; they become the last interactions.
+A body is ``{type, content}`` in YAML, and ``body_type`` with ``body_content`` in TOML. The content of the type ``json``
+is a value in YAML and a text in TOML; that of ``binary`` is in hexadecimal. cassetter has no chunks and no times: a
+body becomes one chunk at 0 ms. cassetter decodes bodies and does not keep the exact bytes of JSON, so a JSON body is
+written compactly, as the openai SDK writes it. Conversations over WebSockets are in a list of their own, and become the
+last interactions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from aquila.cassettes.codecs import MAX_BYTES, foreign, json_body
 from aquila.cassettes.codecs.vcrpy import build_interaction
-from aquila.cassettes.codecs.yaml.reader import check_url, require_number
+from aquila.cassettes.codecs.yaml.reader import check_url, read_number
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath
 from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close, Frame, store_close, store_frame
@@ -30,7 +31,7 @@ _BODY = ("body", "body_type", "body_content")
 
 
 def cassette_from_cassetter(tree: dict[str, Tree]) -> Cassette:
-    """Turn a document into a cassette. Raises FormatError."""
+    """Build a `Cassette` from a parsed document of cassetter. Raises FormatError."""
     if tree.get("version", "1") != "1":
         raise FormatError("a cassette of cassetter of a version that is not known", ("version",))
     for name, what in _OTHERS.items():
@@ -58,7 +59,7 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
 
 
 def _build_conversation(tree: Tree, path: TreePath) -> Interaction:
-    """Build a conversation over a WebSocket. Nothing says how a client left that the provider did not close."""
+    """Build a conversation over a WebSocket. One without a close frame counts as left by the client."""
     foreign.check_keys(tree if type(tree) is dict else {}, ("uri", "headers", "frames", "recorded_at"), path, _NAME)
     items = tree.get("frames") if type(tree) is dict else None
     if type(items) is not list:
@@ -86,10 +87,10 @@ def _build_frame(tree: Tree, path: TreePath) -> Frame | Close:
     direction, kind = (foreign.require_text(tree, name, path) for name in ("direction", "frame_type"))
     if direction not in ("send", "recv") or kind not in ("text", "binary", "close"):
         raise FormatError("a frame must be sent or received, and a text, binary or a close", path)
-    data, at = _body_bytes(tree, path), require_number(tree, "offset_ms", path)
+    data, at = _body_bytes(tree, path), read_number(tree, "offset_ms", path)
     if kind != "close":
         return Frame(data, sent=direction == "send", is_text=kind == "text", at=at)
-    # RFC 6455, 5.5.1: two bytes with the code, then the reason. Both may be missing.
+    # RFC 6455, 5.5.1: the data is a code of two bytes, then the reason. Both may be missing.
     code = int.from_bytes(data[:2]) if len(data) > 1 else WITHOUT_CODE
     return Close("client" if direction == "send" else "provider", code, data[2:].decode("utf-8", "replace"), at)
 
@@ -132,7 +133,7 @@ def _recorded_moment(tree: dict[str, Tree], path: TreePath) -> str:
 
 
 class TomlCodec:
-    """Cassettes of cassetter in TOML. They are only read."""
+    """Cassettes of cassetter in TOML. This codec reads them and writes none."""
 
     suffix = ".toml"
 
@@ -164,7 +165,10 @@ class TomlCodec:
 
 
 def _numbers_as_literals(value: Any) -> Tree:
-    """The value with its integers as a YAML reader gives them. What no cassette has is refused where it stands."""
+    """Return a value of TOML with its integers as `Number`, as the YAML parser gives them.
+
+    Other values that no cassette has, such as dates, stay. The functions that read their fields refuse them.
+    """
     if type(value) is dict:
         return {name: _numbers_as_literals(child) for name, child in value.items()}
     if type(value) is list:

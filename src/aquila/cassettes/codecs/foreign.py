@@ -1,25 +1,25 @@
-"""Recognises files of other tools, and checks that the readers of other recorders' cassettes share.
+"""Recognises files of other tools, and reads the fields that the cassettes of several recorders have in common.
 
-Unknown parts are never ignored: a key or a kind of body that a reader does not know makes it refuse the whole file,
-because it would be lost when the file is converted.
+Unknown parts are never ignored. If a file has a key or a kind of body that a reader does not know, the reader refuses
+the whole file, because that part would be lost when the file is converted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath
+from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shorten_name
 from aquila.cassettes.model import STATUSES, Headers
 from aquila.cassettes.redaction.request_headers import is_secret_header
 
 _OF_THE_BODY_AS_SENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-"""Header fields that no longer fit the body, because bodies are read without their content codings."""
+"""Header fields that describe the body as it was sent. They are wrong for a body without its content codings."""
 
 
 def describe_foreign_file(tree: Tree) -> str:
-    """Return what kind of file of another tool a document looks like, such as ``a contract of Pact``; empty if unknown.
+    """Return what a document of another tool looks like, such as ``a contract of Pact``; empty if that is not known.
 
-    Neither keys nor values are quoted, because they may be secrets.
+    The text quotes neither keys nor values, because they may be secrets.
     """
     if type(tree) is list:
         return "a list"
@@ -29,7 +29,7 @@ def describe_foreign_file(tree: Tree) -> str:
 
 
 def _first_request(tree: dict[str, Tree]) -> dict[str, Tree]:
-    """The request of the first interaction, if it is not one of vcrpy or cassetter; else an empty mapping."""
+    """Return the request of the first interaction; an empty mapping if there is none, or if it has a ``uri``."""
     items = tree.get("interactions")
     first = items[0] if type(items) is list and items else None
     request = first.get("request") if type(first) is dict else None
@@ -51,7 +51,7 @@ _FOREIGN_FILES: tuple[tuple[Callable[[dict[str, Tree]], bool], str], ...] = (
         "a mapping of names to texts, of settings or tokens for example",
     ),
 )
-"""How to tell documents of other tools, and what they are; the first that fits."""
+"""Tests for documents of other tools, each with what the document is. The first test that is true counts."""
 
 
 def is_cassetter(tree: Tree) -> bool:
@@ -74,12 +74,12 @@ def check_keys(tree: dict[str, Tree], known: Collection[str], path: TreePath, re
     """Raise FormatError for a key that a recorder is not known to write."""
     for name in tree:
         if name not in known:
-            shown = name if len(name) <= 40 else name[:39] + "…"
-            raise FormatError(f"unknown key {shown!r}, which no cassette of {recorder} is known to have", (*path, name))
+            what = f"unknown key {shorten_name(name)}, which no cassette of {recorder} is known to have"
+            raise FormatError(what, (*path, name))
 
 
 def require_mapping(tree: Tree, name: str, path: TreePath) -> dict[str, Tree]:
-    """The mapping that a document has under a name. Raises FormatError."""
+    """Return the mapping under a name. Raises FormatError if there is none."""
     if type(tree) is not dict or type(tree.get(name)) is not dict:
         raise FormatError(f"{name!r} must be a mapping", path)
     found: dict[str, Tree] = tree[name]
@@ -87,7 +87,7 @@ def require_mapping(tree: Tree, name: str, path: TreePath) -> dict[str, Tree]:
 
 
 def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
-    """The text under a name. Raises FormatError."""
+    """Return the text under a name. Raises FormatError if there is none."""
     value = tree.get(name)
     if not isinstance(value, str):
         raise FormatError(f"{name!r} must be text", path)
@@ -95,21 +95,23 @@ def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
 
 
 def parse_status(value: Tree, path: TreePath) -> int:
-    """A status code. Raises FormatError."""
+    """Return a status code. Raises FormatError."""
     if type(value) is not Number or not value.isdigit() or len(value) > 3 or int(value) not in STATUSES:
         raise FormatError(f"'status' must have a code from {STATUSES[0]} to {STATUSES[-1]}", path)
     return int(value)
 
 
 def headers_of_request(tree: Tree, path: TreePath) -> Headers:
-    """The header fields of a request but credentials. Raises FormatError."""
+    """Return the header fields of a request without credentials. Raises FormatError."""
     return _headers(tree, is_secret_header, path)
 
 
 def headers_of_response(tree: Tree, path: TreePath, *, has_body: bool) -> Headers:
-    """The header fields of an answer but credentials and what concerns its body as it was sent. Raises FormatError.
+    """Return the header fields of an answer, without credentials and without those that describe the body as it was
+    sent.
 
-    A replay gives them all back. What is kept when the file is converted is the same as in a recording.
+    A replay returns all of these fields. Converting the file keeps only those that a recording would keep. Raises
+    FormatError.
     """
     left_out = _OF_THE_BODY_AS_SENT if has_body else _OF_THE_BODY_AS_SENT - {"content-length"}
     return _headers(tree, lambda name: name in left_out or is_secret_header(name), path)
@@ -137,7 +139,7 @@ def _header_text(value: Tree, path: TreePath) -> str:
 
 
 def first_header(tree: Tree, name: str) -> str:
-    """The first value of a header, in lower case, or an empty string."""
+    """Return the first value of a header, in lower case; an empty string if there is none."""
     for key, values in tree.items() if type(tree) is dict else ():
         if key.lower() == name:
             value = values[0] if type(values) is list and values else values

@@ -1,7 +1,7 @@
 """Pauses the garbage collector while a cassette is read.
 
-Reading makes many objects and no cycles. The collector would traverse all of them again and again, which takes two
-thirds of the time of a large load.
+Reading creates many objects and no cycles. The collector would traverse all of them again and again, which takes two
+thirds of the time of loading a large cassette.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from aquila.fork_locks import held_at_fork
 
 
 class _Pause:
-    """The pause of this process: how many readers hold it, and whether the collector ran before the first one came.
+    """The pause of this process: how many readers hold it, and whether the collector was enabled before the first.
 
-    Readers in any thread change it under ``lock``. The last reader to leave puts the collector back as it was.
+    Readers in any thread change it under ``lock``. The last reader restores the state of the collector.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class _Pause:
         self.was_enabled = False
 
     def end_in_child(self) -> None:
-        """End the pause in a forked child: the threads that held it do not exist there, so none would end it."""
+        """End the pause in a forked child, where the threads that held it do not exist and cannot end it."""
         if self.readers and self.was_enabled:
             gc.enable()
         self.readers = 0
@@ -40,7 +40,7 @@ if hasattr(os, "register_at_fork"):  # Windows has neither this function nor for
 
 @contextmanager
 def pause_garbage_collection() -> Iterator[None]:
-    """Pause the collector within the block. The last of several threads to leave puts it back as the first found it."""
+    """Pause the collector within the block. The last of several threads restores the state that the first one found."""
     with _pause.lock:
         if _pause.readers == 0:
             _pause.was_enabled = gc.isenabled()
@@ -50,6 +50,6 @@ def pause_garbage_collection() -> Iterator[None]:
         yield
     finally:
         with _pause.lock:
-            _pause.readers = max(0, _pause.readers - 1)  # 0 if this block has forked, see `end_in_child`
+            _pause.readers = max(0, _pause.readers - 1)  # already 0 in a forked child, see `end_in_child`
             if _pause.readers == 0 and _pause.was_enabled:
                 gc.enable()

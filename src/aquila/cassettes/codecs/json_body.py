@@ -1,9 +1,9 @@
 """JSON bodies as structure: bodies of answers exactly, bodies of requests by value.
 
-`parse_exact` splits the text of an answer into its value, a `JsonStyle` (how its writer spaces and escapes) and
-*literals*: by JSON pointer, the text of the few strings that the style does not explain. If these would not give the
-exact bytes again (duplicate keys, NaN, odd spacing, deep nesting), it returns None. `parse_by_value` is for requests,
-which are compared by value. Numbers keep their literal text in both.
+`parse_exact` splits the text of an answer into its value, a `JsonStyle` (spacing and escapes) and *literals*. These are
+the texts of the few strings that the style does not explain, by JSON pointer. If the three do not give the exact bytes
+again (duplicate keys, NaN, odd spacing, deep nesting), `parse_exact` returns None. `parse_by_value` is for requests,
+which are compared by value. Both keep the literal text of numbers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class JsonStyle:
     newline: bool = False
 
     def __str__(self) -> str:
-        """The style as words, the form that a cassette has; empty for the default."""
+        """The style in words, as a cassette has it; empty for the default."""
         words = [name for name in ("spaced", "ascii", "html", "slash", "newline") if getattr(self, name)]
         if self.indent:
             words.insert(0, f"indent {len(self.indent)}" if self.indent[0] == " " else "indent tab")
@@ -57,7 +57,7 @@ class JsonStyle:
 
     @classmethod
     def from_words(cls, words: str) -> JsonStyle:
-        """Read a style. Raises ValueError for unknown words."""
+        """Build a style from the words of ``__str__``. Raises ValueError for unknown words."""
         indent = ""
         flags: dict[str, bool] = {}
         for word in words.split(", "):
@@ -82,7 +82,7 @@ class ExactJson:
 
 
 def parse_exact(body: bytes) -> ExactJson | None:
-    """Parse a body as JSON; None if it is no JSON, or if the result would not give back the exact bytes."""
+    """Parse a body as JSON. Returns None if it is no JSON, or if the result would not give the exact bytes again."""
     try:
         text = body.decode()
         value = _parse_json(text)
@@ -104,9 +104,9 @@ def parse_exact(body: bytes) -> ExactJson | None:
 
 
 def parse_by_value(request: RecordedRequest) -> Tree | None:
-    """Parse the body of a request as a JSON value; None if it has to be kept byte for byte.
+    """Parse the body of a request as a JSON value. Returns None if the body must be kept byte for byte.
 
-    Requests that say that they are JSON are compared by value, so white space and escapes are not kept. A body that a
+    Requests whose content type is JSON are compared by value, so white space and escapes are not kept. A body that a
     value cannot represent (a key that occurs twice, NaN, half a surrogate pair) is kept byte for byte.
     """
     media = request.first_header("content-type").partition(";")[0].strip().lower()
@@ -128,9 +128,9 @@ def parse_by_value(request: RecordedRequest) -> Tree | None:
 
 
 def with_compact_request(interaction: Interaction) -> Interaction:
-    """Return an interaction with the body of its request as it will be when the YAML cassette is loaded again."""
+    """Return an interaction whose request has the body that it will have once its YAML cassette is loaded again."""
     if isinstance(interaction.request, StoredRequest):
-        return interaction  # a file keeps the bytes
+        return interaction  # a body in a file keeps its bytes
     value = parse_by_value(interaction.request)
     if value is None:
         return interaction
@@ -139,7 +139,7 @@ def with_compact_request(interaction: Interaction) -> Interaction:
 
 
 def write_json(value: Tree, style: JsonStyle) -> str:
-    """Write a value. Raises ValueError for what JSON has no form for."""
+    """Write a value as JSON text. Raises ValueError for a value that JSON has no form for."""
     encode = _string_encoder(style)
     if style.indent:
         text = _write_indented(value, encode, style.indent, "\n")
@@ -148,7 +148,8 @@ def write_json(value: Tree, style: JsonStyle) -> str:
     return text + "\n" if style.newline else text
 
 
-# Not closures of `write_json`: such hold themselves, and no collector frees them while a cassette is read.
+# These are not closures in `write_json`: a recursive closure refers to itself, and the garbage collector, which would
+# free it, is paused while a cassette is read.
 
 
 def _write_flat(value: Tree, encode: Callable[[str], str], comma: str, colon: str) -> str:
@@ -166,7 +167,7 @@ def _write_flat(value: Tree, encode: Callable[[str], str], comma: str, colon: st
 
 
 def _write_indented(value: Tree, encode: Callable[[str], str], indent: str, outer: str) -> str:
-    """Write a value over lines: those that end it begin with ``outer``, a line break and white space."""
+    """Write a value on several lines. ``outer`` is a line break and the indentation of the line that ends the value."""
     if not value or (kind := type(value)) not in (dict, list):
         return _write_flat(value, encode, ",", ":")
     line = outer + indent
@@ -179,7 +180,10 @@ def _write_indented(value: Tree, encode: Callable[[str], str], indent: str, oute
 
 
 def put_literals(value: Tree, literals: Mapping[str, str]) -> Tree:
-    """Replace strings of a value by their literal texts, in place. Raises ValueError for a wrong pointer or text."""
+    """Replace strings in a value by their literal texts, in place. Return the value, or a `Number` that replaces it.
+
+    Raises ValueError for a wrong pointer or text.
+    """
     for pointer, literal in literals.items():
         if not _STRING.fullmatch(literal):
             raise ValueError(f"not the text of a JSON string: {literal[:40]!r}")
@@ -215,7 +219,7 @@ def _refuse_constant(word: str) -> NoReturn:
 
 
 def _check_structure(value: Tree, depth: int) -> None:
-    """Raise ValueError for what YAML should not be asked to hold as structure."""
+    """Raise ValueError for a value that YAML should not hold as structure: too deep, or with unsuitable keys."""
     inner: Iterable[Tree]
     if type(value) is dict:
         if any(len(key) > MAX_KEY or _SURROGATE.search(key) for key in value):
@@ -266,7 +270,7 @@ def _constant_text(value: Tree) -> str:
 
 
 def _find_literals(value: Tree, text: str, written: str) -> dict[str, str] | None:
-    """The strings that the style does not explain. None if more than strings differ."""
+    """Return the strings that the style does not explain. None if the texts differ in more than values of strings."""
     theirs, ours = _STRING.findall(text), _STRING.findall(written)
     places = list(_string_pointers(value, ""))
     if not len(theirs) == len(ours) == len(places) or _STRING.split(text) != _STRING.split(written):
@@ -281,7 +285,7 @@ def _find_literals(value: Tree, text: str, written: str) -> dict[str, str] | Non
 
 
 def _string_pointers(value: Tree, pointer: str) -> Iterator[tuple[str, bool]]:
-    """The pointers of all strings of a value, keys included, in the order of the text."""
+    """Yield the pointers of all strings in a value, in the order of the text, and whether the string is a key."""
     if type(value) is str:
         yield pointer, False
     elif type(value) is dict:

@@ -2,12 +2,18 @@
 
 A file is one msgpack value, ``["aquila", version, checksum, [interaction, ...]]``. The checksum is the CRC-32 of the
 bytes of the list that follows it, always written in four bytes. An interaction is ``[kind, method, url, headers, body,
-recorded, upstream, model, status, headers, started, ended, end, error, chunks]``, and ``attempts`` behind them if that
-is not 0. Headers are a flat list of names and values, ``status`` is 0 if no answer began, ``end`` is 0 (complete), 1
-(closed), 2 (broken) or 3 (silent). Chunks are a flat list of times and bytes, or, for an event table, a map of
-``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.reader`). A body that lies
-in a file of its own is a map of ``file`` and ``size``; as chunks, of ``sizes`` and ``times`` too. Chunks whose sound
-lies in files are a map of ``sounds``, such files, and ``chunks`` with references to them, in one of these forms.
+recorded, upstream, model, status, headers, started, ended, end, error, chunks]``, with ``attempts`` at the end if that
+is not 0. Headers are a flat list of names and values. ``status`` is 0 if no answer began. ``end`` is 0 (complete), 1
+(closed), 2 (broken) or 3 (silent).
+
+Chunks have one of these forms:
+
+- a flat list of times and bytes;
+- an event table: a map of ``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.stream_reader`);
+- a body in a file of its own: a map of ``file``, ``size``, ``sizes`` and ``times``. The body of a request has the first
+  two;
+- chunks whose sound lies in files: a map of ``sounds``, a list of such files, and ``chunks``, which refer to the files
+  and have one of the other forms.
 """
 
 from __future__ import annotations
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.codecs.event_streams import stream_reader, stream_writer
     from aquila.cassettes.codecs.yaml import tree
     from aquila.cassettes.web_socket_frames import sound_chunks
-else:  # few have sound, and of the tables each use reads or writes
+else:  # few cassettes have sound, and most uses either read or write tables
     lazy_modules(
         globals(),
         optional="aquila.optional",
@@ -60,7 +66,7 @@ MAGIC = "aquila"
 _HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"  # `msgpack.packb` would write a small checksum shorter
 _ENDS = get_args(End)
 _SMALL = 32 * 1024
-"""Bytes. A smaller file has so few objects that pausing the collector costs more than it saves."""
+"""In bytes. A smaller file has so few objects that pausing the garbage collector costs more than it saves."""
 _KINDS = tuple([[kind] for kind in get_args(Kind)])
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
 _TYPES_WITH_FILE = (*_TYPES[:4], dict, *_TYPES[5:])  # the body of the request is in a file
@@ -70,7 +76,8 @@ _TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}
 class MsgpackCodec:
     """Cassettes for machines.
 
-    With ``tables=False`` the chunks of streams are written as they came: that is larger, and faster to write and read.
+    With ``tables=False`` the chunks of streams are written as they came. The file is larger, and faster to write and
+    read.
     """
 
     suffix = ".msgpack"
@@ -80,7 +87,7 @@ class MsgpackCodec:
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content. Raises CassetteWriteError."""
-        if not self._tables:  # rows are flat then, and the collector finds little to walk through
+        if not self._tables:  # rows are flat then, and the garbage collector has little to traverse
             return self._dump(cassette)
         with pause_garbage_collection():
             return self._dump(cassette)
@@ -103,7 +110,7 @@ class MsgpackCodec:
     def _load(self, data: bytes, source: str) -> Cassette:
         rows = _unpack_rows(data, source)
         try:
-            # Popped one by one, so that the raw form of an interaction is freed as soon as it has been read.
+            # Popped one by one, so that each row is freed as soon as it has been read.
             rows.reverse()
             return Cassette(tuple([build_interaction(rows.pop()) for _ in range(len(rows))]))
         except _FromNewerVersion as newer:
@@ -113,9 +120,9 @@ class MsgpackCodec:
 
 
 def encode_row(interaction: Interaction, *, tables: bool) -> list[Any]:
-    """Return an interaction as plain data, which ``build_interaction`` reads. Raises CassetteWriteError.
+    """Return an interaction as plain data that ``build_interaction`` reads. ``tables`` is as for ``MsgpackCodec``.
 
-    ``tables`` is as for ``MsgpackCodec``.
+    Raises CassetteWriteError for a status that cannot be stored.
     """
     request, response = interaction.request, interaction.response
     if response.status not in STATUSES:
@@ -208,12 +215,12 @@ def _unpack_rows(data: bytes, source: str) -> list[Any]:
 
 
 class _ContainerCount:
-    """Limits the lists and mappings of a file while they are built: an empty list is 1 byte, and 64 bytes in memory."""
+    """Limits the lists and mappings of a file: an empty list takes 1 byte in the file and 64 bytes in memory."""
 
     __slots__ = ("_left",)
 
     def __init__(self, size: int) -> None:
-        self._left = 64 + size // 4  # an interaction has no less than sixteen bytes, and at most four of them
+        self._left = 64 + size // 4  # an interaction has at least sixteen bytes, and at most four lists and mappings
 
     def add(self, container: Any) -> Any:
         self._left -= 1
@@ -227,7 +234,7 @@ def _too_new_error(what: str, source: str) -> CassetteTooNew:
 
 
 def build_interaction(row: Any) -> Interaction:
-    """Build an interaction from what ``encode_row`` made of it. Anything else raises an exception of this module."""
+    """Build an interaction from the result of ``encode_row``. Raises an exception of this module for anything else."""
     attempts = row.pop() if type(row) is list and len(row) == len(_TYPES) + 2 else None
     well_formed = type(row) is list and row[:1] in _KINDS and tuple(map(type, row[:-1])) in (_TYPES, _TYPES_WITH_FILE)
     if not well_formed or type(attempts) not in (int, type(None)):
@@ -304,7 +311,7 @@ def _build_from_map(fields: Any) -> Sequence[RecordedChunk]:
 
 
 def _wrong_row_error(row: Any) -> Exception:
-    """The error for a row that is no interaction, as far as this version knows."""
+    """Return the error for a row that is not an interaction of this version."""
     if type(row) is list and row and type(row[0]) is str and row[:1] not in _KINDS:
         return _FromNewerVersion(f"an interaction of the kind {row[0][:40]!r}")
     return _WrongField("an interaction with the wrong fields")
@@ -313,11 +320,11 @@ def _wrong_row_error(row: Any) -> Exception:
 def _build_headers(flat: list[Any]) -> Headers:
     try:
         return _shared_headers(tuple(flat))
-    except TypeError:  # what cannot be hashed is no text
+    except TypeError:  # an element that cannot be hashed is no text
         raise _WrongField("headers that are not names and values") from None
 
 
-@lru_cache(maxsize=1024)  # pure; most interactions of a cassette have the same fields, and then share one tuple
+@lru_cache(maxsize=1024)  # a pure function; most interactions of a cassette have the same fields, and share one tuple
 def _shared_headers(flat: tuple[Any, ...]) -> Headers:
     if len(flat) % 2 or not {str}.issuperset(map(type, flat)):
         raise _WrongField("headers that are not names and values")

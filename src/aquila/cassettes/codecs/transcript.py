@@ -1,4 +1,4 @@
-"""A conversation over a WebSocket as lines, for people who read a cassette. A replay never uses it."""
+"""A conversation over a WebSocket as lines, for people who read a cassette. A replay never uses these lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aquila.cassettes.codecs.answer_summary import text_of_messages
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, parse_object
 
 _MOST_KINDS = 12
-"""The most kinds of messages that a line names."""
+"""The most kinds of messages that one line names."""
 
 _DATA = re.compile(r'"([A-Za-z0-9+/=_-]{160,})"')
 """A long text in JSON that is data, such as sound in base64."""
@@ -31,14 +31,14 @@ def write_transcript(said: Iterable[Frame | Close]) -> Iterator[str]:
 
 
 def text_said(said: Sequence[Frame | Close]) -> str:
-    """Return the text of the messages of the provider."""
+    """Return the text of the provider's messages."""
     frames = [each for each in said if isinstance(each, Frame) and not each.sent]
     objects = [frame.data for frame in frames if read_object(frame) is not None]
     return text_of_messages(objects) if objects else "\n".join(map(_show, frames))
 
 
 def read_object(frame: Frame) -> dict[str, Any] | None:
-    """Return the JSON object that a message is; None for any other."""
+    """Return a message that is a JSON object; None for any other message."""
     return parse_object(frame.data) if frame.data.lstrip()[:1] == b"{" else None
 
 

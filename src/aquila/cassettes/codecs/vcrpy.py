@@ -1,9 +1,12 @@
 """Reads cassettes that vcrpy recorded.
 
 vcrpy has no chunks and no times: a body becomes one chunk at 0 ms. Its bodies may still be compressed; they are decoded
-here. A body that was stored as a value (``parsed_body``, or a mapping) has lost its exact bytes: it is read by the
-rules of YAML 1.1, as by vcrpy's own loader, and written compactly, as the openai SDK writes JSON. That of an answer is
-written in the usual form of JSON that is as long as its header ``content-length`` says, if there is one.
+here.
+
+A body that was stored as a value (``parsed_body``, or a mapping) has lost its exact bytes. It is read by the rules of
+YAML 1.1, as vcrpy's own loader reads it. The body of a request is written compactly, as the openai SDK writes JSON. The
+body of an answer is written in the usual form of JSON that has the length in its header ``content-length``, or else
+compactly.
 """
 
 from __future__ import annotations
@@ -31,25 +34,24 @@ MAX_BODY = 256 * 1024 * 1024
 
 _PIECE = 4096  # bytes of a compressed body that are decoded at a time
 _PACKAGES = {"br": "brotli", "zstd": "backports.zstd"}
-"""What to install for a coding that the standard library does not have, or not in every version."""
-
+"""The packages to install for codings that the standard library does not have, or not in every version."""
 
 _TOP = ("version", "interactions", "metadata")
 _INTERACTION = ("request", "response")
 _REQUEST = ("method", "uri", "headers", "body", "parsed_body")
 _RESPONSE = (
     *("status", "headers", "body", "parsed_body"),
-    *("status_code", "content", "http_version", "url", "protocol"),  # of some clients and versions
+    *("status_code", "content", "http_version", "url", "protocol"),  # written for some clients, or by some versions
 )
 
 
 def is_vcrpy(tree: Tree) -> bool:
-    """Say whether a document is a cassette of vcrpy: it has interactions, and not our first line."""
+    """Say whether a document is a cassette of vcrpy: it has interactions, and not the first line of Aquila's format."""
     return type(tree) is dict and "interactions" in tree and "aquila" not in tree
 
 
 def cassette_from_vcrpy(tree: dict[str, Tree]) -> Cassette:
-    """Turn a document into a cassette. Raises FormatError."""
+    """Build a `Cassette` from a parsed document of vcrpy. Raises FormatError."""
     if tree.get("version", "1") != "1":
         raise FormatError("a cassette of vcrpy of a version that is not known", ("version",))
     foreign.check_keys(tree, _TOP, (), "vcrpy")
@@ -82,9 +84,9 @@ def build_interaction(
     read_body: Callable[[dict[str, Tree], TreePath], bytes],
     recorded: str = "",
 ) -> Interaction:
-    """Return the interaction of a request and a response, as trees. Raises FormatError.
+    """Build an interaction from the trees of a request and a response. Raises FormatError.
 
-    ``read_body`` returns the body in one of the two; ``recorded`` is the moment of the recording.
+    ``read_body`` returns the body in such a tree. ``recorded`` is the moment of the recording, empty if unknown.
     """
     request, response = (*path, "request"), (*path, "response")
     encoding = foreign.first_header(answered.get("headers"), "content-encoding")
@@ -132,7 +134,7 @@ def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
 
 
 def _value_bytes(tree: dict[str, Tree], value: Tree, path: TreePath) -> bytes:
-    """The bytes of a request's body that is a mapping: a form where the headers say so, else JSON."""
+    """Return the bytes of a request's body that is a mapping: a form if the headers say so, else JSON."""
     form = foreign.first_header(tree.get("headers"), "content-type").startswith("application/x-www-form-urlencoded")
     if form and type(value) is dict and all(isinstance(one, str) for one in value.values()):
         return urlencode({name: str(one) for name, one in value.items()}).encode()
@@ -148,16 +150,16 @@ _STYLES = (
     json_body.JsonStyle(indent="  ", newline=True),
     json_body.JsonStyle(indent="  ", ascii=True),
 )
-"""The forms in which providers and serializers of programs write JSON, the default first."""
+"""The styles in which providers and serializers write JSON. The first is the default."""
 
 
 def _json_bytes(value: Tree, path: TreePath, length: str = "") -> bytes:
-    """The bytes of a body that is stored as a value; ``length`` says how many, as far as that is known."""
+    """Return the bytes of a body that is stored as a value. ``length`` is their number as text; empty if unknown."""
     try:
         resolved = values_1_1.resolve_values(value)
         compact = json_body.write_json(resolved, _STYLES[0]).encode()
         if not length.isdecimal() or len(compact) >= int(length):
-            return compact  # no form is shorter
+            return compact  # no style is shorter
         others = (json_body.write_json(resolved, style).encode() for style in _STYLES[1:])
         return next((body for body in others if len(body) == int(length)), compact)
     except ValueError as error:
@@ -172,7 +174,7 @@ def _from_base64(value: Tree, path: TreePath) -> bytes:
 
 
 def undo_content_encoding(body: bytes, encoding: str, path: TreePath) -> bytes:
-    """Return a body without its content codings; unchanged if it is decoded already, although the header is there.
+    """Return a body without its content codings. A body that is decoded already, despite its header, is unchanged.
 
     ``encoding`` is the value of ``Content-Encoding`` in lower case, ``path`` the place of the body in the document.
     Raises FormatError if the library for a coding is missing, or if the body decodes to more than ``MAX_BODY`` bytes.
@@ -184,7 +186,7 @@ def undo_content_encoding(body: bytes, encoding: str, path: TreePath) -> bytes:
 
 def _undo_coding(body: bytes, coding: str, path: TreePath) -> bytes:
     package = _PACKAGES.get(coding)
-    if not body or (package and is_utf8(body)):  # it is text: decoded already
+    if not body or (package and is_utf8(body)):  # a text is decoded already
         return body
     decoder = content_codings.decoder_for(coding)
     if decoder is None:
@@ -194,7 +196,7 @@ def _undo_coding(body: bytes, coding: str, path: TreePath) -> bytes:
     pieces: list[bytes] = []
     size = 0
     try:
-        # In small pieces: a few bytes may decode to gigabytes, and the limit must be checked on the way.
+        # In small pieces: a few bytes may decode to gigabytes, so the limit is checked after each piece.
         for start in range(0, len(body), _PIECE):
             pieces.append(decoder.decode(body[start : start + _PIECE]))
             size += len(pieces[-1])
@@ -203,5 +205,6 @@ def _undo_coding(body: bytes, coding: str, path: TreePath) -> bytes:
         pieces.append(decoder.finish())
     except content_codings.DamagedBody:
         return body
-    # Some bodies that were decoded already read as the beginning of deflate or brotli, which nearly every byte can be.
+    # Nearly any bytes may be the beginning of deflate or brotli data. So a body that decodes to incomplete data was
+    # decoded already.
     return b"".join(pieces) if content_codings.is_whole(decoder) else body

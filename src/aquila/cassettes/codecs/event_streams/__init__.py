@@ -1,7 +1,7 @@
-"""Event streams (server-sent events) as tables: what events share is written once, and each event is a row.
+"""Event streams (server-sent events) as tables: text that events share is written once, and each event is a row.
 
-Begin with ``stream_reader``, whose docstring describes the form, and the line that says when which part of a body
-arrived. ``stream_writer`` makes both.
+Begin with ``stream_reader``. Its docstring describes the table, and the chunk list: a line that says when which part of
+a body arrived. ``stream_writer`` writes both.
 
 Imported by ``yaml``, ``msgpack`` and ``cassettes.storage``.
 """

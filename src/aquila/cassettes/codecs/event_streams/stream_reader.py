@@ -1,21 +1,21 @@
-"""Rebuild an event stream from its table, and any body's chunks from its chunk list.
+"""Rebuilds an event stream from its table, and the chunks of any body from its chunk list.
 
 A table has *layouts* and *events*, both plain text:
 
-- A layout is the text of an event, with placeholders where events differ: ``"delta":{"content":«content»}``. The name
-  of a placeholder is for readers only, but for ``«spaces»``: its cell is a number of blanks. ``«»`` is the character
-  ``«`` itself.
-- Each line of ``events`` is an event: the name of a layout, then a cell for each placeholder, separated by tabs. A cell
-  that is empty or missing is that of the last line with the same layout.
-- ``=`` instead of a name: the cells are the lines of the event itself. ``~``: the same, but no blank line ends the
-  event, as at the end of a stream that broke off.
+- A layout is the text of an event, with placeholders where events differ: ``"delta":{"content":«content»}``. The names
+  of placeholders are for human readers only, except ``«spaces»``, whose cell is a number of blanks. ``«»`` is the
+  character ``«`` itself.
+- Each line of ``events`` is an event: the name of a layout, then a cell for each placeholder, separated by tabs. An
+  empty or missing cell has the text of that cell in the last line with the same layout.
+- A line with ``=`` instead of a name has the lines of the event itself as cells. ``~`` means the same, but no blank
+  line ends the event, as at the end of a stream that broke off.
 
-Cells are literal text, not values, so what a table was made from is rebuilt to the byte.
+Cells are literal text, not values, so the stream is rebuilt to the byte.
 
 A *chunk list* says when which part of a body arrived, as one line: ``412 435x2 451:18``. Each item is a chunk, with its
 time in milliseconds. ``412`` reaches to the end of the event in which it begins, ``435x2`` to the end of the second
-event from there, ``451:18`` has 18 bytes. A body that is no event table counts as one event. The line stands apart from
-the text, so that a stream that is recorded again with the same text but other times changes one line.
+event from there, ``451:18`` has 18 bytes. A body that is no event table counts as one event. The line is separate from
+the text. So if a stream is recorded again with the same text but other times, only this line changes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from itertools import accumulate
 from aquila.cassettes.model import RecordedChunk
 
 SPACES = "spaces"
-"""The name of a placeholder for the blanks that some servers put before an event's last brace, to hide its length."""
+"""The name of a placeholder for the blanks before an event's last brace, with which some servers hide its length."""
 
 MAX_GROWTH = 64
-"""A stream is at most this many times as large as its table: a small file cannot fill the memory."""
+"""A stream is at most this many times as large as its table, so that a small file cannot fill the memory."""
 
 _LAYOUT_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _PLACEHOLDER = re.compile("«([^«»]*)»")
@@ -44,7 +44,8 @@ _SIZE = re.compile(r"([0-9]{1,15}):([0-9]{1,15})(?: (?=[0-9])|\Z)", re.ASCII)
 class TableError(ValueError):
     """A table that no stream can be built from.
 
-    ``part`` is layouts or events; ``key`` is the layout's name, or the number of the line in ``events``, from 0.
+    ``part`` is ``layouts`` or ``events``. ``key`` is the name of the layout, or the number of the line in ``events``,
+    from 0.
     """
 
     def __init__(self, what: str, part: str, key: str | int) -> None:
@@ -59,7 +60,7 @@ class ChunkListError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EventTable:
-    """An event stream as a table. ``crlf`` says that its lines end in CR LF."""
+    """An event stream as a table. ``crlf`` says that the lines of the stream end in CR LF."""
 
     events: str
     layouts: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class TableReader:
         self._used: set[str] = set()
 
     def read_events(self, rows: str) -> list[str]:
-        """Return the events that the rows of one table are, each with its end. Raises TableError."""
+        """Return the events in the rows of one table, each with the blank line that ends it. Raises TableError."""
         for name in self._used:
             self._layouts[name].forget_row()
         self._used.clear()
@@ -118,7 +119,7 @@ class TableReader:
 
 
 class _FillableLayout:
-    """A layout that is ready to be filled. It keeps the cells of its last line."""
+    """A layout that can be filled with cells. It keeps the cells of the last line."""
 
     def __init__(self, name: str, text: str) -> None:
         if not _LAYOUT_NAME.fullmatch(name):
@@ -164,7 +165,7 @@ def _blanks(count: str) -> str:
 
 
 def read_sizes(chunk_list: str, total: int) -> tuple[array[int], array[int]]:
-    """Return sizes and times as `write_sizes` wrote them. Raises ChunkListError if they do not have ``total`` bytes."""
+    """Return sizes and times from a chunk list of `write_sizes`. Raises ChunkListError if the sum is not ``total``."""
     sizes, times = array("Q"), array("Q")
     if not chunk_list:
         return sizes, times

@@ -1,8 +1,8 @@
-"""Write an event stream as a table, and when the chunks of a body arrived as a line (see ``stream_reader``).
+"""Writes an event stream as a table, and the times of a body's chunks as a line (see ``stream_reader``).
 
-Events that differ in their JSON scalars alone share a layout. A scalar that is the same in all of them is part of the
-layout, the others are cells. How an event is split into scalars and the rest decides how short the table gets, never
-whether it is right: put together again, the pieces are the event's text.
+Events that differ only in their JSON scalars share a layout. A scalar that is the same in all of them is part of the
+layout; the others are cells. The way in which an event is split into scalars and the rest only decides how short the
+table is, and never whether it is right: the pieces in their order are always the text of the event.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ MAX_BODY = 32 * 1024 * 1024
 """A stream with more bytes is not written as a table."""
 
 NOT_IN_A_TABLE = re.compile("[\t\r\0]")  # a tab separates cells; a CR is left only where it stands alone
-"""What no event of a table has."""
+"""Characters that no event of a table may have."""
 _STRING = r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"'
 _SCALAR = re.compile(
     rf"{_STRING}\s*:"  # a key
     rf"|((?<=\Aevent: )[^\n]+|{_STRING}|(?<![\w.+-])-?[0-9][0-9.eE+-]*(?![\w.])|\b(?:true|false|null)\b"
     r"|\[[0-9.eE+, -]*\]|[ ]+(?=\}\Z))"  # a list of numbers, whose length may vary; blanks before the last brace
-    # A string without an end. Without this, each quote in it would be read to the end of the line.
+    # A string without an end. Without this alternative, the search would read from each quote to the end of the line.
     r'|"[^"\\\n]*+(?>(?:\\[^\n][^"\\\n]*+)*)'
 )
 _KEY_BEFORE = re.compile(r'(?:"|\A)([A-Za-z_][A-Za-z0-9_]{0,39})"?\s*:\s*\[?\s*\Z')
 _LINE_COST = 10
-"""The characters that a line or a layout costs besides its text: indentation, name, line break."""
-_AT_ONCE = 10_000
+"""The characters that a line or a layout takes besides its text: indentation, name, line break."""
+_AT_ONCE = 10_000  # items of a chunk list that are joined at a time
 
 
 class FoldedChunks(tuple[RecordedChunk, ...]):
-    """The chunks of an event stream whose table was written already."""
+    """The chunks of an event stream together with its table, so that the table need not be computed again."""
 
     written: tuple[EventTable, str]
 
     def __new__(cls, chunks: Sequence[RecordedChunk], written: tuple[EventTable, str]) -> FoldedChunks:
-        """Take over chunks, and what ``write_table`` gave for them."""
+        """Return ``chunks`` with ``written``, the result of ``write_table`` for them."""
         folded = super().__new__(cls, chunks)
         folded.written = written
         return folded
@@ -52,14 +52,14 @@ class FoldedChunks(tuple[RecordedChunk, ...]):
 def write_table(chunks: Sequence[RecordedChunk]) -> tuple[EventTable, str] | None:
     """Write an event stream as a table and the list of its chunks.
 
-    Returns None for what is no event stream, does not get shorter, or would not be rebuilt to exactly these chunks.
-    Never raises: a table makes a file shorter, and a recording is worth more than that.
+    Returns None for a body that is no event stream, that is not shorter as a table, or that would not be rebuilt to
+    exactly these chunks. Never raises: without a table, the body is stored as it is.
     """
     if isinstance(chunks, FoldedChunks):
         return chunks.written
     try:
         return _write_checked_table(chunks)
-    except Exception:  # noqa: BLE001 - whatever goes wrong with the table, the body can be stored as it is
+    except Exception:  # noqa: BLE001 - whatever the mistake, the body can be stored as it is
         return None
 
 
@@ -84,7 +84,7 @@ def _table_of(body: bytes) -> EventTable | None:
         return None
     crlf = "\r\n" in text
     if crlf:
-        text = text.replace("\r\n", "\n")  # where line ends are mixed, rebuilding shows the difference
+        text = text.replace("\r\n", "\n")  # a stream with mixed line ends fails the comparison with the rebuilt one
     if NOT_IN_A_TABLE.search(text):
         return None
     *events, rest = text.split("\n\n")
@@ -95,9 +95,9 @@ def _table_of(body: bytes) -> EventTable | None:
 
 
 def write_tables(groups: Sequence[Sequence[str]]) -> tuple[dict[str, str], list[str]]:
-    """Write events as several tables that share their layouts. Return these, and the rows of each table.
+    """Write groups of events as tables that share their layouts. Return the layouts, and the rows of each table.
 
-    No event may hold a tab, a CR or a zero.
+    No event may hold a tab, a CR or a NUL character.
     """
     events = [event for group in groups for event in group]
     layouts, rows = _find_layouts(events, [number for number, group in enumerate(groups) for _ in group])
@@ -114,7 +114,7 @@ def _join_rows(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _find_layouts(events: Sequence[str], tables: Sequence[int]) -> tuple[dict[str, str], list[list[str]]]:
-    """Find the layouts of events; return them and the row of each event. ``tables`` says in which table each is."""
+    """Return the layouts of events, and the row of each event. ``tables`` has the number of each event's table."""
     pieces = [_split_event(event) for event in events]
     rows = [["=", *event.split("\n")] for event in events]
     groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -138,7 +138,7 @@ def _find_layouts(events: Sequence[str], tables: Sequence[int]) -> tuple[dict[st
 
 
 def _layout_names() -> Iterator[str]:
-    """a, b, ... z, aa, ab, ..."""
+    """Yield a, b, ... z, aa, ab, ..."""
     yield from ascii_lowercase
     for prefix in _layout_names():
         for letter in ascii_lowercase:
@@ -146,7 +146,7 @@ def _layout_names() -> Iterator[str]:
 
 
 def _split_event(event: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split an event into its fixed pieces and the scalars between them; keys belong to the fixed pieces."""
+    """Split an event into its fixed pieces and the scalars between them. Keys belong to the fixed pieces."""
     fixed: list[str] = []
     scalars: list[str] = []
     end = 0
@@ -180,7 +180,7 @@ def _layout_of(
 
 
 def _without_repeated_cells(rows: Sequence[Sequence[str]], tables: Sequence[int]) -> Iterator[list[str]]:
-    """Leave out the cells that say the same as the row before in the same table."""
+    """Yield the rows without the cells that are equal in the row before of the same table."""
     before: Sequence[str] = ()
     table = -1
     for row, table_of_row in zip(rows, tables, strict=True):
@@ -222,6 +222,6 @@ def write_chunk_list(chunks: Sequence[RecordedChunk], event_ends: Sequence[int])
 
 
 def write_sizes(sizes: Sequence[int], times: Sequence[int]) -> str:
-    """Return the chunk list of a body that is not at hand: the time and the bytes of each chunk."""
+    """Return the chunk list of a body that lies in a file: the time and the size in bytes of each chunk."""
     items = (f"{at}:{size}" for at, size in zip(times, sizes, strict=True))
     return " ".join([" ".join(some) for some in iter(lambda: list(itertools.islice(items, _AT_ONCE)), [])])

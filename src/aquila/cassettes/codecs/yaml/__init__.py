@@ -1,11 +1,12 @@
 """The YAML form of a cassette, for people: readable in a review, exact to the byte.
 
-Begin with ``codec``. ``writer`` decides what is written and ``emitter`` how: quoted, plain, or as a block scalar;
-``parser`` and ``reader`` turn text into a cassette.
-
-``frame_writer`` and ``frame_reader`` do the same for conversations over WebSockets. ``tree`` is what a document is read
-into, ``values_1_1`` reads values as vcrpy wrote them, ``mistake_lines`` finds the line of a mistake, and
-``written_items`` remembers the texts that were written last.
+- ``codec`` reads and writes whole files. Begin here.
+- ``writer`` decides what is written, and ``emitter`` in which style: quoted, plain, or as a block scalar.
+- ``parser`` turns text into the types of ``tree``, and ``reader`` builds a cassette from them.
+- ``frame_writer`` and ``frame_reader`` write and read conversations over WebSockets.
+- ``values_1_1`` reads values by the rules of YAML 1.1, as vcrpy does.
+- ``mistake_lines`` finds the line of a mistake, for messages.
+- ``written_items`` remembers the texts that were written last.
 
 Imported by the other codecs: ``foreign``, ``vcrpy``, ``cassetter``, ``msgpack``, ``json_body``; for YAML of other kinds
 by ``cli``, ``faults`` and ``scripting``; and by ``vcr``.

@@ -1,7 +1,7 @@
 """The YAML codec: version 1 of the format that docs/cassette-format.md describes.
 
-What most runs do not need (writing, a YAML parser, the formats of vcrpy and cassetter) is imported at its first use. A
-run whose cassettes have compiled copies never imports `yaml`.
+Modules that most runs do not need (the writer, the YAML parser, the formats of vcrpy and cassetter) are imported at
+their first use. A run whose cassettes have compiled copies never imports `yaml`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _END = "...\n"
 """The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer."""
 
 _CONFLICT = b"<<<<<<< "
-"""How git marks a conflict, at the beginning of a line. In a cassette, the text of bodies is indented."""
+"""The mark of a git conflict at the beginning of a line. Bodies cannot have it there: their text is indented."""
 
 
 def _find_conflict(data: bytes) -> int:
     """Return the offset of git's first conflict mark, or -1.
 
-    It may be the first line, if the two versions have different formats.
+    The mark may be in the first line, if the two versions have different formats.
     """
     if data.startswith(_CONFLICT):
         return 0
@@ -62,7 +62,7 @@ def _describe_conflict(data: bytes, at: int, source: str) -> str:
 
 
 class YamlCodec:
-    """Cassettes for people: readable in a review, exact to the byte. Reads those of vcrpy and cassetter, too."""
+    """Cassettes for people: readable in a review, exact to the byte. Also reads cassettes of vcrpy and cassetter."""
 
     suffix = ".yaml"
 
@@ -101,7 +101,7 @@ def _build_frames(
 
 
 def _load_foreign(tree: Tree) -> Cassette:
-    """Build a cassette from a document of another recorder. Raises FormatError for any that Aquila does not read."""
+    """Build a cassette from a document of another recorder. Raises FormatError for one that Aquila does not read."""
     if tree is None:
         raise FormatError("the file is empty", ())
     if type(tree) is dict and "script" in tree:

@@ -1,8 +1,8 @@
 """Writes YAML text in the one style of cassettes. PyYAML's own writer is slower, and folds and quotes text.
 
-Block style, two spaces a level, sequences at the column of their key, no folding: a line of a text is a line of the
-file. Text of several lines becomes a literal block if YAML can hold it exactly, else a double-quoted scalar with as
-many lines.
+The style has blocks, two spaces a level, sequences at the column of their key, and no folding: each line of a text is a
+line of the file. A text of several lines becomes a literal block if YAML can hold it exactly, else a double-quoted
+scalar with as many lines.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
 
-# What YAML cannot hold as it is: control characters, CR and the other line breaks (a reader may change them), the BOM,
-# surrogates and non-characters.
+# Characters that YAML cannot hold unescaped: control characters, CR and the other line breaks (a reader may change
+# them), the BOM, surrogates and non-characters.
 _UNSAFE = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_PLAIN = re.compile("[A-Za-z_/]")  # how a plain scalar may start
+_PLAIN = re.compile("[A-Za-z_/]")  # the first character of a plain scalar
 _NOT_PLAIN = re.compile(r": | #|[:\s]\Z|\t|\n")
-_NOT_WITHIN = re.compile(r"[\[\],{}?]")  # what a plain scalar may have in a block, but not in a mapping on one line
+_NOT_WITHIN = re.compile(r"[\[\],{}?]")  # may be in a plain scalar in a block, but not in a mapping on one line
 _WORDS = frozenset(["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "none"])
 _ESCAPES = {
     '"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0",
@@ -30,7 +30,7 @@ LONG_KEY = 120
 
 
 def write_pair(name: str, value: Any, indent: int) -> str:
-    """``name: value`` at a column, with its line break; the value may be text, a number, a list, a mapping."""
+    """Write ``name: value`` at column ``indent``, with a line break. The value is a text, number, list or mapping."""
     spaces = " " * indent
     head = write_inline(name)
     if len(head) > LONG_KEY:
@@ -39,12 +39,12 @@ def write_pair(name: str, value: Any, indent: int) -> str:
 
 
 def write_mapping(items: Iterable[tuple[str, Any]], indent: int) -> str:
-    """The pairs of a mapping, one below the other."""
+    """Write the pairs of a mapping, one below the other."""
     return "".join([write_pair(name, value, indent) for name, value in items])
 
 
 def write_item(value: Any, indent: int) -> str:
-    """``- value`` at a column, with its line break."""
+    """Write ``- value`` at column ``indent``, with a line break."""
     spaces = " " * indent
     if isinstance(value, (dict, list)) and value and not _is_on_one_line(value):
         inner = _write_block(value, indent + 2)
@@ -53,7 +53,7 @@ def write_item(value: Any, indent: int) -> str:
 
 
 def _write_value(value: Any, indent: int) -> str:
-    """What follows a key or a dash, from the space on."""
+    """Write the text behind a key or a dash, beginning with the space or the line break."""
     if isinstance(value, Number):
         return f" {value}\n"
     if isinstance(value, str):
@@ -76,7 +76,7 @@ def _write_block(value: Any, indent: int) -> str:
 
 
 def _is_on_one_line(value: Any) -> bool:
-    """Whether a container is written on one line: when empty, where that is said, or a list of numbers and words."""
+    """Whether a container is written on one line: an empty one, a `OneLine`, or a list of numbers and words."""
     return (
         not value
         or isinstance(value, OneLine)
@@ -96,7 +96,7 @@ _WORD = {None: "null", True: "true", False: "false"}
 
 
 def _write_within(value: Any) -> str:
-    """A number, a text or a mapping as a part of a mapping on one line."""
+    """Write a number, a text or a mapping as a part of a mapping on one line."""
     if isinstance(value, Number):
         return value
     if isinstance(value, dict):
@@ -106,15 +106,16 @@ def _write_within(value: Any) -> str:
 
 
 def write_text(value: str, indent: int) -> str:
-    """A text as a scalar, with its line break; a block's lines stand at column ``indent``."""
+    """Write a text as a scalar, with a line break. The lines of a block stand at column ``indent``."""
     if "\n" not in value and ("\t" not in value or _UNSAFE.search(value)):
         return write_inline(value) + "\n"
     stripped = value.rstrip("\n")
     if _UNSAFE.search(value) or not stripped:
         return _write_quoted_lines(value, indent)
     ends = len(value) - len(stripped)
-    # A reader takes the indentation from the first line, unless the header says it, as it must where that line begins
-    # with space. Of the line breaks at the end a block has none with `-`, one without a mark, and all with `+`.
+    # The header must name the indentation if the first line begins with white space, because a reader otherwise takes
+    # the indentation from that line. Of the line breaks at the end, `-` keeps none, `+` keeps all, and no mark keeps
+    # one.
     indentation = "2" if value[0] in " \n\t" else ""
     header = f"|{indentation}{('-', '')[ends] if ends < 2 else '+'}"
     spaces = " " * indent
@@ -123,7 +124,7 @@ def write_text(value: str, indent: int) -> str:
 
 
 def write_inline(value: str) -> str:
-    """Return a text on one line: plain if no reader of YAML can take it for anything but text, else quoted."""
+    """Write a text on one line: plain if every reader of YAML takes it for text, else quoted."""
     if _UNSAFE.search(value) or "\n" in value or "\t" in value:
         return _write_double_quoted(value)
     if _PLAIN.match(value) and not _NOT_PLAIN.search(value) and value.lower() not in _WORDS:
@@ -138,10 +139,10 @@ def _write_double_quoted(value: str) -> str:
 
 
 def _write_quoted_lines(value: str, indent: int) -> str:
-    """A double-quoted scalar, a line of the file for each line of the text."""
+    """Write a double-quoted scalar with a line of the file for each line of the text."""
     spaces = " " * indent
     lines = [_write_double_quoted(line)[1:-1] for line in value.split("\n")]
-    # A line's own first space is escaped: YAML drops unescaped space at the start of a continued line.
+    # The first space of a line is escaped: YAML drops unescaped space at the start of a continued line.
     lines = [lines[0]] + ["\\" + line if line.startswith(" ") else line for line in lines[1:]]
     return '"' + f"\\n\\\n{spaces}".join(lines) + '"\n'
 

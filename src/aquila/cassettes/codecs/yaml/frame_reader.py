@@ -1,4 +1,4 @@
-"""The frames of a conversation as YAML: what was said, one below the other, a mark saying by whom.
+"""Reads the frames of a conversation from YAML. Each item of ``frames`` has a mark that says who sent it.
 
     frames:
     - '<': |                        the provider: rows of tables, as of event streams, with layouts that all share
@@ -15,8 +15,9 @@
         =	{"serverContent":{}}
     - close: {by: provider, code: 1000}
 
-Other texts of the client stand under ``>``, those of the provider that no row can hold under ``< text``. Whoever writes
-by hand may put JSON as structure under ``<``, too. The times are apart, in ``recorded``: one for each frame.
+Texts of the client that are no JSON stand under ``>`` as text. Texts of the provider that no row can hold stand under
+``< text``. A person who writes frames by hand may also put JSON as structure under ``<``. The times are separate, in
+``recorded``: one for each frame.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from collections.abc import Iterator
 
 from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.stream_reader import MAX_GROWTH, TableError, TableReader
-from aquila.cassettes.codecs.yaml.reader import check_keys, require_base64, require_number, require_text, require_texts
+from aquila.cassettes.codecs.yaml.reader import check_keys, read_base64, read_number, read_text, read_texts
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shorten_name
 from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
@@ -42,14 +43,17 @@ _FIELDS_OF_CLOSE = frozenset({"by", "code", "reason"})
 def build_frames(
     tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
 ) -> tuple[RecordedChunk, ...]:
-    """Build the chunks of a conversation from its response, and what differs each time. Raises FormatError."""
+    """Build the chunks of a conversation from ``tree``, its response, and ``recorded``, which has the times.
+
+    ``path`` and ``when`` are the places of these two in the document. Raises FormatError.
+    """
     items = tree["frames"]
     path, top = (*path, "frames"), path
     if type(items) is not list:
         raise FormatError("'frames' must be a list", path)
     try:
-        style = json_body.JsonStyle.from_words(require_text(tree, "json_style", top)) if "json_style" in tree else None
-        layouts = require_texts(tree, "layouts", top)
+        style = json_body.JsonStyle.from_words(read_text(tree, "json_style", top)) if "json_style" in tree else None
+        layouts = read_texts(tree, "layouts", top)
         limit = MAX_GROWTH * sum(map(len, [*layouts, *layouts.values(), *_rows_of(items)]))
         table = TableReader(layouts, limit=limit)
     except TableError as error:
@@ -72,7 +76,7 @@ def _rows_of(items: list[Tree]) -> Iterator[str]:
 def _with_times(said: list[RecordedChunk], recorded: dict[str, Tree], when: TreePath) -> tuple[RecordedChunk, ...]:
     if "chunks" not in recorded:
         return tuple(said)
-    times = require_text(recorded, "chunks", when).split(" ")
+    times = read_text(recorded, "chunks", when).split(" ")
     if not all(time.isascii() and time.isdigit() and len(time) < 16 for time in times):
         raise FormatError("'chunks' of a conversation must be a time for each frame ('412 435')", (*when, "chunks"))
     if len(times) != len(said):
@@ -99,16 +103,16 @@ class _ItemReader:
             return [store_close(_read_close(item[mark], (*path, mark)))]
         sent = mark.startswith(SENT)
         if mark in (SENT_BINARY, BINARY):
-            return [store_frame(Frame(require_base64(item, mark, path), sent, is_text=False))]
+            return [store_frame(Frame(read_base64(item, mark, path), sent, is_text=False))]
         if mark in (SENT_SOUND, SOUND):
-            reference = require_text(item, mark, path).encode()
+            reference = read_text(item, mark, path).encode()
             if not is_reference(reference):
                 raise FormatError("sound is given as 'sound 1 from 44, 3200 bytes'", (*path, mark))
             return [store_frame(Frame(reference, sent, is_text=False))]
         is_text = mark not in (SENT_BINARY_TEXT, BINARY_ROWS)
         if type(item[mark]) in (dict, list):
             return [store_frame(Frame(self._read_json(item[mark], (*path, mark)), sent, is_text))]
-        text = require_text(item, mark, path)
+        text = read_text(item, mark, path)
         if mark in (ROWS, BINARY_ROWS):
             return [store_frame(Frame(data, sent, is_text)) for data in self._read_rows(text, (*path, mark))]
         return [store_frame(Frame(text.encode(), sent, is_text))]
@@ -132,9 +136,9 @@ class _ItemReader:
 
 def _read_close(fields: Tree, path: TreePath) -> Close:
     check_keys(fields, _FIELDS_OF_CLOSE, ("by", "code"), path)
-    by = require_text(fields, "by", path)
-    code = require_number(fields, "code", path)
-    reason = require_text(fields, "reason", path)
+    by = read_text(fields, "by", path)
+    code = read_number(fields, "code", path)
+    reason = read_text(fields, "reason", path)
     if by == "client":
         return Close("client", code, reason)
     if by == "provider":

@@ -1,4 +1,4 @@
-"""Write the frames of a conversation as YAML. ``frame_reader`` describes the form."""
+"""Writes the frames of a conversation as YAML. ``frame_reader`` describes the form."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from aquila.errors import CassetteCorrupt
 
 _MOST_LINES = 500
 _LONGEST_LINE = 2000
-"""Characters of a line of a transcript."""
+"""The most characters of a line of a transcript."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFrames:
-    """Frames as they are written: the keys of ``response``, and the times for ``recorded``, none if all are 0."""
+    """The written form of frames: the keys of ``response``, and the times for ``recorded``, empty if all are 0."""
 
     tree: dict[str, Any]
     times: str
@@ -47,17 +47,17 @@ class WrittenFrames:
 def write_frames(chunks: Sequence[RecordedChunk]) -> WrittenFrames | None:
     """Write the frames of a conversation.
 
-    Returns None for chunks that are no frames, or that would not come back exactly. Never raises: to keep a recording
-    matters more than to show it in a readable form.
+    Returns None for chunks that are no frames, or that would not be read again exactly. Never raises: without this
+    form, the chunks are stored as they are.
     """
     try:
         return _write_checked(chunks)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, it can be stored as it is
+    except Exception:  # noqa: BLE001 - whatever the mistake, the chunks can be stored as they are
         return None
 
 
 def write_stored_transcript(chunks: StoredChunks) -> str:
-    """Write what was said in a conversation that lies in a file, for readers; empty if that cannot be read."""
+    """Write the transcript of a conversation that lies in a file, for people. Empty if the file cannot be read."""
     try:
         lines = list(itertools.islice(write_transcript(read_frames(chunks)), _MOST_LINES + 1))
     except (NotAFrame, CassetteCorrupt, OSError):
@@ -95,9 +95,10 @@ def _write_checked(chunks: Sequence[RecordedChunk]) -> WrittenFrames | None:
 
 
 def _split_into_turns(said: Sequence[Frame | Close]) -> Iterator[Any]:
-    """Yield what becomes an item each: a list of frames of the provider that are rows of one table, or something else.
+    """Yield what each item is made of: a list of the provider's frames that become rows of one table, or one other
+    frame.
 
-    The items of another side, of binary data, and of texts that are no rows part one table from the next.
+    A frame of the client, binary data, and a text that cannot be a row end a table.
     """
     rows: list[Frame] = []
     for each in said:
@@ -142,13 +143,13 @@ def _write_item(each: Frame | Close, style: json_body.JsonStyle) -> dict[str, An
 
 
 def _parse_structure(frame: Frame) -> json_body.ExactJson | None:
-    """Take a message as JSON that is an object or a list, if a style explains how it is written."""
+    """Parse a message that is a JSON object or list. None for others, and if no style explains how it is written."""
     found = json_body.parse_exact(frame.data) if frame.data[:1] in (b"{", b"[") else None
     return found if found is not None and not found.literals else None
 
 
 def _style_of(said: Sequence[Frame | Close]) -> json_body.JsonStyle:
-    """Return how the client writes its JSON, going by its first message that says."""
+    """Return the style of the client's JSON: that of its first message with a style other than the default."""
     plain = json_body.JsonStyle()
     for each in said:
         if isinstance(each, Frame) and each.sent and is_stored_readable(each):

@@ -1,6 +1,6 @@
 """Finds the line of a mistake in a cassette, for messages, by parsing the document a second time.
 
-The first parsing keeps no lines, which would cost every load time and memory.
+The first parsing keeps no line numbers, because they would cost time and memory in every load.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aquila.cassettes.codecs.yaml.tree import TreePath
 
 
 def line_of(data: bytes, path: TreePath) -> int:
-    """Return the line (from 1) of what is at ``path`` in a document, or of its nearest container."""
+    """Return the line (from 1) of the value at ``path`` in a document, or of the nearest container that is found."""
     line = 1
     try:
         get_event = open_event_parser(data).get_event
@@ -28,12 +28,12 @@ def line_of(data: bytes, path: TreePath) -> int:
                 break
             line, event = found
     except yaml.YAMLError:
-        pass  # the document cannot be read behind the mistake
+        pass  # the document cannot be read to the end
     return line
 
 
 def _find_child(get_event: Callable[[], Any], container: Any, part: str | int) -> tuple[int, Any] | None:
-    """Return the line and the first event of a container's child; for a mapping the line is that of the key."""
+    """Return the line and the first event of a container's child. In a mapping it is the line of the key."""
     index = 0
     while isinstance(container, yaml.CollectionStartEvent):
         first = get_event()

@@ -1,8 +1,9 @@
-"""Parse YAML safely, at libyaml's speed: plain data only, in bounded time, depth and memory.
+"""Parses YAML safely, at libyaml's speed: plain data only, in bounded time, depth and memory.
 
-The parser takes YAML's events one by one, so it refuses a mistake where it stands, before anything is built from it:
-tags other than ``!!binary`` and ``!!str``, several documents, duplicate or non-text keys, deep nesting; in Aquila's own
-cassettes anchors and aliases, in those of vcrpy aliases that stand for more than the file could.
+The parser takes YAML's events one by one, so it refuses a mistake at its line, before anything is built from it. It
+refuses tags other than ``!!binary`` and ``!!str``, several documents, duplicate or non-text keys, and deep nesting. In
+Aquila's own cassettes it refuses anchors and aliases, in those of vcrpy aliases that stand for more text than the file
+could have.
 
 The result is made of dict, list, str, bytes, True, False, None and `Number`. A number keeps its literal text
 (``1e-05``, ``-0.0000012``), because a JSON body must come back byte for byte.
@@ -29,7 +30,7 @@ _BINARY = "tag:yaml.org,2002:binary"
 _STRING = "tag:yaml.org,2002:str"
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-"""A number, as JSON has it."""
+"""A number in the form of JSON."""
 _NUMBER_STARTS = frozenset("-0123456789")
 _PYTHON = "tag:yaml.org,2002:python/"
 _PYTHON_CONTAINERS = ("tuple", "list", "dict")
@@ -39,14 +40,14 @@ _PYTHON_SCALARS = {
     "bytes": "tag:yaml.org,2002:binary",
     **dict.fromkeys(("int", "long", "float", "bool", "none")),
 }
-"""The tag without Python of a scalar; None for one that needs no tag."""
+"""The plain tags for scalars with a tag of Python. None means that the scalar is read without a tag."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _OPEN = object()
 """Stands for the value of an anchor whose container has not ended yet: an alias to it would be a cycle."""
 
 
 class Unreadable(Exception):
-    """A mistake in a document: ``what`` is wrong, in which ``line`` (from 1)."""
+    """A mistake in a document. ``what`` says what is wrong, ``line`` is the number of the line, from 1."""
 
     def __init__(self, what: str, line: int) -> None:
         super().__init__(what)
@@ -55,7 +56,7 @@ class Unreadable(Exception):
 
 
 class _PurePythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """PyYAML's own parser, for installations without libyaml. It takes about ten times as long."""
+    """PyYAML's own parser, for installations without libyaml. It takes about ten times as long as libyaml's."""
 
     def __init__(self, data: bytes) -> None:
         yaml.reader.Reader.__init__(self, data)
@@ -64,9 +65,9 @@ class _PurePythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Pa
 
 
 def open_event_parser(data: bytes) -> Any:
-    """Return a parser whose ``get_event()`` gives the events of a document: libyaml's where PyYAML has it.
+    """Return a parser whose ``get_event()`` returns the events of a document: libyaml's parser if PyYAML has it.
 
-    Raises yaml.YAMLError, as ``get_event`` does.
+    Both this function and ``get_event`` raise yaml.YAMLError.
     """
     try:
         from yaml._yaml import CParser  # noqa: PLC0415 - PyYAML may be built without libyaml
@@ -78,14 +79,14 @@ def open_event_parser(data: bytes) -> Any:
 def load_tree(data: bytes, *, source: str, convert: Callable[[dict[str, Tree], int, Tree], Any] | None = None) -> Tree:
     """Parse one YAML document.
 
-    ``source`` names the file in messages. ``convert`` is called with each item of a cassette's ``interactions`` as soon
-    as the item has ended: with the mapping at the top as far as it has been read, the item's index, and the item. Its
-    result takes the item's place, so that only one interaction is in memory as a tree. It is called for Aquila's own
-    cassettes only, those that begin with the key ``aquila``. Raises CassetteCorrupt, and what ``convert`` raises.
+    ``source`` names the file in messages. ``convert`` is called for each item of ``interactions`` as soon as the item
+    has ended. It gets the mapping at the top as far as it has been read, the item's index, and the item. Its result
+    replaces the item, so that only one interaction is in memory as a tree. It is called only for Aquila's own
+    cassettes, which begin with the key ``aquila``. Raises CassetteCorrupt, and the exceptions of ``convert``.
     """
     if len(data) > MAX_BYTES:
         raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {advice_for(data)}")
-    if data.startswith(_UTF_16):  # YAML allows it, but what is looked for in the bytes of a file would not be found
+    if data.startswith(_UTF_16):  # YAML allows it, but other modules search the bytes of a file for ASCII text
         raise CassetteCorrupt(
             f"{source}: the file is UTF-16, and Aquila reads UTF-8. Editors can save it so. But if the > of PowerShell "
             f"wrote it, characters that are not ASCII may be wrong: write the file anew in another way, for example "
@@ -110,16 +111,16 @@ class _Document:
         self._get_event = open_event_parser(data).get_event
         self._convert = convert
         self._top: Tree = None  # the mapping at the top while it is being filled
-        # Set when the interactions begin. What stands before them reads the same in files of all recorders.
+        # Both are set when the interactions begin. The text before them has the same meaning in files of all recorders.
         self._read_scalar: Callable[[Any], Tree] = _read_scalar
         self._is_foreign = False
-        self._first_anchor: tuple[str, int] | None = None  # for the message, if the document proves to be Aquila's
+        self._first_anchor: tuple[str, int] | None = None  # for the message, if the document turns out to be Aquila's
         self._anchored: dict[str, Any] = {}  # values by anchor, or _OPEN
-        # How many characters all aliases together may stand for: nested aliases could otherwise fill the memory.
+        # The most characters that all aliases together may stand for. Nested aliases could otherwise fill the memory.
         self._alias_budget = 4 * len(data)
 
     def read(self) -> Tree:
-        """Read the document; a file without one is None."""
+        """Return the document; None for a file without a document."""
         tree: Tree = None
         documents = 0
         while True:
@@ -135,14 +136,14 @@ class _Document:
                 tree = self._read_node(event, 0)
             elif kind not in (yaml.StreamStartEvent, yaml.DocumentEndEvent):
                 # libyaml's extension keeps the event classes of the first import of `yaml`. After a second import (a
-                # test may drop it from `sys.modules`) no class is recognised, and this loop would never end.
+                # test may remove `yaml` from `sys.modules`) no class is recognised, and this loop would never end.
                 raise RuntimeError("the module yaml was imported a second time in this process, so YAML cannot be read")
         if self._first_anchor is not None:
             self._refuse_anchors_in(tree)
         return tree
 
     def _read_node(self, event: Any, depth: int) -> Tree:
-        """Read the node that begins with ``event``, at whatever depth."""
+        """Read the node that begins with ``event``. ``depth`` is the number of containers around it."""
         kind = type(event)
         if kind is yaml.AliasEvent:
             return self._resolve_alias(event)
@@ -164,7 +165,7 @@ class _Document:
         return value
 
     def _read_mapping(self, depth: int) -> dict[str, Tree]:
-        # The loop has the case of plain scalars inline, which nearly all nodes are: a load spends its time here.
+        # Scalars without tag and anchor, as nearly all are, are read inline: a load spends most of its time here.
         get_event, scalar_event, end_event = self._get_event, yaml.ScalarEvent, yaml.MappingEndEvent
         read_scalar = self._read_scalar
         tree: dict[str, Tree] = {}
@@ -192,7 +193,7 @@ class _Document:
                 tree[key] = self._read_node(event, depth + 1)
 
     def _read_unusual_key(self, event: Any, depth: int) -> str:
-        """Read a key with a tag or an anchor, which other recorders write for names that are objects of Python."""
+        """Read a key with a tag or an anchor, as other recorders write for names that are objects of Python."""
         if not self._is_foreign:
             tagged = type(event) is yaml.ScalarEvent
             raise Unreadable(
@@ -204,7 +205,10 @@ class _Document:
         return str(key)
 
     def _read_again(self, tree: dict[str, Tree], key: str, line: int) -> None:
-        """Read the value of a key at the top that occurs twice in a file of another recorder. Nothing of it is lost."""
+        """Read the second value of a key at the top of another recorder's file. Two lists are joined.
+
+        Raises Unreadable for any other value that differs from the first.
+        """
         value = self._read_node(self._get_event(), 1)
         if type(value) is list and type(tree[key]) is list:
             tree[key] = [*tree[key], *value]
@@ -212,7 +216,7 @@ class _Document:
             raise Unreadable(f"key {_shortened(key)!r} occurs twice, with another value", line)
 
     def _plain_value(self, event: Any, children: Tree) -> Tree:
-        """The text or the bytes that an object of Python holds. Nothing is executed."""
+        """Return the text or the bytes in an object of Python. Nothing is executed. Raises Unreadable for others."""
         value = _read_python_object(event.tag, children)
         if value is None:
             raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", line_of_event(event))
@@ -242,7 +246,7 @@ class _Document:
                 return items
             items.append(self._convert(self._top, len(items), self._read_node(event, 2)))
 
-    # --- anchors and aliases: none in a cassette of Aquila; vcrpy writes them where it recorded a value twice
+    # --- anchors and aliases: a cassette of Aquila has none; vcrpy writes them for a value that it recorded twice
 
     def _define_anchor(self, event: Any) -> None:
         self._note_anchor(f"anchor &{_shortened(event.anchor)}", event)
@@ -278,7 +282,7 @@ def _read_scalar(event: Any) -> Tree:
     value: str = event.value
     if event.tag is not None:
         return _read_tagged_scalar(event)
-    if event.style:  # in quotes, or a block: text, whatever it looks like
+    if event.style:  # a scalar in quotes, or a block: always text
         return value
     if value[:1] in _NUMBER_STARTS:
         return Number(value) if _NUMBER.fullmatch(value) else value
@@ -286,7 +290,7 @@ def _read_scalar(event: Any) -> Tree:
 
 
 def _read_foreign_scalar(event: Any) -> Tree:
-    """Read a scalar in a file of another recorder. A plain one that YAML 1.1 may take for a value is marked."""
+    """Read a scalar in a file of another recorder. A plain one that is no value of JSON becomes a `PlainText`."""
     if event.tag is not None and event.tag.startswith(_PYTHON):
         event.tag = _tag_without_python(event.tag)
         event.style = event.style if event.tag else None  # `!!python/int '5'` is a number
@@ -308,19 +312,19 @@ def _read_tagged_scalar(event: Any) -> Tree:
 
 # --- objects of Python in files of other recorders: read as plain text and bytes, never executed
 #
-# PyYAML writes an object that is no plain value with a tag that names its class: a header's name that is a
-# `multidict.istr`, a body that is an `io.BytesIO`. Nothing here imports or calls what a tag names.
+# PyYAML writes an object that is no plain value with a tag that names its class, such as `multidict.istr` for the name
+# of a header, or `io.BytesIO` for a body. Nothing here imports or calls the class that a tag names.
 
 
 def _tag_without_python(tag: str) -> str | None:
-    """Return the tag under which a scalar is read; the same tag if it is that of an object."""
+    """Return the tag with which a scalar is read; the same tag if it is the tag of an object."""
     return _PYTHON_SCALARS.get(tag.removeprefix(_PYTHON), tag)
 
 
 def _read_python_object(tag: str, children: Tree) -> Tree | None:
-    """Return what an object holds: a list, a mapping, text or bytes; None for an object of another kind.
+    """Return the content of an object: a list, a mapping, text or bytes; None for an object of another kind.
 
-    ``children`` is the sequence of its arguments, or the mapping of its arguments and its state.
+    ``children`` is the list of its arguments, or a mapping with its arguments or its state.
     """
     kind = tag.removeprefix(_PYTHON)
     if kind in _PYTHON_CONTAINERS:
@@ -331,7 +335,7 @@ def _read_python_object(tag: str, children: Tree) -> Tree | None:
         if not children.keys() <= {"args", "state"}:
             return None
         held = children.get("args") or children.get("state")
-        # The state of a buffer is its content, the place in it, and its attributes.
+        # The state of a buffer has its content, the position in it, and its attributes.
         children = held[:1] if type(held) is list and kind.endswith(("BytesIO", "StringIO")) else held
     if type(children) is list and len(children) == 1 and isinstance(children[0], str | bytes):
         return str(children[0]) if isinstance(children[0], str) else children[0]

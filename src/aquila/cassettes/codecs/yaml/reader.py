@@ -1,4 +1,4 @@
-"""Build a `Cassette` from parsed YAML, or say which field of it is wrong."""
+"""Builds a `Cassette` from parsed YAML. A `FormatError` says which field is wrong."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ _RESPONSE_WITHOUT_ANSWER = frozenset({"end", "error", "attempts"})
 _RECORDED_WITHOUT_ANSWER = frozenset({"at", "started", "ended"})
 
 FrameBuilder: TypeAlias = Callable[[dict[str, Tree], TreePath, dict[str, Tree], TreePath], Sequence[RecordedChunk]]
-"""`frame_reader.build_frames`. Handed in, because it reads fields with the functions below, and is rarely needed."""
+"""`frame_reader.build_frames`. It is a parameter, because its module imports this one, and is rarely needed."""
 
 
 def build_cassette(tree: dict[str, Tree], build_frames: FrameBuilder) -> Cassette:
-    """Build a cassette from the mapping at the top of a document. Items that are interactions already are taken over.
+    """Build a cassette from the mapping at the top of a document. Items that are interactions already are kept.
 
     ``build_frames`` builds the chunks of a conversation. Raises FormatError.
     """
@@ -79,14 +79,17 @@ def build_cassette(tree: dict[str, Tree], build_frames: FrameBuilder) -> Cassett
 
 
 def build_item(top: dict[str, Tree], index: int, tree: Tree, build_frames: FrameBuilder) -> Interaction:
-    """Build the interaction with an index (from 0) of the document whose top is given. Raises FormatError."""
+    """Build an interaction from ``tree``, its item. Raises FormatError.
+
+    ``top`` is the mapping at the top of the document, ``index`` the number of the item, from 0.
+    """
     if index == 0:
         _check_version(top)
     return _build_interaction(tree, ("interactions", index), build_frames)
 
 
 def _check_version(top: dict[str, Tree]) -> None:
-    version = require_number(top, "aquila", ())
+    version = read_number(top, "aquila", ())
     if version > FORMAT_VERSION:
         raise FormatError(f"format {version} is newer than format {FORMAT_VERSION}", ("aquila",), newer=True)
     if version < 1:
@@ -101,9 +104,9 @@ def _build_interaction(tree: Tree, path: TreePath, build_frames: FrameBuilder) -
         _build_request(tree["request"], (*path, "request")),
         _build_response(tree["response"], recorded, path, build_frames),
         # Interned: the interactions of a cassette have these texts in common, and each is held once.
-        sys.intern(require_text(recorded, "at", (*path, "recorded"))),
-        sys.intern(require_text(tree, "upstream", path)),
-        sys.intern(require_text(tree, "model", path)),
+        sys.intern(read_text(recorded, "at", (*path, "recorded"))),
+        sys.intern(read_text(tree, "upstream", path)),
+        sys.intern(read_text(tree, "model", path)),
         kind,
     )
 
@@ -120,7 +123,7 @@ def _read_kind(kind: Tree, path: TreePath) -> Kind:
 
 def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
     check_keys(tree, _REQUEST, ("method", "url"), path)
-    method, url = (sys.intern(require_text(tree, name, path)) for name in ("method", "url"))
+    method, url = (sys.intern(read_text(tree, name, path)) for name in ("method", "url"))
     check_url(url, (*path, "url"))
     headers = _build_headers(tree, path)
     if "body_file" in tree:
@@ -129,12 +132,12 @@ def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
 
 
 def _build_response(tree: Tree, recorded: Tree, interaction: TreePath, build_frames: FrameBuilder) -> RecordedResponse:
-    """Build a response from what was answered, and what differs when the same is recorded again."""
+    """Build a response from ``tree``, the answer, and ``recorded``, the values that differ in each recording."""
     path, when = (*interaction, "response"), (*interaction, "recorded")
     never_began = type(tree) is dict and tree.get("end") in ENDS_WITHOUT_ANSWER and "status" not in tree
     check_keys(tree, _RESPONSE_WITHOUT_ANSWER if never_began else _RESPONSE, () if never_began else ("status",), path)
     check_keys(recorded, _RECORDED_WITHOUT_ANSWER if never_began else _RECORDED, (), when)
-    status = require_number(tree, "status", path)
+    status = read_number(tree, "status", path)
     if status not in STATUSES and not never_began:
         raise FormatError(f"'status' must be from {STATUSES[0]} to {STATUSES[-1]}", (*path, "status"))
     end = tree.get("end", "complete")
@@ -145,10 +148,10 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath, build_fra
         _build_headers(tree, path) + (_build_headers(recorded, when) if "headers" in recorded else ()),
         _build_chunks(tree, path, recorded, when, build_frames),
         end,
-        require_text(tree, "error", path),
-        require_number(recorded, "started", when),
-        require_number(recorded, "ended", when),
-        require_number(tree, "attempts", path),
+        read_text(tree, "error", path),
+        read_number(recorded, "started", when),
+        read_number(recorded, "ended", when),
+        read_number(tree, "attempts", path),
     )
 
 
@@ -158,7 +161,7 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath, build_fra
 def _build_chunks(
     tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath, build_frames: FrameBuilder
 ) -> Sequence[RecordedChunk]:
-    """Build a response's body and cut it into its chunks. A body without a chunk list came whole at its end."""
+    """Build the body of a response and cut it into its chunks. Without a chunk list it is one chunk, at the end."""
     if "sounds" in tree:
         rest = {name: value for name, value in tree.items() if name != "sounds"}
         return _build_sounds(tree["sounds"], path, _build_chunks(rest, path, recorded, when, build_frames))
@@ -167,14 +170,14 @@ def _build_chunks(
     if "frames" in tree:
         _check_only_body(tree, "frames", path)
         return build_frames(tree, path, recorded, when)
-    chunk_list = require_text(recorded, "chunks", when) if "chunks" in recorded else None
+    chunk_list = read_text(recorded, "chunks", when) if "chunks" in recorded else None
     if "events" in tree:
         body, event_ends = _build_event_stream(tree, path)
     else:
         body = _build_body(tree, path)
         event_ends = [len(body)]
     if chunk_list is None:
-        return (RecordedChunk(body, require_number(recorded, "ended", when)),) if body else ()
+        return (RecordedChunk(body, read_number(recorded, "ended", when)),) if body else ()
     try:
         return cut_body(body, event_ends, chunk_list)
     except ChunkListError as error:
@@ -201,9 +204,9 @@ def _build_stored_chunks(
 ) -> StoredChunks:
     file = _build_body_file(tree, path)
     if "chunks" not in recorded:
-        return StoredChunks(file, [file.size], [require_number(recorded, "ended", when)])
+        return StoredChunks(file, [file.size], [read_number(recorded, "ended", when)])
     try:
-        sizes, times = read_sizes(require_text(recorded, "chunks", when), file.size)
+        sizes, times = read_sizes(read_text(recorded, "chunks", when), file.size)
     except ChunkListError as error:
         raise FormatError(str(error), (*when, "chunks")) from None
     return StoredChunks.from_sizes(file, sizes, times)
@@ -214,10 +217,10 @@ def _build_body_file(tree: dict[str, Tree], path: TreePath, prefix: str = "body_
         if other in tree and other != "body_file":
             raise FormatError(f"a body is given as '{other}' and as 'body_file'", (*path, "body_file"))
     place = f"{prefix}file"
-    name = require_text(tree, place, path)
+    name = read_text(tree, place, path)
     if not NAME.fullmatch(name):  # it becomes a path
         raise FormatError(f"{place!r} must be sha256- and the hash of the body", (*path, place))
-    return BodyFile(name, require_number(tree, f"{prefix}size", path))
+    return BodyFile(name, read_number(tree, f"{prefix}size", path))
 
 
 def _build_body(tree: dict[str, Tree], path: TreePath) -> bytes:
@@ -227,9 +230,9 @@ def _build_body(tree: dict[str, Tree], path: TreePath) -> bytes:
     if "json" in tree:
         return _build_json_body(tree, path)
     if "body" in tree:
-        return require_text(tree, "body", path).encode()
+        return read_text(tree, "body", path).encode()
     if "base64" in tree:
-        return require_base64(tree, "base64", path)
+        return read_base64(tree, "base64", path)
     return b""
 
 
@@ -238,10 +241,10 @@ def _build_json_body(tree: dict[str, Tree], path: TreePath) -> bytes:
     try:
         style = json_body.JsonStyle()
         if place in tree:
-            style = json_body.JsonStyle.from_words(require_text(tree, place, path))
+            style = json_body.JsonStyle.from_words(read_text(tree, place, path))
         place = "json_literals"
         if place in tree:
-            value = json_body.put_literals(value, require_texts(tree, place, path))
+            value = json_body.put_literals(value, read_texts(tree, place, path))
         place = "json"
         return json_body.write_json(value, style).encode()
     except ValueError as error:
@@ -249,12 +252,12 @@ def _build_json_body(tree: dict[str, Tree], path: TreePath) -> bytes:
 
 
 def _build_event_stream(tree: dict[str, Tree], path: TreePath) -> tuple[bytes, list[int]]:
-    """Return the body of an event stream, and where in it its events end."""
+    """Return the body of an event stream, and the positions in the body at which its events end."""
     _check_only_body(tree, "events", path)
     newline = tree.get("newline", "lf")
     if newline not in ("lf", "crlf"):
         raise FormatError("'newline' must be lf or crlf", (*path, "newline"))
-    table = EventTable(require_text(tree, "events", path), require_texts(tree, "layouts", path), crlf=newline == "crlf")
+    table = EventTable(read_text(tree, "events", path), read_texts(tree, "layouts", path), crlf=newline == "crlf")
     try:
         return build_stream(table)
     except TableError as error:
@@ -276,29 +279,29 @@ def _build_headers(tree: dict[str, Tree], path: TreePath) -> Headers:
     headers = tree.get("headers", {})
     path = (*path, "headers")
     if type(headers) is dict:
-        return _shared_headers(tuple([(name, require_text(headers, name, path)) for name in headers]))
+        return _shared_headers(tuple([(name, read_text(headers, name, path)) for name in headers]))
     if type(headers) is not list:
         raise FormatError("'headers' must be a mapping", path)
     pairs: list[tuple[str, str]] = []
     for index, item in enumerate(headers):
         if type(item) is not dict or len(item) != 1:
             raise FormatError("a header must be one name with its value", (*path, index))
-        pairs += [(name, require_text(item, name, (*path, index))) for name in item]
+        pairs += [(name, read_text(item, name, (*path, index))) for name in item]
     return tuple(pairs)
 
 
-# A bounded cache and no table of each reader: tests of one run load many cassettes, with the same fields in them.
+# One cache for the process, with a limit: the tests of a run load many cassettes with the same fields in them.
 @lru_cache(maxsize=1024)
 def _shared_headers(headers: Headers) -> Headers:
     """Return one object for all equal fields, to save memory: most interactions of a cassette have the same fields."""
     return headers
 
 
-# --- fields: those of `frame_reader`, and of the cassettes of others, too
+# --- fields: also used by `frame_reader` and by the readers of other recorders' cassettes
 
 
 def check_keys(tree: Tree, known: frozenset[str], needed: tuple[str, ...], path: TreePath) -> None:
-    """Raise FormatError for a tree that is no mapping, lacks a key that is needed, or has one that is not known."""
+    """Raise FormatError for a tree that is no mapping, lacks a ``needed`` key, or has a key that is not ``known``."""
     if type(tree) is not dict:
         name = f"{path[-1]!r}" if isinstance(path[-1], str) else "an interaction"
         raise FormatError(f"{name} must be a mapping", path)
@@ -310,8 +313,8 @@ def check_keys(tree: Tree, known: frozenset[str], needed: tuple[str, ...], path:
         raise FormatError(f"unknown key {shorten_name(name)}", (*path, name))
 
 
-def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
-    """Return a text; an empty one if it is missing. Raises FormatError."""
+def read_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
+    """Return the text under a name; an empty text if there is none. Raises FormatError for a value that is no text."""
     value = tree.get(name, "")
     if type(value) is str:
         return value
@@ -320,33 +323,33 @@ def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
     raise FormatError(f"{name!r} must be text", (*path, name))
 
 
-def require_base64(tree: dict[str, Tree], name: str, path: TreePath) -> bytes:
-    """Return the bytes that a text encodes; none if it is missing. Raises FormatError."""
+def read_base64(tree: dict[str, Tree], name: str, path: TreePath) -> bytes:
+    """Return the bytes of a text in base64; no bytes if there is no such name. Raises FormatError for other values."""
     try:
-        return base64.b64decode(require_text(tree, name, path), validate=True)
+        return base64.b64decode(read_text(tree, name, path), validate=True)
     except ValueError:
         raise FormatError("not base64", (*path, name)) from None
 
 
 def check_url(url: str, path: TreePath) -> str:
-    """Return a URL as it is. Raises FormatError for what is none, such as one with a bracket that does not close."""
+    """Return a URL as it is. Raises FormatError if it is no URL, as with a bracket that does not close."""
     try:
         urlsplit(url)
-    except ValueError:  # not named, because its text may hold a password
+    except ValueError:  # its text is not shown, because the URL may hold a password
         raise FormatError(f"{path[-1]!r} is no URL", path) from None
     return url
 
 
-def require_texts(tree: dict[str, Tree], name: str, path: TreePath) -> dict[str, str]:
-    """Return a mapping of texts; an empty one if it is missing. Raises FormatError."""
+def read_texts(tree: dict[str, Tree], name: str, path: TreePath) -> dict[str, str]:
+    """Return the mapping of texts under a name; an empty one if there is none. Raises FormatError for other values."""
     texts = tree.get(name, {})
     if type(texts) is not dict:
         raise FormatError(f"{name!r} must be a mapping", (*path, name))
-    return {key: require_text(texts, key, (*path, name)) for key in texts}
+    return {key: read_text(texts, key, (*path, name)) for key in texts}
 
 
-def require_number(tree: dict[str, Tree], name: str, path: TreePath) -> int:
-    """Return a whole number, which is not below 0; 0 if it is missing. Raises FormatError."""
+def read_number(tree: dict[str, Tree], name: str, path: TreePath) -> int:
+    """Return the whole number under a name; 0 if there is none. Raises FormatError for another value, or below 0."""
     value = tree.get(name)
     if value is None and name not in tree:
         return 0

@@ -1,4 +1,4 @@
-"""What a YAML document is read into, and how a mistake in it is said."""
+"""The types of a parsed YAML document, and the exception and the advice for a mistake in it."""
 
 from __future__ import annotations
 
@@ -11,47 +11,49 @@ Tree: TypeAlias = Any
 """dict[str, Tree] | list[Tree] | str | bytes | bool | None | Number."""
 
 TreePath: TypeAlias = tuple[str | int, ...]
-"""Where something stands in a document: the keys and indexes that lead to it from the top."""
+"""The place of a value in a document: the keys and indexes that lead to it from the top."""
 
 ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
-"""What to do about a corrupt file of ours."""
+"""The advice for a corrupt file of Aquila."""
 
 FOREIGN_ADVICE = (
     "The file stays as it is. Aquila reads its own cassettes, and those of vcrpy and cassetter; restore it if it was "
     "one, or name another cassette to record anew"
 )
-"""What to do about a file that does not say that it is Aquila's. Never to delete it: it may be the only copy."""
+"""The advice for a file that does not say that it is Aquila's. It never says to delete the file: there may be no other
+copy."""
 
 SCRIPT_ADVICE = (
     "It is a script: answers written by hand. A test names it with @pytest.mark.aquila(NAME), and "
     "`aquila serve --script FILE` answers from it"
 )
-"""What to do with a script, where a cassette is read."""
+"""The advice for a script that is read as a cassette."""
 
 _OURS = lazy_pattern(rb"^(?:\xef\xbb\xbf)?aquila:", re.MULTILINE)
 _SCRIPT = lazy_pattern(rb"^(?:\xef\xbb\xbf)?script:", re.MULTILINE)
 
 
 def is_ours(data: bytes) -> bool:
-    """Whether the bytes of a text cassette have the line with Aquila's version, after a byte order mark or without."""
+    """Whether the bytes of a text cassette have the line with Aquila's version. A byte order mark may precede it."""
     return _OURS.search(data) is not None
 
 
 def advice_for(data: bytes) -> str:
-    """What to do about a readable cassette that cannot be read."""
+    """Return the advice for a text cassette that cannot be read."""
     if not data.strip() or is_ours(data):
         return ADVICE
     return SCRIPT_ADVICE if _SCRIPT.search(data) else FOREIGN_ADVICE
 
 
 MAX_DEPTH = 100
-"""Containers inside containers."""
+"""The most levels of containers inside containers."""
 
 
 class FormatError(Exception):
-    """A mistake in a cassette: ``what`` is wrong, at which ``path``, and how many lines ``below`` that path's line.
+    """A mistake in a cassette.
 
-    ``newer`` says that a later version of Aquila may read it.
+    ``what`` says what is wrong, ``path`` is its place, and ``below`` how many lines it is below the line of ``path``.
+    ``newer`` says that a later version of Aquila may be able to read the cassette.
     """
 
     def __init__(self, what: str, path: TreePath, *, below: int = 0, newer: bool = False) -> None:
@@ -63,7 +65,7 @@ class FormatError(Exception):
 
 
 class Number(str):
-    """A number as its literal text: ``1e-05`` and ``-0.0000012`` must come back as they stood."""
+    """A number as its literal text, so that ``1e-05`` and ``-0.0000012`` are written again exactly."""
 
     __slots__ = ()
 
@@ -84,7 +86,7 @@ def shorten_name(name: str) -> str:
 
 
 def as_texts(tree: Tree) -> Tree:
-    """Return a tree in which plain scalars that are no values of JSON are texts like any other."""
+    """Return a tree with ordinary texts in place of each `PlainText`."""
     if type(tree) is dict:
         return {name: as_texts(value) for name, value in tree.items()}
     if type(tree) is list:

@@ -1,4 +1,4 @@
-"""Values by the rules of YAML 1.1, as PyYAML and so vcrpy understand them.
+"""Reads values by the rules of YAML 1.1, as PyYAML and so vcrpy read them.
 
 Aquila's own cassettes have the numbers and words of JSON. In a file of vcrpy ``12e4567`` is a text, ``yes`` is true and
 ``0x1F`` is 31.
@@ -17,12 +17,12 @@ import yaml.resolver
 from aquila.cassettes.codecs.yaml.tree import Number, PlainText, Tree
 
 _LONGEST = 400
-"""Characters of a scalar that may be a value. A number of base 60 takes time with the square of its length."""
+"""The most characters of a scalar that may be a value. Reading a number of base 60 takes quadratic time."""
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
 
 
 def resolve_values(tree: Tree) -> Tree:
-    """Return a tree with its plain scalars understood by YAML 1.1. What JSON has no form for stays text."""
+    """Return a tree with its plain scalars read by YAML 1.1. A value that JSON has no form for stays text."""
     if type(tree) is dict:
         return {name: resolve_values(value) for name, value in tree.items()}
     if type(tree) is list:
@@ -44,7 +44,7 @@ def _resolve_scalar(text: str) -> Tree:
     if value is None or isinstance(value, bool):
         return value
     if type(text) is Number:
-        return text  # with the digits that it has
+        return text  # with its literal digits
     if isinstance(value, float) and not math.isfinite(value):
         return str(text)
     return Number(json.dumps(value))

@@ -1,4 +1,4 @@
-"""Write interactions as YAML: which key holds what, in the order of reading."""
+"""Writes interactions as YAML: decides the keys, their values, and their order."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _request_tree(request: RecordedRequest) -> dict[str, Any]:
 
 
 def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write a response: what was answered, and what differs when the same is recorded again."""
+    """Return the keys of ``response``, the answer, and of ``recorded``, the values that differ in each recording."""
     chunks = response.chunks
     if isinstance(chunks, SoundChunks):
         said_apart = replace(response, chunks=chunks.templates)
@@ -99,14 +99,14 @@ def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tupl
 
 
 def _stored_tree(stored: StoredChunks, *, is_conversation: bool) -> tuple[dict[str, Any], str | None]:
-    """Write the keys of a body that lies in a file, and the list of its chunks, None if it has none."""
+    """Return the keys of a body that lies in a file, and its chunk list, or None without chunks."""
     transcript = frame_writer.write_stored_transcript(stored) if is_conversation else ""
     tree = {"said": transcript} if transcript else {}
     return tree | _file_tree(stored.file), write_sizes(stored.sizes(), stored.times()) if stored else None
 
 
 def _body_tree(response: RecordedResponse, body: bytes) -> tuple[dict[str, Any], str | None]:
-    """Write the keys of a body, as a table if it is an event stream, and the list of its chunks if it needs one."""
+    """Return the keys of a body, with a table if it is an event stream, and its chunk list or None."""
     written = write_table(response.chunks)
     if written is None:
         return _answer_tree(body), _needed_chunk_list(response, body, write_chunk_list(response.chunks, [len(body)]))
@@ -118,12 +118,12 @@ def _body_tree(response: RecordedResponse, body: bytes) -> tuple[dict[str, Any],
 
 
 def _split_headers(headers: Headers) -> tuple[Headers, Headers]:
-    """Split off the last fields as far as they differ each time. One that occurs twice stays with the others."""
+    """Split off the last fields that differ in each recording. A field that occurs twice stays with the others."""
     count = len(headers)
     names = [name for name, _ in headers]
     while count and differs_each_time(names[count - 1]) and len(names[count - 1]) <= LONG_KEY:
         if names.count(names[count - 1]) > 1:
-            break  # `recorded` has them as a mapping, which holds each name once
+            break  # `recorded` has a mapping of fields, with each name only once
         count -= 1
     return headers[:count], headers[count:]
 
@@ -138,7 +138,7 @@ def _headers_tree(headers: Headers) -> Any:
 
 
 def _needed_chunk_list(response: RecordedResponse, body: bytes, chunk_list: str) -> str | None:
-    """Return the chunk list, or None: a body that came whole at its end needs none, nor does one without chunks."""
+    """Return the chunk list, or None for a body in one chunk at the end, and for one without chunks."""
     came_whole = body and response.chunks == (RecordedChunk(body, response.ended),)
     return chunk_list if response.chunks and not came_whole else None
 

@@ -1,4 +1,4 @@
-"""A memo of written interactions: where many tests record into one cassette, each of them writes the whole file."""
+"""A memo of written interactions. If many tests record into one cassette, each of them writes the whole file."""
 
 from __future__ import annotations
 
