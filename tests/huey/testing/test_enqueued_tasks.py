@@ -21,6 +21,7 @@ from aquila.huey.testing import (
     drain_queue,
     refute_enqueued,
     run_periodic,
+    task_matching,
     use_test_queue,
 )
 
@@ -350,6 +351,15 @@ def test_a_second_identical_task_is_named_however_it_was_passed(huey, send, agai
         with pytest.raises(AssertionError, match=r"send\('eve'\) is enqueued 2 times, and should be once:") as failure:
             search()
         assert "adam" not in str(failure.value)
+
+
+def test_the_arguments_of_each_task_are_bound_once_however_many_there_are(huey, send, monkeypatch):
+    bound, find = [], task_matching.signature_of
+    for number in range(40):
+        send(str(number))
+    monkeypatch.setattr(task_matching, "signature_of", lambda function: bound.append(function) or find(function))
+    assert_unique(send)
+    assert len(bound) <= 3 * 40  # for the parameters, to choose the tasks, and to compare them
 
 
 def test_of_a_task_that_is_unique_by_some_arguments_those_count():

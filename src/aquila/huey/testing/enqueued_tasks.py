@@ -20,7 +20,7 @@ from aquila.huey.testing.fixture_types import (
     declared_as,
 )
 from aquila.huey.testing.performing import list_nested_tasks
-from aquila.huey.testing.task_matching import TaskPattern, are_identical, describe_not_found, list_tasks
+from aquila.huey.testing.task_matching import TaskPattern, describe_not_found, identity_of, list_tasks
 from aquila.huey.testing.task_run import call_text, task_name
 
 _PAUSE = 0.01  # Seconds between two looks into the queue.
@@ -146,11 +146,12 @@ def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: An
     matching = list(seen.matching)
     if not matching:
         raise AssertionError(describe_not_found(search.pattern, seen.tasks, seen.now))
-    for at, one in enumerate(matching):
-        twins = [other for other in matching[at + 1 :] if are_identical(one, other)]
-        if twins:
-            text = f"{call_text(one)} is enqueued {len(twins) + 1} times, and should be once:"
-            raise AssertionError("\n".join([text, *list_tasks([one, *twins], seen.now)]))
+    identities = [identity_of(one) for one in matching]  # Once for each, because it takes longer than to compare them.
+    for identity in identities:
+        same = [one for one, other in zip(matching, identities, strict=True) if other == identity]
+        if len(same) > 1:
+            text = f"{call_text(same[0])} is enqueued {len(same)} times, and should be once:"
+            raise AssertionError("\n".join([text, *list_tasks(same, seen.now)]))
     return matching[0]
 
 

@@ -88,14 +88,13 @@ class TaskPattern:
         return text + (" where= holds" if self.where is not None else "")
 
 
-def are_identical(one: Any, other: Any) -> bool:
-    """Whether two tasks have the same function and the same arguments, defaults included.
+def identity_of(task: Any) -> tuple[Any, Any]:
+    """Return what is equal for identical tasks: the function, and the arguments with their defaults.
 
-    For a task that is unique by some of its arguments, only those count.
+    If the task is unique by some of its arguments, only those count.
     """
-    if type(one) is type(other) and (unique := unique_of(one)) is not None:
-        return key_of(one, unique) == key_of(other, unique)
-    return type(one) is type(other) and _all_arguments(one) == _all_arguments(other)
+    unique = unique_of(task)
+    return type(task), _all_arguments(task) if unique is None else key_of(task, unique)
 
 
 def _all_arguments(task: Any) -> Any:
