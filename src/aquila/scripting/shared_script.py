@@ -88,7 +88,7 @@ def _mark_of(key: str, token: str) -> str:
 
 def _address_of(mark: str, meeting_place: str | None) -> str:
     """Return the address of the server with a mark. Raises ``OSError`` if there is no folder for temporary files."""
-    # In a folder of this user alone: whoever connects and says nothing would keep everybody else waiting.
+    # In a folder that only this user can open: a stranger who connects and sends nothing would keep all others waiting.
     return (
         rf"\\.\pipe\aquila-{mark}"
         if sys.platform == "win32"

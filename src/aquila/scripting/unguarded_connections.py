@@ -1,6 +1,6 @@
-"""Connections between the processes of a run, whatever a plugin has put in the place of ``socket.socket``.
+"""Connections between the processes of a run, even if a plugin has replaced ``socket.socket``.
 
-pytest-socket puts a class there that refuses every socket, also those of ``multiprocessing.connection``. The
+pytest-socket puts a class in its place that refuses every socket, also those of ``multiprocessing.connection``. The
 connections here never leave the machine. They use the module ``_socket`` below that class, and the protocol of
 ``multiprocessing.connection``.
 """
@@ -89,7 +89,7 @@ def _short_address(address: str) -> Iterator[str]:
         yield address
         return
     folder, name = os.path.split(address)
-    if os.path.isdir(_DESCRIPTORS):  # writes nothing: where `TMPDIR` is long, `/tmp` may be for nobody
+    if os.path.isdir(_DESCRIPTORS):  # needs no file: where `TMPDIR` is long, `/tmp` may not be writable
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             yield os.path.join(_DESCRIPTORS, str(descriptor), name)

@@ -249,7 +249,7 @@ class EventWriter:
                 if is_stored:
                     record.number, record.batch = record.number + 1, None
                     done[record.summary.id] = None
-            # The summary comes after the events: whoever reads there that a job is done looks for no more events.
+            # The summary comes after the events: a reader that finds a job done there looks for no more events.
             summaries = self._store_summaries(state, [each for each in some if each.number and each.batch is None])
             done.update(dict.fromkeys(summaries))
 
@@ -329,7 +329,7 @@ class EventWriter:
         return True
 
     def _update_summary(self, record: JobRecord) -> SummaryUpdate | None:
-        """Return what is to change in the summary of a job, or None for nothing yet."""
+        """Return the change of the summary of a job, or None if it need not be stored yet."""
         now = time.monotonic()
         with self._publisher.lock:
             if record.is_over and record.has_events:

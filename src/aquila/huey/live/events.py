@@ -129,7 +129,7 @@ def decode_batch(number: int, value: bytes) -> list[JobEvent]:
 def _read_time(at: Any) -> float:
     seconds = float(at)
     if not math.isfinite(seconds):
-        raise ValueError("that is no time")
+        raise ValueError("not a time")
     return seconds
 
 

@@ -11,12 +11,12 @@ from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import Entry, state_of
 
 _MISSED = 3
-"""A worker is gone after so many intervals without a heartbeat. With ``keep_running`` the limit is ``lost_after``."""
+"""A worker is gone after this many missed heartbeats. With ``keep_running`` the limit is ``lost_after``."""
 
 _MOST = 500  # Heartbeats that are read from each of the two tables.
 
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
-"""The errors of an entry that is no heartbeat: anybody may have written it."""
+"""The errors of an entry that is not a heartbeat: anybody may have written it."""
 
 
 @dataclass(frozen=True, slots=True)

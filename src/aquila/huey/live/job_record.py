@@ -57,7 +57,7 @@ Pending = tuple[str, float, dict[str, Any]]
 class StoragePlace:
     """The storage to which something is published: the one that a Huey had at that time, because a test replaces it.
 
-    ``state_of`` and ``wake_subscribers`` accept it in the place of a Huey: they only look at ``storage``.
+    ``state_of`` and ``wake_subscribers`` accept it instead of a Huey: they only look at ``storage``.
     """
 
     storage: Any
@@ -157,7 +157,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class SummaryUpdate:
-    """A change of a job's summary, whoever else has changed that meanwhile.
+    """A change of a job's summary, which can also be made after another process has changed the summary.
 
     ``run`` is a copy of the execution, or None for a job that ended without one. ``at`` is the time by the clock of the
     storage, ``began`` by the monotonic clock of this process.

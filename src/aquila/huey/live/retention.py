@@ -12,7 +12,7 @@ _MOST = 5_000
 
 def forget_jobs(state: SharedState, *jobs: str) -> None:
     """Remove the events and the summaries of jobs, by their ids. Their tasks and results stay as they are."""
-    # The events first: without its summary nobody would ever find what was left of them.
+    # The events first: without the summary nobody would ever find events that are left.
     state.drop(*map(events_table, jobs))
     state.delete(JOBS_TABLE, *jobs)
 

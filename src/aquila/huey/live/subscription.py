@@ -54,7 +54,7 @@ def subscribe(huey: Any, task: Any, *, after: int = 0, timeout: float | None = N
     - ``timeout``: how long to wait for the next event, in seconds; None for ever.
 
     A storage that does not answer is asked again. Raises ``TimeoutError`` if no event comes in time, and
-    ``ConfigError`` for an ``after`` that is no number of an event.
+    ``ConfigError`` for an ``after`` that is not the number of an event.
     """
     reader = JobReader(huey, task if isinstance(task, str) else task.id, after)
     woken = threading.Event()
@@ -106,7 +106,7 @@ class JobReader:
     """
 
     def __init__(self, huey: Any, job: str, after: int = 0, outage: Outage | None = None) -> None:
-        """Raises ``ConfigError`` for an ``after`` that is no number of an event."""
+        """Raises ``ConfigError`` for an ``after`` that is not the number of an event."""
         if type(after) is not int or after < 0:
             raise ConfigError(f"after={after!r} is not the number of an event; give that of the last one you have seen")
         self.job = job
@@ -209,7 +209,7 @@ class AsyncWakeUp:
         self._event.clear()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for a wake-up, for so many seconds at most. Returns whether one has come."""
+        """Wait for a wake-up, at most ``seconds``. Returns whether one has come."""
         with anyio.move_on_after(seconds):
             await self._event.wait()
         return self._event.is_set()

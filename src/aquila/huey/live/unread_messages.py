@@ -1,7 +1,7 @@
 """Finds the job of a message that nobody can read.
 
-The id in such a message cannot be believed: whoever can write to the queue could end any job with it. But the producer
-has published the identity of the message, a digest, and nobody can make another message with the same one.
+The id in such a message cannot be trusted: anybody who can write to the queue could end any job with it. But the
+producer has published the identity of the message, a digest. Nobody can make another message with the same digest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aquila.huey.state import SharedState
 _AT_ONCE = 500
 _MOST_KNOWN = 100_000
 _SLACK = 60.0
-"""Seconds by which the clock of a producer may be behind. The changes of so many seconds are read again."""
+"""Seconds by which the clock of a producer may be behind. The changes of that time are read again."""
 
 
 class UnreadMessages:

@@ -132,7 +132,7 @@ def wake_ups_of(huey: Any) -> WakeUps:
 
 @contextlib.contextmanager
 def _listener_of(storage: Any) -> Any:
-    """Yield a function that waits for a wake-up, for so many seconds, and returns its text or None."""
+    """Yield a function that waits some seconds for a wake-up, and returns its text or None."""
     if isinstance(storage, RedisStorage):
         with storage.conn.pubsub(ignore_subscribe_messages=True) as pubsub:
             pubsub.subscribe(_channel_of(storage))

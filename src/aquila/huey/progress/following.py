@@ -137,7 +137,7 @@ class _AsyncFollowing(AsyncIterator[Event]):
         self._answer.end()
 
     def __del__(self) -> None:
-        # Blocks whoever drops the last reference while the storage takes, at most `task_watch.PATIENCE` seconds.
+        # So dropping the last reference waits for the storage, at most `task_watch.PATIENCE` seconds.
         if self._watch.is_running:
             self._finish()
 

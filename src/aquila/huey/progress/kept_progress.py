@@ -16,7 +16,7 @@ PARTIAL_PREFIX = "aquila.partial."
 """Prefixes of the keys in the result store under which a task keeps its progress. The id of the task follows."""
 
 PATIENCE_TO_LOAD = 30.0
-"""Seconds for which the storage is asked for what was kept. Going on without it would do and pay for all work again."""
+"""Seconds for which the storage is asked for the kept progress. Without it all work would be done, and paid, again."""
 PATIENCE_TO_STORE = 5.0
 """Seconds for which storing or deleting a checkpoint is tried again before the task goes on."""
 

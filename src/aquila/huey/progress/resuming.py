@@ -115,7 +115,7 @@ def _are_counts(values: Any) -> TypeGuard[list[int]]:
 
 
 class FollowedAnswer:
-    """The answer of a stream that is followed: the part that an earlier execution has kept, and what comes now.
+    """The answer of a stream that is followed: the part that an earlier execution has kept, and the new part.
 
     The thread that reads the stream changes it. The thread of ``TaskWatch`` calls ``store`` meanwhile, which only reads
     the pieces that were there when it began.
@@ -265,7 +265,7 @@ def check_resume(resume: str | None, continue_by: object, options: Options) -> N
 
     The parameters are those of ``follow``, and the options of the call.
     """
-    # Whether or not anything was cut so far: an error that shows only then loses what was paid for.
+    # Checked even if nothing was cut so far: an error that comes only after a cut would lose what was paid for.
     if not isinstance(continue_by, str | Prefill | None):
         raise ConfigError(f"continue_by= is a text or a Prefill, not {continue_by!r}")
     if resume is None:

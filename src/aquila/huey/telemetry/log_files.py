@@ -37,7 +37,7 @@ _PERIOD_NAME = re.compile(r"\d{13}")
 class LogFiles:
     """The files in one folder. Not thread-safe: the ``TaskLog`` that owns it holds a lock around each call.
 
-    ``max_bytes`` and ``max_age`` bound the size and the age of what is kept, give or take an eighth. None is no bound.
+    ``max_bytes`` and ``max_age`` bound the size and the age of what is kept, give or take an eighth. None: no bound.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int | None, max_age: timedelta | None) -> None:

@@ -67,7 +67,7 @@ def read_search(
     """Return what a call of an assertion looks for: a decorated function or None, its arguments, and the Huey.
 
     The parameters are those of ``separate_arguments``; ``huey`` and ``queue`` are among the options. Raises
-    ``ConfigError`` as that does, for a ``task`` that is no decorated function, and if no Huey is under test.
+    ``ConfigError`` as that does, for a ``task`` that is not a decorated function, and if no Huey is under test.
     """
     task = find_task_wrapper(task)
     if task is not None and not isinstance(task, TaskWrapper):

@@ -29,7 +29,7 @@ def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
     - ``huey``: the Huey to look at; by default that of ``task``, or the one under test. ``queue`` is its name.
     - ``args=`` and ``kwargs=`` are as for ``all_enqueued``.
 
-    Raises ``AssertionError`` that lists the dead letters. Raises ``ConfigError`` for a ``task`` that is no decorated
+    Raises ``AssertionError`` that lists the dead letters. Raises ``ConfigError`` for a ``task`` that is not a decorated
     function, and for an unknown ``kind``.
 
     Examples:

@@ -173,7 +173,7 @@ def _limit_code(seen: Observation, timeout: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limit_time(seen: Observation, seconds: float) -> Iterator[None]:
-    """End the code of a task with ``TaskTimeout`` after so many seconds, by an alarm, as Huey's worker processes do.
+    """End the code of a task with ``TaskTimeout`` after ``seconds``, by an alarm, as Huey's worker processes do.
 
     The handler and the alarm of the process belong to this block until it ends; then those from before are restored.
     """

@@ -37,8 +37,8 @@ def build_task(task: TaskWrapper, /, *args: Any, **keywords: Any) -> Task:
       the name of an option. Every other keyword is then an option.
 
     Raises ``TaskContractBroken`` when the arguments do not fit the function, or when one has a name that Huey takes for
-    itself. Raises ``ConfigError`` for a ``task`` that is no decorated function or never has such an attempt, and for a
-    keyword that may be a parameter or an option.
+    itself. Raises ``ConfigError`` for a ``task`` that is not a decorated function or never has such an attempt, and for
+    a keyword that may be a parameter or an option.
 
     Examples:
         >>> from aquila.huey import MemoryHuey

@@ -77,7 +77,7 @@ def is_put_aside(storage: Any) -> bool:
 def has_real_storage(huey: Any) -> bool:
     """Whether tasks or results of a Huey leave the memory of this process, at least when immediate mode is turned off.
 
-    Raises ``ConfigError`` for an object that is no Huey.
+    Raises ``ConfigError`` for an object that is not a Huey.
     """
     reject_other_than_huey(huey)
     production = _production_storage(huey)
@@ -138,7 +138,7 @@ def use_test_queue(
 
     A Huey that is not one of ``aquila.huey`` is instrumented until the block ends. Test queues nest, and ``immediate``
     is off while one is open. Yields the Huey. Raises ``ConfigError`` for another mode or storage, and for an object
-    that is no Huey.
+    that is not a Huey.
 
     Examples:
         >>> from aquila.huey import MemoryHuey

@@ -43,7 +43,7 @@ def run_task(huey: Any, task: Any) -> TaskRun[Any]:
     """Execute a task of a Huey under test as a worker would, now or as if it were due, and return the run.
 
     Raises ``TaskContractBroken`` when the task broke a rule of workers, with the exception of the task as its cause.
-    A ``BaseException`` that is no ``Exception``, which Huey does not catch, is raised, too.
+    A ``BaseException`` that is not an ``Exception`` is raised, too, because Huey does not catch it.
     """
     return observe_task(huey, task).make_run()
 

@@ -89,7 +89,7 @@ class TaskPattern:
 
 
 def identity_of(task: Any) -> tuple[Any, Any]:
-    """Return what is equal for identical tasks: the function, and the arguments with their defaults.
+    """Return a value by which identical tasks are equal: the function, and the arguments with their defaults.
 
     If the task is unique by some of its arguments, only those count.
     """

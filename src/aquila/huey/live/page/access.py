@@ -33,7 +33,7 @@ class Access:
     """The rules of a page.
 
     - ``admission``: which requests are let in at all.
-    - ``token``: whoever shows it may act. None: nobody may.
+    - ``token``: a request with the token may act. None: no request may.
     - ``reading_needs_token``: without the token nothing is shown.
     - ``decide``: a rule of the application, which returns ``none``, ``read`` or ``act`` for a request. It replaces the
       token.

@@ -160,7 +160,7 @@ class JobPage:
     def follow(
         self, after: int, *, may_act: bool, write: Callable[..., str]
     ) -> Callable[[], list[tuple[str, Any, int | None]]]:
-        """Return a function that, at each call, returns the messages for an open page about what is new.
+        """Return a function for an open page. Each call of it returns the messages about new events.
 
         The page has the events up to the number ``after``. ``write`` renders a template with some values.
         """

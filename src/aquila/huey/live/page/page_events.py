@@ -137,7 +137,7 @@ def _look_unless_ending(look: Callable[[], list[Message]]) -> list[Message]:
 
 
 async def _wait(woken: AsyncWakeUp, seconds: float) -> None:
-    """Wait for a wake-up, for the end of the server, or for so many seconds."""
+    """Wait for ``seconds``, or until a wake-up comes or the server ends."""
     until = time.monotonic() + seconds
     while not is_server_ending() and (left := until - time.monotonic()) > 0:
         if await woken.wait(min(left, _END_NOTICED_WITHIN)):

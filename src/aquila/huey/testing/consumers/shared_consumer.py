@@ -105,7 +105,7 @@ class _LaterErrors(WorkerErrors):
 def share_consumer(huey: Any, *, workers: int = 1, timeout: float = 30) -> Iterator[SharedConsumer]:
     """Run a consumer in threads until the block ends, and yield it for many tests.
 
-    ``workers`` and ``timeout`` are those of ``run_consumer``. Raises ``ConfigError`` for an object that is no Huey.
+    ``workers`` and ``timeout`` are those of ``run_consumer``. Raises ``ConfigError`` for an object that is not a Huey.
     """
     running = run_consumer(workers=workers, timeout=timeout, drain=False, raise_errors=False, huey=huey)
     with use_test_queue(huey), running as consumer:

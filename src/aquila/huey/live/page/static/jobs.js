@@ -67,7 +67,7 @@
     const late = [...refused];
     refused.clear();
     for (const [id, html] of late) {
-      if (id === "answers") reconnect(0); // with what was said since
+      if (id === "answers") reconnect(0); // with the text that came since
       else put(id)(html);
     }
   });
@@ -173,7 +173,7 @@
         tell("Paused", "off");
       } else connect();
     });
-    // After a night's sleep of the machine a connection may be dead, and nobody has told the browser.
+    // After the machine has slept, a connection may be dead without the browser knowing.
     setInterval(() => {
       if (document.hidden || !source || source.readyState !== EventSource.OPEN || Date.now() - heard < LONGEST_SILENCE) return;
       tell("Connecting again", "off");
