@@ -21,6 +21,7 @@ from aquila.huey import (
     set_limits,
     within_limits,
 )
+from aquila.huey.limits.budgets import Reservation
 from aquila.huey.limits.counting import Counts, LimitTurn
 from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
@@ -427,3 +428,22 @@ def test_a_storage_that_is_away_when_an_answer_has_come_does_not_lose_it(huey, p
     assert perform_job(task, 1).value["text"] == "yes"
     del state.update
     assert "could not be counted" in caplog.text
+
+
+def test_a_slot_is_free_again_although_what_was_spent_could_not_be_counted(huey, monkeypatch, caplog):
+    limit(huey, "openai: 1 at once", budget="1000 tokens per day")
+
+    def fail(*args):
+        raise ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reservation, "settle", fail)
+        with limited(huey, "openai") as request:
+            request.spent(input_tokens=9)
+    assert "could not be counted" in caplog.text
+    with limited(huey, "openai", wait=False):
+        pass
+    for thread in threading.enumerate():
+        if thread.name == "aquila-limits":
+            thread.join(60)
+            assert not thread.is_alive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import math
@@ -230,19 +231,22 @@ class GateAdmission:
         """
         if self.state is None:
             return
+        # A provider that refuses has taken no tokens. Of a broken connection that is not known: what was reserved stays
+        # counted.
+        refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
         try:
-            if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
-                seconds = min(error.retry_after, self.longest_pause)
-                # Counted from the clock that a test has put forward, not from when the task is due: the task comes
-                # back by that clock.
-                provider_pauses.note_pause(self.state, self.request, seconds, find_skipped_moment())
-            # A provider that refuses has taken no tokens. Of a broken connection that is not known: what was reserved
-            # stays counted.
-            refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
-            if self.spending is not None and (usage is not None or refused):
-                self.spending.settle(usage or Usage())
-            if self.held is not None:
-                tokens = usage.total_tokens if usage is not None else 0 if refused else None
-                self.held.settle(tokens, usage.output_tokens if usage is not None else None)
+            # Each step is taken although another one fails: a slot that was never freed would be renewed for ever.
+            with contextlib.ExitStack() as steps:
+                if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
+                    seconds = min(error.retry_after, self.longest_pause)
+                    # Counted from the clock that a test has put forward, not from when the task is due: the task comes
+                    # back by that clock.
+                    moment = find_skipped_moment()
+                    steps.callback(provider_pauses.note_pause, self.state, self.request, seconds, moment)
+                if self.spending is not None and (usage is not None or refused):
+                    steps.callback(self.spending.settle, usage or Usage())
+                if self.held is not None:
+                    tokens = usage.total_tokens if usage is not None else 0 if refused else None
+                    steps.callback(self.held.settle, tokens, usage.output_tokens if usage is not None else None)
         except Exception:
             logger.warning("the tokens of a request could not be counted", exc_info=True)
