@@ -287,12 +287,14 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             (in_hand or self.tasks_in_hand).drop(task, error)
             raise
         finally:
-            if unique is not None:
-                unique.end()
-            if entered is not None:
-                leave_task_scope(self, task, *entered)
-            if in_hand is not None:
-                in_hand.let_go(task)
+            try:
+                if unique is not None:
+                    unique.end()
+                if entered is not None:
+                    leave_task_scope(self, task, *entered)
+            finally:
+                if in_hand is not None:
+                    in_hand.let_go(task)
 
     def _timeout_context(self, task: Task) -> AbstractContextManager[Any]:
         """Return what encloses the code of a task.

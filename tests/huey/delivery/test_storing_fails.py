@@ -7,7 +7,7 @@ import os
 import pytest
 from huey import MemoryHuey as PlainHuey
 
-from aquila.huey import MsgpackSerializer, current_task, dead_letters, instrument, requeue_lost_tasks
+from aquila.huey import MsgpackSerializer, current_task, dead_letters, instances, instrument, requeue_lost_tasks
 from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
 from aquila.huey.progress import patient_results, storage_patience
@@ -174,6 +174,22 @@ def test_a_consumer_may_follow_one_whose_end_the_storage_has_refused(kept, monke
             kept.notify_interrupted_tasks()
     job()
     assert kept.execute(kept.dequeue()) == 1
+
+
+def test_a_task_is_no_longer_in_hand_although_its_scope_could_not_be_left(make, monkeypatch):  # noqa: F811
+    huey = make("sqlite")
+
+    @huey.task()
+    def job():
+        return 1
+
+    task = job.s()
+    task._aquila_scope = None  # Without a reference the task executes in a scope of its own.
+    huey.enqueue(task)
+    monkeypatch.setattr(instances, "leave_task_scope", fail)
+    with pytest.raises(Away):
+        huey.execute(huey.dequeue())
+    assert not huey.tasks_in_hand.has_any
 
 
 def read_due(huey):
