@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import socket
 from typing import Any
 
 import pytest
 
-from aquila.intercept.own_sockets.listeners import ProviderListeners
+from aquila.intercept.own_sockets.listeners import ProviderListeners, _Listener
 from tests.intercept.own_sockets.conftest import Run
 from tests.support.upstream import Upstream
 
@@ -343,6 +344,25 @@ def test_a_session_of_a_live_connection_is_left_out_of_a_handshake_here(run: Run
                 context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), False, "api.openai.com", kept[0])
         """
     ).assert_outcomes(passed=3)
+
+
+def test_a_listener_goes_on_after_an_accept_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the program has too many open files for a moment."""
+    failures, accept = [OSError(errno.EMFILE, "Too many open files")], socket.socket.accept
+
+    def fail_and_accept(listening: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_and_accept)
+    listener = _Listener("api.openai.com", 80)
+    try:
+        with socket.create_connection(listener.address, timeout=60) as client:
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+    finally:
+        listener.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -37,6 +37,8 @@ _LONGEST_HELLO = 16384
 _REFUSED_CERTIFICATE = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN")
 """The endings of OpenSSL's reasons when a client refuses a certificate."""
 _PORTS = {"http": 80, "https": 443}
+_PAUSE = 0.05
+"""The seconds between a failed ``accept`` and the next one."""
 _PATIENCE = 2.0
 """How many seconds the end of a scope waits for answers that are under way."""
 _LAST_MOMENT = 0.2
@@ -140,8 +142,8 @@ class _Listener:
         policy.own_servers().add(self.address)
         self._context = contextvars.copy_context()
         # fork: a child has listeners of its own, see `_Key`
-        self._lock = threading.Lock()  # guards the next two: the thread that accepts, those that answer, and `close`
-        self._is_closed = False
+        self._closed = threading.Event()
+        self._lock = threading.Lock()  # guards `_connections`, and that none is added once `_closed` is set
         # Each thread that answers, with its connection. The TLS connection replaces the plain one.
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._thread = self._start(self._accept)
@@ -150,7 +152,7 @@ class _Listener:
     def close(self) -> None:
         """Accept no more clients, and wait a moment for the answers that are under way."""
         with self._lock:
-            self._is_closed = True
+            self._closed.set()
         with contextlib.suppress(OSError):  # a connection wakes the thread that accepts, on every system
             socket.create_connection(self.address, _PATIENCE).close()
         self._thread.join(_PATIENCE)
@@ -183,11 +185,13 @@ class _Listener:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError:  # too many open files, or a client that has left: others may follow
+                if self._closed.wait(_PAUSE):
+                    return
+                continue
             thread = self._start(self._answer, connection)
             with self._lock:
-                if self._is_closed:
+                if self._closed.is_set():
                     connection.close()
                     return
                 self._connections[thread] = connection
@@ -229,7 +233,7 @@ class _Listener:
         if isinstance(error, ConnectionResetError):
             return True  # also while `close` waits: `close` itself resets no connection
         if isinstance(error, ssl.SSLEOFError | ConnectionError):
-            return not self._is_closed  # otherwise `close` has ended the connection
+            return not self._closed.is_set()  # otherwise `close` has ended the connection
         return isinstance(error, ssl.SSLError) and (error.reason or "").endswith(_REFUSED_CERTIFICATE)
 
     def _answer_request(self, connection: socket.socket, scheme: str) -> None:
@@ -241,7 +245,7 @@ class _Listener:
             policy.refuse_own_socket(self._host, self._port, str(error), speaks_http2=speaks_http2)
 
     def _ask(self, request: Any) -> Any:
-        if self._is_closed:
+        if self._closed.is_set():
             raise SessionClosed("the cassette was closed before this request, which came over an older connection")
         url, network = request.url, LeavableUpstream(find_upstream("live"))
         answering = policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
