@@ -1,8 +1,8 @@
 """Decides which clients the server answers. Pure: it looks only at the header fields of a request.
 
-Any web page that is open in a browser on this machine can send requests here. A browser reports which page sent them
-(``Origin``, ``Sec-Fetch-Site``), and by which name it reached the server (``Host``). A page whose own host name was
-pointed to this address (DNS rebinding) cannot change that name. Other programs send neither of the first two.
+Any web page that is open in a browser on this machine can send requests to the server. A browser reports which page
+sent them (``Origin``, ``Sec-Fetch-Site``), and the host name of the URL (``Host``). A page whose own host name points
+to this address (DNS rebinding) cannot change that name. Other programs do not send the first two fields.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class Admission:
         """Return why a request is not admitted, or None. The token is not checked here."""
         hosts = headers.getlist("host")
         if len(hosts) != 1:
-            return Failure(400, "invalid_request", f"a request names its host once; this one has {len(hosts)} of them")
+            return Failure(400, "invalid_request", f"a request has one Host field; this one has {len(hosts)}")
         name = _host_of(hosts[0])
         if not self._is_own_name(name):
             return Failure(
                 403,
                 "foreign_host",
-                f"this server does not answer to the name {_shorten(name)!r}, which any page can have; if clients need "
-                f"it, start the server with --allow-host {_shorten(name)}",
+                f"this server does not answer to the name {_shorten(name)!r}, which any web page could use; if clients "
+                f"need it, start the server with --allow-host {_shorten(name)}",
             )
         if any(not _is_origin_of(origin, hosts[0]) for origin in headers.getlist("origin")):
             origin = _shorten(headers["origin"])
-            return Failure(403, "foreign_page", f"a web page of {origin} sent this; only programs may")
+            return Failure(403, "foreign_page", f"a web page of {origin} sent this; only programs are answered")
         sites = [site.strip().lower() for site in headers.getlist("sec-fetch-site")]
         if any(site not in ("same-origin", "none") for site in sites):
             return Failure(

@@ -1,6 +1,6 @@
-"""The ASGI application: it hands each request to ``transports.callers.proxy``, whatever its path.
+"""The ASGI application: it passes each request to ``transports.callers.proxy``, whatever its path.
 
-That one answers from a cassette, or asks the upstream and records.
+The proxy answers from a cassette, or asks the upstream and records.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def build_application(
         routes=[Mount("/_aquila", routes=own), Route("/{path:path}", endpoints.answer_request, methods=_METHODS)],
         middleware=[*([Middleware(AccessLog, log)] if log else []), Middleware(_Gate, admission)],
     )
-    # Cached for the life of the application. Imported at the first handshake, as most servers never see one.
+    # Cached for the life of the application. The first handshake imports the module, which most servers never need.
     application.state.find_web_sockets = functools.cache(lambda: _open_web_sockets(proxy, admission, largest_body, log))
     return application
 
@@ -97,12 +97,12 @@ class _Gate:
         request = Request(scope)
         failure = self._admission.find_rejection(request.headers)
         if failure is None and request.headers.get("upgrade", "").lower() == "websocket":
-            # ``BoundedConnection`` takes over good handshakes. Here arrive those without the library, and those without
-            # ``Connection: Upgrade``.
+            # ``BoundedConnection`` takes over valid handshakes. Only those arrive here for which the library is
+            # missing, or that lack ``Connection: Upgrade``.
             failure = NO_WEB_SOCKETS if request.app.state.find_web_sockets() is None else NO_UPGRADE
         try:
             await (self._app if failure is None else _refuse(request, failure))(scope, receive, send)
-        except asyncio.CancelledError:  # the server ends, and has waited for this long enough
+        except asyncio.CancelledError:  # the server ends, and does not wait for this answer any longer
             note_outcome(request, "server ended")
             _cut_answer(request)
 
@@ -125,7 +125,7 @@ class _ServeEndpoints:
         if self._lacks_token(request):
             return _refuse(request, WITHOUT_TOKEN)
         if self._reset is None:
-            of_test = "this server belongs to a test, and the test's end resets it"
+            of_test = "this server belongs to a test, and is reset when the test ends"
             return make_response(Failure(404, "not_found", of_test))
         try:
             await self._reset()
@@ -134,7 +134,7 @@ class _ServeEndpoints:
         return JSONResponse({"status": "ok"})
 
     async def report_misses(self, request: Request) -> Response:
-        """Say what has missed since the server started or was reset."""
+        """List the misses since the server started or was reset."""
         if self._lacks_token(request):
             return _refuse(request, WITHOUT_TOKEN)
         return JSONResponse({"misses": [str(miss) for miss in self._proxy.scope.misses]})
@@ -150,10 +150,10 @@ class _ServeEndpoints:
             if body is None:
                 limit = f"the request's body is larger than {self._largest_body} bytes"
                 return _refuse(request, Failure(413, "request_too_large", limit))
-            # An answer may take minutes to begin.
+            # An answer may take minutes to begin, and the client may leave meanwhile.
             asking = self._ask_proxy(request, target, cassette, body)
             return await while_client_waits(asking, _wait_until_left(request.receive))
-        except (ClientDisconnect, ClientLeft):  # a part of the body is no request
+        except (ClientDisconnect, ClientLeft):  # a request with a part of its body is not answered
             note_outcome(request, "left")
             return _NoAnswer()
 
@@ -196,7 +196,7 @@ def _refuse(request: Request, failure: Failure) -> Response:
 
 
 async def _wait_until_left(receive: Receive) -> None:
-    """Wait until the client has left whose request has been read."""
+    """Wait until the client of a request has left. The body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -247,10 +247,10 @@ class _StreamedAnswer(Response):
                     await self._answer.close()
             group.cancel_scope.cancel()
         if broke_off:
-            _cut_answer(request)  # the client sees a broken answer, too
+            _cut_answer(request)  # so the client's answer breaks off too
 
     def _note_broken(self, request: Request, error: Exception) -> None:
-        # That a recorded answer ends as it had ended is nothing to warn of.
+        # A recorded answer that breaks off as it did in the recording is no reason for a warning.
         as_recorded = self._answer.origin == "replayed" and isinstance(error, UpstreamFailed)
         logger.log(logging.INFO if as_recorded else logging.WARNING, "an answer broke off: %s", error)
         note_outcome(request, f"{self._answer.origin}, broke off")

@@ -25,7 +25,7 @@ from aquila.transports import upstreams
 
 _LARGEST_PORT = 65535
 _MOST_CONNECTIONS = 1000
-"""The greatest number of connections. A request on a further one gets a 503."""
+"""The greatest number of connections. A request on a further connection gets a 503."""
 
 
 def can_be_reached(host: str) -> bool:
@@ -52,7 +52,7 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
     except (OSError, ValueError) as error:  # ValueError: not a host name
         bound.close()
         reason = error.strerror if isinstance(error, OSError) else None
-        # Not permitted are the lowest ports, and on Windows those that a program, or the system, keeps for itself.
+        # EACCES: the port is one of the lowest, or, on Windows, kept by a program or the system.
         is_held = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
         way_out = "; name another port with --port, or take a free one with --port 0" if is_held else ""
         raise ConfigError(f"cannot listen on {host}:{port}: {reason or error}{way_out}") from error
@@ -92,7 +92,7 @@ def make_server(
         log_level="error",
         access_log=False,
         proxy_headers=False,  # a client must not be able to claim another address by X-Forwarded-For
-        # An answer has the fields of its provider, and none twice.
+        # An answer has these fields from its provider, and must not have them twice.
         server_header=False,
         date_header=False,
         limit_concurrency=_MOST_CONNECTIONS,
@@ -105,7 +105,7 @@ def make_server(
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        # Connections that were accepted during the shutdown; nothing else would close their sockets.
+        # Connections that were accepted during the shutdown. Nothing else closes their sockets.
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await upstreams.close_network()  # uvloop fails to close a loop with open connections
@@ -154,7 +154,7 @@ class RenewableScope:
     """Holds the scope of a running server, and can replace it by a new one from ``make``.
 
     It owns ``scope``, which changes only in ``reset_scope``, under ``_lock``. Readers need no lock: they get the old or
-    the new scope. What the scopes before it have recorded is counted on.
+    the new scope. The recordings of earlier scopes are counted too.
     """
 
     def __init__(self, make: Callable[[], Scope]) -> None:

@@ -1,4 +1,4 @@
-"""The connection to a client over a WebSocket: the library ``websockets``, on a connection that began as HTTP."""
+"""The WebSocket connection to a client: the library ``websockets`` on a connection that began as HTTP."""
 
 from __future__ import annotations
 

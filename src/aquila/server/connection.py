@@ -1,8 +1,8 @@
 """A client's connection: it accepts only strict HTTP, within limits of time, size and number.
 
 The parser is llhttp, from Node. It refuses requests that two programs could read differently (request smuggling): two
-kinds of length, a length given twice, folded header fields, bare line feeds, odd chunk sizes. What it leaves to its
-caller is checked here.
+kinds of length, a length given twice, folded header fields, bare line feeds, odd chunk sizes. This module checks what
+llhttp leaves to its caller.
 """
 
 from __future__ import annotations
@@ -85,16 +85,16 @@ class BoundedConnection(HttpToolsProtocol):
             if self._get_upgrade() == b"websocket" and (web_sockets := self._find_web_sockets()) is not None:
                 self._switch(web_sockets, has_more=len(data) > offered.args[0])
                 return
-            # A client that offers another protocol, as Java's does with its first request (HTTP/2), is answered in
-            # HTTP/1. The parser takes what follows for the other protocol, so a new parser reads the request without
-            # the offer.
+            # A client that offers another protocol is answered in HTTP/1. Java's client offers HTTP/2 in its first
+            # request. The parser reads the following bytes as the other protocol, so a new parser reads the request
+            # without the offer.
             kept = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"connection"]
             head = b"%s %s HTTP/1.1\r\n%s\r\n" % (self.parser.get_method(), self.url, b"".join(kept))
             self.parser = httptools.HttpRequestParser(self)
             self.parser.feed_data(head + data[offered.args[0] :])
 
     def _find_web_sockets(self) -> WebSockets | None:
-        # Pages have none.
+        # Aquila's pages answer no WebSockets.
         find = getattr(getattr(self.config.app, "state", None), "find_web_sockets", None)
         return None if find is None else cast("WebSockets | None", find())
 

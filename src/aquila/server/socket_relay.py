@@ -40,7 +40,7 @@ class Relay:
         tasks = (up, down, leaving)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            # A side that could not be sent to may have sent more before it ended; that is still relayed.
+            # A side to which sending failed may have sent more before it ended. These messages are still relayed.
             if not any(task.done() and task.result() for task in (up, down)):
                 await (asyncio.wait((down,)) if up.done() else asyncio.wait((up,), timeout=_LAST_WORDS_SECONDS))
             if up.done() and up.result():

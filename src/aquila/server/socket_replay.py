@@ -21,8 +21,8 @@ _POLICY = 1008
 class ReplayToClient:
     """One replay: the client gets the recorded answers when it sends the recorded messages.
 
-    ``fails_in_silence``: a client that sends nothing for too long counts as a miss. Whether it waits for a message
-    itself cannot be known, but in a test it is likely.
+    ``fails_in_silence``: a client that sends nothing for too long counts as a miss. The server cannot know whether the
+    client waits for a message, but in a test it is likely.
     """
 
     def __init__(self, socket: ClientSocket, conversation: ReplayedConversation, *, fails_in_silence: bool) -> None:
@@ -89,7 +89,7 @@ class ReplayToClient:
                     return ""
                 await self._wait_for_news()
         except ConnectionClosed:
-            await self._socket.wait_closed()  # the listening task returns how
+            await self._socket.wait_closed()  # the listening task returns the words for the log
             return ""
 
     async def _wait_for_news(self) -> None:

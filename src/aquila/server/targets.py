@@ -1,4 +1,4 @@
-"""Reads what a request asks for, and decides whether it may, over HTTP or a WebSocket."""
+"""Reads the target of a request, over HTTP or a WebSocket, and decides whether it may be answered."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def find_obstacle(method: str, target: str, headers: Headers, admission: Admissi
     if admission.needs_token and not admission.is_shown(headers, target):
         return WITHOUT_TOKEN
     if _leaves_base(target):
-        return Failure(400, "invalid_request", "a path that leads upwards could leave that of the upstream")
+        return Failure(400, "invalid_request", "a path with .. could leave the base path of the upstream")
     if "#" in target:
         return Failure(400, "invalid_request", "a request has no fragment: send a # as %23")
     settings, url = proxy.scope.settings, urlsplit(proxy.base + target)

@@ -1,4 +1,4 @@
-"""Ends the work on an answer whose client has left before the answer begins."""
+"""Ends the work on an answer if the client leaves before the answer begins."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class ClientLeft(Exception):
 
 
 async def while_client_waits(answering: Coroutine[Any, Any, T], leaving: Coroutine[Any, Any, object]) -> T:
-    """Return what ``answering`` returns. It is cancelled where ``leaving``, which waits for that, ends first.
+    """Return the result of ``answering``. ``leaving`` ends when the client leaves.
 
-    Raises ``ClientLeft`` then, once ``answering`` has ended too.
+    If ``leaving`` ends first, ``answering`` is cancelled, and ``ClientLeft`` is raised once it has ended.
     """
     task, left = asyncio.ensure_future(answering), asyncio.ensure_future(leaving)
     try:

@@ -97,7 +97,7 @@ class _Visit:
         except ClientLeft:
             pass
         except asyncio.CancelledError:
-            if self._status in (None, SWITCHED):  # of a refusal all has been sent
+            if self._status in (None, SWITCHED):  # a refusal has been sent completely
                 self._outcome += ", server ended"
             await self._socket.leave()
         except CassetteMiss as miss:
@@ -134,7 +134,7 @@ class _Visit:
             return
         failure = failure or find_obstacle("GET", target, headers, server.admission, server.proxy)
         if failure is None and target.startswith("/_aquila/"):
-            failure = Failure(404, "not_found", "the server itself speaks no WebSocket")
+            failure = Failure(404, "not_found", "the server's own paths, under /_aquila/, answer no WebSockets")
         if failure is not None:
             await self._refuse(failure)
             return

@@ -1,7 +1,7 @@
 """The routes of a review's page, and their admission.
 
 The page itself holds no data, so anyone may load it. Its data and its buttons need the token of this run, in a header
-field that no page of another site can send. Such pages are refused in addition, as by ``aquila serve``.
+field that no page of another site can send. Requests of other sites are also refused, as by ``aquila serve``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio.to_thread
@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from aquila.errors import reason_of
 from aquila.recording.secrets import outgoing
-from aquila.review.reviewing import Outcome, Review
+from aquila.review.reviewing import Item, Outcome, Review
 from aquila.server.admission import Admission
 from aquila.server.failures import WITHOUT_TOKEN
 from aquila.server.page_gate import PageGate
@@ -30,6 +30,7 @@ from aquila.transports.callers.failures import TOKEN_HEADER, Failure
 
 _LARGEST = 65_536
 _CHOICES = ("accept", "reject", "skip")
+_GONE = "this question is no longer in the review"
 
 
 def make_application(review: Review, reading: Reading, token: str, finish: Callable[[], None]) -> Starlette:
@@ -78,24 +79,24 @@ class _ReviewEndpoints:
         return HTMLResponse(page.html, headers={"content-security-policy": page.policy})
 
     async def tell_review(self, request: Request) -> Response:
-        """Tell all questions in short."""
+        """Return short descriptions of all questions."""
         return await self._do(lambda: None)
 
     async def tell_item(self, request: Request) -> Response:
-        """Tell one question."""
+        """Return one question in full."""
 
         def read() -> Response:
             item = self._review.find(request.query_params.get("id", ""))
             if item is None:
-                return _answer_json({"problem": "this is no question any more"}, 404)
+                return _answer_json({"problem": _GONE}, 404)
             return _answer_json(describe_item(item, self._reading))
 
         return await self._run(read)
 
     async def decide(self, request: Request) -> Response:
-        """Decide a question, all with the same difference (``group``), or all of its conversation (``chain``).
+        """Decide a question, all questions with the same difference (``group``), or all of a conversation (``chain``).
 
-        Refuses if another window has decided it meanwhile: ``was`` is the decision that the page shows.
+        Refuses if another window has decided the question meanwhile: ``was`` is the decision that the page shows.
         """
         given = await _read_body(request)
         choice, was = given.get("choice"), given.get("was")
@@ -103,26 +104,25 @@ class _ReviewEndpoints:
         def act() -> str | None:
             item = self._review.find(str(given.get("id")))
             if item is None or choice not in _CHOICES:
-                return "this is no question any more"
+                return _GONE
             if self._review.choice_of(item) != was:
                 return "this was decided in another window"
             items = [item]
-            if given.get("group") is True or given.get("chain") is True:
-                others = self._review.group_of(item) if given.get("group") is True else self._review.chain_of(item)
-                items = [
-                    each for each in others if each.id == item.id or self._review.choice_of(each) in (None, "skip")
-                ]
+            if given.get("group") is True:
+                items = self._undecided(self._review.group_of(item), item)
+            elif given.get("chain") is True:
+                items = self._undecided(self._review.chain_of(item), item)
             self._review.decide(items, choice)
             return None
 
         return await self._do(act)
 
     async def undo(self, request: Request) -> Response:
-        """Take back what was decided last."""
+        """Undo the last decision."""
         return await self._do(lambda: None if self._review.undo() else "there is nothing to undo")
 
     async def write(self, request: Request) -> Response:
-        """Write what was decided into the cassettes."""
+        """Write the decisions into the cassettes."""
 
         def act() -> None:
             self._outcomes = self._review.apply()
@@ -134,7 +134,13 @@ class _ReviewEndpoints:
         self._finish()
         return _answer_json({"done": True})
 
+    def _undecided(self, items: Iterable[Item], chosen: Item) -> list[Item]:
+        """Return ``chosen`` and those of ``items`` that are not decided or were skipped."""
+        return [each for each in items if each.id == chosen.id or self._review.choice_of(each) in (None, "skip")]
+
     async def _do(self, act: Callable[[], str | None]) -> Response:
+        """Call ``act``, and return the review after it. ``act`` returns why it did nothing, or None."""
+
         def run() -> Response:
             self._review.refresh()
             problem = act()
@@ -144,6 +150,8 @@ class _ReviewEndpoints:
         return await self._run(run)
 
     async def _run(self, make: Callable[[], Response]) -> Response:
+        """Call ``make`` in a thread, under the lock. An error becomes a response that the page shows."""
+
         def run() -> Response:
             with self._lock:
                 try:

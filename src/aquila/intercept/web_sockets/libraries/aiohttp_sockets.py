@@ -1,6 +1,6 @@
 """The WebSockets of aiohttp: ``ClientSession.ws_connect``.
 
-What is read is noted where the program reads it. A message of which the program takes no notice is not recorded.
+A message is noted when the program reads it. A message that the program does not read is not recorded.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 
 _conversation: ContextVar[ReplayedConversation | None] = ContextVar("aquila_aiohttp_conversation", default=None)
-"""The replay to which a session connects in this context: from ``_ws_connect`` to ``BaseConnector.connect``, which gets
-no argument of ours. Set for one handshake, and then restored."""
+"""The replay to which a session connects in this context. ``_ws_connect`` passes it to ``BaseConnector.connect``, which
+takes no argument for it. Set for one handshake, and then restored."""
 
 _TEXT, _BINARY, _CLOSE = 1, 2, 8
-"""Kinds of messages, as RFC 6455 numbers them. The others of aiohttp stand for the end of a connection."""
+"""Kinds of messages, as RFC 6455 numbers them. Most other kinds of aiohttp mean the end of a connection."""
 _PING_OR_PONG = (9, 10)
-"""But for these, which a program is given that answers pings itself (``autoping=False``)."""
+"""Kinds that do not. Only a program that answers pings itself (``autoping=False``) receives them."""
 
 
 def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,20 +83,20 @@ def _handshake_of(session: Any, url: Any, options: dict[str, Any]) -> RecordedRe
 
 
 def _connector_error(url: str, error: OSError) -> Exception:
-    """What aiohttp raises where no connection is made."""
+    """Return the error that aiohttp raises if no connection is made because of ``error``."""
     aiohttp: Any = sys.modules["aiohttp"]
     if is_time_limit(error):
         return _connect_timeout()(*error.args)
     parts = urlsplit(url)
-    # aiohttp's messages show the first four fields of this key. The further ones are settings of a proxy and of TLS.
-    # Their number differs between versions of aiohttp, and no message shows them.
+    # aiohttp's messages show only the first four fields of this key. The others are settings of a proxy and of TLS,
+    # and their number differs between versions of aiohttp.
     key_class = aiohttp.client_reqrep.ConnectionKey
     key = key_class(parts.hostname, parts.port, parts.scheme == "wss", True, *[None] * (len(key_class._fields) - 4))
     return connector_error(key, error)
 
 
 def _connect_timeout() -> type[Exception]:
-    """What aiohttp raises where a connection takes too long. Before 3.10 it had no class for that alone."""
+    """Return the error class of aiohttp for a connection that takes too long. 3.9 has only a more general one."""
     aiohttp: Any = sys.modules["aiohttp"]
     found: type[Exception] = getattr(aiohttp, "ConnectionTimeoutError", aiohttp.ServerTimeoutError)
     return found
@@ -123,7 +123,7 @@ def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
         conversation = _conversation.get()
         if conversation is None:
             return await original(connector, request, *args, **kwargs)
-        # Private, as all that makes a connection of a connector.
+        # Private attributes: aiohttp has no public way to make a connection of a connector.
         _, protocol = await peer.connect_in_loop(conversation, connector._factory)
         connector._acquired.add(protocol)
         made: Any = sys.modules["aiohttp.connector"]
@@ -138,7 +138,7 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
     async def receive_or_tell(timeout: float | None = None) -> Any:
         with conversation.reading():
             if conversation.side.may_fall_silent:
-                # Private; None for any time.
+                # `_timeout` is private. A limit of None is no limit.
                 limit = timeout or getattr(getattr(socket, "_timeout", None), "ws_receive", None)
                 message = await receive_within_async(conversation, lambda: receive(timeout), limit)
             else:
@@ -147,17 +147,17 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
             conversation.tell_failure()
         return message
 
-    _notice_sent(socket, conversation.send_in_turn_async, conversation.on_its_way)
+    _watch_sending(socket, conversation.send_in_turn_async, conversation.on_its_way)
     socket.receive = receive_or_tell
     return socket
 
 
-def _notice_sent(
+def _watch_sending(
     socket: Any,
     notice: Callable[..., Awaitable[None]],
     on_its_way: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
-    """Call ``notice`` with each message before it is sent, which is ``on_its_way`` then."""
+    """Call ``notice`` with each message, and then send the message in a block of ``on_its_way``."""
     send_text, send_bytes = socket.send_str, socket.send_bytes
     send_frame: Any = getattr(socket, "send_frame", None)  # new in aiohttp 3.11
 
@@ -225,7 +225,7 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
         return message
 
     async def note_and_close(*, code: int = 1000, message: Any = b"") -> Any:
-        if socket.close_code is None:  # otherwise it answers a close
+        if socket.close_code is None:  # otherwise this close answers that of the provider
             reason = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
             recorder.finish_closed(Close("client", int(code), reason))
         return await close(code=code, message=message)
@@ -233,9 +233,9 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
     async def note_sent(data: bytes, *, is_text: bool) -> None:
         recorder.add_sent(data, is_text=is_text)
 
-    _notice_sent(socket, note_sent)
+    _watch_sending(socket, note_sent)
     socket.receive, socket.close = receive_then_write(recorder, receive_and_note), note_and_close
     for name in ("send_frame", "send_str", "send_bytes", "close"):
-        if hasattr(socket, name):  # replaced on this connection alone, and gone with it
+        if hasattr(socket, name):  # set on this connection alone, and gone with it
             setattr(socket, name, then_write_async(recorder, getattr(socket, name)))
     return socket

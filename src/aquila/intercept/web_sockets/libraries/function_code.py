@@ -1,7 +1,7 @@
-"""Replaces the code of a function, so that the change holds wherever its name was bound, and puts it back exactly.
+"""Replaces the code of a function, and restores it exactly.
 
-A module with ``from library import connect`` keeps a reference to the function, which patching the library's attribute
-would not reach. So the function object stays, and its ``__code__`` is replaced.
+A module with ``from library import connect`` keeps a reference to the function, so patching the library's attribute
+would not reach it. Here the function object stays, and its ``__code__`` is replaced.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _GLOBAL = "__aquila_replacement_of_{name}__"
 class FunctionPatch:
     """The replaced code of one function of a module.
 
-    ``make`` gets a function that does what the original did, and returns the one that is called in its place. It is for
-    functions without a closure, as those of a module are.
+    ``make`` gets a function that does what the original did, and returns the replacement. The function must have no
+    closure, like all functions of a module.
     """
 
     def __init__(self, function: Any, make: Callable[[Any], Any]) -> None:
@@ -29,7 +29,7 @@ class FunctionPatch:
         )
         original.__kwdefaults__ = function.__kwdefaults__
         original.__qualname__, original.__module__ = function.__qualname__, function.__module__
-        # The new code runs with the globals of the library's module, so that is where it finds the replacement.
+        # The new code runs with the globals of the library's module, so the replacement must be there.
         function.__globals__[self._name] = make(original)
         namespace: dict[str, Any] = {}
         exec(f"def {function.__name__}(*args, **kwargs): return {self._name}(*args, **kwargs)", namespace)
@@ -37,7 +37,7 @@ class FunctionPatch:
         function.__code__ = self._replacement
 
     def undo(self) -> None:
-        """Put back what was there, unless somebody has put something of their own there since."""
+        """Restore the original code, unless another tool has replaced it since."""
         if self._function.__code__ is self._replacement:
             self._function.__code__ = self._code
             del self._function.__globals__[self._name]

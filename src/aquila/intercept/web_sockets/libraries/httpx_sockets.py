@@ -1,6 +1,6 @@
 """WebSockets over httpx and httpx2, as httpx-ws opens them: a request to switch protocols, then the bare connection.
 
-So what is seen here are bytes. They are read by the rules of the protocol, for both sides.
+So only bytes are seen here. They are parsed as frames of the protocol, for both sides.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
         core = CORE_LIBRARIES[library]
         stream = importlib.import_module(f"{core}._backends.sync").SyncStream(peer.connect_to_peer(answered))
         connection = importlib.import_module(f"{core}._sync.http11").HTTP11Connection(_origin_of(core, request), stream)
-        # `handle_request` uses only the attribute `_pool` of its transport, which a connection can stand in for.
+        # `handle_request` uses only the attribute `_pool` of its transport. A connection can replace the pool.
         response = send(SimpleNamespace(_pool=connection), request)
         return _with_stream(response, functools.partial(_ComparedStream, conversation=answered))
     _offer_no_extensions(request)
@@ -78,9 +78,8 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
         return await send(transport, request)
     if isinstance(answered, ReplayedConversation):
         core = CORE_LIBRARIES[library]
-        end = socket.socket(
-            fileno=peer.connect_to_peer(answered).detach()
-        )  # trio refuses subclasses such as `ClientEnd`
+        # A plain socket, because trio refuses subclasses such as `ClientEnd`.
+        end = socket.socket(fileno=peer.connect_to_peer(answered).detach())
         stream = importlib.import_module(f"{core}._backends.anyio").AnyIOStream(
             await anyio.abc.SocketStream.from_socket(end)
         )
@@ -93,7 +92,7 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
         with own_request(), _noting_failure(answered, library):
             response = await send(transport, request)
     finally:
-        # Where the task was cancelled, anyio would cancel this `await` as well, and the failure would not be stored.
+        # If the task was cancelled, anyio would cancel this `await` too, and the failure would not be stored.
         with anyio.CancelScope(shield=True):
             await write_due_async(answered)
     if response.status_code != SWITCHED:
@@ -139,7 +138,7 @@ def _origin_of(core: str, request: Any) -> Any:
 
 @contextlib.contextmanager
 def _connecting(library: str, request: Any) -> Iterator[None]:
-    """Raise what the library raises where no connection is made."""
+    """Turn an ``OSError`` within the block into the error that the library raises if no connection is made."""
     errors: Any = sys.modules[library]
     try:
         yield
@@ -150,7 +149,7 @@ def _connecting(library: str, request: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _noting_failure(recorder: FrameRecorder, library: str) -> Iterator[None]:
-    """Note where a handshake gets no answer, and why."""
+    """Note why the handshake that is sent within the block gets no answer."""
     errors: Any = sys.modules[library]
     try:
         yield
@@ -172,7 +171,7 @@ def _noting_failure(recorder: FrameRecorder, library: str) -> Iterator[None]:
 
 
 def _offer_no_extensions(request: Any) -> None:
-    """What is compressed by one of them could not be read here."""
+    """Remove the offer of extensions: compressed messages could not be read here."""
     request.headers.pop("sec-websocket-extensions", None)
 
 
@@ -193,7 +192,7 @@ def _with_stream(response: Any, wrap: Callable[[Any], Any]) -> Any:
 
 
 class _Wire:
-    """Reads messages from the bytes of one side of a connection, and hands them on."""
+    """Parses the bytes that one side of a connection sends, and passes each message to ``add``, a close to ``end``."""
 
     def __init__(self, *, of_client: bool, add: Callable[..., None], end: Callable[[Close], None]) -> None:
         open_state = import_optional(
@@ -216,7 +215,7 @@ class _Wire:
         if self._is_over or not data:
             return
         self._protocol.receive_data(bytes(data))
-        self._protocol.data_to_send()  # dropped: pongs and the like, which the real end sends; they would pile up here
+        self._protocol.data_to_send()  # dropped, or it would pile up: the real end itself sends pongs and the like
         for event in self._protocol.events_received():
             opcode = int(event.opcode)
             if opcode < _CLOSE:
@@ -228,7 +227,7 @@ class _Wire:
 
 
 class _WatchedConnection:
-    """A connection of the library, of which the bytes are seen on their way."""
+    """Wraps a connection of the library, to read its bytes as they pass."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -238,7 +237,7 @@ class _WatchedConnection:
 
 
 class _NotedBytes(_WatchedConnection):
-    """What a recording notes of them. A session reads all the time; ``reading`` is for ``catch_receive``."""
+    """Notes the bytes in a recording. ``reading`` is for ``catch_receive``: a session itself reads all the time."""
 
     def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
         super().__init__(stream)
@@ -266,7 +265,7 @@ class _NotedStream(_NotedBytes):
         self._recorder.write_due()
 
     def close(self) -> None:
-        self._recorder.finish_left()  # unless it has ended already
+        self._recorder.finish_left()  # ignored if the recording has ended
         self._recorder.write_due()
         self._stream.close()
 
@@ -293,7 +292,7 @@ class _AsyncNotedStream(_NotedBytes):
 
 
 class _ComparedBytes(_WatchedConnection):
-    """What a replay compares of them. ``reading`` is for ``catch_receive``."""
+    """Compares the bytes with the recording. ``reading`` is for ``catch_receive``."""
 
     def __init__(self, stream: Any, conversation: ReplayedConversation) -> None:
         super().__init__(stream)

@@ -23,9 +23,9 @@ from aquila.transports.own_requests import own_request
 
 _CLOSE = 8
 _WATCHED = ("send_frame", "recv_frame", "shutdown")
-"""The methods of an object that every other one of its methods goes through."""
+"""The methods of a ``WebSocket`` through which all its other methods send, receive and close."""
 _WAITING = "aquila_waiting"
-"""The attribute of an object that makes a context manager, for as long as somebody waits for what it receives."""
+"""The attribute of a ``WebSocket`` that makes a context manager for the time in which the program waits for it."""
 
 
 def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,7 +33,7 @@ def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def connect(client: Any, /, url: str, **options: Any) -> None:
-        for name in (*_WATCHED, _WAITING):  # of a connection that the object had before
+        for name in (*_WATCHED, _WAITING):  # left over from an earlier connection of this object
             vars(client).pop(name, None)
         if options.get("socket") is not None:
             original(client, url, **options)
@@ -105,7 +105,7 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> None:
             return send(frame)
 
     socket.recv_frame, socket.send_frame = recv_frame, send_frame
-    # On this connection alone, and gone with it.
+    # Set on this connection alone, and gone with it.
     setattr(socket, _WAITING, conversation.waiting)
 
 
@@ -124,7 +124,7 @@ def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -
         recorder.write_due()
         raise
     except (OSError, errors.WebSocketException) as error:
-        if is_time_limit(error):  # that of the connection: the library has an error of its own for the answer's
+        if is_time_limit(error):  # while connecting: for the answer the library raises WebSocketTimeoutException
             recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
             recorder.write_due()
         else:
@@ -172,7 +172,7 @@ def _watch(socket: Any, recorder: FrameRecorder) -> None:
         return send(frame)
 
     def leave() -> None:
-        recorder.finish_left()  # unless it has ended already
+        recorder.finish_left()  # ignored if the recording has ended
         shutdown()
 
     socket.recv_frame, socket.send_frame, socket.shutdown = recv_frame, send_frame, leave

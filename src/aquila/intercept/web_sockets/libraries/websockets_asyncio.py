@@ -25,7 +25,7 @@ from aquila.intercept.web_sockets.writing import being_connected, receive_then_w
 from aquila.recording.storing.frame_recorder import FrameRecorder
 
 _END = object()
-"""Stands behind the last fragment of a message."""
+"""Marks the end of the fragments of a message."""
 
 
 def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,7 +56,7 @@ async def _record(original: Callable[..., Any], connecting: Any, recorder: Frame
     lose = connection.connection_lost
 
     def connection_lost(error: Exception | None) -> None:
-        tap.is_left = error is None and not connection.protocol.reader.eof  # the other side has not said that it ends
+        tap.is_left = error is None and not connection.protocol.reader.eof  # the other side has not ended it
         lose(error)
 
     connection.connection_lost = connection_lost
@@ -95,13 +95,13 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
     connection.handshake = handshake
     connection.recv, connection.recv_streaming = receive_then_write(recorder, recv), recv_streaming
     for name in ("handshake", "send", "close", "wait_closed"):
-        # On this connection alone, and gone with it.
+        # Set on this connection alone, and gone with it.
         setattr(connection, name, then_write_async(recorder, getattr(connection, name)))
     return connection
 
 
 def converse(connection: Any, conversation: ReplayedConversation) -> Any:
-    """Compare what the program sends, before it is sent."""
+    """Let a connection compare each message of the program before it is sent."""
     receive, send, wait = connection.recv, connection.send, connection.wait_closed
     stream: Any = getattr(connection, "recv_streaming", None)  # the legacy client has none
 
@@ -142,9 +142,8 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
             try:
                 await conversation.send_in_turn_async(data, is_text=is_text)
             except UnansweredRequest:
-                drop_connection(
-                    connection.transport
-                )  # who closes it now must find that it is broken, and not fail itself
+                # A `close` of the program must find the connection broken, and not raise the miss again.
+                drop_connection(connection.transport)
                 await asyncio.sleep(0)
                 raise
         with conversation.on_its_way():
@@ -156,11 +155,11 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
     return connection
 
 
-# What the versions keep under other names.
+# Attributes whose names differ between the versions.
 
 
 def _options_of(connecting: Any) -> dict[str, Any]:
-    """The arguments for the event loop's own method."""
+    """Return the arguments for the method of the event loop that connects."""
     found: dict[str, Any] = getattr(connecting, "create_connection_kwargs", None) or getattr(
         connecting, "connection_kwargs", {}
     )
@@ -168,7 +167,7 @@ def _options_of(connecting: Any) -> dict[str, Any]:
 
 
 def _headers_of(connecting: Any) -> tuple[Any, str | None]:
-    """The header fields that a program adds, and the name of its user agent."""
+    """Return the header fields that the program adds, and its user agent."""
     if hasattr(connecting, "handshake_args"):
         added, agent = connecting.handshake_args
         return added, agent
@@ -176,6 +175,6 @@ def _headers_of(connecting: Any) -> tuple[Any, str | None]:
 
 
 def _make_connection(connecting: Any) -> Any:
-    """Make a connection of the library, which is connected to nothing."""
+    """Make a connection object of the library, without connecting it."""
     factory = getattr(connecting, "protocol_factory", None) or connecting.factory
     return factory(import_module("websockets.uri").parse_uri(connecting.uri))

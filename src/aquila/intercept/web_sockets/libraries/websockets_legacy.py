@@ -1,6 +1,6 @@
 """The legacy client of ``websockets``: the class ``Connect``, which was ``websockets.connect`` before version 14.
 
-It hands messages to the program from a queue, so what is read is noted where the program reads it.
+It has a queue of received messages, so a message is noted when the program reads it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def catch_connecting(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     async def connect(connecting: Any) -> Any:
-        plain = connecting._create_connection  # private: a partial, which redirects look into
+        plain = connecting._create_connection  # private: a partial, whose attributes a redirect uses
         if plain.func.__name__ != "create_connection" or "sock" in plain.keywords:
             return await original(connecting)
         connecting._create_connection = _CaughtConnection(plain.func, *plain.args, **plain.keywords)
@@ -43,7 +43,7 @@ def catch_connecting(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _CaughtConnection(functools.partial):  # type: ignore[type-arg]
-    """Makes the connection of one attempt. It is what it stands for to whoever looks into it."""
+    """Makes the connection of one attempt. It has the same attributes as the partial that it replaces."""
 
     connecting: Any
 
@@ -105,7 +105,7 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
         await send(message)
 
     def connection_lost(error: Exception | None) -> None:
-        is_left = error is None and not protocol.reader.at_eof()  # the other side has not said that it ends
+        is_left = error is None and not protocol.reader.at_eof()  # the other side has not ended the connection
         lose(error)
         close = find_close(protocol)
         if close is not None:
@@ -119,6 +119,6 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
     protocol.connection_lost = connection_lost
     protocol.recv = receive_then_write(recorder, recv)
     for name in ("handshake", "send", "close", "wait_closed"):
-        # On this connection alone, and gone with it.
+        # Set on this connection alone, and gone with it.
         setattr(protocol, name, then_write_async(recorder, getattr(protocol, name)))
     return protocol

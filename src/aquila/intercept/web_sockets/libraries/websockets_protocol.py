@@ -1,7 +1,7 @@
-"""The library ``websockets``: what its clients in threads and in event loops have in common, from 13.1 on.
+"""The library ``websockets`` from 13.1 on: the parts that its clients for threads and for event loops share.
 
-Both keep a ``ClientProtocol``, which does no I/O: what is sent goes through its methods, and what has come is read from
-it. There a recording notes both, in the order of the wire.
+Both have a ``ClientProtocol``, which does no I/O: messages are sent through its methods, and received data is read from
+it. A recording notes both there, in the order in which they pass.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from aquila.recording.storing.frame_recorder import FrameRecorder
 
 
 def handshake_of(uri: str, protocol: Any, additional_headers: Any, user_agent: str | None) -> RecordedRequest:
-    """Return the handshake that a client is about to send. ``protocol`` is one of its kind, which sends nothing."""
+    """Return the handshake that a client is about to send. ``protocol`` is a ``ClientProtocol`` without connection."""
     request = protocol.connect()
     if additional_headers is not None:
         request.headers.update(additional_headers)
     if user_agent is not None:
         request.headers.setdefault("User-Agent", user_agent)
-    del request.headers["Sec-WebSocket-Key"]  # another one in each handshake, so that what is known of its like helps
+    del request.headers["Sec-WebSocket-Key"]  # it is random, and would make equal handshakes differ
     return RecordedRequest("GET", without_credentials(uri), fields_of(request.headers))
 
 
 def without_credentials(uri: str) -> str:
-    """Return a URI without user and password: they are sent in a header field."""
+    """Return a URI without user, password and fragment. The library sends user and password in a header field."""
     scheme, slashes, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
     return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("#")[0]
 
 
 IN_ONE_PIECE = (str, bytes, bytearray, memoryview)
-"""What a message is, unless a program sends it in fragments."""
+"""The types of a message that is not sent in fragments."""
 
 
 class ProtocolTap:
-    """Notes what passes through a ``ClientProtocol`` of a connection that is recorded."""
+    """Notes the messages that pass through the ``ClientProtocol`` of a recorded connection."""
 
     def __init__(self, protocol: Any, recorder: FrameRecorder) -> None:
         self._recorder = recorder
@@ -49,8 +49,8 @@ class ProtocolTap:
         self._receiving = Assembler(recorder.add_received)
         self._has_begun = False
         self.is_left = False
-        """Whether it is the program that has left the connection. Otherwise it was lost."""
-        # Set on this object and not on its class, which all connections of the process share. They go with it.
+        """Whether the program has left the connection. Otherwise the connection was lost."""
+        # Set on this object and not on its class, which all connections of the process share.
         for name, opcode in (("send_text", TEXT), ("send_binary", BINARY), ("send_continuation", CONTINUATION)):
             setattr(protocol, name, functools.partial(self._send, getattr(protocol, name), opcode))
         protocol.events_received = functools.partial(self._receive, protocol.events_received)
@@ -84,7 +84,7 @@ class ProtocolTap:
         self._end()
 
     def _end(self) -> None:
-        """Note how it was closed. The connection has been lost, or both sides have said that they close."""
+        """Note how the connection ended: it was lost, or the other side has sent a close."""
         protocol = self._protocol
         if not self._has_begun and self.is_left:
             self._recorder.finish_unanswered()
@@ -100,9 +100,9 @@ class ProtocolTap:
 
 
 def find_close(protocol: Any) -> Close | None:
-    """Return how a connection was closed: by whom first, and with what. None if nobody did."""
+    """Return the first close of a connection, and who sent it; None if neither side sent one."""
     if protocol.close_rcvd is None:
-        by, close = "client", protocol.close_sent  # and nobody answered
+        by, close = "client", protocol.close_sent  # the provider has not answered it
     elif protocol.close_rcvd_then_sent is False:
         by, close = "client", protocol.close_sent
     else:
@@ -111,16 +111,16 @@ def find_close(protocol: Any) -> Close | None:
 
 
 def encode_message(message: Any, text: bool | None) -> tuple[bytes, bool]:
-    """Return the bytes of a message, or of a fragment, and whether it is text."""
+    """Return the bytes of a message or fragment, and whether it is text. ``text`` is the library's own option."""
     if isinstance(message, str):
         return message.encode(), text is not False
     return bytes(message), text is True
 
 
 async def join_message_async(message: Any) -> Any:
-    """Return a message that a program sends in one piece, of what it gave: that, or an iterable of fragments.
+    """Return the message that a program sends. The fragments of an iterable are joined.
 
-    What is none is for the library to refuse.
+    Anything else is returned as it is, and the library refuses it.
     """
     if isinstance(message, AsyncIterable):
         return _join([fragment async for fragment in message])
@@ -135,5 +135,5 @@ def join_message(message: Any) -> Any:
 
 def _join(fragments: list[Any]) -> Any:
     if len(fragments) < 2:
-        return fragments[0] if fragments else ()  # of none the library sends nothing
+        return fragments[0] if fragments else ()  # without fragments the library sends nothing
     return "".join(fragments) if isinstance(fragments[0], str) else b"".join(map(bytes, fragments))

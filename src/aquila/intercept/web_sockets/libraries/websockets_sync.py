@@ -26,11 +26,11 @@ from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 
 _END = object()
-"""Stands behind the last fragment of a message."""
+"""Marks the end of the fragments of a message."""
 
 
 class WithoutTls:
-    """Stands where a client wants to encrypt what goes to a peer in this process."""
+    """Replaces the TLS context of a client that connects to a peer in this process, which needs no encryption."""
 
     def wrap_socket(self, sock: Any, **kwargs: Any) -> Any:
         """Return the socket as it is."""
@@ -38,7 +38,7 @@ class WithoutTls:
 
 
 def catch_attempt(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Catch ``reconnect.open_connection`` of newer versions. The object has what ``connect`` was given."""
+    """Catch ``reconnect.open_connection`` of newer versions. The object has the arguments of ``connect``."""
 
     @functools.wraps(original)
     def open_connection(connecting: Any, deadline: Any) -> Any:
@@ -50,7 +50,7 @@ def catch_attempt(original: Callable[..., Any]) -> Callable[..., Any]:
         def connect(**changes: Any) -> Any:
             before = {name: getattr(connecting, name) for name in changes}
             vars(connecting).update(changes)
-            # In a replay the time that it takes to read a long conversation is none of the client's.
+            # In a replay the client's limit begins again: reading a long conversation must not count.
             limit = type(deadline)(connecting.open_timeout) if "sock" in changes else deadline
             try:
                 return original(connecting, limit)
@@ -63,7 +63,7 @@ def catch_attempt(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def catch_connect(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Catch ``connect`` of older versions. One function does it all."""
+    """Catch ``connect`` of older versions, in which one function does everything."""
 
     @functools.wraps(original)
     def connect(uri: str, **options: Any) -> Any:
@@ -99,7 +99,10 @@ def _module() -> Any:
 
 
 def _answer(request: RecordedRequest, connect: Callable[..., Any], make: Callable[..., Any], *, is_secure: bool) -> Any:
-    """``connect`` connects with some options changed; ``make`` makes a connection of the library."""
+    """Decide about a handshake and connect.
+
+    ``connect`` connects with the changed options that it is given. ``make`` makes a connection of the library.
+    """
     answer = answer_handshake(request)
     if answer is None:
         return connect()
@@ -117,7 +120,7 @@ def _record(connect: Callable[..., Any], make: Callable[..., Any], recorder: Fra
 
         def close_by_program() -> None:
             if threading.current_thread() is not connection.recv_events_thread:
-                # Once left it stays so, though a thread that was sending finds its connection lost.
+                # Once the program has left, it stays so, even if a sending thread then finds the connection lost.
                 tap.is_left = tap.is_left or getattr(connection, "connection_exc", None) is None
             close_socket()
 
@@ -161,13 +164,13 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
 
     connection.recv, connection.recv_streaming = recv, recv_streaming
     for name in ("recv", "send", "close"):
-        # On this connection alone, and gone with it.
+        # Set on this connection alone, and gone with it.
         setattr(connection, name, then_write(recorder, getattr(connection, name)))
     return _warn_of_program(connection, "recv", "recv_streaming", "send", "close")
 
 
 def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
-    """Compare what the program sends, before it is sent."""
+    """Let a connection compare each message of the program before it is sent."""
     receive, stream, send = connection.recv, connection.recv_streaming, connection.send
 
     def recv(timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -204,7 +207,7 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
 
 
 def _warn_of_program(connection: Any, *names: str) -> Any:
-    """Let what newer versions warn of name the program's line: they look for it at a fixed height in the stack."""
+    """Let warnings of newer versions name the program's line, which they look for at a fixed depth of the stack."""
     warn = getattr(connection, "maybe_raise_legacy_warning", None)
     if warn is not None:
         for name in names:
@@ -213,11 +216,11 @@ def _warn_of_program(connection: Any, *names: str) -> Any:
 
 
 def _warn_first(warn: Callable[[], None], connection: Any, name: str) -> None:
-    """Let the first call of a method warn. It is none of those that come after it."""
+    """Let the first call of a method warn. Later calls do not pass through the wrapper."""
     original = getattr(connection, name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if getattr(connection, name) is call:  # else the program has put something around it
+        if getattr(connection, name) is call:  # otherwise the program has wrapped it
             setattr(connection, name, original)
         warn()
         return original(*args, **kwargs)

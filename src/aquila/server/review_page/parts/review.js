@@ -1,4 +1,4 @@
-// The page of a review. All that it shows comes from the command that serves it, which is asked with the token of the address.
+// The page of a review. It gets all data from the command that serves it, with the token in the address of the page.
 const SIGNS = { accept: "✓", reject: "✗", skip: "–" };
 const GROUPS = {
   new: (size) => `One of ${size} that are new in this cassette`,
@@ -65,7 +65,7 @@ function draw() {
 let drawn = "", asked = 0;
 const describe = (item) => `${item.id} ${item.choice} ${item.size} ${item.chain}`;
 async function drawItem() {
-  const item = find(current), mine = ++asked; // an answer about another question that is still to come is not shown
+  const item = find(current), mine = ++asked; // an answer that arrives after a later call is not shown
   if (!item) {
     drawn = "";
     const text = review.items.length ? "All is decided. Write the decisions, or take back the last." : "Nothing waits for a review.";
@@ -125,7 +125,7 @@ async function finish() {
 
 function press(key) {
   const item = find(current), choices = { a: "accept", r: "reject", s: "skip", A: "accept", R: "reject", C: "accept", X: "reject" };
-  const isShown = item && drawn === describe(item); // who types fast decides nothing that is still to come
+  const isShown = item && drawn === describe(item); // a key decides only about the question that is drawn
   if (key in choices) isShown && act("decide", { id: item.id, choice: choices[key], was: item.choice, group: key === "A" || key === "R", chain: key === "C" || key === "X" }, true);
   else if (key === "u") act("undo", {}, false).then(() => openItems()[0] && open(openItems()[0].id));
   else if (key === "w" && !at("write").disabled) act("write", {}, true);
@@ -145,8 +145,8 @@ at("undo").addEventListener("click", () => press("u"));
 at("write").addEventListener("click", () => press("w"));
 at("done").addEventListener("click", () => press("q"));
 
-// Another window may decide, and a test may record: whoever comes back sees it.
-let looking = false;  // a long review may take longer to tell than the pause between two looks
+// Another window may decide, and a test may record, so the page asks for changes.
+let looking = false;  // the answer for a long review may take longer than the pause between two calls
 async function look() {
   if (looking || !review || busy || ended || document.hidden) return;
   looking = true;
