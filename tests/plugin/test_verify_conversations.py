@@ -54,8 +54,8 @@ def test_what_goes_on_with_an_answer_that_is_another_now_is_not_verifiable(state
     result, rows = verify(stateful)
     assert result.ret == 0, result.stdout.str()
     assert [row["result"] for row in rows] == ["same", "not_verifiable", "not_verifiable"]
-    assert "nothing in the place" in rows[1]["reason"]
-    assert "broke off" in rows[2]["reason"]
+    assert "no id in its place" in rows[1]["reason"]
+    assert "an earlier request has failed" in rows[2]["reason"]
     stateful.server._answers = lambda seen: json_answer({"error": {"message": "no more"}}, 410)
     result, rows = verify(stateful)
     assert (result.ret, [row["result"] for row in rows]) == (9, ["critical", "not_verifiable", "not_verifiable"])
@@ -77,7 +77,8 @@ def test_what_names_a_file_is_not_verifiable_and_no_file_is_sent_again(stateful:
     assert result.ret == 0
     assert stateful.sent_since(before) == []
     assert [row["result"] for row in rows] == ["skipped", "not_verifiable", "skipped"]
-    assert rows[1]["reason"] == "it names an id that recording 1 of test_it.yaml gave, and that is not asked again"
+    reason = "it names an id from the answer of recording 1 of test_it.yaml, which is not asked again"
+    assert rows[1]["reason"] == reason
     result.stdout.fnmatch_lines(["aquila: verify: nothing to ask"])
 
 

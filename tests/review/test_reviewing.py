@@ -280,7 +280,7 @@ def test_what_a_run_changes_meanwhile_is_asked_again_and_the_rest_stays_decided(
     review.decide(review.items, "accept")
     write(tmp_path, "a", [ONE, TWO], [conversation("one", "x"), conversation("two", "another")])
     (outcome,) = review.apply()
-    assert "changed since it was read" in outcome.problem
+    assert "changed since they were read" in outcome.problem
     assert load(tmp_path, "a") == (ONE, TWO)
     (open_item,) = review.waiting
     assert open_item.proposal.now == conversation("two", "another")

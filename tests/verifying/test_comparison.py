@@ -58,7 +58,7 @@ SAID = response(provider.chat_stream("hello"), kind="text/event-stream")
     [
         (response({}), response(ERROR, 404), "refused: 404 gone: The model `m` has been deprecated", ""),
         (response({}), response(b"<html>", 404, "text/html"), "refused: 404", ""),
-        (response(ERROR, 400), response({}), "answered 200, and the recording is a refusal (400)", ""),
+        (response(ERROR, 400), response({}), "answered 200, but the recording is a refusal (400)", ""),
         (response(ERROR, 400), response(ERROR, 404), "status 404, was 400", ""),
         (response({}), response(ERROR), "refused within the answer: gone: The model `m` has been deprecated", ""),
         (SAID, response(b"data: " + json.dumps(ERROR).encode() + b"\n\n"), "refused within the answer", ""),

@@ -103,8 +103,8 @@ def _revert(path: Path, pending: Path, before: bytes | None, error: Exception) -
             _put_back(path, before)
     except OSError:
         raise CassetteWriteError(
-            f"{path} was written, and what waits beside it, {pending}, was not: {reason_of(error)}. "
-            "aquila cassettes review finishes it when both can be written again"
+            f"{path} was written, but its pending file {pending} was not: {reason_of(error)}. "
+            "Run aquila cassettes review when both can be written again: it finishes this"
         ) from error
 
 
@@ -117,7 +117,7 @@ def _decide(
 ) -> tuple[Cassette, Cassette, Applied]:
     known = {each.id for each in found.proposals}
     if not choices.keys() <= known:
-        raise ChangedMeanwhile("it is not what was reviewed any more")
+        raise ChangedMeanwhile("the proposals have changed since the review")
     takes_new: dict[Any, bool | None] = dict.fromkeys(found.rows, True)  # rows without a proposal are equal in both
     takes_new |= {each.row: choices.get(each.id) for each in found.proposals}
     after, later = choose_versions(stored, waiting, found.rows, takes_new, key_of)
@@ -131,7 +131,7 @@ def _load(pending: Path) -> Cassette:
     try:
         waiting = cassette_files.load_cassette(pending)
     except FileNotFoundError:
-        raise ChangedMeanwhile(f"{pending} is not there any more") from None
+        raise ChangedMeanwhile(f"{pending} does not exist any more") from None
     large_bodies.check_bodies(waiting)
     return waiting
 

@@ -120,8 +120,8 @@ def _hold_review(root: Path, lead: str) -> contextlib.AbstractContextManager[Non
             lock.acquire(blocking=False)
         except filelock.Timeout:
             raise CassetteError(
-                f"{lead}{name_holder()} reviews the cassettes in {root}. Finish there first, or end it: what was "
-                "decided there is kept, and aquila cassettes review goes on with it"
+                f"{lead}{name_holder()} reviews the cassettes in {root}. Finish or end that review first. Its "
+                "decisions are kept, and aquila cassettes review continues with them"
             ) from None
 
     return hold_named_lock(root, _LOCK, acquire)

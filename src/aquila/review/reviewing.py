@@ -257,7 +257,7 @@ def _set_decisions(cassette: ReviewedCassette, decisions: list[Decision]) -> Non
     cassette.choices = {row.proposal: row.choice for row in decisions}
 
 
-_CHANGED = "it has changed since it was read, so nothing was written; look at it again"
+_CHANGED = "its files have changed since they were read, so nothing was written; review them again"
 
 
 def _state_of(cassette: ReviewedCassette) -> tuple[object, ...]:

@@ -131,7 +131,7 @@ class _Conversation:
 
     def _ask(self, question: PlannedQuestion, *, names_ids: bool) -> AskedOutcome:
         if any(giver not in self._answered for giver in question.givers):
-            problem = "its conversation broke off: the answer that it goes on with did not come"
+            problem = "it continues a conversation in which an earlier request has failed"
             return AskedOutcome(question, problem=problem, is_verifiable=False, was_sent=False)
         try:
             request = replace_ids(question.request, self._ids) if question.givers else question.request

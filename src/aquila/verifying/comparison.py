@@ -74,7 +74,7 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComp
             (Finding("refused", "critical", "", f"refused: {_describe_refusal(live.status, now)}"),)
         )
     if was_error and not is_error:
-        text = f"answered {live.status}, and the recording is a refusal ({recorded.response.status})"
+        text = f"answered {live.status}, but the recording is a refusal ({recorded.response.status})"
         return AnswerComparison((Finding("accepted", "critical", "", text),))
     recorded_form, then = read_values(then_body)
     if not was_error and (error := find_error(now)) is not None and find_error(then) is None:

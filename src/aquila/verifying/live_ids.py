@@ -80,7 +80,7 @@ def _replace_in(value: Any, ids: Mapping[str, str | None], path: str) -> Any:
 def _counterpart(value: str, where: str, ids: Mapping[str, str | None]) -> str:
     live = ids[value]
     if live is None:
-        raise LostId(f"{where} names {value}, and the live answer has nothing in the place where that was given")
+        raise LostId(f"{where} names {value}, an id from a recorded answer, but the live answer has no id in its place")
     return live
 
 

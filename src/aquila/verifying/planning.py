@@ -201,14 +201,14 @@ def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
     if not is_prompt(request.method, urlsplit(request.url).path):
         return f"no prompt for a model: {request.method} {urlsplit(request.url).path}"
     if played.is_filtered and played.change_response is None:
-        return "functions change what is stored of its answer, and stay in their worker: verify without -n"
+        return "a function changes its stored answer, and only its worker has that function: verify without -n"
     if _upstream_of(played, recorded) == "live":
         if recorded.upstream not in ("", "live"):
             return f"it was recorded from {recorded.upstream}: verify it with --aquila-upstream={recorded.upstream}"
         if played.request is None and not _is_of_known_host(request.url):
-            return "another process asked it, at a host that the settings do not name as a provider's"
+            return "another process sent it to a host that the settings do not name as a provider"
     if played.request is None and isinstance(request, StoredRequest):
-        return "an upload in a file"
+        return "it is a large upload, which is not sent again"
     if isinstance(response.chunks, StoredChunks):
         try:
             response.chunks.check_present()
@@ -235,7 +235,7 @@ def _drop_without_beginning(
             return
         for each in lost:
             giver = next(giver for giver in each.givers if giver not in candidates)
-            text = f"it names an id that {recordings.describe(giver)} gave, and that is not asked again"
+            text = f"it names an id from the answer of {recordings.describe(giver)}, which is not asked again"
             aside.append(SetAside(each.played, each.recorded, text, is_skipped=False))
             del candidates[each.place]
 

@@ -172,7 +172,8 @@ class RealtimeConversation(ConversationForm):
     def _write_answer(self, response: RecordedResponse, asked: Value) -> list[Frame]:
         wanted = _merge(self._session, asked)
         keeps = asked.get("conversation") != "none"
-        speaks = "audio" in (wanted.get("output_modalities") or [])
+        modalities = wanted.get("output_modalities")
+        speaks = isinstance(modalities, list) and "audio" in modalities
         output = mapping(mapping(wanted.get("audio")).get("output"))
         base = {
             "object": "realtime.response",
