@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.config import find_cassette_root
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.typed_words import join_words, quote_word
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
+    from aquila.cassettes.storage import names
     from aquila.recording import miss_outcomes
     from aquila.recording import scope as scopes
     from pytest_aquila import node_ids, outcomes, report_redaction, scope_ends, typed_command
@@ -33,6 +35,7 @@ else:
         globals(),
         errors="aquila.errors",
         miss_outcomes="aquila.recording.miss_outcomes",
+        names="aquila.cassettes.storage.names",
         typed_command="pytest_aquila.typed_command",
         node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
@@ -85,7 +88,9 @@ def set_up(
 
 
 class FixtureCassette:
-    """Answers the requests of one fixture during setup and teardown. Its scope opens with its first request.
+    """Answers the requests of one fixture during setup and teardown.
+
+    Its scope opens with its first request, or at once if its child processes may need it.
 
     ``item`` is the test that sets it up. ``take_report`` receives the report of the scope and its settings at the end.
     Between setup and teardown the scope is suspended; the teardown continues its counts.
@@ -189,7 +194,7 @@ class FixtureCassette:
                 yield
             return
         with self._run.running_test(self._run.test_name, self._open_scope, mark), contextlib.ExitStack() as aside:
-            if around or self._scope is not None:
+            if around or self._scope is not None or self._may_be_used_by_children():
                 # This scope opens before the others are suspended and is suspended after they resume. So some scope is
                 # always open, and the dummy keys in the environment do not change in between.
                 if self._scope is not None:
@@ -206,29 +211,51 @@ class FixtureCassette:
                 if self._scope is not None:
                     self._scope.run.scopes.suspend(self._scope)
 
+    def _may_be_used_by_children(self) -> bool:
+        """Whether child processes that the fixture starts may use its cassette: the run records, or the file exists.
+
+        A child process cannot open the scope of its parent. It is not opened in every run, because an open scope hides
+        variables such as ``AWS_ACCESS_KEY_ID`` from fixtures that start programs and send nothing to a model.
+        """
+        if self._fixture.scope == "function":
+            return False
+        given, settings = self._options(), self._run.layers.at_start()
+        transport: object = given.get("transport", settings.transport)
+        if transport != "replay":
+            return transport == "record"
+        folder = find_cassette_root(settings.root, str(given.get("cassette_dir", settings.cassette_dir)))
+        return folder.is_dir() and any(path.exists() for path in names.candidate_paths(folder, self._name_cassette()))
+
+    def _name_cassette(self) -> str:
+        return node_ids.fixture_cassette(self._fixture, self._request, self._item)
+
+    def _options(self) -> dict[str, Any]:
+        """Return the options that markers set for the scope."""
+        _, settings = marker_options.options_of(self._request.node)
+        settings.pop("faults", None)  # faults of a marker are meant for the test only
+        if self._item.get_closest_marker(options.LIVE) is not None:
+            settings["transport"] = "live"
+        return settings
+
     def _open_scope(self) -> Scope:
         """Return the scope of the fixture, and open it if needed."""
         with self._run.lock:  # two threads with a first request at the same time get one scope
             if self._scope is None:
                 item, node = self._item, self._request.node
-                _, settings = marker_options.options_of(node)
-                settings.pop("faults", None)  # faults of a marker are meant for the test only
-                if item.get_closest_marker(options.LIVE) is not None:
-                    settings["transport"] = "live"
                 scope = scopes.Scope(
                     kind="fixture",
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
                     command=typed_command.complete_command(
                         item.config, f"pytest {quote_word(node_ids.id_to_type(item))} --aquila-record", item.path
                     ),
-                    default_cassette=node_ids.fixture_cassette(self._fixture, self._request, item),
+                    default_cassette=self._name_cassette(),
                     # Another test that sets the fixture up may send other requests, so nothing is removed as unused.
                     owns_cassette=False,
                     # Requests that are not to models go in only if its module or class has the marker, which does not
                     # depend on the test.
                     models_only=node.get_closest_marker(options.MARKER) is None,
                     is_shared=self._is_set_up and self._fixture.scope != "function",
-                    options=settings,
+                    options=self._options(),
                     command_for_all=self._record_all_command,
                 )
                 scopes.open_scope(scope)

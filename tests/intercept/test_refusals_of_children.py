@@ -104,7 +104,7 @@ def echoing(server: Upstream) -> Upstream:
 
 ADVISED = """
 import subprocess, sys
-import aquila, pytest
+import pytest
 
 CHILD = '''
 import httpx2
@@ -113,8 +113,7 @@ print(httpx2.post("{url}/v1/chat/completions", json={"prompt": "hi"}).text)
 
 @pytest.fixture(scope="session")
 def answer():
-    {block}
-        return subprocess.run([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True).stdout
 
 def test_it(answer):
     assert answer.strip() == "hi"
@@ -126,14 +125,12 @@ def test_what_a_refusal_advises_for_the_child_of_a_shared_fixture_works_as_typed
     pytester: pytest.Pytester, echoing: Upstream
 ) -> None:
     pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
-    tests = ADVISED.replace("{url}", echoing.url)
-    pytester.makepyfile(test_it=tests.replace("{block}", "if True:"))
-    result = pytester.runpytest_subprocess(*PLAIN, "--aquila-record")
+    pytester.makepyfile(test_it=ADVISED.replace("{url}", echoing.url))
+    result = pytester.runpytest_subprocess(*PLAIN)
     result.assert_outcomes(failed=1)
-    advised = re.search(r"^ *(with aquila\..*:)$", result.stdout.str(), re.MULTILINE)
+    advised = re.search(r"Record it with (--\S+)\.", result.stdout.str())
     assert advised is not None
-    pytester.makepyfile(test_it=tests.replace("{block}", advised[1]))
-    for options in (("--aquila-record",), ()):
+    for options in ((advised[1],), ()):
         pytester.runpytest_subprocess(*PLAIN, *options).assert_outcomes(passed=1)
     assert len(echoing.requests) == 1
 

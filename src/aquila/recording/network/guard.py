@@ -139,11 +139,9 @@ def _is_child_process() -> bool:
 
 
 def _advice_for_children() -> str:
-    # The cassette of a fixture opens with its first request. If that is the child's, it was not open in the parent.
     return (
-        "This is a child process: it uses the cassette that is open when it is started. In a fixture that tests share\n"
-        "one is open if each of them has a cassette. Else start it there, and wait for its end, in a block:\n"
-        '  with aquila.use_cassette("NAME"):\n'
+        "This is a child process: it uses the cassette that is open when it is started. If a fixture that tests share\n"
+        "starts it, the fixture has a cassette of its own. Record it with --aquila-record.\n"
     )
 
 

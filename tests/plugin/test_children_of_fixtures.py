@@ -1,0 +1,107 @@
+"""Child processes of fixtures that several tests share: they may make the first request, and outlive the setup."""
+
+from __future__ import annotations
+
+import pytest
+
+from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
+
+WAYS = {
+    "subprocess": "subprocess.run(PROGRAM, check=True)",
+    "environment": 'subprocess.run(PROGRAM, check=True, env={**os.environ, "X": "1"})',
+    "fork": 'run_process("fork")',
+    "spawn": 'run_process("spawn")',
+}
+IMPORTS = """
+import multiprocessing, os, subprocess, sys
+
+PROGRAM = [sys.executable, "-c", "from app import post; post(1)"]
+
+def run_process(method):
+    process = multiprocessing.get_context(method).Process(target=post, args=(1,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+"""
+
+
+def bodies(project: Project, name: str) -> list[bytes]:
+    return [row.request.body for row in load_cassette(project.cassettes / "test_app" / f"{name}.yaml").interactions]
+
+
+@pytest.mark.parametrize("scope", slow_but(["session"], ["session", "module"]))
+@pytest.mark.parametrize("way", slow_but(["environment"], WAYS))
+def test_a_child_may_make_the_first_request_of_a_fixture(project: Project, way: str, scope: str) -> None:
+    tests = f"""
+{IMPORTS}
+@pytest.fixture(scope={scope!r})
+def index():
+    {WAYS[way]}
+
+def test_one(index): pass
+"""
+    project.record(tests=tests).assert_outcomes(passed=1)
+    assert bodies(project, "@index") == [b'{"prompt":1}']
+    project.run().assert_outcomes(passed=1)
+    project.record().assert_outcomes(passed=1)
+    assert len(project.calls) == 1
+
+
+SERVER = """
+import subprocess, sys
+
+PROGRAM = "import sys; from app import post; [print(post(line.strip()), flush=True) for line in sys.stdin]"
+
+@pytest.fixture(scope="session")
+def ask():
+    server = subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(prompt):
+        print(prompt, file=server.stdin, flush=True)
+        return server.stdout.readline().strip()
+
+    yield ask
+    server.stdin.close()
+    server.wait()
+    server.stdout.close()
+
+def test_one(ask): assert ask("one") == "1"
+
+def test_two(ask): assert ask("two") == "2"
+
+def test_with_a_cassette(ask, aquila_cassette): assert ask("three") == "3"
+"""
+
+
+def test_a_server_of_a_fixture_answers_tests_without_cassettes(project: Project) -> None:
+    project.record("-p", "no:randomly", tests=SERVER).assert_outcomes(passed=3)
+    assert bodies(project, "@ask") == [b'{"prompt":"one"}', b'{"prompt":"two"}', b'{"prompt":"three"}']
+    project.run().assert_outcomes(passed=3)
+    project.run("-k", "two").assert_outcomes(passed=1)
+    assert len(project.calls) == 3
+
+
+def test_a_changed_prompt_of_a_server_fails_the_test_that_asked(project: Project) -> None:
+    project.record("-p", "no:randomly", tests=SERVER).assert_outcomes(passed=3)
+    result = project.run("-p", "no:randomly", tests=SERVER.replace('ask("two")', 'ask("another")'))
+    result.stdout.fnmatch_lines(["*CassetteMiss: prompt differs from recording * of cassettes/test_app/@ask.yaml*"])
+    assert len(project.calls) == 3
+
+
+def test_a_fixture_that_starts_programs_keeps_its_variables_if_nothing_is_recorded(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # They give access to more than models. A fixture may start a program that stores files in a cloud.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAQ7ZP4XN2WJ5RT8LM")
+    tests = """
+        import subprocess, sys
+
+        @pytest.fixture(scope="session")
+        def key():
+            return subprocess.check_output([sys.executable, "-c", "import os; print(os.environ['AWS_ACCESS_KEY_ID'])"])
+
+        def test_one(key): assert key.strip() == b"AKIAQ7ZP4XN2WJ5RT8LM"
+        """
+    project.run(tests=tests).assert_outcomes(passed=1)
