@@ -120,7 +120,7 @@ def test_a_consumer_of_a_file_that_it_cannot_write_says_so_and_loses_nothing(fil
     reader = SqliteHuey("jobs", filename=f"file:{filename}?mode=ro", uri=True, journal_mode=None, keep_running=True)
     consumer = reader.create_consumer()
     consumer._set_signal_handlers = lambda: None
-    with pytest.raises(ConfigError, match=r"readonly database.*must be allowed to write"):
+    with pytest.raises(ConfigError, match=r"readonly database.*let the user of this process write"):
         consumer.start()
     assert huey.pending_count() == reader.pending_count() == 1  # What shows a queue may read it.
     for each in (huey, reader):

@@ -282,7 +282,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
                 (in_hand or self.tasks_in_hand).hand_back_struck(task)
             return value
         except BaseException as error:
-            # Huey catches what the code of a task raises. So this is an interrupt, or a storage that refuses the
+            # Huey catches the exceptions of a task's code. So this one is an interrupt, or the storage has refused the
             # outcome.
             (in_hand or self.tasks_in_hand).drop(task, error)
             raise

@@ -26,8 +26,8 @@ _MAX_OPEN = 16
 class JoinedScopes:
     """Keeps the last scopes that were joined open, so that the next task of a test finds its cassettes loaded.
 
-    A run owns one of these, and drops it when it ends. A worker serves one test after another in the run of its
-    process, and is not told when a test ends. No recording is lost when it is killed, because each one is in the
+    A run owns one such object, until the run ends. A worker serves one test after another in the run of its process,
+    and does not learn when a test ends. If the worker is killed, no recording is lost, because each recording is in the
     journal as soon as it is complete.
     """
 

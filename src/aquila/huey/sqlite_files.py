@@ -24,7 +24,7 @@ PATIENCE = 60.0
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 _ELSEWHERE = "give filename= a path on a local disk: not each network has the locks and shared memory that SQLite needs"
-_MAY_NOT_WRITE = "whoever consumes a queue must be allowed to write to its file, and to the folder of the file"
+_MAY_NOT_WRITE = "let the user of this process write to the file, and to the folder of the file"
 _ADVICE = {
     sqlite3.SQLITE_READONLY: _MAY_NOT_WRITE,
     sqlite3.SQLITE_PERM: _MAY_NOT_WRITE,

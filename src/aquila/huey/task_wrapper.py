@@ -77,8 +77,8 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
                 return run_coroutine(func(*args, **kwargs))
 
         task_class = super().create_task(called, context, name, **settings)
-        # The function itself, for whoever needs its parameters: Huey's `execute` hides it. `staticmethod` keeps it from
-        # becoming a method.
+        # The function itself, whose parameters are needed elsewhere: Huey's `execute` hides it. `staticmethod` keeps it
+        # from becoming a method.
         task_class._aquila_function = staticmethod(func)
         let_make_ids(task_class)
         keep_attributes_apart(task_class)

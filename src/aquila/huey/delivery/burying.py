@@ -49,7 +49,7 @@ def bury_unreadable(
     - ``put_back``: enqueues the message again, with the priority that it is given. None where the message has a copy,
       which is delivered again anyway.
 
-    Raises what the storage raises where it cannot keep the dead letter. The message was put back then.
+    Raises what the storage raises. Where it could not keep the dead letter, ``put_back`` was called before.
     """
     # Huey raises a `HueyException` of its own for a task that is not registered: such a message can be read.
     message = read_unknown(huey, data) if isinstance(error, HueyException) else None
@@ -139,7 +139,8 @@ def _explain_unknown(huey: Any, name: str) -> str:
 def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
     """Return the id and the name of the job whose message nobody can read, where its producer has published it.
 
-    Raises what the storage raises: a message that is buried without its job is never found by whoever waits for it.
+    Raises what the storage raises: if a message were buried without its job, nobody who waits for the job would be
+    told.
     """
     if (publisher := getattr(huey, "publisher", None)) is None:
         return None

@@ -138,8 +138,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if signal == SIGNAL_INTERRUPTED:
             self.note_interruption(task)
         signals = self._signal
-        # Mostly nobody listens. Then Huey's functions are not called: they are a notable part of the time of a task.
-        # They are called where somebody has replaced one of them, as test libraries and tracers do.
+        # Usually there are no receivers. Then Huey's functions, which are a notable part of the time of a task, are not
+        # called. They are called where somebody has replaced one of them, as test libraries and tracers do.
         if (
             type(signals) is not Signal
             or (receivers := signals.receivers)["any"]
@@ -196,7 +196,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if not task.retries:
             bury_failed(self, task, exception, metadata["traceback"])
         for key, longest in (("error", LONGEST_ERROR), ("traceback", LONGEST_TRACEBACK)):
-            # A text that the serializer refuses, such as a lone surrogate, would cost whoever waits the whole error.
+            # If the serializer refused a text, for example because of a lone surrogate, the whole error would be lost.
             if isinstance(text := metadata[key], str):
                 metadata[key] = make_text_sendable(cut_redacted("".join((text,)), longest, redact_safely))
         return metadata

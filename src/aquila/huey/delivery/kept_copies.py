@@ -194,7 +194,7 @@ class KeptCopies:
     def _deliver_dropped(self) -> None:
         """Enqueue dropped tasks again. Each counts as lost, so a task that can never be stored is given up in the end.
 
-        Raises what the storage raises; the copy is kept for the next time then.
+        Raises what the storage raises. In that case the copy stays for the next time.
         """
         while self._dropped:
             try:

@@ -106,7 +106,7 @@ class LooseCopies(RunningCopies):
     def __init__(self, storage: Any, state: SharedState) -> None:
         self._storage = storage
         self._state = state
-        self._id = uuid.uuid4().hex  # Together with the process and the thread it names whoever moves a copy.
+        self._id = uuid.uuid4().hex  # Names, with the process and the thread, the mover of a copy.
         self._stored: set[str] = set()
         """The keys of copies whose outcome is stored, and that are not deleted yet. ``_move`` adds a key and removes
         it. Where deleting fails the key stays, so that the next try only deletes."""

@@ -122,8 +122,8 @@ class TasksInHand:
                 if type(data) is not bytes:
                     data = bytes(data)
                 if self._is_closed or (flag is not None and flag.is_set()):
-                    # While it waited for a message the worker was told to stop. Another consumer can execute the task
-                    # at once; here it would delay the end, or be interrupted.
+                    # The worker was told to stop while it waited for a message. Another consumer can execute the task
+                    # at once. In this one the task would delay the end, or be interrupted.
                     self.put_back(data, copy)
                     return None
                 task = self._read(data, copy)
@@ -346,7 +346,7 @@ class TasksInHand:
             task._aquila_interrupted = True
             return
         if is_fork and isinstance(self.storage, BaseSqlStorage):
-            # The interrupt may have struck within a transaction, and that would swallow what is written next.
+            # The interrupt may have struck within a transaction, of which the next statements would become a part.
             self.storage.close()
         self._hand_back(task)
 

@@ -232,7 +232,7 @@ def reserve_amounts(
                 raise _budget_error(*over[0], amounts, now)
             reservation.add(key, amounts)
         undo.pop_all()
-    # Every request tidies a little, so nothing else has to. The limit bounds what it costs the request.
+    # Every request removes a few old entries, so nothing else has to. The limit bounds the time that this takes.
     state.delete_below(TABLE, now - _KEPT, limit=10)
     return reservation
 

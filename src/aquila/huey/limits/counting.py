@@ -1,4 +1,4 @@
-"""Whether a request fits into limits, as a pure function of what is counted: no storage, no clock.
+"""Decides whether a request fits into limits: pure functions of the counts, without a storage and without a clock.
 
 A period is divided into sixty slices of time, and each slice has the amount that was counted in it. A request fits if
 the slices that any period up to now may touch leave room for it. So no period has more than the limit, wherever the
@@ -38,7 +38,7 @@ _WEIGHT = 0.2  # The weight of the newest value in a running mean.
 
 @dataclass(slots=True)
 class Counts:
-    """What is counted for one provider.
+    """The counts of one provider.
 
     - ``amounts``: requests or tokens, by the id of a rule and the number of a slice.
     - ``leases``: until when each slot is taken, by the id of a rule and the name of the request that has it.
@@ -46,7 +46,7 @@ class Counts:
     - ``seconds``, ``tokens``: how long requests take and how many tokens answers have, as running means.
 
     All times are in seconds since the epoch, by the clock of the storage. A record lives for one change of the stored
-    bytes: whoever read it owns it, and the storage decides by comparison of the bytes whether the change holds.
+    bytes. The caller that reads it owns it, and the storage compares the bytes to decide whether the change holds.
     """
 
     amounts: dict[str, dict[int, int]] = field(default_factory=dict)
@@ -60,10 +60,7 @@ class Counts:
 
     @classmethod
     def read(cls, data: bytes | None) -> Counts:
-        """Return the stored counts. Whoever can write to the storage may have written anything: that counts as nothing.
-
-        ``data`` is None where nothing is stored yet.
-        """
+        """Return the stored counts; empty ones for ``data`` that is damaged, or None because nothing is stored yet."""
         try:
             found: Any = json.loads(data or b"{}")
             return cls(

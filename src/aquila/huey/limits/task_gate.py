@@ -45,7 +45,7 @@ logger = logging.getLogger("huey.aquila")
 # Pauses are kept without being asked for, so a storage that does not answer for a moment must not fail a call.
 _PAUSE_UNKNOWN = "the storage does not say whether %s asked for a pause: the request does not wait for one"
 _REPLAYED = frozenset({"replay", "script"})
-"""Transports that ask no provider. Their requests are not counted, as those of tests: a replay does not wait."""
+"""Transports that ask no provider. Their requests are not counted, so that a replay does not wait."""
 
 
 class TaskGate:
@@ -138,7 +138,7 @@ class TaskGate:
         self, state: SharedState, caps: Sequence[Cap], limits: Limits, request: OutgoingRequest, now: float
     ) -> Reservation:
         price = budgets.find_price(caps, limits.prices, request.model)
-        # How long an answer will be is known only where it is bounded; what comes beyond that is counted afterwards.
+        # The length of an answer is known only where it is bounded. Tokens beyond the estimate are counted afterwards.
         usage = Usage(input_tokens=estimate_input(request.body), output_tokens=request.longest_answer or 0)
         if self._task is None:
             return budgets.reserve_amounts(state, caps, price, usage, task_id=None, now=now)
@@ -202,7 +202,7 @@ class TaskGate:
             return 0.0
 
     def _wait_or_leave(self, delay: float, waited: float, reason: str, *, limit: str) -> float:
-        delay = max(delay, 0.01)  # Seconds. A caller that was told 0 would ask again in a busy loop.
+        delay = max(delay, 0.01)  # Seconds. With 0 the caller would ask again in a busy loop.
         if waited + delay <= self.longest_wait:
             return delay
         raise LimitReached(f"{reason}: the turn of this request comes in {delay:.1f} s", limit=limit, retry_after=delay)
@@ -212,8 +212,8 @@ class TaskGate:
 class GateAdmission:
     """A request that was let through.
 
-    ``headers`` are sent with it. ``held`` and ``spending`` are what it holds of limits and of budgets. The pause of
-    other requests, where the provider refuses this one, is ``longest_pause`` seconds at most.
+    ``headers`` are sent with it. ``held`` is what it holds of limits, and ``spending`` what it holds of budgets. If the
+    provider refuses the request, other requests pause for ``longest_pause`` seconds at most.
     """
 
     request: OutgoingRequest

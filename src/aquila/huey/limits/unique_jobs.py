@@ -171,7 +171,7 @@ def _is_over(huey: Any, holder: Claim, now: float) -> bool:
         return True
     if not _is_believed(holder, now):
         return holder.stage != "running" or not _has_copy(huey, holder)
-    # Only of a queued job: one that runs goes on after it was revoked, until it looks by itself.
+    # A running job is not asked: it goes on after it was revoked, until its own code notices that.
     return holder.stage == "queued" and huey.is_revoked(holder.id)
 
 
@@ -261,7 +261,7 @@ class UniqueExecution:
     def end(self) -> None:
         """Stop renewing the claim, and change it to "queued" where the job will be executed again."""
         self._ended.set()
-        # Whatever fails here, the claim stays as it was stored last, and runs out by itself.
+        # If this fails, the claim stays as it was stored last, and runs out.
         with self._lock, contextlib.suppress(Exception):
             # A retry has raised the number of the attempt. Any other end has released the claim by now.
             if self._value is not None and attempt_of(self._task) > self._attempt:
