@@ -70,6 +70,7 @@ def test_streams_are_tables_and_may_be_left_as_they_came() -> None:
         {"method": b"GET"},
         {"method": None},
         {"url": 1},
+        {"url": "http://[a.example/"},
         {"asked": ["a"]},
         {"asked": ["a", b"b"]},
         {"asked": {}},

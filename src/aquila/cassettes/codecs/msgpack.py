@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import urlsplit
 
 import msgpack
 
@@ -246,6 +247,10 @@ def build_interaction(row: Any) -> Interaction:
         raise _WrongField("a number out of range")
     if status not in STATUSES and not (status == NO_STATUS and _ENDS[end] in ENDS_WITHOUT_ANSWER):
         raise _WrongField("a number out of range")
+    try:
+        urlsplit(url)
+    except ValueError:  # its text is not shown, because the URL may hold a password
+        raise _WrongField("a URL that cannot be read") from None
     return Interaction(
         # Interned: the interactions of a cassette have these texts in common, and each is held once.
         _build_request(sys.intern(method), sys.intern(url), _build_headers(asked), body),
