@@ -53,6 +53,14 @@ def test_a_test_moves_with_its_parameters_its_pending_file_and_what_is_known_of_
     }
 
 
+def test_a_cassette_moves_without_the_tests_of_a_folder_of_its_name(cassettes: Cassettes) -> None:
+    write(cassettes, "jobs")
+    test = "jobs/test_a.py::test_it"
+    recorded_uses.change_uses(cassettes.folder, lambda known: {("jobs", test)})
+    assert cassettes.run("mv", "jobs", "tasks").out.splitlines() == ["jobs.yaml -> tasks.yaml", "moved 1 file"]
+    assert recorded_uses.read_uses(cassettes.folder) == {("tasks", test)}
+
+
 def test_nothing_is_overwritten_and_then_nothing_is_moved(cassettes: Cassettes) -> None:
     write(cassettes, "test_a/test_old", "test_a/test_old-1")
     cassettes.write("test_a/test_new-1.msgpack", ONE)

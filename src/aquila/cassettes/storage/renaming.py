@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,10 +42,12 @@ class Renames(NamedTuple):
     """The files to move. ``unclear`` are files whose new name cannot be computed.
 
     Their names hold a hash of the whole name of a test with its parameters, from which that name cannot be read.
+    ``is_cassette`` says that the names are those of a cassette, so that no test has a new id.
     """
 
     files: list[Rename]
     unclear: list[Path]
+    is_cassette: bool = False
 
 
 def find_renames(root: Path, old: str, new: str) -> Renames:
@@ -68,7 +70,11 @@ def find_renames(root: Path, old: str, new: str) -> Renames:
     if kinds[0] == "a module":
         return _renames_of_folder(root, folder_of_module(old), folder_of_module(new), recursive=False)
     found = _renames_of_cassette(root, old, new)
-    return found if found.files else _renames_of_folder(root, old.strip("/"), new.strip("/"), recursive=True)
+    return (
+        found._replace(is_cassette=True)
+        if found.files
+        else _renames_of_folder(root, old.strip("/"), new.strip("/"), recursive=True)
+    )
 
 
 def _kind_of(name: str) -> str:
@@ -270,26 +276,23 @@ def _tidy(folder: Path, root: Path) -> None:
             folder = folder.parent
 
 
-def rename_uses(root: Path, renames: Sequence[Rename], rename_test: Callable[[str], str]) -> None:
-    """Change the recorded uses of cassettes to the new names of cassettes and tests. Raises ``CassetteWriteError``."""
+def rename_uses(root: Path, found: Renames, old: str, new: str) -> None:
+    """Change the recorded uses of cassettes to the new names of the cassettes and the new ids of the tests.
+
+    ``found`` is the result of ``find_renames`` for ``old`` and ``new``. Raises ``CassetteWriteError``.
+    """
     new_names = {
         name_of_file(root, source): name_of_file(root, target)
-        for source, target in renames
+        for source, target in found.files
         if not cassette_files.is_pending_file(source)
     }
+    end = r"(?=$|\[|::)" if "::" in old or old.endswith(".py") else "(?=/)"
+    pattern = re.compile(re.escape(old.rstrip("/")) + end)
+
+    def rename_test(test: str) -> str:
+        match = None if found.is_cassette else pattern.match(test)
+        return new.rstrip("/") + test[match.end() :] if match else test
+
     recorded_uses.change_uses(
         root, lambda known: {(new_names.get(cassette, cassette), rename_test(test)) for cassette, test in known}
     )
-
-
-def renamer_of_tests(old: str, new: str) -> Callable[[str], str]:
-    """Return a function that maps the id of a test to its new id. For names of cassettes it changes no id."""
-    pattern = re.compile(
-        re.escape(old.rstrip("/")) + (r"(?=$|\[|::)" if "::" in old or old.endswith(".py") else r"(?=/)")
-    )
-
-    def rename(test: str) -> str:
-        match = pattern.match(test)
-        return new.rstrip("/") + test[match.end() :] if match else test
-
-    return rename

@@ -50,7 +50,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             moves_pending = any(cassette_files.is_pending_file(Path(source)) for source, _ in found.files)
             with hold_reviews([folder] if moves_pending else [], intent="moved"):
                 renaming.move_files(folder, found.files)
-            renaming.rename_uses(folder, found.files, renaming.renamer_of_tests(old, new))
+            renaming.rename_uses(folder, found, old, new)
         rows = [[here.show_file(path) for path in rename] for rename in found.files]
         unclear = [here.show_file(path) for path in found.unclear]
     for source, target in rows:
