@@ -6,7 +6,6 @@
 - ``frame_writer`` and ``frame_reader`` write and read conversations over WebSockets.
 - ``values_1_1`` reads values by the rules of YAML 1.1, as vcrpy does.
 - ``mistake_lines`` finds the line of a mistake, for messages.
-- ``written_items`` remembers the texts that were written last.
 
 Imported by the other codecs: ``foreign``, ``vcrpy``, ``cassetter``, ``msgpack``, ``json_body``; for YAML of other kinds
 by ``cli``, ``faults`` and ``scripting``; and by ``vcr``.

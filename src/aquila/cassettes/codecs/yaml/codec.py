@@ -20,7 +20,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila import optional
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
-    from aquila.cassettes.codecs.yaml import frame_reader, mistake_lines, parser, written_items
+    from aquila.cassettes.codecs.yaml import frame_reader, mistake_lines, parser, writer
 else:
     lazy_modules(
         globals(),
@@ -31,7 +31,7 @@ else:
         optional="aquila.optional",
         parser="aquila.cassettes.codecs.yaml.parser",
         vcrpy="aquila.cassettes.codecs.vcrpy",
-        written_items="aquila.cassettes.codecs.yaml.written_items",
+        writer="aquila.cassettes.codecs.yaml.writer",
     )
 
 _HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
@@ -69,7 +69,7 @@ class YamlCodec:
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content."""
         with pause_garbage_collection():
-            items = "".join(map(written_items.write_item, cassette.interactions))
+            items = "".join(map(writer.write_item, cassette.interactions))
             return f"{_HEAD}\n{items}{_END}".encode() if items else f"{_HEAD} []\n{_END}".encode()
 
     def loads(self, data: bytes, *, source: str) -> Cassette:

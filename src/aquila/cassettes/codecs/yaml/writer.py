@@ -1,4 +1,7 @@
-"""Writes interactions as YAML: decides the keys, their values, and their order."""
+"""Writes interactions as YAML: decides the keys, their values, and their order.
+
+If many tests record into one cassette, each of them writes the whole file. So the latest texts are kept in a memo.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,23 @@ from aquila.cassettes.model import (
     RecordedResponse,
     check_status_is_writable,
 )
+from aquila.cassettes.object_memo import ObjectMemo
 from aquila.cassettes.redaction.response_headers import differs_each_time
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 
+_texts: ObjectMemo[Interaction, str] = ObjectMemo(limit=32 * 1024 * 1024)
+"""The texts that were written last, for the whole process. The limit is in characters."""
+
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+
+def write_item(interaction: Interaction) -> str:
+    """Return an interaction as an item of the list, from the memo if it is there. Raises CassetteWriteError."""
+    text = _texts.find(interaction)
+    if text is None:
+        text = write_interaction(interaction)
+        _texts.add(interaction, text, len(text))
+    return text
 
 
 def write_interaction(interaction: Interaction) -> str:
