@@ -75,6 +75,15 @@ def test_what_is_missing_is_named(missing):
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    for given in ({}, {"price": ENTRY}, {"price": [ENTRY], "x": 1}, {"price": ["x"]}, [1], tmp_path / "none.toml"):
+    for given in (
+        {},
+        {"price": ENTRY},
+        {"price": [ENTRY], "x": 1},
+        {"price": ["x"]},
+        [1],
+        1,
+        Price(**ENTRY),
+        tmp_path / "none.toml",
+    ):
         with pytest.raises(ConfigError):
             read_prices(given)

@@ -116,9 +116,9 @@ def read_prices(given: PriceTable | Mapping[str, Any] | Iterable[Price] | str | 
         except (OSError, ValueError) as error:
             raise ConfigError(f"{where}: the prices cannot be read: {error}") from None
     if not isinstance(given, Mapping):
-        prices = list(given)
+        prices = list(given) if isinstance(given, Iterable) else [None]
         if not all(isinstance(price, Price) for price in prices):
-            raise ConfigError("prices= is the path of a TOML file, a PriceTable, or Price objects")
+            raise ConfigError("prices= is the path of a TOML file, a PriceTable, or a list of Price objects")
         return PriceTable(prices)
     entries = given.get("price")
     if not isinstance(entries, list) or set(given) != {"price"}:
