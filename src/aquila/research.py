@@ -63,8 +63,9 @@ Examples:
 """
 
 _SEARCH = {"type": "web_search_preview"}
-# OpenAI refuses a request to a deep research model without at least one of these tools.
-_SOURCES = ("web_search", "web_search_preview", "file_search", "mcp")
+# OpenAI refuses a request to a deep research model without at least one of these tools. Some have names with a date,
+# such as `web_search_preview_2025_03_11`.
+_SOURCES = ("web_search", "file_search", "mcp")
 _POLL_INTERVAL = 10.0
 """Seconds between two requests for the state of a research, which takes minutes."""
 
@@ -251,7 +252,7 @@ def _research_options(response_format: Any, options: Mapping[str, Any]) -> dict[
         raise ConfigError("research is made in the background; remove background=False")
     toolbox = make_toolbox(options.get("tools") or ())
     tools: list[Any] = [*toolbox.tools.values(), *toolbox.built_in]
-    if not any(name in _SOURCES for name in toolbox.choosable_names()):
+    if not any(name.startswith(_SOURCES) for name in toolbox.built_in_names()):
         tools.append(_SEARCH)
     fixed = {"endpoint": "responses", "background": True, "tools": tools, "response_format": response_format}
     return {"model": MODEL, **options, **fixed}

@@ -234,7 +234,11 @@ class Toolbox:
 
     def choosable_names(self) -> tuple[str, ...]:
         """Return the names that ``tool_choice`` may contain."""
-        return (*self.tools, *(each if isinstance(each, str) else str(each["type"]) for each in self.built_in))
+        return (*self.tools, *self.built_in_names())
+
+    def built_in_names(self) -> tuple[str, ...]:
+        """Return the names of the tools that run at the provider."""
+        return tuple(each if isinstance(each, str) else str(each["type"]) for each in self.built_in)
 
     def runs_here(self, call: ToolCall) -> bool:
         """Whether a call is answered here: the tool has a function, or it is unknown and the model must be told so."""

@@ -432,6 +432,22 @@ class TestResearch:
         assert server.seen[0].json["model"] == "o3-deep-research"
         kinds = [tool["type"] for tool in server.seen[1].json["tools"]]
         assert kinds == ["code_interpreter", "web_search_preview"]
+
+    @pytest.mark.parametrize("kind", ["web_search_preview_2025_03_11", "web_search_2025_08_26"])
+    def test_a_search_tool_with_a_date_in_its_name_is_kept_alone(self, kind: str) -> None:
+        with serving(json_answer(QUEUED)) as server:
+            aquila.research.create("Why?", tools=[{"type": kind}], **operation({"base_url": server.url}))
+        assert server.seen[0].json["tools"] == [{"type": kind}]
+
+    def test_a_function_with_the_name_of_a_search_tool_brings_no_sources(self) -> None:
+        def web_search(query: str) -> str:
+            return query
+
+        with serving(json_answer(QUEUED)) as server:
+            aquila.research.create("Why?", tools=[web_search], **operation({"base_url": server.url}))
+        assert [tool["type"] for tool in server.seen[0].json["tools"]] == ["function", "web_search_preview"]
+
+    def test_another_endpoint_is_refused(self) -> None:
         with pytest.raises(errors.ConfigError, match="research is for endpoint='responses'"):
             aquila.research.create("Why?", endpoint="chat")
 
