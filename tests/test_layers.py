@@ -31,7 +31,6 @@ LAYERS = [
         "aquila.typed_words",
     },
     {"aquila.config", "aquila.config_types", "aquila.option_table", "aquila.settings", "aquila.variable_table"},
-    {"aquila.unknown_variables"},
     {
         "aquila.messages",
         "aquila.content",

@@ -70,7 +70,7 @@ def main() -> int:
     """Run the demo. Returns the exit status."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    page = ("aquila.cli", "jobs", "--huey", "watched_tasks:huey", "--port", PORT, "--actions")
+    page = ("aquila", "jobs", "--huey", "watched_tasks:huey", "--port", PORT, "--actions")
     worker = ("huey.bin.huey_consumer", "watched_tasks.huey", "--workers", WORKERS, "--delay=0.1", "--max-delay=0.3")
     with contextlib.suppress(KeyboardInterrupt), started(*page) as shown, started(*worker):
         assert shown.stdout is not None

@@ -1,8 +1,15 @@
-"""The environment variables that are not settings, as the documentation lists them. See ``option_table``."""
+"""The environment variables that are not settings, and those that look like settings but are none.
+
+``option_table`` has the variables of settings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+
+from aquila.option_table import OPTIONS
+from aquila.spelling import suggest_name
 
 
 class Variable:
@@ -42,3 +49,21 @@ VARIABLES: Mapping[str, Variable] = {
     ),
 }
 """Every environment variable of Aquila that does not belong to a setting."""
+
+_PREFIX = "AQUILA_"
+_OF_OWN_TESTS = ("CORPUS", "FUZZ")
+_OF_OWN_TESTS_PREFIXES = ("BENCH_", "SUBJECT")
+"""What follows the prefix in the names of variables of this project's tests and benchmarks."""
+
+
+def find_unknown_variables() -> Iterator[str]:
+    """Yield a sentence for each environment variable that looks like a setting of Aquila but is none.
+
+    Without it, a misspelt variable would be ignored in silence.
+    """
+    settings = {option.env for option in OPTIONS.values() if option.env}
+    for name in sorted(os.environ):
+        inner = name.removeprefix(_PREFIX)
+        is_of_own_tests = inner in _OF_OWN_TESTS or inner.startswith(_OF_OWN_TESTS_PREFIXES)
+        if inner != name and name not in settings and name not in VARIABLES and not is_of_own_tests:
+            yield f"the environment variable {name} is not one that Aquila knows{suggest_name(name, settings)}"

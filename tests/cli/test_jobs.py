@@ -143,7 +143,7 @@ def test_it_shows_jobs_until_it_is_interrupted(
 ) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AQUILA_", "PYTHON"))}
     with subprocess.Popen(
-        [sys.executable, "-m", "aquila.cli", "jobs", "--huey", "jobs_app:huey", "--port", "0", *options],
+        [sys.executable, "-m", "aquila", "jobs", "--huey", "jobs_app:huey", "--port", "0", *options],
         cwd=folder,
         env={**environment, **({"AQUILA_JOBS_TOKEN": token} if token else {})},
         stdout=subprocess.PIPE,

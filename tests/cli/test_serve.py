@@ -43,7 +43,7 @@ class Command:
         if "OPENAI_BASE_URL" not in variables:
             words += ["--upstream", provider.url]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "aquila.cli", *words],
+            [sys.executable, "-m", "aquila", *words],
             cwd=folder,
             env={**surroundings, **variables},
             stdout=subprocess.PIPE,

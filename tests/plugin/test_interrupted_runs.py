@@ -231,7 +231,7 @@ def test_what_a_failed_test_left_open_is_not_kept_beside_but_what_it_left_on_pur
     assert failed.startswith("exit 1"), failed
     assert project.stored() == [("test_a_stream.pending.yaml", "closed")]
     accepted = subprocess.run(
-        [sys.executable, "-m", "aquila.cli", "cassettes", "accept", "--yes"],
+        [sys.executable, "-m", "aquila", "cassettes", "accept", "--yes"],
         cwd=project.folder,
         capture_output=True,
         check=True,

@@ -25,10 +25,10 @@ from aquila.lazy_imports import lazy_modules
 from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
-    from aquila import unknown_variables
+    from aquila import variable_table
     from aquila.cli import completion
 else:
-    lazy_modules(globals(), completion="aquila.cli.completion", unknown_variables="aquila.unknown_variables")
+    lazy_modules(globals(), completion="aquila.cli.completion", variable_table="aquila.variable_table")
 
 FOUND, FAILED = 1, 2
 """Exit codes. FOUND: a secret, a difference or drift was found. FAILED: the command could not do its work."""
@@ -284,6 +284,6 @@ def _call_subcommand(command: Command, words: list[str]) -> int:
     module = add_command_arguments(command, parser)
     parser.description, parser.epilog = module.__doc__, _describe_use(command)
     options = parser.parse_args(words)
-    for sentence in unknown_variables.find_unknown_variables():
+    for sentence in variable_table.find_unknown_variables():
         print_error(f"aquila: warning: {sentence}")
     return module.run_command(options, Output(as_json=getattr(options, "json", False)))

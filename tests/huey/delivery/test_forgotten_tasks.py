@@ -49,7 +49,7 @@ def test_a_task_that_the_consumer_does_not_know_is_a_dead_letter_that_the_comman
         process.terminate()
         process.wait(240)
         huey.storage.close()
-    listing = ["-m", "aquila.cli", "dead-letters", "list", "--huey", "forgetful:huey"]
+    listing = ["-m", "aquila", "dead-letters", "list", "--huey", "forgetful:huey"]
     assert "1 dead letter" in run(*listing)
     (row,) = json.loads(run(*listing, "--json"))
     assert (row["id"], row["kind"], row["task"]) == (id, "unknown", "forgotten_tasks.job")

@@ -53,7 +53,7 @@ def run(tmp_path, postgres_dsn):
 @pytest.mark.slow
 def test_dead_letters_and_the_page_on_postgres(run):
     def letters(command, *words):
-        return run("-m", "aquila.cli", "dead-letters", command, "--huey", "pg_app:huey", *words)
+        return run("-m", "aquila", "dead-letters", command, "--huey", "pg_app:huey", *words)
 
     scheduled = run("-c", "import pg_app; pg_app.prepare()").strip()
     listed = letters("list")
@@ -65,7 +65,7 @@ def test_dead_letters_and_the_page_on_postgres(run):
     assert "1 dead letter" in letters("list")
     token = "a-token-of-the-users"
     page = run(
-        "-m", "aquila.cli", "jobs", "--huey", "pg_app:huey", "--actions", "--port", "0",
+        "-m", "aquila", "jobs", "--huey", "pg_app:huey", "--actions", "--port", "0",
         starts=True, AQUILA_JOBS_TOKEN=token,
     )  # fmt: skip
     with page, httpx2.Client(transport=httpx2.HTTPTransport(), headers={"x-aquila-token": token}) as client:

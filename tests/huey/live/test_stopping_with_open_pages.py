@@ -29,7 +29,7 @@ APP = """
     application = Starlette(routes=[Mount("/intern/jobs", app(huey))])
 """
 SERVERS = {
-    "aquila jobs": (["aquila.cli", "jobs", "--huey", "stopping_app:huey", "--port", "0"], "/live"),
+    "aquila jobs": (["aquila", "jobs", "--huey", "stopping_app:huey", "--port", "0"], "/live"),
     "uvicorn": (["uvicorn", "stopping_app:application", "--port", "0", "--no-access-log"], "/intern/jobs/live"),
 }
 OUTAGE = Outage("a page", "It connects again.")
