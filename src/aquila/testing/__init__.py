@@ -7,11 +7,12 @@
     def test_summary(perform_job: PerformJob, aquila_cassette: UsedCassette) -> None: ...
 
 The types of fixtures for tasks are defined in ``aquila.huey.testing.fixture_types``; importing them does not need Huey.
-Imported by tests and ``pytest_aquila``. ``CassetteOptions`` and ``MarkerOptions`` are
-the types of settings.
+``CassetteOptions`` and ``MarkerOptions`` are the types of settings.
 
-``use_script`` opens a script for a block. ``use_faults`` is what the fixture ``aquila_faults`` gives. ``strategies``
-lets hypothesis look for a fault, a stream or an answer that breaks a program.
+``use_script`` opens a script for a block. ``use_faults`` has the object of the fixture ``aquila_faults``.
+``strategies`` lets hypothesis look for a fault, a stream or an answer that breaks a program.
+
+Imported by tests and ``pytest_aquila``.
 """
 
 from __future__ import annotations

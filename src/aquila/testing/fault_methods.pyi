@@ -1,4 +1,4 @@
-"""The faults as methods, for type checkers and editors alone: ``Faults`` makes each of them from the table of faults.
+"""The faults as methods, only for type checkers and editors: ``Faults`` makes each method from the table of faults.
 
 ``tests/faults/test_methods.py`` compares them with the table.
 """

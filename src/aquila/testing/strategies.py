@@ -48,9 +48,9 @@ _MOST = 20
 def faults(cassette: str, *, among: Sequence[str] | None = None) -> SearchStrategy[str]:
     """Return faults, as text, that some answer of a cassette can have.
 
-    ``cassette`` is a name or the path of a file, ``among`` the names of the faults that are tried, all but those that
-    take real time if None. Raises ``CassetteRequired`` for a cassette without recordings, ``ConfigError`` for an
-    unknown name.
+    ``cassette`` is a name or the path of a file. ``among`` are the names of the faults that are tried; None stands for
+    all faults that take no real time. Raises ``CassetteRequired`` for a cassette without recordings, and
+    ``ConfigError`` for an unknown name.
 
     Examples:
         >>> from hypothesis import find
@@ -65,9 +65,9 @@ def faults(cassette: str, *, among: Sequence[str] | None = None) -> SearchStrate
 
 
 def streams(cassette: str) -> SearchStrategy[str]:
-    """Return faults, as text, under which the streams of a cassette say the same in other chunks.
+    """Return faults, as text, under which the streams of a cassette have the same content in other chunks.
 
-    Parameters and errors are those of ``faults``. A program that fails under one depends on how a stream was cut.
+    ``cassette`` and errors are as for ``faults``. A program that fails under one depends on how a stream is cut.
 
     Examples:
         >>> from hypothesis import find
@@ -124,7 +124,7 @@ def _possible_faults(cassette: str, kinds: Sequence[FaultKind]) -> SearchStrateg
 
 
 def _noted(cassette: str, text: str) -> str:
-    """The text of a fault, and the marker for it in what is shown of a failing example."""
+    """Return the text of a fault, and add its marker to the output of a failing example."""
     hypothesis.note(f'@pytest.mark.aquila("{cassette}", faults={json.dumps(text)})')
     return text
 
@@ -152,10 +152,10 @@ _JSON = st.recursive(
 
 
 def replies(*, tools: Sequence[str] = ()) -> SearchStrategy[dict[str, Any]]:
-    """Return what a model may answer, as the arguments of ``reply``: ``script.reply(**answer)``.
+    """Return answers that a model may give, as the arguments of ``reply``: ``script.reply(**answer)``.
 
-    Any text in any script of the world, empty and long ones, with what the model thought, with any end; and with calls
-    of ``tools``, whose arguments are any JSON object, if tools are given.
+    An answer has any text, empty or long, in any script of the world. It may have reasoning, and any reason for its
+    end. If ``tools`` are given, it has calls of these tools, whose arguments are any JSON object.
 
     Examples:
         >>> from hypothesis import find

@@ -1,4 +1,4 @@
-"""Faults for a part of a test: what the fixture ``aquila_faults`` gives."""
+"""Faults for a part of a test: the object of the fixture ``aquila_faults``."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Faults(FaultMethods):
     """Lets answers meet faults within blocks: ``with aquila_faults.overloaded(times=2): ...``.
 
     Each fault of the table is a method with its parameters. ``times`` says how often each request meets it, None for
-    always. The block gives its plan, whose ``met`` counts the requests that met it. A block whose fault no request met
-    raises ``FaultFailed`` at its end. Blocks do not add up: the innermost counts.
+    always. ``with ... as plan`` gives the plan of the block; ``plan.met`` counts the requests that met its fault. If no
+    request met the fault, the block raises ``FaultFailed`` at its end. Within nested blocks only the innermost counts.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -37,10 +37,10 @@ class Faults(FaultMethods):
         self._numbers = itertools.count(1)
 
     def __call__(self, text: str) -> AbstractContextManager[FaultPlan]:
-        """Let answers meet the faults that a text names, in their order. Raises ``ConfigError``."""
+        """Let answers meet the faults that a text names, in their order. Raises ``ConfigError`` for a wrong text."""
         return self._put_in_force(read_faults(text))
 
-    if not TYPE_CHECKING:  # they know the methods, and so refuse a wrong name
+    if not TYPE_CHECKING:  # type checkers know the methods, and so refuse a wrong name
 
         def __getattr__(self, name: str) -> PutInForce:
             return self._make_method(name)

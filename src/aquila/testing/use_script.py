@@ -12,11 +12,11 @@ from aquila.scripting.script_file import load_script
 
 
 class use_script(ScopeBlock[Script]):
-    """Answer every model request in a block from a new script, which the block gives.
+    """Answer every model request in a block from a new script: ``with use_script() as script``, also ``async with``.
 
-    ``with`` and ``async with`` take it. ``file`` is one with answers to begin with. ``faults`` are those that answers
-    meet, as text. What nothing answers raises ``UnscriptedRequest``; what nobody asked for is in ``script.left``.
-    Raises ``ConfigError`` for what is wrong with the file or the faults.
+    ``file`` has answers to begin with. ``faults`` is a text that names faults for the answers. A request without an
+    answer raises ``UnscriptedRequest``; ``script.left`` has the answers that no request got. Raises ``ConfigError`` for
+    a wrong file or wrong faults.
 
     Examples:
         >>> from aquila.testing import use_script

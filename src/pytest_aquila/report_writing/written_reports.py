@@ -144,9 +144,9 @@ class RunReports:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Remember why the run ended."""
         if isinstance(excinfo.value, pytest.exit.Exception):
-            self._interrupted = f"pytest.exit: {outgoing.redact_outgoing(str(excinfo.value))}"
+            self._interrupted = f"pytest.exit: {excinfo.value}"
         elif isinstance(excinfo.value, pytest.Session.Interrupted):  # raised by pytest or a plugin
-            self._interrupted = outgoing.redact_outgoing(str(excinfo.value))
+            self._interrupted = str(excinfo.value)
         else:
             self._interrupted = "interrupted by Ctrl-C"
 
@@ -164,10 +164,7 @@ class RunReports:
         if self._input is not None:
             session.config.workeroutput[_PROBLEM] = self._tests.guard.problem if self._tests else ""  # type: ignore[attr-defined]
         elif not self._config.option.collectonly:
-            if not self._interrupted and session.shouldstop:
-                self._interrupted = str(session.shouldstop)
-            elif not self._interrupted and session.shouldfail:
-                self._interrupted = str(session.shouldfail)
+            self._interrupted = self._interrupted or str(session.shouldstop or session.shouldfail or "")
             self._write_guarded()
         return result
 
@@ -247,7 +244,7 @@ class RunReports:
             "bodies": {},
         }
         if self._interrupted:
-            head["interrupted"] = self._interrupted
+            head["interrupted"] = outgoing.redact_outgoing(self._interrupted)
         return head
 
 

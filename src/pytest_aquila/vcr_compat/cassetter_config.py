@@ -161,7 +161,10 @@ class _CassetterScrubber:
         return response
 
     def _scrub_body(self, body: Any) -> Any:
-        if not isinstance(body, bytes) or not any(name.encode() in body.lower() for name in self._fields):
+        if not isinstance(body, bytes):
+            return body
+        lowered = body.lower()
+        if not any(name.encode() in lowered for name in self._fields):
             return body
         try:
             value = json.loads(body)
