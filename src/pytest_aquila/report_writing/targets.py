@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ def read_targets(given: Sequence[str], folder: Path) -> list[Path]:
 
     Raises ``UsageError`` for a file of another kind, and for one that cannot be written.
     """
-    targets = list(dict.fromkeys(Path(os.path.abspath(folder / each)) for each in given))
-    for target, text in zip(targets, dict.fromkeys(given), strict=False):
+    targets: dict[Path, str] = {}
+    for text in given:
+        targets.setdefault(Path(os.path.abspath(folder / text)), text)
+    for target, text in targets.items():
         if target.suffix.lower() not in SUFFIXES:
             raise pytest.UsageError(
                 f"--aquila-report={text}: a report is a page or data: give a name that ends with .html or .json. Both "
@@ -29,7 +32,7 @@ def read_targets(given: Sequence[str], folder: Path) -> list[Path]:
             )
     for target in targets:
         check_target(target, "--aquila-report")
-    return targets
+    return list(targets)
 
 
 def partial_of(target: Path, mark: str = "") -> Path:
@@ -40,8 +43,8 @@ def partial_of(target: Path, mark: str = "") -> Path:
 def check_target(target: Path, option: str, *, in_place: bool = False) -> None:
     """Make the folder of a file that ``option`` names. Raises ``UsageError`` if the file cannot be written.
 
-    ``in_place`` says that no new file takes the place of the old one, which may be in a folder that cannot be changed,
-    such as ``/dev/stdout``.
+    ``in_place`` says that the file is not replaced by a new one. So it may be in a folder that cannot be changed, as
+    ``/dev/stdout`` is.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +57,7 @@ def check_target(target: Path, option: str, *, in_place: bool = False) -> None:
     is_there = target.exists()
     may_add = (in_place and is_there) or os.access(target.parent, os.W_OK | os.X_OK)
     if not may_add or (is_there and not os.access(target, os.W_OK)):
-        raise _unwritable(target, option, os.strerror(13))
+        raise _unwritable(target, option, os.strerror(errno.EACCES))
 
 
 def write_json(config: pytest.Config, name: str, value: object) -> str:
