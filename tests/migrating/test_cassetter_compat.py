@@ -107,6 +107,12 @@ def test_it():
         assert (text.count(f"{ITEMS}\n"), text.count("/more\n")) == (2, 1)
 
 
+def test_a_mark_for_the_name_of_a_cassette_without_a_name_is_told(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "@pytest.mark.vcr\n@pytest.mark.default_cassette\ndef test_it():\n    get()\n")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*give the name of the cassette to @pytest.mark.default_cassette*"])
+
+
 def test_a_hook_for_answers_sees_what_is_recorded_and_never_what_was(pytester: pytest.Pytester) -> None:
     upstream = record_from_a_stand_in(pytester)
     test = """

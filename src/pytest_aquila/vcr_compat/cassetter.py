@@ -153,11 +153,11 @@ def _path_of(item: pytest.Item, marker: pytest.Mark, options: Mapping[str, Any],
         where = Path(item.path.parent, marker.kwargs["cassette_dir"], item.path.stem)
     elif options.get("cassette_library_dir"):
         where = Path(os.fspath(options["cassette_library_dir"]))
-    named = item.get_closest_marker("default_cassette")
     if marker.args:
         return where / str(marker.args[0])
-    if named is not None:
-        return where / str(named.args[0])
+    marked = cassettes.marked_name_of(item)
+    if marked is not None:
+        return where / marked
     raw = where / f"{cassettes.whole_name_of(item).replace('/', '-')}.yaml"
     clean = where / f"{cassettes.name_of_test(item)}.yaml"
     return raw if raw.exists() and not clean.exists() else clean

@@ -31,14 +31,20 @@ _LONGEST = 255
 _FORBIDDEN = str.maketrans(dict.fromkeys("<>?%*:|\"'/\\", "-"))
 
 
+def marked_name_of(item: pytest.Item) -> str | None:
+    """Return the cassette that the mark ``default_cassette`` names, or None. Raises ``UsageError`` if it names none."""
+    marker = item.get_closest_marker("default_cassette")
+    if marker is None:
+        return None
+    if not marker.args:
+        raise pytest.UsageError(f"{item.nodeid}: give the name of the cassette to @pytest.mark.default_cassette")
+    return str(marker.args[0])
+
+
 def name_of_test(item: pytest.Item) -> str:
     """Return the name of a test's cassette, as pytest-recording makes it."""
-    marker = item.get_closest_marker("default_cassette")
-    if marker is not None:
-        if not marker.args:
-            raise pytest.UsageError(f"{item.nodeid}: give the name of the cassette to @pytest.mark.default_cassette")
-        return str(marker.args[0])
-    return whole_name_of(item).translate(_FORBIDDEN)
+    marked = marked_name_of(item)
+    return whole_name_of(item).translate(_FORBIDDEN) if marked is None else marked
 
 
 def whole_name_of(item: pytest.Item) -> str:
