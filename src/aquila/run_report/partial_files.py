@@ -5,6 +5,7 @@ So a killed run loses only its last tests, and memory does not grow with the run
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,12 +68,8 @@ def _lock(file: IO[str]) -> bool:
 
 def find_parts(path: Path) -> list[Path]:
     """Return the files of a report: that of its own process, and those of the workers beside it."""
-    others = sorted(each for each in path.parent.glob(f"{_escape(path.name)}.*") if each.suffix[1:].isalnum())
+    others = sorted(each for each in path.parent.glob(f"{glob.escape(path.name)}.*") if each.suffix[1:].isalnum())
     return [each for each in (path, *others) if each.is_file()]
-
-
-def _escape(name: str) -> str:
-    return "".join(f"[{each}]" if each in "*?[" else each for each in name)
 
 
 def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:

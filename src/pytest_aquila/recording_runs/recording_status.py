@@ -1,7 +1,7 @@
 """A line at the bottom of the terminal while a recording takes long, with the test, the model and the time so far.
 
 It is below the line that pytest writes, is shown only while pytest captures output, and is removed before anything else
-writes: pytest, a debugger, a test with ``capsys.disabled()``. It is not shown where nobody watches or where tests write
+writes: pytest, a debugger, a test with ``capsys.disabled()``. It is not shown if nobody watches, or if tests write
 directly: in pipes, in CI, in workers, and with ``-q``, ``-s``, ``--capture=tee-sys`` or live logs.
 """
 

@@ -25,32 +25,32 @@ class Kind(enum.IntEnum):
     for come before those that no option asks for.
     """
 
-    UNHEARD = enum.auto()
-    NOT_STORED = enum.auto()
-    NOT_TAKEN_OVER = enum.auto()
+    UNHEARD = enum.auto()  # refused requests for which no test can fail any more
+    NOT_STORED = enum.auto()  # recordings that could not be written
+    NOT_TAKEN_OVER = enum.auto()  # journals of interrupted runs that could not be stored
     MISSES = enum.auto()
     BUDGET_SPENT = enum.auto()
-    FAILED_REPORT = enum.auto()
-    UNUSED = enum.auto()
-    UNKNOWN_USE = enum.auto()
-    WAITS_IN_JOURNALS = enum.auto()
-    RENAMED = enum.auto()
-    UNGUARDED = enum.auto()
+    FAILED_REPORT = enum.auto()  # a file that an option names could not be written
+    UNUSED = enum.auto()  # cassettes that no test used
+    UNKNOWN_USE = enum.auto()  # why this run cannot tell which cassettes are unused
+    WAITS_IN_JOURNALS = enum.auto()  # recordings of interrupted runs
+    RENAMED = enum.auto()  # recordings under the earlier name of a test
+    UNGUARDED = enum.auto()  # clients that the guard cannot watch
     REFUSED = enum.auto()
-    KEPT_BESIDE = enum.auto()
-    FOR_REVIEW = enum.auto()
-    WAITS_SINCE_BEFORE = enum.auto()
-    STALE = enum.auto()
+    KEPT_BESIDE = enum.auto()  # pending recordings of tests that failed
+    FOR_REVIEW = enum.auto()  # pending recordings of a run with `=pending`
+    WAITS_SINCE_BEFORE = enum.auto()  # pending recordings of earlier runs
+    STALE = enum.auto()  # old recordings that were played
     UNPLAYED = enum.auto()
-    EMPTIED = enum.auto()
-    UNASKED = enum.auto()
-    CONTENTS_DIFFER = enum.auto()
-    SENTENCE = enum.auto()
-    RAN_TWICE = enum.auto()
-    TOOK_OVER = enum.auto()
-    SUPERSEDED = enum.auto()
+    EMPTIED = enum.auto()  # cassettes that are removed, because their tests sent no request
+    UNASKED = enum.auto()  # requests that no test has started
+    CONTENTS_DIFFER = enum.auto()  # drifted requests that the matchers of another recorder accept
+    SENTENCE = enum.auto()  # sentences that workers of pytest-xdist could not show at once
+    RAN_TWICE = enum.auto()  # tests in which a conversation drifted while it was recorded
+    TOOK_OVER = enum.auto()  # journals of interrupted runs that were stored
+    SUPERSEDED = enum.auto()  # pending recordings of earlier runs that are gone
     BUDGET_LEFT = enum.auto()
-    KEPT_UNUSED = enum.auto()
+    KEPT_UNUSED = enum.auto()  # unused cassettes that may still be needed
     NOTED = enum.auto()
 
     @property

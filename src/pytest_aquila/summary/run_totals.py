@@ -30,7 +30,8 @@ _NO_NEWS = ("cassettes", "uses")
 class RunTotals:
     """Totals over tests. They contain only plain data, so that a worker can send them.
 
-    Each process has one object, in the stash of its configuration; the controller merges those of its workers.
+    Each process has one object, in the stash of its configuration; the controller merges those of its workers. Lists of
+    texts hold tests, as users type them, or sentences for the summary.
     """
 
     # No dataclass: a run with one cassette makes this class, and generating it takes longer than replaying a test.
@@ -42,21 +43,21 @@ class RunTotals:
         self.scripted = 0
         self.seconds = 0.0
         self.tokens = 0
-        self.pending: list[tuple[str, str]] = []
-        self.superseded: list[str] = []
-        self.unplayed: list[tuple[str, str, str, str]] = []
-        self.stale: list[tuple[str, str, str]] = []
+        self.pending: list[tuple[str, str]] = []  # cassette folder and pending file
+        self.superseded: list[str] = []  # pending files
+        self.unplayed: list[tuple[str, str, str, str]] = []  # scope, cassette, recordings, test
+        self.stale: list[tuple[str, str, str]] = []  # scope, date of its oldest recording, test
         self.emptied: list[str] = []
-        self.cassettes: list[tuple[str, str]] = []
-        self.uses: list[tuple[str, str, str, bool]] = []
-        self.recovered: list[tuple[str, int]] = []
+        self.cassettes: list[tuple[str, str]] = []  # cassette folder and name
+        self.uses: list[tuple[str, str, str, bool]] = []  # the fields of `NotedUse`
+        self.recovered: list[tuple[str, int]] = []  # cassette and number of recordings
         self.unrecovered: list[str] = []
         self.unstored: list[str] = []
         self.sentences: list[str] = []
         self.refused: list[str] = []
         self.unheard: list[str] = []
         self.unguarded: list[str] = []
-        self.notes: list[tuple[str, str]] = []
+        self.notes: list[tuple[str, str]] = []  # sentence and next command
         self.drifted: list[dict[str, Any]] = []
         self.unasked: list[str] = []
         self.missing: list[str] = []
@@ -64,7 +65,7 @@ class RunTotals:
         self.too_short: list[str] = []
         self.changed: list[ChangedRequest] = []
         self.unrecorded: list[MissedCassette] = []
-        self.anew: list[tuple[str, str]] = []
+        self.anew: list[tuple[str, str]] = []  # test that ran twice, and why
         self.places: dict[str, int] = {}
         """From the ids of tests of workers, as users type them, to their positions among the collected tests."""
 

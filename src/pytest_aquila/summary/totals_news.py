@@ -147,7 +147,7 @@ def _describe_unasked(requests: Iterable[str]) -> Iterator[News]:
             "network",
             names=unique,
             lead="Name it in aquila_side_requests to hear no more of it, or its host in aquila_ignore_hosts to let it "
-            "go",
+            "through",
         )
 
 

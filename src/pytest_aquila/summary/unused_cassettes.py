@@ -7,6 +7,7 @@ such a test is kept, and a run that was not of all tests reports nothing.
 from __future__ import annotations
 
 import datetime
+import glob
 import hashlib
 import os
 import re
@@ -38,8 +39,10 @@ class UnusedCassette(NamedTuple):
     kept_because: str
 
 
-class OwnersOfCassettes:
+class ReasonsToKeep:
     """Says why a cassette may still be needed, although no test of a run used it.
+
+    The methods ``_because...`` return such a reason as a clause, or an empty text.
 
     ``folder`` is the cassette folder, and ``root`` the folder to which the ids of tests are relative.
     """
@@ -71,26 +74,27 @@ class OwnersOfCassettes:
 
     def _reasons(self, name: str) -> Iterator[str]:
         folder, _, last = name.rpartition("/")
-        yield self._of_named(name)
-        yield from (self._of_user(user) for user in self._users.get(name, ()))
+        yield self._because_named(name)
+        yield from (self._because_of_user(user) for user in self._users.get(name, ()))
         if _FIXTURE.match(last):
-            yield self._of_idle_fixture(folder, last)
-            yield self._of_fixture(folder)
+            yield self._because_fixture_is_idle(folder, last)
+            yield self._because_of_fixture(folder)
         elif folder in self._collected:
-            yield from (self._say(test) for stem, test in self._functions if _is_of_function(name, stem))
-            yield self._of_source(folder, last)
+            yield from (self._tell_outcome(test) for stem, test in self._functions if _is_of_function(name, stem))
+            yield self._because_test_exists(folder, last)
         elif self._module_exists(folder):
             yield "its module was not collected"
         elif name not in self._users and not self._looks_like_a_module(folder):
-            yield self._of_anybody()
+            yield self._because_owner_is_unknown()
 
-    def _of_named(self, name: str) -> str:
+    def _because_named(self, name: str) -> str:
+        """Return a reason if a test that did not pass names the cassette, or has it as its own."""
         for known, test in self._by_name.items():
             if name == known or name.endswith(f"/{known}"):
-                return self._say(test.name)
+                return self._tell_outcome(test.name)
         return ""
 
-    def _of_user(self, user: str) -> str:
+    def _because_of_user(self, user: str) -> str:
         """Return a reason if a test that used the cassette when it was last recorded still exists."""
         if user in self._planned:
             return f"{user} used it when it was last recorded"
@@ -101,14 +105,14 @@ class OwnersOfCassettes:
             return f"{user}, which used it when it was last recorded, was not collected"
         return ""
 
-    def _of_source(self, folder: str, last: str) -> str:
+    def _because_test_exists(self, folder: str, last: str) -> str:
         """Return a reason if the test is in its module but was not collected: it may be for another system."""
         function = re.split("[+-]", last, maxsplit=1)[0]
         if f"{folder}/{function}" in self._planned_functions:
             return ""
         return "" if self._sources.is_gone(self._module_of_folder[folder], last) else "its test was not collected"
 
-    def _of_idle_fixture(self, folder: str, last: str) -> str:
+    def _because_fixture_is_idle(self, folder: str, last: str) -> str:
         """Return a reason if a fixture is defined but used by no collected test: those may be for another system."""
         fixture, *places = re.split(r"@", re.split(r"[\[+-]", last.partition("@")[2], maxsplit=1)[0])
         module = self._module_of_folder.get(folder) or f"{names.module_of_folder(folder) or folder}.py"
@@ -116,25 +120,26 @@ class OwnersOfCassettes:
         is_idle = fixture not in self._fixtures and any(self._sources.mentions(each, fixture) for each in defined_in)
         return f"no test that was collected uses the fixture {fixture}" if is_idle else ""
 
-    def _of_fixture(self, folder: str) -> str:
+    def _because_of_fixture(self, folder: str) -> str:
+        """Return a reason if tests that may use the fixture of a cassette did not pass, or were not collected."""
         if folder in self._collected:
             return "a test of its module did not pass" if folder in self._undone_folders else ""
         if folder.rpartition("/")[2] == "conftest" or names.module_of_folder(folder) is None:
-            return self._of_anybody()
+            return self._because_owner_is_unknown()
         return "its module was not collected" if self._module_exists(folder) else ""
 
-    def _of_anybody(self) -> str:
+    def _because_owner_is_unknown(self) -> str:
         """Return a reason for a cassette of an unknown owner, which may be any test that did not pass."""
         if self._undone:
             return f"it may be of a test that did not pass, such as {self._undone[0].name}"
         return "it may be of a module that was skipped" if self._has_skipped_modules else ""
 
-    def _say(self, test: str) -> str:
+    def _tell_outcome(self, test: str) -> str:
         return f"{test}: {self._outcomes[test]}"
 
     def _module_exists(self, folder: str) -> bool:
         module = names.module_of_folder(folder)
-        return module is not None and any((self._root / module).parent.glob(f"{_escape(Path(module).name)}.*"))
+        return module is not None and any((self._root / module).parent.glob(f"{glob.escape(Path(module).name)}.*"))
 
     def _looks_like_a_module(self, folder: str) -> bool:
         """Whether a folder has a usual name of a test module. Without that module it belongs to a deleted one."""
@@ -144,10 +149,6 @@ class OwnersOfCassettes:
 
 def _module_of(test: str) -> str:
     return test.partition("::")[0]
-
-
-def _escape(name: str) -> str:
-    return re.sub(r"([\[\]*?])", r"[\1]", name)
 
 
 def _stem_of_function(test: str) -> str:
@@ -169,12 +170,12 @@ def find_unused(extent: RunExtent, used: Collection[tuple[str, str]], root: Path
     found: list[UnusedCassette] = []
     every = sorted({runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)})
     for folder in every:
-        owners = OwnersOfCassettes(extent, folder, root)
+        reasons = ReasonsToKeep(extent, folder, root)
         inner = [each for each in every if each != folder and each.is_relative_to(folder)]
         for path in cassette_files.find_cassette_files(folder) if folder.is_dir() else ():
             if _identify(path) not in known_files and not any(path.is_relative_to(each) for each in inner):
                 name = names.name_of_file(folder, path)
-                found.append(_make_row(folder, path, owners.why_kept(name.removesuffix(".msgpack"))))
+                found.append(_make_row(folder, path, reasons.why_kept(name.removesuffix(".msgpack"))))
     return found
 
 
