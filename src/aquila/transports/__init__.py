@@ -2,16 +2,16 @@
 
 Begin with ``routes.routing``: one ``Route`` answers each request.
 
-- ``routes``: which way a request goes, and what each way does.
-- ``callers``: how requests come in that are not sent through httpx2, and how their answers go back.
-- What answers: ``replay`` and ``record`` for a cassette, ``script_transport``; where none does, ``upstreams``
+- ``routes``: choosing the route of a request, and the routes.
+- ``callers``: requests that do not come through httpx2, and how their answers are returned.
+- What answers: ``replay`` and ``record`` with a cassette, ``script_transport`` from a script, and else ``upstreams``
   (``live``, ``local_model``, a transport of the user's). ``requested_delay`` reads how long an answer asks to wait.
-  ``silence`` is what a replay does where the caller had stopped waiting. ``wire`` goes from httpx2 to what a cassette
-  holds, and back; ``upload_spool`` holds a large upload.
-- For whom: ``clients`` builds HTTP clients on top; ``client_options`` has the types of what they take.
-- Beside them: ``own_requests`` marks what Aquila itself sends, so that interception lets it through; ``asking_again``
-  sends a request once more to verify it; ``watched_exchanges`` and ``watched_answers`` note requests for a report, and
-  by ``watched_streams`` how their answers are read.
+  ``silence`` is the wait of a replay where the caller had stopped waiting. ``wire`` converts between httpx2 and
+  cassettes; ``upload_spool`` holds a large upload.
+- ``clients`` builds HTTP clients on top; ``client_options`` has the types of their options.
+- ``own_requests`` marks requests that Aquila itself sends, so that they are not intercepted. ``asking_again`` sends a
+  request once more to verify it. ``watched_exchanges`` notes requests for a report, ``watched_answers`` for a run that
+  tries faults; both use ``watched_streams``, which notes how answers are read.
 
 Besides ``intercept.vcr_stubs`` and ``intercept.aiohttp_answers`` this is the only place that imports httpx2.
 

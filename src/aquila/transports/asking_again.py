@@ -27,9 +27,9 @@ class UpstreamTrouble(Exception):
 
 
 def ask_again(request: RecordedRequest, upstream: str, *, seconds: float) -> RecordedResponse:
-    """Send a request to an upstream by its name and return the answer, with its times.
+    """Send a request to the upstream with the name ``upstream``, and return the whole answer with its times.
 
-    ``seconds``: the longest silence that is accepted. Raises ``UpstreamTrouble``.
+    ``seconds`` is the longest silence that is accepted. Raises ``UpstreamTrouble``.
     """
     clock = machine_seconds()
     try:

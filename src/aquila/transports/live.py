@@ -1,6 +1,6 @@
-"""Live: the real network.
+"""The transports of the upstream ``live``: the real network.
 
-Built on first use, since most test runs never get here and a TLS context costs milliseconds.
+They are made on first use, because most test runs never need them and a TLS context takes milliseconds.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _NO_IDLE = httpx2.Limits(max_connections=1000, max_keepalive_connections=0)
 
 
 def _connection_limits() -> httpx2.Limits:
-    """The limits that the openai SDK gives its own clients.
+    """Return the limits that the openai SDK gives its own clients; in a test run, without idle connections.
 
-    In a test run no connection waits for a next request: a test's event loop ends with the test, and sockets that are
-    still open then are warnings, which many projects make errors.
+    The event loop of a test ends with the test. Sockets that are still open then are warnings, which many projects make
+    errors.
     """
     return _NO_IDLE if runtime.is_under_pytest() else _SOME_IDLE
 
@@ -48,7 +48,7 @@ def _proxy_for(url: httpx2.URL) -> str | None:
 
 
 class LiveTransport(httpx2.BaseTransport):
-    """Sends requests over the network, through the environment's proxies. One pool per proxy; a fork starts anew."""
+    """Sends requests over the network, through the environment's proxies. Has a pool for each process and proxy."""
 
     def __init__(self) -> None:
         self._lock = renewed_in_child(threading.Lock())
@@ -59,7 +59,7 @@ class LiveTransport(httpx2.BaseTransport):
         return self.pool_for(request.url).handle_request(request)
 
     def pool_for(self, url: httpx2.URL) -> httpx2.HTTPTransport:
-        """Return the connections that requests to ``url`` use. The first of a process takes up to a second to make."""
+        """Return the pool for requests to ``url``. Making the first one of a process takes up to a second."""
         key = os.getpid(), _proxy_for(url)
         with self._lock:
             pool = self._pools.get(key)
@@ -68,9 +68,9 @@ class LiveTransport(httpx2.BaseTransport):
         return pool
 
     def get_ready(self, url: str) -> None:
-        """Make the connections that requests to ``url`` use, if this process has none yet.
+        """Make the pool for requests to ``url``, if this process has no pool yet.
 
-        Only the first loads what takes long, and asking which proxy a URL has takes a while each time.
+        If it has one, nothing is left that takes long, and finding the proxy of a URL is saved.
         """
         process = os.getpid()
         with self._lock:
@@ -80,10 +80,10 @@ class LiveTransport(httpx2.BaseTransport):
 
 
 class AsyncLiveTransport(httpx2.AsyncBaseTransport):
-    """The async twin of ``LiveTransport``. Connections belong to an event loop, so each loop has its own."""
+    """The async twin of ``LiveTransport``. Connections belong to an event loop, so each loop has its own pools."""
 
     def __init__(self) -> None:
-        # By event loop. An open connection keeps its loop alive, so that an entry goes only once they are closed.
+        # By event loop. An open connection keeps its loop alive, so an entry disappears once all of them are closed.
         self._loops: weakref.WeakKeyDictionary[Any, _LoopConnections] = weakref.WeakKeyDictionary()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -101,7 +101,7 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         return connections.pool_for(_proxy_for(url))
 
     async def get_ready(self, url: str) -> None:
-        """The async twin of ``LiveTransport.get_ready``: if this event loop has none yet."""
+        """The async twin of ``LiveTransport.get_ready``, for this event loop."""
         connections = self._loops.get(lowlevel.current_token().native_token)
         if connections is None or not connections.has_pools:
             await self.pool_for(httpx2.URL(url))
@@ -110,7 +110,7 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         """Forget loops that were closed without ``shutdown_asyncgens``, and the sockets that they left open."""
         for reference in self._loops.keyrefs():
             loop = reference()
-            # Trio's have no `is_closed`, but none of them ends without closing its generators.
+            # Loops of trio have no `is_closed`, and always close their generators before they end.
             if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed():
                 self._loops.pop(loop, None)
 
@@ -140,9 +140,9 @@ class _LoopConnections:
         return pool
 
     async def close_with_loop(self) -> None:
-        """Have the running loop close the idle connections before it ends.
+        """Make the running loop close the idle connections before it ends.
 
-        ``asyncio.run`` and ``trio.run`` close the generators that are still open in their loop when all else is done.
+        ``asyncio.run`` and ``trio.run`` close the async generators that are still open at the end of their loop.
         """
         if self._limits.max_keepalive_connections:
             self._closing = self._close_at_end()
@@ -152,7 +152,7 @@ class _LoopConnections:
         try:
             yield
         finally:
-            # Other generators may still ask something while the loop ends: no connection may wait after that.
+            # Other generators may still send requests while the loop ends. Their connections must not stay idle.
             self._limits = _NO_IDLE
             self._closing = None  # it refers to its loop
             await self.aclose()

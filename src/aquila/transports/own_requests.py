@@ -1,11 +1,11 @@
-"""Marks Aquila's own requests, which live and recording transports send, so that interception lets them through.
+"""Marks Aquila's own requests, which live and recording transports send, so that they are not intercepted.
 
-The mark belongs to one request. It holds in the context that sends the request, in the tasks that start there, and in
-the functions that are handed from there to an executor: event loops resolve names in one. It ends with the request, so
-a thread or task that goes on afterwards has none.
+The mark belongs to one request. It holds in the context that sends the request, in tasks that start there, and in
+functions that are passed from there to an executor, because event loops resolve names in an executor. The mark ends
+with the request, so a thread or task that goes on afterwards has none.
 
 Marking the host for the whole process would be simpler, and would reach threads that a client starts by itself. But
-then any other request to the same host, from any thread, would get out while one is being recorded. A client that
+then any other request to the same host, from any thread, could be sent while one is being recorded. A client that
 resolves names in a thread of its own is refused instead, and its author sees that at once.
 """
 
@@ -58,10 +58,11 @@ def is_own_request() -> bool:
 
 
 def share_with_executors(submit: Callable[..., Any]) -> Callable[..., Any]:
-    """Make ``ThreadPoolExecutor.submit`` hand the mark on to the function that it gets, and nothing else.
+    """Return a ``ThreadPoolExecutor.submit`` that passes the mark on to the function. ``submit`` is the original.
 
-    ``asyncio`` runs functions in executors without the context of the caller. ``submit`` is the original method. In a
-    run of tests a miss is an outcome within the function, and the exception of its future.
+    ``asyncio`` runs functions in executors without the context of the caller. In a run of tests, the function also
+    works for the test of the caller, and a miss in it becomes the ordinary exception of its future (see
+    ``outcome_boundary``).
     """
 
     @functools.wraps(submit)

@@ -1,4 +1,4 @@
-"""Record: an answer is stored while the caller reads it. Each chunk reaches the caller when it arrives."""
+"""Records an answer while the caller reads it. Each chunk reaches the caller when it arrives."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ class AnswerRecorder:
         upstream: Upstream,
     ) -> None:
         self.is_awaited = False
-        """Whether a reader is waiting for the next chunk. A reader sets it, and it stays set if its wait is ended."""
-        # Whatever else its streams raise comes from the caller's side.
+        """Whether a reader is waiting for the next chunk. A reader sets it, and it stays set if that is stopped."""
         self._from_network = upstream.name == "live"
         self._limits = current_limits()
+        # Errors of the other side. Any other error that the streams raise comes from the caller's side.
         self.broken_off = (httpx2.TransportError, httpx2.DecodingError, upstream.transport_error)
         self._recording = recording
         self._session = session
         self._decision = decision
         self._request = request
         self._clock = machine_seconds()
-        # A reader, another thread that closes the answer, and a scope that closes may all end the recording. Held until
-        # it is stored: whoever comes second must not go on as if it were. A thread may come second to itself, in a
-        # signal handler or where the garbage collector closes an answer.
+        # A reader, another thread that closes the answer, and a scope that closes may all end the recording. The first
+        # one holds this until it is stored, and the others wait for that. Re-entrant, because one thread may do it
+        # twice: in a signal handler, or where the garbage collector closes an answer.
         self._lock = renewed_in_child(threading.RLock())
         self._ended = False
         self._chunks: list[RecordedChunk] = []
@@ -105,7 +105,7 @@ class AnswerRecorder:
     def record_response(self, response: httpx2.Response) -> httpx2.Response:
         """Return the answer for the caller. What the caller reads from it is recorded.
 
-        ``response`` may be one of httpx: what is read of it is the same.
+        ``response`` may be one of httpx, which has the same attributes.
         """
         raw = self._start_answer(response)
         stream = RecordedStream(self, response)
@@ -122,7 +122,7 @@ class AnswerRecorder:
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
         coding = response.headers.get("content-encoding")
-        # An answer without a body says of which coding and length the body would have been.
+        # Without a body, these fields say which coding and length the body would have had.
         if coding and self._decision.request.method != "HEAD" and response.status_code != _NOT_MODIFIED:
             self._decoder = decoder_for(coding)
         raw = [(name.lower(), value) for name, value in response.headers.raw]
@@ -133,7 +133,7 @@ class AnswerRecorder:
         return raw
 
     def record_chunk(self, data: bytes) -> bytes:
-        """Record a chunk as it arrived. Returns it decoded, for the caller. Raises ``httpx2.DecodingError``."""
+        """Record a chunk that has arrived. Return it decoded, for the caller. Raises ``httpx2.DecodingError``."""
         self.is_awaited = False
         if self._decoder is not None:
             try:
@@ -154,7 +154,7 @@ class AnswerRecorder:
             self._begin_large()
 
     def _begin_large(self) -> None:
-        """Write the answer to disk from now on, unless its kind may be larger in memory."""
+        """Write the answer to disk from now on, unless it is an event stream, which may be larger in memory."""
         beginning = self._chunks[0].data
         self._large_from = large_answer.most_in_memory(self._headers, beginning)
         if self._size <= self._large_from or self._ended:
@@ -172,15 +172,15 @@ class AnswerRecorder:
             self.has_full_window = True
 
     def write_windows(self) -> None:
-        """Write the chunks of a large answer to disk that have not been written."""
+        """Write the chunks of a large answer that were not written yet to disk."""
         self.has_full_window = False
         if self._large is not None:
             self._large.write_windows()
 
     def finish_answer(self) -> tuple[bytes, ...]:
-        """Store the answer: its body has ended. Return what was left in the decoder, for the caller: a chunk or none.
+        """Store the answer, whose body has ended. Return what was left in the decoder, for the caller: a chunk or none.
 
-        Raises ``httpx2.DecodingError`` if the body ended too early for its coding. That is stored too.
+        Raises ``httpx2.DecodingError`` if the body ended too early for its coding. That error is stored, too.
         """
         self.is_awaited = False
         try:
@@ -197,7 +197,7 @@ class AnswerRecorder:
     def finish_unanswered(self, error: BaseException) -> None:
         """Store the end of a request without an answer: the connection broke, or the caller stopped waiting.
 
-        Other errors of a user's transport, and refusals, say nothing about the provider and are not stored.
+        Refusals, and other errors of a user's transport, say nothing about the provider and are not stored.
         """
         if isinstance(error, self.broken_off):
             self._started = self._elapsed_milliseconds()
@@ -210,7 +210,7 @@ class AnswerRecorder:
     def finish_broken(self, error: BaseException) -> None:
         """Store an answer that the other side broke off.
 
-        Where the client gave up because a limit of Aquila's had run out, it was the caller that left.
+        If the client gave up because a time limit of Aquila's had run out, the caller left instead.
         """
         text = error_to_text(error)
         if text.partition(":")[0].endswith("Timeout") and describe_run_out(self._limits):
@@ -223,20 +223,22 @@ class AnswerRecorder:
 
         Clients stop at the terminator of an event stream and do not read the empty rest. Such an answer is complete.
 
-        A reader may be cancelled while it works with a chunk. It would have read on, and in a replay, where its work
-        may be quicker, it does. So the end is stored as if it had been waiting: the replay is silent there.
+        A time limit, or other code, may stop a reader while it works with a chunk. In a replay, its work may be
+        quicker, and then it reads on. So the end is stored as if the reader had been waiting: the replay is silent
+        there.
         """
         was_ended = ENDED in self._request.extensions or (self._limits and describe_run_out(self._limits))
         left: End = "silent" if self.is_awaited or was_ended else "closed"
         self._store_answer("complete" if self._has_terminator else left, left_open=left_open)
 
     def finish_undelivered(self) -> None:
-        """Store that the caller left: it was cancelled while ``finish_answer`` stored the end, and never got that.
+        """Store that the caller left: it was cancelled while ``finish_answer`` stored the end, and did not get the end.
 
-        If several requests raced, this one lost. Stored whole, it might win in a replay, which has no delays.
+        If several requests raced, this one lost. If it were stored as complete, it might win in a replay, which has no
+        delays.
         """
         with self._lock:
-            # What lies on disk is stored once. Of a stream, clients read no further than its terminator.
+            # An answer on disk is stored only once. Clients read an event stream only up to its terminator.
             if self._large is None and not self._has_terminator and not self._session.closed:
                 self._store_ended("silent", "", left_open=True, replaces=True)
 
@@ -266,7 +268,7 @@ class AnswerRecorder:
         if self._failure is not None:
             raise self._failure
         if end == "silent" and (run_out := describe_run_out(self._limits)):
-            # The limit belongs to the program, even where the reader was cancelled for it.
+            # The time limit belongs to the program, even if the reader was cancelled because of it.
             error, left_open = run_out, False
         large = self._large
         chunks: Sequence[RecordedChunk] = tuple(self._chunks)
@@ -355,7 +357,7 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
             raise
         try:
             left_over = await run_in_thread(recorder.finish_answer)
-        except asyncio.CancelledError:  # of asyncio alone: anyio cancels nobody who writes
+        except asyncio.CancelledError:  # only asyncio raises it here: the scope of anyio is shielded
             await run_in_thread(recorder.finish_undelivered)
             raise
         for rest in left_over:
@@ -363,7 +365,7 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         try:
-            # Not where nothing is left to store: to wait for a thread would let a reader that has got all be cancelled.
+            # If everything is stored, no thread is needed. Waiting for one could cancel a reader that has got all.
             if not self._recorder.has_ended:
                 await run_in_thread(functools.partial(self._recorder.abandon, left_open=sys.exception() is not None))
         finally:

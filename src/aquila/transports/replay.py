@@ -1,4 +1,4 @@
-"""Replay: answers from a cassette, byte for byte and chunk for chunk, without any network."""
+"""Replays answers from a cassette, byte for byte and chunk for chunk, without any network."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ else:
 
 
 class Pace:
-    """Waits as long as the recorded answer took, times a factor, within the request's limits: of a read, and of all.
+    """Waits as long as the recorded answer took, times ``factor``, but no longer than the timeouts of ``request``.
 
-    ``hurries``: do not wait for a timeout that will strike; raise it at once.
+    Those are its timeouts for a read and in total. With ``hurries``, a timeout that would strike is raised at once.
     """
 
     def __init__(self, factor: float, request: httpx2.Request, *, hurries: bool = False) -> None:
@@ -48,9 +48,9 @@ class Pace:
         self._at = 0
 
     def _next_wait(self, at: int) -> tuple[float, Exception | None]:
-        """Seconds to wait from the previous moment to ``at`` (milliseconds since the request), and what ends the wait.
+        """Return the seconds to wait until ``at``, and the error to raise then if the client would have given up.
 
-        That is an error if the client would have given up by then.
+        ``at`` is in milliseconds since the request, as in recordings.
         """
         before = self._at / 1000 * self._factor
         self._at = max(at, self._at)
@@ -85,7 +85,8 @@ def replay_response(
 ) -> httpx2.Response:
     """Return a recorded answer as an httpx2 response. ``rest`` follows the last chunk, None for a complete answer.
 
-    ``advises``: a failure may tell the client not to sleep before it retries. ``pace`` keeps the recorded times.
+    ``pace`` keeps the recorded times. With ``advises``, the headers of a failure tell the client not to sleep before it
+    retries.
     """
     response = _answer_of(decision)
     if pace is not None:
@@ -126,9 +127,8 @@ def _begin_answer(
 def _advise(decision: ReplayDecision) -> Headers:
     """Return the recorded headers of a failure, with fields that keep the client from sleeping before it retries.
 
-    After a failure with a further recording, the client retries at once. The last recording is the final result, so the
-    client should not retry. (``retry-after-ms`` and ``x-should-retry`` are honoured by the SDKs of
-    OpenAI and Anthropic.)
+    If another recording follows, the client should retry at once; after the last one it should not retry. The SDKs of
+    OpenAI and Anthropic follow ``retry-after-ms`` and ``x-should-retry``.
     """
     headers = decision.interaction.response.headers
     if decision.fault and (any(name == "retry-after-ms" for name, _ in headers) or _gives_up(decision)):
@@ -149,10 +149,10 @@ def _gives_up(decision: ReplayDecision) -> bool:
 class Rest:
     """What follows the last recorded chunk of an incomplete answer.
 
-    ``silence``: for an answer that ends in one. ``refuse`` raises a miss. ``has_left`` waits for a caller who
-    stopped reading when it was recorded, if the answer is sent ahead of the caller's reading. ``patience`` waits for
-    the task that had stopped this one then, such as that of a server whose own caller has left. Without the
-    recorded pauses this one may be faster.
+    ``silence`` is the wait of an answer that ends in silence. ``refuse`` raises a miss. The other two are for an answer
+    whose caller stopped reading when it was recorded. Without the recorded pauses, the replay may get to this point
+    before the caller has stopped again. ``has_left`` waits for the end of the caller's connection, and says whether it
+    came. ``patience`` waits for another task to stop this one.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Rest:
         self._patience = patience
 
     def meet(self) -> None:
-        """Wait through the silence, if there is one, and raise the error with which the answer ended."""
+        """Wait through the silence, if there is one, then raise the error with which the answer ended."""
         if self._silence is not None:
             self._silence.wait()
         self._raise_end()
@@ -185,7 +185,7 @@ class Rest:
         self._raise_end()
 
     def close(self) -> None:
-        """Wake a reader that waits: the answer is closed."""
+        """Wake a reader that waits, because the answer is closed."""
         if self._silence is not None:
             self._silence.end()
 
@@ -220,7 +220,7 @@ class ReplayStream(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         if self._pace is None and self._rest is None:
-            return map(_data_of, self._response.chunks)  # as of nearly all, and without a step of Python's for each
+            return map(_data_of, self._response.chunks)  # the usual case, without Python code for each chunk
         return self._iterate_slowly()
 
     def _iterate_slowly(self) -> Iterator[bytes]:
@@ -247,7 +247,7 @@ class AsyncReplayStream(httpx2.AsyncByteStream):
         self._response = response
         self._rest = rest
         self._pace = pace
-        self._chunks = iter(response.chunks)  # one: the openai SDK iterates again after the terminator
+        self._chunks = iter(response.chunks)  # one iterator: the openai SDK iterates again after the terminator
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._chunks:

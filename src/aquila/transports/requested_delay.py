@@ -17,10 +17,10 @@ NO_DELAY = ("retry-after-ms", "1")
 
 
 def read_requested_delay(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the header fields of an answer ask for, or None; below 0 for a date in the past.
+    """Return for how many seconds the header fields of an answer ask to wait, or None. A date in the past is below 0.
 
-    ``retry-after-ms`` comes first, then ``retry-after``: a number of seconds, or a date of HTTP. That is compared with
-    the provider's own date where the answer has one: clocks differ, and a recording is older than its replay.
+    ``retry-after-ms`` comes first, then ``retry-after``: a number of seconds, or an HTTP date. A date is compared with
+    the field ``date`` of the answer if there is one: clocks differ, and a recording is older than its replay.
     """
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
@@ -41,12 +41,12 @@ TOO_MANY = 429
 
 
 def read_providers_delay(headers: Mapping[str, str], status: int | None) -> float | None:
-    """Return the seconds that the provider itself asks for, or None: in a replay too, which asks for none. Never less
-    than 0. ``status`` is that of the answer.
+    """Return for how many seconds the provider asks to wait, at least 0, or None. ``status`` is that of the answer.
 
-    An answer that refuses what is too much, and does not say ``retry-after``, may say when its limits are full again:
-    OpenAI with ``x-ratelimit-reset-requests: 1s``, Anthropic with ``anthropic-ratelimit-tokens-reset`` and a time. Of
-    the limits that are used up the last counts. Where none is, too little is left of one of them, so the last of all.
+    The advice that a replay adds (``NO_DELAY``) does not count. A 429 without ``retry-after`` may say when each rate
+    limit is reset: OpenAI with ``x-ratelimit-reset-requests: 1s``, Anthropic with ``anthropic-ratelimit-tokens-reset``
+    and a time. Then the latest reset of the limits that are used up counts. If no limit is used up, too little is left
+    of one of them, and the latest reset of all counts.
     """
     name, _ = NO_DELAY
     own = {each: given for each, given in headers.items() if (each, given) != NO_DELAY}

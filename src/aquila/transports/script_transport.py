@@ -24,7 +24,7 @@ from aquila.transports.wire import read_request, read_request_async
 
 
 class _FileOfRun:
-    """The script that the setting ``script`` names. The run owns it, and it is read with the first request."""
+    """The script that the setting ``script`` names. The run owns it. The first request reads the file."""
 
     def __init__(self) -> None:
         self._script: Script | None = None
@@ -89,7 +89,7 @@ def script_of(named: str, settings: Settings, *, given: str) -> Path:
         return path
     if path.is_dir():
         raise ConfigError(f"{given}: that is a folder; name the script in it")
-    with contextlib.suppress(CassetteNameError):  # a path that is no name
+    with contextlib.suppress(CassetteNameError):  # a path is no name
         among_cassettes = cassette_path(settings.cassette_root(), named)
         if among_cassettes.is_file():
             return among_cassettes

@@ -11,6 +11,7 @@ import httpx2
 from aquila.cassettes.model import RecordedResponse
 from aquila.errors import CassetteMiss, FaultFailed, RecordingTooShort, SessionClosed
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import count_of
 from aquila.recording.replayed_time_limits import TimeLimit, strike_limit, strike_shortest_limit
 from aquila.transports.callers.disconnected_caller import LEFT
 
@@ -20,7 +21,7 @@ else:
     lazy_modules(globals(), anyio="anyio")
 
 _STEP = 0.05
-"""A wait consists of steps of so many seconds. Between two steps other threads can end it or raise in it."""
+"""The seconds of one step of a wait. Between two steps, other threads can end the wait or raise an error in it."""
 
 _OUTLIVED = "the use of the cassette has ended while something was still waiting for an answer"
 
@@ -31,7 +32,7 @@ def make_read_timeout() -> Exception:
 
 
 def unended_silence(asked: str, fault: str, seconds: float) -> FaultFailed:
-    """Make the error of a program that has waited for so long where a fault is silent. ``asked`` is what it asked."""
+    """Make the error of a program that waited for ``seconds`` in a silent fault. ``asked`` names its request."""
     return FaultFailed(
         f"{asked}: nothing ended the silence of the fault {fault}: the program has waited for {seconds:.1f} s, and its "
         "limit, if it has one, is a longer one (aquila_silence says how long to wait)"
@@ -52,11 +53,12 @@ async def wait_to_be_stopped(seconds: float, is_over: Callable[[], bool]) -> Non
 
 
 class Silence:
-    """The wait behind the last recorded chunk, until a time limit strikes or its own time is over.
+    """The wait after the last recorded chunk, until a time limit strikes or its own time is over.
 
-    ``seconds`` is how long it lasts beyond the recorded wait (``aquila_silence``). ``limits`` are Aquila's own around
-    the call, and count at the ``instant`` pace only. ``is_over`` says that the scope has ended, and ``refuse``
-    raises a miss. With a ``fault`` it lasts for ever, so at that pace the shortest limit strikes at once.
+    ``seconds`` is how long it lasts beyond the recorded wait (``aquila_silence``). With ``instant``, it does not wait
+    for a time limit that had struck when it was recorded: such a limit strikes at once. ``limits`` are Aquila's own
+    around the call. ``is_over`` says whether the scope has ended, and ``refuse`` raises a miss. With a ``fault``, the
+    silence has no end, so an ``instant`` one lets the shortest limit strike at once.
     """
 
     def __init__(
@@ -148,11 +150,7 @@ class Silence:
 
     def _explain(self, recorded: float, longest: float) -> str:
         count = len(self._response.chunks)
-        came = (
-            f"ends in silence after {count} chunk{'s' if count != 1 else ''}"
-            if self._response.has_begun
-            else "never came"
-        )
+        came = f"ends in silence after {count_of(count, 'chunk')}" if self._response.has_begun else "never came"
         return (
             f"{self._request.method} {self._request.url.host}: the recorded answer {came}. When it was recorded, the "
             f"program stopped waiting after {recorded:.1f} s; now it has waited for {longest:.1f} s, and nothing else "

@@ -1,4 +1,4 @@
-"""Collects the body of a request that its client sends in pieces: in memory, or in a file if it is large."""
+"""Collects the body of a request that the client sends in pieces: in memory, or in a file if it is large."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
 
 
 class _Resemblance:
-    """A recorded body that equals the pieces of an upload so far."""
+    """A recorded body that begins with the pieces of an upload so far."""
 
     def __init__(self, body: BodyFile, file: IO[bytes]) -> None:
         self.body = body
@@ -46,10 +46,10 @@ class _Resemblance:
 
 
 class UploadSpool:
-    """Collects the pieces of one body, within its block.
+    """Collects the pieces of one body. It is a context manager, which closes its files.
 
-    ``find_recorded`` gives the large bodies that were recorded. One that is sent again is compared with them while it
-    arrives, and not written to disk once more: of hundreds of megabytes that takes most of the time.
+    ``find_recorded`` returns the large bodies that were recorded. A body that equals one of them is compared while it
+    arrives, and not written to disk again, which would take most of the time.
     """
 
     def __init__(self, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:
@@ -76,7 +76,7 @@ class UploadSpool:
         self._size += len(piece)
 
     def _compare(self, piece: bytes) -> None:
-        """Compare the next bytes with the recorded bodies that are alike so far. Where none is any more, write all."""
+        """Compare the next bytes with the recorded bodies that are equal so far. If none is left, write all to disk."""
         alike = self._alike or []
         still = [one for one in alike if one.goes_on_with(piece)]
         if not still:
@@ -87,7 +87,7 @@ class UploadSpool:
         self._alike = still
 
     def _write_all(self, alike: Sequence[_Resemblance], piece: bytes) -> body_writer.BodyWriter:
-        """Write what has come so far, which one of the recorded bodies begins with, and then ``piece``."""
+        """Write the bytes so far, which are the beginning of a recorded body, and then ``piece``."""
         self._folder = TemporaryFolder("upload")
         writer = self._writer = body_writer.BodyWriter(Path(self._folder.path))
         for data in alike[0].read_again(self._size) if alike else ():

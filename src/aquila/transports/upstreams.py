@@ -1,6 +1,6 @@
-"""Upstreams answer without a cassette: the network, the small local model, or a transport of the user's.
+"""Upstreams answer without a cassette: the network, the small local model, a script, or a transport of the user's.
 
-``find_upstream`` finds one by its name, in the table at the end or by its factory.
+``find_upstream`` finds one by its name: a built-in one, one that a plugin registers, or ``module:factory``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CASSETTE_MODES = ("replay", "record")
 
 
 SCRIPT = "script"
-"""The transport that answers from a script in a file, which each run begins again."""
+"""The name of the transport that answers from a script in a file. Each run starts the script anew."""
 
 
 class Upstream:
@@ -131,9 +131,10 @@ async def close_network() -> None:
 
 
 class LoadedUpstreams(dict[str, Upstream]):
-    """The upstreams that were made from a name. The run owns it, so a factory is called once in each run.
+    """The upstreams that a run has made, by name. A factory is called once in each run.
 
-    ``plugins`` has the names that plugins gave, each with the plugins that named transports when it was looked up.
+    ``plugins`` has an entry for each name without ``:``: the plugins that registered transports when it was looked up.
+    If these have changed, the name is looked up again.
     """
 
     def __init__(self) -> None:
@@ -183,10 +184,10 @@ def _load_transport(name: str) -> Any:
 
 
 def check_name(name: str) -> None:
-    """Raise ``UnknownTransport`` for a misspelt name: one that is like a known one, or only half names a factory.
+    """Raise ``UnknownTransport`` for a misspelt name: one similar to a known name, or an incomplete ``module:factory``.
 
-    Any other may be that of a plugin that a conftest registers while tests are collected. A factory is not looked for.
-    Raises ``ConfigError`` if what a plugin gives is wrong.
+    Any other name may be that of a plugin that a conftest registers while tests are collected. A factory is not
+    imported. Raises ``ConfigError`` if what a plugin registers is wrong.
     """
     if _is_factory(name) or name in (*_BUILT_IN, SCRIPT, *CASSETTE_MODES):
         return

@@ -1,4 +1,4 @@
-"""Watches how answers are read, in a run that judges what programs do with faults."""
+"""Notes how replayed answers are read, in a run that tries faults."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _body_of(request: httpx2.Request) -> bytes:
 class _AttemptNotes(ReadingNotes):
     """Notes how the answer to an attempt is read.
 
-    A reader that has got the last chunk of a complete answer has read it, though it may not wait for the end.
+    The last chunk of a complete answer counts as its end, because a reader may not wait for what follows.
     """
 
     def __init__(self, watch: WireWatch, decision: ReplayDecision, attempt: Attempt) -> None:
@@ -61,7 +61,7 @@ class _AttemptNotes(ReadingNotes):
 def replay_watched(
     watch: WireWatch, decision: ReplayDecision, request: httpx2.Request, rest: Rest | None, pace: Pace | None
 ) -> httpx2.Response:
-    """``replay_response``, watched. A fault comes without advice to the client: what it does by itself is judged."""
+    """``replay_response`` with notes. A fault comes without advice to the client, whose own behaviour is judged."""
     attempt = begin_attempt(watch, decision, request)
     try:
         response = replay_response(decision, rest, pace, advises=not attempt.fault)

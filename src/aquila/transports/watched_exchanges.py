@@ -1,4 +1,4 @@
-"""Notes requests for the report of a run: when they were sent, when their answers ended, and live answers whole."""
+"""Notes requests for the report of a run: when they were sent, when their answers ended, and live answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SendAsync = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
 
 
 def send_watched(scope: Scope | None, send: Send, request: httpx2.Request, live: str) -> httpx2.Response:
-    """Send a request, and note it with its answer. ``live``: the upstream's name, if no scope stores its answers."""
+    """Send a request, and note it with its answer. ``live`` is the upstream's name if no scope stores its answers."""
     with _Sending(scope, request, live) as sending:
         if sending.must_read:
             read_request(request)
@@ -44,7 +44,7 @@ async def send_watched_async(
 
 
 class _Sending:
-    """The block in which a request is sent. What is sent within another one is noted there."""
+    """The block in which a request is sent. Within another such block, the request is part of the outer exchange."""
 
     def __init__(self, scope: Scope | None, request: httpx2.Request, live: str) -> None:
         self._request = request
@@ -54,10 +54,10 @@ class _Sending:
         else:
             self._exchange = _begin(scope, live)
         self.must_read = self._exchange is not None and bool(live)
-        """Whether the request must be read before it is sent, since nothing else keeps it."""
+        """Whether the body must be read before it is sent, because nothing else keeps it."""
 
     def follow(self, response: httpx2.Response, stream: type[WatchedStream | AsyncWatchedStream]) -> httpx2.Response:
-        """Return the answer. How it is read is noted: ``stream`` is the class of its body, as its reader wants it."""
+        """Return the answer with a body that notes how it is read. ``stream`` is the class of that body."""
         return response if self._exchange is None else _follow(self._exchange, response, stream)
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ def _begin(scope: Scope | None, live: str) -> WatchedExchange:
 
 
 def _keep_request(exchange: WatchedExchange, request: httpx2.Request) -> None:
-    """Keep a request that was not noted yet, if its body can be read again."""
+    """Keep a request that no route has noted; without a body that was read, only its address."""
     if exchange.request is None:
         try:
             exchange.request = to_recorded_request(request)
@@ -94,11 +94,11 @@ def _keep_request(exchange: WatchedExchange, request: httpx2.Request) -> None:
 def _follow(
     exchange: WatchedExchange, response: httpx2.Response, stream: type[WatchedStream | AsyncWatchedStream]
 ) -> httpx2.Response:
-    """Return the answer with a stream that notes when it was read and, for a live answer, its chunks."""
+    """Return the answer with a body that notes when it was read and, for a live answer, its chunks."""
     exchange.first_byte = time.perf_counter()
     if exchange.source:
         exchange.response = RecordedResponse(response.status_code, decode_headers(response.headers.raw))
-    if response.is_closed:  # it came whole, so that nobody reads the stream
+    if response.is_closed:  # its body is in memory already, so nothing reads the stream
         kept = _Kept(exchange)
         kept.add(response.content)
         kept.end("read")
@@ -108,7 +108,7 @@ def _follow(
 
 
 class _Kept(ReadingNotes):
-    """The kept part of an answer, which belongs to the reader of its stream."""
+    """Notes how an answer is read, and keeps the beginning of a live answer."""
 
     def __init__(self, exchange: WatchedExchange) -> None:
         self._exchange = exchange

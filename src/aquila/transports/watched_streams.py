@@ -1,4 +1,4 @@
-"""Bodies of answers that tell how they are read."""
+"""Bodies of answers that note how they are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aquila.recording.reporting.wire_watch import Reading
 
 
 class ReadingNotes(ABC):
-    """What is told of the reading of one body."""
+    """Notes how one body is read."""
 
     @abstractmethod
     def add(self, chunk: bytes) -> None:
@@ -21,11 +21,11 @@ class ReadingNotes(ABC):
 
     @abstractmethod
     def end(self, how: Reading, error: BaseException | None = None) -> None:
-        """Note how the reading ended, and the ``error`` that the reader got. What is noted first counts."""
+        """Note how the reading ended, and the ``error`` that the reader got. Only the first call counts."""
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """The block in which a body is read to its end. A reader that leaves closes the stream, which is noted."""
+        """Note how the block ends in which a body is read. If a reader leaves, ``close`` of the stream notes that."""
         try:
             yield
         except GeneratorExit:

@@ -72,7 +72,7 @@ _parse_plain_url = functools.lru_cache(maxsize=256)(httpx2.URL)
 
 
 def parse_url(text: str) -> httpx2.URL:
-    """Return the URL of httpx2 for a text. It is cached: parsing takes longer than a replay, and programs use few URLs.
+    """Return a URL of httpx2. It is cached, because parsing takes longer than a replay and programs use few URLs.
 
     A URL that may hold a key is not cached, so that the key does not stay in memory.
     """
@@ -82,8 +82,8 @@ def parse_url(text: str) -> httpx2.URL:
 def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> RecordedRequest:
     """Read the body of a request, and return its recordable form.
 
-    A body is read into memory, or into a temporary file if it is large and comes piece by piece. ``find_recorded`` is
-    that of ``UploadSpool``.
+    The body is read into memory, or into a temporary file if it is large and comes in pieces. ``find_recorded`` is that
+    of ``UploadSpool``.
     """
     if not _is_in_memory(request):
         stream: Any = request.stream
@@ -126,7 +126,7 @@ def _keep_body(request: httpx2.Request, spool: UploadSpool) -> None:
 
 def to_recorded_request(request: httpx2.Request) -> RecordedRequest:
     """Return the recordable form of a request, whose body must have been read."""
-    # Without the length of the body, all requests of a client have the same fields.
+    # Without the length of the body, all requests of a client have the same fields, and the cache is of use.
     fields = [field for field in request.headers.raw if field[0] not in (b"Content-Length", b"content-length")]
     headers, encoding = _decode_headers_cached(tuple(fields))
     if isinstance(request.stream, SpooledUpload):
@@ -156,7 +156,7 @@ def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def undo_coding(headers: Headers, chunks: Sequence[RecordedChunk]) -> tuple[Headers, tuple[RecordedChunk, ...]]:
-    """Return the header fields and the chunks of an answer without its content coding, which puts all in one chunk."""
+    """Return the header fields and the chunks of an answer without its content coding. A decoded body is one chunk."""
     coding = ", ".join(value for name, value in headers if name == "content-encoding")
     if coding and chunks:
         body = content_codings.decode_body(b"".join([chunk.data for chunk in chunks]), coding)
@@ -165,15 +165,15 @@ def undo_coding(headers: Headers, chunks: Sequence[RecordedChunk]) -> tuple[Head
 
 
 def encode_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    """Return header fields as the bytes of which ``decode_headers`` made them.
+    """Return header fields as bytes: the inverse of ``decode_headers``.
 
-    Values that no header of HTTP can have, as a test or another tool may write them, are sent as UTF-8. httpx2 takes
-    only ASCII as text.
+    A test or another tool may write values that no HTTP header can have. These become UTF-8. As text, httpx2 would take
+    only ASCII.
     """
     return [(_encode_field(name), _encode_field(value)) for name, value in fields]
 
 
-# A run replays the same recordings again and again. They have no secrets, so none stays in memory.
+# Cached, because a run replays the same recordings again and again. They hold no secrets that would stay in memory.
 encode_recorded_headers = functools.lru_cache(maxsize=256)(encode_headers)
 """Return the header fields of a recording as bytes, in a list that must not be changed. See ``encode_headers``."""
 
@@ -189,7 +189,7 @@ def error_from_text(error: str) -> httpx2.RequestError:
     """Return the exception that a cassette stores as ``Name: text``."""
     name, is_named, text = error.partition(": ")
     if is_named and name in ERRORS:
-        return ERRORS[name](text)  # asynchronous clients say nothing of a connection that was reset
+        return ERRORS[name](text)  # the text may be empty: asynchronous clients raise ``ReadError("")`` after a reset
     return ERRORS.get(name, httpx2.RemoteProtocolError)(text or "the recorded answer broke off here")
 
 

@@ -1,5 +1,6 @@
-"""Notices a caller that leaves before the answer has come, and ends the wait for the upstream then.
-Code that forwards an answer over a connection would otherwise notice only when it writes.
+"""Notices a caller that leaves before the answer has come, and ends the wait for the upstream.
+
+Otherwise code that forwards an answer over a connection would notice that only when it writes.
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ _INODE = 9
 
 
 class CallerLeft(BaseException):
-    """The caller does not need the answer any more.
+    """The caller has left, and does not need the answer any more.
 
-    A ``BaseException``, so that no code in between takes it for a failure of the network and retries.
+    It is a ``BaseException``, so that no code in between takes it for a failure of the network and retries.
     """
 
 
 class Departure:
-    """Whether the caller of a request has left. One thread tells, another waits; ``_lock`` guards the connection."""
+    """Whether the caller of a request has left. One thread calls ``tell``, another waits for that."""
 
     def __init__(self) -> None:
         self._left = threading.Event()
+        # Guards the connection to the upstream.
         # fork: of one request, whose threads are the parent's
         self._lock = threading.Lock()
         self._upstream: socket.socket | None = None
@@ -46,7 +48,7 @@ class Departure:
         return self._left.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the caller has left, so many seconds at most. Returns whether it has."""
+        """Wait until the caller has left, at most so many seconds. Return whether it has left."""
         return self._left.wait(seconds)
 
     def tell(self) -> None:
@@ -56,7 +58,7 @@ class Departure:
             self._end_upstream()
 
     def connected(self, upstream: socket.socket) -> None:
-        """Note the connection over which the answer will come; end it if the caller has left already."""
+        """Note the connection over which the answer will come. End it if the caller has left already."""
         with self._lock:
             self._upstream = upstream
             if self.is_known:
@@ -81,8 +83,8 @@ class LeavableUpstream(Upstream):
         departure: Departure = request.extensions[LEFT]
 
         def follow_connection(event: str, told: dict[str, Any]) -> None:
-            # httpcore2's "trace" extension. The first event has the connection to the provider or a proxy, later ones
-            # the same connection within TLS.
+            # This is httpcore2's extension "trace". The first event holds the connection to the provider or a proxy, a
+            # later one the TLS connection in it.
             if event.endswith(("connect_tcp.complete", "start_tls.complete")):
                 departure.connected(told["return_value"].get_extra_info("socket"))
 
@@ -101,7 +103,7 @@ def _leaving(departure: Departure) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Ending the connection makes the client library raise any of its errors, which then means that the caller left.
+        # After the connection was ended, the client library may raise any of its errors.
         if departure.is_known:
             raise CallerLeft from error
         raise
@@ -127,9 +129,9 @@ class _LeavableStream(httpx2.SyncByteStream):
 def is_held_by_client(connection: socket.socket) -> bool:
     """Whether the client, which has closed its side of ``connection``, may still read from it.
 
-    A client may shut down the direction in which it has sent its request, and wait for the answer. The other end sees
-    no difference between that and a client that has closed its socket, but the kernel, which has both ends, does.
-    False where that cannot be asked: on systems other than Linux.
+    A client may shut down sending after its request, and still wait for the answer. The server cannot tell that from a
+    client that has closed its socket. The kernel can, because it has both ends. Returns False on systems other than
+    Linux, where the kernel cannot be asked.
     """
     try:
         client, here = connection.getpeername(), connection.getsockname()

@@ -1,4 +1,4 @@
-"""Errors for requests that cannot be answered: status, code and message."""
+"""The error answers for requests that cannot be answered: status, code and message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOKEN_HEADER = "x-aquila-token"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error. ``outcome`` is the word for the log; ``retry`` lets clients send the request again."""
+    """An error answer. ``outcome`` is the word for the log; ``retry`` lets clients send the request again."""
 
     status: int
     code: str
@@ -22,17 +22,17 @@ class Failure:
 
     @property
     def body(self) -> dict[str, object]:
-        """The body of the error, as clients of model providers expect it."""
+        """The JSON body, as clients of model providers expect it."""
         return {"error": {"message": self.message, "type": "aquila_error", "code": self.code, "param": None}}
 
     @property
     def headers(self) -> dict[str, str]:
-        """Its header fields, which tell the SDKs not to retry by themselves (OpenAI's ``x-should-retry``)."""
+        """The header fields, which tell the SDKs not to retry (OpenAI's ``x-should-retry``)."""
         return {} if self.retry else {"x-should-retry": "false"}
 
 
 def explain_failure(error: BaseException) -> Failure:
-    """Return the error that a client gets if answering its request has raised ``error``."""
+    """Return the answer for a client whose request has raised ``error``."""
     match error:
         case CassetteMiss():
             return Failure(404, "cassette_miss", str(error), "missed")

@@ -1,7 +1,7 @@
 """Answers for ``http.client``, on which urllib3, requests, botocore, httplib2 and urllib.request are built.
 
-A real answer becomes one of httpx2, so that replaying and recording exist once, and the result becomes one of
-``http.client`` again. Both ways work while it is still arriving: each piece is passed on at once.
+A real answer of ``http.client`` becomes one of httpx2, so that replaying and recording need no second implementation.
+The result becomes an answer of ``http.client`` again. Both conversions pass each piece on as it arrives.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 
 
 class ConnectionUpstream(Upstream):
-    """The client's own connection to the network.
+    """The client's own connection to the network, as an upstream.
 
-    ``connect`` opens it; ``send`` sends the request and returns the answer. ``errors`` are the client's errors of a
-    failing network. They are raised as causes of errors of httpx2: see ``own_error``.
+    ``connect`` opens it; ``send`` sends the request and returns the answer. ``errors`` are the client's errors for a
+    failing network. They become causes of errors of httpx2: see ``own_error``.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class _HttpClientBody(httpx2.SyncByteStream):
         except self._errors as error:
             raise _to_transport_error(error) from error
         finally:
-            self._real.close()  # ``read1`` does not close at the end of a body, which frees the connection
+            self._real.close()  # frees the connection, which ``read1`` does not do at the end of a body
 
     def close(self) -> None:
         self._real.close()
@@ -101,12 +101,12 @@ def _root_of(error: Exception) -> BaseException:
         return error.__cause__
     if isinstance(error, (OSError, http.client.HTTPException)):
         return error
-    # urllib3 1 raises its errors in the midst of an `except`, without naming the cause.
+    # urllib3 1 raises its errors within an `except` block, without `from`.
     return error.__context__ if isinstance(error.__context__, OSError) else error
 
 
 def _to_transport_error(error: Exception) -> httpx2.TransportError:
-    """The error of httpx2 for what went wrong on an open connection."""
+    """Return the error of httpx2 for an error of an open connection."""
     if _is_timeout(error):
         return httpx2.ReadTimeout(str(error))
     # ``RemoteDisconnected`` is both an HTTPException and a ConnectionResetError, and means that no answer came.
@@ -115,16 +115,13 @@ def _to_transport_error(error: Exception) -> httpx2.TransportError:
 
 
 def own_error(error: BaseException, errors: tuple[type[Exception], ...]) -> Exception | None:
-    """The client's own error that a connection raised, if an error of httpx2 was made of one."""
+    """Return the client's own error from which ``error`` was made, or None. ``errors`` are those of the client."""
     cause = error.__cause__
     return cause if isinstance(cause, errors) else None
 
 
 def to_connection_error(error: httpx2.RequestError, *, before_body: bool) -> Exception:
-    """Return the error of ``http.client`` for one of httpx2.
-
-    ``before_body``: the head of the answer is not complete.
-    """
+    """Return the error of ``http.client`` for one of httpx2. ``before_body`` says that the body had not begun."""
     text = str(error)
     if isinstance(error, httpx2.TimeoutException):
         return TimeoutError(text or "timed out")
@@ -172,10 +169,10 @@ class _AnswerSocket:
 
 
 class _BufferedAnswer(io.BufferedReader):
-    """A buffered reader whose owner may flush it when it has been closed.
+    """A buffered reader that may be flushed after it was closed.
 
-    Where an error refers to what it came from, Python ends the reader and the answer that owns it in any order. The
-    answer flushes it then, and from Python 3.13 on says on stderr that this failed.
+    The garbage collector may end the reader before the answer that owns it. The answer then flushes the closed reader,
+    and from Python 3.13 on prints the error to stderr.
     """
 
     def flush(self) -> None:
@@ -183,14 +180,14 @@ class _BufferedAnswer(io.BufferedReader):
 
 
 class AnswerFile(io.RawIOBase):
-    """What a connection delivers: the status line, the fields, and the body, each piece when it is there.
+    """An answer as the bytes of a connection: the status line, the header fields, and each piece of the body.
 
-    A body without a length is sent in chunks. So a client gets it piece by piece, which it does not if it ends with the
-    connection. One whose length is no number ends with the connection, as it does without Aquila.
+    A body without a length is sent in chunks, because a client gets it piece by piece only then. A body whose length is
+    no number ends with the connection, as it does without Aquila.
     """
 
     def __init__(self, answer: httpx2.Response, method: str, translate: Translate, *, may_chunk: bool = True) -> None:
-        """``may_chunk``: the reader knows chunked bodies; otherwise a body without a length ends with the file."""
+        """``may_chunk`` says that the reader knows chunked bodies; else a body without a length ends with the file."""
         super().__init__()
         stream: Any = answer.stream
         self._stream = stream
@@ -234,12 +231,12 @@ class AnswerFile(io.RawIOBase):
             self._has_ended = True
             failure = self._translate(error)
         if isinstance(failure, http.client.IncompleteRead):
-            return  # the body ends too early, which each client reports in its own way
+            return  # the body ends here, and each client reports in its own way that this is too early
         if failure is not None:
             try:
-                raise failure  # outside of the ``except`` block, which would set itself as the context
+                raise failure  # outside the ``except`` block, so that its error does not become the context
             finally:
-                failure = None  # else it would refer to itself through this frame, and the file be closed at any moment
+                failure = None  # else a cycle through this frame would keep the file open until garbage collection
         if piece is None:
             self._has_ended = True
             self._pending = memoryview(b"0\r\n\r\n" if self._chunked else b"")
@@ -247,7 +244,7 @@ class AnswerFile(io.RawIOBase):
             self._pending = memoryview(b"%x\r\n%s\r\n" % (len(piece), piece) if self._chunked else piece)
             self._delivered += len(piece)
             if self._delivered == self._length:
-                # A client that knows the length does not read the end, at which an answer counts as complete.
+                # A client that knows the length stops here. The recorder must see the end, to store a complete answer.
                 self._read_to_end()
 
     def _read_to_end(self) -> None:
@@ -262,14 +259,14 @@ class AnswerFile(io.RawIOBase):
 
 
 def _on_one_line(value: bytes) -> bytes:
-    """Return the value of a field as it is; one that was written over several lines as a single line."""
+    """Return the value of a header field. One that was written over several lines becomes a single line."""
     if b"\n" not in value and b"\r" not in value:
         return value
     return b" ".join(map(bytes.strip, value.splitlines()))
 
 
 def _length_of(answer: httpx2.Response) -> int | None:
-    """Return the length of a body in bytes, the first if there are several; None if the answer does not give it."""
+    """Return the length of a body in bytes, by the first ``content-length``; None if the answer does not give it."""
     length = next(iter(answer.headers.get_list(_LENGTH)), "")
     known = length.isascii() and length.isdigit() and _CODING not in answer.headers
     return int(length) if known else None

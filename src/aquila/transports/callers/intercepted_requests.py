@@ -1,7 +1,7 @@
 """Answers intercepted requests of httpx2 and httpx, by the same routes as Aquila's own requests.
 
-A request of httpx2 is used unchanged. One of httpx becomes a request of httpx2, and its answer one of httpx, so that
-replaying and recording exist once.
+A request of httpx2 is used unchanged. A request of httpx becomes one of httpx2, and the answer one of httpx, so that
+replaying and recording need no second implementation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SendOriginal = Callable[[Any], Any]
 def answer_request(scope: Scope, settings: Settings, request: Any, send: SendOriginal) -> Any:
     """Answer a synchronous request of httpx2 or httpx from a scope.
 
-    ``settings`` are those of the scope now. ``send`` is the upstream ``live``.
+    ``settings`` are those of the scope now. ``send`` is the client's own transport, used as the upstream ``live``.
     """
     library = _library_of(request)
     route = route_for(scope, settings, ClientUpstream(send, library))
@@ -84,8 +84,7 @@ class ClientUpstream(Upstream):
     needs_key = False
 
     def __init__(self, send: SendOriginal, library: Any) -> None:
-        # Without ``super().__init__()``: it makes no transport, and one of these is created for each intercepted
-        # request.
+        # Without ``super().__init__()``, to save time: every intercepted request creates a `ClientUpstream`.
         self._send = send
         self._library = library
         self.transport_error = library.TransportError
@@ -103,8 +102,8 @@ class ClientUpstream(Upstream):
     def _request_for_client(self, request: httpx2.Request) -> Any:
         if self._library is httpx2:
             return request
-        # As a stream, because the fields are those of the client's own request. With ``content`` a length would be
-        # added to the fields of a body that is sent in chunks, and servers refuse a request with both.
+        # As a stream, because the header fields are complete. With ``content``, a length would be added to those of a
+        # body that is sent in chunks, and servers refuse a request with both.
         return self._library.Request(
             request.method,
             str(request.url),
@@ -155,7 +154,7 @@ def _convert_response(library: Any, response: Any) -> Any:
 
 
 def _translate_error(error: Exception, library: Any) -> Exception:
-    """Return the exception of the same name in another library; the same error if that has none."""
+    """Return the exception of ``library`` with the same name; the error itself if there is none."""
     for base in type(error).__mro__:
         same: Any = getattr(library, base.__name__, None)
         if same is not None and issubclass(same, library.RequestError):
@@ -171,7 +170,7 @@ def _stream_class(library: Any) -> Any:
     class ConvertedStream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any) -> None:
             self._stream = stream
-            # This includes errors of the network and of decoding.
+            # The base class of errors of the network and of decoding.
             self._error = _library_of(stream).RequestError
 
         def __iter__(self) -> Iterator[bytes]:

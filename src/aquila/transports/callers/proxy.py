@@ -1,7 +1,7 @@
 """Answers requests that came in over HTTP, for ``aquila serve``.
 
-The server passes a request as plain values, and gets an answer as plain values. The upstream is fixed when the
-``Proxy`` is created: no request can choose where it is sent.
+The server passes requests and gets answers as plain values. The upstream is fixed when the ``Proxy`` is created, so no
+request can choose where it is sent.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class KeyWithheld(Exception):
 
 
 class UpstreamRequest(NamedTuple):
-    """The target and header fields for the upstream. ``withholds_key``: it has no key, so it must not be sent."""
+    """The target and header fields for the upstream. ``withholds_key`` says that it must not be sent without a key."""
 
     target: str
     headers: Headers
@@ -88,7 +88,7 @@ class ProxiedAnswer:
     status: int
     headers: Headers
     origin: str
-    """The origin: ``replayed``, ``recorded`` (while its chunks are read), or ``passed on``."""
+    """``replayed``, ``recorded`` (while its chunks are read), or ``passed on``."""
     chunks: Callable[[], AsyncIterator[bytes]]
     close: Callable[[], Awaitable[None]]
 
@@ -96,11 +96,12 @@ class ProxiedAnswer:
 class Proxy:
     """Answers from cassettes, or from the upstream into cassettes.
 
-    ``scope`` gives the scope that counts plays; ``upstream`` is the URL that takes the place of the server's own, or a
-    transport's name (``local``, ``module:factory``) that answers instead; ``key`` is the server's own API key.
-    Raises ``ConfigError`` for an upstream that is neither, and ``UnknownTransport``.
+    ``scope`` returns the scope that counts plays. ``upstream`` is the URL of the provider, or the name of a transport
+    that answers instead (``local``, ``module:factory``). ``key`` is the server's own API key. Raises ``ConfigError``
+    for an ``upstream`` that is neither, and ``UnknownTransport``.
 
-    Its ``base`` is that URL without a slash at its end, its ``upstream`` what requests are sent to.
+    The attribute ``base`` is the base URL of requests, without a slash at its end. The attribute ``upstream`` is the
+    ``Upstream`` to which they are sent.
     """
 
     def __init__(self, scope: Callable[[], Scope], *, upstream: str | None = None, key: str | None = None) -> None:
@@ -123,7 +124,7 @@ class Proxy:
         cassette: str | None = None,
         may_use_key: bool = False,
     ) -> ProxiedAnswer:
-        """Answer a request. ``target`` is its path with its query, ``cassette`` overrules the scope's default.
+        """Answer a request. ``target`` is its path with its query. ``cassette`` replaces the scope's default.
 
         ``may_use_key`` puts the server's key in the place of a dummy key. Raises ``CassetteMiss`` and whatever opening
         a cassette raises, ``ConfigError`` without a cassette, ``UpstreamFailed``, and ``KeyWithheld``.
@@ -136,7 +137,7 @@ class Proxy:
             response = await route.answer_async(request)
         except httpx2.TransportError as error:
             raise UpstreamFailed(f"{type(error).__name__}: {str(error) or 'no answer'}") from error
-        # The length that is the answer to HEAD; that of a body, which may have been decoded, the server counts itself.
+        # For HEAD, the length is part of the answer. Else the server counts the body, which may have been decoded.
         left_out = HOP_BY_HOP - {"content-length"} if method == "HEAD" else HOP_BY_HOP
         returned = [field for field in decode_headers(response.headers.raw) if field[0] not in left_out]
         chunks = functools.partial(_iterate_chunks, response)
@@ -145,7 +146,7 @@ class Proxy:
     def prepare_request(
         self, target: str, headers: Iterable[tuple[str, str]], *, may_use_key: bool = False
     ) -> UpstreamRequest:
-        """Return what is sent to the upstream: ``may_use_key``: the server's key replaces a dummy key."""
+        """Return what is sent to the upstream. With ``may_use_key``, the server's key replaces a dummy key."""
         sent = [
             (name, value)
             for name, value in headers
@@ -179,8 +180,8 @@ def keys_shown_by(target: str, headers: Iterable[tuple[str, str]]) -> Iterator[s
     """Yield all values in a request that may be API keys. ``target`` is its path with the query.
 
     They stand in header fields, in the query (Gemini), or at the end of a subprotocol that a WebSocket offers, because
-    a page in a browser cannot set header fields. Some clients insist on their provider's prefix before a key, such as
-    ``hf_``.
+    a page in a browser cannot set header fields. Such a value may have a prefix, because some clients accept no key
+    without the prefix of their provider, such as ``hf_``.
     """
     yield from dict(parse_qsl(target.partition("?")[2])).get(_KEY_IN_QUERY, "").split()
     for name, value in headers:

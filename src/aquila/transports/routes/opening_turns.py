@@ -1,7 +1,7 @@
-"""Opens in threads what requests of an event loop need, in the order in which they have asked.
+"""Opens in threads what the requests of an event loop need, and keeps the requests in order.
 
-Of equal requests the n-th gets the n-th recording, and they are counted once their cassette is open. Threads end in any
-order, so without this requests that a program makes at once would swap their answers from run to run.
+The n-th of equal requests gets the n-th recording, and requests are counted after their cassette was opened. Threads
+end in any order. Without turns, requests that a program makes at the same time would swap answers from run to run.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
 
-# One for each event loop. Whoever holds it opens; the others wait, and go on one by one.
+# One lock for each event loop. The task that holds it opens; the others wait, and go on one by one.
 _turn: RunVar[Lock] = RunVar("aquila_opening_turn")
 
 _unopened: set[object] = set()
-"""The requests that hold a turn, or wait for one, in all event loops. Mostly none, and then no loop has to be asked."""
+"""The requests that hold a turn or wait for one, in all event loops. While there are none, no lock is needed."""
 
 
 async def open_in_turn(open_it: Callable[[], T], is_ready: Callable[[], bool] = lambda: False) -> T:

@@ -1,4 +1,4 @@
-"""Routes: where the requests of one call go. One object answers them all."""
+"""Routes: a route is one object that answers all requests of one call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ else:
 
 
 class Route:
-    """Where the requests of one call go.
+    """Answers the requests of one call.
 
     ``name`` is that of the transport. ``needs_key`` says that requests are refused without an API key.
     """
@@ -39,18 +39,18 @@ class Route:
     source: str = ""
     """The name of the upstream that answers, "" where only recordings do."""
     speaks_web_sockets: bool = False
-    """Whether what answers takes part in conversations over WebSockets, too."""
+    """Whether WebSockets can be answered, too."""
     is_one_call: bool = False
-    """Whether ``close`` has something to end, because no scope around the call does."""
+    """Whether the call has a scope of its own, which ``close`` ends."""
 
     def get_ready(self, url: str) -> None:
-        """Make what the first request to ``url`` would make. Raises ``ConfigError`` as ``answer`` does."""
+        """Make in advance what the first request to ``url`` needs. Raises ``ConfigError`` as ``answer`` does."""
 
     async def get_ready_async(self, url: str) -> None:
         """The async twin of ``get_ready``."""
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
-        """Answer a request. The call ends with the answer if it ``is_last``.
+        """Answer a request. If it ``is_last``, the call ends when its answer is closed.
 
         Raises ``CassetteMiss``, ``ConfigError`` where an upstream has no sync side, and what the upstream raises.
         """
@@ -62,7 +62,7 @@ class Route:
 
     @contextmanager
     def activate(self, limit: TimeLimit | None = None) -> Iterator[None]:
-        """Let requests that are made within the block, in this context, take this route, and put ``limit`` in force."""
+        """Make this the route of requests in this context until the block ends, and put ``limit`` in force."""
         before = active_route.get()
         active_route.set(self)
         try:
@@ -78,13 +78,13 @@ class Route:
         """End the call. Recordings of a call outside any scope are stored now, or kept beside if it failed."""
 
     async def close_async(self, *, failed: bool = False) -> None:
-        """``close`` without blocking the event loop. It is done even if the caller is cancelled."""
+        """``close`` without blocking the event loop. It is completed even if the caller is cancelled."""
         if self.is_one_call:
             await record.run_in_thread(functools.partial(self.close, failed=failed))
 
 
 class PlainRoute(Route):
-    """A route that no cassette is on: live, local, or a transport of the user's."""
+    """A route without a cassette: live, local, or a transport of the user's."""
 
     def __init__(self, name: str, upstream: Upstream) -> None:
         self.name = name
@@ -112,9 +112,9 @@ class PlainRoute(Route):
 
 
 async def open_in_thread(open_route: Callable[[], Route]) -> Route:
-    """Return the route that ``open_route`` opens in a thread, which may read files.
+    """Return the route that ``open_route`` opens, in a thread because it may read files.
 
-    The thread goes on if the caller is cancelled meanwhile. What it opens then is closed.
+    If the caller is cancelled meanwhile, the thread goes on, and the route that it opens is closed.
     """
     handover = _Handover(open_route)
     try:
@@ -125,11 +125,11 @@ async def open_in_thread(open_route: Callable[[], Route]) -> Route:
 
 
 class _Handover:
-    """A route on its way from the thread that opens it to a task, which may leave before it is there."""
+    """Passes a route from the thread that opens it to a task, which may be cancelled before that."""
 
     def __init__(self, open_route: Callable[[], Route]) -> None:
         self._open_route = open_route
-        # Of the two fields below, so that either the thread or the task closes a route that nobody takes.
+        # Guards the two fields below, so that either the thread or the task closes a route that is not used.
         # fork: of one call, whose threads are the parent's
         self._lock = threading.Lock()
         self._route: Route | None = None

@@ -1,10 +1,10 @@
 """Routing: chooses the route of a request.
 
-The transport comes from the ``transport=`` argument, else the settings. The cassette comes from the ``cassette=``
-argument, else the scope in force. ``resolve_route`` finds out both when a call begins, so that mistakes show before
-anything is sent. Then one object answers: a ``PlainRoute`` sends the request upstream, a ``CassetteRoute`` asks its
-session and replays, or records what its upstream answers, and a ``ScriptRoute`` gives what was written by hand, which
-comes first. ``open_route`` opens it within a scope, for calls of Aquila's own as for requests of other clients.
+The transport comes from the argument ``transport=``, else from the settings. The cassette comes from the argument
+``cassette=``, else from the scope in force. ``resolve_route`` finds both when a call begins, so that mistakes show
+before anything is sent. ``open_route`` opens the route within a scope, for Aquila's own calls and for requests of other
+clients. A ``PlainRoute`` sends the request to its upstream. A ``CassetteRoute`` asks its session, and replays or
+records the answer of its upstream. A ``ScriptRoute`` answers from a script, and comes before the others.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ else:
 Transport: TypeAlias = httpx2.BaseTransport | httpx2.AsyncBaseTransport
 
 FindUpstream = Callable[[str], Upstream]
-"""Finds what answers by a name: that of a transport, or of the upstream that is recorded from."""
+"""Finds an upstream by its name."""
 
 
 class RoutingTransport(httpx2.BaseTransport):
@@ -89,8 +89,8 @@ def resolve_route(
 
     ``transport`` is a name (``live``, ``replay``, ``record``, ``local``, ``module:factory``, one that a plugin
     registered) or an httpx2 transport; None takes the one of the settings. ``cassette`` names a cassette; None takes
-    the one of the scope in force. ``surroundings`` is what is in force here, if the caller knows it already, and
-    ``request`` what is to go there, which errors name. Raises ``UnknownTransport``, ``ConfigError``,
+    the one of the scope in force. ``surroundings`` is what is in force here, if the caller knows it already.
+    ``request`` is the request to answer, which errors name. Raises ``UnknownTransport``, ``ConfigError``,
     ``CassetteRequired``, in a test run ``LiveCallRefused``, and what opening a cassette raises.
     """
     if transport is not None and not isinstance(transport, str):
@@ -113,14 +113,14 @@ def resolve_route(
 
 
 def _uses_scripts(transport: str | None) -> bool:
-    """Whether a script comes first: where the call itself does not ask for something else than a cassette."""
+    """Whether a script comes first: unless the call itself names a transport without a cassette."""
     return transport is None or transport in CASSETTE_MODES
 
 
 def needs_key(
     transport: str | Transport | None, surroundings: scopes.Surroundings, cassette: str | None = None
 ) -> bool:
-    """Whether the route that ``resolve_route`` resolves needs an API key. Opens nothing, unlike that."""
+    """Whether the route that ``resolve_route`` would return needs an API key. Opens nothing."""
     scope, settings = surroundings
     if transport is not None and not isinstance(transport, str):
         return False
@@ -156,14 +156,14 @@ def open_route(
     client: Upstream | None = None,
     uses_scripts: bool = True,
 ) -> Route | None:
-    """Open the route of a request: through what was written by hand, and else as the transport ``name`` says.
+    """Open the route of a request: through the script of ``scope`` if there is one, else by the transport ``name``.
 
-    ``cassette`` is the name of a cassette or of a script in a file. ``client`` is the way out of the client that asks:
-    it sends where ``live`` is meant, and what filters keep out of cassettes. ``uses_scripts`` is false where the call
-    itself asks for another transport. None where a cassette is needed and there is none. Raises what opening a cassette
-    and finding an upstream raise.
+    ``cassette`` is the name of a cassette or of a script in a file. ``client`` is the own transport of the client that
+    sends the request: it takes the place of the upstream ``live``, and sends what filters keep out of cassettes.
+    ``uses_scripts`` is false where the call itself names another transport. Returns None if a cassette is needed and
+    there is none. Raises what opening a cassette and finding an upstream raise.
     """
-    route = _open_without_fixture(name, scope, settings, cassette, find, client, uses_scripts)
+    route = _open_by_transport(name, scope, settings, cassette, find, client, uses_scripts)
     return script_route.ScriptRoute(scope, settings, route) if uses_scripts and scope.has_script else route
 
 
@@ -181,7 +181,7 @@ async def open_route_async(
     return await opening_turns.open_in_turn(open_it, lambda: is_ready(name, scope, settings, cassette))
 
 
-def _open_without_fixture(
+def _open_by_transport(
     name: str,
     scope: Scope,
     settings: Settings,
@@ -213,7 +213,7 @@ def _open_without_fixture(
 
 
 def is_ready(name: str, scope: Scope, settings: Settings, cassette: str | None) -> bool:
-    """Whether the route opens without a look at the disk."""
+    """Whether ``open_route`` opens the route without reading from disk."""
     if cassette is None:
         return True
     if name in CASSETTE_MODES:
@@ -224,18 +224,21 @@ def is_ready(name: str, scope: Scope, settings: Settings, cassette: str | None) 
 
 
 def session_mode(transport: str, settings: Settings) -> str:
-    """How a session uses its cassette for ``transport``, which is ``replay`` or ``record``."""
+    """Return the mode of a session (see ``Session``) for ``transport``, which is ``replay`` or ``record``."""
     return "replay" if transport == "replay" else settings.record
 
 
 def _missing_cassette(
     name: str, scope: Scope | None, settings: Settings, request: httpx2.Request | None, *, is_chosen: bool
 ) -> BaseException:
-    """The error of a call that needs a cassette and has none. ``is_chosen``: the call itself names its transport."""
+    """Return the error of a call that needs a cassette and has none.
+
+    ``is_chosen`` says that the call itself names its transport.
+    """
     message = _explain_missing_cassette(name, scope)
     if is_chosen or settings.guard == "off" or not runtime.is_under_pytest():
         return CassetteRequired(message)
-    # As where any other client asks a model: the test fails although its code swallows this.
+    # A refusal, as for any other client that asks a model: the test fails even if its code swallows the error.
     what = "a request to a model"
     if request is not None:
         url = request.url

@@ -1,7 +1,4 @@
-"""The routes through a scope: what they have in common, and the one through a cassette.
-
-All of them replay answers, refuse requests, and may be one call alone.
-"""
+"""The base class of routes through a scope, and the route through a cassette."""
 
 from __future__ import annotations
 
@@ -66,12 +63,12 @@ NO_UPSTREAM = Upstream("")
 
 
 class ScopeRoute(Route):
-    """A route through ``scope``. ``settings`` are those of the scope now."""
+    """A route through ``scope``: it can replay answers and refuse requests. ``settings`` are those of the scope now."""
 
     unstored = ""
     """The name of the upstream, if neither a cassette nor a script stores its answers."""
     keeps_times = False
-    """Whether answers take their time whatever the pace of replays is."""
+    """Whether answers take their recorded time, whatever ``replay_timing`` is."""
 
     def __init__(self, scope: Scope, settings: Settings) -> None:
         self.is_one_call = scope.kind == "call"
@@ -90,7 +87,7 @@ class ScopeRoute(Route):
             raise
         if hasattr(response.stream, "after_close"):
             response.stream.after_close = self.close
-        else:  # the route behind a script answered, and nothing is stored
+        else:  # the route after a script has answered, and nothing is stored
             self.close()
         return response
 
@@ -130,7 +127,7 @@ class ScopeRoute(Route):
 
     @staticmethod
     def key_of(asked: RecordedRequest) -> str:
-        """Return a key of a request where no matching rules apply; it is the same in every process."""
+        """Return a key for a request to which no matching rules apply. It is the same in every process."""
         return f"{asked.method} {asked.url} {hashlib.sha256(asked.body).hexdigest()}"
 
     def _is_for_model(self, asked: RecordedRequest) -> bool:
@@ -152,7 +149,7 @@ class ScopeRoute(Route):
         return await replay_response_async(decision, rest, pace)
 
     def _prepare(self, decision: ReplayDecision, request: httpx2.Request) -> tuple[Rest | None, Pace | None]:
-        """Note an answer that is about to be replayed. Return what comes behind it, and its pace: mostly neither."""
+        """Note an answer that is about to be replayed. Return what follows its chunks, and its pace; mostly None."""
         if (watch := self._scope.run.exchange_watch) is not None:
             watch.note_decision(decision)
         rest = None if decision.interaction.response.end == "complete" else self._rest_of(decision, request)
@@ -163,7 +160,7 @@ class ScopeRoute(Route):
         refuse(self._scope, miss, key)
 
     def _rest_of(self, decision: ReplayDecision, request: httpx2.Request) -> Rest:
-        """What comes behind the last chunk of an answer that is not complete."""
+        """Return what follows the last chunk of an incomplete answer."""
         response = decision.interaction.response
 
         def refuse(miss: CassetteMiss) -> NoReturn:
@@ -199,8 +196,8 @@ class ScopeRoute(Route):
 class CassetteRoute(ScopeRoute):
     """A route through a cassette: ``name`` is ``replay``, or ``record`` from an upstream.
 
-    ``settings`` are those of the scope now, and ``session`` is that of the cassette. ``outside`` sends what filters
-    keep out of cassettes.
+    ``settings`` are those of the scope now, and ``session`` is that of the cassette. ``outside`` sends the requests
+    that filters keep out of cassettes.
     """
 
     def __init__(
@@ -225,7 +222,7 @@ class CassetteRoute(ScopeRoute):
 
     @property
     def answering(self) -> tuple[Scope, Settings, Session]:
-        """What answers here, for what is no request of HTTP. The settings have the transport of this route."""
+        """The scope, its settings and the session, for WebSockets. The settings have the transport of this route."""
         settings = self._settings
         if settings.transport != self.name:
             settings = settings.with_options({"transport": self.name}, source="transport=")
@@ -267,7 +264,7 @@ class CassetteRoute(ScopeRoute):
         return recorder.record_response_async(response)
 
     def _find_way_out(self, request: httpx2.Request) -> Upstream:
-        """What sends a request that filters keep out of cassettes. Raises what the guard raises."""
+        """Return the upstream for a request that filters keep out of cassettes. Raises what the guard raises."""
         url = request.url
         path = url.raw_path.decode("ascii", "replace")
         guard.check_unanswered(request.method, url.scheme, url.host, url.port, path, self._scope, self._scope.settings)
@@ -295,8 +292,8 @@ class CassetteRoute(ScopeRoute):
             log.note_request(self._scope, self._session, decision, asked)
         if isinstance(decision, RefuseDecision):
             if no_network.is_metadata_service(request.url.host) and not self._was_recorded_in_a_cloud():
-                # A client asks there whether this is a machine of a cloud, because it has found no credentials. The
-                # answer is no: then it says itself what is missing.
+                # A client that has found no credentials asks whether this is a machine in a cloud. This error means no,
+                # and then the client itself says which credentials are missing.
                 reason = no_network.NoNetwork("no cassette answers for the metadata service of a cloud")
                 raise httpx2.ConnectError(str(reason), request=request)
             if askers.is_unasked():
@@ -309,12 +306,12 @@ class CassetteRoute(ScopeRoute):
         return decision
 
     def _was_recorded_in_a_cloud(self) -> bool:
-        """Whether the cassette has an answer of a metadata service. Then a request there that it lacks is a miss."""
+        """Whether the cassette has an answer of a metadata service. Then another request to one is a miss."""
         answered = (each for each in self._session.cassette.interactions if each.response.status != NO_STATUS)
         return any(no_network.is_metadata_service(httpx2.URL(each.request.url).host) for each in answered)
 
     def _fail_unless_for_model(self, request: httpx2.Request) -> None:
-        """Fail as without a network what no test asked for, unless it asks a model: that never goes unnoticed."""
+        """Raise the error of a missing network for a request that no test made, unless it is for a model."""
         url = request.url
         if not asks_model(url.host, url.port, url.path, self._scope.settings):
             named = f"{request.method} {url.copy_with(query=None, fragment=None, username=None, password=None)}"
@@ -323,7 +320,7 @@ class CassetteRoute(ScopeRoute):
 
 
 def meet_fault(scope: Scope, key: str, good: Interaction, within: Within | None = None) -> ReplayDecision | None:
-    """The answer to a request that meets a fault, made of the good one. None if it meets none.
+    """Return the faulty answer to a request, made from its ``good`` answer; None if it meets no fault.
 
     ``within`` is as in ``FaultPlan.meet``.
     """
@@ -337,9 +334,9 @@ def meet_fault(scope: Scope, key: str, good: Interaction, within: Within | None 
 
 
 def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> ReplayDecision | None:
-    """The fault that a request meets, made of the recording that it would get. None if it meets none.
+    """Return the faulty answer to a request, made from the recording that it would get; None if it meets no fault.
 
-    The recording does not count as played, and is not counted as unused.
+    The recording then counts neither as played nor as unused.
     """
     numbers = () if session.records_everything else session.find_numbers(asked)
     if not numbers:
@@ -353,8 +350,8 @@ def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> R
 
 
 def refuse(scope: Scope, miss: CassetteMiss, key: str) -> NoReturn:
-    """Note a miss in a scope and raise it, as an outcome of pytest or an ordinary exception. ``key``: the request's."""
-    # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
+    """Note a miss in a scope and raise it. ``key`` is that of the request."""
+    # What is raised is a new exception, so that the remembered one does not collect tracebacks.
     raised = miss_outcomes.suit_to_place(miss)
     if scope.run.exchange_watch is not None:
         scope.run.exchange_watch.note_problem(scope, miss)

@@ -1,4 +1,4 @@
-"""The route through a script: its answers come first; other requests are answered as without the script."""
+"""The route through a script. Requests that the script does not answer are answered as without it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 class ScriptRoute(ScopeRoute):
     """A route through the script of ``scope``, or ``script`` if it is given.
 
-    ``otherwise`` takes what it does not answer; without it that is a miss.
+    ``otherwise`` is the route of requests that the script does not answer; without it, they are misses.
     """
 
     name = SCRIPT
@@ -55,7 +55,7 @@ class ScriptRoute(ScopeRoute):
 
     @property
     def answering(self) -> tuple[Scope, Settings, AnswersRequests]:
-        """What answers here, for what is no request of HTTP."""
+        """The scope, its settings and the script, for WebSockets."""
         return self._scope, self._settings, self._script
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
@@ -108,10 +108,10 @@ def ask_script(
     settings: Settings,
     refuse: Callable[[UnscriptedRequest], NoReturn],
 ) -> T:
-    """Return what ``ask``, a method of a script, says of a request.
+    """Return what ``ask``, a method of a script, returns for a request.
 
-    ``refuse`` raises what it is given if the script has one that it cannot give: a function of ``when`` failed, or the
-    wire form cannot tell it. A client would take any other exception for a broken connection, and try again.
+    If that fails, ``refuse`` raises the error: a function of ``when`` raised something, or the wire form cannot express
+    the answer. A client would take any other exception for a broken connection, and try again.
     """
     try:
         return ask(asked)
@@ -132,7 +132,7 @@ def explain_unscripted(asked: RecordedRequest, script: AnswersRequests, settings
 
 
 def explain_left_behind(asked: RecordedRequest, test: str, settings: Settings) -> UnscriptedRequest:
-    """Return the error for a request of a thread or task that an earlier ``test`` has left: it has no script here."""
+    """Return the error for a request of a thread or task that an earlier ``test`` left running."""
     redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
     clean = redactor.redact_request(asked)
     kind, name = ("thread", threading.current_thread().name)
@@ -159,5 +159,5 @@ def as_decision(asked: RecordedRequest, answer: ScriptedAnswer) -> ReplayDecisio
 
 
 def pace_of(decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
-    """What keeps the times of an answer: they were written to be kept, whatever the pace of replays is."""
+    """Return the pace for the times that a script gives an answer, if any. ``replay_timing`` does not change these."""
     return Pace(1.0, request) if decision.interaction.response.ended else None
