@@ -67,7 +67,7 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
         answered.write_due()
         return response
     answered.accept(SWITCHED, _fields_of(response))
-    return _with_stream(response, functools.partial(_NotedStream, recorder=answered))
+    return _with_stream(response, functools.partial(_NotedStream, recorder=answered, lost=_read_error(library)))
 
 
 async def answer_async(library: str, transport: Any, request: Any, send: Send) -> Any:
@@ -100,7 +100,7 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
         await write_due_async(answered)
         return response
     answered.accept(SWITCHED, _fields_of(response))
-    return _with_stream(response, functools.partial(_AsyncNotedStream, recorder=answered))
+    return _with_stream(response, functools.partial(_AsyncNotedStream, recorder=answered, lost=_read_error(library)))
 
 
 def catch_receive(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,6 +185,12 @@ def _note_refusal(recorder: FrameRecorder, response: Any, body: bytes) -> None:
     recorder.finish()
 
 
+def _read_error(library: str) -> type[Exception]:
+    """Return the error that a lost connection of the library raises."""
+    found: type[Exception] = sys.modules[CORE_LIBRARIES[library]].ReadError
+    return found
+
+
 def _with_stream(response: Any, wrap: Callable[[Any], Any]) -> Any:
     if response.status_code == SWITCHED:
         response.extensions = {**response.extensions, _STREAM: wrap(response.extensions[_STREAM])}
@@ -237,11 +243,15 @@ class _WatchedConnection:
 
 
 class _NotedBytes(_WatchedConnection):
-    """Notes the bytes in a recording. ``reading`` is for ``catch_receive``: a session itself reads all the time."""
+    """Notes the bytes in a recording. ``lost`` is the error of a connection that is lost.
 
-    def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
+    ``reading`` is for ``catch_receive``: a session itself reads all the time.
+    """
+
+    def __init__(self, stream: Any, recorder: FrameRecorder, lost: type[Exception]) -> None:
         super().__init__(stream)
         self._recorder = recorder
+        self._lost = lost
         self.reading = recorder.reading
         self._sent = _Wire(of_client=True, add=recorder.add_sent, end=recorder.finish_closed)
         self._received = _Wire(of_client=False, add=recorder.add_received, end=recorder.finish_closed)
@@ -254,9 +264,14 @@ class _NotedBytes(_WatchedConnection):
 
 class _NotedStream(_NotedBytes):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data: bytes = self._stream.read(max_bytes, timeout)
-        self._note_received(data)
-        self._recorder.write_due()
+        try:
+            data: bytes = self._stream.read(max_bytes, timeout)
+            self._note_received(data)
+        except self._lost:
+            self._note_received(b"")
+            raise
+        finally:
+            self._recorder.write_due()
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -271,13 +286,17 @@ class _NotedStream(_NotedBytes):
 
 
 class _AsyncNotedStream(_NotedBytes):
-    def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
-        super().__init__(stream, recorder)
+    def __init__(self, stream: Any, recorder: FrameRecorder, lost: type[Exception]) -> None:
+        super().__init__(stream, recorder, lost)
         self.read = receive_then_write(recorder, self._read, by_message=False)
 
     async def _read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data: bytes = await self._stream.read(max_bytes, timeout)
-        self._note_received(data)
+        try:
+            data: bytes = await self._stream.read(max_bytes, timeout)
+            self._note_received(data)
+        except self._lost:
+            self._note_received(b"")
+            raise
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:

@@ -1,0 +1,47 @@
+"""Connections that end in the midst of a conversation without a close of either side."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aquila
+from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.support.slow import slow_but
+from tests.support.web_socket_clients import CLIENTS, Closed
+from tests.support.web_sockets import Speak, web_socket_server
+
+
+def say_hello_to(name: str, speak: Speak, root: Path) -> RecordedResponse:
+    """Record a client that says hello and waits, and replay it: its connection must be lost in both."""
+
+    def use(url: str) -> None:
+        with CLIENTS[name](url) as talk:
+            talk.send("hello")
+            with pytest.raises((Closed, OSError)):
+                talk.recv()
+
+    with web_socket_server(speak) as provider:
+        url = f"{provider.url}/v1/realtime"
+        with aquila.use_cassette("x", transport="record"):
+            use(url)
+    with aquila.use_cassette("x"):
+        use(url)
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    return interaction.response
+
+
+def reset(connection: Any) -> None:
+    connection.recv(60)
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.socket.close()
+
+
+@pytest.mark.parametrize("name", slow_but(["httpx-ws", "httpx-ws in a loop"], CLIENTS))
+def test_a_connection_that_the_provider_resets_is_lost_again(name: str, root: Path) -> None:
+    assert say_hello_to(name, reset, root).end == "broken"
