@@ -26,7 +26,7 @@ def say_hello_to(name: str, speak: Speak, root: Path) -> RecordedResponse:
             with pytest.raises((Closed, OSError)):
                 talk.recv()
 
-    with web_socket_server(speak) as provider:
+    with web_socket_server(speak, max_size=None) as provider:
         url = f"{provider.url}/v1/realtime"
         with aquila.use_cassette("x", transport="record"):
             use(url)
@@ -42,6 +42,18 @@ def reset(connection: Any) -> None:
     connection.socket.close()
 
 
+def say_too_much(connection: Any) -> None:
+    connection.recv(60)
+    connection.send("x" * 2**21)
+    connection.recv(60)
+
+
 @pytest.mark.parametrize("name", slow_but(["httpx-ws", "httpx-ws in a loop"], CLIENTS))
 def test_a_connection_that_the_provider_resets_is_lost_again(name: str, root: Path) -> None:
     assert say_hello_to(name, reset, root).end == "broken"
+
+
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name.startswith("websockets")])
+def test_a_connection_that_the_library_ends_for_too_large_a_message_is_lost_again(name: str, root: Path) -> None:
+    """The close is none of the program's."""
+    assert say_hello_to(name, say_too_much, root).end == "broken"

@@ -18,6 +18,7 @@ from aquila.intercept.web_sockets.libraries.websockets_protocol import (
     IN_ONE_PIECE,
     encode_message,
     find_close,
+    find_failure,
     join_message_async,
     without_credentials,
 )
@@ -107,8 +108,9 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
     def connection_lost(error: Exception | None) -> None:
         is_left = error is None and not protocol.reader.at_eof()  # the other side has not ended the connection
         lose(error)
-        close = find_close(protocol)
-        if close is not None:
+        if (failure := find_failure(protocol)) is not None:
+            recorder.finish_broken(f"RemoteProtocolError: {failure}")
+        elif (close := find_close(protocol)) is not None:
             recorder.finish_closed(close)
         elif is_left:
             recorder.finish_left()

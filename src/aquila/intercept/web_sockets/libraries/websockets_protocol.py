@@ -90,6 +90,8 @@ class ProtocolTap:
             self._recorder.finish_unanswered()
         elif not self._has_begun:
             self._recorder.finish_broken(NO_ANSWER)
+        elif (failure := find_failure(protocol)) is not None:
+            self._recorder.finish_broken(f"RemoteProtocolError: {failure}")
         elif (close := find_close(protocol)) is not None:
             self._recorder.finish_closed(close)
         elif self.is_left:
@@ -97,6 +99,12 @@ class ProtocolTap:
         else:
             error = getattr(protocol, "parser_exc", None)
             self._recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
+
+
+def find_failure(protocol: Any) -> Exception | None:
+    """Return the error for which the library itself closed a connection, such as a frame that is too large."""
+    error = getattr(protocol, "parser_exc", None) or getattr(protocol, "transfer_data_exc", None)  # the legacy name
+    return error if isinstance(error, Exception) and not isinstance(error, (OSError, EOFError)) else None
 
 
 def find_close(protocol: Any) -> Close | None:
