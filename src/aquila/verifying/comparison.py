@@ -90,17 +90,17 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComp
     findings: list[Finding] = []
     if recorded.response.status != live.status:
         findings.append(Finding("shape", "note", "", f"status {live.status}, was {recorded.response.status}"))
-    said, says = read_answer_text(then, then_body), read_answer_text(now, now_body)
+    text_then, text_now = read_answer_text(then, then_body), read_answer_text(now, now_body)
     sdk = sdk_type_for(urlsplit(recorded.request.url).path, streamed=form == "events")
     changes = compare_shapes(shape_of(then), shape_of(now), sdk)
-    same_kind = _has_same_kind(said, says)
+    same_kind = _has_same_kind(text_then, text_now)
     was_left = recorded.response.was_left  # the recording is only the beginning, so the rest is not new
     for change in _merge_repetitions(changes):
         if change.is_critical or not (change.depends and (not same_kind or (was_left and change.what != "gone"))):
             findings.append(_finding_of(change))
     if was_left:
         return AnswerComparison(tuple(findings), detail="the recording ends where its caller left the answer")
-    return _compare_said(said, says, findings)
+    return _compare_texts(text_then, text_now, findings)
 
 
 _NAMES = {"json": "one JSON value", "events": "a stream of events", "bytes": "no JSON"}
@@ -124,7 +124,7 @@ def _has_same_kind(then: AnswerText, now: AnswerText) -> bool:
     return (bool(then.text), set(then.call_names), then.finish) == (bool(now.text), set(now.call_names), now.finish)
 
 
-def _compare_said(then: AnswerText, now: AnswerText, findings: Sequence[Finding]) -> AnswerComparison:
+def _compare_texts(then: AnswerText, now: AnswerText, findings: Sequence[Finding]) -> AnswerComparison:
     found = tuple(findings)
     if then.call_names != now.call_names:
         detail = f"{', '.join(now.call_names) or 'none'}, was {', '.join(then.call_names) or 'none'}"

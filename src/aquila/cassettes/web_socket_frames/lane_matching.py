@@ -10,7 +10,7 @@ from aquila.cassettes.web_socket_frames.client_ids import ClientIds, Expected, h
 from aquila.cassettes.web_socket_frames.frame import Frame
 from aquila.cassettes.web_socket_frames.lanes import Lane, Lanes
 from aquila.cassettes.web_socket_frames.messages import FrameMessage, MessageReader
-from aquila.cassettes.web_socket_frames.sounds import SoundPiece, cut_piece, find_piece, may_be_piece, may_float
+from aquila.cassettes.web_socket_frames.sounds import SoundPiece, cut_piece, find_piece, may_be_piece, may_come_among
 from aquila.plurals import count_of
 
 _SOON = 8
@@ -51,10 +51,10 @@ class LaneMatcher:
         """The message around the last piece that the client sent, without its sound."""
         self._next_piece = 0
         """The number of the recorded message that has the next piece, or at which the search for it begins."""
-        self._heard = 0
+        self._bytes_sent = 0
         """How many bytes of the next piece were sent."""
         self._next_other = 0
-        """The number at which the search for a message begins that may float among the pieces of a sound."""
+        """The number at which the search begins for a message that may come among the pieces of a sound."""
         self._passed_over: SoundPiece | None = None
         """A recorded sound that ``pass_over`` has skipped. Its pieces are ignored until another message is taken."""
         self._refused: tuple[Expected, FrameMessage, FrameMessage] | None = None
@@ -73,7 +73,7 @@ class LaneMatcher:
             if piece is not None and self._reader.are_equal(self._sound_of_now, piece.around):
                 following = self._follow(self._sound, self._next_piece)
                 if following is not None:
-                    return self._hear(*following, piece, Expected(following[1].around, {}))
+                    return self._take_sound(*following, piece, Expected(following[1].around, {}))
                 if not piece.data:
                     return None
             other = self._find_other(self._sound)
@@ -87,7 +87,7 @@ class LaneMatcher:
         Return False, and change nothing, if ``take`` has to decide: if the bytes differ, if the message may name an id
         that the client made, if it may be sound, or if a sound is being sent.
         """
-        if self.lane.is_taken or self._sound is not None or self._passed_over is not None or self._heard:
+        if self.lane.is_taken or self._sound is not None or self._passed_over is not None or self._bytes_sent:
             return False
         frame = self._frames[self.lane.sent[self.lane.taken]]
         if frame.data != data or frame.is_text != is_text or has_made_id(data) or may_be_piece(data, is_text):
@@ -125,7 +125,7 @@ class LaneMatcher:
             if piece is not None and piece_of_now is not None:
                 expected = self._ids.expect(piece.around, piece_of_now.around, self.lane.sent[number])
                 if self._reader.are_equal(expected.message, piece_of_now.around):
-                    mismatch = self._hear(number, piece, piece_of_now, expected)
+                    mismatch = self._take_sound(number, piece, piece_of_now, expected)
                     break
             if piece is None or piece.data:
                 mismatch = self._compare(number, now)
@@ -139,7 +139,7 @@ class LaneMatcher:
     def _compare(self, number: int, now: FrameMessage) -> Mismatch | None:
         place, recorded = self.lane.sent[number], self._message_at(number)
         expected = self._ids.expect(recorded, now, place)
-        if self._heard and number == self._next_piece:
+        if self._bytes_sent and number == self._next_piece:
             return Mismatch(place, expected.message, f"it ends {count_of(self.awaited_bytes, 'byte')} earlier")
         if not self._reader.are_equal(expected.message, now):
             self._refused = expected, recorded, now
@@ -147,11 +147,11 @@ class LaneMatcher:
         self._ids.keep(expected, recorded, now)
         self._take(number)
         self._passed_over = None
-        if self._sound is not None and not may_float(recorded, self._sound):
+        if self._sound is not None and not may_come_among(recorded, self._sound):
             self._sound = None
         return None
 
-    def _hear(self, number: int, piece: SoundPiece, now: SoundPiece, expected: Expected) -> Mismatch | None:
+    def _take_sound(self, number: int, piece: SoundPiece, now: SoundPiece, expected: Expected) -> Mismatch | None:
         """Compare the bytes of a piece that the client sent with what is left of the recorded sound.
 
         ``number`` and ``piece`` are the recorded piece at which the comparison begins.
@@ -159,18 +159,18 @@ class LaneMatcher:
         # Nothing of `self` changes before the whole piece has been compared, so a mismatch leaves the lane as it was.
         first = piece.around
         data, at = memoryview(now.data), 0
-        heard = self._heard if number == self._next_piece else 0
+        sent = self._bytes_sent if number == self._next_piece else 0
         done: list[int] = []
         while True:
-            taken = min(len(piece.data) - heard, len(data) - at)
-            if memoryview(piece.data)[heard : heard + taken] != data[at : at + taken]:
+            taken = min(len(piece.data) - sent, len(data) - at)
+            if memoryview(piece.data)[sent : sent + taken] != data[at : at + taken]:
                 return Mismatch(self.lane.sent[number], None, "its bytes differ")
-            heard, at = heard + taken, at + taken
-            if heard < len(piece.data):
+            sent, at = sent + taken, at + taken
+            if sent < len(piece.data):
                 break
             done.append(number)
             following = self._follow(piece, number + 1)
-            number, heard = number + 1, 0
+            number, sent = number + 1, 0
             if following is None:
                 if at < len(data):
                     return Mismatch(self.lane.sent[done[-1]], None, "it goes on where the recorded one ends")
@@ -180,7 +180,7 @@ class LaneMatcher:
                 break
         self._ids.keep(expected, first, now.around)
         self._sound, self._sound_of_now = piece, now.around
-        self._next_piece, self._heard = number, heard
+        self._next_piece, self._bytes_sent = number, sent
         for each in done:
             self._take(each)
         return None
@@ -202,7 +202,7 @@ class LaneMatcher:
             following = self._follow(piece, number + 1)
             if number not in self.lane.ahead and number >= self.lane.taken:
                 self._take(number)
-        self._sound, self._heard = None, 0
+        self._sound, self._bytes_sent = None, 0
 
     def _is_passed_over(self, now: FrameMessage) -> bool:
         """Return whether a message is a piece of the sound that ``pass_over`` has skipped."""
@@ -234,7 +234,7 @@ class LaneMatcher:
         return self._pieces[number]
 
     def _follow(self, piece: SoundPiece, start: int) -> tuple[int, SoundPiece] | None:
-        """Return the number and the next piece of a sound, from a number on. Messages that may float are skipped."""
+        """Return the number and the next piece of a sound, from a number on. Messages among its pieces are skipped."""
         for number in range(start, len(self.lane.sent)):
             if number in self.lane.ahead:
                 continue
@@ -243,7 +243,7 @@ class LaneMatcher:
             if following is not None:
                 self._pieces[number] = following
                 return number, following
-            if not may_float(message, piece):
+            if not may_come_among(message, piece):
                 break
         return None
 
@@ -255,7 +255,7 @@ class LaneMatcher:
         return following._replace(is_known=piece.is_known)
 
     def _find_other(self, sound: SoundPiece) -> int | None:
-        """Find the next message that may float among the pieces of a sound."""
+        """Return the number of the next message if it may come among the pieces of a sound, else None."""
         number = max(self._next_other, self.lane.taken)
         message: FrameMessage | None = None
         while number < len(self.lane.sent):
@@ -266,15 +266,17 @@ class LaneMatcher:
                     break
             number += 1
         self._next_other = number
-        if number == len(self.lane.sent) or message is None or not may_float(message, sound):
+        if number == len(self.lane.sent) or message is None or not may_come_among(message, sound):
             return None
         return number
 
     @property
     def awaited_bytes(self) -> int:
         """How many bytes of a sound that the client has begun to send are still missing."""
-        left = -self._heard
-        following = self._follow(self._sound, self._next_piece) if self._heard and self._sound is not None else None
+        if not self._bytes_sent or self._sound is None:
+            return 0
+        left = -self._bytes_sent
+        following = self._follow(self._sound, self._next_piece)
         while following is not None:
             number, piece = following
             left += len(piece.data)

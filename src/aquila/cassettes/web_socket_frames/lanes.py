@@ -25,7 +25,7 @@ class Lane:
     ``Lanes`` owns its lanes; only ``Lanes.take`` and ``Lanes.deliver`` change them.
     """
 
-    __slots__ = ("ahead", "given", "name", "received", "sent", "taken")
+    __slots__ = ("ahead", "delivered", "name", "received", "sent", "taken")
 
     def __init__(self, name: str | None) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Lane:
         """How many frames the client has sent without a gap: the number, from 0, of the first that is missing."""
         self.ahead: set[int] = set()
         """The numbers, from 0, of the frames behind that one that the client has sent already."""
-        self.given = 0
+        self.delivered = 0
         """How many frames of the provider were delivered."""
 
     @property
@@ -98,7 +98,7 @@ class Lanes:
         self._opened: dict[str, Lane] = {}
         """The lanes of the others, by the names that the streams have in this run."""
         self._unfinished = {lane for lane in (self.without_name, *self._by_name.values()) if lane.received}
-        self._stirred = set(self._unfinished)
+        self._to_check = set(self._unfinished)
         """Lanes in which a frame may have become deliverable. ``take`` adds to them, ``deliver`` clears them."""
 
     def candidates(self, stream_id: str | None) -> Iterator[Lane]:
@@ -159,22 +159,22 @@ class Lanes:
         while self._first_untaken < len(self._sent) and self._was_taken[self._sent[self._first_untaken]]:
             self._first_untaken += 1
         if lane.name is None:
-            self._stirred |= self._unfinished
+            self._to_check |= self._unfinished
         else:
-            self._stirred.update((lane, self.without_name))
+            self._to_check.update((lane, self.without_name))
 
     def deliver(self) -> list[int]:
         """Return the places of the frames that may be delivered now, in their order, each once."""
-        if not self._stirred:  # asked again before the client has sent anything
+        if not self._to_check:  # asked again before the client has sent anything
             return []
         places: list[int] = []
-        for lane in self._stirred:
-            until = bisect.bisect_left(lane.received, self._gate_of(lane), lane.given)
-            places += lane.received[lane.given : until]
-            lane.given = until
+        for lane in self._to_check:
+            until = bisect.bisect_left(lane.received, self._gate_of(lane), lane.delivered)
+            places += lane.received[lane.delivered : until]
+            lane.delivered = until
             if until == len(lane.received):
                 self._unfinished.discard(lane)
-        self._stirred.clear()
+        self._to_check.clear()
         return sorted(places)
 
     def _gate_of(self, lane: Lane) -> int:

@@ -73,12 +73,12 @@ def find_piece(message: FrameMessage) -> SoundPiece | None:
     return piece and piece._replace(is_known=False)
 
 
-def may_float(message: FrameMessage, piece: SoundPiece) -> bool:
+def may_come_among(message: FrameMessage, piece: SoundPiece) -> bool:
     """Return whether a message has nothing to do with a sound, so that it may come anywhere among its pieces.
 
     A client that listens and speaks at once sends such a message whenever it is due. A message that belongs to the
     sound, such as its end, has a ``type`` of the same family (``input_audio_buffer.commit``) or the same first key. In
-    an unknown protocol the two cannot be told apart, so no message may float.
+    an unknown protocol the two cannot be told apart, so the result is False.
     """
     return piece.is_known and bool(piece.place) and _family_of(message) not in (None, _family_of(piece.around))
 
