@@ -854,5 +854,5 @@ def test_in_immediate_mode_what_cannot_be_serialized_is_kept_without_a_message()
     (letter,) = dead_letters(huey)
     assert isinstance(letter, DeadLetter)
     assert (letter.kind, letter.message) == ("failed", b"")
-    with pytest.raises(TaskError, match="Enqueue the task anew"):
+    with pytest.raises(TaskError, match="enqueue the task again"):
         dead_letters(huey).retry(letter.id)

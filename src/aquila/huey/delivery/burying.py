@@ -66,8 +66,10 @@ def bury_unreadable(
         id = identify_message(data) if job is None else job[0]
         # The id of a letter is the job's only where it is certain. Several messages may claim to be the same job, and
         # each must be kept, so those are named by their content.
-        job, is_claimed = (find_claimed_job(huey.serializer, data), True) if job is None else (job, False)
-        task_id, name = (None, None) if job is None else job
+        is_claimed = job is None
+        if is_claimed:
+            job = find_claimed_job(huey.serializer, data)
+        task_id, name = job or (None, None)
         letter = _letter(id, kind, reason, data, task_id=task_id, name=name, priority=priority)
         DeadLetters(huey).put(letter)
     except ConfigError as unknown_storage:

@@ -165,8 +165,10 @@ class DeadLetters:
             undo.callback(self._state.replace, TABLE, id, claimed, value)
             letter = read_letter(Entry(id, value, _time_in(fields, now)))
             if not letter.message:
-                why = "it could not be serialized. Enqueue the task anew"
-                raise TaskError(f"the dead letter {id!r} has no message: {why}")
+                raise TaskError(
+                    f"the dead letter {id!r} has no message, because its task could not be serialized: enqueue the "
+                    "task again"
+                )
             task, message, priority = self._prepare_message(letter)
             if task is not None:
                 claim_again(self._huey, task)

@@ -78,9 +78,11 @@ def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]
     for entry in dead:
         for copy in copies.list_copies(entry.key, limit=_AT_ONCE):
             task = take_over(huey, copies, copy)
-            requeued += [] if task is None else [task.id]
+            if task is not None:
+                requeued.append(task.id)
         all_emptied = all_emptied and not copies.count(entry.key)
-        emptied += all_emptied
+        if all_emptied:
+            emptied += 1
     return requeued, emptied
 
 

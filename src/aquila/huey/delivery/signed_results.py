@@ -81,7 +81,8 @@ class SignedResult(Result):  # type: ignore[misc]
         # Huey waits in parts, between which the dead letters are looked at. Only the last part may revoke the task.
         if not blocking:
             return super().get_raw_result(preserve=preserve)
-        ends, part = None if timeout is None else time.monotonic() + timeout, _FIRST_LOOK
+        ends = None if timeout is None else time.monotonic() + timeout
+        part = _FIRST_LOOK
         while True:
             left = None if ends is None else max(_SHORTEST, ends - time.monotonic())
             is_last = left is not None and left <= part
