@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import httpx2
@@ -48,6 +50,17 @@ def test_what_cassetter_recorded_over_http_is_read_whole(path: Path) -> None:
     assert (found["stream"].request.body, found["stream"].response.chunks) == (b"a=1&b=2", (RecordedChunk(stream, 0),))
     assert (found["nothing"].response.status, found["nothing"].response.chunks) == (201, ())
     assert found["null"].response.body == b"null"
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of the process cannot be changed")
+def test_a_moment_without_a_zone_is_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = re.sub(r"recorded_at: .*", "recorded_at: '2026-11-24T10:00:00'", HTTP[0].read_text())
+    with monkeypatch.context() as inside:
+        inside.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        cassette = loads(HTTP[0], text)
+    time.tzset()
+    assert {row.recorded for row in cassette.interactions} == {"2026-11-24T10:00:00Z"}
 
 
 def test_both_forms_say_the_same() -> None:

@@ -124,9 +124,9 @@ def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
 
 def _recorded_moment(tree: dict[str, Tree], path: TreePath) -> str:
     try:
-        moment = datetime.datetime.fromisoformat(foreign.require_text(tree, "recorded_at", path)).astimezone(
-            datetime.UTC
-        )
+        moment = datetime.datetime.fromisoformat(foreign.require_text(tree, "recorded_at", path))
+        if moment.tzinfo is not None:  # without a zone it is UTC, whatever the zone of this machine
+            moment = moment.astimezone(datetime.UTC)
     except (ValueError, OverflowError):
         raise FormatError("'recorded_at' must be a date and time", (*path, "recorded_at")) from None
     return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}Z"
