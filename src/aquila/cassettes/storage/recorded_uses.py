@@ -16,7 +16,7 @@ from typing import TypeAlias
 from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
 from aquila.cassettes.storage.file_replacement import replace_file
 from aquila.cassettes.storage.regular_files import read_regular
-from aquila.cassettes.storage.work_folder import cassette_write_error, remove_unused_work_folder
+from aquila.cassettes.storage.work_folder import cassette_write_error
 
 USES_FILE = "@tests.jsonl"
 UNUSED_REPORT = "aquila: unused cassettes, version 1"
@@ -79,4 +79,3 @@ def change_uses(root: Path, change: Callable[[set[Use]], Iterable[Use]]) -> None
                 path.unlink(missing_ok=True)
         except OSError as error:  # a full disk
             raise cassette_write_error(path, error) from error
-    remove_unused_work_folder(root)
