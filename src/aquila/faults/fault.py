@@ -129,6 +129,9 @@ class Fault:
         return f"{self.name}({', '.join(given)})" if given else self.name
 
 
+_IN_WORDS: Mapping[type, str] = {float: "a number", int: "a whole number", str: "a text", types.NoneType: "None"}
+
+
 def make_fault(kind: FaultKind, given: Mapping[str, Any]) -> Fault:
     """Return a fault of ``kind`` with the ``given`` parameters, by name. Raises ``ConfigError`` for a wrong one."""
     values = dict(given)
@@ -140,7 +143,8 @@ def make_fault(kind: FaultKind, given: Mapping[str, Any]) -> Fault:
             known = (*kind.parameters, "times")
             raise ConfigError(f"fault {kind.name}: unknown parameter {name!r}{suggest_name(name, known)}")
         if isinstance(value, bool) or not isinstance(value, kind.types[name]):
-            words = " or ".join("None" if each is types.NoneType else each.__name__ for each in kind.types[name])
+            kinds = [each for each in kind.types[name] if each is not int or float not in kind.types[name]]
+            words = " or ".join(_IN_WORDS[each] for each in kinds)
             raise ConfigError(f"fault {kind.name}: {name}={value!r} must be {words}")
     for name, parameter in kind.parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in values:

@@ -35,11 +35,15 @@ def _read_fault(part: ast.expr, text: str) -> Fault:
         raise ConfigError(f"unknown fault {name!r}{suggest_name(name, tuple(FAULTS))}")
     given: dict[str, Any] = {}
     if call.args:
-        if len(call.args) > 1 or kind.first is None:
+        if kind.first is None:
+            raise ConfigError(f"fault {name} has no parameter besides times=")
+        if len(call.args) > 1:
             raise ConfigError(f"fault {name}: give its parameters by name")
         given[kind.first] = _read_value(call.args[0], text)
     for keyword in call.keywords:
-        if keyword.arg is None or keyword.arg in given:
+        if keyword.arg is None:
+            raise _mistake(text, "is no list of faults")
+        if keyword.arg in given:
             raise _mistake(text, "gives a parameter twice")
         given[keyword.arg] = _read_value(keyword.value, text)
     return make_fault(kind, given)
