@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from multiprocessing import AuthenticationError
 from typing import Any, NamedTuple, Protocol
@@ -120,7 +119,7 @@ class ScriptServer:
         self._note_answer = note_answer
         mark = _mark_of(key, self.token)
         self._folder = TemporaryFolder(_PURPOSE, mark, meeting_place)
-        self._is_closed = False
+        self._closed = threading.Event()
         try:
             self._listener = listen(_address_of(mark, meeting_place), key.encode())
         except BaseException:
@@ -135,18 +134,18 @@ class ScriptServer:
 
     def close(self) -> None:
         """Stop answering, and close the socket."""
-        self._is_closed = True
+        self._closed.set()
         self._listener.close()
         self._folder.close()
 
     def _serve(self) -> None:
-        while not self._is_closed:
+        while not self._closed.is_set():
             try:
                 asking = self._listener.accept()
             except (AuthenticationError, EOFError, OSError):
                 # `close` was called. Or a stranger has connected, or a process that was killed meanwhile, or this
                 # process has too many open files; then the next connection may be good.
-                time.sleep(_PAUSE_AFTER_ERROR)
+                self._closed.wait(_PAUSE_AFTER_ERROR)
                 continue
             threading.Thread(target=self._answer, args=(asking,), name="aquila-script", daemon=True).start()
 
