@@ -175,7 +175,7 @@ def test_a_journal_that_cannot_be_removed_is_named_and_what_it_held_is_stored(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", refuse_journals)
         with (
-            pytest.raises(CassetteWriteError, match=r"\.journal cannot be removed: .* not needed any more: delete it"),
+            pytest.raises(CassetteWriteError, match=r"\.journal cannot be removed: .* stored or discarded: delete it"),
             aquila.use_cassette("x"),
             aquila.http_client() as client,
         ):
