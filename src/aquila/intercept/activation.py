@@ -251,17 +251,18 @@ class Interception:
     @contextlib.contextmanager
     def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[DummyKeys]:
         """Show ``dummies`` until the block ends, unless a scope that opens within it needs others."""
-        with self._dummy_keys[-1].suspended():
+        with self._lock:
+            outer, keys = self._dummy_keys[-1], DummyKeys(dummies, self._open)
+            suspended = outer.suspend()
+            self._dummy_keys.append(keys)
+            self._adjust_keys()
+        try:
+            yield keys
+        finally:
             with self._lock:
-                keys = DummyKeys(dummies, self._open)
-                self._dummy_keys.append(keys)
-                self._adjust_keys()
-            try:
-                yield keys
-            finally:
-                with self._lock:
-                    self._dummy_keys.remove(keys)
-                    keys.show(dummy_keys.NO_DUMMIES)
+                self._dummy_keys.remove(keys)
+                keys.show(dummy_keys.NO_DUMMIES)
+                outer.resume(*suspended)
 
     def change_dummies(self, keys: DummyKeys, dummies: Mapping[str, str]) -> None:
         """Replace the dummies that ``dummies_shown`` was given, also in variables that were set since then."""

@@ -153,17 +153,17 @@ class DummyKeys:
         there = zip(shown, read_variables(shown), strict=True)
         self._replace([name for name, value in there if value != shown[name]], shown)
 
-    @contextlib.contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Restore everything for the time of the block, in which a run within a test shows its own dummies."""
+    def suspend(self) -> tuple[Mapping[str, str], Mapping[str, tuple[str | None, str]]]:
+        """Restore everything, because a run within a test shows its own dummies. Return the arguments of ``resume``."""
         shown = self._shown
         there = {name: pair for name, pair in self._replaced.items() if os.environ.get(name) == pair[1]}
         self.show(NO_DUMMIES)
-        try:
-            yield
-        finally:
-            self._put(there)
-            self._shown = shown
+        return shown, there
+
+    def resume(self, shown: Mapping[str, str], replaced: Mapping[str, tuple[str | None, str]]) -> None:
+        """Show the dummies again that ``suspend`` has removed. The arguments are what it has returned."""
+        self._put(replaced)
+        self._shown = shown
 
     def _replace(self, names: Collection[str], dummies: Mapping[str, str]) -> None:
         found: dict[str, tuple[str | None, str]] = {}
