@@ -26,7 +26,7 @@ _MADE_BY_CONTEXTMANAGER = contextlib._GeneratorContextManager, contextlib._Async
 
 @dataclass(frozen=True, slots=True)
 class DecoratorCassette:
-    """Makes what a decorator opens for each call.
+    """Makes the block or the scope that a decorator opens for each call.
 
     ``title`` names the decorator in messages. ``block`` makes a block around a whole call. ``scope`` makes a scope that
     is not open yet, for a generator.
@@ -205,7 +205,7 @@ def _refuse_what_is_no_function(function: Any, cassette: DecoratorCassette) -> N
     if not callable(function):
         raise UnsuitableFunction(
             f"{cassette.title} is put on {name}, which cannot be called; put it next to the function, "
-            "below what makes something else of it (such as @property)"
+            "below the decorator that changes it (such as @property)"
         )
 
 

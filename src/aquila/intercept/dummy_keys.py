@@ -128,7 +128,7 @@ class DummyKeys:
         # By variable: the value that its dummy has replaced, None if it was not set, and the dummy. No lock of its own:
         # `Interception` calls these methods, and its lock lets one thread at a time change the environment.
         self._replaced: dict[str, tuple[str | None, str]] = {}
-        self._shown = NO_DUMMIES  # what `show` was last called with; compared by identity
+        self._shown = NO_DUMMIES  # the last argument of `show`, compared by identity
 
     def show(self, dummies: Mapping[str, str], *, anew: bool = False) -> None:
         """Show these dummies and no others from now on. An empty mapping restores everything.
@@ -172,7 +172,7 @@ class DummyKeys:
             if value is None:
                 found[name] = self._replaced.get(name, (None, ""))[0], dummy
             elif DUMMY_KEY in dummy and value != dummy and _is_the_machines(name, value):
-                found[name] = value, dummy  # any other dummy stands for no key, and what is set there may stay
+                found[name] = value, dummy  # a dummy without `DUMMY_KEY` stands for no key, and replaces no value
         if found:
             self._put(found)
 

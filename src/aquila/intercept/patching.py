@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import find_imports_elsewhere, find_loaded, lazy_modules, wait_before_fork
 
-# What stands in `sys.meta_path` when Python ends, and all that it can reach, lives longest; see `aquila.lazy_imports`.
+# Finders in `sys.meta_path`, and all that they can reach, live longest when Python ends; see `aquila.lazy_imports`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib import util
@@ -58,7 +58,7 @@ class Patch:
     def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         self._owner = owner
         self._name = name
-        # What the owner itself holds. An attribute that it inherits is deleted afterwards, not written into it.
+        # The owner's own value. An attribute that the owner inherits is deleted afterwards, not written into the owner.
         self._original = owner.__dict__.get(name, _ABSENT)
         self._before = getattr(owner, name)
         self._replacement = make(self._before)
@@ -123,7 +123,7 @@ class PatchSet:
                     raise
 
     def withdraw(self, holder: object) -> None:
-        """Undo ``put_in_force``. With the last holder every patched attribute is what it was."""
+        """Undo ``put_in_force``. The last holder restores every patched attribute."""
         with self._lock:
             if holder not in self._holders:
                 return

@@ -190,7 +190,7 @@ def check_connection(
         what = f"a connection to {guard.format_address(host, port)}"
         guard.fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
         has_cassette = scope is not None and scope.default_cassette is not None
-        if has_cassette or library:  # what connects outside of Python is answered by no cassette
+        if has_cassette or library:  # no cassette answers a library that connects outside of Python
             message = _unrecordable_message(what, _name_client(library), speaks_http2=library == "grpc")
         else:
             message = guard.refusal_message(what, scope)

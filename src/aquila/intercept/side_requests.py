@@ -34,7 +34,7 @@ SIDE_REQUESTS = (
     # litellm: prices, when it is imported, and names of beta features, with the first request to Anthropic.
     "GET raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json",
     "GET raw.githubusercontent.com/BerriAI/litellm/main/litellm/anthropic_beta_headers_config.json",
-    # litellm: what an Ollama model can do. It asks only to look up a price.
+    # litellm: the abilities of an Ollama model, which it needs only to look up a price.
     "POST localhost:11434/api/show",
     "POST 127.0.0.1:11434/api/show",
     # posthog, which other libraries count their users with; not the flags that a program asks for.

@@ -264,7 +264,7 @@ def _looks_for_proxy() -> bool:
 def _closed_by_outcome(connecting: Any) -> Iterator[None]:
     """Close a socket if its connection is refused by an outcome of pytest.
 
-    The owner of the socket closes it for an ``Exception``, and an outcome is none.
+    The owner of the socket closes it only after an ``Exception``, and an outcome is a ``BaseException``.
     """
     try:
         yield

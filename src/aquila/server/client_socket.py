@@ -88,7 +88,7 @@ class ClientSocket(ServerConnection):
     async def end(self, code: int, reason: str = "") -> None:
         """Close with any code that can be recorded, and wait until it is closed. 1006 drops the connection."""
         if code == BROKEN:
-            self.transport.close()  # after what was written before has been sent
+            self.transport.close()  # sends the bytes that were written before
             return
         try:
             if code != WITHOUT_CODE:

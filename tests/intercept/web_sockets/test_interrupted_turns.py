@@ -101,7 +101,7 @@ def talk(scope: Any) -> Iterator[Talk]:
     talk = Talk()
     yield talk
     begin(talk.end.close).join(LIMIT)  # where a thread is stuck this would be, too, and so would the end of the scope
-    talk.conversation.leave()
+    talk.conversation.note_disconnected()
 
 
 def begin(work: Callable[..., object], *args: object) -> threading.Thread:

@@ -94,7 +94,7 @@ def test_readers_are_looked_after_when_more_of_them_wait_than_messages_are_there
     with aquila.use_cassette("x"):
         conversation: Any = answering.answer_handshake(RecordedRequest("GET", URL))
         calls: list[str] = []
-        conversation.connect(attend=lambda: calls.append("attended"), break_off=lambda: None)
+        conversation.connect(start_thread=lambda: calls.append("attended"), break_off=lambda: None)
         conversation.send(b"hello", is_text=True)
         assert [frame.data for _, frame in conversation.deliverable(1)] == [b"one", b"two"]
         conversation.begin_reading()

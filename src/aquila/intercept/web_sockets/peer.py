@@ -53,19 +53,19 @@ class ClientEnd(socket.socket):
     """
 
     hand_over: Callable[[bytes], bool] = staticmethod(lambda data: False)
-    attend: Callable[[], None] = staticmethod(lambda: None)
+    start_thread: Callable[[], None] = staticmethod(lambda: None)
     """Lets a thread of the peer read the socket from now on."""
-    leave: Callable[[], None] = staticmethod(lambda: None)
+    tell_closed: Callable[[], None] = staticmethod(lambda: None)
     """Tells the peer that the client has closed its end."""
 
     def close(self) -> None:
         """Close this end, and have the peer close its end."""
         super().close()
-        self.leave()
+        self.tell_closed()
 
     def detach(self) -> int:
         """Return the descriptor, for a library that uses the socket without this object."""
-        self.attend()
+        self.start_thread()
         return super().detach()
 
     def send(self, data: Any, *flags: int) -> int:
@@ -100,8 +100,8 @@ def connect_to_peer(conversation: ReplayedConversation) -> ClientEnd:
     client, its_end = socket.socketpair()
     peer = _Peer(its_end, conversation, library.ServerProtocol(max_size=None, logger=SILENT))
     end = ClientEnd(client.family, client.type, client.proto, fileno=client.detach())
-    end.hand_over, end.attend, end.leave = peer.take, peer.attend, peer.leave
-    conversation.connect(attend=peer.attend, break_off=peer.break_off)
+    end.hand_over, end.start_thread, end.tell_closed = peer.take, peer.start_thread, peer.client_closed
+    conversation.connect(start_thread=peer.start_thread, break_off=peer.break_off)
     return end
 
 
@@ -110,7 +110,7 @@ async def connect_in_loop(conversation: ReplayedConversation, make_protocol: Cal
     loop = asyncio.get_running_loop()
     end = connect_to_peer(conversation)
     if not isinstance(loop, asyncio.SelectorEventLoop):
-        end.attend()  # other loops, such as uvloop, send by the descriptor
+        end.start_thread()  # other loops, such as uvloop, send by the descriptor
     return await loop.create_connection(make_protocol, sock=end)
 
 
@@ -155,13 +155,13 @@ class _Peer:
 
     # In the thread of the client.
 
-    def attend(self) -> None:
+    def start_thread(self) -> None:
         """Start the thread of the peer, unless it has begun."""
         if self._selector is None:
-            self._turns.leave(self._begin_thread)
+            self._turns.do_or_queue(self._begin_thread)
 
     def _begin_thread(self) -> None:
-        # Runs in a turn, so two callers of `attend` start only one thread. The thread ends with the connection, and
+        # Runs in a turn, so two callers of `start_thread` start only one. The thread ends with the connection, and
         # closes the selector. It is a daemon, because a program may exit with an open connection.
         if self._selector is not None or self._is_gone:
             return
@@ -169,11 +169,11 @@ class _Peer:
         self._selector.register(self._end, _READ)
         threading.Thread(target=self._run, args=(self._selector,), name="aquila-websocket", daemon=True).start()
 
-    def leave(self) -> None:
+    def client_closed(self) -> None:
         """Close this end, unless the thread runs, which does so itself. The client has closed its own, perhaps in a
         garbage collection.
         """
-        self._turns.leave(self._go_without_thread)
+        self._turns.do_or_queue(self._go_without_thread)
 
     def _go_without_thread(self) -> None:
         if self._selector is None:
@@ -182,13 +182,13 @@ class _Peer:
     def _go(self) -> None:
         self._is_gone = True
         self._end.close()
-        self._conversation.leave()
+        self._conversation.note_disconnected()
 
     def take(self, data: bytes) -> bool:
         """Take the bytes that the client sends, and answer. Return False if the peer has closed its end."""
         if self._is_gone:
             return False
-        self._turns.leave(functools.partial(self._answer, data))
+        self._turns.do_or_queue(functools.partial(self._answer, data))
         return True
 
     def _answer(self, data: bytes) -> None:

@@ -43,7 +43,7 @@ class ReplayedConversation:
         those_open: OpenConversations,
     ) -> None:
         self.handshake_answer = side.handshake_answer
-        self._attend: Callable[[], None] = lambda: None
+        self._start_thread: Callable[[], None] = lambda: None
         self._break_off: Callable[[], None] = lambda: None
         self._those_open = those_open
         self.side = side
@@ -72,14 +72,14 @@ class ReplayedConversation:
 
     # The connection.
 
-    def connect(self, *, attend: Callable[[], None], break_off: Callable[[], None]) -> None:
-        """Connect to a peer. ``attend`` starts its thread, and ``break_off`` breaks its connection."""
-        self._attend, self._break_off = attend, break_off
+    def connect(self, *, start_thread: Callable[[], None], break_off: Callable[[], None]) -> None:
+        """Connect to a peer. ``start_thread`` starts its thread, and ``break_off`` breaks its connection."""
+        self._start_thread, self._break_off = start_thread, break_off
         self._those_open.add(self)
         if self.is_never_opened:
-            attend()
+            start_thread()
 
-    def leave(self) -> None:
+    def note_disconnected(self) -> None:
         """Note that the connection has ended."""
         self._those_open.discard(self)
 
@@ -121,7 +121,7 @@ class ReplayedConversation:
     def note_unsent(self) -> None:
         """Note that a compared message may never reach the peer."""
         self._hears_all = False
-        self._attend()  # the answer is due nevertheless
+        self._start_thread()  # the answer is due nevertheless
 
     def _is_ahead(self, heard: int) -> bool:
         """Whether a compared message is still on its way to the peer, which has heard ``heard`` messages."""
@@ -171,7 +171,7 @@ class ReplayedConversation:
         """A block in which the program waits for the provider, without reading a message."""
         self._waiting.append(None)
         try:
-            self._attend()
+            self._start_thread()
             yield
         finally:
             self._waiting.pop()
@@ -184,7 +184,7 @@ class ReplayedConversation:
             self._note_user()
         self._waiting.append(None)
         if self._read_count + len(self._waiting) > self._delivered_count or not self._counts_readers:
-            self._attend()  # the message may never come, which the thread of the peer notices
+            self._start_thread()  # the message may never come, which the thread of the peer notices
 
     def end_reading(self, error: BaseException | None = None) -> None:
         """Note that a reader has got a message, or ``error``. Raises the error that has ended the conversation."""

@@ -49,7 +49,7 @@ class Turns:
             if self._queued:
                 self._catch_up()
 
-    def leave(self, work: Callable[[], None]) -> None:
+    def do_or_queue(self, work: Callable[[], None]) -> None:
         """Do ``work`` now, or have the thread that has the turn do it at the end of the turn. Never waits."""
         self._queued.append(work)
         self._catch_up()
