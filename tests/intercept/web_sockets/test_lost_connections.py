@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import websocket
 
 import aquila
 from aquila.cassettes.model import RecordedResponse
@@ -51,6 +54,34 @@ def say_too_much(connection: Any) -> None:
 @pytest.mark.parametrize("name", slow_but(["httpx-ws", "httpx-ws in a loop"], CLIENTS))
 def test_a_connection_that_the_provider_resets_is_lost_again(name: str, root: Path) -> None:
     assert say_hello_to(name, reset, root).end == "broken"
+
+
+def test_a_read_without_waiting_that_finds_nothing_is_no_loss(root: Path) -> None:
+    may_answer = threading.Event()
+
+    def speak(connection: Any) -> None:
+        connection.recv(60)
+        may_answer.wait(60)
+        connection.send("hello yourself")
+        connection.recv(60)
+
+    def use(url: str) -> str | bytes:
+        with contextlib.closing(websocket.create_connection(url, timeout=60)) as client:
+            client.send("hello")
+            client.settimeout(0)
+            try:
+                return client.recv()
+            except BlockingIOError:
+                may_answer.set()
+            client.settimeout(60)
+            return client.recv()
+
+    with web_socket_server(speak) as provider:
+        url = f"{provider.url}/v1/realtime"
+        with aquila.use_cassette("x", transport="record"):
+            assert use(url) == "hello yourself"
+    with aquila.use_cassette("x"):
+        assert use(url) == "hello yourself"
 
 
 @pytest.mark.parametrize("name", [name for name in CLIENTS if name.startswith("websockets")])

@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 from socket import gaierror
+from ssl import SSLWantReadError
 from typing import Any
 
 from aquila.cassettes.model import SWITCHED, RecordedRequest
@@ -153,8 +154,8 @@ def _watch(socket: Any, recorder: FrameRecorder) -> None:
         try:
             with recorder.reading():
                 frame = receive()
-        except errors.WebSocketTimeoutException:
-            raise
+        except (errors.WebSocketTimeoutException, BlockingIOError, SSLWantReadError):
+            raise  # nothing has come in time, or by now
         except (errors.WebSocketException, OSError) as error:
             recorder.finish_broken(f"RemoteProtocolError: {error}")
             raise
