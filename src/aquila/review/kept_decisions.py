@@ -52,7 +52,7 @@ def file_beside(pending: Path, root: Path, suffix: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class DecisionFile:
-    """The decisions about what waits in one pending file. ``root`` is its cassette folder."""
+    """The file with the decisions about one pending file. ``root`` is the cassette folder of both."""
 
     pending: Path
     root: Path

@@ -160,7 +160,7 @@ class Review:
         A cassette that has changed since it was read, so that the proposals differ, is not written.
         """
         chosen = [(each, self._choices(each)) for each in self.cassettes if each.pending.exists() and not each.problem]
-        # A pending file without proposals is not needed any more, so it is written, too, which removes it.
+        # Cassettes without proposals are written, too, because that removes their pending files.
         writing = [(each, choices) for each, choices in chosen if choices or not each.proposals]
         self._begin_to_write([each for each, _ in writing])
         return [self._write(each, choices) for each, choices in writing]
@@ -278,9 +278,10 @@ def _is_newer(cassette: ReviewedCassette) -> bool:
 
 
 def choose_proposals(review: Review, name: str, wanted: Iterable[str], kinds: Collection[Kind]) -> list[Item]:
-    """Return questions of the cassette ``name``: those ``wanted``, by number or start of an id, else all of ``kinds``.
+    """Return the ``wanted`` questions of the cassette ``name``; if there are none, all of the ``kinds``.
 
-    Raises ``CassetteError`` for a wanted question that does not exist, or for an ambiguous beginning.
+    A text in ``wanted`` is the number of a recording, or an id, or at least the first 6 characters of one. Raises
+    ``CassetteError`` for a text that fits no question or several.
     """
     items = [item for item in review.items if item.cassette.name == name]
     chosen: dict[str, Item] = {}

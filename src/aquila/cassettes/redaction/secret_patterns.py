@@ -70,7 +70,7 @@ _ACCESS_KEY = rb"[\\\"'\s]*[=:][\\\"'\s]*([A-Za-z0-9+/]{40}(?![A-Za-z0-9+/]))"
 _IN_WORD = lazy_pattern(rb"(?s:.{0,3})(?<=[A-Za-z0-9])\Z(?<!\\[bfnrt])(?<!%[0-9a-fA-F]{2})")
 _A_DIGIT = lazy_pattern(rb"[0-9]")
 _MORE = (*(bytes((code,)) for code in b"=+/-"), *(bytes((code,)) for code in _TOKEN_CHARS))
-"""Characters that must not follow basic credentials: base64 that goes on was not matched as a whole."""
+"""Characters that must not follow basic credentials: with them the base64 continues, and the match is a part of it."""
 
 # The letter or the digits of an escape in JSON are not the end of a word.
 _ESCAPE_BEFORE = rb"(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})"
@@ -204,8 +204,8 @@ _QUERY_STRICT = lazy_pattern(
     rb"(?:^|[?&;#])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,})|code=(?=[^&]*?[0-9])(%s{10,}))"
     % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE, _VALUE)
 )
-# A value that was redacted before. No printable character may follow, else it is only a part of the value; in a binary
-# file, other bytes may.
+# A value that was redacted before. No printable character may follow: the placeholder would then be only a part of the
+# value. Other bytes may follow, in a binary file.
 _REDACTED = lazy_pattern(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 

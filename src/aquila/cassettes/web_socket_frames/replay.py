@@ -111,7 +111,7 @@ class ConversationReplay:
         return matcher
 
     def take_close(self, code: int, reason: str) -> None:
-        """Note that the client closes the conversation, at whatever point. Nothing is delivered after that.
+        """Note that the client closes the conversation, which it may do at any time. Nothing is delivered after that.
 
         ``code`` and ``reason`` are those of its close frame.
         """

@@ -169,7 +169,7 @@ def fill_in(chunk: RecordedChunk, read: Callable[[SoundReference], bytes]) -> Re
 
 
 def references_in(chunk: RecordedChunk) -> list[SoundReference]:
-    """Return the references in a chunk, and whatever looks like one."""
+    """Return the references in a chunk. A text that only looks like a reference is returned, too."""
     head = _head_of_binary(chunk)
     if head is not None:
         found = _REFERENCE.fullmatch(_content_of_binary(chunk, head))

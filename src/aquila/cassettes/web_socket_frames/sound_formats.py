@@ -32,7 +32,7 @@ _BEGINNINGS = (
     (b"\xff\xf2", ".mp3"),
     (b"\x1aE\xdf\xa3", ".webm"),
 )
-"""How files begin whose format says what they are. ``\\xff\\xf2`` and its kin begin a frame of MP3 without ID3 tags."""
+"""How files of known formats begin. ``\\xff`` begins a frame of MP3 without ID3 tags."""
 
 
 class SoundFormat(NamedTuple):
@@ -94,7 +94,7 @@ def read_query(url: str) -> SoundFormat | None:
 def read_declared(message: dict[str, Any], *, sent: bool) -> SoundFormat | None:
     """Return the format of sound that a message of OpenAI's Realtime API declares; None if it declares none.
 
-    ``sent`` asks for the format of what the client sends, else for that of what the provider sends.
+    With ``sent`` it is the format of what the client sends, otherwise that of what the provider sends.
     """
     side = "input" if sent else "output"
     for about in (message.get("session"), message.get("response")):

@@ -26,7 +26,7 @@ _PAGE = 256
 def open_frames(chunks: Iterable[RecordedChunk]) -> tuple[Sequence[Frame], Close | None]:
     """Return the frames of a conversation, and how it was closed, if it was.
 
-    Raises ``NotAFrame`` for a chunk that is none, and ``CassetteCorrupt`` for a file that is missing or was changed.
+    Raises ``NotAFrame`` for a chunk that is no frame, and ``CassetteCorrupt`` for a file that is missing or changed.
     """
     if isinstance(chunks, SoundChunks):
         chunks.check_intact()

@@ -79,7 +79,7 @@ def _find_in_growing_texts(
     body: bytes, pieces: Sequence[TextPiece], find: Callable[[bytes], list[FoundSecret]]
 ) -> Iterator[list[FoundSecret]]:
     """Find the secrets of a text that each event repeats and lengthens. Earlier events may hold a part of a secret."""
-    # A list of byte values is repeated by no event, so it stands for an end here.
+    # No event repeats a list of byte values. The empty text in its place ends the run of growing texts.
     for start, end in _find_growing_runs([b"" if piece.codes else piece.text for piece in pieces]):
         growing = pieces[start:end]
         lengths = [len(piece.text) for piece in growing]
