@@ -327,6 +327,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Sum up the run if there is something to tell. Most runs have nothing, and load no module for it."""
     config = session.config
     run = config.stash[test_scopes.RUN]
+    run_life.remove_wrong_variables(run)
     has_news = (
         run.unstored or run.unasked or run.refused or run.unguarded or run.notes or test_scopes.TOTALS in config.stash
     )

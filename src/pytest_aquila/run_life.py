@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pytest_aquila
-from aquila.config import SettingsLayers, find_project_folder
+from aquila.config import VARIABLE_OF, SettingsLayers, find_project_folder
 from aquila.intercept.activation import RunGuard
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -28,7 +28,7 @@ from pytest_aquila import options
 if TYPE_CHECKING:
     import argparse
 
-    from aquila import errors
+    from aquila import errors, settings
     from aquila.recording.reporting import child_misses, play_log
     from pytest_aquila import calling_program, marker_options, option_values
     from pytest_aquila.summary.run_news import News
@@ -41,6 +41,7 @@ else:
         marker_options="pytest_aquila.marker_options",
         option_values="pytest_aquila.option_values",
         play_log="aquila.recording.reporting.play_log",
+        settings="aquila.settings",
     )
 
 
@@ -90,6 +91,22 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
         with contextlib.suppress(OSError):
             child_misses.misses_folder(run)
     return run
+
+
+def remove_wrong_variables(run: Run) -> None:
+    """Remove variables with wrong settings that tests have left. What a run writes at its end needs its settings."""
+    if run.layers.sets_no_option():
+        return
+    try:
+        run.layers.resolve()
+    except errors.ConfigError as error:
+        for name, variable in VARIABLE_OF.items():
+            try:
+                settings.parse_option(name, os.environ.get(variable), source=variable)
+            except errors.ConfigError:
+                del os.environ[variable]
+        if run.tell is not None:
+            run.tell(f"{error}; a test has left it set, so it is removed")
 
 
 def end_tests(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,7 +84,9 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
 def note_interrupted_test(item: pytest.Item, scope: Scope) -> None:
     """Add what a test has missed to the totals of the run, which ends without the teardown of that test."""
     if scope.misses:
-        add_report(item, reports.summarize_scope(scope, reports.StoredRecordings(), scope.settings), scope.settings)
+        with contextlib.suppress(errors.ConfigError):  # the test has left a wrong setting; the run must still end well
+            settings = scope.settings
+            add_report(item, reports.summarize_scope(scope, reports.StoredRecordings(), settings), settings)
 
 
 def end_failed_test(item: pytest.Item, error: BaseException, outcome: Outcome) -> None:

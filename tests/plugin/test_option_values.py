@@ -113,3 +113,30 @@ def test_a_test_that_leaves_a_wrong_setting_leaves_no_scope_open(pytester: pytes
     )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=3, failed=1, errors=2)
+
+
+@pytest.mark.parametrize("end", ["assert 0", "raise KeyboardInterrupt"])
+def test_a_run_in_which_a_test_leaves_a_wrong_setting_still_has_its_summary(
+    end: str, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        f"""
+        import os
+        import aquila
+
+        def test_leaves_it(aquila_cassette):
+            try:
+                aquila.ask("x")
+            except BaseException:
+                pass
+            os.environ["AQUILA_TIMEOUT"] = "soon"
+            {end}
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(
+        ["aquila: environment variable AQUILA_TIMEOUT: *; a test has left it set, so it is removed"]
+    )
+    assert result.ret == (1 if end == "assert 0" else 2)
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert not [line for line in result.errlines if "ConfigError" in line]
