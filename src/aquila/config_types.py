@@ -1,8 +1,8 @@
-"""The types of settings, for type checkers only. Nothing imports this at run time.
+"""The types of settings, for annotations. Aquila itself never imports this at run time.
 
-``aquila.config.OPTION_ROWS`` is the declaration that is read at run time; a test keeps it and the arguments below
-equal. There are two because the plugin loads ``config`` in every test run, and building typed dictionaries would take
-longer than the rest of that module.
+At run time the settings come from ``aquila.config.OPTION_ROWS``. A test keeps these rows and the types below equal. The
+rows are not made of the types, because the plugin loads ``config`` in every test run: building typed dictionaries would
+take longer than the rest of that module.
 """
 
 from __future__ import annotations

@@ -32,9 +32,13 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class CallInfo:
     """The description of a call that telemetry hooks receive.
 
-    ``ref`` identifies the call, ``operation`` is ``chat``, ``responses``, ``transcription``, ``retrieve_response``,
-    ``cancel_response``, ``delete_response`` or ``research.result``; ``model`` is empty if the request names none,
-    ``options`` are settings such as ``temperature``, without any prompt content, ``metadata`` is what the caller gave.
+    - ``ref``: identifies the call.
+    - ``operation``: ``chat``, ``responses``, ``transcription``, ``retrieve_response``, ``cancel_response``,
+      ``delete_response`` or ``research.result``.
+    - ``model``: empty if the request names none.
+    - ``transport``, ``base_url``: the name of the transport, and the base URL of the provider.
+    - ``options``: settings such as ``temperature``, without any content of the prompt.
+    - ``metadata``: what the caller gave as ``metadata=``.
 
     Examples:
         >>> class Names:
@@ -59,6 +63,8 @@ class CallInfo:
 @dataclass(frozen=True, slots=True)
 class AnswerInfo:
     """The description of the answer to one request that telemetry hooks receive.
+
+    ``id``, ``model`` and ``finish_reason`` are the provider's, None if it named none. ``usage`` has the tokens.
 
     Examples:
         >>> class Reasons:

@@ -1,4 +1,4 @@
-"""Tools that a model may call: Python functions with a schema, the provider's by name; checks the arguments of a call.
+"""Tools that a model may call: Python functions with a schema, and the provider's own tools. Checks their arguments.
 
 ``@tool`` makes a tool from a typed function, and ``Tool(name, parameters, function)`` makes one from its parts. A plain
 function in ``tools=`` becomes a tool too.

@@ -1,4 +1,4 @@
-"""Tells the code of the program and its tests from libraries, even where the program itself is installed."""
+"""Distinguishes the code of the program and its tests from libraries, even if the program itself is installed."""
 
 from __future__ import annotations
 
