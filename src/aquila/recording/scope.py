@@ -339,7 +339,8 @@ def current_scope() -> Scope | None:
     if scope is not None:
         if scope.closed:
             raise SessionClosed(
-                f"{scope.describe()} has ended, and something it started is still making requests; wait for it first"
+                f"{scope.describe()} has ended, and a thread or task that it started still makes requests. Wait for "
+                f"that thread or task before the {scope.kind} ends"
             )
         return scope if scope._process == os.getpid() else outlived_scopes.require_open(scope)
     run = runtime.current_run()

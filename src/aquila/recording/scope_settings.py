@@ -32,7 +32,7 @@ def check_scope_options(options: Mapping[str, Any], around: Settings, *, source:
     if options.get("guard") == "sealed" and around.guard != "sealed":
         file = runtime.current_run().layers.settings_file
         raise errors.ConfigError(
-            f"{source}: guard='sealed' is for a whole run, which is in the namespace or is not. Set "
+            f"{source}: guard='sealed' is for a whole run, not for a part of it. Set "
             f"{typed_settings.placed_setting('guard', 'sealed', file)}, or AQUILA_GUARD=sealed"
         )
     if around.guard == "sealed" and (transport := options.get("transport")) in NEEDS_NETWORK:

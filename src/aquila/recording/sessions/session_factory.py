@@ -61,7 +61,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         return _open_script(scope, cassette, Path(file), mode)
     if mode != "replay" and Path(file).suffix.lower() in READ_ONLY_SUFFIXES:
         raise CassetteWriteError(
-            f"cannot record: {file} is of another recorder, and only read. To make it Aquila's: "
+            f"cannot record: {file} has the format of another recorder, which Aquila only reads. To convert it: "
             f"aquila cassettes convert {quote_word(file)} --to yaml --replace"
         )
     finds_drift = scope.run.layers.finds_drift and mode == "replay"

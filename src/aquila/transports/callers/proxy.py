@@ -65,7 +65,7 @@ class KeyWithheld(Exception):
 
 
 class UpstreamRequest(NamedTuple):
-    """The target and header fields for the upstream. ``withholds_key`` says that it must not be sent without a key."""
+    """The target and header fields for the upstream. ``withholds_key``: it has a dummy key, so it must not be sent."""
 
     target: str
     headers: Headers

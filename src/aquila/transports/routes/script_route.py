@@ -146,8 +146,8 @@ def explain_left_behind(asked: RecordedRequest, test: str, settings: Settings) -
         f"  {kind:<10} {name}\n"
         "\n"
         f"The script of this test answers only what this test starts. End the {kind} in the test that starts it.\n"
-        "If it is to work for several tests, start it in a fixture that they share, or hand it what it is to do\n"
-        "with contextvars.copy_context().run."
+        "If it works for several tests, start it in a fixture that they share, or pass it its work with\n"
+        "contextvars.copy_context().run."
     )
     return UnscriptedRequest(redactor.redact_text(text))
 
