@@ -38,7 +38,7 @@ IMPLIED_VALUES = {
 """The options whose value may be left out, each with its value in that case; see ``option_values``."""
 
 
-HUEY_KEYS = (
+_HUEY_KEYS = (
     ("aquila_huey", "the Hueys under test, as module:attribute; the first is that of the fixtures"),
     ("aquila_huey_storage", "where tasks go in a test: memory (default), or own: the Huey's, emptied before each test"),
     ("aquila_huey_leftover", "tasks that a passing test leaves in the queue: ignore (default), warn or fail"),
@@ -114,7 +114,7 @@ def add_options(parser: pytest.Parser) -> None:
     for name, package in REPLACED_RECORDERS.items():
         help = f"understand the marks, fixtures and options of {package}"
         parser.addini(name, help, type="bool", default=False)
-    for name, help in HUEY_KEYS:
+    for name, help in _HUEY_KEYS:
         parser.addini(name, help, default=None)
 
 

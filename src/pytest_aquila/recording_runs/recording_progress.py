@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _RECORDED: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 _ATTRIBUTE = "aquila_recorded"
 _ROOM_FOR_PERCENT = len(" [100%] ")
-_LONGEST_NAME = 60
-"""At most this many characters of a model's name are shown, because it comes from the answer and may be any text."""
 
 
 class RecordingProgress:
@@ -84,7 +82,10 @@ def describe_recording(row: dict[str, Any], width: int) -> list[str]:
     test = run_news.clean_text(row["test"])
     models = [run_news.clean_text(" ".join(each.split())) for each in row["models"]]
     parts = [f"{row['answers']} answers"] if row["answers"] > 1 else []
-    parts += [each if len(each) <= _LONGEST_NAME else f"{each[:_LONGEST_NAME]}…" for each in models[:1]]
+    parts += [
+        each if len(each) <= recording_status.LONGEST_NAME else f"{each[: recording_status.LONGEST_NAME]}…"
+        for each in models[:1]
+    ]
     if len(models) > 1:
         parts.append(f"and {len(models) - 1} more")
     if row["failures"]:

@@ -29,7 +29,8 @@ SHOWN_AFTER = 2.0
 """Seconds after which an answer that is not complete is shown."""
 _EVERY = 0.5
 """Seconds between two updates of the line."""
-_LONGEST_NAME = 60
+LONGEST_NAME = 60
+"""At most this many characters of a model's name are shown, because it comes from the answer and may be any text."""
 
 
 def begin_status(config: pytest.Config, run: Run) -> None:
@@ -139,7 +140,7 @@ class RecordingStatus:
         first = slow[0]
         sent = read_sent(first.asked)
         what = [urlsplit(first.asked.url).hostname or "", sent.model]
-        named = run_news.clean_text(" ".join(" ".join(filter(None, what)).split()))[:_LONGEST_NAME]
+        named = run_news.clean_text(" ".join(" ".join(filter(None, what)).split()))[:LONGEST_NAME]
         parts = [named, f"{machine_seconds() - first.began:.0f} s"]
         counted = self._count
         if counted is None or counted.answer is not first:

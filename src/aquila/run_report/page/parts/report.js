@@ -56,15 +56,15 @@ const drawChips = () => {
   byId("chips").append(...chips);
 };
 const drawSelects = () => {
-  const make_select = (name, label, options) => {
+  const makeSelect = (name, label, options) => {
     const select = make("select", { id: `select-${name}`, "aria-label": label, onchange: () => go({ [name]: select.value }) }, options.map(([value, text]) => make("option", { value: repair(value) }, text)));
     byId("selects").append(select);
   };
   const distinct = (read) => [...countBy(rows, read).keys()].sort().map((one) => [one, one]);
-  make_select("sort", "Order", Object.entries(SORTS).map(([value, [text]]) => [value, text]));
+  makeSelect("sort", "Order", Object.entries(SORTS).map(([value, [text]]) => [value, text]));
   const models = distinct((row) => row.models), hosts = distinct((row) => row.hosts);
-  if (models.length > 1) make_select("model", "Model", [["", "Every model"], ...models]);
-  if (hosts.length > 1) make_select("host", "Host", [["", "Every host"], ...hosts]);
+  if (models.length > 1) makeSelect("model", "Model", [["", "Every model"], ...models]);
+  if (hosts.length > 1) makeSelect("host", "Host", [["", "Every host"], ...hosts]);
 };
 
 const nameOfLink = new WeakMap();
