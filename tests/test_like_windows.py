@@ -180,7 +180,9 @@ def test_a_read_only_file_is_left_as_it_is_and_no_temporary_one_stays(
     assert [file.name for file in tmp_path.iterdir()] == ["a.yaml"]
 
 
-@pytest.mark.parametrize(("platform", "cause"), [("win32", "close what has it open"), ("linux", "free the disk")])
+@pytest.mark.parametrize(
+    ("platform", "cause"), [("win32", "close the program that has it open"), ("linux", "free the disk")]
+)
 def test_what_may_keep_a_file_from_being_replaced_is_told(
     platform: str, cause: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,7 +139,7 @@ def test_a_conversation_can_be_written_by_hand() -> None:
             "an item of 'frames' must have one of >, > binary, > binary text, > sound, <",
         ),
         ("status: 101\nframes:\n- '<': |\n    =\t1\n    a\t1", 13, "no layout 'a'"),
-        ("status: 101\nframes:\n- '<': |\n    ~\t1", 12, "a frame has no end that could be missing"),
+        ("status: 101\nframes:\n- '<': |\n    ~\t1", 12, "a frame always has its end"),
         ("status: 101\nlayouts:\n  a-b: x\nframes: []", 11, "not the name of a layout"),
         ("status: 101\njson_style: bold\nframes: []", 10, "no style of JSON"),
         ("status: 101\nframes:\n- '> binary': '!'", 11, "not base64"),

@@ -157,7 +157,7 @@ def test_the_advice_can_be_typed_into_a_toml_file_as_the_message_says() -> None:
 
 def test_a_fresh_value_beside_another_change_is_told_without_a_setting() -> None:
     shown = explain(chat("ho", user=B), chat("hi", user=A))
-    assert "user (a UUID) is perhaps new in every run. If so, recording again is not enough;" in shown
+    assert "user (a UUID) is perhaps new in every run. If so, recording again is not enough." in shown
     assert "aquila_" not in shown
 
 

@@ -414,7 +414,7 @@ def test_a_cassette_that_would_be_too_large_to_read_loses_no_answer(
     before = (root / "x.yaml").read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(cassette_files, "MAX_BYTES", len(before) + 10)
-        with pytest.raises(CassetteWriteError, match=r"may have .* waits in the journal.*convert .*--to msgpack"):
+        with pytest.raises(CassetteWriteError, match=r"may have .* are in the journal.*convert .*--to msgpack"):
             record("second")
         assert (root / "x.yaml").read_bytes() == before
         stored = cassette_files.load_cassette(root / "x.yaml")
@@ -450,7 +450,7 @@ def test_a_pending_recording_that_would_be_too_large_waits_and_is_taken_over_as_
         with pytest.raises(ZeroDivisionError) as caught, aquila.use_cassette("x"), aquila.http_client() as client:
             post(client, "second")
             raise ZeroDivisionError
-        assert re.search(f"waits in the journal.*aquila cassettes {command}", "".join(caught.value.__notes__))
+        assert re.search(f"are in the journal.*aquila cassettes {command}", "".join(caught.value.__notes__))
         assert not (root / "x.pending.yaml").exists()
     if was_there:
         cassette_files.save_cassette(root / "x.msgpack", cassette_files.load_cassette(root / "x.yaml"))

@@ -45,7 +45,7 @@ _FOREIGN_FILES: tuple[tuple[Callable[[dict[str, Tree]], bool], str], ...] = (
     (lambda tree: {"consumer", "provider"} <= tree.keys(), "a contract of Pact"),
     (lambda tree: "mappings" in tree or {"request", "response"} <= tree.keys(), "a stub of WireMock"),
     (lambda tree: bool(_first_request(tree).keys() & {"form", "proto"}), "a cassette of go-vcr"),
-    (lambda tree: "url" in _first_request(tree), "a cassette of Aquila that has lost it"),
+    (lambda tree: "url" in _first_request(tree), "a cassette of Aquila that has lost this line"),
     (
         lambda tree: bool(tree) and all(isinstance(value, str) for value in tree.values()),
         "a mapping of names to texts, of settings or tokens for example",

@@ -192,7 +192,7 @@ def _unpack_rows(data: bytes, source: str) -> list[Any]:
     is_ours = data.startswith(_HEAD)
     if is_ours and zlib.crc32(memoryview(data)[len(_HEAD) + 4 :]) != int.from_bytes(data[len(_HEAD) : len(_HEAD) + 4]):
         raise CassetteCorrupt(
-            f"{source}: not a cassette in msgpack form any more: it is damaged, its checksum does not fit. "
+            f"{source}: not a cassette in msgpack form: the file is damaged, because its checksum is wrong. "
             f"{tree.ADVICE}"
         )
     count = _ContainerCount(len(data))

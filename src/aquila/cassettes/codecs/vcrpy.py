@@ -56,7 +56,9 @@ def cassette_from_vcrpy(tree: dict[str, Tree]) -> Cassette:
         raise FormatError("a cassette of vcrpy of a version that is not known", ("version",))
     foreign.check_keys(tree, _TOP, (), "vcrpy")
     if tree.get("metadata"):
-        raise FormatError("'metadata', what a test keeps in a cassette of vcrpy, has no place in ours", ("metadata",))
+        raise FormatError(
+            "a cassette of vcrpy with 'metadata' of a test, which a cassette of Aquila cannot keep", ("metadata",)
+        )
     items = tree["interactions"]
     if type(items) is not list:
         raise FormatError("'interactions' must be a list", ("interactions",))

@@ -424,7 +424,7 @@ def write_remark(fresh: Sequence[FreshField]) -> Iterator[str]:
     """Yield a remark on fresh fields for requests that also differ in something else, so that no setting is enough."""
     yield ""
     yield from textwrap.wrap(
-        f"{_describe_fields(fresh)} perhaps new in every run. If so, recording again is not enough; when nothing else "
-        "differs any more, this message names the setting that is.",
+        f"{_describe_fields(fresh)} perhaps new in every run. If so, recording again is not enough. Once nothing else "
+        "differs, this message names the setting that is enough.",
         WIDTH,
     )

@@ -188,7 +188,7 @@ def _explain_unrecorded(
         title = f"no recording of {cassette} answers this request, although recording {nearest.number} looks the same"
         yield from _write_head(title, (holds, _request_row(request), ("nearest", f"{near}, which looks the same")))
         yield ""
-        yield "  What identifies requests here sees a difference that these rules do not compare:"
+        yield "  A plugin decides here which requests are the same, and sees another difference:"
         yield "  look at the aquila_key hook of your plugins."
         yield from _write_advice("To record it again:", command)
         return
@@ -304,7 +304,7 @@ def _write_hint_at_telemetry(request: RecordedRequest, settings_file: str) -> It
     address = urlsplit(request.url)
     if request.method.upper() == "POST" and address.path.endswith(_TELEMETRY_PATHS):
         yield ""
-        yield "This may be telemetry by the protocol of OpenTelemetry, which is new in every run. To neither send,"
+        yield "This may be telemetry of OpenTelemetry, which is new in every run. To neither send,"
         row = setting_line("side_requests", f"POST {address.hostname}{address.path}", settings_file)
         yield f"record nor miss it: {row}"
 

@@ -46,7 +46,7 @@ def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
         reason = getattr(error, "msg", None) or str(error)
         raise ConfigError(
             f"aquila_normalize: cannot read the pattern {entry}{where}: {reason}. Write a regular expression of "
-            r"Python between slashes, such as /run-\d+/, and a backslash before what is meant as it stands: \( \[ \."
+            r"Python between slashes, such as /run-\d+/, and a backslash before special characters: \( \[ \."
         ) from None
     if compiled.search("") is not None:
         raise ConfigError(
@@ -56,9 +56,9 @@ def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
     at = _find_slow_part(text, is_verbose=bool(compiled.flags & re.VERBOSE))
     if at is not None:
         raise ConfigError(
-            f"aquila_normalize: the pattern {entry} may take for ever on a long text, from {text[at:]} on: what is "
-            r"repeated there can match in many ways. Let it match in one way: \d++ or (?>a|b) in place of \d+ or "
-            r"(?:a|b); or give its repetitions a bound, such as \d{1,9}"
+            f"aquila_normalize: the pattern {entry} may take for ever on a long text, from {text[at:]} on: the "
+            r"repeated part can match in many ways. Let it match in one way: \d++ or (?>a|b) for \d+ or (?:a|b); "
+            r"or give its repetitions a bound, such as \d{1,9}"
         )
     return compiled
 

@@ -282,12 +282,12 @@ def _advise_msgpack(path: Path) -> str:
     path = cassette_of_pending(path)
     if path.exists():
         return (
-            "It is as it was, and what was recorded waits in the journal. Write the cassette as msgpack, which has no "
-            "limit, and take it over: aquila cassettes convert "
+            "The file is unchanged; the new recordings are in the journal. Convert the cassette to msgpack, which has "
+            "no limit, and store the recordings: aquila cassettes convert "
             f"{typed_words.quote_word(str(path))} --to msgpack --replace; aquila cassettes accept"
         )
     return (
-        "Nothing was written, and what was recorded waits in the journal. Take it over as msgpack, which has no limit: "
+        "Nothing was written, and the recordings are in the journal. Store them as msgpack, which has no limit: "
         "aquila cassettes accept --to msgpack. The cassette is then used by its name without a suffix, or with .msgpack"
     )
 

@@ -58,10 +58,12 @@ def find_renames(root: Path, old: str, new: str) -> Renames:
     recording.
     """
     if old.strip("/") == new.strip("/"):
-        raise CassetteError(f"{old!r} is the old and the new name, so nothing was moved")
+        raise CassetteError(f"{old!r} is both the old and the new name, so nothing was moved")
     for each in (old, new):
         if each.endswith(_PENDING):
-            raise CassetteError(f"{each!r} is a pending recording. Name its cassette: what is pending moves along")
+            raise CassetteError(
+                f"{each!r} is a pending recording. Name its cassette: the pending recording moves with it"
+            )
     kinds = [_kind_of(each) for each in (old, new)]
     if kinds[0] != kinds[1]:
         raise CassetteError(f"{old!r} is {kinds[0]} and {new!r} is {kinds[1]}; name two of one kind")

@@ -106,7 +106,7 @@ def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
         advice = "close files or connections that the program keeps open, or allow more of them (ulimit -n 4096)"
     elif sys.platform == "win32" and isinstance(error, PermissionError):
         advice = (
-            "close what has it open (an editor, a virus scanner), or make it and its folder writable "
+            "close the program that has it open (an editor, a virus scanner), or make it and its folder writable "
             "(attrib -r), or set another folder with aquila_cassette_dir"
         )
     elif sys.platform == "win32" and error.errno == errno.ENOENT and len(str(path)) > _SHORT_ENOUGH:

@@ -127,7 +127,7 @@ class _ItemReader:
         try:
             for number, event in enumerate(self._table.read_events(rows)):
                 if not event.endswith("\n\n"):
-                    raise TableError("a frame has no end that could be missing: '=' and not '~'", "events", number)
+                    raise TableError("a frame always has its end: write '=' and not '~'", "events", number)
                 yield event.removesuffix("\n\n").encode()
         except TableError as error:
             below = error.key + 1 if isinstance(error.key, int) else 0

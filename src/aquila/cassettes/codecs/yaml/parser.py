@@ -88,9 +88,9 @@ def load_tree(data: bytes, *, source: str, convert: Callable[[dict[str, Tree], i
         raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {advice_for(data)}")
     if data.startswith(_UTF_16):  # YAML allows it, but other modules search the bytes of a file for ASCII text
         raise CassetteCorrupt(
-            f"{source}: the file is UTF-16, and Aquila reads UTF-8. Editors can save it so. But if the > of PowerShell "
-            f"wrote it, characters that are not ASCII may be wrong: write the file anew in another way, for example "
-            f"with: git restore --source REVISION {source}"
+            f"{source}: the file is UTF-16, and Aquila reads UTF-8. Save it as UTF-8 with an editor. If the > of "
+            f"PowerShell wrote it, characters that are not ASCII may be wrong: write the file anew in another way, for "
+            f"example with: git restore --source REVISION {source}"
         )
     try:
         return _Document(data, convert).read()
