@@ -1,4 +1,4 @@
-"""The open scopes of a run: those that surround running code, those that can be found by id, and their watchers."""
+"""The open scopes of a run: those that surround running code, those that are found by their id, and their watchers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class OpenScopes:
         return next(reversed(self._surrounding), None)
 
     def surrounding(self) -> Sequence[Scope]:
-        """Those that are open now, outermost first."""
+        """Return the scopes that surround running code now, outermost first."""
         return tuple(self._surrounding)
 
     def register(self, scope: Scope) -> None:
@@ -62,7 +62,7 @@ class OpenScopes:
         return None if scope_id is None else self._by_id.get(scope_id)
 
     def unclosed(self) -> Sequence[Scope]:
-        """Those that have not been closed, whether they surround other code or not."""
+        """Return the scopes that have not been closed, whether they surround other code or not."""
         return [scope for known in self._by_id.valuerefs() if (scope := known()) is not None]
 
     def add(self, scope: Scope) -> None:

@@ -24,7 +24,7 @@ class NoNetwork(socket.gaierror):
 
 
 def fail_unasked(what: str) -> NoNetwork:
-    """Note a request that no test made for the summary of the run. Return the error to raise for it."""
+    """Note, for the summary of the run, a request that no test made. Return the error to raise for it."""
     runtime.current_run().unasked[what] = None
     return NoNetwork("no test asked for it")
 

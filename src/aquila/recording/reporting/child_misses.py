@@ -146,7 +146,7 @@ class ChildMisses:
         self._append_in_limit(_REFUSED, [os.getpid(), text, test])
 
     def pass_on_refusals(self, run: Run) -> None:
-        """Note what was refused in child processes since the last call for the running test of ``run``."""
+        """Note for the running test of ``run`` what was refused in child processes since the last call."""
         for refusal, _ in self._take_refusals():
             run.remember_refusal(refusal)
 
@@ -346,7 +346,7 @@ def _parse_row(row: str) -> Any:
 
 
 def hear_refusals(run: Run) -> None:
-    """Note what was refused in child processes since the last call for the running test of ``run``.
+    """Note for the running test of ``run`` what was refused in child processes since the last call.
 
     Does nothing in a child process: it would take refusals of other processes for its own.
     """

@@ -108,7 +108,7 @@ class DriftLog:
 
 
 def strict_match_on(match_on: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts that a run compares that looks for drift: the default ones, and those of the settings."""
+    """Return the parts that are compared in a run that looks for drift: the default ones, and those of the settings."""
     return tuple(dict.fromkeys((*DEFAULT_MATCH_ON, *match_on)))
 
 
