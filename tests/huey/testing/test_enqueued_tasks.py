@@ -153,7 +153,7 @@ def test_the_message_names_the_place_of_a_difference(save):
 
 
 def test_the_message_for_an_empty_queue_says_so(send):
-    with pytest.raises(AssertionError, match="nothing is"):
+    with pytest.raises(AssertionError, match="the queue and the schedule are empty"):
         assert_enqueued(send, to="a@b")
 
 
@@ -381,7 +381,7 @@ def test_of_a_task_that_is_unique_by_some_arguments_those_count():
 
 
 def test_what_is_not_enqueued_at_all_is_not_unique(huey, send):
-    with pytest.raises(AssertionError, match="is not enqueued: nothing is"):
+    with pytest.raises(AssertionError, match="is not enqueued: the queue and the schedule are empty"):
         assert_unique(send, to="eve")
 
 

@@ -179,7 +179,7 @@ def _explain_broken_end(task: Any, seen: Observation, error: Exception) -> TaskC
             f"{name} failed with {text_of(seen.exception)}; then its error handler or its "
             f"retry could not be enqueued, and is lost: {text_of(error)}"
         )
-    return TaskContractBroken(f"what follows {name} could not be enqueued, and is lost: {text_of(error)}")
+    return TaskContractBroken(f"the task that follows {name} could not be enqueued, and is lost: {text_of(error)}")
 
 
 @contextlib.contextmanager

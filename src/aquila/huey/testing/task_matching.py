@@ -153,7 +153,7 @@ def _to_seconds(span: Any) -> float:
 def describe_not_found(pattern: TaskPattern, tasks: Sequence[Any], now: Any) -> str:
     """Return the message for a task that is not enqueued. It lists ``tasks`` and says how the nearest one differs."""
     if not tasks:
-        return f"{pattern} is not enqueued: nothing is"
+        return f"{pattern} is not enqueued: the queue and the schedule are empty"
     lines = [f"{pattern} is not enqueued. Enqueued is:", *list_tasks(tasks, now)]
     index, nearest = min(
         enumerate(pattern.find_mismatches(task, now) for task in tasks),
