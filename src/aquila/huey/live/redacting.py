@@ -37,11 +37,15 @@ _NAMED_VALUE = re.compile(
     r"""(?P<value>'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|(?:(?i:bearer|basic|token|apikey)\s{1,8})?[^\s,()\[\]{}'"]+)"""
 )
 _NOT_SHOWN = "<arguments that cannot be shown>"
+_TEXT_NOT_SHOWN = "<text that cannot be shown>"
 
 
 def redact_text(text: str) -> str:
-    """Return a text without secrets."""
-    return without_numbers(_find_redactor().redact_text(text)) if text else text
+    """Return a text without secrets. Never raises: a text that cannot be redacted is not shown."""
+    try:
+        return without_numbers(_find_redactor().redact_text(text)) if text else text
+    except Exception:  # noqa: BLE001 -- a rule of the user's may raise anything
+        return _TEXT_NOT_SHOWN
 
 
 def redact_json(text: str) -> str:
