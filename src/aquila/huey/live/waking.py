@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -87,6 +86,7 @@ class WakeUps:
 
     def _listen_until_alone(self) -> None:
         failures = 0
+        never = threading.Event()  # To wait without `time.sleep`, which a test may have replaced.
         while not self._is_alone():
             try:
                 with _listener_of(self._huey.storage) as receive:
@@ -99,7 +99,7 @@ class WakeUps:
                 # A new thread may have started for those who wait by now, so this one must not listen again.
                 return
             except Exception:  # noqa: BLE001 -- each storage has errors of its own; waiters look by themselves meanwhile
-                time.sleep(_BACKOFF[min(failures, len(_BACKOFF) - 1)])
+                never.wait(_BACKOFF[min(failures, len(_BACKOFF) - 1)])
                 failures += 1
 
     def _is_alone(self) -> bool:
