@@ -80,7 +80,7 @@ def _abandon_connection(storage: BaseSqlStorage) -> None:
     """Give up, in a child, a connection that another thread of the parent is using."""
     _abandoned.append(storage._conn)
     storage._conn = None
-    storage.lock = threading.Lock()  # The other lock is held by a thread that does not exist in the child.
+    storage.lock = threading.Lock()  # The old lock is held by a thread that the fork did not copy.
 
 
 call_around_forks(_close_connections, _release_storages)
