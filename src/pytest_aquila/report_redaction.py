@@ -53,8 +53,11 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
     """Replace the secrets that any of the redactors finds in a report, in place."""
 
     def redact_text(text: str) -> str:
-        for redactor in redactors:
-            text = redactor.redact_shortened_text(text)  # pytest shortens the values that it shows
+        try:
+            for redactor in redactors:
+                text = redactor.redact_shortened_text(text)  # pytest shortens the values that it shows
+        except Exception as error:  # noqa: BLE001 - a rule of the project raised; the other reports are still needed
+            return f"<not shown, because a rule of aquila_redactors raised {type(error).__name__}>"
         return text
 
     def redact_value(value: Any) -> Any:

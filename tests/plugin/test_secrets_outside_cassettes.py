@@ -184,6 +184,34 @@ def test_a_key_that_nobody_knew_is_not_shown_in_the_frames_of_aquila(machine: Pr
     assert own == []
 
 
+def test_a_rule_that_raises_hides_the_text_of_a_report_and_the_run_goes_on(machine: Project) -> None:
+    tests = f"""
+        from aquila.hookspecs import hookimpl
+
+        class Rule:
+            @hookimpl
+            def aquila_redactors(self):
+                return [lambda text: 1 / ("broken" not in text) and text]
+
+        @pytest.fixture(autouse=True)
+        def rule():
+            plugin = aquila.register(Rule())
+            yield
+            aquila.unregister(plugin)
+
+        def test_it(aquila_cassette):
+            post("hi")
+            raise LookupError("broken {KEY}")
+
+        def test_other(aquila_cassette):
+            assert post("hello")
+        """
+    result = machine.record(tests=tests)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*<not shown, because a rule of aquila_redactors raised ZeroDivisionError>*"])
+    assert KEY not in everything(machine, result)
+
+
 def test_the_report_of_a_module_that_fails_at_import_shows_no_key(machine: Project) -> None:
     left = run(machine, '\n    import os\n    raise RuntimeError("bad " + os.environ["MISTRAL_API_KEY"])\n')
     assert "bad [redacted]" in left
