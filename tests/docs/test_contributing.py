@@ -145,7 +145,7 @@ def test_the_journeys_and_recipes_name_what_exists() -> None:
 
 def test_the_places_to_change_something_are_told_in_full() -> None:
     # `table.py` alone could be any of several.
-    rows = PAGE.read_text(encoding="utf-8").split("## Where do I change …?")[1].split("\n\nWhat spans rooms")[0]
+    rows = PAGE.read_text(encoding="utf-8").split("## Where do I change …?")[1].split("\n\nSome features span")[0]
     places = re.findall(r"`([\w/]+(?:\.py|/))`", rows)
     assert len(places) > 40
     roots = (SOURCE / "aquila", SOURCE)
