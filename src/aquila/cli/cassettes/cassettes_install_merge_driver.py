@@ -31,7 +31,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         here.list_cassettes()  # raises if there is no cassette folder
         # With the whole path of Python, because git may run where this environment is not active.
-        command = f"{shlex.quote(Path(sys.executable).as_posix())} -m aquila.cli cassettes"
+        command = f"{shlex.quote(Path(sys.executable).as_posix())} -m aquila cassettes"
         done: list[dict[str, Any]] = []
         for folder in filter(Path.is_dir, here.folders):
             _configure(folder, "merge.aquila.name", "Aquila cassettes, request by request")
