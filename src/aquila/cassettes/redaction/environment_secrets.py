@@ -107,6 +107,8 @@ def _secrets_in(name: str, text: str) -> Iterator[str]:
     document = _parse_json(text)
     if document is not None:
         yield from _in_json(name, document)
+        if isinstance(document, list) and all(type(item) is int for item in document) and _names_a_secret(name):
+            yield text  # The bytes of a key, as tools for wallets write one.
     else:
         if _names_a_secret(name):
             yield from _in_named_value(name, text)
