@@ -5,6 +5,7 @@ import pytest
 from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.huey import Rescheduling, ask_task, set_limits
 from aquila.huey.limits import provider_pauses, task_gate
+from aquila.huey.limits.shared_limits import HeldCapacity
 from aquila.huey.state import state_of
 from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.testing import drain_queue, perform_job
@@ -32,6 +33,20 @@ def test_a_pause_that_one_worker_is_asked_for_is_kept_by_all(huey):
     drained = drain_queue(with_scheduled=True)
     assert drained["complete"] == 5
     assert drained["retry"] == 3
+
+
+def test_others_find_the_pause_when_the_slot_of_the_refused_request_is_free(huey, monkeypatch):
+    limit(huey, "openai: 1 at once")
+    task = ask_task(huey, "{x}", name="answer", transport=Provider((429, {"retry-after": "30"})), max_retries=0)
+    settle, found = HeldCapacity.settle, []
+
+    def settle_and_look(held, *numbers):
+        settle(held, *numbers)
+        found.append(state_of(huey).entries(provider_pauses.TABLE))
+
+    monkeypatch.setattr(HeldCapacity, "settle", settle_and_look)
+    assert perform_job(task, 1).state == "retry"
+    assert [len(entries) for entries in found] == [1]
 
 
 def test_a_pause_is_counted_from_when_a_test_has_put_its_clock_forward_to(huey):

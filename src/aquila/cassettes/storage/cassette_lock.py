@@ -94,9 +94,7 @@ def hold_named_lock(
             held = os.lstat(file)
             work_folder(root)  # `filelock` may have created the folder anew, without its `.gitignore`
             write_new_file(owner, f"process {os.getpid()} on {platform.node()}".encode())
-        except (
-            OSError
-        ) as error:  # such as a full disk; the lock must be released, or this process would wait for itself
+        except OSError as error:  # Such as a full disk. A lock that stays would make this process wait for itself.
             raise cassette_write_error(file, error) from error
         yield
     finally:

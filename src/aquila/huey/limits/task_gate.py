@@ -235,18 +235,19 @@ class GateAdmission:
         # counted.
         refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
         try:
-            # Each step is taken although another one fails: a slot that was never freed would be renewed for ever.
+            # Each step is taken although another one fails: a slot that was never freed would be renewed for ever. The
+            # steps run in reverse order: the slot is freed last, so that the next request finds the pause.
             with contextlib.ExitStack() as steps:
+                if self.held is not None:
+                    tokens = usage.total_tokens if usage is not None else 0 if refused else None
+                    steps.callback(self.held.settle, tokens, usage.output_tokens if usage is not None else None)
+                if self.spending is not None and (usage is not None or refused):
+                    steps.callback(self.spending.settle, usage or Usage())
                 if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
                     seconds = min(error.retry_after, self.longest_pause)
                     # Counted from the clock that a test has put forward, not from when the task is due: the task comes
                     # back by that clock.
                     moment = find_skipped_moment()
                     steps.callback(provider_pauses.note_pause, self.state, self.request, seconds, moment)
-                if self.spending is not None and (usage is not None or refused):
-                    steps.callback(self.spending.settle, usage or Usage())
-                if self.held is not None:
-                    tokens = usage.total_tokens if usage is not None else 0 if refused else None
-                    steps.callback(self.held.settle, tokens, usage.output_tokens if usage is not None else None)
         except Exception:
             logger.warning("the tokens of a request could not be counted", exc_info=True)
