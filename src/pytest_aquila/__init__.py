@@ -1,21 +1,19 @@
 """The pytest plugin of Aquila: record the answers of language models once, replay them for ever.
 
-Begin with ``plugin``: the hooks of every run, which decide whether there is anything to do. What they do then is in
-modules that are loaded when they are needed first. Hooks that only some runs need stand in the modules that register
-them. Only this package imports pytest.
+Begin with ``plugin``: the hooks that every run needs. They load other modules only if a test or an option needs them.
+Hooks that only some runs need are in the modules that register them. Only this package imports pytest.
 
 - Options and set-up: ``options``, ``option_values``, ``marker_options``, ``environment_check``, ``run_kinds``,
   ``sealed_run``, ``run_life``; ``calling_program`` is a program that has called pytest.
   ``skipped_cassette_folders`` keeps pytest from looking for tests among cassettes.
-- Fixtures: ``fixtures``, registered by ``fixture_names``; ``fixture_cassettes`` for those that ask models themselves.
-  ``tasks``: the fixtures for Huey, and what keeps a run away from real queues.
-- A test: ``test_scopes`` knows what becomes of it, ``scope_starts`` opens its scope and ``scope_ends`` closes it,
-  ``outcomes`` and ``unanswered`` turn a miss into a failure, and ``grouped_misses`` those of a task group;
-  ``play_requirements`` fails what was not played.
-  ``test_reports`` completes reports: ``advice`` and ``key_advice`` add a remedy,
-  ``report_redaction`` keeps secrets out. ``node_ids`` names tests and their cassettes, ``typed_command`` says what to
-  type for them, and ``how_called`` with which words that begins.
-- ``recording_runs``: what a run that records shows meanwhile, and tests that it runs again.
+- Fixtures: ``fixtures``, registered by ``fixture_names``. ``fixture_cassettes`` has the cassettes of fixtures that make
+  requests themselves. ``tasks``: the fixtures for Huey, and testing mode, which keeps a run away from real queues.
+- A test: ``test_scopes`` keeps the state of a test, ``scope_starts`` opens its scope and ``scope_ends`` closes it.
+  ``outcomes`` and ``unanswered`` turn a miss into a failure, and ``grouped_misses`` the misses of a task group.
+  ``play_requirements`` fails a test that leaves recordings unplayed. ``test_reports`` completes reports: ``advice`` and
+  ``key_advice`` add a remedy, ``report_redaction`` removes secrets. ``node_ids`` names tests and their cassettes.
+  ``typed_command`` writes commands for the user to type, and ``how_called`` finds out how pytest was called.
+- ``recording_runs``: the progress of a run that records, and tests that it runs again.
 - ``summary``: the lines at the end of a run.
 - Further kinds of run: ``verify_run`` (``--aquila-verify``), ``faulted_tests`` (``--aquila-faults``),
   ``report_writing`` (``--aquila-report``).

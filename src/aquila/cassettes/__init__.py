@@ -1,19 +1,19 @@
-"""Recordings: their model, how requests are compared, how secrets are redacted, how cassettes are stored and written.
+"""Recordings: their records, the comparison of requests, the redaction of secrets, storage and file formats.
 
 No module here knows an HTTP client or the settings of a run; callers pass both in.
 
-- ``model``: the records that everything else is about. Begin here.
-- ``matching``: which recording answers a request, and the message of a miss.
+- ``model``: the records that all other modules use. Begin here.
+- ``matching``: finds the recording that answers a request, and writes the message of a miss.
 - ``redaction``: finds secrets and removes them before anything is written.
 - ``storage``: names, files, journals, and how recordings are merged into a file.
 - ``codecs``: the file formats.
-- ``web_socket_frames``: conversations over WebSockets, and which message answers which.
+- ``web_socket_frames``: stores, compares and replays conversations over WebSockets.
 - ``multipart`` parses multipart bodies, ``content_codings`` undoes compression, and ``amazon_frames`` reads the streams
   of AWS. ``body_file`` reads a body that lies in a file beside its cassette. ``object_memo`` remembers values that were
   computed from a recording.
 
 Imported by everything below it in the plan of the house. The names of this package are public: hooks and tests of users
-work with them. Each is imported when it is first used, so that using one part does not load the others.
+use them. Each is imported when it is first used, so that using one part does not load the others.
 """
 
 from __future__ import annotations

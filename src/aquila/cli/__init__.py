@@ -1,11 +1,11 @@
 """The ``aquila`` command. Each subcommand is one module and one row of ``COMMANDS``.
 
-The modules of subcommands are in ``cassettes``, ``reviewing`` and ``queues``; ``serve`` is here, with what several
-subcommands need: ``arguments``, ``output``, ``tables``, ``progress``, ``project`` (where the cassettes of a project
-are), ``pytest_settings``, ``completion`` for shells, and ``listening``, the address of a command that serves.
-``comparing`` is how two versions of a cassette are compared and shown.
+The modules of subcommands are in ``cassettes``, ``reviewing`` and ``queues``. ``serve`` is here, and so are the modules
+that several subcommands share: ``arguments``, ``output``, ``tables``, ``progress``, ``project`` (finds the cassettes of
+a project), ``pytest_settings``, ``completion`` for shells, and ``listening`` (the address on which a server listens).
+``comparing`` compares two versions of a cassette and shows the differences.
 
-Begin with the table ``COMMANDS``. Imported by ``command``, which is what users start, and ``pytest_aquila``.
+Begin with the table ``COMMANDS``. Imported by ``command``, the entry point, and by ``pytest_aquila``.
 """
 
 from __future__ import annotations

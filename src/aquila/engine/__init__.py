@@ -1,8 +1,9 @@
-"""How ``ask`` and ``stream`` work. The only place that calls openai; it knows nothing of cassettes.
+"""Makes the calls of ``ask`` and ``stream``. Only this package imports openai; it knows nothing of cassettes.
 
-``calls`` prepares a call and translates its errors, ``loop`` is the conversation with tools as pure steps,
-``endpoints`` are the provider's APIs, ``streams`` drive the loop for synchronous and asynchronous callers. Begin with
-``calls.call_plan``. ``openai_sdk`` is what is used of the SDK, loaded by the first call.
+``calls`` prepares a call and translates its errors. ``loop`` has the requests and tools of a call as steps without I/O.
+``endpoints`` builds requests and reads answers of the provider's APIs. ``streams`` drives the loop for synchronous and
+asynchronous callers. ``openai_sdk`` has the names of the SDK that the engine uses, loaded by the first call. Begin with
+``calls.call_plan``.
 
 Imported by ``api``, ``research``, ``huey`` and ``pytest_aquila``.
 """

@@ -1,8 +1,9 @@
-"""Verdicts on what programs do when answers fail. Judging is pure, and knows neither pytest nor any HTTP client.
+"""Judges what programs do when answers fail. Judging is pure, and knows neither pytest nor any HTTP client.
 
 ``judging`` makes the verdict, and ``report`` shows it: begin there. ``forked_process`` is the child that runs one test
-under one fault, and keeps the answers of ``system_proxies``. ``skipped_sleeps`` and ``executed_code`` watch it
-(``own_code`` says which code is the program's), and ``left_behind`` finds the threads, tasks and sockets that are left.
+under one fault. It keeps the proxies that ``system_proxies`` read before the fork. In the child ``skipped_sleeps``
+skips the sleeps of back-off, ``executed_code`` notes which code of the program runs (``own_code`` tells that code from
+libraries), and ``left_behind`` finds the threads, tasks and sockets that the test leaves.
 
 Imported by ``pytest_aquila``.
 """

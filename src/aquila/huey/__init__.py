@@ -1,28 +1,29 @@
-"""Huey tasks that talk to language models: classes of Huey, a serializer, streams in tasks, tasks around a prompt.
+"""Huey tasks that talk to language models: Huey classes, a serializer, streams in tasks, tasks that send a prompt.
 
 Only this package imports Huey. It is imported by ``testing``, by ``cli`` for its commands, and by ``pytest_aquila``.
 Names are imported when they are first used. Begin reading with ``instances``, which has the classes.
 
-- A Huey: ``typed_methods`` tells type checkers of Huey's own methods, ``instrumenting`` gives an existing Huey Aquila's
+- A Huey: ``typed_methods`` declares the types of Huey's own methods, ``instrumenting`` gives an existing Huey Aquila's
   class, and ``huey_paths`` imports a Huey by its path. ``redis_connections`` refuses connections that cannot carry
   messages, ``sqlite_files`` waits for locked files, and ``connections_at_fork`` closes connections before a fork.
 - Messages: ``task_ids`` makes the ids of tasks, and ``task_attributes`` keeps Aquila's attributes on a task apart from
   those of its class. ``serializer`` signs messages, and ``wire_format`` turns values into bytes. ``task_messages`` and
   ``message_bounds`` check what arrives, and ``sendable_values`` explains what cannot be sent. ``message_fields`` has
   the fields that Aquila adds. ``enqueue_check`` compares arguments with parameters when a task is enqueued.
-- Executing a task: ``task_wrapper`` and ``task_types`` are the decorated function and its types. ``task_code`` encloses
-  the code of a task, ``running_task`` is the task that executes here, and ``task_ends`` has the marks of its end.
+- Executing a task: ``task_wrapper`` and ``task_types`` are the decorated function and its types. ``task_code`` wraps
+  the code of a task, ``running_task`` is the task that executes here, and ``task_ends`` has the marks of its outcome.
   ``error_texts`` writes the texts of errors. The time limit of a task is Huey's: ``progress.task_watch`` ends the
   streams of the task at that limit, and ``prompt_tasks`` gives a call only the time that is left.
-- Tasks around a prompt: ``prompt_tasks``, with ``prompt_task_options`` for the types of their options, and
+- Tasks that send a prompt: ``prompt_tasks``, with ``prompt_task_options`` for the types of their options, and
   ``prompt_templates`` for a prompt that is a text with fields.
-- The cassette of a task: ``scope_reference`` names in the message the test that enqueued the task, and ``task_scope``
-  puts its scope in force. ``joined_scopes`` keeps the scopes of other processes. Through ``scope_sharing`` processes
-  share their counts of requests and their misses. ``watched_jobs`` notes executions for the report of a run.
-  ``clock_of_test`` is a clock that a test has put forward.
-- ``delivery``: no task is lost. ``limits``: rate limits, budgets, unique jobs. ``progress``: checkpoints, and streams
-  that end with their task. ``state``: what workers share. ``live``: jobs that can be watched, and their page.
-  ``telemetry``: logs and OpenTelemetry. ``testing``: what tests use.
+- The cassette of a task: ``scope_reference`` writes a reference to the test that enqueued the task into the message,
+  and ``task_scope`` puts the scope of the test in force. ``joined_scopes`` keeps the scopes of other processes.
+  ``scope_sharing`` shares counts of requests and misses between processes. ``watched_jobs`` notes executions for the
+  report of a run. ``clock_of_test`` is the clock that a test may put forward.
+- Packages: ``delivery`` brings each task to a worker and loses none. ``limits`` has rate limits, budgets and unique
+  jobs. ``progress`` has checkpoints, and streams that end with their task. ``state`` has the tables that workers share.
+  ``live`` publishes the events of jobs, and has their page. ``telemetry`` has logs and OpenTelemetry. ``testing`` has
+  the functions for tests.
 """
 
 from __future__ import annotations

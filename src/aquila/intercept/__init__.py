@@ -1,6 +1,6 @@
 """Intercepts the HTTP clients of other libraries, and refuses connections that nothing asked for.
 
-Begin with ``policy``, which says for one request or connection: answered by a scope, let through, or refused.
+Begin with ``policy``, which decides whether a request or connection is answered by a scope, let through, or refused.
 
 - HTTP clients: ``httpx_clients`` patches httpx and httpx2, ``other_clients`` all others: aiohttp, urllib3 (requests,
   botocore), httplib2, ``http.client``. ``aiohttp_answers`` answers requests of aiohttp, and ``vcr_stubs`` the rest, on
@@ -9,8 +9,8 @@ Begin with ``policy``, which says for one request or connection: answered by a s
   ``side_requests`` is the table of requests that libraries send by themselves.
 - Connections: ``socket_guard`` patches sockets and TLS handshakes, ``native_clients`` libraries that connect by
   themselves, ``compiled_clients`` libraries in Rust and Go. ``kept_originals`` patches plugins that restore functions
-  of sockets. ``sealing`` starts a run where the kernel refuses every connection. Which hosts are guarded is in
-  ``aquila.recording.network.model_hosts``, what a refusal says in ``aquila.recording.network.guard``.
+  of sockets. ``sealing`` starts a run in a namespace in which the kernel refuses every connection. The table of guarded
+  hosts is in ``aquila.recording.network.model_hosts``, the text of a refusal in ``aquila.recording.network.guard``.
 - ``activation`` puts all of this in force and undoes it, by ``patching`` and, for a library that is imported later,
   ``calling_loader``. ``unknown_modules`` notes a module that cannot be patched. ``dummy_keys`` puts dummies into the
   variables of the table ``provider_keys``. ``blocking_calls`` lets blockbuster accept Aquila's own calls.

@@ -3,21 +3,21 @@
 Begin with ``runtime`` (the one owner of a run's state), ``scope`` (one test, task or block) and ``sessions.session``
 (one use of a cassette).
 
-- Here: the run and its scopes. ``open_scopes`` and ``scope_settings`` are about scopes, ``scope_joining`` is how
-  another process joins one, ``outlived_scopes`` what becomes of it behind the end of that, ``used_cassette`` is what
-  a test holds of its cassette, ``scripts_and_faults`` and ``scripts`` are what answers in the place of recordings.
-  ``askers`` says for which test a thread works, ``under_test`` whether this process takes part in tests,
-  ``miss_outcomes`` whether a miss is raised as an outcome of the test, ``installed_code`` whose code a file is.
-  ``environment`` reads and sets environment variables, and notes what programs set; ``known_environment`` tells
-  whether they are what they were. ``replayed_time_limits`` lets the limit strike in a replay that had ended the
-  recorded answer; it limits nothing itself.
-- ``sessions``: which recording answers a request, or whether it is recorded or refused.
-- ``storing``: what is written to journals and cassettes, and what waits beside them.
-- ``network``: what may reach the network, and which hosts are model providers.
-- ``secrets``: which values are secret in this run, and keeping them out of what is printed.
-- ``reporting``: what a run notes for its summary and reports.
+- Here: the run and its scopes. ``open_scopes`` keeps the open scopes, and ``scope_settings`` names the options that a
+  scope cannot have. ``scope_joining`` lets another process join a scope, and ``outlived_scopes`` refuses the requests
+  of a child process after its scope has ended. ``used_cassette`` is the cassette as a test sees it.
+  ``scripts_and_faults`` and ``scripts`` answer instead of recordings. ``askers`` finds the test for which a thread
+  works, ``under_test`` says whether this process takes part in tests, ``miss_outcomes`` chooses whether a miss is
+  raised as an outcome of the test, and ``installed_code`` tells whose code a file is. ``environment`` reads and sets
+  environment variables and notes those that programs set; ``known_environment`` tells whether they have changed.
+  ``replayed_time_limits`` lets a time limit end a replay, if it ended the recorded answer; it sets no limit itself.
+- ``sessions``: decides which recording answers a request, or whether the request is recorded or refused.
+- ``storing``: writes journals and cassettes, and manages the pending recordings beside them.
+- ``network``: decides what may reach the network, and which hosts are model providers.
+- ``secrets``: knows which values are secret in this run, and keeps them out of all output.
+- ``reporting``: notes what a run needs for its summary and reports.
 
-``use_cassette`` is in ``intercept``, because it also redirects the clients of others.
+``use_cassette`` is in ``intercept``, because it also intercepts the clients of other libraries.
 
 Imports ``cassettes`` and ``config``. Imported by everything below it in the plan of the house.
 """

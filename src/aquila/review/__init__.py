@@ -2,10 +2,10 @@
 
 ``alignment.py`` matches the recordings of a pending file with those of its cassette; begin there. ``proposals.py``
 turns the differences into questions, ``kept_decisions.py`` keeps the answers, and ``applying.py`` writes the files;
-``unfinished.py`` finishes what a killed review was about to write. ``given_ids.py`` finds the recordings of one
-conversation, and requests that differ in ids alone. ``texts.py`` writes requests and answers as text, and
+``unfinished.py`` finishes the writing of a killed review. ``given_ids.py`` finds the recordings of one
+conversation, and requests that differ only in ids. ``texts.py`` writes requests and answers as text, and
 ``tested_by.py`` finds the tests that use a cassette. ``reviewing.py`` is the interface for a terminal or a page, and
-``views.py`` what both show. Nothing here prints or asks.
+``views.py`` describes a proposal for both. Nothing here prints or asks.
 
 Imported by ``cli`` and ``server``.
 """

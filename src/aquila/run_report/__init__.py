@@ -1,16 +1,16 @@
-"""Reports of runs, for people and for programs: what was asked, what answered, and what differs.
+"""Reports of runs, for people and for programs: requests, answers, and differences from recordings.
 
 Begin with ``schema.py``, which declares the data that ``pytest --aquila-report=run.json`` writes. ``collecting`` makes
-exchanges of what scopes have noted, and ``exchanges`` of requests and responses. ``page`` renders a report as one HTML
-file, ``markdown`` as a few lines. This package knows cassettes, wire forms, prices and redaction, and not pytest: the
-plugin collects, the command line reviews, and both use the data of this package.
+exchanges from the notes of scopes, and ``exchanges`` makes them from requests and responses. ``page`` renders a report
+as one HTML file, ``markdown`` as a few lines. This package knows cassettes, wire forms, prices and redaction, and not
+pytest: the plugin collects, the command line reviews, and both use the data of this package.
 
 - An exchange: ``requests`` and ``answers`` read its messages, ``large_answers`` reads a large body, and ``media`` finds
-  images, sounds and files. ``drift`` says what differs from the nearest recording, and ``word_diff`` in which
-  words. ``costs`` says what it cost, and ``stored_places`` where its recording is stored. ``related_requests`` finds
-  retries among the requests of a test, and the results of tool calls.
+  images, sounds and files. ``drift`` lists the differences from the nearest recording, and ``word_diff`` the words
+  that differ. ``costs`` computes the cost, and ``stored_places`` finds where the recording is stored.
+  ``related_requests`` finds retries among the requests of a test, and the results of tool calls.
 - A report: ``bodies`` stores each text once, ``totals`` has the sums, ``redaction`` removes secrets, ``partial_files``
-  are what each process writes, and ``json_schema`` describes the data.
+  are the files that each process writes, and ``json_schema`` describes the data.
 
 Imported by ``review``, ``server``, ``verifying``, ``cli`` and ``pytest_aquila``.
 """

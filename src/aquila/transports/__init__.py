@@ -4,14 +4,14 @@ Begin with ``routes.routing``: one ``Route`` answers each request.
 
 - ``routes``: choosing the route of a request, and the routes.
 - ``callers``: requests that do not come through httpx2, and how their answers are returned.
-- What answers: ``replay`` and ``record`` with a cassette, ``script_transport`` from a script, and else ``upstreams``
-  (``live``, ``local_model``, a transport of the user's). ``requested_delay`` reads how long an answer asks to wait.
-  ``silence`` is the wait of a replay where the caller had stopped waiting. ``wire`` converts between httpx2 and
-  cassettes; ``upload_spool`` holds a large upload.
+- The transports: ``replay`` and ``record`` use a cassette, ``script_transport`` a script. ``upstreams`` finds all
+  others (``live``, ``local_model``, a transport of the user's). ``requested_delay`` reads how long an answer asks a
+  client to wait. ``silence`` replays the end of an answer whose caller had stopped waiting. ``wire`` converts between
+  httpx2 and cassettes; ``upload_spool`` holds a large upload.
 - ``clients`` builds HTTP clients on top; ``client_options`` has the types of their options.
 - ``own_requests`` marks requests that Aquila itself sends, so that they are not intercepted. ``asking_again`` sends a
-  request once more to verify it. ``watched_exchanges`` notes requests for a report, ``watched_answers`` for a run that
-  tries faults; both use ``watched_streams``, which notes how answers are read.
+  request again to verify its recording. ``watched_exchanges`` notes requests for a report, ``watched_answers`` for a
+  run that tries faults; both use ``watched_streams``, which notes how answers are read.
 
 Besides ``intercept.vcr_stubs`` and ``intercept.aiohttp_answers`` this is the only place that imports httpx2.
 

@@ -2,9 +2,9 @@
 
 Marks, fixtures, options and hooks of pytest-recording, pytest-vcr and cassetter work on ``aquila.vcr``, and so on
 Aquila's recorder. ``pytest_recording``, ``pytest_vcr`` and ``cassetter`` are the plugins that are registered then.
-``marks_and_options`` reads what pytest-recording's marks and options say, and ``cassettes`` opens the cassette of a
-marked test; ``hooks`` is the hook of pytest-recording. ``cassetter_config`` and ``cassetter_objects`` are cassetter's
-configuration and cassettes. ``docs/migrating.md`` says what differs.
+``marks_and_options`` reads the marks and options of pytest-recording, and ``cassettes`` opens the cassette of a
+marked test; ``hooks`` has the hook of pytest-recording. ``cassetter_config`` and ``cassetter_objects`` are cassetter's
+configuration and cassettes. ``docs/migrating.md`` lists the differences.
 
 Begin with ``pytest_recording``. Imported by ``plugin``.
 """

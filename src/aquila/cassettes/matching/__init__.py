@@ -1,11 +1,11 @@
-"""Which recording answers a request, and the message of a miss if none does.
+"""Finds the recording that answers a request, and writes the message of a miss if none does.
 
 How requests are compared:
 
 - ``request_key`` computes the key of a request from its JSON, form, multipart body or query. Begin here.
 - ``match_rules`` says which parts of a request are compared (``match_on``).
 - ``canonical_json`` compares JSON by value, without the paths of ``json_path`` (``aquila_ignore``).
-- ``uploaded_file`` says what of a file is compared.
+- ``uploaded_file`` says which properties of a file are compared.
 - ``fresh_value_placeholders`` replaces values that are new in every run (``aquila_normalize``). ``fresh_values`` is the
   table of their kinds, and ``pattern_check`` refuses patterns of a user that are too slow.
 
@@ -18,8 +18,8 @@ The message of a miss:
 
 Recordings that belong together:
 
-- ``provider_ids`` knows where requests name ids that a provider looks up, and ``linked_recordings`` which recordings
-  such ids link.
+- ``provider_ids`` has the places where requests name ids that a provider looks up. ``linked_recordings`` finds the
+  recordings that such ids link.
 
 Imported by ``storage``, ``web_socket_frames`` and everything below ``cassettes``.
 """

@@ -1,9 +1,10 @@
 """The APIs of OpenAI-compatible providers: one module for each, with the interface that ``protocol`` declares.
 
-``chat`` is Chat Completions, with ``chat_parser`` for what comes back; ``responses`` is the Responses API;
-``structured_output`` is what they share, and ``answer_form``, which names the field of an answer that is malformed.
+``chat`` builds requests of Chat Completions, and ``chat_parser`` reads the answers. ``responses`` does both for the
+Responses API. They share ``structured_output``, and ``answer_form``, which names the malformed field of an answer.
 
-This is how Aquila asks. How it reads requests and writes answers in a provider's place is in ``aquila.wire_forms``.
+This package is for the requests of Aquila itself. ``aquila.wire_forms`` reads requests and writes answers as a provider
+does.
 
 Begin with ``protocol``. Imported by ``calls`` and ``loop``.
 """

@@ -1,8 +1,8 @@
 """Changes to the content of answers: one module for each wire form.
 
 ``form_edits.py`` declares the changes that each form offers, and ``edit_table.py`` lists the forms: begin there.
-``draft.py`` reads the JSON of an answer, and writes it back among the bytes that stay. A new form is a module and a row
-in the table.
+``draft.py`` reads the JSON of an answer, and writes it back without a change to the other bytes. To add a form, add a
+module and a row in the table.
 
 The others are named after their wire form: ``anthropic_messages``, ``chat_completions``, ``gemini``, ``responses``.
 

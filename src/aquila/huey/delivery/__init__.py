@@ -1,9 +1,9 @@
-"""How tasks reach a worker, and what becomes of tasks that no worker could finish or read. No task is lost.
+"""Brings tasks to workers, and keeps tasks that no worker could finish or read. No task is lost.
 
-- ``delivering_huey``: where Huey calls this package. Begin reading here.
-- ``tasks_in_hand``: the tasks that a process has taken and not finished. When the process must stop, it hands them back
-  (``handing_back``). ``consumer`` is Huey's consumer, which takes no more tasks then. ``reading_trouble`` logs once
-  that the storage is away.
+- ``delivering_huey``: the methods of Huey that call this package. Begin reading here.
+- ``tasks_in_hand``: the tasks that a process has taken and not finished. When the process must stop, it enqueues them
+  again (``handing_back``). ``consumer`` is Huey's consumer, which then takes no more tasks. ``reading_trouble`` logs
+  once that the storage does not answer.
 - With ``keep_running`` the storage keeps a copy of a task while the task executes. ``kept_copies`` are the copies of a
   process, and ``running_copies`` is the interface to a storage. ``choosing_copies`` chooses its implementation:
   ``redis_copies``, ``sql_copies``, or the ``LooseCopies`` of any other storage.

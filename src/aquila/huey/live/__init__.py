@@ -8,8 +8,8 @@ so it outlives each process.
 
 - Storing: ``job_record`` collects one execution, ``model_calls`` adds the events of its model calls, ``redacting``
   removes secrets, ``retention`` removes old jobs, ``unread_messages`` finds the job of an unreadable message.
-- Beside jobs: ``job_rates`` counts the jobs that end over time, ``pausing`` pauses a queue, ``clock`` tells the time by
-  the clock of the storage. ``worker_heartbeats`` sends heartbeats, and ``heartbeat_reader`` reads which workers live.
+- Queues and workers: ``job_rates`` counts the jobs that end over time, ``pausing`` pauses a queue, ``clock`` tells the
+  time of the storage. ``worker_heartbeats`` sends heartbeats, and ``heartbeat_reader`` reads which workers live.
   The heartbeats by which lost tasks are taken over are in ``delivery.consumer_heartbeats``.
 
 Imported by ``instances``, ``watched_jobs``, ``delivery``, ``telemetry`` and ``cli``.

@@ -18,7 +18,7 @@ without Huey.
   happens while a task executes; ``attribute_patches`` replaces attributes for a block.
 - Queues: ``enqueued_tasks`` and ``task_matching`` for assertions, ``dead_tasks`` for dead letters; ``draining``,
   ``periodic`` and ``skipped_time`` execute due tasks; ``real_queues`` keeps a run away from real queues;
-  ``django_commits`` calls what waits for the commit of a transaction.
+  ``django_commits`` calls functions that are registered for the commit of a transaction.
 - ``fixture_types``: the types of fixtures.
 """
 

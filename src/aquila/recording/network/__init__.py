@@ -1,8 +1,8 @@
-"""What may reach the network in a run, and how the rest fails.
+"""Decides what may reach the network in a run, and makes the errors of refused requests.
 
-Begin with ``guard`` (what is refused where no cassette answers) and ``model_hosts`` (which hosts and paths are for a
-model). ``host_names`` and ``wildcards`` compare names. ``no_network`` is the error of a request that no test made.
-``refusals`` are the refused requests of a test, for tests that expect them.
+Begin with ``guard``, which refuses requests that no cassette answers, and ``model_hosts``, the table of the hosts and
+paths of models. ``host_names`` and ``wildcards`` compare names. ``no_network`` has the error of a request that no test
+made. ``refusals`` are the refused requests of a test, for tests that expect them.
 
 ``model_hosts``, ``host_names`` and ``wildcards`` are pure. Imported by ``sessions`` and everything below ``recording``.
 """

@@ -3,9 +3,9 @@
 Begin with ``reports`` (what a scope did, in numbers and names). ``drift_watch`` and ``drift_groups`` are for a run that
 looks for drift, ``play_log`` for one that verifies, ``wire_watch`` for one that tries faults, ``exchange_watch`` for
 one that writes a report. ``miss_log``, ``renamed_tests``, ``gone_tests`` and ``unrecorded_tests`` are about misses.
-``child_misses`` has the messages of child processes to their test, and ``open_to_children`` lets them see whether it
-still runs. ``played_answers`` has the seconds and tokens of answers.
+``child_misses`` has the messages of child processes to their test, and ``open_to_children`` shows child processes
+which scopes are still open. ``played_answers`` counts the seconds and tokens of played answers.
 
-``pytest_aquila.summary`` and ``run_report`` print it.
+``pytest_aquila.summary`` and ``run_report`` show what is noted here.
 Imported by the modules of ``recording``, by its other folders and everything below ``recording``.
 """

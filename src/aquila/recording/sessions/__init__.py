@@ -1,11 +1,12 @@
-"""One use of a cassette: which recording answers a request, or whether it is recorded or refused.
+"""Sessions: a session is one use of a cassette. It decides whether a request is replayed, recorded or refused.
 
-Begin with ``session``. ``session_factory`` opens sessions, ``scope_sessions`` keeps those of a scope. A session decides
-what ``session_decisions`` holds, by the keys and counts of ``recording_keys``, by ``known_keys`` and ``other_origins``.
-``client_calls`` tells attempts of a client from calls of the program, ``filters`` has what a program changes before
-anything is compared. ``drifted_conversations`` says which conversations are recorded anew as a whole, ``put_aside``
-which recordings are left out meanwhile; ``played_recordings`` says what was played, and how much of a conversation was
-said.
+Begin with ``session``. ``session_factory`` opens sessions, and ``scope_sessions`` keeps the sessions of a scope. The
+decisions are the records of ``session_decisions``. ``recording_keys`` finds recordings by key and counts the requests
+for each, ``known_keys`` is a memo of computed keys, and ``other_origins`` finds recordings of other hosts.
+``client_calls`` tells retries of a client from calls of the program. ``filters`` applies a program's own functions
+before interactions are compared. ``drifted_conversations`` finds conversations that must be recorded again as a whole,
+and ``put_aside`` leaves their recordings out meanwhile. ``played_recordings`` notes the played recordings, and the
+played messages of each conversation.
 
 Imported by the modules of ``recording``, by its other folders and everything below ``recording``.
 """

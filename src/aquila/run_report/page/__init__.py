@@ -1,6 +1,6 @@
 """The page of a run: one HTML file with everything in it, which works wherever it is opened.
 
-``render_page(report)`` returns it. ``rendering`` puts it together, ``embedding`` puts data, scripts and styles into a
+``render_page(report)`` returns the page. ``rendering`` renders it, ``embedding`` embeds data, scripts and styles in a
 page that may load nothing, and ``overview`` computes the sums. The folder ``parts`` has the template, the styles and
 the scripts. The browser draws only what the reader opens: each test and each long text is a data block of its own,
 which is parsed when it is needed.

@@ -1,6 +1,6 @@
-"""Google's wire forms for Gemini. Begin with ``gemini_content``; ``gemini_requests`` reads what the others share.
+"""Google's wire forms for Gemini. Begin with ``gemini_content``. ``gemini_requests`` reads requests, for all of them.
 
-``gemini_embeddings``, ``gemini_models`` and ``gemini_errors`` are the others.
+The others are ``gemini_embeddings``, ``gemini_models`` and ``gemini_errors``.
 
 Imported by ``table`` and ``conversations``.
 """
