@@ -105,3 +105,19 @@ def test_a_fixture_that_starts_programs_keeps_its_variables_if_nothing_is_record
         def test_one(key): assert key.strip() == b"AKIAQ7ZP4XN2WJ5RT8LM"
         """
     project.run(tests=tests).assert_outcomes(passed=1)
+
+
+def test_a_fixture_that_sends_no_request_needs_no_settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AQUILA_TIMEOUT", "5")  # restored in any case
+    tests = """
+        import os
+
+        def test_leaves_a_wrong_setting():
+            os.environ["AQUILA_TIMEOUT"] = "soon"
+
+        @pytest.fixture(scope="module")
+        def one(): return 1
+
+        def test_one(one): assert one == 1
+        """
+    project.run("-p", "no:randomly", tests=tests).assert_outcomes(passed=2)
