@@ -140,3 +140,9 @@ def test_a_run_in_which_a_test_leaves_a_wrong_setting_still_has_its_summary(
     assert result.ret == (1 if end == "assert 0" else 2)
     assert "INTERNALERROR" not in result.stdout.str()
     assert not [line for line in result.errlines if "ConfigError" in line]
+
+
+def test_what_is_said_of_a_wrong_setting_begins_a_line_in_a_quiet_run_too(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile('import os\n\ndef test_leaves_it():\n    os.environ["AQUILA_TIMEOUT"] = "soon"\n')
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["aquila: environment variable AQUILA_TIMEOUT: *"])

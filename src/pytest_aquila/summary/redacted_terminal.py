@@ -32,9 +32,13 @@ class RedactedTerminal:
             # Pytest adds its progress and ends the line itself, because its next result begins with a name.
             self._terminal.write_ensure_prefix(self._clean(text))
             return
+        self.write_alone(text)
+
+    def write_alone(self, text: str, *, yellow: bool = False) -> None:
+        """Write a line, below the one with the cursor if that is not empty."""
         if self._writer.width_of_current_line:
             self._writer.line()
-        self._terminal.write_line(self._clean(text))
+        self.write_line(text, yellow=yellow)
 
     def _clean(self, text: str) -> str:
         """Return a text that the terminal can show.
@@ -55,7 +59,7 @@ def show_sentence(config: pytest.Config, sentence: str) -> None:
     """Show a sentence at once, although pytest captures output. Those of a worker are shown in the summary."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not hasattr(config, "workerinput"):
-        terminal.ensure_newline()
-        RedactedTerminal(terminal).write_line(f"aquila: {sentence}", yellow=True)
+        terminal.ensure_newline()  # with `-q` it does not end a line of dots
+        RedactedTerminal(terminal).write_alone(f"aquila: {sentence}", yellow=True)
     else:
         run_totals.totals_of(config).sentences.append(sentence)
