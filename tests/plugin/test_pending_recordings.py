@@ -374,4 +374,4 @@ def test_a_run_says_that_what_had_waited_is_gone_because_it_was_recorded_anew(pr
     result = project.record(tests=tests.replace("{prompt}", "two"))
     result.stdout.fnmatch_lines([shown])
     assert not [path for path in contents(project) if "pending" in path]
-    assert "what had waited" not in project.record("--aquila-record=all").stdout.str()
+    assert "recorded anew" not in project.record("--aquila-record=all").stdout.str()

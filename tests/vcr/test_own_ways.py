@@ -109,6 +109,22 @@ def test_of_a_damaged_cassette_of_aquila_its_own_message_is_shown(
     assert [each.name for each in Path().glob("x*")] == [path]
 
 
+def test_a_folder_with_the_name_of_a_cassette_is_left_to_the_persister(server: Upstream) -> None:
+    class InFolders(FilesystemPersister):  # type: ignore[misc]
+        @classmethod
+        def load_cassette(cls, cassette_path: Any, serializer: Any) -> Any:
+            return super().load_cassette(Path(cassette_path) / "kept", serializer)
+
+    with vcrpy.use_cassette("kept.yaml"):
+        assert get(f"{server.url}/a") == 1
+    Path("x.yaml").mkdir()
+    Path("kept.yaml").rename("x.yaml/kept")
+    recorder = vcr.VCR()
+    recorder.register_persister(InFolders)
+    with recorder.use_cassette("x.yaml", record_mode="none"):
+        assert get(f"{server.url}/a") == 1
+
+
 def test_a_persister_of_its_own_is_asked_for_what_is_not_there(server: Upstream) -> None:
     kept: dict[str, Any] = {}
 

@@ -19,6 +19,7 @@ from aquila.cassettes.codecs.msgpack import MAGIC
 from aquila.cassettes.codecs.yaml.tree import is_ours
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.regular_files import read_regular
 from aquila.errors import CassetteCorrupt
 from aquila.recording import runtime
 from aquila.vcr.forms import request_from_vcr, response_from_vcr
@@ -82,7 +83,10 @@ def _load(path: Path) -> Cassette | None:
     try:
         return load_cassette(path, copies_folder=runtime.current_run().layers.copies_folder())
     except CassetteCorrupt:
-        data = path.read_bytes()
+        try:
+            data = read_regular(path, follow=True)
+        except OSError:  # such as a folder, which a persister may have a way to read
+            return None
         if not data.strip() or is_ours(data) or MAGIC.encode() in data[:16]:
             raise
         return None
