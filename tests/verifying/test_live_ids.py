@@ -76,11 +76,18 @@ def test_the_ids_of_a_request_are_replaced_wherever_they_stand() -> None:
         ("/runs?after=t_1&limit=1", "/runs?after=t_7&limit=1"),
         ("/agents/t_1:query?agent=a%20b", "/agents/t_7:query?agent=c%2Fd"),
         ("/runs/t_1x?after=t_1x", "/runs/t_1x?after=t_1x"),
+        (
+            "/checkpoints/ft:m:t_1:x/permissions?after=Zg==&x=t_1",
+            "/checkpoints/ft:m:t_7:y/permissions?after=aA%3D%3D&x=t_7",
+        ),
+        ("/a?=t_1&t_1&;=&after=t_1:x", "/a?=t_7&t_7&;=&after=t_7:x"),
     ],
 )
 def test_whole_words_of_a_url_are_replaced(named: str, sent: str) -> None:
     request = RecordedRequest("POST", f"https://t_1.example:443/v1{named}")
-    asked = replace_ids(request, {"t_1": "t_7", "t_12": "t_1", "a b": "c/d"})
+    asked = replace_ids(
+        request, {"t_1": "t_7", "t_12": "t_1", "a b": "c/d", "ft:m:t_1:x": "ft:m:t_7:y", "Zg==": "aA=="}
+    )
     assert asked.url == f"https://t_1.example:443/v1{sent}"
 
 

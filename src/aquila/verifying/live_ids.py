@@ -22,8 +22,11 @@ from aquila.verifying.shapes import kind_of
 Place: TypeAlias = tuple[str | int, ...]
 """Where a value stands: names of fields, and for an item of a list its kind and its number among items of that kind."""
 
-_WORD = re.compile(r"[^/:&;=]+")
-"""A part of a path, or a name or value in a query."""
+_PART_OF_PATH = re.compile("[^/]+")
+_PART_OF_QUERY = re.compile("(?<==)[^&;]+|[^&;=]+")
+"""A value in a query, or a name."""
+_WORD = re.compile("[^/:&;=]+")
+"""A word in a part that is no id as a whole. The word may be one, as in ``agents/ID:query``."""
 
 
 class LostId(Exception):
@@ -57,14 +60,17 @@ def replace_ids(request: RecordedRequest, ids: Mapping[str, str | None]) -> Reco
 
 
 def _replace_in_url(url: str, ids: Mapping[str, str | None]) -> str:
-    """Return a URL with its ids replaced: whole parts of the path, and whole values in the query."""
+    """Return a URL with its ids replaced: parts of the path, values in the query, and words in these."""
 
     def replace(found: re.Match[str]) -> str:
-        word = unquote(found[0])
-        return quote(_counterpart(word, "the URL", ids), safe="") if word in ids else found[0]
+        text = unquote(found[0])
+        if text in ids:
+            return quote(_counterpart(text, "the URL", ids), safe=":")
+        return found[0] if _WORD.fullmatch(found[0]) else _WORD.sub(replace, found[0])
 
     parts = urlsplit(url)
-    return parts._replace(path=_WORD.sub(replace, parts.path), query=_WORD.sub(replace, parts.query)).geturl()
+    path, query = _PART_OF_PATH.sub(replace, parts.path), _PART_OF_QUERY.sub(replace, parts.query)
+    return parts._replace(path=path, query=query).geturl()
 
 
 def _replace_in(value: Any, ids: Mapping[str, str | None], path: str) -> Any:
