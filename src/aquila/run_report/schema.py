@@ -233,6 +233,9 @@ class Test(TypedDict):
     command: str
 
 
+Test.__test__ = False  # type: ignore[attr-defined]  # otherwise pytest warns of it in a test module that imports it
+
+
 class HostTotals(TypedDict):
     """The requests to one host for one model. ``cost`` is by currency, including answers that were replayed.
 
