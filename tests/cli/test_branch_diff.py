@@ -300,7 +300,7 @@ def test_a_comment_is_as_long_as_github_takes_it_and_counts_the_rest(longest: in
     ]
     text = diff_markdown.write_markdown(found, "main...HEAD", longest)
     assert len(text.encode("utf-16-le")) // 2 <= longest
-    assert "not shown in full" in text
+    assert "do not fit into a comment" in text
     assert Elements(text).open == []
 
 

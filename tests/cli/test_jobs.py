@@ -87,7 +87,7 @@ def test_a_module_may_have_what_fails_when_it_is_looked_at(folder: Path, monkeyp
         ("no_such.module:huey", "there is no module 'no_such'; start the command in the folder that has it, or add"),
         ("jobs_app:hue", "jobs_app has no 'hue'; did you mean 'huey'?"),
         ("jobs_app:zzz", "jobs_app has no 'zzz'; known are at_once, huey, silent"),
-        ("jobs_app:silent", "nothing is published of its jobs. Call aquila.huey.live.publish_jobs(silent)"),
+        ("jobs_app:silent", "this Huey does not publish its jobs. Call aquila.huey.live.publish_jobs(silent)"),
         ("jobs_app:number", "is no huey.Huey"),
         ("jobs_app:write", "is no huey.Huey"),
         ("jobs_app:at_once", "immediate mode"),

@@ -177,7 +177,7 @@ def test_a_review_that_is_left_in_any_way_goes_on_where_it_was(
     else:
         os.kill(place.pid, how)
     if how != signal.SIGKILL:
-        place.wait_for("Nothing was written; aquila cassettes review goes on with it")
+        place.wait_for("Nothing was written; continue with: aquila cassettes review")
         assert place.mode == before
         assert place.end() == 0
     else:
@@ -211,7 +211,7 @@ def test_who_stops_it_while_it_writes_is_told_what_was_written(
     with monkeypatch.context() as inside:
         inside.setattr(cassette_files, "change_held_cassette", change)
         out = waiting.run("review").out
-    assert "a: 3 accepted\nstopped while it wrote; aquila cassettes review goes on with the rest" in out
+    assert "a: 3 accepted\nstopped while cassettes were written; continue with: aquila cassettes review" in out
     assert "Nothing was written" not in out
     waiting.run("review")
     assert answers(waiting, "b.yaml") == ["B", "C"]
@@ -280,7 +280,10 @@ def test_without_a_terminal_the_questions_are_listed(waiting: Cassettes, monkeyp
     assert "aquila cassettes review --accept a:1" in done.err
     with monkeypatch.context() as patched:
         patched.setattr(cassettes_review, "sys", SimpleNamespace(platform="win32"))
-        assert "is not read key by key; aquila cassettes review --web asks in the browser" in waiting.run("review").err
+        assert "Windows (aquila cassettes review --web asks in the browser)" in waiting.run("review").err
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+        assert "stdout is not a terminal, so nothing was asked" in waiting.run("review").err
     found = waiting.run("review", "--list", "--json").json
     assert [(one["cassette"], one["number"], one["kind"]) for one in found] == [
         ("a", 1, "prompt"),
@@ -347,10 +350,21 @@ def test_a_wrong_argument_changes_nothing(words: tuple[str, ...], message: str, 
     assert {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")} == before
 
 
+def test_a_name_for_which_nothing_waits_is_refused_also_where_nothing_waits_at_all(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", conversation("one", "1"))
+    done = cassettes.run("review", "--list", "a")
+    assert done.code == 2
+    assert "nothing waits for 'a'; nothing waits at all" in done.err
+    assert cassettes.run("review", "--list").code == 0
+
+
 def test_what_waits_and_proposes_nothing_is_removed_and_what_cannot_be_read_is_named(cassettes: Cassettes) -> None:
     cassettes.write("same.yaml", conversation("one", "1"))
     cassettes.write("same.pending.yaml", conversation("one", "1"))
-    assert "same: what waited is what the cassette has; removed" in cassettes.run("review", "--accept", "same").out
+    assert (
+        "same: the cassette has what waited already; removed what waited"
+        in cassettes.run("review", "--accept", "same").out
+    )
     assert not (cassettes.folder / "same.pending.yaml").exists()
     (cassettes.folder / "bad.pending.yaml").write_text("aquila: 1\ninteractions: {\n")
     done = cassettes.run("review", "--accept", "bad")

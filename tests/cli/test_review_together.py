@@ -63,20 +63,20 @@ def test_the_turns_of_a_conversation_are_told_to_belong_together(linked: Cassett
 def test_a_part_of_a_conversation_that_is_accepted_alone_is_named(linked: Cassettes) -> None:
     done = linked.run("review", "--accept", "a:2")
     assert done.code == 0
-    assert "a: of the same conversation a:1, a:3 still wait; requests in it name ids that others give" in done.out
-    assert "still wait;" not in linked.run("review", "--accept", "a").out
+    assert "a: a part of a conversation was accepted; decide the rest too, which names its ids: a:1, a:3" in done.out
+    assert "a part of a conversation" not in linked.run("review", "--accept", "a").out
 
 
 @pytest.mark.slow
 def test_one_key_accepts_a_whole_conversation(linked: Cassettes, terminal: Callable[..., Terminal]) -> None:  # noqa: F811
     place = terminal()
     first = place.wait_for("help\n")
-    assert "one of 3 of a conversation" in " ".join(first.split())
+    assert "one of 3 in a conversation" in " ".join(first.split())
     assert "C conversation of 3" in first
     then = place.press("C")
     assert "accepted all 3; u undoes" in then
     assert "[-A-]{+B+}" in then
-    assert "of a conversation" not in then
+    assert "in a conversation" not in then
     assert "undone: a #1, a #2, a #3" in place.press("u")
     place.press("C")
     place.press("r", "w write")

@@ -42,7 +42,7 @@ def test_a_test_that_drifted_is_named_until_something_is_recorded_for_it(
     assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
     run(project, "two")
     told = (
-        "1 test drifted, nothing recorded yet:\n"
+        "1 test drifted, and nothing is recorded yet:\n"
         "  test_app.py::test_changed  prompt: recorded 'one', now 'two'\n"
         "run pytest --aquila-record=pending test_app.py::test_changed\n"
     )

@@ -11,11 +11,11 @@ from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cli.output import print_error
 
 USUAL_NAMES = frozenset({"cassettes", "vcr_cassettes"})
-"""Names of the folders in which recorders keep cassettes."""
+"""The usual names of cassette folders."""
 _SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__", "build", "dist", "target", "vendor", "venv"})
-"""Large folders with generated or foreign files, not searched. Neither are those whose name begins with a dot."""
+"""Large folders with generated or foreign files, not searched. Neither are folders whose name begins with a dot."""
 _MOST_VISITED = 20_000
-"""At most this many folders are searched, nearest first, so that a command ends soon even in a home folder."""
+"""The greatest number of folders that are searched, nearest first, so that a command ends soon in a home folder."""
 
 
 def find_cassette_folders(
@@ -36,8 +36,8 @@ def find_cassette_folders(
             visited += 1
             if visited > _MOST_VISITED:
                 print_error(
-                    f"aquila: looked for cassettes in the first {_MOST_VISITED:,} folders of {root} alone; "
-                    "name others with --dir"
+                    f"aquila: looked for cassettes only in the first {_MOST_VISITED:,} folders of {root}; "
+                    "name other folders with --dir"
                 )
                 return _without_inner_ones(found)
             inside = _read_folder(folder)
@@ -55,6 +55,7 @@ def find_cassette_folders(
 
 
 def _without_inner_ones(found: Collection[Path]) -> list[Path]:
+    """Return the folders that are in no other of them, sorted."""
     return sorted(folder for folder in found if not any(parent in found for parent in folder.parents))
 
 
@@ -93,7 +94,7 @@ def can_be_read(folder: Path) -> bool:
 
 
 def find_closed_folders(folder: Path) -> list[Path]:
-    """Return ``folder`` and the folders below it, as far as they cannot be read, sorted."""
+    """Return those of ``folder`` and the folders below it that cannot be read, sorted."""
     closed: list[Path] = []
     for _ in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         pass

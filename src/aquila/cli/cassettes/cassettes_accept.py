@@ -1,8 +1,9 @@
-"""Accept what waits: pending recordings (NAME.pending.yaml) and what interrupted runs have left in journals.
+"""Store pending recordings (NAME.pending.yaml), and recordings that interrupted runs have left in journals.
 
-Pending are the recordings of failing tests, and those of pytest --aquila-record=pending. One replaces its cassette if
-the cassette has not changed since. Otherwise only the recordings that the cassette lacks are added. CASSETTE is a name
-or a pattern. Without one, everything that waits is listed, and asked about one by one; --yes accepts all of it.
+Recordings of failing tests are pending, and those of pytest --aquila-record=pending. A pending file replaces its
+cassette if the cassette has not changed since. Otherwise only the recordings that the cassette lacks are added.
+CASSETTE is a name or a pattern. Without one, the command lists everything that waits, and asks about each; --yes
+accepts all of it.
 """
 
 from __future__ import annotations
@@ -160,12 +161,12 @@ def _find_waiting(here: project.Project) -> list[tuple[str, int]]:
 
 
 def _tell_decided(name: str) -> Step:
-    """Return the step of a cassette without pending recordings: a killed review had decided them all."""
+    """Return the step of a cassette whose pending recordings a killed review had all decided."""
     return Step(f"{name}: a review has decided it before", {"cassette": name, "action": "decided before"})
 
 
 def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_as: str) -> list[Step]:
-    """Store the recordings in the journals of a folder that interrupted runs left. ``new_as``: suffix of new files."""
+    """Store the recordings that interrupted runs left in the journals of a folder. ``new_as``: suffix of new files."""
     abandoned = journal.find_abandoned_journals(folder)
     if not abandoned or (dry_run and not is_anything_left(folder)):
         return []

@@ -121,7 +121,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     if _is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
         clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
         found = cassette
-        cassette = Cassette.from_interactions(with_provenance(clean(one), one) for one in cassette.interactions)
+        cassette = Cassette.from_interactions(with_provenance(clean(one), one) for one in found.interactions)
         left_out = _fields_left_out(found, cassette)
     # Large bodies are moved first, so that both sides of the comparison below hold only their names.
     cassette = cassette_files.move_large_bodies_out(cassette, target)
@@ -143,7 +143,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
         try:
             cassette_files.remove_cassette(source)
         except CassetteError:
-            if is_new:  # of two forms of a cassette nobody could say which one is meant
+            if is_new:  # two files of one cassette would be ambiguous
                 cassette_files.remove_cassette(target)
             raise
     return {
@@ -157,7 +157,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
 
 
 def _fields_left_out(before: Cassette, after: Cassette) -> list[str]:
-    """Return the names of header fields in a cassette of another recorder that Aquila does not store."""
+    """Return the names of header fields that ``before`` has and ``after`` lacks, sorted."""
     names: set[str] = set()
     for one, other in zip(before.interactions, after.interactions, strict=True):
         for found, kept in ((one.request, other.request), (one.response, other.response)):

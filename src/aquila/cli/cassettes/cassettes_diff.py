@@ -1,12 +1,13 @@
 """Compare two cassettes: requests that only one has, requests that changed, and answers that differ.
 
 A and B are names of cassettes, files, or two folders of cassettes. If A is a revision of git (HEAD~3, main), the
-cassettes that B names, or all, are compared with what they were there. The project's settings (match_on, ignore) decide
-which requests are the same. Times are not compared. The exit code is 0 if both hold the same, and 1 if they differ.
+cassettes that B names, or all cassettes, are compared with their versions in that revision. The project's settings
+(match_on, ignore) decide which requests are the same. Times are not compared. The exit code is 0 if both hold the same,
+and 1 if they differ.
 
-A range of git (main...HEAD) shows what a branch has changed in cassettes, recording by recording, with the words of
-prompts and answers that differ. --staged shows that of what is staged. --markdown writes it for a pull request, and
-ends with 0 unless --exit-code is given.
+With a range of git (main...HEAD), the command shows what a branch has changed in cassettes, recording by recording,
+with the words of prompts and answers that differ. --staged shows the staged changes in the same way. --markdown writes
+the changes for a pull request; the exit code is then 0 unless --exit-code is given.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _compare_in_git(
 ) -> int:
     found = branch_diff.compare_in_git(here, bases_of(here), versions, options.b, scratch)
     if options.b is not None and not found and not here.names_a_cassette(options.b):
-        here.choose_files([options.b])  # raises, because nothing can differ where there is no cassette
+        here.choose_files([options.b])  # raises if no cassette has this name
     if options.markdown is None:
         branch_diff.print_changes(found, versions, output)
     else:
@@ -170,8 +171,8 @@ def _compare_in_git(
 def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> CassetteComparison:
     """Compare two cassettes by ``rules``.
 
-    The n-th recording of a request in ``a`` is compared with the n-th in ``b``. A request that only one of them has is
-    paired with the most similar request that only the other has.
+    The n-th recording of a request in ``a`` is compared with the n-th in ``b``. A request that only ``b`` has is paired
+    with the most similar request that only ``a`` has, if there is one.
     """
     found = CassetteComparison()
     slots_a, slots_b = _number_by_slot(a, rules), _number_by_slot(b, rules)
@@ -244,7 +245,7 @@ def _describe_hidden(first: Interaction, second: Interaction) -> str:
     one, other = frames_of(first), frames_of(second)
     if first.response.body == second.response.body:
         ends = [f"{each.response.end} {each.response.error}".rstrip() for each in (first, second)]
-        return f"it ended otherwise: {ends[0]} -> {ends[1]}"
+        return f"it ended in another way: {ends[0]} -> {ends[1]}"
     if one is not None and other is not None:
         return frame_differences.describe_hidden_differences(one, other)
     return f"its bytes differ ({len(first.response.body):,} -> {len(second.response.body):,})"

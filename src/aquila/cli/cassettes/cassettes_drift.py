@@ -1,9 +1,10 @@
 """List the tests whose requests have drifted: those that would miss if the whole content of requests were compared.
 
-Runs pytest with the given arguments. What a recording answers exactly gets that answer; anything else gets the answer
-to the nearest recording with the same method and path, so that each test reaches its next request. Then lists what
-differs, one group for each change, with the setting that leaves it out of the comparison, or the command that records
-it again; and the tests that ask and have no cassette. The exit code is 1 if there is any, and 0 if there is none.
+The command runs pytest with the given arguments. A request that was recorded exactly gets its recorded answer. Any
+other request gets the answer of the nearest recording with the same method and path, so that each test reaches its next
+request. Then the command lists the differences, one group for each change, with the setting that ignores the change or
+the command that records it again. It also lists the tests that ask and have no cassette. The exit code is 1 if anything
+is listed, else 0.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             output.print_text(one["text"])
     if exit_code == _TESTS_FAILED:
         output.print_line()
-        output.print_line("Some tests failed. What they would have asked after that is not in this list.")
+        output.print_line("Some tests failed. Requests that they would have made after that are not in this list.")
     output.print_json(report)
     return FOUND if report["groups"] or report["unrecorded"] else 0
 
@@ -61,7 +62,7 @@ def _run_pytest(arguments: list[str]) -> tuple[dict[str, Any], int]:
         ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if ran.returncode not in _COMPLETED or not report.exists():
             lines = [line for line in (ran.stderr or ran.stdout).splitlines() if line.strip()] or ["no output"]
-            telling = (line for line in reversed(lines) if "error:" in line or line.startswith("ERROR "))
-            reason = "no test ran" if ran.returncode == _NO_TESTS else next(telling, lines[-1])
+            errors = (line for line in reversed(lines) if "error:" in line or line.startswith("ERROR "))
+            reason = "no test ran" if ran.returncode == _NO_TESTS else next(errors, lines[-1])
             raise ConfigError(f"pytest ended with {ran.returncode}, so nothing is known of drift: {reason.strip()}")
         return json.loads(report.read_text(encoding="utf-8")), ran.returncode

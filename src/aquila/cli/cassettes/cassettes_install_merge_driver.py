@@ -1,7 +1,8 @@
 """Let git merge cassettes request by request, in this clone.
 
-It tells git's configuration of this clone how cassettes are merged and shown, and the file .gitattributes of each
-cassette folder which files they are. Commit these files; run this command once in each clone.
+The command writes into git's configuration of this clone how cassettes are merged and shown. It writes into the file
+.gitattributes of each cassette folder which files are cassettes. Commit these files, and run the command once in each
+clone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """Write the configuration and the attributes. Existing lines stay."""
     with project.open_project(options) as here:
         here.list_cassettes()  # raises if there is no cassette folder
-        # With the whole path of Python, because git may run where this environment is not active.
+        # The full path of Python, because git may run where this environment is not active.
         command = f"{shlex.quote(Path(sys.executable).as_posix())} -m aquila cassettes"
         done: list[dict[str, Any]] = []
         for folder in filter(Path.is_dir, here.folders):
@@ -48,10 +49,13 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 def _add_attributes(file: Path) -> list[str]:
     """Add the missing lines to a file of git attributes, and return them."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    before = file.read_bytes() if file.exists() else b""
+    lines = before.decode("utf-8", "replace").splitlines()
     missing = [f"{files} {what}" for files, what in _ATTRIBUTES.items() if f"{files} {what}" not in lines]
     if missing:
-        file.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8", newline="\n")
+        with file.open("ab") as attributes:
+            attributes.write(b"" if not before or before.endswith(b"\n") else b"\n")
+            attributes.write("".join(f"{line}\n" for line in missing).encode())
     return missing
 
 

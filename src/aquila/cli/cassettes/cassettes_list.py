@@ -1,7 +1,7 @@
 """List the cassettes: how many requests each has, how old they are, and what answered them.
 
-RECORDED is the day of the latest recording in the cassette, AGE the days since its oldest. ANSWERED BY is what it was
-recorded from (live, local, or a transport of yours), and the model that the answers name.
+RECORDED is the day of the newest recording in the cassette, AGE the number of days since its oldest. ANSWERED BY is the
+upstream (live, local, or a transport of yours), and the model that the answers name.
 
 NAME is a cassette, a folder of cassettes, or a pattern such as 'jobs/*'. A cassette that cannot be read is listed, and
 the reason below the table; the exit code is then 2.

@@ -1,9 +1,9 @@
 """Merge two branches' versions of a cassette; git calls this (see aquila cassettes install-merge-driver).
 
-BASE is what both began from. The result is written to OURS. PATH is the cassette's place in the repository, whose
-suffix says its format. What one branch added, recorded again or removed is done; where both recorded the same request,
-the later recording stays. A file that is no cassette of Aquila is merged line by line, as git does it. The exit code is
-0, or 1 if conflicts are left.
+BASE is the version from which both branches began. The result is written to OURS. PATH is the cassette's place in the
+repository; its suffix says the format. The result has the changes of both branches: recordings that either branch
+added, recorded again or removed. If both recorded the same request, the later recording stays. A file that is no
+cassette of Aquila is merged line by line, as git does it. The exit code is 0, or 1 if conflicts are left.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             merged = merge_branches(base, ours, theirs, key)
             # Large bodies are files of their own, which git merges itself; the cassette holds only their names.
             data = cassette_files.encode_cassette(path, merged.cassette, advise=_advise)
-        except CassetteWriteError as error:  # a merge line by line would be unreadable, too
+        except CassetteWriteError as error:  # the result of a merge line by line could not be read either
             print_error(f"aquila: not merged: {reason_of(error)}")
             return FOUND
         except (AquilaError, OSError) as error:
@@ -55,7 +55,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 def _advise(path: Path) -> str:
     file = quote_word(str(path))
     return (
-        "The file is as it was in this branch. Write it as msgpack in both, which has no limit, and merge again: "
+        "The file is as it was in this branch. Convert it to msgpack, which has no limit, in both, and merge again: "
         f"aquila cassettes convert {file} --to msgpack --replace"
     )
 
@@ -74,5 +74,5 @@ def _merge_lines(options: argparse.Namespace) -> int:
     versions = [str(version) for version in (options.ours, options.base, options.theirs)]
     labels = ["-L", "ours", "-L", "base", "-L", "theirs"]
     code = subprocess.run(["git", "merge-file", *labels, *versions], check=False).returncode
-    # The number of conflicts, at most 127; more is an error of git.
+    # `git merge-file` ends with the number of conflicts, at most 127; a greater code is an error.
     return 0 if not code else FOUND if code < 128 else FAILED

@@ -6,8 +6,8 @@ OLD and NEW are two ids of tests (or classes), two paths of modules, two folders
   aquila cassettes mv tests/test_web.py tests/test_site.py
   aquila cassettes mv tests/web tests/site
 
-A test is moved with all its parameters. What is pending moves along, and so do large bodies. Nothing is overwritten:
-if one of the new files exists, none is moved.
+The cassettes of a test are moved for all its parameters, with their pending recordings and large bodies. Nothing is
+overwritten: if one of the new files exists, none is moved.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _from_root(old: str, new: str, here: project.Project) -> tuple[str, str]:
-    """Return both arguments with paths relative to the root folder; users type them relative to their own."""
+    """Return both arguments with paths relative to the root folder. Users type paths relative to the current folder."""
     root = runtime.current_settings().root.absolute()
     is_path = "::" in old or old.endswith(".py")
     if not is_path and Path.cwd() != root:  # in the root folder, names of cassettes and paths are the same
@@ -97,7 +97,7 @@ def _name_from(root: Path, name: str) -> str:
 
 
 def _take_over_journals(here: project.Project, folder: Path, output: Output) -> None:
-    """Store what interrupted runs left, while it has the old names.
+    """Store what interrupted runs left, before the names change.
 
     Raises ``CassetteError`` while a run is recording.
     """

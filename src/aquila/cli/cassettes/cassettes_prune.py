@@ -1,10 +1,10 @@
 """Remove files of the cassette folder that nothing uses, after asking.
 
 These are pending recordings that are older than their cassette, .msgpack cassettes beside a .yaml cassette of the same
-name (which is used instead), large bodies in @bodies that no cassette beside that folder speaks of, and files that a
-killed process left half written.
+name (which is used instead), large bodies in @bodies that no cassette beside that folder names, and files that a killed
+process left half written.
 
-With --orphans, cassettes that no test used are removed too, and what is pending for them. FILE is the report of a run
+With --orphans, cassettes that no test used are removed too, with their pending recordings. FILE is the report of a run
 of all tests, or "-" for standard input. The report of a partial run is refused:
 
   pytest --aquila-orphans=unused.json; aquila cassettes prune --orphans unused.json
@@ -109,7 +109,7 @@ def _print_unused(unused: list[UnusedFile], output: Output) -> None:
 
 
 def _find_unreadable(here: project.Project, *, quiet: bool) -> list[str]:
-    """Return why cassettes, or their bodies, cannot be read. They are damaged, which does not mean unused."""
+    """Return why cassettes, or their bodies, cannot be read. A damaged file may be in use, so it is not removed."""
     problems = []
     for path in track_progress((*here.list_cassettes(), *here.list_pending()), "reading", quiet=quiet):
         try:

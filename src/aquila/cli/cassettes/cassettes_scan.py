@@ -1,9 +1,9 @@
 """Look for secrets in cassettes, pending recordings and other files. The exit code is 1 if there are any.
 
-The values of this environment's keys, tokens and passwords are looked for, and all text that has the form of a key. A
-finding is a file, a line and a kind. The secret itself is never shown. In a msgpack file, and for a secret that a
-stream holds in pieces, the interaction is named instead of the line. FILE is a cassette, a folder of cassettes, a
-pattern, or any other file. Without one, all cassettes of the project are scanned.
+A secret is a value of a key, token or password in the environment, or text that has the form of a key. For each secret
+the command prints the file, the line and the kind, never the secret. In a msgpack file, and for a secret that a stream
+holds in pieces, it prints the number of the interaction instead of the line. FILE is a cassette, a folder of cassettes,
+a pattern, or any other file. Without one, all cassettes of the project are scanned.
 """
 
 from __future__ import annotations
@@ -83,11 +83,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Leak]:
-    """Search the text of a file; if no secret is found, its interactions, in which secrets may be encoded or split."""
-    data = path.read_bytes()
-    in_text = [] if path.suffix == ".msgpack" else known.find_secrets(data)
-    yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
+    """Search the text of a file. If it has no secret, search its interactions: secrets may be encoded or split."""
     suffix = path.suffix.lower()
+    in_text = [] if suffix == ".msgpack" else known.find_secrets(path.read_bytes())
+    yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
     if in_text or suffix not in BUILT_IN_SUFFIXES:
         return
     if suffix in READ_ONLY_SUFFIXES and not is_inside:
@@ -117,7 +116,7 @@ def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None
 
 
 def _without_placeholders(request: RecordedRequest) -> RecordedRequest:
-    """Return a request in which a recording would replace no word that stands in the place of a secret already."""
+    """Return a request with ``[redacted]`` instead of other placeholders, so that redaction does not change them."""
     if isinstance(request, StoredRequest):
         return request
     url = redact_placeholders(request.url.encode("utf-8", "surrogateescape"), is_url=True)

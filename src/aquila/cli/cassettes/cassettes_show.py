@@ -1,7 +1,7 @@
 """Show the requests and answers of a cassette. With --number, show one of them in full.
 
 CASSETTE is a name in the cassette folder, or a file. Secrets in it are not shown. --yaml writes the whole cassette as
-YAML, whatever its format; git's textconv can use that.
+YAML, whatever its format, as git's textconv needs it.
 """
 
 from __future__ import annotations

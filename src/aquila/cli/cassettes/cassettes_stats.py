@@ -1,6 +1,6 @@
 """Sum up the cassettes: number, size, models, statuses, and the tokens and time that their answers took.
 
-NAME is a cassette, a folder of them, or a pattern; by default all are counted.
+NAME is a cassette, a folder of cassettes, or a pattern. Without one, all cassettes are counted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class Statistics:
     """Sums over cassettes. ``sizes``: bytes by cassette name. ``oldest``, ``newest``: times of recordings, in ISO 8601.
 
-    ``upstreams`` counts recordings by their upstream, ``answered_by`` by upstream and answering model.
+    ``totals`` has the sums that ``_COUNTED`` names. ``upstreams`` counts recordings by their upstream, ``answered_by``
+    by upstream and answering model.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
@@ -89,7 +90,7 @@ class Statistics:
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Count, and print the sums. A cassette that cannot be read is named and left out."""
+    """Count, and print the sums. The recordings of a cassette that cannot be read are left out."""
     statistics = Statistics()
     unreadable: list[str] = []
     with project.open_project(options) as here:

@@ -1,4 +1,4 @@
-"""Reads the report of a test run about cassettes that no test used."""
+"""Reads the report of ``pytest --aquila-orphans`` about cassettes that no test used."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from aquila.errors import ConfigError
 from aquila.plurals import count_of
 from aquila.recording import runtime
 
-_AGAIN = "Run all tests, without options that choose some: pytest --aquila-orphans=unused.json"
+_AGAIN = "Run all tests, without options that select some of them: pytest --aquila-orphans=unused.json"
 
 
 def read_report(source: str, here: project.Project) -> tuple[list[Path], list[str]]:
-    """Return the cassettes that no test used according to a report, and sentences about others.
+    """Return the cassettes that no test used according to a report, and sentences about those that are left out.
 
-    ``source`` is the file, or ``-`` for standard input. A cassette that has changed since the run is left out.
-    Raises ``ConfigError`` for a file that is not such a report, and for the report of a partial run.
+    ``source`` is the path of the report, or ``-`` for standard input. Cassettes that have changed since the run, and
+    those of another folder, are left out. Raises ``ConfigError`` for a file that is not such a report, and for the
+    report of a partial run.
     """
     report = _load_report(source)
     if report.get("complete") is not True:
@@ -53,7 +54,7 @@ def read_report(source: str, here: project.Project) -> tuple[list[Path], list[st
 
 def _load_report(source: str) -> dict[str, Any]:
     try:
-        # Bytes, as the shell has written them: JSON says in which encoding, and the one of stdin may be another.
+        # Bytes, because the encoding of JSON need not be that of stdin; `json.loads` detects it.
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
         raise ConfigError(f"--orphans {source}: cannot be read: {error}") from error

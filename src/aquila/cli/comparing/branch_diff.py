@@ -1,4 +1,4 @@
-"""The changes of a branch in cassettes, recording by recording, for a terminal and as JSON."""
+"""Finds what a branch has changed in cassettes, recording by recording, for a terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aquila.cli import project
 from aquila.cli.comparing.compared_files import is_cassette
 from aquila.cli.comparing.git_versions import ChangedFile, Versions, list_changed_files, load_version
 from aquila.cli.output import Output
-from aquila.cli.reviewing.review_screen import fold_pieces
+from aquila.cli.reviewing.review_screen import SIGNS, fold_pieces
 from aquila.errors import AquilaError
 from aquila.plurals import count_of
 from aquila.recording import runtime
@@ -25,7 +25,6 @@ from aquila.review.proposals import KINDS, Kind, Proposal, compare_versions
 from aquila.review.views import ProposalView, view_proposal
 from aquila.run_report.word_diff import Change
 
-_SIGNS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
 WORDS: dict[Kind, tuple[str, str]] = {
     "new": ("new recording", "new recordings"),
     "prompt": ("changed prompt", "changed prompts"),
@@ -54,11 +53,10 @@ class ChangedCassette:
 def compare_in_git(
     here: project.Project, bases: list[Path], versions: Versions, name: str | None, scratch: Path
 ) -> list[ChangedCassette]:
-    """Return the cassettes that differ between two versions, or only those that ``name`` means.
+    """Return the cassettes that differ between two versions; with ``name`` only those that it means.
 
-    ``bases`` are the folders in which git is run, ``scratch`` is a folder that is removed afterwards.
-
-    Raises ``CassetteError``.
+    ``bases`` are the folders in which git is run. ``scratch`` is a folder for temporary files, which must exist until
+    the changes have been printed. Raises ``CassetteError`` if git fails.
     """
     settings = runtime.current_settings()
     rules = match_rules_of(settings)
@@ -81,6 +79,7 @@ def compare_in_git(
 
 
 def _old_name(changed: ChangedFile, here: project.Project) -> str:
+    """Return the name of a renamed cassette before; empty if it was not renamed."""
     if changed.before is None or changed.after is None or changed.before == changed.after:
         return ""
     return here.name_of(changed.before)
@@ -140,7 +139,7 @@ def _print_change(proposal: Proposal, view: ProposalView, output: Output) -> Non
 
 def write_words(pieces: list[Change]) -> str:
     """Return a text with signs around its changed words, as in git's word diff."""
-    return "".join(f"{_SIGNS[kind][0]}{text}{_SIGNS[kind][1]}" for kind, text in fold_pieces(pieces))
+    return "".join(f"{SIGNS[kind][0]}{text}{SIGNS[kind][1]}" for kind, text in fold_pieces(pieces))
 
 
 def as_json(found: list[ChangedCassette]) -> list[dict[str, Any]]:

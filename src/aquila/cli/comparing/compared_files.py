@@ -46,7 +46,7 @@ def choose_pairs(here: project.Project, a: str, b: str | None, scratch: Path) ->
         if not known and here.has_folder:
             raise CassetteError(f"{a!r} is neither a cassette in {project.list_folders(here.folders)} nor a revision")
         here.find_one(a)  # raises what is wrong with it, if it is not there
-        raise CassetteError(f"{a!r} is a cassette: with what shall it be compared? Give a second one, or a revision")
+        raise CassetteError(f"{a!r} is a cassette; to compare it, give a second one, or a revision")
     files_a, files_b = here.choose_files([a]), here.choose_files([b])
     if len(files_a) == len(files_b) == 1:
         return [Pair("", *(_loader(path) for path in (files_a[0], files_b[0])))]

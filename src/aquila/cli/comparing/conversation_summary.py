@@ -38,7 +38,10 @@ def model_named(interaction: Interaction, said: Sequence[Frame | Close]) -> str:
 
 
 def asked_last(said: Sequence[Frame | Close]) -> Iterator[Any]:
-    """Yield the client's questions, the last first: JSON values that hold text, in the forms of the protocols."""
+    """Yield the client's questions, the last one first.
+
+    Each is a JSON value that holds text in the form of its protocol, or None.
+    """
     for value in reversed(list(_sent_objects(said))):
         response, item = value.get("response"), value.get("item")
         content = value.get("client_content") or value.get("clientContent")

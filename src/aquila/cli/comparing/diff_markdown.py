@@ -1,7 +1,7 @@
 """Writes the changes of a branch in cassettes as Markdown, for a pull request.
 
 All recorded text stands in ``<pre>`` or ``<code>`` with its HTML escaped, so a prompt can neither format the comment
-nor mention anybody. The text is as long as GitHub accepts; what does not fit is counted.
+nor mention anybody. Changes that exceed the length that GitHub accepts are left out and counted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_markdown(found: list[ChangedCassette], title: str, longest: int = LONG
         else:
             text += section
     if left:
-        text += f"\nMore than a comment can hold: {count_of(left, 'cassette')} not shown in full.\n"
+        text += f"\nThe changes in {count_of(left, 'cassette')} do not fit into a comment.\n"
     return text
 
 

@@ -21,14 +21,14 @@ def describe_hidden_differences(one: Sequence[Frame | Close], other: Sequence[Fr
     named = [f"{path} x {count:,}" if count > 1 else path for path, count in fields.most_common(_MOST_FIELDS)]
     more = [f"{len(fields) - _MOST_FIELDS} more"] if len(fields) > _MOST_FIELDS else []
     if not named:
-        return "what was said is the same, and only how its JSON is written differs: white space, or the order of keys"
-    return f"what was said is the same, and only these fields differ: {', '.join([*named, *more])}"
+        return "the transcript is the same, and only white space or the order of keys differs in the JSON of messages"
+    return f"the transcript is the same, and only these fields differ: {', '.join([*named, *more])}"
 
 
 def _fields_between(one: Frame, other: Frame) -> set[str]:
     a, b = read_object(one), read_object(other)
     if a is None or b is None or one.is_text != other.is_text:
-        return {"the bytes of messages that are no JSON"}
+        return {"the bytes of messages that are not JSON"}
     return set(_differing_paths(a, b, ""))
 
 

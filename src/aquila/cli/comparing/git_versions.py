@@ -1,6 +1,6 @@
-"""Reads cassettes from git: which of them differ between two versions of a project, and their contents.
+"""Reads from git which files differ between two versions of a project, and the cassettes of a version.
 
-Its large bodies are copied into a folder, beside which the cassette is then read.
+The large bodies of a cassette are copied from git into a temporary folder, from which they are read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aquila.errors import CassetteError
 from aquila.typed_words import quote_word
 
 INDEX = ""
-"""The staged version: git writes it as nothing before the colon, as in ``:file``."""
+"""The staged version. In git it is the empty text before a colon, as in ``:file``."""
 
 _NAMED = re.compile(NAME.pattern.encode())
 # With Git LFS, the repository holds a small pointer file that begins like this instead of the content.
@@ -37,9 +37,9 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
-    """A file that differs.
+    """A file that differs: its paths in both versions.
 
-    ``before`` or ``after`` is None if it does not exist there; they differ for a renamed file.
+    A path is None if the file does not exist in that version. The paths differ if the file was renamed.
     """
 
     before: Path | None
@@ -85,6 +85,7 @@ def commit_of(folder: Path, name: str) -> str:
 
 
 def _advise_shallow(folder: Path) -> str:
+    """Return a sentence about a shallow clone, with a space before it; empty if the clone is not shallow."""
     found = _try_git(folder, "rev-parse", "--is-shallow-repository")
     return " This clone is shallow; fetch the rest: git fetch --unshallow" if found == b"true\n" else ""
 
@@ -131,13 +132,14 @@ def _read(folder: Path, version: str, inside: str) -> bytes:
     if data.startswith(_POINTER):
         where = f"{version[:12] or 'what is staged'}:{inside}"
         raise CassetteError(
-            f"{where} is a pointer of Git LFS, and what it points to is not here. Fetch it: git lfs install; "
+            f"{where} is a pointer of Git LFS, and its content is not in this clone. Fetch it: git lfs install; "
             f"git lfs fetch origin {version}".rstrip()
         )
     return data
 
 
 def _try_git(folder: Path, *arguments: str) -> bytes | None:
+    """Run git and return what it prints, or None if it fails."""
     try:
         return run_git(folder, *arguments)
     except CassetteError:
@@ -150,7 +152,7 @@ def run_git(folder: Path, *arguments: str) -> bytes:
         return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True).stdout
     except OSError as error:
         if shutil.which("git") is None:
-            raise CassetteError("git is not installed here, and what is to be compared is in its history") from error
+            raise CassetteError("git is not installed here, so versions in git cannot be compared") from error
         raise CassetteError(f"git cannot be run in {folder}: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
         raise CassetteError(f"git {arguments[0]} failed: {error.stderr.decode(errors='replace').strip()}") from error

@@ -45,9 +45,11 @@ _DEEPEST = 8
 
 
 def _text_of(value: Any, depth: int = 0) -> str:
-    """Return the text of a message, of its parts, or of the last message of a list that has some."""
-    if isinstance(value, str) or depth > _DEEPEST:
-        return value if isinstance(value, str) else ""
+    """Return the text of a message or of its parts. For a list of messages, it is that of the last one with text."""
+    if isinstance(value, str):
+        return value
+    if depth > _DEEPEST:
+        return ""
     if isinstance(value, dict):
         return next(filter(None, (_text_of(value.get(name), depth + 1) for name in ("text", "content", "parts"))), "")
     if not isinstance(value, list):
@@ -63,9 +65,9 @@ def _body_of(interaction: Interaction) -> Any:
 
 
 def with_provenance(interaction: Interaction, original: Interaction | None = None) -> Interaction:
-    """Return a recording of another recorder with the time and the model that its answer names; others unchanged.
+    """Return an interaction of another recorder with the time and the model that its answer names; others unchanged.
 
-    ``original`` is the interaction before it was redacted, which removes header fields.
+    ``original`` is the interaction before redaction, which removes header fields that are needed here.
     """
     if interaction.upstream:
         return interaction
@@ -85,7 +87,7 @@ def _moment_of(date: str, body: bytes) -> str:
     try:
         moment = parsedate_to_datetime(date)
         moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):  # no date, or one that no calendar has
+    except (ValueError, OverflowError):  # no date, or an impossible one
         if created is None:
             return ""
         moment = datetime.fromtimestamp(int(created[1]), UTC)
@@ -95,7 +97,7 @@ def _moment_of(date: str, body: bytes) -> str:
 def answered_by(interaction: Interaction) -> str:
     """Return the upstream of a recording and the model that its answer names, as far as they are known.
 
-    This tells an answer of the small local model (``local smollm2``) from one of the provider (``live gpt-4.1``).
+    An answer of the small local model is ``local smollm2``, for example, and one of the provider ``live gpt-4.1``.
     """
     return " ".join(filter(None, (interaction.upstream, _answering_model_of(interaction))))
 
@@ -123,7 +125,7 @@ def format_age(recorded: str) -> str:
 
 
 def readable_text_of(interaction: Interaction) -> str:
-    """Return the text of an answer, or else the error that ended it, or else an empty text."""
+    """Return the text of an answer, or the error that ended it if there is no text; empty without both."""
     said = frames_of(interaction)
     if said is not None:
         return text_said(said) or interaction.response.error

@@ -1,4 +1,4 @@
-"""What the commands about dead letters share: the choice of the Huey and of the letters."""
+"""Shared by the commands about dead letters: opens the letters of a Huey, and chooses some of them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_choice(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Declare the arguments that choose letters. ``verb`` is the command's, for the help."""
+    """Declare the arguments that choose letters. ``verb`` says in the help what the command does with them."""
     parser.add_argument("ids", nargs="*", metavar="ID", help=f"what to {verb}, by its id in the list")
     parser.add_argument("--all", action="store_true", help=f"{verb} all of them, or all of a --kind")
     parser.add_argument("--kind", choices=KINDS, help=f"with --all, {verb} those of this kind")
 
 
 def open_letters(options: argparse.Namespace) -> DeadLetters:
-    """Return the dead letters of the Huey that ``--huey`` names. Raises ``ConfigError`` if its storage is away."""
+    """Return the dead letters of the Huey that ``--huey`` names. Raises ``ConfigError`` if its storage is down."""
     import_optional("huey", "huey", purpose="aquila dead-letters")
     letters = dead_letters.dead_letters(_find_huey(options.huey))
     try:
@@ -57,7 +57,10 @@ def open_letters(options: argparse.Namespace) -> DeadLetters:
 
 
 def choose_ids(options: argparse.Namespace, letters: DeadLetters) -> list[str]:
-    """Return the ids that a command line chooses. Raises ``ConfigError`` unless it gives either ids or ``--all``."""
+    """Return the ids that a command line chooses.
+
+    Raises ``ConfigError`` unless it gives either ids or ``--all``, and ``TaskError`` for an id without a letter.
+    """
     if bool(options.ids) == options.all or (options.kind and not options.all):
         raise ConfigError("give the ids of dead letters, or --all, perhaps with --kind")
     if options.all:
@@ -71,7 +74,7 @@ def get_letter(letters: DeadLetters, id: str) -> DeadLetter:
     """Return the letter with an id. Raises ``TaskError`` if there is none."""
     letter = letters.get(id)
     if letter is None:
-        raise TaskError(f"there is no dead letter {id!r} (any more): `aquila dead-letters list` shows which there are")
+        raise TaskError(f"there is no dead letter {id!r}, perhaps no longer: `aquila dead-letters list` shows all ids")
     return letter
 
 

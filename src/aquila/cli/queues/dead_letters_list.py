@@ -1,8 +1,8 @@
-"""List the dead letters of a queue, oldest first: what no worker could read, know, or finish.
+"""List the dead letters of a queue, oldest first: messages that no worker could read or whose task it could not finish.
 
-KIND is unreadable (damaged, of another version, serializer or secret), unknown (the consumer has no such task: give
-huey_consumer the module that imports the tasks), failed (no retry was left) or lost (its worker was lost with it, three
-times).
+KIND is unreadable (damaged, or of another version, serializer or secret), unknown (the consumer has no such task: give
+huey_consumer the module that imports the tasks), failed (no retry was left) or lost (three workers ended while they ran
+the task).
 """
 
 from __future__ import annotations

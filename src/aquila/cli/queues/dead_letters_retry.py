@@ -1,6 +1,6 @@
-"""Put dead letters into the queue again. A task that failed has its retries again.
+"""Put dead letters into the queue again. A task that failed gets all its retries again.
 
-A message that cannot be read here is put back as it is: perhaps a worker can read it.
+A message that cannot be read here is put back unchanged, because a worker may be able to read it.
 """
 
 from __future__ import annotations

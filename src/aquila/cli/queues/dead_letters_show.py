@@ -1,4 +1,4 @@
-"""Show a dead letter: when and why it became one, the arguments of its task, and the traceback. Secrets are left out.
+"""Show a dead letter: the time and reason, the arguments of its task, and the traceback. Secrets are left out.
 
 A message that was pickled is not read, because reading a pickle runs code: only its size and its beginning are shown.
 """
@@ -54,7 +54,7 @@ def _print_message(letter: DeadLetter, call: tuple[Any, Any] | None, output: Out
     output.print_line(f"{'message':<10}{format_size(len(letter.message))}")
     if call is None:
         if letter.message:
-            # Cut after redaction, because a key that was cut would not be recognized.
+            # Cut after redaction, because a part of a key would not be recognized.
             begins = error_texts.redact_long_text(letter.message.decode("latin-1"), redacting.redact_text)[:_BEGINNING]
             output.print_line(f"{'begins':<10}{begins.encode('latin-1', 'replace')!r}")
         return
@@ -65,5 +65,5 @@ def _print_message(letter: DeadLetter, call: tuple[Any, Any] | None, output: Out
 
 
 def _write(value: Any) -> str:
-    """Return the ``repr`` of a value without secrets, or a text that stands for it if it is nested too deeply."""
+    """Return the ``repr`` of a value without secrets, or a substitute if the value is nested too deeply."""
     return redacting.hide_named_values(error_texts.write_safely(lambda: repr(value), sys.maxsize))

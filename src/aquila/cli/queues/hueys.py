@@ -23,8 +23,8 @@ def import_huey(place: str) -> Any:
     module, dot, name = place.rpartition(".")
     path = f"{module}:{name}" if dot and ":" not in place else place
     if "" not in sys.path:
-        # As ``python -m`` does, so that modules of the current folder are found. Not undone: the command ends the
-        # process.
+        # As ``python -m`` does, so that modules of the current folder are found. The command owns the process, so this
+        # is not undone.
         sys.path.insert(0, "")
     where = "start the command in the folder that has it, or add that folder to PYTHONPATH"
     try:
@@ -39,7 +39,7 @@ def import_huey(place: str) -> Any:
     instrumenting.reject_other_than_huey(found)
     if found.immediate:
         raise ConfigError(
-            f"--huey {place}: this Huey is in immediate mode here, and so has another storage than in production: "
-            "start the command with the settings of the workers"
+            f"--huey {place}: this Huey is in immediate mode here, so its storage is not that of production. "
+            "Start the command with the settings of the workers"
         )
     return found

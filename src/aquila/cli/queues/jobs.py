@@ -1,13 +1,13 @@
-"""Show the jobs of a Huey on a page of the browser, as they are done.
+"""Show the jobs of a Huey on a page of the browser, while they run.
 
 --huey names a Huey that was given to aquila.huey.live.publish_jobs: the module, a colon and the variable, such as
-app.tasks:huey. The module is imported, so name the one that has the tasks. It can be given several times.
+app.tasks:huey. The module is imported, so name the one that has the tasks. The option can be given several times.
 
-The page only shows. With --actions jobs can be canceled, tried again and deleted, and queues paused, by those who know
-the token: that of AQUILA_JOBS_TOKEN, else one that is printed. With AQUILA_JOBS_TOKEN, or where other machines can
-reach the page, nobody sees anything without the token.
+The page only shows. With --actions, those who know the token can cancel, retry and delete jobs, and pause queues. The
+token is the value of AQUILA_JOBS_TOKEN; without this variable a token is printed. With the variable, or if other
+machines can reach the page, the page shows nothing without the token.
 
-The page answers only to a loopback name, --host and --allow-host, and to no page of another site.
+The page answers requests for a loopback name, --host and --allow-host only, and none from a page of another site.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Serve until interrupted.
 
-    A token of the user's comes from AQUILA_JOBS_TOKEN, because other users of the machine can see command-line
-    arguments.
+    The user gives a token in AQUILA_JOBS_TOKEN and not as an argument, because other users of the machine can see the
+    arguments of commands.
     """
     for module in ("huey", "jinja2", "starlette", "uvicorn", "httptools"):
         import_optional(module, "jobs", purpose="aquila jobs")
@@ -100,7 +100,7 @@ def find_huey(place: str) -> Any:
     found = hueys.import_huey(place)
     if getattr(found, "publisher", None) is None:
         raise ConfigError(
-            f"--huey {place}: nothing is published of its jobs. Call aquila.huey.live.publish_jobs("
+            f"--huey {place}: this Huey does not publish its jobs. Call aquila.huey.live.publish_jobs("
             f"{place.rpartition(':')[2].rpartition('.')[2]}) where it is made"
         )
     return found

@@ -1,12 +1,13 @@
 """Review recordings that wait beside their cassettes, one after another: accept, reject, or skip each.
 
-Run pytest --aquila-record=pending first; recordings of failing tests wait too. Each recording that is new, that
-changed, or that would vanish is a question, with the words of prompt and answer that differ. What is decided is kept at
-once, and written when you say so: an interrupted review goes on where it was.
+Run pytest --aquila-record=pending first; recordings of failing tests wait too. Each recording that is new, changed or
+would be removed is a question. It shows the words of prompt and answer that differ. Each decision is stored at once, so
+a review that was interrupted can be continued. Cassettes are written only when you say so.
 
 CASSETTE is a name or a pattern. Without a terminal, and with --list, the questions are listed. --accept and --reject
 decide without asking. They take the name of a cassette, and a number or an id as --list shows them: jobs/summary:2.
-Without one they mean all of the cassette but recordings that would vanish, unless --kind gone is given.
+With the name alone they decide all questions of the cassette. Recordings that would be removed are left out unless
+--kind gone is given.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import dataclasses
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ else:
     )
 
 _COLUMNS = (Column("CASSETTE"), Column("#"), Column("ID"), Column("KIND"), Column("DIFFERENCE", "end", 20))
-# Removing a recording needs to be asked for explicitly.
+# ``--accept`` and ``--reject`` decide such questions only with ``--kind gone``, because a recording would be removed.
 _ONLY_EXPLICITLY: Kind = "gone"
 
 
@@ -103,9 +104,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     if len(asked := [name for name, value in given.items() if value]) > 1:
         raise ConfigError(f"a review does one thing at a time; leave out one of {', '.join(asked)}")
     with project.open_project(options) as here:
-        desk = Desk(here, options)
         if options.undo:
-            return _undo(desk, output)
+            return _undo(here, output)
+        desk = Desk(here, options)
         if options.accept or options.reject:
             return _decide_unasked(desk, options, output)
         if options.web:
@@ -126,17 +127,22 @@ class Desk:
             self._rules, self._keep_headers
         ).redact_interaction
         pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_waiting()]
+        chosen = self._choose(dict.fromkeys(cassette for cassette, _ in pending), options.names)
         self.files = [
             (here.name_of(cassette), path, here.recording_folder_of(path))
             for cassette, path in pending
-            if not options.names or cassette in self._choose([row[0] for row in pending], options.names)
+            if cassette in chosen
         ]
         self.roots = list(dict.fromkeys(root for _, _, root in self.files))
 
-    def _choose(self, cassettes: list[Path], names: Sequence[str]) -> set[Path]:
-        chosen: set[Path] = set()
+    def _choose(self, cassettes: Collection[Path], names: Sequence[str]) -> set[Path]:
+        """Return those of ``cassettes`` that ``names`` mean, or all without names.
+
+        Raises ``CassetteError`` for a name for which nothing waits.
+        """
+        chosen = set() if names else set(cassettes)
         for name in names:
-            named = self.here.choose_among(dict.fromkeys(cassettes), name)
+            named = self.here.choose_among(cassettes, name)
             if not named and not unrecorded_tests_text.find_unrecorded(self.here, [name]):
                 hint = suggest_name(name, map(self.here.name_of, cassettes))
                 raise CassetteError(f"nothing waits for {name!r}{hint if cassettes else '; nothing waits at all'}")
@@ -144,7 +150,7 @@ class Desk:
         return chosen
 
     def open_review(self, kinds: Sequence[Kind] = ()) -> Review:
-        """Read all pending files. ``kinds``: ask only about these, else about those of ``--kind``."""
+        """Read all pending files. ``kinds``: ask only about these kinds; without any, about those of ``--kind``."""
         key_of = stored_key(self._rules, self._keep_headers)
         files = track_progress(self.files, "reading", quiet=self.options.json)
         return Review(files, key_of, self._rules, kinds=kinds or self.options.kind)
@@ -175,8 +181,8 @@ class Desk:
             number for folder in self.here.folders_with_journals for _, number in find_waiting_recordings(folder)
         )
         if count:
-            runs = count_of(count, "recording")
-            output.print_line(f"{runs} of interrupted runs in journals; aquila cassettes accept stores what is there")
+            recordings = count_of(count, "recording")
+            output.print_line(f"{recordings} of interrupted runs in journals; store them: aquila cassettes accept")
         for line in self.describe_unrecorded():
             output.print_line(line)
 
@@ -188,7 +194,7 @@ def _ask(desk: Desk, output: Output) -> int:
         review.begin()
         if not review.items:
             _write_outcomes(review.apply(), output)
-            output.print_line("nothing waits for a review. pytest --aquila-record=pending records something for one")
+            output.print_line("nothing waits for a review; to record for one: pytest --aquila-record=pending")
             desk.tell_what_else(review, output)
             return FAILED if any(each.problem for each in review.cassettes) else 0
         loop = review_loop.Loop(review, review_screen.Screen(), desk.view, desk.clean, desk.find_tests)
@@ -200,9 +206,9 @@ def _ask(desk: Desk, output: Output) -> int:
         decided = review_loop.count_choices(review)
         if outcomes is None and review.outcomes is not None:
             _write_outcomes(review.outcomes, output)
-            output.print_line("stopped while it wrote; aquila cassettes review goes on with the rest")
+            output.print_line("stopped while cassettes were written; continue with: aquila cassettes review")
         elif outcomes is None:
-            output.print_line(f"{decided}. Nothing was written; aquila cassettes review goes on with it")
+            output.print_line(f"{decided}. Nothing was written; continue with: aquila cassettes review")
         else:
             _write_outcomes(outcomes, output)
             _say_what_is_next(review, outcomes, output)
@@ -232,7 +238,7 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
             server.run([bound])
         if review.items:
             waits = count_of(len(review.items), "recording")
-            output.print_line(f"{waits} left; what was decided and not written is kept: aquila cassettes review")
+            output.print_line(f"{waits} left; decisions are kept. Continue with: aquila cassettes review")
     return 0
 
 
@@ -247,13 +253,13 @@ def _write_outcomes(outcomes: Sequence[Outcome], output: Output) -> None:
                 (each.applied.left, "still waits"),
             ]
             said = ", ".join([f"{number} {what}" for number, what in parts if number])
-            output.print_line(f"{each.name}: {said or 'what waited is what the cassette has; removed'}")
+            output.print_line(f"{each.name}: {said or 'the cassette has what waited already; removed what waited'}")
 
 
 def _say_what_is_next(review: Review, outcomes: Sequence[Outcome], output: Output) -> None:
     if any(not each.problem for each in outcomes):
         output.print_line()
-        output.print_line("pytest replays it; aquila cassettes review --undo takes it back")
+        output.print_line("pytest replays what was written; to take it back: aquila cassettes review --undo")
     if review.items:
         waits = "waits" if len(review.items) == 1 else "wait"
         output.print_line(f"{count_of(len(review.items), 'recording')} still {waits}: aquila cassettes review")
@@ -294,8 +300,8 @@ def _why_not_asked(output: Output) -> str:
     if output.as_json:
         return "--json is given"
     if sys.platform == "win32":
-        return "a terminal of Windows is not read key by key; aquila cassettes review --web asks in the browser"
-    return "stdin is not a terminal"
+        return "keys cannot be read from a terminal of Windows (aquila cassettes review --web asks in the browser)"
+    return "stdin is not a terminal" if not sys.stdin.isatty() else "stdout is not a terminal"
 
 
 def _summarize(view: ProposalView) -> str:
@@ -328,13 +334,14 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
         review.begin()
         kinds: tuple[Kind, ...] = tuple(options.kind) or tuple(kind for kind in KINDS if kind != _ONLY_EXPLICITLY)
         decided: dict[str, tuple[Item, Choice]] = {}
-        for choice, names in (("accept", options.accept), ("reject", options.reject)):
+        given: tuple[tuple[Choice, list[str]], ...] = (("accept", options.accept), ("reject", options.reject))
+        for choice, names in given:
             for item in [each for name in names for each in _find_named(desk, review, name, kinds)]:
                 if item.id in decided and decided[item.id][1] != choice:
                     raise ConfigError(
                         f"{item.cassette.name}:{item.proposal.number} is both accepted and rejected; leave one out"
                     )
-                decided[item.id] = item, choice  # type: ignore[assignment]
+                decided[item.id] = item, choice
         found = [_find_cassettes(desk, review, name) for name in options.accept + options.reject]
         named = {path for paths, _ in found for path in paths}
         as_a_whole = {path for paths, numbers in found if not numbers for path in paths}
@@ -364,7 +371,7 @@ def _name_torn_apart(conversations: Sequence[Sequence[Item]], review: Review) ->
             left.setdefault(item.cassette.name, []).append(item.proposal.number)
     for name, numbers in left.items():
         places = ", ".join([f"{name}:{number}" for number in sorted(numbers)])
-        yield f"{name}: of the same conversation {places} still wait; requests in it name ids that others give"
+        yield f"{name}: a part of a conversation was accepted; decide the rest too, which names its ids: {places}"
 
 
 def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) -> list[Item]:
@@ -378,7 +385,7 @@ def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) ->
 
 
 def _find_cassettes(desk: Desk, review: Review, word: str) -> tuple[list[Path], list[str]]:
-    """Return the cassettes that a name means, and the number or id after a colon. Raises ``CassetteError`` for none."""
+    """Return the cassettes that a name means, and the number or id after a colon, if any. Raises ``CassetteError``."""
     paths = {each.path: each.name for each in review.cassettes}
     name: str = word
     numbers: list[str] = []
@@ -395,8 +402,8 @@ def _find_cassettes(desk: Desk, review: Review, word: str) -> tuple[list[Path], 
     return named, numbers
 
 
-def _undo(desk: Desk, output: Output) -> int:
-    roots = desk.here.folders_with_journals
+def _undo(here: project.Project, output: Output) -> int:
+    roots = here.folders_with_journals
     with hold_reviews(roots):
         paths = sorted(path for root in roots for path in take_back(root))
     for path in paths:

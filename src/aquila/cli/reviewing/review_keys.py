@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-if sys.platform == "win32":  # which has neither, so `can_read_keys` is False there
+if sys.platform == "win32":  # Windows has neither module, so `can_read_keys` is False there
     termios: Any = None
     tty: Any = None
 else:
@@ -29,8 +29,8 @@ def can_read_keys() -> bool:
 class Keys:
     """Within its block, the terminal delivers each key at once, and does not echo it.
 
-    However the block ends, the mode of the terminal and the signal handlers are restored. SIGTERM raises
-    ``KeyboardInterrupt`` within it, so that this happens.
+    At the end of the block, the mode of the terminal and the signal handlers are restored. Within it, SIGTERM raises
+    ``KeyboardInterrupt``, so that they are restored then, too.
     """
 
     def __enter__(self) -> Keys:
@@ -74,7 +74,7 @@ class Keys:
         return (first + b"".join(os.read(self._descriptor, 1) for _ in range(follow))).decode(errors="replace")
 
     def _skip_sequence(self) -> None:
-        """Skip the rest of an escape sequence, such as that of an arrow, but no key that was pressed after it."""
+        """Skip the rest of an escape sequence, such as that of an arrow key, but no key that is pressed later."""
         byte = self._read_soon()
         if byte in (b"[", b"O"):
             while (byte := self._read_soon()) and not b"@" <= byte <= b"~":

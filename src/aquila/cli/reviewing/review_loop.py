@@ -1,4 +1,4 @@
-"""The questions of ``aquila cassettes review`` in a terminal, one after another, and the keys that answer them."""
+"""Asks the questions of ``aquila cassettes review`` in a terminal, one after another, and acts on the keys."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ DONE: dict[str, str] = {"accept": "accepted", "reject": "rejected", "skip": "ski
 
 HELP = (
     "a  accept: the cassette takes it",
-    "r  reject: the cassette stays as it is, and this waits no longer",
+    "r  reject: the cassette stays as it is, and this recording is dropped",
     "s  skip: it keeps waiting",
     "A  accept all with the same difference",
     "R  reject all with the same difference",
     "C  accept all of this conversation",
     "X  reject all of this conversation",
-    "u  undo the last of these",
-    "e  show all of it, also what is the same",
+    "u  undo the last decision",
+    "e  expand: show everything, also what is the same",
     "d  details: both recordings as they are",
     "o  open the test in $VISUAL or $EDITOR",
-    "w  write what is decided now",
-    "q  quit; what is decided is kept, and the next review goes on",
+    "w  write the decisions to the cassettes now",
+    "q  quit; decisions are kept, and the next review continues",
     "?  this help",
 )
 _AFTERWARDS = "w write  u undo  q keep for later"
@@ -170,12 +170,12 @@ class Loop:
     def _open_test(self, item: Item) -> None:
         test = next((test for test in self._find_tests(item) if test.file is not None), None)
         if test is None or test.file is None:
-            self._screen.print_line("which test uses this cassette is not known here", "yellow")
+            self._screen.print_line("no test is known that uses this cassette", "yellow")
             return
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         place = f"{shorten_path(test.file)}:{test.line}"
         if not editor:
-            self._screen.print_line(f"{place} (set VISUAL or EDITOR, and o opens it there)", "yellow")
+            self._screen.print_line(f"{place} (set VISUAL or EDITOR, so that o opens it)", "yellow")
             return
         self._screen.print_line(f"opening {place}")
         with self._keys.pause():

@@ -24,11 +24,12 @@ else:
 _AROUND = 90
 """How many unchanged characters are shown before and after a change."""
 _LONGEST = 1_500
-"""How many characters are shown of a new or removed text before the rest is folded."""
+"""How many characters of a new or removed text are shown. The rest is folded."""
 _MOST_FIELDS = 12
 _MOST_TESTS = 3
 _STYLES = {"same": "", "removed": "red strike", "added": "green"}
-_SIGNS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
+SIGNS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
+"""The signs before and after a changed text, as in git's word diff."""
 
 
 class Screen:
@@ -65,10 +66,10 @@ class Screen:
             print_text(describe_group(item, group), "bold")
         if chain > 1:
             print_text(
-                f"one of {chain} of a conversation: some name ids that others give, so decide them together", "bold"
+                f"one of {chain} in a conversation: requests name ids of other answers, so decide all together", "bold"
             )
         if item.cassette.is_newer and item.proposal.kind == "gone":
-            print_text("the cassette has changed since: this may be newer than what waits", "yellow")
+            print_text("the cassette has changed since: this recording may be newer than what waits", "yellow")
         self._print_facts(view)
         self._print_words("prompt", view.prompt, expanded)
         self._print_words("answer", view.answer, expanded)
@@ -107,7 +108,7 @@ class Screen:
     def _join(self, pieces: Iterable[Change]) -> rich_text.Text:
         joined = rich_text.Text()
         for kind, text in pieces:
-            before, after = ("", "") if self._has_colours else _SIGNS[kind]
+            before, after = ("", "") if self._has_colours else SIGNS[kind]
             joined.append(f"{before}{_clean_text(text)}{after}", _STYLES[kind] if self._has_colours else "")
         return joined
 
@@ -139,7 +140,7 @@ def describe_group(item: Item, count: int) -> str:
 
 
 def fold_pieces(pieces: Sequence[Change]) -> Iterator[Change]:
-    """Yield the pieces with long unchanged text between changes, and other long text, shortened."""
+    """Yield the pieces, with long texts shortened: unchanged ones to the parts near changes, others to a beginning."""
     for at, (kind, text) in enumerate(pieces):
         if kind != "same":
             yield kind, _cut(text, _LONGEST)
@@ -153,17 +154,13 @@ def fold_pieces(pieces: Sequence[Change]) -> Iterator[Change]:
         if hidden <= 60:
             yield kind, text
         else:
-            yield kind, f"{text[:head]}{_describe_same(hidden)}{text[len(text) - tail :]}"
+            yield kind, f"{text[:head]} … {hidden:,} characters are the same … {text[len(text) - tail :]}"
 
 
 def _end_of_word(text: str, around: int) -> int:
-    """Return a place near ``around`` at which a word ends."""
+    """Return the next place from ``around`` on at which a word ends, or ``around`` if none is near."""
     found = re.compile(r"\s").search(text, around, around + 30)
     return found.start() if found is not None else around
-
-
-def _describe_same(count: int) -> str:
-    return f" … {count:,} characters are the same … "
 
 
 def _cut(text: str, most: int) -> str:
@@ -175,5 +172,5 @@ def _clean(text: str) -> str:
 
 
 def _clean_text(text: str) -> str:
-    """Escape what could change the terminal, and keep line ends."""
-    return "\n".join(map(escape_controls, re.split(r"\n", outgoing.redact_outgoing(text))))
+    """Remove secrets, and escape control characters; line ends stay."""
+    return "\n".join(map(escape_controls, outgoing.redact_outgoing(text).split("\n")))

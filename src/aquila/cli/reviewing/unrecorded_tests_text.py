@@ -1,4 +1,4 @@
-"""Describes tests that have drifted and without new recordings, for ``aquila cassettes review``."""
+"""Describes tests that have drifted and have no new recordings, for ``aquila cassettes review``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_NAMED = 10
 def find_unrecorded(here: project.Project, names: Collection[str]) -> list[UnrecordedTest]:
     """Return the tests that missed in their last run and have no pending recordings.
 
-    With ``names`` of cassettes, or patterns, only tests that use such a cassette.
+    ``names`` are names or patterns of cassettes: only tests that use such a cassette are returned. Empty means all.
     """
     return [each for each in read_unrecorded(find_cache(here.root)) if _is_listed(here, each, names)]
 
@@ -33,16 +33,16 @@ def _is_listed(here: project.Project, test: UnrecordedTest, names: Collection[st
         root = here.root / folder
         with suppress(AquilaError, OSError):
             if find_pending_files(root, name):
-                return False  # its recordings wait, so the review asks about them
+                return False  # the review asks about its recordings
             paths.append(cassette_path(root, name))
     return not names or any(here.is_named(path, name) for path in paths for name in names)
 
 
 def describe_unrecorded(here: project.Project, tests: Sequence[UnrecordedTest]) -> Iterator[str]:
-    """Yield lines that name the tests, and what to type."""
+    """Yield lines that name the tests, and the command that records them. Without tests there is no line."""
     if not tests:
         return
-    yield f"{count_of(len(tests), 'test')} drifted, nothing recorded yet:"
+    yield f"{count_of(len(tests), 'test')} drifted, and nothing is recorded yet:"
     for each in tests[:_MOST_NAMED]:
         yield f"  {_as_typed(here, each)}" + (f"  {each.change}" if each.change else "")
     if len(tests) > _MOST_NAMED:
@@ -74,6 +74,6 @@ def _as_typed(here: project.Project, test: UnrecordedTest) -> str:
     file, colons, inside = test.test.partition("::")
     with suppress(OSError):
         file = path_from(Path.cwd(), here.root / file)
-    # The cache may come from a stranger. A name in it must not become an option of pytest, or a file of options (@),
-    # when the user types the command.
+    # The cache may come from a stranger. When the user types the command, a name must not be read as an option of
+    # pytest, or as a file of options (@).
     return f"{'./' if file.startswith(('-', '@')) else ''}{file}{colons}{inside}"
