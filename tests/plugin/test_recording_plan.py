@@ -95,6 +95,27 @@ def test_tokens_count_when_they_are_answered(project: Project) -> None:
     assert "(2 of 1,000 requests and 14 of 10 tokens)" in result.stdout.str()
 
 
+def test_a_request_that_cannot_be_counted_is_not_sent(project: Project) -> None:
+    tests = """
+    import errno, pathlib
+
+    def test_it(aquila_cassette, monkeypatch):
+        def run_out_of_space(path, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        monkeypatch.setattr(pathlib.Path, "write_text", run_out_of_space)
+        try:
+            post("a")
+        except Exception:
+            pass
+    """
+    result = project.record("-o", "aquila_record_budget=3 requests", tests=tests)
+    assert project.calls == []
+    result.stdout.fnmatch_lines(
+        ["aquila: *cannot count in *budget.json what this run records: No space left on device*"]
+    )
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+
+
 @pytest.mark.parametrize(
     ("text", "budget"),
     [("200 requests", (200, None)), ("50k tokens,1 request", (1, 50_000)), ("1 request\n2M tokens", (1, 2_000_000))],

@@ -121,9 +121,9 @@ class RecordingPlan:
     def pytest_terminal_summary(self, config: pytest.Config) -> None:
         """Say what is left of the budget."""
         budget = self._budget
-        if budget is None:
+        spent = self._count.spent() if budget is not None else None
+        if budget is None or spent is None:
             return
-        spent = self._count.spent()
         sums = describe_budget(budget, spent)
         if spent.exhausts(budget):
             text = f"the budget for recordings is spent: {sums} (aquila_record_budget)"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from aquila.errors import CassetteWriteError
 from aquila.recording.storing.record_budget import RecordBudget, Spent
 
 
@@ -56,3 +58,33 @@ def test_tokens_that_come_in_while_a_request_is_counted_are_counted_too(monkeypa
         patches.setattr(Spent, "exhausts", end_an_answer)
         assert budget.take_request((None, 100)) is None
     assert budget.spent() == Spent(requests=1, tokens=7)
+
+
+def test_where_the_disk_is_full_no_request_is_counted_and_no_token_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = RecordBudget()
+    budget.path = str(tmp_path / "budget.json")
+    assert budget.take_request((3, None)) is None
+
+    def run_out_of_space(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Path, "write_text", run_out_of_space)
+        budget.add_tokens(7)
+        with pytest.raises(CassetteWriteError, match=r"budget\.json .*: No space left on device\. Free the disk"):
+            budget.take_request((3, None))
+        assert budget.spent() == Spent(requests=1, tokens=7)
+    budget.add_tokens(5)
+    assert budget.spent() == Spent(requests=1, tokens=12)
+
+
+def test_a_count_that_cannot_be_read_is_not_known(tmp_path: Path) -> None:
+    budget = RecordBudget()
+    budget.path = str(tmp_path / "budget.json")
+    (tmp_path / "budget.json.lock").mkdir()
+    budget.add_tokens(7)
+    assert budget.spent() is None
+    (tmp_path / "budget.json.lock").rmdir()
+    assert budget.spent() == Spent(requests=0, tokens=7)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from aquila.errors import CassetteWriteError, reason_of
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
@@ -60,7 +61,10 @@ class RecordBudget:
         self._uncounted: deque[int] = deque()  # tokens that the next change, or the current one, adds
 
     def take_request(self, budget: Budget) -> Spent | None:
-        """Count a request that is to be sent. Return what is spent if it may not be, else None."""
+        """Count a request that is to be sent. Return what is spent if it may not be, else None.
+
+        Raises ``CassetteWriteError`` if the count cannot be stored; then the request must not be sent.
+        """
         with self._changing() as counted:
             spent = counted[0]
             if spent.exhausts(budget):
@@ -70,27 +74,37 @@ class RecordBudget:
         return None
 
     def add_tokens(self, count: int) -> None:
-        """Count the tokens of an answer."""
+        """Count the tokens of an answer. If the count cannot be stored, the next change adds them."""
         if not count:
             return
         self._uncounted.append(count)
         with self._lock:
             if not self._is_changing:  # else this thread was interrupted in a change, which will add them
-                with self._changing():
+                with contextlib.suppress(CassetteWriteError), self._changing():
                     pass
 
-    def spent(self) -> Spent:
-        """Return what is spent so far."""
-        with self._changing() as counted:
-            return counted[0]
+    def spent(self) -> Spent | None:
+        """Return what is spent so far; None if the count cannot be read."""
+        spent = None
+        with contextlib.suppress(CassetteWriteError), self._changing() as counted:
+            spent = counted[0]
+        return spent
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[Spent]]:
-        """Yield the count in a list of one. The block may replace it; it is stored when the block ends."""
+        """Yield the count in a list of one. The block may replace it; it is stored when the block ends.
+
+        Raises ``CassetteWriteError`` if the count cannot be read or stored.
+        """
         with self._lock:
             self._is_changing = True
             try:
                 yield from self._change()
+            except OSError as error:
+                raise CassetteWriteError(
+                    f"cannot count in {self.path} what this run records: {reason_of(error)}. Free the disk, or set "
+                    "TMPDIR to a folder that has space, or record without aquila_record_budget"
+                ) from error
             finally:
                 self._is_changing = False
 
@@ -110,8 +124,12 @@ class RecordBudget:
                     # Replaced in one step: if this process were killed after emptying the file and before writing it,
                     # every later count of the run would fail. The name is free, because the writer holds the lock.
                     written = Path(self.path + ".new")
-                    written.write_text(json.dumps(after))
-                    written.replace(file)
+                    try:
+                        written.write_text(json.dumps(after))
+                        written.replace(file)
+                    except OSError:
+                        self._uncounted.append(after.tokens - before.tokens)
+                        raise
 
     def _with_uncounted(self, spent: Spent) -> Spent:
         while self._uncounted:

@@ -91,11 +91,15 @@ class ScopeRecording:
             self.run.unstored.append(str(error))
 
     def take_request(self, record: RecordDecision) -> BudgetSpent | None:
-        """Count a request that is to be sent. If the budget of the run is spent, return the error instead."""
+        """Count a request that is to be sent. If the budget of the run is spent, return the error instead.
+
+        Raises ``CassetteWriteError`` if it cannot be counted.
+        """
         budget = self.budget
         if budget is None:
             return None
-        spent = self.run.state_of(RecordBudget).take_request(budget)
+        with self.counting_failures():
+            spent = self.run.state_of(RecordBudget).take_request(budget)
         if spent is None:
             return None
         return BudgetSpent(
