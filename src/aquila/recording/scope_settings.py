@@ -38,5 +38,5 @@ def check_scope_options(options: Mapping[str, Any], around: Settings, *, source:
     if around.guard == "sealed" and (transport := options.get("transport")) in NEEDS_NETWORK:
         raise errors.ConfigError(
             f"{source}: the transport {transport} needs the network, and this run is sealed (aquila_guard = sealed). "
-            "Run this test without: AQUILA_GUARD=all"
+            "For a run that has a network, set AQUILA_GUARD=all"
         )

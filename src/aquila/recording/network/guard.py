@@ -121,7 +121,10 @@ def refusal_message(what: str, scope: Scope | None) -> str:
 
 def _usual_advice() -> str:
     if runtime.current_settings().guard == "sealed":
-        let_it_go = "This run is sealed. To let anything go, run it without: AQUILA_GUARD=all.\n"
+        let_it_go = (
+            "This run is sealed, and has no network. To let it go, set AQUILA_GUARD=all, and mark the test\n"
+            "@pytest.mark.aquila_live.\n"
+        )
     else:
         let_it_go = "To let it go, mark the test @pytest.mark.aquila_live, or run with --aquila-transport=live.\n"
     return (
