@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,7 @@ from aquila.errors import (
 )
 from aquila.hookspecs import CallInfo
 from aquila.transports.requested_delay import read_providers_delay
+from tests.support.forked import do_in_child
 
 UNAVAILABLE = ProviderUnavailable("503", status=503)
 NO_HEADERS: Mapping[str, str] = {}
@@ -134,6 +137,19 @@ def test_only_what_may_pass_is_sent_again(error: BaseException, headers: Mapping
 def test_retries_end_at_the_limit() -> None:
     assert delay_before_retry(2, UNAVAILABLE, NO_HEADERS, limit=2) is not None
     assert delay_before_retry(3, UNAVAILABLE, NO_HEADERS, limit=2) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_forked_workers_choose_different_delays(tmp_path: Path) -> None:
+    delays = tmp_path / "delays"
+
+    def note_delays() -> None:
+        with delays.open("a") as file:
+            file.write(f"{[delay_before_retry(1, UNAVAILABLE, NO_HEADERS, limit=1) for _ in range(5)]}\n")
+
+    assert [do_in_child(note_delays) for _ in range(2)] == [0, 0]
+    first, second = delays.read_text().splitlines()
+    assert first != second
 
 
 def test_call_waits_as_long_as_its_retry_event_says() -> None:

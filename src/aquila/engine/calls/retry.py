@@ -18,8 +18,9 @@ TOO_BUSY = frozenset({429, 503, 529})
 # The SDK's INITIAL_RETRY_DELAY and MAX_RETRY_DELAY, in seconds.
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
-# A generator of its own: ``random.seed()`` in a test must not change the delays, and the delays not the test's numbers.
-_jitter = random.Random()
+# Of the system: ``random.seed()`` in a test must not change the delays, nor the delays the test's numbers. A copy of
+# another generator would give all workers that are forked from one process the same delays.
+_jitter = random.SystemRandom()
 
 
 def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str, str], *, limit: int) -> float | None:

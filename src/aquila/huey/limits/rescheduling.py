@@ -21,9 +21,9 @@ from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.error_texts import UNCUT, write_safely
 from aquila.transports.requested_delay import read_providers_delay
 
-# A generator of its own, which nobody seeds: a test that calls `random.seed()` must get the same numbers whether or not
-# a task was rescheduled, and must not make every worker choose the same delay.
-_jitter = random.Random()
+# Of the system: a test that calls `random.seed()` must get the same numbers whether or not a task was rescheduled.
+# Workers that are forked from one process would inherit another generator, and all choose the same delays.
+_jitter = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
