@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -65,6 +66,14 @@ def test_key_that_a_provider_echoes_is_in_no_error(engine: Engine) -> None:
         engine.ask("Hi", base_url=server.url)
     assert "Incorrect API key provided: [redacted]" in str(caught.value)
     assert KEY not in str(caught.value) + repr(caught.value) + repr(caught.value.body)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} ", f"{KEY}\x01", f"{KEY}é"])
+def test_key_that_a_header_cannot_carry_is_refused_and_not_shown(engine: Engine, key: str) -> None:
+    with serving(chat_stream("ok")) as server, pytest.raises(errors.ConfigError, match="the API key holds") as caught:
+        engine.ask("Hi", base_url=server.url, api_key=key, max_retries=0)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert not server.seen
 
 
 @pytest.mark.parametrize("key", ["ollama", "x", "EMPTY"])

@@ -73,7 +73,7 @@ class CallPlan:
                 "out, or replay a cassette that was recorded with it"
             )
         # A replay must neither depend on a key nor pass a real one to code that might log it.
-        api_key = (None if route.name in _ROUTES_WITHOUT_KEY else self._find_key()) or DUMMY_KEY
+        api_key = DUMMY_KEY if route.name in _ROUTES_WITHOUT_KEY else _sendable_key(self._find_key() or DUMMY_KEY)
         host = "the local model" if route.source == "local" else self.host
         where = ErrorContext(host, self.timeouts, (api_key,) if api_key != DUMMY_KEY else ())
         info = CallInfo(
@@ -216,6 +216,19 @@ def _find_route(plan: CallPlan, surroundings: Surroundings | None = None) -> Any
     """Find the route of a call. This may read files: whether a script answers, and so no key is needed, is on disk."""
     plan.check_key()
     return resolve_route(transport=plan.options.transport, cassette=plan.options.cassette, surroundings=surroundings)
+
+
+def _sendable_key(key: str) -> str:
+    """Return a key that a header can carry. Raises ``ConfigError`` for any other, without showing it.
+
+    HTTP libraries refuse such a header too, but their errors quote it, and escape the key so that it is not found.
+    """
+    if not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise ConfigError(
+            "the API key holds a character that an HTTP header cannot carry, such as a line break at its end; "
+            "correct OPENAI_API_KEY or api_key="
+        )
+    return key
 
 
 def _explain_missing_key(host: str, *, records: bool) -> str:
