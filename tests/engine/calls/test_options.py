@@ -66,6 +66,14 @@ def test_the_error_for_a_wrong_base_url_does_not_show_what_is_secret_in_it(url: 
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["http://user:hid?den@host/v1", "ftp://host/v1?key=hid@den"])
+def test_the_error_for_a_base_url_shows_no_half_of_a_secret(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"base_url '…' is not a") as caught:
+        aquila.ask("Hi", transport="live", api_key="k", base_url=url)
+    assert "hid" not in str(caught.value)
+    assert "den" not in str(caught.value)
+
+
 def test_options_of_a_call_do_not_change() -> None:
     from aquila.engine.calls.options import Options
 

@@ -261,8 +261,11 @@ def _host_of(base_url: str) -> str:
 
 
 def _without_secrets(url: str) -> str:
-    """Return what need not be a URL, without the user and the password in it, and without its query."""
-    _, at, rest = url.partition("?")[0].rpartition("@")
+    """Return a text that may be no URL, without the user and the password in it, and without its query."""
+    place, _, query = url.partition("?")
+    if "@" in query:  # which may be a password with a question mark
+        return "…"
+    _, at, rest = place.rpartition("@")
     return f"…@{rest}" if at else rest
 
 
