@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ class PreparedCall:
 
 
 _MOST_CLIENTS = 32
-_clients: dict[tuple[int, str, str], Any] = {}
+_clients: OrderedDict[tuple[int, str, str], Any] = OrderedDict()
 """The SDK clients of this process, the oldest first. ``_cached_client`` alone adds to it, and drops the oldest.
 
 It has no lock. Two threads that miss at the same time build two clients, of which the later stays; both work.
@@ -157,7 +158,7 @@ def _cached_client(kind: Any, http_client: Any, base_url: str, api_key: str) -> 
         # ``max_retries=0``: the loop retries by itself, see ``retry``.
         client = kind(api_key=api_key, base_url=base_url, http_client=http_client, max_retries=0)
         while len(_clients) >= _MOST_CLIENTS:
-            _clients.pop(next(iter(_clients)), None)
+            _clients.popitem(last=False)
         _clients[key] = client
     return client
 
