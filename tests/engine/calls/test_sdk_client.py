@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -9,7 +10,20 @@ from typing import Any
 
 import pytest
 
+import aquila
 from aquila.engine.calls import sdk_client
+from aquila.engine.calls.call_plan import plan_conversation, prepare_call
+from aquila.recording.replayed_time_limits import TASK, TimeLimit, time_limit
+
+
+def test_a_timer_that_ends_a_call_a_little_early_raises_the_error_of_the_task() -> None:
+    """As timers do on Windows, by up to 16 ms."""
+    over = aquila.errors.RequestTimeout("the task's time is over")
+    limit = TimeLimit(TASK, 0.03, lambda: over)
+    with time_limit(limit):
+        call = prepare_call(plan_conversation("Hi", {"transport": "live", "api_key": "k"}))
+    limit.ends = time.monotonic() + 0.03
+    assert call.total_timeout_error() is over
 
 
 class ChangedWhileIterated(OrderedDict[Any, Any]):

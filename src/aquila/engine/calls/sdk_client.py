@@ -110,7 +110,8 @@ class PreparedCall:
     def total_timeout_error(self) -> BaseException:
         """Return the error of a call whose total time is over, or whose task's time is over."""
         limit = self.task_limit
-        if limit is not None and (limit.has_struck or time.monotonic() >= limit.ends):
+        # The timer that ended a wait may be a little early by the clock.
+        if limit is not None and (limit.has_struck or limit.has_run_out):
             return limit.make_error()
         return RequestTimeout(
             f"total: the call to {self.error_context.host} took longer than {self.plan.timeouts.total:g} s"
