@@ -72,7 +72,8 @@ def test_second_asynchronous_iteration_is_refused() -> None:
         asyncio.run(scenario(server.url))
 
 
-def test_a_result_in_another_thread_leaves_the_reader_alone() -> None:
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_a_result_in_another_thread_leaves_the_reader_alone(timeout: float | None) -> None:
     asked, rest = threading.Event(), threading.Event()
 
     def answer(seen: object) -> Answer:
@@ -85,16 +86,17 @@ def test_a_result_in_another_thread_leaves_the_reader_alone() -> None:
         reader.start()
         assert asked.wait(60)
         with pytest.raises(StreamConsumed, match=rf"{stream.ref} is being read by another thread or task"):
-            stream.result()
+            stream.result(timeout)
         rest.set()
         reader.join()
-    assert stream.result().text == "ok"
+    assert stream.result(timeout).text == "ok"
 
 
-def test_a_result_in_another_task_leaves_the_reader_alone() -> None:
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_a_result_in_another_task_leaves_the_reader_alone(timeout: float | None) -> None:
     async def scenario(url: str) -> str:
         stream = aquila.astream("Hi", **live({"base_url": url}))
-        first, second = await asyncio.gather(stream.result(), stream.result(), return_exceptions=True)
+        first, second = await asyncio.gather(stream.result(), stream.result(timeout), return_exceptions=True)
         assert isinstance(second, StreamConsumed)
         assert first == stream.response
         return stream.response.text

@@ -173,6 +173,10 @@ class AsyncStream(Generic[ParsedT_co]):
 
     async def _push_events(self, sink: Sink) -> None:
         """Read to the end and pass every event to the sink. Runs in its own task."""
+        if self._is_being_read:  # by a task that goes on, and that `aclose` must find
+            self._task = None
+            self._state.error = self._state.second_reader_error()
+            return
         try:
             async for event in self._events:
                 if self._state.closed:

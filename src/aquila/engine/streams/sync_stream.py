@@ -207,6 +207,7 @@ class Stream(Generic[ParsedT_co]):
     def _push_events(self, sink: Sink) -> None:
         """Read to the end and pass every event to the sink. Runs on the background thread."""
         caller_left.set(lambda: self._state.closed)
+        is_reader = True
         try:
             for event in self._events:
                 if self._state.closed:
@@ -217,11 +218,16 @@ class Stream(Generic[ParsedT_co]):
         except StreamClosed:
             pass  # close() ended the wait for the provider or for the sink
         except BaseException as error:  # noqa: BLE001 - it is raised by result()
+            if _is_read_elsewhere(error):
+                is_reader = False  # that thread goes on, and ends the call
+                self._state.error = self._state.second_reader_error()
+                return
             self._state.error = error
             notify_failure(sink, Failed(error, ref=self.ref, metadata=self._call.plan.options.metadata))
         finally:
-            self._events.close()
-            self._finished = True
+            if is_reader:
+                self._events.close()
+                self._finished = True
 
     def __enter__(self) -> Self:
         return self
