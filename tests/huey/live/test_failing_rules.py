@@ -6,7 +6,7 @@ import pytest
 
 from aquila import plugins
 from aquila.hookspecs import hookimpl
-from aquila.huey.live import subscribe
+from aquila.huey.live import redacting, subscribe
 from aquila.huey.running_task import current_task
 from tests.huey.live.conftest import consumer
 
@@ -48,3 +48,11 @@ def test_a_rule_that_raises_for_a_text_keeps_no_job_from_being_published(publish
     assert hidden[0] == "<text that cannot be shown>"
     assert "".join(shown) == "About an owl that flies."
     assert "eagle" not in str(events[0][1:])  # The first one was made on the main thread.
+
+
+def test_values_for_which_a_rule_raises_are_not_shown():
+    shown = []
+    thread = threading.Thread(target=lambda: shown.append(redacting.describe_values({"bird": "eagle"})))
+    thread.start()
+    thread.join()
+    assert shown == ["<arguments that cannot be shown>"]

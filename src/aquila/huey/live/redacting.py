@@ -89,10 +89,10 @@ def _describe_arguments(task: Task) -> str:
 def describe_values(values: dict[str, Any]) -> Any:
     """Return the values of a message as plain data for JSON, by their names and without secrets. Never raises."""
     try:
-        text = json.dumps(_make_plain(values, _Shortener()), ensure_ascii=False)
-    except Exception:  # noqa: BLE001 -- a value that is nested a thousand levels deep has no ``repr``
+        # As JSON, because some secrets are only known by their names.
+        return json.loads(redact_json(json.dumps(_make_plain(values, _Shortener()), ensure_ascii=False)))
+    except Exception:  # noqa: BLE001 -- a value may be nested too deeply for a ``repr``, and a rule may raise anything
         return _NOT_SHOWN
-    return json.loads(redact_json(text))  # As JSON, because some secrets are only known by their names.
 
 
 class _Shortener:
