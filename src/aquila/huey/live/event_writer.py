@@ -220,9 +220,8 @@ class EventWriter:
         # First all together, which is fast. Then each by itself: that stores what is left, and finds the record whose
         # data cannot be stored.
         for place, records in _group_by_place(waiting):
-            with contextlib.suppress(
-                *_DATA_ERRORS
-            ):  # One of the records is the cause. The second loop finds out which.
+            # After such an error the second loop finds out which of the records is the cause.
+            with contextlib.suppress(*_DATA_ERRORS):
                 self._store_together(state_of(place), records, stored.setdefault(place, {}))
         for key, record in waiting:
             self._flush_or_give_up(key, record, stored.setdefault(record.place, {}))
