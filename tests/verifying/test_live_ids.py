@@ -50,10 +50,20 @@ THINKING = {"type": "reasoning", "id": "rs_new"}
             [{"type": "response.queued"}, {"type": "response.created", "response": {"id": "resp_new"}}],
             {"resp_old": "resp_new"},
         ),
+        ([{"name": "files/old"}], [{"name": "files/new"}], {"files/old": "files/new", "old": "new"}),
+        ([{"name": "files/old"}], [{"state": "FAILED"}], {"files/old": None, "old": None}),
     ],
 )
 def test_an_id_has_a_counterpart_where_it_stood(then: list[Any], now: list[Any], expected: dict[str, Any]) -> None:
     assert ids(answer(*then), answer(*now)) == expected
+
+
+def test_the_ids_in_the_url_of_a_header_have_counterparts() -> None:
+    then, now = (
+        RecordedResponse(202, (("location", f"https://x.example/jobs/{id}?order=desc"),)) for id in ("old", "new")
+    )
+    request = RecordedRequest("GET", "https://x.example/jobs/old?order=desc")
+    assert replace_ids(request, ids(then, now)).url == "https://x.example/jobs/new?order=desc"
 
 
 def test_the_ids_of_a_request_are_replaced_wherever_they_stand() -> None:

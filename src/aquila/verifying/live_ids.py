@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
-from aquila.cassettes.matching.provider_ids import ids_given_by
+from aquila.cassettes.matching.provider_ids import ids_given_by, ids_in_url
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.verifying.answers import read_values
 from aquila.verifying.shapes import kind_of
@@ -41,8 +41,11 @@ def map_ids(recorded: Interaction, live: RecordedResponse) -> dict[str, str | No
         there.setdefault(place, value)
     found: dict[str, str | None] = dict.fromkeys(given)
     for place, value in _strings_in(recorded.response):
-        if value in given and found[value] is None:
-            found[value] = there.get(place)
+        if value in given and (other := there.get(place)) is not None:
+            # An id may also be named by a part of itself: `files/abc` in the path of a URL, or a URL by its last part.
+            for part, counterpart in zip((value, *ids_in_url(value)), (other, *ids_in_url(other)), strict=False):
+                if part in given and found[part] is None:
+                    found[part] = counterpart
     return found
 
 

@@ -170,7 +170,7 @@ def ids_given_by(interaction: Interaction) -> frozenset[str]:
     for name, value in response.headers:
         if name in _GIVING_HEADERS:
             given.add(value)
-            given.update(_ids_in_url(value))
+            given.update(ids_in_url(value))
     chunks = response.chunks
     if not (isinstance(chunks, StoredChunks) and chunks.file.size > _LARGEST):
         with suppress(CassetteCorrupt):
@@ -207,7 +207,8 @@ def _spellings_of(name: str, value: Any) -> Iterator[str]:
             yield value.rpartition("/")[2]
 
 
-def _ids_in_url(url: str) -> Iterator[str]:
+def ids_in_url(url: str) -> Iterator[str]:
+    """Yield the parts of a URL, or of a name such as ``files/abc``, that may be ids: the last one, and the query's."""
     with suppress(ValueError):
         parts = urlsplit(url)
         yield unquote(parts.path.rpartition("/")[2])
