@@ -128,16 +128,29 @@ def schema_of(model: type[BaseModel]) -> Schema:
     return typing.cast("Schema", _remove_titles(model.model_json_schema()))
 
 
-def _remove_titles(value: Any, *, names: bool = False) -> Any:
-    """Return ``value`` without titles. ``names`` says that its keys are names of fields: a field "title" is kept."""
-    if isinstance(value, dict):
-        kept = {key: each for key, each in value.items() if names or key != "title" or not isinstance(each, str)}
-        return {
-            key: _remove_titles(each, names=key in ("properties", "$defs") and not names) for key, each in kept.items()
-        }
-    if isinstance(value, list):
-        return [_remove_titles(each) for each in value]
-    return value
+def _remove_titles(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    return _change_parts({key: each for key, each in schema.items() if key != "title"}, _remove_titles)
+
+
+_OF_NAMES = frozenset({"$defs", "definitions", "patternProperties", "properties"})
+"""Keywords that hold schemas by name. A name such as ``title`` or ``default`` is no keyword there."""
+_OF_VALUES = frozenset({"const", "default", "discriminator", "enum", "examples"})
+"""Keywords that hold values, such as objects, and no schemas."""
+
+
+def _change_parts(schema: Mapping[str, Any], change: Callable[[Any], Any]) -> Schema:
+    """Return ``schema`` with ``change`` applied to each schema that is directly in it."""
+
+    def change_part(keyword: str, part: Any) -> Any:
+        if keyword in _OF_VALUES:
+            return part
+        if keyword in _OF_NAMES and isinstance(part, Mapping):
+            return {name: change(each) for name, each in part.items()}
+        return [change(each) for each in part] if isinstance(part, (list, tuple)) else change(part)
+
+    return {keyword: change_part(keyword, part) for keyword, part in schema.items()}
 
 
 def strict_schema(schema: Mapping[str, Any]) -> Schema:
@@ -163,8 +176,6 @@ def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[st
     ``defined`` are the definitions of the whole schema. ``inside`` names the definitions that contain this part.
     ``is_sent`` leaves out the keywords of lists that OpenAI refuses.
     """
-    if isinstance(schema, (list, tuple)):
-        return [_close_objects(each, defined, inside, is_sent=is_sent) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
     kept = {key: each for key, each in schema.items() if key not in ("default", "discriminator")}
@@ -182,12 +193,8 @@ def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[st
     if is_sent:
         kept.pop("uniqueItems", None)
         _join_elements(kept)
-    closed = {key: _close_objects(each, defined, inside, is_sent=is_sent) for key, each in kept.items()}
+    closed = _change_parts(kept, lambda part: _close_objects(part, defined, inside, is_sent=is_sent))
     if isinstance(kept.get("properties"), Mapping):
-        # A property named "default" or "type" is not a keyword, so the properties are handled one by one.
-        closed["properties"] = {
-            name: _close_objects(each, defined, inside, is_sent=is_sent) for name, each in kept["properties"].items()
-        }
         closed["required"] = list(kept["properties"])
         closed["additionalProperties"] = False
     return closed

@@ -115,6 +115,24 @@ def test_field_called_title_or_default_stays_in_the_schema() -> None:
     assert made["properties"]["default"] == {"type": "integer"}
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_names_and_values_in_a_schema_are_no_keywords(strict: bool) -> None:
+    class Plan(enum.Enum):
+        SMALL = {"default": 1, "title": "Small"}
+        LARGE = {"discriminator": 2}
+
+    class Order(pydantic.BaseModel):
+        plan: Plan
+
+    made = aquila.Tool("order", Order, strict=strict).schema
+    parts = [*made.get("$defs", {}).values(), *made["properties"].values()]
+    (allowed,) = (each["enum"] for each in parts if "enum" in each)
+    assert allowed == [{"default": 1, "title": "Small"}, {"discriminator": 2}]
+    named = {name: {"type": "integer"} for name in ("default", "discriminator", "title")}
+    spelled = {"properties": {"a": {"$ref": "#/$defs/default"}}, "$defs": named}
+    assert aquila.Tool("f", spelled, lambda **given: given, strict=strict).schema["$defs"] == named
+
+
 def test_strict_schema_has_nothing_beside_a_reference() -> None:
     class Node(pydantic.BaseModel):
         place: Annotated[Place, Field(description="where it is")]
