@@ -30,7 +30,7 @@ Result = Literal["same", "note", "critical", "not asked", "not verifiable", "ski
 
 ``same``, ``note`` and ``critical``: the live answer has the same shape, another one that programs tolerate, or one that
 breaks them. ``not asked``: the upstream could not be asked, or had trouble. ``not verifiable``: the request cannot be
-repeated. ``skipped``: it was not meant to be asked.
+repeated, or the answers cannot be compared. ``skipped``: it was not meant to be asked.
 """
 
 
@@ -125,7 +125,11 @@ def _compare(outcome: AskedOutcome) -> VerifiedRecording:
     answer, reason = _filter(outcome.answer, question.played.change_response)
     if answer is None:
         return VerifiedRecording(question.played, question.recorded, "not verifiable", reason, then=then)
-    comparison = compare_answers(question.recorded, answer)
+    try:
+        comparison = compare_answers(question.recorded, answer)
+    except RecursionError:
+        reason = "its answer is nested too deeply to be compared"
+        return VerifiedRecording(question.played, question.recorded, "not verifiable", reason, then=then)
     if comparison.trouble:
         return VerifiedRecording(question.played, question.recorded, "not asked", comparison.trouble, then=then)
     severities = {each.severity for each in comparison.findings}
