@@ -13,7 +13,7 @@ from aquila.typed_settings import setting_line, setting_lines
 from tests.support.examples import examples
 
 PATHS = ["user", "messages[*].name", "tools[0]['x.y']", 'a["b c"]', "<empty>", r"a['b\c']"]
-PATTERNS = ["uuid", "date", r"/run-\d+/", r"/it's \w+ (\d+)/", '/"id": "[^"]+"/', r"/ä\\/"]
+PATTERNS = ["uuid", "date", r"/run-\d+/", r"/it's \w+ (\d+)/", '/"id": "[^"]+"/', r"/ä\\/", "/'''.*?\\d\"\"\"/"]
 ROWS = st.one_of(
     st.tuples(st.just("ignore"), st.lists(st.sampled_from(PATHS), min_size=1, unique=True)),
     st.tuples(st.just("normalize"), st.lists(st.sampled_from(PATTERNS), min_size=1, unique=True)),

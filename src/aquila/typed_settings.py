@@ -36,8 +36,12 @@ def setting_lines(name: str, values: Sequence[str], file: str) -> list[str]:
     fill_lines = name in _BY_LINES or any(" " in value or value.startswith("/") for value in values)
     if len(values) == 1 or (len(line) < _WIDTH and not fill_lines):
         return [line]
-    begin, *end = ("'''", "'''") if is_toml(file) else ("",)
-    return [f"aquila_{name} = {begin}".rstrip(), *(f"    {value}" for value in values), *end]
+    if not is_toml(file):
+        return [f"aquila_{name} =", *(f"    {value}" for value in values)]
+    quotes = "'''"  # everything up to the next three is the value, as it is
+    if any(quotes in value for value in values):
+        quotes, values = '"""', [_escape(value) for value in values]
+    return [f"aquila_{name} = {quotes}", *(f"    {value}" for value in values), quotes]
 
 
 def is_toml(file: str) -> bool:
@@ -48,4 +52,8 @@ def is_toml(file: str) -> bool:
 def _quote(text: str) -> str:
     if "\\" in text and "'" not in text:
         return f"'{text}'"  # as it is
-    return json.dumps(text, ensure_ascii=False)  # the escapes of TOML are those of JSON, and more
+    return f'"{_escape(text)}"'
+
+
+def _escape(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]  # the escapes of TOML are those of JSON, and more
