@@ -137,6 +137,16 @@ def test_no_body_is_too_deep_or_too_broken_to_be_read_and_answered(form: WireFor
         check_is_answered(form, body)
 
 
+@ALL
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e999"])
+def test_a_number_that_json_cannot_hold_is_read_as_none_and_answered(form: WireForm, number: bytes) -> None:
+    for key in (*KEYS, "metadata", "temperature"):
+        check_is_answered(form, b'{"model": "m", "%s": {"a": %s}, "top_p": %s}' % (key.encode(), number, number))
+    content = [{"toolResult": {"toolUseId": "t", "content": [{"json": 0}]}}]
+    body = json.dumps({**_sample_body(form), "messages": [{"role": "user", "content": content}]}).encode()
+    check_is_answered(form, body.replace(b'"json": 0', b'"json": ' + number))
+
+
 def check_is_answered(form: WireForm, body: bytes) -> None:
     sent = form.read(replace(SAMPLES[form.name](False), body=body))
     assert all(isinstance(value, str) for value in (sent.text, sent.model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,11 +133,24 @@ class SentRequest:
 
 
 def read_json(request: RecordedRequest) -> Any:
-    """Return the JSON value of a request's body, None for a body that is not JSON."""
+    """Return the JSON value of a request's body, None for a body that is not JSON. See ``parse_json`` for numbers."""
     try:
-        return json.loads(request.body)
+        return parse_json(request.body)
     except (ValueError, RecursionError):
         return None
+
+
+def parse_json(data: bytes) -> Any:
+    """Return a JSON value that JSON can hold again: a number such as ``NaN`` or ``1e999`` is None.
+
+    Raises ``ValueError`` for what is not JSON, and ``RecursionError`` for a value that is nested too deeply.
+    """
+    return json.loads(data, parse_float=_read_number, parse_constant=_read_number)
+
+
+def _read_number(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def read_arguments(text: Any) -> Any:

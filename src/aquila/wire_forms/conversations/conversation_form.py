@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import Close, Frame
 from aquila.wire_forms.answer import compact_json
+from aquila.wire_forms.sent import parse_json
 
 Value = dict[str, Any]
 
@@ -84,7 +85,7 @@ class ConversationForm(ABC):
 def read_message(data: bytes) -> Value:
     """Return the JSON object in a message. Raises ``NotUnderstood`` if it holds anything else."""
     try:
-        value = json.loads(data)
+        value = parse_json(data)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
