@@ -452,10 +452,10 @@ def test_a_declared_task_resumes(huey, declare):
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
-        ({"tools": [len]}, "what a tool has done"),
-        ({"response_format": {"type": "json_object"}}, "half a JSON document"),
+        ({"tools": [len]}, "what the tools did"),
+        ({"response_format": {"type": "json_object"}}, "half a document"),
         ({"endpoint": "responses", "background": True}, "goes on with such an answer by itself"),
-        ({"endpoint": "responses", "websocket": True}, "held by its connection"),
+        ({"endpoint": "responses", "websocket": True}, "ends with its connection"),
     ],
 )
 def test_a_call_that_cannot_be_resumed_is_refused_before_anything_is_sent(huey, option, reason):

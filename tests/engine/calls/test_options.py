@@ -33,7 +33,7 @@ def test_unknown_option_suggests_the_nearest() -> None:
         ({"timeout": 0}, "timeout must be a number of seconds above 0, not 0"),
         ({"timeout": float("nan")}, "above 0"),
         ({"max_retries": -1}, "at least 0"),
-        ({"provider_options": {"stream": False}}, "every call is streamed"),
+        ({"provider_options": {"stream": False}}, "Aquila decides whether an answer is streamed"),
         ({"sink": print}, "a sink is built with Sink.queue"),
         ({"base_url": "api.openai.com/v1"}, "is not an http or https URL"),
         ({"base_url": " https://api.openai.com/v1"}, "is not an http or https URL"),

@@ -434,7 +434,7 @@ def test_a_malformed_answer_is_an_error_that_names_provider_and_field(case: str,
     with serving(answer) as server, pytest.raises(kind, match=message) as caught:
         engine.ask("Hi", base_url=server.url, endpoint=endpoint, max_retries=0, tools=[add])
     if kind is InvalidAnswer and ", not " in message:
-        assert re.match(rf"127\.0\.0\.1:\d+ sent what the {endpoint} API does not have \(", str(caught.value))
+        assert re.match(rf"127\.0\.0\.1:\d+ sent an answer that is not of the {endpoint} API \(", str(caught.value))
     causes: list[BaseException] = []
     cause: BaseException | None = caught.value
     while cause is not None:

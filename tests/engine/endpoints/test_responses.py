@@ -104,7 +104,10 @@ def test_options_are_translated_for_chat(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"background": True}, "option 'background' belongs to endpoint='responses', and the chat API has none"),
+        (
+            {"background": True},
+            "option 'background' belongs to endpoint='responses', and the chat API does not have it",
+        ),
         ({"previous_response_id": "x"}, "'previous_response_id' belongs to endpoint='responses'"),
         ({"reasoning": {"summary": "auto"}}, "a summary belongs to endpoint='responses'"),
         ({"endpoint": "responses", "stop": "."}, "'stop' belongs to endpoint='chat'.*provider_options={'stop': ...}"),

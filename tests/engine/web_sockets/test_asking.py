@@ -414,7 +414,7 @@ class TestWhatItNeeds:
             aquila.ask("Hi", websocket=True, endpoint="responses", background=True)
 
     def test_a_provider_and_not_the_local_model(self) -> None:
-        with pytest.raises(ConfigError, match="'local' answers here, and speaks no WebSockets"):
+        with pytest.raises(ConfigError, match="'local' answers here, and does not speak WebSockets"):
             aquila.ask("Hi", websocket=True, endpoint="responses", transport="local")
 
     def test_a_newer_sdk_where_it_is_too_old(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A call, from what the caller wrote to everything that a driver needs."""
+"""Plans a call: checks what the caller gave, and collects everything that a driver needs."""
 
 from __future__ import annotations
 
@@ -57,19 +57,23 @@ class CallPlan:
     surroundings: Surroundings = field(repr=False)
     """The settings and the open scope where the plan was made; the call may run in another thread or context."""
     polls: bool = False
-    """Whether an answer made in the background is asked for again and again, rather than read as a stream."""
+    """Whether an answer made in the background is fetched repeatedly, rather than read as a stream."""
     waits: bool = True
-    """Whether an answer made in the background is waited for at all."""
+    """Whether the call waits until an answer made in the background is finished."""
     operation: str = ""
-    """What telemetry calls it; the endpoint's name by default."""
+    """The name of the call in telemetry. Empty stands for the endpoint's name."""
     make_loop: Callable[[CallPlan, Telemetry, ErrorContext], RequestLoop] = ToolLoop
     """Makes the loop of the call."""
 
     def bind_to_route(self, route: Any) -> PreparedCall:
-        """Return the call on its route. Raises ``ConfigError`` for what the endpoint refuses."""
+        """Return the call, prepared for its route.
+
+        Raises ``ConfigError`` for an option that the endpoint or the route does not have, and for a key that no header
+        can carry.
+        """
         if self.options.websocket and not route.speaks_web_sockets:
             raise ConfigError(
-                f"option 'websocket': {route.source!r} answers here, and speaks no WebSockets; leave the option "
+                f"option 'websocket': {route.source!r} answers here, and does not speak WebSockets; leave the option "
                 "out, or replay a cassette that was recorded with it"
             )
         # A replay must neither depend on a key nor pass a real one to code that might log it.
@@ -117,7 +121,7 @@ class CallPlan:
     def _find_key(self) -> str | None:
         """Return the caller's key, or the machine's own; None if there is neither.
 
-        During a replay the environment holds a dummy key, and ``runtime`` keeps the real one that it hides.
+        During a replay the environment holds a dummy key, and ``runtime`` keeps the real one.
         """
         key = self.options.api_key or self.api_key
         if key == DUMMY_KEY:
@@ -128,8 +132,8 @@ class CallPlan:
 def plan_conversation(prompt: Any, given: Mapping[str, Any], *, streams: bool = False, waits: bool = True) -> CallPlan:
     """Return the plan of a conversation, its options checked.
 
-    ``prompt``: text, messages, or what else ``messages_from_prompt`` takes. ``given``: the caller's options by name.
-    ``streams``: the caller wants the events as they arrive. ``waits``: wait for an answer made in the background.
+    ``prompt``: text, messages, or another form that ``messages_from_prompt`` takes. ``given``: the caller's options by
+    name. ``streams``: the caller wants the events as they arrive. ``waits``: wait for an answer made in the background.
     Raises ``ConfigError`` or ``InvalidMessage`` for anything that cannot be sent.
     """
     options = Options.check(given)
@@ -151,7 +155,7 @@ def plan_operation(
     the operation takes. Raises ``UnknownOption`` or ``ConfigError``.
     """
     options = Options.check(given, declared, operation=operation)
-    # Operations without the option work on an answer that exists; no model is asked.
+    # An operation without the option works on a stored answer and asks no model.
     needs_model = "model" in declared
     return _make_plan(options, "responses", needs_model=needs_model, operation=operation, make_loop=make_loop)
 
@@ -213,7 +217,7 @@ async def prepare_call_async(plan: CallPlan) -> PreparedCall:
 
 
 def _find_route(plan: CallPlan, surroundings: Surroundings | None = None) -> Any:
-    """Find the route of a call. This may read files: whether a script answers, and so no key is needed, is on disk."""
+    """Find the route of a call. Reads files: a script on disk may answer the call, which then needs no key."""
     plan.check_key()
     return resolve_route(transport=plan.options.transport, cassette=plan.options.cassette, surroundings=surroundings)
 
@@ -243,17 +247,17 @@ def _explain_missing_key(host: str, *, records: bool) -> str:
     )
 
 
-# By the text of the URL alone, so no entry goes out of date. An error is not kept.
+# The result depends on the text of the URL alone, so no entry goes out of date. Errors are not kept.
 @functools.lru_cache(maxsize=64)
 def _host_of(base_url: str) -> str:
     try:
         parts = urlsplit(base_url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError as error:  # a port that is no number, half of an IPv6 address
-        # What is taken for the port may be the end of a password that has a slash.
+        # The error quotes the port, which may be a part of a password with a slash.
         reason = "its host or its port cannot be read" if "@" in base_url else error
         raise ConfigError(f"base_url {_without_secrets(base_url)!r} is not a URL: {reason}") from None
-    # `urlsplit` passes over spaces around a URL, and the clients do not.
+    # `urlsplit` ignores spaces around a URL, and the clients do not.
     if scheme not in ("http", "https") or not host or base_url != base_url.strip():
         shown = _without_secrets(base_url)
         raise ConfigError(f"base_url {shown!r} is not an http or https URL, such as {DEFAULT_BASE_URL!r}")

@@ -1,4 +1,4 @@
-"""The one boundary where errors of the SDK and of HTTP libraries become Aquila's."""
+"""Turns errors of the SDK and of HTTP libraries into Aquila's. No other module does."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _MAX_SHOWN = 800
 _LONGEST_MESSAGE = 2 * _MAX_SHOWN
 """The greatest number of characters of an error's own words and the message."""
 _SHORTEST_SECRET = 8
-"""The fewest characters of a secret, as for recordings."""
+"""The fewest characters of a secret. ``trivial_values`` has the same limit for recordings."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorContext:
     """What error messages say about a request. ``secrets`` are values that no message may show.
 
-    Short ones are no secrets: they stand in place of a key where none is needed, such as ``ollama``.
+    Short values are no secrets: users write a word such as ``ollama`` where a server needs no key.
     """
 
     host: str
@@ -68,7 +68,7 @@ def translate_error(
     error = _unwrap_transport_error(error)
     if isinstance(error, AquilaError):
         return _fill_in_request(error, context, request_id)
-    # The SDK's error becomes the cause of ours, and tracebacks print causes: a key in it must go, too.
+    # The SDK's error becomes the cause of ours, and tracebacks print causes, so a key must not stay there either.
     if isinstance(error, openai_sdk.APIError):
         error.args = tuple(context.remove_secrets(argument) for argument in error.args)
         error.message, error.body = context.remove_secrets(error.message), context.remove_secrets(error.body)
@@ -81,7 +81,7 @@ def translate_error(
         return _timeout_error(error, context, begun)
     if isinstance(error, openai_sdk.APIConnectionError):
         return connection_error(error.__cause__ or error, context, begun, request_id)
-    if isinstance(error, openai_sdk.APIError):  # an error object inside a stream that began well
+    if isinstance(error, openai_sdk.APIError):  # an error object inside a stream
         body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
         return _fill_in_request(error_from_object(body), context, request_id)
     if isinstance(error, UnicodeEncodeError):
@@ -132,7 +132,7 @@ def error_from_object(body: Mapping[str, Any]) -> ProviderError:
     kind = next((kind for words, kind in _CODES if any(word in code for word in words)), ProviderError)
     message = body.get("message") or inner or "no message"
     shown = f" ({body['code']})" if body.get("code") else ""
-    # Not shortened yet: a key of which the end is cut off would not be found, and its beginning would be shown.
+    # Not cut yet: a key without its end would not be found, and its beginning would be shown.
     return kind(f"the provider ended the answer with an error: {message}{shown}", body=dict(body))
 
 
@@ -146,7 +146,7 @@ def _fill_in_request(error: AquilaError, context: ErrorContext, request_id: str 
 
 
 def _shorten(argument: Any) -> Any:
-    """Return an argument of an error; the text of one that quotes a provider may be long."""
+    """Return an argument of an error. A text is cut off, because it may quote a long message of the provider."""
     return argument[:_LONGEST_MESSAGE] if isinstance(argument, str) else argument
 
 
@@ -196,15 +196,15 @@ def _excerpt_of(text: str, content_type: str) -> str:
 
 
 PROTOCOL_ERRORS = (AttributeError, KeyError, IndexError, TypeError, OverflowError)
-"""What is raised while an answer is read that lacks a field, or has it in another form."""
+"""The errors that reading an answer raises if a field is missing or has another type."""
 
 
 def error_of_protocol(error: Exception, context: ErrorContext, api: str) -> InvalidAnswer:
     """Return the error for an answer whose reading raised one of ``PROTOCOL_ERRORS``. ``api``: the endpoint's name."""
     text = context.remove_secrets(str(error))
-    # A subclass names the field; the library's own text says where reading it has failed.
+    # A subclass names the field. The text of these errors themselves says little without their names.
     reason = text if type(error) not in PROTOCOL_ERRORS else f"{type(error).__name__}: {text}"
-    made = InvalidAnswer(f"{context.host} sent what the {api} API does not have ({reason})")
+    made = InvalidAnswer(f"{context.host} sent an answer that is not of the {api} API ({reason})")
     made.__cause__ = error
     return made
 
@@ -218,7 +218,7 @@ def decode_json_answer(body: bytes, headers: Mapping[str, str], context: ErrorCo
     if isinstance(answer, dict):
         return answer
     content_type = headers.get("content-type", "")
-    # The secrets go before the text is cut: half a key would not be found.
+    # Secrets are removed before the text is cut: half a key would not be found.
     what = _excerpt_of(context.remove_secrets(body.decode("utf-8", errors="replace")), content_type)
     raise InvalidAnswer(f"{context.host} answered 200 with {content_type or 'no content type'}: {what}", status=200)
 

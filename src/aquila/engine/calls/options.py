@@ -108,7 +108,7 @@ def check_body_fields(value: Any) -> Any:
     """Accept fields that are merged into the request's body."""
     value = check_mapping(value)
     if "stream" in value:
-        raise ValueError("cannot set 'stream': every call is streamed underneath")
+        raise ValueError("cannot set 'stream': Aquila decides whether an answer is streamed")
     return value
 
 
@@ -160,12 +160,12 @@ TRANSCRIPT_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_js
 
 @dataclass(frozen=True, slots=True)
 class CallOption:
-    """What is declared of an option besides its type.
+    """The declaration of an option, besides its type.
 
     - ``check``: returns the value that the engine works with, or raises ``TypeError`` or ``ValueError`` with a text
       that continues the words "option 'name'", which the caller puts before it.
     - ``default``: the value where the caller gives none; None leaves it to the provider. ``dict`` is a new, empty dict.
-    - ``only``: the one endpoint whose API has the option.
+    - ``only``: the one endpoint whose API has the option; None if both have it.
     - ``chat``, ``responses``: the field of the request's body that takes the value as it is, if there is one.
     """
 
@@ -305,7 +305,7 @@ _DEFAULTS = {name: option.default for name, option in {**TRANSCRIBE_OPTIONS, **A
 _MAPPING_DEFAULTS = tuple(name for name, default in _DEFAULTS.items() if default is dict)
 
 _OTHER_NAMES = {"max_completion_tokens": "max_output_tokens", "max_tokens": "max_output_tokens"}
-"""Names that an API has for an option, so users try them: the error names Aquila's option."""
+"""Names that APIs have for an option. Users try them, and the error names Aquila's option."""
 
 
 class Options:
@@ -394,9 +394,9 @@ def _check_endpoint(given: Iterable[str], endpoint: str) -> None:
     for name in given:
         only = ASK_OPTIONS[name].only
         if only is not None and only != endpoint:
-            way = f"; a server that takes it all the same gets it with provider_options={{{name!r}: ...}}"
+            way = f"; for a server that accepts it, give provider_options={{{name!r}: ...}}"
             raise ConfigError(
-                f"option {name!r} belongs to endpoint={only!r}, and the {endpoint} API has none"
+                f"option {name!r} belongs to endpoint={only!r}, and the {endpoint} API does not have it"
                 + (way if only == "chat" else "")
             )
 

@@ -1,7 +1,7 @@
-"""Admits the requests of a call where the requests of many callers count together, as those of a queue's tasks do.
+"""Gates, which delay requests that count against limits which many callers share, such as the tasks of a queue.
 
-The engine knows no queue. A caller puts a gate in force in its context, and every request asks it first. A gate may
-ask a storage, which blocks the event loop for a moment, as telemetry hooks do.
+The engine knows no queue. A caller puts a gate in force in its context, and the loop asks the gate before it sends a
+request. A gate may ask a storage. That blocks the event loop for a moment, as telemetry hooks do.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 class OutgoingRequest:
     """A request that a gate is asked to admit.
 
-    ``call`` names the call, which may send the same request again; ``transport`` is the name of its route, ``account``
-    tells the keys of callers apart without holding one, ``body`` is what is sent, and ``longest_answer`` the highest
-    number of tokens that the answer may have, or None.
+    - ``call``: the reference of the call, which may send the same request again.
+    - ``transport``: the name of the call's route.
+    - ``account``: differs from key to key, and does not reveal the key.
+    - ``body``: what is sent.
+    - ``longest_answer``: the highest number of tokens that the answer may have; None without a limit.
     """
 
     call: str
@@ -39,7 +41,10 @@ class AdmittedRequest(Protocol):
     headers: Mapping[str, str]
 
     def settle(self, usage: Usage | None, error: BaseException | None) -> None:
-        """Note that the request has ended, with these tokens or this error; None where unknown. Never raises."""
+        """Note that the request has ended. Never raises.
+
+        ``usage``: the tokens that it took, None if unknown. ``error``: the error that ended it, if one did.
+        """
         ...
 
 
@@ -48,11 +53,11 @@ class RequestGate(Protocol):
 
     @property
     def longest_wait(self) -> float:
-        """The seconds for which a call may wait. Where it would wait longer it fails, and its caller retries later."""
+        """The seconds for which a call may wait. A call that would wait longer fails, and its caller retries later."""
         ...
 
     def counts(self, request: OutgoingRequest) -> bool:
-        """Say whether ``admit`` counts a request at a moment, so that it must be able to leave at once."""
+        """Return whether ``admit`` counts a request at that moment. Such a request must then be sent without delay."""
         ...
 
     def admit(self, request: OutgoingRequest, waited: float) -> AdmittedRequest | float:
@@ -65,7 +70,7 @@ class RequestGate(Protocol):
 
 
 class GateOwner(Protocol):
-    """Executes code in a context of its own, and makes the gate for its requests when the first one is sent."""
+    """Runs code in a context of its own, and makes the gate for its requests when the first one is sent."""
 
     @property
     def request_gate(self) -> RequestGate:

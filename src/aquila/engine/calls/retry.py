@@ -1,4 +1,4 @@
-"""Whether a failed request is sent again, and when: the openai SDK's own rules, as a pure function.
+"""Decides whether a failed request is sent again, and after how long, by the rules of the openai SDK.
 
 The SDK's retries are off (``max_retries=0``) and done here, so that telemetry sees them, an idle timeout is not
 multiplied by them, and the asynchronous driver waits without blocking.
@@ -43,8 +43,8 @@ def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str,
     return delay * (1 - 0.25 * _jitter.random())
 
 
-def is_to_come_back_later(error: BaseException, longest_wait: float) -> bool:
-    """Whether an overloaded provider asks for a delay above ``longest_wait`` seconds."""
+def asks_for_longer_wait(error: BaseException, longest_wait: float) -> bool:
+    """Return whether an overloaded provider asks for a delay above ``longest_wait`` seconds."""
     if not isinstance(error, ProviderError) or error.status not in TOO_BUSY:
         return False
     return error.retry_after is not None and error.retry_after > longest_wait

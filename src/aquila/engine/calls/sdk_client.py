@@ -54,12 +54,12 @@ class PreparedCall:
     interrupter: ReadInterrupter
 
     def end_if_overdue(self, error: BaseException) -> None:
-        """Raise the error of the total time, caused by ``error``, if that is over: nothing is left to decide then."""
+        """Raise ``total_timeout_error()``, caused by ``error``, if the call has no time left."""
         if self._is_overdue():
             raise self.total_timeout_error() from error
 
     def get_ready(self, step: SendRequest) -> None:
-        """Make and load what ``send_request`` needs for ``step``, so that it sends at once."""
+        """Make and load everything that ``send_request`` needs for ``step``, so that it sends at once."""
         _sdk_method(sync_client(self.plan.base_url, self.api_key), step)
         self.route.get_ready(self.plan.base_url)
 
@@ -69,22 +69,21 @@ class PreparedCall:
         await self.route.get_ready_async(self.plan.base_url)
 
     def send_request(self, step: SendRequest) -> Any:
-        """Send one request by the SDK, on the route of the call. Return the stream of its answer, or the whole."""
+        """Send one request by the SDK, on the route of the call.
+
+        Returns the stream of the answer; of an unstreamed one the SDK's response. Raises the SDK's errors.
+        """
         client = sync_client(self.plan.base_url, self.api_key)
-        send, arguments = _sdk_method(client, step), self._sdk_arguments(step)
+        send, arguments = _sdk_method(client, step), _sdk_arguments(step, self.plan.timeouts, self.remaining_seconds())
         with self.route.activate(self.total_limit):
             return send(**arguments)
 
     async def send_request_async(self, step: SendRequest) -> Any:
         """The async twin of ``send_request``."""
         client = async_client(self.plan.base_url, self.api_key)
-        send, arguments = _sdk_method(client, step), self._sdk_arguments(step)
+        send, arguments = _sdk_method(client, step), _sdk_arguments(step, self.plan.timeouts, self.remaining_seconds())
         with self.route.activate(self.total_limit):
             return await self.within_total(send(**arguments))
-
-    def _sdk_arguments(self, step: SendRequest) -> dict[str, Any]:
-        arguments = _sdk_arguments(step.path, step.request, self.plan.timeouts, self.remaining_seconds())
-        return {**arguments, "extra_headers": step.headers} if step.headers else arguments
 
     async def within_total(self, work: Awaitable[T]) -> T:
         """Await ``work`` for as long as the call has left. Raises ``total_timeout_error()`` when that is over."""
@@ -118,24 +117,23 @@ class PreparedCall:
         )
 
     def limit_to_total(self, seconds: float) -> float:
-        """Return a delay that is no longer than what is left of the total time. Raises ``RequestTimeout``."""
+        """Return a delay, or what is left of the call's time if that is shorter. Raises ``total_timeout_error()``."""
         left = self.remaining_seconds()
         return seconds if left is None else min(seconds, left)
 
     def idle_seconds(self) -> float | None:
         """Return for how many seconds a read within the answer may wait now; None without a limit."""
-        left, idle = self.remaining_seconds(), self.plan.timeouts.idle
-        return min(idle, left) if idle is not None and left is not None else idle or left
+        return shortest_limit(self.plan.timeouts.idle, self.remaining_seconds())
 
     def starts_stream(self, stream: Any) -> bool:
-        """Say whether an answer is a stream, and let each of its chunks take no longer than it may.
+        """Return whether an answer is a stream. If it is, limit each of its reads to ``idle_seconds()``.
 
         Some providers send one JSON document although a stream was asked for.
         """
         seconds, kind = self.idle_seconds(), stream.response.headers.get("content-type", "").lower()
         if kind and not kind.startswith(("text/event-stream", "application/octet-stream")):
             return False
-        # Until now ``Timeouts.read`` held. httpcore2 takes the limit from this mapping when it begins to read the body.
+        # Until now ``Timeouts.read`` was the limit. httpcore2 reads this mapping when it begins to read the body.
         limits = stream.response.request.extensions.get("timeout")
         if isinstance(limits, dict):
             limits["read"] = seconds
@@ -180,17 +178,15 @@ _REQUIRED: Mapping[str, Mapping[str, Any]] = {"chat.completions.create": {"messa
 """Arguments that the SDK's method requires. Their empty values are replaced by those in ``extra_body``."""
 
 
-def _sdk_arguments(
-    path: str, request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None
-) -> dict[str, Any]:
-    """Return the arguments of the SDK's method ``path`` for a request.
+def _sdk_arguments(step: SendRequest, timeouts: Timeouts, remaining: float | None) -> dict[str, Any]:
+    """Return the arguments of the SDK's method that sends ``step``.
 
     ``remaining``: the seconds that are left of the call's total time; None without a limit.
     """
+    path, request = step.path, step.request
     if path in _REQUIRED:
-        # The endpoints build the request in the form of the wire. As ``extra_body`` the SDK sends it unchanged;
-        # ordinary arguments it would walk through and convert type by type, which takes half the time of a replayed
-        # call.
+        # The endpoints build the request in the form of the wire. The SDK sends ``extra_body`` unchanged. It would walk
+        # through ordinary arguments and convert them type by type, which takes half the time of a replayed call.
         given = {name: request[name] for name in ("model", "stream") if name in request}
         extra = {name: value for name, value in request.items() if name not in ("extra_body", "stream")}
         request = {**_REQUIRED[path], **given, "extra_body": {**extra, **(request.get("extra_body") or {})}}
@@ -201,11 +197,12 @@ def _sdk_arguments(
         write=shortest_limit(timeouts.idle, remaining),
         pool=shortest_limit(timeouts.connect, remaining),
     )
-    return {**request, "timeout": timeout}
+    arguments = {**request, "timeout": timeout}
+    return {**arguments, "extra_headers": step.headers} if step.headers else arguments
 
 
 def _sdk_method(client: Any, step: SendRequest) -> Any:
-    """Return the SDK client's method ``path``; with ``whole``, the one that returns the answer's unparsed response."""
+    """Return the method of the SDK client that sends ``step``. For an unstreamed answer it returns the raw response."""
     *parents, name = step.path.split(".")
     resource = functools.reduce(getattr, parents, client)
     return getattr(resource.with_raw_response if step.unstreamed else resource, name)
@@ -295,6 +292,7 @@ def end_answer(stream: Any) -> None:
 
 
 def _duplicate_socket(stream: Any) -> socket.socket | None:
+    """Return a duplicate of the socket from which an answer is read; None without one."""
     network = stream.response.extensions.get("network_stream")
     # httpx2 gives the connection as a network stream, and its socket by get_extra_info (a documented extension).
     original: Any = network.get_extra_info("socket") if network is not None else None

@@ -24,7 +24,7 @@ class Telemetry:
     def __init__(self, call: CallInfo, *, shows_content: bool) -> None:
         """``shows_content``: whether the log shows prompts and answers."""
         self.call = call
-        self._heard: frozenset[str] = frozenset()  # asked when the call starts, not when a stream is made
+        self._heard: frozenset[str] = frozenset()  # known once the call has started
         self.has_chunk_listeners = False
         """Whether chunks are to be reported. Known once the first request was reported."""
         self._shows_content = shows_content
@@ -60,9 +60,9 @@ class Telemetry:
             self._notify("aquila_request_start", call=call, request=request, turn=turn)
 
     def report_request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
-        """Report that the request under way has ended, with a complete answer, with an error, or with neither.
+        """Report that the request under way has ended, with a complete answer or with an error.
 
-        Neither: the provider is still making the answer, which will be fetched by another request.
+        Without both, the provider is still making the answer, and another request will fetch it.
         """
         if turn is not None or error is not None:
             self._settle(turn, error)
@@ -95,9 +95,9 @@ class Telemetry:
             self._notify("aquila_chunk", call=self.call, event=event)
 
     def report_end(self, result: Any = None, error: BaseException | None = None) -> None:
-        """Report that the call has ended, with its result, with an error, or closed by its caller.
+        """Report that the call has ended, with its result or with an error. Without both, its caller has closed it.
 
-        Only the first counts.
+        Only the first report counts.
         """
         if self._stopped:
             return

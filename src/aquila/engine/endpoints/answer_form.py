@@ -1,4 +1,4 @@
-"""Says which field of an answer is not what the API has there. It is looked for when reading the answer has failed."""
+"""Finds the field of an answer that has another type than in the API. Used when reading the answer has failed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 Form = type | tuple[type, ...] | dict[str, Any] | list[Any]
-"""What is read of a place: a type or several, an object with the forms of its fields, or a list with that of its items.
+"""The form of a value: a type, several types, an object with the forms of its fields, or a list with that of its items.
 
-None may stand in the place of each but an item of a list: a parser takes it for a field that is not there.
+Instead of any value but an item of a list, None is accepted too: a parser treats it as a missing field.
 """
 
 _NAMES: Mapping[type, str] = {str: "a text", bool: "a boolean", int: "a number", float: "a number", list: "a list"}
 
 
 class OddField(TypeError):
-    """A field of an answer has a form that the API does not have. Its text names the path of the field."""
+    """A field of an answer has another type than in the API. The error's text names the path of the field."""
 
 
 def raise_explained(error: Exception, answer: Any, form: Form, place: str = "the event") -> NoReturn:
-    """Raise the error that says why reading an answer raised ``error``; that error itself if no field is odd.
+    """Raise the ``OddField`` that explains why reading an answer raised ``error``, or ``error`` if no field is odd.
 
     The other parameters are those of ``find_odd_field``.
     """
@@ -39,7 +39,7 @@ def require_form(answer: Any, form: Form, place: str) -> None:
 def find_odd_field(answer: Any, form: Form, place: str = "the event") -> OddField | None:
     """Return the error that names the first field of an answer that does not have its form, or None if all have it.
 
-    ``answer`` is an object of the SDK or JSON, ``place`` is what it is called.
+    ``answer`` is an object of the SDK or JSON. ``place`` names it in the error.
     """
     found = _find(answer, form, "")
     if found is None:

@@ -26,10 +26,15 @@ def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
 
 TOOL_ROLE = "tool"
 NO_REASONING = "no reasoning"
-"""What DeepSeek refuses after tool calls. Others, such as Mistral, refuse reasoning, so it is sent only then."""
+"""Messages without the model's reasoning. DeepSeek refuses them after tool calls.
+
+Others, such as Mistral, refuse messages with reasoning, so it is sent only after such a refusal.
+"""
 _REASONING = "reasoning_content"
 _OTHER_FIELDS: Mapping[str, str | None] = {"stream_options": None, "max_completion_tokens": "max_tokens"}
 """Fields of OpenAI's API that others refuse, such as Mistral, each with the field that they have instead."""
+# ``output`` holds the items of an answer of the Responses API; the others are fields of chat answers.
+NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", _REASONING})
 
 _MISSES_REASONING = re.compile("missing|must be passed", re.IGNORECASE)
 # There is no code for these refusals: providers name what they refuse in the message of an answer of 400 or 422.
@@ -40,10 +45,11 @@ _REFUSES_A_FIELD = re.compile(
 
 
 def find_refused(error: BaseException, request: Mapping[str, Any]) -> str | None:
-    """Return what the provider refuses of a request, None for any other error.
+    """Return what the provider refuses in a request; None for any other error.
 
-    That is the role of tools, whose results are then sent as user messages; messages without the reasoning of the
-    model, which is then sent back; or a field, which is then left out or has another name.
+    - ``TOOL_ROLE``: messages of tools. Their results are then sent as user messages.
+    - ``NO_REASONING``: messages without the reasoning of the model. It is then sent back.
+    - The name of a field, which is then left out or gets another name.
     """
     if not isinstance(error, BadRequest):
         return None
@@ -116,8 +122,8 @@ def _built_in_tools(options: Options) -> list[dict[str, Any]]:
     names = [each for each in options.tools.built_in if isinstance(each, str)]
     if names:
         raise ConfigError(
-            f"the built-in tool {names[0]!r} belongs to endpoint='responses'; a provider that has it on chat all the "
-            "same gets it as a dict, {'type': ...}"
+            f"the built-in tool {names[0]!r} belongs to endpoint='responses'; for a provider that has it on chat, "
+            "give it as a dict, {'type': ...}"
         )
     return [dict(each) for each in options.tools.built_in if not isinstance(each, str)]
 
@@ -159,7 +165,7 @@ def message_to_wire(message: Message) -> dict[str, Any]:
         wire["tool_calls"] = [call_to_dict(call) for call in message.calls]
     if message.call_id is not None:
         wire["tool_call_id"] = message.call_id
-    # The message may come from an answer. What providers add to answers they do not accept in requests.
+    # The message may come from an answer. Providers add fields to answers that they do not accept in requests.
     wire |= {key: value for key, value in message.extra.items() if key not in wire and key not in NOT_SENT}
     return wire
 
@@ -170,10 +176,6 @@ def _part_to_wire(part: Part) -> dict[str, Any]:
             "a file by its web address belongs to endpoint='responses'; for chat give its content, aquila.file(path)"
         )
     return part_to_dict(part)
-
-
-# ``output`` holds the items of an answer of the Responses API; the others are fields of chat answers.
-NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", _REASONING})
 
 
 make_parser = ChatParser

@@ -30,7 +30,7 @@ _CHUNK: Form = {
 _WHOLE: Form = {
     "choices": [{"index": int, "message": {"content": (str, list), "refusal": str, "tool_calls": _CALLS}}],
 }
-"""What is read of a chunk, and of a complete answer."""
+"""The forms of what is read in a chunk, and in a complete answer."""
 
 
 class ChatParser:
@@ -184,20 +184,19 @@ class ChatParser:
 class ChoiceBuilder:
     """One choice of an answer, which a parser fills delta by delta."""
 
-    __slots__ = ("calls", "extra", "finish_reason", "logprobs", "order", "reasoning", "refusal", "role", "text")
+    __slots__ = ("calls", "extra", "finish_reason", "logprobs", "reasoning", "refusal", "text")
 
     def __init__(self) -> None:
         self.text = TextBuffer()
         self.refusal = TextBuffer()
         self.reasoning = TextBuffer()
-        self.role = "assistant"
         self.finish_reason: str | None = None
         self.calls: dict[Any, ToolCallBuilder] = {}
         self.logprobs: dict[str, list[Any]] = {}
         self.extra = ExtraFields()
 
     def to_message(self) -> dict[str, Any]:
-        result: dict[str, Any] = {"role": self.role, "content": self.text.getvalue() or None}
+        result: dict[str, Any] = {"role": "assistant", "content": self.text.getvalue() or None}
         refusal = self.refusal.getvalue()
         result["refusal"] = refusal or None
         if self.calls:
@@ -244,8 +243,10 @@ class ToolCallBuilder:
         self.extra = ExtraFields()
 
     def is_complete_before(self, name: str) -> bool:
-        """Whether an object that comes with ``name`` is of another call: this one has a complete object already. An
-        empty one may be a proxy's beginning of others, unless the call has another name.
+        """Return whether further arguments, which begin as an object and come with ``name``, are of another call.
+
+        They are if this call has complete arguments already. A proxy may send an empty object first: after that they
+        are of this call if they have its name.
         """
         text = self.arguments.getvalue()
         arguments = decode_arguments(text) if text else None
@@ -406,7 +407,7 @@ def usage_of(usage: Any, ref: str, metadata: Mapping[str, Any]) -> Usage:
 
 
 def _first_count(source: Any, names: Iterable[str]) -> int:
-    # Less than nothing was not counted: it would take from the sum of others.
+    # A negative number is a mistake of the server, and would reduce the sum of a call.
     return next((value for name in names if type(value := _get_field(source, name)) is int and value > 0), 0)
 
 

@@ -163,7 +163,7 @@ _INCOMPLETE = {"max_output_tokens": "length"}
 _ITEM: Form = {"type": str, "content": [{}], "summary": [{}]}
 _ANSWER: Form = {"status": str, "error": {}, "output": [_ITEM], "incomplete_details": {}}
 _EVENT: Form = {"type": str, "response": _ANSWER, "item": _ITEM}
-"""What is read of an event, and of a complete answer."""
+"""The forms of what is read in an event, and in a complete answer."""
 
 
 class ResponsesParser:
@@ -218,7 +218,7 @@ class ResponsesParser:
         return ()
 
     def _read_progress(self, chunk: Any, kind: str) -> Sequence[Event]:
-        """Return the event of a step of the provider's own, such as ``response.web_search_call.searching``."""
+        """Return the event of a step that the provider takes, such as ``response.web_search_call.searching``."""
         step, _, status = kind.removeprefix("response.").rpartition(".")
         if not step:  # the state of the whole answer: created, queued, in_progress
             answer = getattr(chunk, "response", None)
@@ -247,7 +247,7 @@ class ResponsesParser:
             raise_explained(error, answer, _ANSWER, "the answer")
 
     def _read_rest(self, answer: Mapping[str, Any]) -> Sequence[Event]:
-        """Return the events for what a complete answer says beyond what was fed before."""
+        """Return the events for those texts of a complete answer that were not fed before."""
         self._keep_final(answer)
         events: list[Event] = []
         for kind, text in _texts_of(answer["output"]):
@@ -258,7 +258,7 @@ class ResponsesParser:
         return events
 
     def _read_unstreamed_texts(self) -> Sequence[Event]:
-        """Return what the final event says, if no piece of it came before: some servers send no deltas."""
+        """Return the events for the texts in the final event if no delta came before: some servers send no deltas."""
         found = {
             kind: text for kind, text in _texts_of((self._final or {}).get("output") or ()) if kind is not Reasoning
         }

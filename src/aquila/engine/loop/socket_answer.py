@@ -32,7 +32,7 @@ def write_message(request: Mapping[str, Any]) -> str:
     body = {name: value for name, value in request.items() if name not in _NOT_SENT}
     message = {"type": "response.create", **body, **(request.get("extra_body") or {})}
     text = json.dumps(message, ensure_ascii=False)
-    # Half of a surrogate pair is refused here: while it is sent it would break the connection.
+    # Fails for half of a surrogate pair, which would break the connection if it were sent.
     text.encode()
     return text
 
@@ -109,7 +109,7 @@ class Continuation:
         return {} if self._response_id is None else {"previous_response_id": self._response_id}
 
     def is_lost(self, error: BaseException) -> bool:
-        """Whether ``error`` says that the provider has lost the earlier response, so everything is to be sent."""
+        """Whether ``error`` says that the provider has lost the earlier response, so all messages must be sent."""
         if self._response_id is None:
             return False
         body = error.body if isinstance(error, ProviderError) else None

@@ -16,10 +16,10 @@ class SendRequest:
 
     ``path``: the method, from the SDK's client, such as ``responses.create``.
 
-    ``unstreamed``: the answer is not streamed; it is all in the outcome's ``body``. ``over_socket``: it goes over the
-    WebSocket of the call, which stays open for the next one if nothing fails. ``headers`` are sent with it, except over
-    a WebSocket. ``generates``: the model generates something, so rate limits count it; false for fetching a stored
-    answer.
+    ``unstreamed``: the answer is not streamed; the outcome's ``body`` holds all of it. ``over_socket``: the request
+    goes over the WebSocket of the call, which stays open for the next request if nothing fails. ``headers`` are sent
+    with it, except over a WebSocket. ``generates``: the model generates something, so rate limits count the request;
+    false for fetching a stored answer.
     """
 
     request: Mapping[str, Any]
@@ -32,10 +32,10 @@ class SendRequest:
 
 @dataclass(frozen=True, slots=True)
 class GetReady:
-    """Make and load what ``sending`` needs, if nothing has yet: it is about to be counted by limits.
+    """Make and load everything that ``sending`` needs, before limits count it.
 
-    For the first request of a process that takes up to a second. If it left so long after it was counted, it would
-    arrive within the period of later ones.
+    For the first request of a process that takes up to a second. A request that is sent so long after it was counted
+    would reach the provider in a later period than the one that counted it.
     """
 
     sending: SendRequest
@@ -50,7 +50,7 @@ class EmitEvents:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for so many seconds."""
+    """Wait for a time."""
 
     seconds: float
 
@@ -64,7 +64,7 @@ class RunTools:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """How a request ended: with ``error``, or without.
+    """How a request ended; ``error`` is None if it succeeded.
 
     ``begun``: the answer's headers had arrived, and are ``headers``. ``body``: the bytes of an answer that was not
     streamed.

@@ -1,4 +1,4 @@
-"""The loop of a stored answer: it is fetched or cancelled, and waited for if that is asked for."""
+"""The loop of a call about a stored answer: fetch it, cancel it, or wait until it is finished."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class StoredAnswerLoop(RequestLoop):
-    """Loop of a stored answer: fetch or cancel it by ``path``, the SDK's method; with ``waits``, until it is finished.
+    """Loop of a stored answer. ``id`` is the id that the provider gave the answer.
 
-    ``id`` is the id that the provider gave the answer.
+    ``path``: the SDK's method that fetches or cancels it. ``waits``: fetch it again until it is finished.
     """
 
     def __init__(

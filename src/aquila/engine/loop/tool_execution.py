@@ -1,4 +1,4 @@
-"""Running tools: from a call to its arguments, from a value to the text for the model, and the running itself."""
+"""Runs tools: checks the arguments of a call, runs its function, and writes the value as text for the model."""
 
 from __future__ import annotations
 
@@ -72,9 +72,11 @@ def prepare_tool_call(tools: Toolbox, call: ToolCall, context: Any) -> PreparedT
 
 
 def make_tool_result(call: ToolCall, ran: ToolOutcome | str, *, raising: bool) -> ToolResult:
-    """Return the result of a call as an event. Raises ``ToolError`` for a failure if ``raising`` is set.
+    """Return the result of a call as an event.
 
-    A cassette miss or a refused live call inside a tool is always raised: as text for the model it would go unnoticed.
+    Raises ``ToolError`` if ``raising`` is set and the tool could not be run or raised. An error that the tool returned
+    is a result and never raised. A cassette miss or a refused live call inside a tool is always raised: as text for the
+    model it would go unnoticed.
     """
     about: dict[str, Any] = {"id": call.id, "name": call.name, "ref": call.ref, "metadata": call.metadata}
     if isinstance(ran, str):
@@ -104,7 +106,7 @@ def make_tool_result(call: ToolCall, ran: ToolOutcome | str, *, raising: bool) -
 def _describe_error(error: Exception) -> str:
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - an exception that cannot even be shown
+    except Exception:  # noqa: BLE001 - the exception's own `__str__` may raise anything
         text = ""
     return repair_surrogates(remove_changing_parts(f"{type(error).__name__}: {text}").removesuffix(": "))
 
@@ -192,7 +194,7 @@ def _call_tool(ready: PreparedToolCall) -> ToolOutcome:
         value = ready.function(**ready.arguments)
         return ToolOutcome(_run_coroutine(value) if inspect.iscoroutine(value) else value)
     except asyncio.CancelledError as error:
-        # A coroutine runs in a loop of its own here, so nobody but the tool can have cancelled it.
+        # A coroutine runs in a loop of its own here, so only the tool itself can have cancelled it.
         return ToolOutcome(error=_cancellation_error(error))
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model
         return ToolOutcome(error=error)
@@ -234,7 +236,7 @@ async def run_tools_async(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome
 
 
 def _is_being_cancelled() -> bool:
-    """Whether somebody cancels the running task of asyncio."""
+    """Whether the running asyncio task is being cancelled."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
@@ -261,8 +263,7 @@ async def _call_tool_async(ready: PreparedToolCall) -> ToolOutcome:
     except asyncio.CancelledError as error:
         if _is_being_cancelled():
             raise
-        # The tool waited for something that was cancelled. Raised, that would end the other tools of the group, too,
-        # and none of them would have failed.
+        # The tool waited for something that was cancelled. To raise that would cancel the other tools of the group.
         return ToolOutcome(error=_cancellation_error(error))
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model
         return ToolOutcome(error=error)

@@ -1,8 +1,8 @@
 """The loop of a call: requests with their retries, and tools between them, until the answer is complete.
 
 A loop does no I/O: it says what to do next, a driver does it and reports back. ``steps`` is a generator of steps. A
-driver performs each step and sends the outcome back. During a ``SendRequest`` it feeds the chunks to ``parser``. So no
-decision is made in the drivers.
+driver performs each step and sends the outcome back. During a ``SendRequest`` it feeds the chunks to ``parser``.
+Drivers decide nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aquila.engine.calls.error_translation import (
 )
 from aquila.engine.calls.options import Options
 from aquila.engine.calls.request_gate import OutgoingRequest, RequestGate, current_gate
-from aquila.engine.calls.retry import delay_before_retry, is_to_come_back_later
+from aquila.engine.calls.retry import asks_for_longer_wait, delay_before_retry
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints.protocol import Endpoint, EventParser, EventTags, Turn
 from aquila.engine.endpoints.structured_output import parse_answer
@@ -90,16 +90,15 @@ class RequestLoop:
                 return outcome
             translated = self._translate_error(error, begun=outcome.begun)
             if isinstance(translated, ProviderError) and not outcome.begun:
-                # After the first byte of an answer nothing is retried, so a delay that the provider asks for has no
-                # use.
+                # Only here: after the first byte of an answer nothing is retried, so nobody needs the delay.
                 translated.retry_after = read_providers_delay(outcome.headers, translated.status)
             self._telemetry.report_request_stop(error=translated)
             delay = None
             if not outcome.begun:
                 if self._rewrite_request(translated):
                     delay = 0.0
-                # With a gate, the task gives up its worker for a long delay; its queue delivers it again.
-                elif gate is None or not is_to_come_back_later(translated, gate.longest_wait):
+                # With a gate, a long delay is not waited out in the worker: the queue delivers the task again later.
+                elif gate is None or not asks_for_longer_wait(translated, gate.longest_wait):
                     delay = delay_before_retry(attempt, translated, outcome.headers, limit=self._options.max_retries)
             if delay is None:
                 # ``raise … from`` itself or its own cause would make a cycle in the chain of causes.
@@ -198,7 +197,7 @@ class RequestLoop:
         )
 
     def _tool_call_event(self, call: AssistantToolCall) -> ToolCall:
-        """A tool call of the conversation as an event."""
+        """Return a tool call of the conversation as an event."""
         arguments = decode_arguments(call.arguments)
         return ToolCall(call.id, call.name, arguments, call.arguments, ref=self.call.ref, metadata=self.call.metadata)
 
@@ -206,14 +205,14 @@ class RequestLoop:
         return translate_error(error, self.error_context, begun=begun, request_id=self._request_id)
 
     def _read(self, read: Callable[[], T]) -> T:
-        """Return what a method of ``parser`` returns. Raises ``InvalidAnswer`` for what the API does not have."""
+        """Return what ``read`` returns. Raises ``InvalidAnswer`` if it fails because the answer is not of the API."""
         try:
             return read()
         except PROTOCOL_ERRORS as error:
             raise error_of_protocol(error, self.error_context, self._api) from error
 
     def _read_complete_answer(self, answer: Mapping[str, Any]) -> Steps:
-        """Read an answer that has come whole, and hand its events to the caller."""
+        """Read an answer that was not streamed, and hand its events to the caller."""
         yield self._report_and_emit(*self._read(lambda: self.parser.feed_complete_answer(answer)))
 
     def _report_and_emit(self, *events: Event, seconds: float = 0.0) -> EmitEvents:
@@ -250,7 +249,7 @@ class ToolLoop(RequestLoop):
             self._request = self._next_request()
             return is_lost
         refused = self._endpoint.find_refused(error, self._request)
-        if refused is None or refused in self._refused:  # the other form does not please it either
+        if refused is None or refused in self._refused:  # the provider refuses the other form, too
             for refusal in self._refusals if isinstance(error, BadRequest) else ():
                 error.add_note(f"before, another form of this request was refused: {refusal}")
             return False
@@ -260,7 +259,7 @@ class ToolLoop(RequestLoop):
         return True
 
     def steps(self) -> Steps:
-        """Yield what to do next until the call is complete. Raises what the call fails with."""
+        """Yield what to do next until the call is complete. Raises the error with which the call fails."""
         while True:
             turn = yield from self._request_turn()
             calls = self._add_answer(turn)
@@ -288,7 +287,7 @@ class ToolLoop(RequestLoop):
 
     @property
     def _stopped(self) -> str | None:
-        """The limit of rounds with tools that was reached, if one was."""
+        """The option whose limit ended the tool calls, such as ``max_tool_failures``; None if none did."""
         return None if self._rounds is None else self._rounds.stopped
 
     def _next_request(self) -> dict[str, Any]:
@@ -388,7 +387,7 @@ class ToolLoop(RequestLoop):
 
     def _parse_turn(self, turn: Turn) -> Any:
         wanted = self._options.response_format
-        # Not the finish reason: Gemini's is "stop" after tool calls, too.
+        # The finish reason does not tell whether tools were called: Gemini's is "stop" then, too.
         if wanted is None or self._stopped or turn.message.calls:
             return None
         return parse_answer(wanted, turn.text, turn.finish_reason, turn.refusal)

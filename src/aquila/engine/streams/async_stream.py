@@ -41,7 +41,7 @@ class AsyncStream(Generic[ParsedT_co]):
         self._was_ended = threading.Event()
         self._events = drive_call_async(plan, was_ended=self._was_ended)
         self._task: asyncio.Task[None] | None = None
-        # Whether the events are at their end, or will be read no further; then there is nothing to close.
+        # Whether all events were read, or no more will be read. Then there is nothing to close.
         self._ended = False
         # The asyncio task that iterates the stream, for ``aclose`` in another task to cancel; None once it has left.
         self._reader: asyncio.Task[Any] | None = None
@@ -235,7 +235,7 @@ async def run_call_async(plan: CallPlan) -> Any:
             await notify_failure_async(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
         raise
     finally:
-        # Where the caller is cancelled, the connection must be closed all the same.
+        # The connection must be closed even if the caller is cancelled.
         with anyio.CancelScope(shield=True):
             await events.aclose()
     return call.loop.result

@@ -1,4 +1,4 @@
-"""Continue answers that were cut off by another request. Without I/O.
+"""Continues an answer that was cut off, by a further request. Does no I/O.
 
 Providers differ in how a model is made to continue. Some continue a conversation that ends with the assistant's own
 words (``Prefill``): Mistral and DeepSeek need a field of the message, vLLM needs fields of the request, llama.cpp
@@ -73,7 +73,7 @@ class CutAnswer:
         """The text of the continuation that is held back; None once its beginning has been joined."""
 
     def continue_plan(self, plan: CallPlan) -> CallPlan:
-        """Return the plan of a call that continues the answer of another."""
+        """Return the plan of a call that continues the answer. ``plan``: that of the call whose answer was cut off."""
         if self._begins_anew:
             return plan
         fields = {**plan.options.provider_options, **(self._prefill.body if self._prefill is not None else {})}
@@ -110,6 +110,7 @@ class CutAnswer:
         return added
 
     def _join_prefilled(self, beginning: str) -> str | None:
+        """Return what a continued message adds to the text; None while that is not clear."""
         if not beginning.strip():
             return None
         space = self.text[len(self.text.rstrip()) :]
@@ -119,6 +120,7 @@ class CutAnswer:
         return beginning
 
     def _join_words(self, beginning: str) -> str | None:
+        """Return what an instructed continuation adds to the text; None while that is not clear."""
         word = self._last_word
         if word or self._begins_anew:
             beginning = beginning.lstrip()
@@ -141,13 +143,13 @@ def _last_word_of(text: str) -> str:
 def reject_unresumable(options: Options) -> None:
     """Raise ``ConfigError`` for a call whose answer cannot be continued from its text."""
     reasons = {
-        "tools": (bool(options.tools), "what a tool has done and the model was told of is not in the text"),
+        "tools": (bool(options.tools), "the text does not say what the tools did and what they told the model"),
         "response_format": (
             options.response_format is not None,
-            "half a JSON document is not continued, but begun again by a model that must write JSON",
+            "a model that must write JSON begins half a document again instead of continuing it",
         ),
         "background": (options.background, "the provider goes on with such an answer by itself"),
-        "websocket": (options.websocket, "such a conversation is held by its connection"),
+        "websocket": (options.websocket, "such a conversation ends with its connection"),
     }
     for name, (given, reason) in reasons.items():
         if given:

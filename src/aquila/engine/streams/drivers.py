@@ -28,9 +28,10 @@ else:
 
 
 def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, None, None]:
-    """Make the call and yield its events, if anybody reads them: ``is_read``. Closing the generator ends the call.
+    """Make the call and yield its events; none if nobody reads them, as ``is_read`` says.
 
-    Raises the error with which the call fails, and ``StreamClosed`` after ``call.interrupter.interrupt()``.
+    Closing the generator ends the call. Raises the error with which the call fails, and ``StreamClosed`` after
+    ``call.interrupter.interrupt()``.
     """
     sockets = socket_exchange.SocketExchange(call) if call.plan.options.websocket else None
     driving = _Driving(call, is_read, left_by=(GeneratorExit, StreamClosed))
@@ -60,10 +61,11 @@ def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, 
 
 
 class _Driving:
-    """The steps of a call, to iterate within its block, which reports how the call ends.
+    """The steps of a call. Iterate them within its ``with`` block, which reports how the call ends.
 
-    ``outcome`` is what the last step has brought, for the next one. ``is_read``: somebody reads events. ``left_by`` is
-    raised where the caller leaves before the end. ``failed``: the call has not come to its end, and nobody has left.
+    ``outcome``: what the driver reports of the last step. ``is_read``: somebody reads the events. ``left_by``: the
+    errors that mean that the caller leaves before the end. ``failed``: the call has failed with another error, or has
+    not ended yet.
     """
 
     def __init__(self, call: PreparedCall, is_read: bool, left_by: tuple[type[BaseException], ...]) -> None:
@@ -94,11 +96,11 @@ class _Driving:
         if self.failed:
             self._call.telemetry.report_end(error=error)
         else:
-            self._call.telemetry.report_end(self._call.loop.result)  # which is there if the last event was read
+            self._call.telemetry.report_end(self._call.loop.result)  # None if the caller has left
 
 
 class _HttpExchange:
-    """One request of a driver: all but its I/O. ``outcome`` is how it went."""
+    """One request of a driver, without its I/O. ``outcome`` says how it ended."""
 
     def __init__(self, call: PreparedCall, is_read: bool) -> None:
         self._call = call
@@ -110,7 +112,10 @@ class _HttpExchange:
 
     @contextmanager
     def _sending(self, step: SendRequest) -> Iterator[None]:
-        """The block that sets ``_stream``. An error in it is the outcome, and an answer that has come whole."""
+        """Run the block that sends the request and sets ``_stream``.
+
+        If the block fails, or the answer is not streamed, ``outcome`` is set and ``_stream`` is None.
+        """
         call = self._call
         try:
             yield
@@ -126,7 +131,7 @@ class _HttpExchange:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """The block that reads the answer, event by event or as ``_body``. An error in it is the outcome."""
+        """Run the block that reads the answer, as events or into ``_body``. Sets ``outcome``, also if it fails."""
         call, headers = self._call, self._stream.response.headers
         try:
             yield
@@ -179,8 +184,8 @@ async def drive_call_async(
 ) -> AsyncGenerator[Event, None]:
     """``drive_call`` for asynchronous calls.
 
-    The route of a plan is resolved first, on a thread, as it may read files. ``was_ended`` is set once another task
-    than the reader's has ended the call.
+    The route of a plan is resolved first, on a thread, as it may read files. ``was_ended`` is set once a task
+    other than the reader's has ended the call.
     """
     call = await prepare_call_async(made) if isinstance(made, CallPlan) else made
     sockets = socket_exchange.AsyncSocketExchange(call) if call.plan.options.websocket else None

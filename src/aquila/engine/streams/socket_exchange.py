@@ -35,11 +35,11 @@ from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 _PURPOSE = "aquila.ask(websocket=True)"
 
 _NO_WEB_SOCKET_STATUSES = frozenset({404, 405, 426, 501})
-"""With these a server answers a handshake at a path where it does not speak WebSockets."""
+"""The statuses of a refused handshake at a path where the server does not speak WebSockets."""
 
 
 class _SocketExchangeBase:
-    """What the synchronous and the asynchronous side share. ``outcome`` is how the last request went.
+    """What both sides share, the synchronous and the asynchronous. ``outcome`` says how the last request ended.
 
     ``_connection`` is the SDK's connection, ``_raw`` that of the library websockets below it; both are None while no
     connection is open. ``_is_answering``: an answer has not arrived completely.
@@ -85,7 +85,7 @@ class _SocketExchangeBase:
         return events
 
     def _finish(self) -> None:
-        """Note that an answer has come completely. Raises the error of a call that has taken too long."""
+        """Note that an answer has arrived completely. Raises the error of a call that has taken too long."""
         self._is_answering = False
         self._call.remaining_seconds()
         self.outcome = RequestOutcome(None, True, own_connections.read_headers(self._raw))
@@ -114,6 +114,7 @@ class _SocketExchangeBase:
         return RequestOutcome(made, answer.begun, headers)
 
     def _refusal_error(self, refusal: own_connections.RefusedHandshake) -> BaseException:
+        """Return the error for a handshake that the server refused."""
         context = self._call.error_context
         status = refusal.status
         if status < 400:
@@ -132,7 +133,7 @@ class _SocketExchangeBase:
             request_id=refusal.headers.get("x-request-id"),
         )
         if status in _NO_WEB_SOCKET_STATUSES:
-            made.args = (f"{made}. If it speaks no WebSockets there, leave out websocket=True",)
+            made.args = (f"{made}. If it does not speak WebSockets there, leave out websocket=True",)
         return made
 
 
@@ -223,7 +224,7 @@ class AsyncSocketExchange(_SocketExchangeBase):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            raise ConfigError("websocket=True needs asyncio here, which the library websockets stands on") from None
+            raise ConfigError("websocket=True needs asyncio, because the library websockets needs it") from None
         call = self._call
         attempt, options = self._begin_attempt(within_loop=True)
         client = sdk_client.async_client(call.plan.base_url, call.api_key)
@@ -248,7 +249,7 @@ class AsyncSocketExchange(_SocketExchangeBase):
 
 
 async def _within(seconds: float | None, work: Any) -> Any:
-    """Await what may take so many seconds. Raises ``TimeoutError``."""
+    """Await ``work`` for at most so many seconds; None is no limit. Raises ``TimeoutError``."""
     if seconds is None:
         return await work
     with anyio.fail_after(seconds):

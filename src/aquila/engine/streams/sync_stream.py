@@ -1,4 +1,4 @@
-"""Streams: the handle of a running call, to pull events from or to wait for."""
+"""Synchronous streams: the caller reads the events of a running call, or waits for its result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StreamState(Generic[ParsedT_co]):
     def second_reader_error(self) -> StreamConsumed:
         """Return the error of a reader that comes while another thread or task waits for the next event."""
         return StreamConsumed(
-            f"stream {self.ref} is being read by another thread or task; wait for that one, then its response is here"
+            f"stream {self.ref} is being read by another thread or task; read `response` once that one is done"
         )
 
     def response_or_error(self) -> Response[ParsedT_co]:
@@ -64,7 +64,9 @@ class StreamState(Generic[ParsedT_co]):
 
     def timeout_error(self, timeout: float | None) -> StreamTimeout:
         """Return the error of a wait that took longer than ``timeout`` seconds."""
-        return StreamTimeout(f"stream {self.ref}: no result within {timeout:g} s; it goes on, call result() again")
+        return StreamTimeout(
+            f"stream {self.ref}: no result within {timeout:g} s; the call goes on, call result() again"
+        )
 
 
 class Stream(Generic[ParsedT_co]):
@@ -86,8 +88,8 @@ class Stream(Generic[ParsedT_co]):
         self._events = drive_call(call)
         self._finished = False
         self._thread: threading.Thread | None = None
-        # A generator ends the call when it is collected, but not before its first event is asked for. The route alone
-        # is kept until then: the call may refer to this stream, such as by its sink.
+        # A generator that is collected ends the call, unless its first event was never asked for. Until then this
+        # closes the route. It refers to the route alone, because the call may refer to this stream, as by its sink.
         self._unread = weakref.finalize(self, call.route.close) if call.route.is_one_call else None
         sink = call.plan.options.sink
         if sink is not None:
@@ -127,7 +129,7 @@ class Stream(Generic[ParsedT_co]):
             yield event
 
     def _begin_call(self) -> None:
-        """Leave the end of the call to its driver."""
+        """Leave it to the driver of the call to close the route."""
         if self._unread is not None:
             self._unread.detach()
             self._unread = None
@@ -173,8 +175,8 @@ class Stream(Generic[ParsedT_co]):
     def close(self) -> None:
         """End the call and close its connection. Does nothing after its end.
 
-        Whoever iterates the stream in another thread gets ``StreamClosed``: at once within an answer, and before the
-        answer has begun when it does, or when ``Timeouts.read`` is over. With a sink, ``close`` waits for that.
+        A thread that iterates the stream gets ``StreamClosed``: at once if the answer has begun, else when it begins or
+        when ``Timeouts.read`` is over. With a sink, ``close`` waits for that.
         """
         if self._finished:
             self._state.closed = True
