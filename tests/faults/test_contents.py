@@ -316,6 +316,13 @@ def test_a_first_event_that_names_the_role_and_speaks_at_once_is_refused_in_its_
     assert tuple(values_of(change("empty_answer", stream))) == (delta(role="assistant", content=""), delta("stop"))
 
 
+def test_an_empty_answer_is_refused_in_the_first_event_with_a_choice() -> None:
+    first = {"choices": [], "prompt_filter_results": []}  # as Azure sends it
+    stream = of_events("chat", first, delta(role="assistant", content=""), delta("stop"))
+    refused = (first, delta(role="assistant", content="", refusal="no"), delta("stop"))
+    assert tuple(values_of(change("refusal", stream, text="no"))) == refused
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_answer_without_such_content_is_left_alone(fault: str) -> None:
     chat = text_answer("chat", stream=False)

@@ -19,6 +19,7 @@ from aquila.faults.edits.form_edits import (
     FormEdits,
     cut_pieces,
     drop_each,
+    find_holders,
     rename_each,
 )
 from aquila.faults.fault import ImpossibleFault
@@ -103,10 +104,7 @@ def _ends(draft: Draft) -> list[Value]:
     holders: list[Value] = list(draft.values)
     if draft.is_streamed:
         holders = [mapping(value.get("delta")) for value in holders if value.get("type") == "message_delta"]
-    ends = [holder for holder in holders if holder.get("stop_reason") is not None]
-    if not ends:
-        raise ImpossibleFault(NO_END)
-    return ends
+    return find_holders(holders, "stop_reason", NO_END)
 
 
 def _stop(end: Value, reason: str, details: Value | None) -> None:

@@ -14,6 +14,7 @@ from aquila.faults.edits.form_edits import (
     FormEdits,
     cut_pieces,
     drop_each,
+    find_holders,
     rename_each,
 )
 from aquila.faults.fault import ImpossibleFault
@@ -30,7 +31,8 @@ class ChatCompletionEdits(FormEdits):
     form = "OpenAI chat completions"
 
     def end(self, draft: Draft, reason: Cut) -> None:
-        drop_each(_choices(draft), "finish_reason", NO_END, put=lambda choice: choice.update(finish_reason=reason))
+        for choice in find_holders(_choices(draft), "finish_reason", NO_END):
+            choice["finish_reason"] = reason
 
     def silence(self, draft: Draft, refusal: str | None) -> None:
         choices = _choices(draft)
@@ -57,7 +59,9 @@ class ChatCompletionEdits(FormEdits):
             if was_said and _is_empty(part.value):
                 part.remove()
         if refusal is not None and not refused:  # there was no text or call that it could replace
-            _refuse(draft.parts[0].value, _holder(draft), refusal, refused)
+            for part in draft.parts:
+                if _refuse(part.value, _holder(draft), refusal, refused):
+                    break
 
     def cut_arguments(self, draft: Draft) -> None:
         bodies = [(body, _BODIES[kind]) for kind, body in _bodies(draft)]
@@ -120,8 +124,8 @@ def _silence_delta(delta: Value) -> None:
 
 
 def _refuse(value: Value, holder: str, text: str, refused: set[str]) -> bool:
-    """Write the refusal into each choice that has none yet. Returns whether one was written."""
-    does_now = False
+    """Write the refusal into each choice that is not in ``refused`` yet. Returns whether one was written."""
+    is_written = False
     for choice in mappings(value.get("choices")):
         said = choice.get(holder)
         if isinstance(said, dict) and str(choice.get("index")) not in refused:
@@ -129,8 +133,8 @@ def _refuse(value: Value, holder: str, text: str, refused: set[str]) -> bool:
                 said["content"] = None
             said["refusal"] = text
             refused.add(str(choice.get("index")))
-            does_now = True
-    return does_now
+            is_written = True
+    return is_written
 
 
 def _is_empty(value: Value) -> bool:

@@ -111,7 +111,7 @@ class Draft:
         return _with_changes(self.response, changes)
 
     def finish_with_error(self, write: Callable[[Sequence[Value]], Value], after: int | None) -> RecordedResponse:
-        """Return the answer with an error instead of everything after so many events; None for half of them.
+        """Return the answer with an error in place of all events but the first ``after``; None keeps half of them.
 
         ``write`` makes the error from the objects before it. Raises ``ImpossibleFault`` if there is no such place.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from aquila.faults.edits.draft import Draft, Value
@@ -82,21 +82,21 @@ def cut_pieces(pieces: Sequence[tuple[Value, str]]) -> None:
         left -= len(holder[key])
 
 
-def drop_each(values: Sequence[Value], key: str, reason: str, *, put: Callable[[Value], None] | None = None) -> None:
-    """Remove a key from the objects that have a value there, or replace the value by ``put``.
-
-    Raises ``ImpossibleFault`` with ``reason`` if no object has one.
-    """
+def find_holders(values: Sequence[Value], key: str, reason: str) -> list[Value]:
+    """Return the objects that have a value under ``key``. Raises ``ImpossibleFault`` with ``reason`` if none has."""
     holders = [value for value in values if value.get(key) is not None]
     if not holders:
         raise ImpossibleFault(reason)
-    for holder in holders:
-        if put is None:
-            holder.pop(key, None)
-        else:
-            put(holder)
+    return holders
+
+
+def drop_each(values: Sequence[Value], key: str, reason: str) -> None:
+    """Remove a key from each object that has it. Raises ``ImpossibleFault`` with ``reason`` if none has."""
+    for holder in find_holders(values, key, reason):
+        del holder[key]
 
 
 def rename_each(values: Sequence[Value], key: str, name: str) -> None:
     """Replace the model's name in each object that has one. Raises ``ImpossibleFault`` if none has."""
-    drop_each(values, key, NO_MODEL, put=lambda holder: holder.update({key: str(name)}))
+    for holder in find_holders(values, key, NO_MODEL):
+        holder[key] = str(name)

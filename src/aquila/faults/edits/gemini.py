@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aquila.faults.edits.draft import Draft, Value, number
-from aquila.faults.edits.form_edits import NO_CALL, NO_END, NO_ID, NO_USAGE, Cut, FormEdits, drop_each, rename_each
+from aquila.faults.edits.form_edits import (
+    NO_CALL,
+    NO_END,
+    NO_ID,
+    NO_USAGE,
+    Cut,
+    FormEdits,
+    drop_each,
+    find_holders,
+    rename_each,
+)
 from aquila.faults.fault import ImpossibleFault
 from aquila.wire_forms.sent import mapping, mappings
 
@@ -21,8 +31,8 @@ class GeminiEdits(FormEdits):
     form = "Gemini generateContent"
 
     def end(self, draft: Draft, reason: Cut) -> None:
-        said = _REASONS[reason]
-        drop_each(_candidates(draft), "finishReason", NO_END, put=lambda each: each.update(finishReason=said))
+        for candidate in find_holders(_candidates(draft), "finishReason", NO_END):
+            candidate["finishReason"] = _REASONS[reason]
 
     def silence(self, draft: Draft, refusal: str | None) -> None:
         if not _candidates(draft):

@@ -21,6 +21,7 @@ from aquila.faults.edits.form_edits import (
     cut_json,
     cut_pieces,
     drop_each,
+    find_holders,
     rename_each,
 )
 from aquila.faults.fault import ImpossibleFault
@@ -84,7 +85,8 @@ class ResponseEdits(FormEdits):
         drop_each(_last_call(draft)[0], "call_id", NO_ID)
 
     def drop_usage(self, draft: Draft) -> None:
-        drop_each(_responses(draft), "usage", NO_USAGE, put=lambda response: response.update(usage=None))
+        for response in find_holders(_responses(draft), "usage", NO_USAGE):
+            response["usage"] = None
 
     def rename_model(self, draft: Draft, name: str) -> None:
         rename_each(_responses(draft), "model", name)
@@ -105,7 +107,7 @@ def _responses(draft: Draft) -> list[Value]:
 
 
 def _end(draft: Draft, status: str) -> list[Value]:
-    """Give the answer a final status, and return the responses that hold it. Raises ``ImpossibleFault`` without end."""
+    """Give the answer a final status, and return the responses with it. Raises ``ImpossibleFault`` if none ended."""
     ended = []
     for value in draft.values:
         response = mapping(value.get("response")) if draft.is_streamed else value
