@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -16,6 +17,7 @@ from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Cassette, RecordedChunk
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.run_report.collecting import ExchangeCollector
 from aquila.run_report.partial_files import PartialFile
 from pytest_aquila.report_writing.command_line import describe_command
 from pytest_aquila.report_writing.report_guard import ReportGuard
@@ -59,12 +61,14 @@ def test_a_full_disk_fails_no_test(project: Project, monkeypatch: pytest.MonkeyP
     lines = 0
     write = PartialFile.write
 
-    def fill(*args: Any) -> None:
+    def fill(file: PartialFile, *args: Any) -> None:
         nonlocal lines
         lines += 1
         if lines > 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        write(*args)
+            assert file._file is not None
+            with Path("/dev/full").open("w") as full:
+                os.dup2(full.fileno(), file._file.fileno())
+        write(file, *args)
 
     monkeypatch.setattr(PartialFile, "write", fill)
     result = project.run(REPORT, tests="def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass")
@@ -75,6 +79,24 @@ def test_a_full_disk_fails_no_test(project: Project, monkeypatch: pytest.MonkeyP
     assert [test["id"] for test in report["tests"]] == ["test_app.py::test_one"]
     assert report["notes"] == ["nothing more could be collected: No space left on device"]
     result.stdout.fnmatch_lines(["aquila: the report is not whole: nothing more could be collected: No space left*"])
+
+
+def test_an_answer_that_cannot_be_read_leaves_the_other_tests_in_the_report(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_in = ExchangeCollector.take_in
+
+    def fail_once(*args: Any) -> Any:
+        monkeypatch.setattr(ExchangeCollector, "take_in", take_in)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")  # a large body that was removed
+
+    monkeypatch.setattr(ExchangeCollector, "take_in", fail_once)
+    result = project.run(REPORT, "-p", "no:randomly", tests="def test_one(aquila_script): pass\ndef test_two(): pass")
+    result.assert_outcomes(passed=2)
+    report = read(project)
+    assert [test["outcome"] for test in report["tests"]] == ["passed", "passed"]
+    (note,) = report["notes"]
+    assert note.startswith("something could not be noted for the report: FileNotFoundError")
 
 
 def test_an_error_of_the_report_fails_no_test_and_no_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

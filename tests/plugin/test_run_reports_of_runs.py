@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aquila.run_report.partial_files import PartialFile
+from pytest_aquila.report_writing import written_reports
 from tests.plugin.conftest import Project
 from tests.support.report_schema import check_report
 from tests.support.slow import slow_but
@@ -231,7 +232,12 @@ def test_a_forked_child_and_runs_under_faults_add_no_tests(project: Project) -> 
     assert outcomes_of(read(project)) == [("test_it", 1, "passed")]
 
 
-def test_two_runs_at_once_into_one_report_keep_apart(project: Project) -> None:
+@pytest.mark.parametrize("has_begun_before", [True, False])
+def test_two_runs_at_once_into_one_report_keep_apart(
+    has_begun_before: bool, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_begun_before:  # but after this run has looked whether one is there
+        monkeypatch.setattr(written_reports.RunReports, "_put_old_aside", lambda reports: None)
     with_other = PartialFile(project.pytester.path / "run.json.partial")
     with_other.write("note", "of the other run")
     project.run(REPORT, tests="def test_it(): pass")

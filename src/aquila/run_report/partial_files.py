@@ -5,6 +5,7 @@ So a killed run loses only its last tests, and memory does not grow with the run
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
@@ -26,24 +27,40 @@ MOST_BODIES = 256 * 1024 * 1024
 Kind: TypeAlias = Literal["begins", "test", "prices", "note"]
 
 
+class UnwritablePart(Exception):
+    """The file in which a report is collected cannot be written. The text is the reason."""
+
+
 class PartialFile:
     """The file of one process. Only that process writes the file and holds its lock.
 
-    Raises ``OSError`` if the file cannot be written.
+    Raises ``OSError`` if the file cannot be written, and ``BlockingIOError`` if another process has locked it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._process = os.getpid()
-        self._file: IO[str] | None = path.open("w", encoding="utf-8")
-        _lock(self._file)
+        # Emptied only under the lock, because another process may be collecting into it.
+        file = path.open("a", encoding="utf-8")
+        if not _lock(file):
+            file.close()
+            raise BlockingIOError(errno.EAGAIN, "another run is writing the same report")
+        file.truncate(0)
+        self._file: IO[str] | None = file
 
     def write(self, kind: Kind, value: Any, bodies: Mapping[str, Body] | None = None) -> None:
-        """Write a line and flush it. A forked child writes nothing, because its parent reports the test."""
+        """Write a line and flush it. A forked child writes nothing, because its parent reports the test.
+
+        Raises ``UnwritablePart``.
+        """
         if self._file is not None and self._process == os.getpid():
             row = [kind, value] if bodies is None else [kind, value, bodies]
-            self._file.write(json.dumps(row, ensure_ascii=True, separators=(",", ":")) + "\n")
-            self._file.flush()
+            line = json.dumps(row, ensure_ascii=True, separators=(",", ":")) + "\n"
+            try:
+                self._file.write(line)
+                self._file.flush()
+            except OSError as error:
+                raise UnwritablePart(error.strerror or str(error)) from error
 
     def close(self) -> None:
         """Close the file. Raises ``OSError`` if something of it was not written."""

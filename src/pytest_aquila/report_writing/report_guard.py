@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from aquila.recording.secrets import outgoing
+from aquila.run_report.partial_files import UnwritablePart
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -38,9 +39,9 @@ class ReportGuard:
     def _attempt(self, do: Callable[[], _Result]) -> _Result | None:
         try:
             return do()
-        except OSError as error:
+        except UnwritablePart as error:
             self.is_over = True
-            self._note(f"nothing more could be collected: {error.strerror or error}")
+            self._note(f"nothing more could be collected: {error}")
         except Exception as error:  # noqa: BLE001 - no test and no run fails because of its report
             self._note(f"something could not be noted for the report: {type(error).__name__}: {error}")
         return None

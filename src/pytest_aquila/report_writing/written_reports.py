@@ -84,21 +84,29 @@ class RunReports:
             with contextlib.suppress(OSError):  # opening the file below reports the same error
                 self._put_old_aside()
         if self._input is not None or self._config.getoption("dist", "no") == "no":
-            path, worker = self._partial_of_process()
-            try:
-                file = PartialFile(path)
-            except OSError as error:
-                raise pytest.UsageError(f"--aquila-report: {path} cannot be written: {error.strerror}") from None
+            file, worker = self._open_partial()
             collector = ExchangeCollector(root_of(self._config), Costs(self._prices), f"{worker}-" if worker else "")
             each = self._input is not None and bool(self._input[_EACH])
             self._tests = CollectedTests(self._config.stash[RUN], collector, file, worker, each=each)
             self._config.pluginmanager.register(self._tests)
 
-    def _partial_of_process(self) -> tuple[Path, str]:
-        if self._input is None:
-            return self._partial, ""
-        worker = str(self._input["workerid"])
-        return Path(f"{self._input[_SENT]}.{worker}"), worker
+    def _open_partial(self) -> tuple[PartialFile, str]:
+        """Open the file in which this process collects. Returns it, and the name of the worker or an empty text.
+
+        Raises ``UsageError`` if it cannot be written.
+        """
+        worker = "" if self._input is None else str(self._input["workerid"])
+        path = self._partial if self._input is None else Path(f"{self._input[_SENT]}.{worker}")
+        try:
+            try:
+                return PartialFile(path), worker
+            except BlockingIOError:  # of another run that began at the same time
+                if self._input is not None:
+                    return PartialFile(Path(f"{path}x{os.getpid()}")), worker
+                self._mark = f"-{os.getpid()}"
+                return PartialFile(self._partial), worker
+        except OSError as error:
+            raise pytest.UsageError(f"--aquila-report: {path} cannot be written: {error.strerror}") from None
 
     def _put_old_aside(self) -> None:
         """Keep what a killed run has left as one file beside the report, and say so."""
