@@ -6,6 +6,7 @@ Otherwise the order of the tests would decide in which test's cassette the reque
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -227,7 +228,8 @@ class FixtureCassette:
         if transport != "replay":
             return transport == "record"
         folder = find_cassette_root(settings.root, str(given.get("cassette_dir", settings.cassette_dir)))
-        return folder.is_dir() and any(path.exists() for path in names.candidate_paths(folder, self._name_cassette()))
+        # Not by methods of `Path`, which raise if the folder cannot be read.
+        return os.path.isdir(folder) and any(map(os.path.exists, names.candidate_paths(folder, self._name_cassette())))
 
     def _name_cassette(self) -> str:
         return node_ids.fixture_cassette(self._fixture, self._request, self._item)

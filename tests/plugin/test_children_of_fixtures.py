@@ -121,3 +121,19 @@ def test_a_fixture_that_sends_no_request_needs_no_settings(project: Project, mon
         def test_one(one): assert one == 1
         """
     project.run("-p", "no:randomly", tests=tests).assert_outcomes(passed=2)
+
+
+def test_a_fixture_that_sends_no_request_needs_no_cassette_folder_that_can_be_read(project: Project) -> None:
+    tests = """
+        import os
+
+        @pytest.fixture(scope="module")
+        def one(): return 1
+
+        def test_one(request, monkeypatch):
+            def refuse(*args, **options): raise PermissionError(13, "Permission denied")
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "stat", refuse)
+                assert request.getfixturevalue("one") == 1
+        """
+    project.run(tests=tests).assert_outcomes(passed=1)
