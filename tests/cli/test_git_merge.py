@@ -269,6 +269,9 @@ def test_installing_twice_changes_nothing_and_outside_a_repository_it_says_so(
     before = attributes.read_text()
     repository.aquila("install-merge-driver")
     assert attributes.read_text() == before
+    attributes.write_bytes(b"*.png binary\r\n*.txt text")  # by an editor that ends lines in another way
+    repository.aquila("install-merge-driver")
+    assert attributes.read_bytes() == b"*.png binary\r\n*.txt text\n" + before.encode()
     outside = tmp_path_factory.mktemp("outside")
     (outside / "cassettes").mkdir()
     code, told = run_command(outside, "install-merge-driver")
