@@ -156,6 +156,23 @@ def test_large_bodies_are_those_of_each_version(cassettes: Cassettes, git: Git) 
     assert "1 with another answer" in done.out
 
 
+@pytest.mark.slow
+def test_large_bodies_may_be_in_git_lfs(cassettes: Cassettes, git: Git) -> None:
+    """Filters of git stand for those of Git LFS: a pointer in the repository, and the content in a folder."""
+    pointer = "version https://git-lfs.github.com/spec/v1"
+    git("config", "filter.lfs.clean", f"tee .git/content-$(basename %f) >/dev/null; echo {pointer}")
+    git("config", "filter.lfs.smudge", "cat >/dev/null; cat .git/content-$(basename %f)")
+    (cassettes.folder / ".gitattributes").write_text("@bodies/* filter=lfs\n")
+    for word in ("owl", "eagle"):
+        cassettes.write("large.yaml", conversation("long", f"{word} " * 200_000))
+        git("add", ".")
+        git("commit", "-qm", word)
+    assert git("show", "HEAD:./cassettes/@bodies").count("\n") >= 3
+    shutil.rmtree(cassettes.folder / "@bodies")
+    done = cassettes.run("diff", "HEAD~1..HEAD")
+    assert "large: 1 changed answer\n" in done.out
+
+
 def test_a_version_that_cannot_be_read_is_named_and_stops_nothing(cassettes: Cassettes, git: Git) -> None:
     before = git("rev-parse", "HEAD").strip()
     (cassettes.folder / "a.yaml").write_text("aquila: 1\ninteractions: {\n")

@@ -117,15 +117,18 @@ def load_version(folder: Path, version: str, path: Path, scratch: Path) -> Casse
     bodies.mkdir(parents=True, exist_ok=True)
     for name in {each.decode() for each in _NAMED.findall(data)}:
         place = large_bodies.bodies_folder(path) / name
-        body = _try_git(folder, "show", f"{version}:./{place.relative_to(folder).as_posix()}")
-        if body is None and place.is_file():
-            body = place.read_bytes()
-        if body is not None:
-            (bodies / name).write_bytes(body)
+        try:
+            body = _read(folder, version, place.relative_to(folder).as_posix())
+        except CassetteError:
+            if not place.is_file():
+                continue  # reading the cassette says that the body is missing
+            body = place.read_bytes()  # the name has a hash of the content, so it is the same in every version
+        (bodies / name).write_bytes(body)
     return cassette_files.read_version(data, copy, source=f"{version[:12] or 'what is staged'}:{inside}")
 
 
 def _read(folder: Path, version: str, inside: str) -> bytes:
+    """Return the content of a file in a version, also of one in Git LFS. Raises ``CassetteError``."""
     data = run_git(folder, "show", f"{version}:./{inside}")
     if data.startswith(_POINTER):
         data = _try_git(folder, "cat-file", "--filters", f"{version}:./{inside}") or data
