@@ -309,6 +309,12 @@ def test_no_prompt_formats_a_comment_or_mentions_anybody(texts: list[str], name:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u2028\u202e]", text)
 
 
+def test_a_secret_at_the_end_of_a_long_name_is_in_no_part_in_a_comment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTRAL_API_KEY", "pelican-of-the-northern-shore-1931")
+    found = [ChangedCassette("a", problem=f"{'x' * 185} pelican-of-the-northern-shore-1931")]
+    assert "pelican" not in diff_markdown.write_markdown(found, "main...HEAD")
+
+
 @pytest.mark.parametrize("longest", [3_000, 65_536])
 def test_a_comment_is_as_long_as_github_takes_it_and_counts_the_rest(longest: int) -> None:
     found = [

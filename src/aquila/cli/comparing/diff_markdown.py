@@ -104,15 +104,19 @@ def _write_change(proposal: Proposal, view: ProposalView) -> str:
 
 
 def _words(pieces: list[Change]) -> str:
-    return "".join(f"{_TAGS[kind][0]}{_escape(text)}{_TAGS[kind][1]}" for kind, text in fold_pieces(pieces))
+    return "".join(f"{_TAGS[kind][0]}{_escape(_clean(text))}{_TAGS[kind][1]}" for kind, text in fold_pieces(pieces))
+
+
+def _clean(text: str) -> str:
+    """Remove secrets, and what UTF-8 cannot encode."""
+    return outgoing.redact_outgoing(text).encode("utf-8", "replace").decode()
 
 
 def _escape(text: str) -> str:
-    """Remove secrets, and escape HTML and invisible characters; line ends stay."""
-    clean = outgoing.redact_outgoing(text).encode("utf-8", "replace").decode()
-    return "\n".join(escape(escape_controls(line)) for line in clean.split("\n"))
+    """Escape HTML and invisible characters; line ends stay."""
+    return "\n".join(escape(escape_controls(line)) for line in text.split("\n"))
 
 
 def _code(text: str) -> str:
-    short = text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
-    return f"<code>{_escape(' '.join(short.split()))}</code>"
+    clean = " ".join(_clean(text).split())  # cut below, because a part of a secret would not be recognized
+    return f"<code>{_escape(clean if len(clean) <= _LONGEST_NAME else f'{clean[:_LONGEST_NAME]}…')}</code>"
