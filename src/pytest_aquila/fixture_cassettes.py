@@ -157,7 +157,7 @@ class FixtureCassette:
         if self._scope is not None:
             if self._scope.has_listeners:
                 self._run.scopes.announce_end(self._scope)  # what is being answered ends first: it may be a miss
-            for miss in self._scope.hear_last_misses():
+            for miss in self._scope.hear_last_misses().untaken:
                 test_scopes.remember_teardown_miss(self._item.config, miss)
             self._close(passed=not self._scope.misses)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aquila.intercept import activation
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
-    from pytest_aquila import scope_starts
+    from pytest_aquila import scope_starts, shared_misses
     from pytest_aquila.scope_ends import Outcome
     from pytest_aquila.summary import junit_facts
     from pytest_aquila.summary.run_totals import RunTotals
@@ -33,6 +33,7 @@ else:
         activation="aquila.intercept.activation",
         junit_facts="pytest_aquila.summary.junit_facts",
         scope_starts="pytest_aquila.scope_starts",
+        shared_misses="pytest_aquila.shared_misses",
     )
 
 RUN = run_life.RUN
@@ -62,6 +63,8 @@ TYPED_ID: pytest.StashKey[str] = pytest.StashKey()
 """In the stash of a test: what ``node_ids.id_to_type`` returns, because each scope of a test asks twice."""
 REDACTORS: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
 """In the stash of a test: the redactors for its reports. In that of the configuration: those of shared fixtures."""
+SHARED_MISSES: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
+"""In the stash of a test: what processes of fixtures that several tests share have missed while it ran."""
 _teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 """The outcome of a test before its teardown. Each setup sets it to skipped, the end of the body to passed."""
@@ -136,6 +139,7 @@ def begin_test(item: pytest.Item) -> None:
         test.has_begun, test.has_ended = True, False
     if _ended in item.stash:
         junit_facts.forget_facts(item)
+        item.stash[SHARED_MISSES] = []
         del item.stash[_ended]
 
 
@@ -215,8 +219,10 @@ def has_unanswered(item: pytest.Item, *, is_last: bool = False) -> bool:
     if is_last and scope is not None and scope.has_listeners:
         run.scopes.announce_end(scope)
     misses: Sequence[CassetteMiss] = scope.known_misses if scope is not None else ()
+    shared: Sequence[CassetteMiss] = ()
     told = run.told_by_children
     if told is not None and told.may_have_messages:
         told.pass_on_refusals(run)
         misses = scope.hear_last_misses() if scope is not None else ()
-    return bool(misses or (run.test is not None and run.test.refusals))
+        shared = shared_misses.pass_on(item)
+    return bool(misses or shared or (run.test is not None and run.test.refusals))

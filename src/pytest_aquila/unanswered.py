@@ -15,6 +15,7 @@ import pytest
 
 from aquila.errors import (
     CassetteError,
+    CassetteMiss,
     CassetteNameError,
     ConfigError,
     MissingDependency,
@@ -29,9 +30,12 @@ from pytest_aquila.outcomes import make_outcome
 
 
 def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
-    """Return the misses, then the refusals, of the running test so far."""
+    """Return the misses, those of the fixtures that it shares, and the refusals of the running test so far."""
     scope, running = test_scopes.opened_scope(item), item.config.stash[test_scopes.RUN].test
     found: list[UnansweredRequest] = list(scope.misses) if scope is not None else []
+    if test_scopes.SHARED_MISSES in item.stash:
+        shared: list[CassetteMiss] = item.stash[test_scopes.SHARED_MISSES]
+        found += shared
     return found + list(running.refusals) if running is not None else found
 
 

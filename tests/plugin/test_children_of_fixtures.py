@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
@@ -50,7 +52,7 @@ def test_one(index): pass
 
 
 SERVER = """
-import subprocess, sys
+import contextlib, subprocess, sys
 
 PROGRAM = "import sys; from app import post; [print(post(line.strip()), flush=True) for line in sys.stdin]"
 
@@ -63,7 +65,8 @@ def ask():
         return server.stdout.readline().strip()
 
     yield ask
-    server.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+        server.stdin.close()
     server.wait()
     server.stdout.close()
 
@@ -88,6 +91,63 @@ def test_a_changed_prompt_of_a_server_fails_the_test_that_asked(project: Project
     result = project.run("-p", "no:randomly", tests=SERVER.replace('ask("two")', 'ask("another")'))
     result.stdout.fnmatch_lines(["*CassetteMiss: prompt differs from recording * of cassettes/test_app/@ask.yaml*"])
     assert len(project.calls) == 3
+
+
+def test_a_server_may_be_asked_more_often_than_was_recorded(project: Project) -> None:
+    # The tests may have been recorded in several workers of pytest-xdist, or one of them may be new.
+    project.record("-k", "one", tests=SERVER).assert_outcomes(passed=1, deselected=2)
+    asking = re.sub(r'ask\("\w+"\) == "\d"', 'ask("one") == "1"', SERVER)
+    project.run(tests=asking).assert_outcomes(passed=3)
+
+
+@pytest.mark.slow
+def test_each_request_of_a_server_is_recorded_however_often_it_is_made(project: Project) -> None:
+    asking = re.sub(r'ask\("\w+"\) == ', 'ask("one") == ', SERVER)
+    for _ in range(2):
+        project.record("-p", "no:randomly", tests=asking).assert_outcomes(passed=3)
+        project.run("-p", "no:randomly").assert_outcomes(passed=3)
+    assert bodies(project, "@ask") == [b'{"prompt":"one"}'] * 3
+
+
+SWALLOWING = SERVER.replace("from app import post", "from swallowing import post")
+
+
+def make_swallowing(project: Project) -> None:
+    project.pytester.makepyfile(
+        swallowing="""
+        import app
+
+        def post(prompt):
+            try:
+                return app.post(prompt)
+            except BaseException:
+                return 2
+        """
+    )
+
+
+@pytest.mark.parametrize("marker", slow_but([""], ["", "@pytest.mark.aquila\n"]))
+def test_a_miss_that_a_server_swallows_fails_the_test_that_asked(project: Project, marker: str) -> None:
+    make_swallowing(project)
+    project.record("-p", "no:randomly", tests=SWALLOWING).assert_outcomes(passed=3)
+    changed = SWALLOWING.replace('ask("two")', 'ask("two more")').replace("def test_two", f"{marker}def test_two")
+    result = project.run("-p", "no:randomly", tests=changed)
+    result.assert_outcomes(passed=2, failed=1)
+    output = result.stdout.str()
+    assert "FAILED test_app.py::test_two - CassetteMiss" in output
+    assert "aquila: 1 test misses: prompt: recorded 'two', now 'two more' in test_app.py::test_two" in output
+    assert "2 replayed, 0 recorded, 1 missed" in output
+    assert output.count("pytest test_app.py::test_two --aquila-record") == 2
+    assert "test_app.py::test_one" not in output
+    project.record("-k", "two", tests=changed.replace('== "2"', '== "4"')).assert_outcomes(passed=1, deselected=2)
+    project.run().assert_outcomes(passed=3)
+
+
+def test_each_test_that_asks_a_server_what_is_not_recorded_fails(project: Project) -> None:
+    make_swallowing(project)
+    project.record("-p", "no:randomly", tests=SWALLOWING).assert_outcomes(passed=3)
+    asking = re.sub(r'ask\("\w+"\) == "\d"', 'ask("another") == "2"', SWALLOWING)
+    project.run(tests=asking).assert_outcomes(failed=3)
 
 
 def test_a_fixture_that_starts_programs_keeps_its_variables_if_nothing_is_recorded(

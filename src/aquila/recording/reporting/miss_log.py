@@ -11,6 +11,8 @@ from aquila.fork_locks import renewed_in_child
 
 # One for all logs, because each scope has a log and few have a miss. Re-entrant, because a handler of a signal may ask.
 _changing = renewed_in_child(threading.RLock())
+_TAKEN = object()
+"""The mark of a miss that ``take`` has returned. No attempt is equal to it."""
 
 
 class MissLog(Sequence[CassetteMiss]):
@@ -42,6 +44,18 @@ class MissLog(Sequence[CassetteMiss]):
                 self._rows.append((miss, attempt))
                 if self.drift is None and _has_conversation(miss):
                     self.drift = miss
+
+    @property
+    def untaken(self) -> Sequence[CassetteMiss]:
+        """The misses that ``take`` has not returned."""
+        return [miss for miss, attempt in tuple(self._rows) if attempt is not _TAKEN]
+
+    def take(self) -> Sequence[CassetteMiss]:
+        """Return the misses that no earlier call has returned. An equal miss is added again from now on."""
+        with _changing:
+            taken = self.untaken
+            self._rows = [(miss, _TAKEN) for miss, _ in self._rows]
+        return taken
 
     def forget(self, misses: Collection[CassetteMiss]) -> None:
         """Remove misses by identity: an equal miss of another request stays."""

@@ -105,7 +105,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         if answer.recorded and (not oldest or answer.recorded < oldest):
             oldest = answer.recorded
     # Not asked again below: most tests miss nothing, and this runs for each of them.
-    rows = tuple(misses) if misses else ()
+    rows = tuple(misses.untaken) if misses else ()  # the others are in the reports of the tests that asked
     own = ScopeReport(
         name=scope.name,
         replayed=len(played),
@@ -127,6 +127,13 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
     if rows:
         own = _count_by_remedy(own, rows)
     return _with_blocks(own, blocks) if blocks else own
+
+
+def summarize_misses(scope: Scope, misses: Sequence[CassetteMiss]) -> ScopeReport:
+    """Sum up some misses of a scope that is open, for the test that they belong to."""
+    used = () if scope.default_cassette is None else ((_folder_of(scope.settings), scope.default_cassette),)
+    own = ScopeReport(name=scope.name, missed=len(misses), cassettes=used, changes=_changes_of(misses))
+    return _count_by_remedy(own, misses)
 
 
 def _changes_of(misses: Sequence[CassetteMiss]) -> tuple[Change, ...]:

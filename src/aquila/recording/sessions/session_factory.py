@@ -73,6 +73,10 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     filters = scope.filters
     if finds_drift and filters is not None:
         filters = replace(filters, is_same=None)  # contents are compared, whatever a program compares
+    repeat = settings.repeat
+    if mode == "replay" and scope.kind in ("task", "fixture") and repeat == "error" and _is_part_of_fixture(scope):
+        # It depends on which tests run, in which worker, how often they ask this process for the same.
+        repeat = "last"
     session = Session(
         cassette,
         stored,
@@ -85,7 +89,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         find_drift=_drift_finder(scope, Path(file)) if mode == "missing" else None,
         put_aside=drifted_conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
         is_outdated=_find_outdated(settings) if mode == "missing" else None,
-        repeat=settings.repeat,
+        repeat=repeat,
         compute_keys_later=mode == "replay" and filters is None and stored.requests_differ and _are_default(rules),
         filters=filters,
     )
@@ -96,6 +100,11 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         explain = functools.partial(_explain_miss, scope, session, Path(file))
         session.find_stand_in = drift_watch.note_drift(scope, session, explain)
     return session
+
+
+def _is_part_of_fixture(scope: Scope) -> bool:
+    """Whether a scope is that of a child process of a fixture."""
+    return not scope.is_owner and scope.kind_of_owner == "fixture"
 
 
 def _open_script(scope: Scope, name: str, path: Path, mode: str) -> Session:

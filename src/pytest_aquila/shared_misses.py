@@ -1,0 +1,44 @@
+"""What processes of fixtures that several tests share have missed: it fails the test that was running then.
+
+The cassette of such a fixture is open until its teardown. Without this a miss would fail the last test that uses the
+fixture, and the command that records would name the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from aquila.errors import CassetteMiss
+from aquila.recording.reporting import reports
+from aquila.recording.reporting.child_misses import describe_miss, miss_from
+from aquila.typed_words import quote_word
+from pytest_aquila import node_ids, scope_ends, test_scopes, typed_command
+
+
+def pass_on(item: pytest.Item) -> Sequence[CassetteMiss]:
+    """Return the misses of shared fixtures that belong to a running test so far, and add new ones to its report.
+
+    While a fixture records, its misses decide what is stored, so they stay with it.
+    """
+    known = item.stash.setdefault(test_scopes.SHARED_MISSES, [])
+    for scope in item.config.stash[test_scopes.RUN].scopes.unclosed():
+        if scope.kind != "fixture" or not scope.is_shared or scope.settings.transport != "replay":
+            continue
+        if misses := scope.misses.take():
+            known += [_with_command(miss, scope.command, command_of(item)) for miss in misses]
+            scope_ends.add_report(item, reports.summarize_misses(scope, misses), scope.settings)
+    return known
+
+
+def command_of(item: pytest.Item) -> str:
+    """Return what to type to record what a test asks."""
+    typed = f"pytest {quote_word(node_ids.id_to_type(item))} --aquila-record"
+    return typed_command.complete_command(item.config, typed, item.path)
+
+
+def _with_command(miss: CassetteMiss, old: str, new: str) -> CassetteMiss:
+    """Return a miss that advises another command. The process that wrote its text knew only that of its fixture."""
+    kind, text, *facts = describe_miss(miss)
+    return miss_from([kind, text.replace(old, new), *facts])
