@@ -24,11 +24,12 @@ def pass_on(item: pytest.Item) -> Sequence[CassetteMiss]:
     """
     known = item.stash.setdefault(test_scopes.SHARED_MISSES, [])
     for scope in item.config.stash[test_scopes.RUN].scopes.unclosed():
-        if scope.kind != "fixture" or not scope.is_shared or scope.settings.transport != "replay":
+        if scope.kind != "fixture" or not scope.is_shared or not scope.misses.untaken:
             continue
-        if misses := scope.misses.take():
+        if (settings := scope.settings).transport == "replay":
+            misses = scope.known_misses.take()
             known += [_with_command(miss, scope.command, command_of(item)) for miss in misses]
-            scope_ends.add_report(item, reports.summarize_misses(scope, misses), scope.settings)
+            scope_ends.add_report(item, reports.summarize_misses(scope, misses), settings)
     return known
 
 

@@ -150,8 +150,9 @@ def test_each_test_that_asks_a_server_what_is_not_recorded_fails(project: Projec
     project.run(tests=asking).assert_outcomes(failed=3)
 
 
-def test_a_fixture_that_starts_programs_keeps_its_variables_if_nothing_is_recorded(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("options", [(), ("--aquila-record", "--aquila-upstream=local")])
+def test_a_fixture_that_starts_programs_keeps_its_variables_if_it_has_no_cassette(
+    project: Project, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     # They give access to more than models. A fixture may start a program that stores files in a cloud.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAQ7ZP4XN2WJ5RT8LM")
@@ -164,7 +165,7 @@ def test_a_fixture_that_starts_programs_keeps_its_variables_if_nothing_is_record
 
         def test_one(key): assert key.strip() == b"AKIAQ7ZP4XN2WJ5RT8LM"
         """
-    project.run(tests=tests).assert_outcomes(passed=1)
+    project.run(*options, tests=tests).assert_outcomes(passed=1)
 
 
 def test_a_fixture_that_sends_no_request_needs_no_settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,15 +310,20 @@ class Interception:
             keys.show(keys.base)
             return
         answering = [scope for scope in scopes if scope.default_cassette is not None or scope.has_script]
+        answers = False
         for scope in answering or scopes:
             settings = scope.settings
+            # The scope of a fixture that records is open even if it asks no model, so that says nothing.
+            answers = answers or scope.kind != "fixture" or settings.transport != "record"
             by_hand = settings.transport == "record" and scripts.is_answered_by_hand(scope)
             if not by_hand and not dummy_keys.needs_no_key(settings):
                 dummies = dummy_keys.NO_DUMMIES
                 break
         else:
             dummies = (
-                dummy_keys.dummies_shown(settings, answers=True) if answering else dummy_keys.dummies_of_run(settings)
+                dummy_keys.dummies_shown(settings, answers=True)
+                if answering and answers
+                else dummy_keys.dummies_of_run(settings)
             )
         keys.show(dummies, anew=len(scopes) == 1)
 
