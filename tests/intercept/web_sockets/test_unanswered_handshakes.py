@@ -220,6 +220,27 @@ def test_a_connection_that_is_closed_before_the_answer_is_closed_again(
     assert interaction.response.error.startswith("RemoteProtocolError: ")
 
 
+def mistaken(url: str) -> None:
+    from websockets.sync.client import connect
+
+    connect(url, no_option=1)
+
+
+async def mistaken_in_a_loop(url: str) -> None:
+    from websockets.asyncio.client import connect
+
+    await connect(url, no_option=1)
+
+
+@pytest.mark.parametrize("connect", [mistaken, mistaken_in_a_loop])
+def test_a_mistake_of_the_program_is_no_failure_of_the_provider(
+    connect: Callable[[str], Any], url: str, root: Path
+) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        assert isinstance(failure_of(connect, url), TypeError)
+    assert not root.exists()
+
+
 def test_a_name_that_was_not_found_is_the_librarys_own_error_in_a_replay_too(root: Path) -> None:
     import websocket
 

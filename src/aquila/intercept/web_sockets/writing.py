@@ -13,6 +13,9 @@ from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
 
+_LIBRARIES = ("aiohttp.", "websocket.", "websockets.")
+"""How the names of the modules begin in which the client libraries define their errors."""
+
 
 def then_write(recorder: FrameRecorder, original: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that calls ``original``, and then writes the due part of the recording."""
@@ -100,8 +103,9 @@ async def being_connected(recorder: FrameRecorder) -> AsyncIterator[None]:
 def store_failure(recorder: FrameRecorder, error: BaseException) -> None:
     """Store why a handshake got no answer, unless the recording has ended already.
 
-    ``error`` is an ``OSError`` if no connection was made, or another error if the answer is missing or invalid. After a
-    time limit of the client the handshake is stored as unanswered.
+    ``error`` is an ``OSError`` if no connection was made, or an error of the client library if the answer is missing or
+    invalid. After a time limit of the client the handshake is stored as unanswered. Nothing is stored for other errors,
+    such as a ``TypeError`` for a wrong argument, because they are mistakes of the program.
     """
     note_failure(recorder, error)
     recorder.write_due()
@@ -113,8 +117,13 @@ def note_failure(recorder: FrameRecorder, error: BaseException) -> None:
         recorder.finish_unanswered()
     elif isinstance(error, OSError):
         recorder.finish_broken(f"{CONNECT_ERROR}{error}")
-    else:  # without the text of the error, which may hold a part of the answer
+    elif _is_of_library(error):  # without the text of the error, which may hold a part of the answer
         recorder.finish_broken(NO_ANSWER)
+
+
+def _is_of_library(error: BaseException) -> bool:
+    # Versions of websockets raise the built-in ones for an answer that ends, and for one that they cannot read.
+    return isinstance(error, (EOFError, NotImplementedError)) or type(error).__module__.startswith(_LIBRARIES)
 
 
 def is_time_limit(error: BaseException) -> bool:
