@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import trio.testing
 
 import aquila
 from aquila.errors import ConfigError, StreamClosed, StreamError
-from tests.support.provider import chat_stream
+from tests.support.provider import chat_stream, one_call
 from tests.support.runs import name_upstream
 from tests.support.upstream import Answer, Upstream, upstream
 
@@ -36,6 +37,24 @@ def test_ask_and_stream_work_under_trio() -> None:
             assert [event.text async for event in stream if isinstance(event, aquila.Chunk)] == ["a", "b"]
         assert stream.response.text == "ab"
         assert (await aquila.astream("Hi", transport=answering()).result()).text == "ab"
+
+    trio.run(scenario)
+
+
+def test_a_tool_that_waited_for_something_cancelled_fails_under_trio_too() -> None:
+    def wait_for_cancelled() -> None:
+        async def give_up() -> None:
+            raise asyncio.CancelledError
+
+        asyncio.run(give_up())
+
+    answers = iter([one_call("wait_for_cancelled", "{}"), chat_stream("ok")])
+    provider = httpx2.MockTransport(lambda request: httpx2.Response(200, headers=HEADERS, content=next(answers)))
+
+    async def scenario() -> None:
+        response = await aquila.aask("Hi", tools=[wait_for_cancelled], transport=provider)
+        assert "the tool was cancelled" in response.messages[-2].text
+        assert response.text == "ok"
 
     trio.run(scenario)
 

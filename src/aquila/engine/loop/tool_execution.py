@@ -237,7 +237,10 @@ async def run_tools_async(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome
 
 def _is_being_cancelled() -> bool:
     """Whether the running asyncio task is being cancelled."""
-    task = asyncio.current_task()
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # under trio, which cancels by an error of its own
+        return False
     return task is None or task.cancelling() > 0
 
 
