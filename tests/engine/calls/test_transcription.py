@@ -88,6 +88,18 @@ def test_recording_replays_for_the_same_sound_and_misses_for_another(engine: Eng
         transcribe(engine, SOUND, language="de", **replay)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("talk.m4a", b"audio/mp4"), ("TALK.WAV", b"audio/x-wav"), ("talk.flac", b"audio/flac")]
+)
+def test_type_of_a_sound_is_the_same_on_every_system(
+    engine: Engine, name: str, kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mimetypes.guess_type", lambda name: (None, None))  # as without a table of the system
+    with serving(json_answer({"text": "Hello."})) as server:
+        transcribe(engine, SOUND, base_url=server.url, filename=name)
+    assert b"Content-Type: %s\r\n" % kind in server.seen[0].body
+
+
 def test_errors_are_those_of_any_call(engine: Engine) -> None:
     refused = json_answer({"error": {"message": "bad sound"}}, 400)
     page = Answer([b"<html>"], content_type="text/html")

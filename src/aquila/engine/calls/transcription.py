@@ -1,12 +1,11 @@
-"""Transcriptions: plan a request that sends a sound, and read the text that the provider returns."""
+"""Plans a request that transcribes a sound, and reads the text that the provider returns."""
 
 from __future__ import annotations
 
 import functools
-import mimetypes
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from aquila.engine.calls.call_plan import CallPlan, plan_operation
@@ -19,6 +18,20 @@ from aquila.errors import ConfigError
 from aquila.response import Transcription
 
 TRANSCRIPTION_MODEL = "gpt-4o-mini-transcribe"
+# The type is part of the request and so of its recording. What `mimetypes` says depends on the system's tables and on
+# the version of Python.
+_MEDIA_TYPES: Mapping[str, str] = {
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".mpeg": "video/mpeg",
+    ".mpga": "audio/mpeg",
+    ".ogg": "audio/ogg",
+    ".wav": "audio/x-wav",
+    ".webm": "video/webm",
+}
+"""The media type of each format that OpenAI transcribes, by the suffix of the file's name."""
 
 
 def plan_transcription(source: Any, given: Mapping[str, Any]) -> CallPlan:
@@ -31,7 +44,7 @@ def plan_transcription(source: Any, given: Mapping[str, Any]) -> CallPlan:
     data, name = _read_sound(source, options.filename)
     fields = ("language", "prompt", "response_format", "temperature")
     request = {
-        "file": (name, data, mimetypes.guess_type(name)[0] or "application/octet-stream"),
+        "file": (name, data, _MEDIA_TYPES.get(PurePath(name).suffix.lower(), "application/octet-stream")),
         "model": options.model or TRANSCRIPTION_MODEL,
         **{field: value for field in fields if (value := getattr(options, field)) is not None},
         "extra_body": dict(options.provider_options) or None,
