@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import aquila
-from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
+from aquila.errors import SessionClosed, StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Chunk, Done, Event
-from tests.support.engines import Engine, live
+from tests.support.engines import KEY, Engine, live
 from tests.support.provider import chat_chunk, chat_stream
 from tests.support.runs import separate_run
 from tests.support.server import Answer, cut, serving, sse
@@ -117,6 +117,23 @@ def test_an_iteration_after_a_result_was_asked_for_says_that_it_comes_second() -
 
     with serving(Answer([FIRST, threading.Event()])) as server:
         asyncio.run(scenario(server.url))
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_outlives_its_block_does_not_go_to_the_provider(is_async: bool, tmp_path: Path) -> None:
+    async def result_of(stream: aquila.AsyncStream) -> None:
+        await stream.result()
+
+    options = {"base_url": "", "api_key": KEY}
+    with separate_run(tmp_path), serving(chat_stream("ok"), chat_stream("ok")) as server:
+        options["base_url"] = server.url
+        with aquila.use_cassette("talk", transport="record"):
+            aquila.ask("Hi", **options)
+        with aquila.use_cassette("talk", transport="replay"):
+            stream = aquila.astream("Hi", **options) if is_async else aquila.stream("Hi", **options)
+        with pytest.raises(SessionClosed, match="has ended"):
+            asyncio.run(result_of(stream)) if isinstance(stream, aquila.AsyncStream) else stream.result()
+        assert len(server.seen) == 1
 
 
 def test_use_after_close_is_refused() -> None:

@@ -198,7 +198,7 @@ def prepare_call(plan: CallPlan) -> PreparedCall:
 
     Raises ``MissingKey``, ``ConfigError``, or ``CassetteError`` for a cassette that cannot be used.
     """
-    route = _find_route(plan, plan.surroundings)
+    route = _find_route(plan)
     try:
         return plan.bind_to_route(route)
     except BaseException:
@@ -216,10 +216,11 @@ async def prepare_call_async(plan: CallPlan) -> PreparedCall:
         raise
 
 
-def _find_route(plan: CallPlan, surroundings: Surroundings | None = None) -> Any:
+def _find_route(plan: CallPlan) -> Any:
     """Find the route of a call. Reads files: a script on disk may answer the call, which then needs no key."""
     plan.check_key()
-    return resolve_route(transport=plan.options.transport, cassette=plan.options.cassette, surroundings=surroundings)
+    options = plan.options
+    return resolve_route(transport=options.transport, cassette=options.cassette, surroundings=plan.surroundings)
 
 
 def _sendable_key(key: str) -> str:
