@@ -44,12 +44,16 @@ def find_cassette_folders(
             if folder != root and any(entry.name == "pyvenv.cfg" for entry in inside):
                 continue  # a virtual environment
             if folder != root and any(entry.name in settings_files for entry in inside):
-                found.update(own for own in [configured(folder)] if own is not None and holds_cassettes(own))
+                own = configured(folder)
+                if own is not None and holds_cassettes(own):
+                    found.add(own)
             for entry in inside:
                 if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED and entry.name[0] != ".":
                     inner = folder / entry.name
-                    is_found = entry.name in names and _is_without_modules(inner) and holds_cassettes(inner)
-                    (found.add if is_found else below.append)(inner)
+                    if entry.name in names and _is_without_modules(inner) and holds_cassettes(inner):
+                        found.add(inner)
+                    else:
+                        below.append(inner)
         level = below
     return _without_inner_ones(found)
 

@@ -55,7 +55,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         is_new = not (options.names or options.folders or here.has_folder)
         files = [] if is_new else here.choose_files(options.names)
         found = [_describe_cassette(path, here) for path in track_progress(files, "reading", quiet=options.quiet)]
-        pending = _count_pending(here, found, every=not options.names)
+        # Without names, also pending files without a cassette.
+        pending = sum(one["pending"] for one in found) if options.names else len(here.list_pending())
         interrupted = any(map(is_anything_left, here.folders_with_journals))
     _print_cassettes(found, output)
     if not found:
@@ -89,11 +90,6 @@ def _print_cassettes(found: list[dict[str, Any]], output: Output) -> None:
         output.print_problem(f"unreadable: {one['error']}")
 
 
-def _count_pending(here: project.Project, found: list[dict[str, Any]], *, every: bool) -> int:
-    """Count pending files: with ``every`` all of the project, even without a cassette; else those of ``found``."""
-    return len(here.list_pending()) if every else sum(1 for one in found if one["pending"])
-
-
 def _print_what_waits(pending: int, interrupted: bool, output: Output) -> None:
     """Print what ``aquila cassettes accept`` would store: ``pending`` files, and journals of an ``interrupted`` run."""
     if pending:
@@ -110,7 +106,7 @@ def _describe_cassette(path: Path, here: project.Project) -> dict[str, Any]:
         "name": here.name_of(path),
         "path": str(path),
         "folder": str(here.folder_of(path) or path.parent),
-        "bytes": 0,
+        "bytes": project.size_of(path),
         "interactions": None,
         "recorded": None,
         "oldest": None,
@@ -124,8 +120,6 @@ def _describe_cassette(path: Path, here: project.Project) -> dict[str, Any]:
     except project.UNREADABLE as error:
         about["error"] = project.describe_problem(path, error)
         return about
-    finally:
-        about["bytes"] = project.size_of(path)
     about["interactions"] = len(interactions)
     moments = [one.recorded for one in interactions if one.recorded]
     about["recorded"], about["oldest"] = max(moments, default=None), min(moments, default=None)

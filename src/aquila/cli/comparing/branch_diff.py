@@ -104,13 +104,13 @@ def print_changes(found: list[ChangedCassette], versions: Versions, output: Outp
         for proposal, view in cassette.changes:
             if proposal.kind != "details":
                 _print_change(proposal, view, output)
-    tokens = count_changed_tokens(found)
     if found:
         output.print_line()
     count = f"{count_of(len(found), 'cassette')} {'differs' if len(found) == 1 else 'differ'}"
     output.print_line(f"{count if found else 'no cassette differs'} in {versions.title}")
-    if tokens[0] != tokens[1]:
-        output.print_line(f"tokens of what differs: {tokens[0]:,} -> {tokens[1]:,}")
+    before, after = count_changed_tokens(found)
+    if before != after:
+        output.print_line(f"tokens of the recordings that differ: {before:,} -> {after:,}")
 
 
 def count_changed_tokens(found: list[ChangedCassette]) -> tuple[int, int]:

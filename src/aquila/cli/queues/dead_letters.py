@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aquila.cli.queues import hueys
 from aquila.errors import ConfigError, TaskError
@@ -47,7 +47,9 @@ def add_choice(parser: argparse.ArgumentParser, verb: str) -> None:
 def open_letters(options: argparse.Namespace) -> DeadLetters:
     """Return the dead letters of the Huey that ``--huey`` names. Raises ``ConfigError`` if its storage is down."""
     import_optional("huey", "huey", purpose="aquila dead-letters")
-    letters = dead_letters.dead_letters(_find_huey(options.huey))
+    found = hueys.import_huey(options.huey)
+    instrumenting.change_class(found)
+    letters = dead_letters.dead_letters(found)
     try:
         len(letters)
     except Exception as error:  # whatever the client of a storage raises
@@ -76,9 +78,3 @@ def get_letter(letters: DeadLetters, id: str) -> DeadLetter:
     if letter is None:
         raise TaskError(f"there is no dead letter {id!r}, perhaps no longer: `aquila dead-letters list` shows all ids")
     return letter
-
-
-def _find_huey(place: str) -> Any:
-    found = hueys.import_huey(place)
-    instrumenting.change_class(found)
-    return found

@@ -334,17 +334,20 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
         review.begin()
         kinds: tuple[Kind, ...] = tuple(options.kind) or tuple(kind for kind in KINDS if kind != _ONLY_EXPLICITLY)
         decided: dict[str, tuple[Item, Choice]] = {}
-        given: tuple[tuple[Choice, list[str]], ...] = (("accept", options.accept), ("reject", options.reject))
-        for choice, names in given:
-            for item in [each for name in names for each in _find_named(desk, review, name, kinds)]:
+        named: set[Path] = set()
+        as_a_whole: set[Path] = set()
+        given: list[tuple[Choice, str]] = [("accept", word) for word in options.accept]
+        given += [("reject", word) for word in options.reject]
+        for choice, word in given:
+            paths, numbers = _find_cassettes(desk, review, word)
+            named.update(paths)
+            as_a_whole.update(() if numbers else paths)
+            for item in _find_questions(review, paths, numbers, kinds):
                 if item.id in decided and decided[item.id][1] != choice:
                     raise ConfigError(
                         f"{item.cassette.name}:{item.proposal.number} is both accepted and rejected; leave one out"
                     )
                 decided[item.id] = item, choice
-        found = [_find_cassettes(desk, review, name) for name in options.accept + options.reject]
-        named = {path for paths, _ in found for path in paths}
-        as_a_whole = {path for paths, numbers in found if not numbers for path in paths}
         idle = [each for each in review.cassettes if each.path in named and not each.proposals]
         conversations = [review.chain_of(item) for item, choice in decided.values() if choice == "accept"]
         outcomes = review.apply_only(decided.values(), idle)
@@ -374,13 +377,12 @@ def _name_torn_apart(conversations: Sequence[Sequence[Item]], review: Review) ->
         yield f"{name}: a part of a conversation was accepted; decide the rest too, which names its ids: {places}"
 
 
-def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) -> list[Item]:
-    """Return the questions that ``CASSETTE`` or ``CASSETTE:NUMBER`` means. Raises ``CassetteError``."""
-    named, numbers = _find_cassettes(desk, review, word)
+def _find_questions(review: Review, paths: Sequence[Path], numbers: Sequence[str], kinds: Sequence[Kind]) -> list[Item]:
+    """Return the questions about cassettes, only those with ``numbers`` if there are any. Raises ``CassetteError``."""
     for each in review.cassettes:
-        if each.path in named and each.problem:
+        if each.path in paths and each.problem:
             raise CassetteError(f"{each.name} cannot be reviewed: {each.problem}")
-    names = dict.fromkeys(each.name for each in review.cassettes if each.path in named)
+    names = dict.fromkeys(each.name for each in review.cassettes if each.path in paths)
     return [item for name in names for item in choose_proposals(review, name, numbers, kinds)]
 
 

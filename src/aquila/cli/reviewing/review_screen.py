@@ -54,22 +54,21 @@ class Screen:
 
         ``chain``: how many questions belong to the same conversation. ``expanded``: show everything, without folding.
         """
-        print_text = self._print
         self._console.rule(_clean(f"{place} · {view.title}"), characters="─", align="left", style="bold")
-        print_text(f"{item.cassette.name}  #{item.proposal.number}", "bold")
-        print_text(view.request)
+        self.print_line(f"{item.cassette.name}  #{item.proposal.number}", "bold")
+        self.print_line(view.request)
         for test in tests[:_MOST_TESTS]:
-            print_text(f"test {test.id}")
+            self.print_line(f"test {test.id}")
         if len(tests) > _MOST_TESTS:
-            print_text(f"and {count_of(len(tests) - _MOST_TESTS, 'more test')}")
+            self.print_line(f"and {count_of(len(tests) - _MOST_TESTS, 'more test')}")
         if group > 1:
-            print_text(describe_group(item, group), "bold")
+            self.print_line(describe_group(item, group), "bold")
         if chain > 1:
-            print_text(
+            self.print_line(
                 f"one of {chain} in a conversation: requests name ids of other answers, so decide all together", "bold"
             )
         if item.cassette.is_newer and item.proposal.kind == "gone":
-            print_text("the cassette has changed since: this recording may be newer than what waits", "yellow")
+            self.print_line("the cassette has changed since: this recording may be newer than what waits", "yellow")
         self._print_facts(view)
         self._print_words("prompt", view.prompt, expanded)
         self._print_words("answer", view.answer, expanded)
@@ -79,7 +78,7 @@ class Screen:
         self._console.print()
         for name, was, now in view.facts:
             if was == now or not (was and now):
-                self._print(f"{name:<12} {now or was}")
+                self.print_line(f"{name:<12} {now or was}")
             else:
                 self._console.print(self._join([("same", f"{name:<12} "), ("removed", was), ("added", now)]))
 
@@ -88,14 +87,14 @@ class Screen:
             return
         self._console.print()
         is_same = all(kind == "same" for kind, _ in pieces)
-        self._print(f"{name} (the same)" if is_same else name, "bold")
+        self.print_line(f"{name} (the same)" if is_same else name, "bold")
         self._console.print(self._join(pieces if expanded else fold_pieces(pieces)))
 
     def _print_fields(self, view: ProposalView, expanded: bool) -> None:
         shown = view.fields if expanded else view.fields[:_MOST_FIELDS]
         if shown:
             self._console.print()
-            self._print("also different", "bold")
+            self.print_line("also different", "bold")
         for each in shown:
             pieces = each.compare_words(view.steps)
             self._console.print(
@@ -103,7 +102,7 @@ class Screen:
             )
         left = len(view.fields) - len(shown) + view.left_out
         if left:
-            self._print(f"… and {count_of(left, 'more field')}", "dim")
+            self.print_line(f"… and {count_of(left, 'more field')}", "dim")
 
     def _join(self, pieces: Iterable[Change]) -> rich_text.Text:
         joined = rich_text.Text()
@@ -114,16 +113,13 @@ class Screen:
 
     def print_raw(self, title: str, lines: Iterable[str]) -> None:
         """Print lines, each wrapped, below a title."""
-        self._print(title, "bold")
+        self.print_line(title, "bold")
         for line in lines:
-            self._print(line)
+            self.print_line(line)
         self._console.print()
 
     def print_line(self, text: str = "", style: str = "") -> None:
         """Print one line in a style of rich."""
-        self._print(text, style)
-
-    def _print(self, text: str, style: str = "") -> None:
         self._console.print(rich_text.Text(_clean(text), style))
 
 
