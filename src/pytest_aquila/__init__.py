@@ -10,6 +10,7 @@ Hooks that only some runs need are in the modules that register them. Only this 
   requests themselves. ``tasks``: the fixtures for Huey, and testing mode, which keeps a run away from real queues.
 - A test: ``test_scopes`` keeps the state of a test, ``scope_starts`` opens its scope and ``scope_ends`` closes it.
   ``outcomes`` and ``unanswered`` turn a miss into a failure, and ``grouped_misses`` the misses of a task group.
+  ``shared_misses`` fails the running test for a miss in a child process of a shared fixture.
   ``play_requirements`` fails a test that leaves recordings unplayed. ``test_reports`` completes reports: ``advice`` and
   ``key_advice`` add a remedy, ``report_redaction`` removes secrets. ``node_ids`` names tests and their cassettes.
   ``typed_command`` writes commands for the user to type, and ``how_called`` finds out how pytest was called.
