@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,68 @@ def test_what_no_test_can_hear_any_more_fails_the_run(
     assert f"aquila: refused when no test could fail for it any more: {told}" in shown
 
 
+LEFT = '''
+import subprocess, sys
+import pytest
+
+PROGRAM = """
+import sys
+import asking
+
+for line in sys.stdin:
+    try:
+        print(asking.ask("{url}", line.strip()), flush=True)
+    except Exception as error:
+        print(error, flush=True)
+"""
+
+@pytest.fixture(scope="session")
+def ask(given):
+    if not given:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        given.append(subprocess.Popen([sys.executable, "-c", PROGRAM], text=True, **pipes))
+    def ask(prompt):
+        print(prompt, file=given[0].stdin, flush=True)
+        return given[0].stdout.readline().strip()
+    return ask
+
+def test_it(ask, prompt):
+    assert ask(prompt) == prompt
+'''
+TWO_RUNS = """
+import sys
+import pytest
+
+class Given:
+    def __init__(self, text): self.text = text
+    @pytest.fixture
+    def prompt(self): return self.text
+    @pytest.fixture(scope="session")
+    def given(self): return servers
+
+servers = []
+code = pytest.main(["--aquila-record", *sys.argv[1:]], plugins=[Given("one")])
+again = pytest.main(sys.argv[1:], plugins=[Given("two")])
+server = servers.pop()
+server.communicate()
+print(f"exit codes: {int(code)}, {int(again)}")
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_outlives_the_run_that_recorded_it_sends_nothing_in_the_next(
+    pytester: pytest.Pytester, echoing: Upstream
+) -> None:
+    asking = "import httpx2\n\ndef ask(url, prompt):\n    with httpx2.Client() as client:\n        return client.post("
+    asking += 'url + "/v1/chat/completions", json={"prompt": prompt}).text\n'
+    pytester.makepyfile(asking=asking, test_it=LEFT.replace("{url}", echoing.url), two_runs=TWO_RUNS)
+    result = pytester.run(sys.executable, "two_runs.py", "-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(
+        ["*ask of the run has ended, and a process that it started is still making requests.*", "exit codes: 0, 1"]
+    )
+    assert [json.loads(body)["prompt"] for _, body in echoing.requests] == ["one"]
+
+
 BLOCKS = """
 import os
 import httpx2
@@ -186,6 +249,7 @@ def test_children_see_which_scopes_are_open(tmp_path: Path) -> None:
         assert scopes.holds(scope) == is_open_in_parent(str(tmp_path), scope) == is_open
     os.remove(tmp_path / "open")
     assert is_open_in_parent(str(tmp_path), one), "nothing says that it has ended"
+    assert not is_open_in_parent(str(tmp_path), two, was_shown=True)
 
 
 def test_what_children_are_shown_ends_with_the_run(tmp_path: Path) -> None:

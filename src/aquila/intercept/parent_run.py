@@ -167,6 +167,8 @@ def _enter_run_of(parent: _Parent) -> None:
     if parent.messages:
         run.messages = parent.messages[0], parent.messages[1]
     if joining is not None and (folder := child_misses.misses_folder(run)) is not None:
+        if parent.shows_end is not None:
+            run.state_of(child_misses.ChildMisses).look_for_open_scopes()
         run.tells_jobs = parent.jobs
         if parent.plays:
             run.play_log = play_log.PlayLog(folder)

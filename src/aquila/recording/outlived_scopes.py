@@ -16,13 +16,17 @@ def require_open(scope: Scope) -> Scope:
     misses = scope.run.state_of(ChildMisses)
     if not scope.shows_its_end or misses.is_open(scope.id):
         return scope
-    if scope.kind_of_owner == "block":
-        other, where = "block", "within the block"
-    else:
-        other, where = "test", "in each test that uses it, or in a fixture that the tests share"
-    text = (
-        f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other {other} "
-        f"answers them: start the process {where}; a pool starts its workers with its first tasks"
-    )
+    starts = "a pool starts its workers with its first tasks"
+    match scope.kind_of_owner:
+        case "block":
+            advice = f"No other block answers them: start the process within the block; {starts}"
+        case "fixture":
+            advice = "Nothing answers them any more: end the process in the teardown of the fixture"
+        case _:
+            advice = (
+                "No other test answers them: start the process in each test that uses it, or in a fixture that the "
+                f"tests share; {starts}"
+            )
+    text = f"{scope.name or scope.id} has ended, and a process that it started is still making requests. {advice}"
     misses.tell_refusal(text, scope.run.test_name)  # no recording would answer it
     raise SessionClosed(text)

@@ -74,6 +74,7 @@ class ChildMisses:
         self.folder: str | None = None
         self.open_scopes: open_to_children.OpenToChildren | None = None
         """The open scopes of the process that made the folder."""
+        self._was_shown = False  # whether this process has seen `open_scopes` of its parent
         self._time_when_empty: int | None = None  # see `may_have_messages`; known to the process that made the folder
         # Two threads that read one file must not both take the same rows.
         self._lock = renewed_in_child(threading.Lock())
@@ -263,11 +264,15 @@ class ChildMisses:
         if self.open_scopes is not None and self.open_scopes.process == os.getpid():
             self.open_scopes.remove(scope_id)
 
+    def look_for_open_scopes(self) -> None:
+        """Note that the parent shows its open scopes here. If they are gone later, its run has ended."""
+        self._was_shown = self.folder is not None and open_to_children.is_shown(self.folder)
+
     def is_open(self, scope_id: str) -> bool:
         """Whether a scope is still open in the parent process, which lets its children see that."""
         if self.open_scopes is not None:  # this is a fork of that process
             return self.open_scopes.holds(scope_id)
-        return open_to_children.is_open_in_parent(self.folder, scope_id)
+        return open_to_children.is_open_in_parent(self.folder, scope_id, was_shown=self._was_shown)
 
     def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
         """What the children of a scope have told with ``tell_drift`` since the last call."""

@@ -60,14 +60,24 @@ class OpenToChildren:
         return self._map.closed or _holds(self._map[:], scope_id)
 
 
-def is_open_in_parent(folder: str | None, scope_id: str) -> bool:
-    """Whether a scope is open in the process whose ``OpenToChildren`` is in ``folder``. True where nothing says so."""
+def is_shown(folder: str) -> bool:
+    """Whether this process sees the ``OpenToChildren`` in ``folder``: it has another ``/tmp`` in some containers."""
+    return os.path.exists(os.path.join(folder, _FILE))
+
+
+def is_open_in_parent(folder: str | None, scope_id: str, *, was_shown: bool = False) -> bool:
+    """Whether a scope is open in the process whose ``OpenToChildren`` is in ``folder``. True where nothing says so.
+
+    If it ``was_shown`` and is gone, the run of that process has ended.
+    """
     if folder is None:
         return True
     try:
         with open(os.path.join(folder, _FILE), "rb", buffering=0) as file:
             return _holds(file.read(_PLACES * _WIDTH), scope_id)
-    except OSError:  # the run of the parent has ended
+    except FileNotFoundError:
+        return not was_shown
+    except OSError:
         return True
 
 
