@@ -222,14 +222,16 @@ class FixtureCassette:
             return False
         try:
             given, settings = self._options(), self._run.layers.at_start()
-        except errors.ConfigError:  # the first request raises it; a fixture that sends none does not need its settings
+            root = find_cassette_root(settings.root, str(given.get("cassette_dir", settings.cassette_dir)))
+            files = names.candidate_paths(root, self._name_cassette())
+        # The first request raises them. A fixture that sends none needs neither settings nor a cassette.
+        except (errors.ConfigError, errors.CassetteNameError):
             return False
         transport: object = given.get("transport", settings.transport)
         if transport != "replay":
             return transport == "record"
-        folder = find_cassette_root(settings.root, str(given.get("cassette_dir", settings.cassette_dir)))
         # Not by methods of `Path`, which raise if the folder cannot be read.
-        return os.path.isdir(folder) and any(map(os.path.exists, names.candidate_paths(folder, self._name_cassette())))
+        return os.path.isdir(root) and any(map(os.path.exists, files))
 
     def _name_cassette(self) -> str:
         return node_ids.fixture_cassette(self._fixture, self._request, self._item)

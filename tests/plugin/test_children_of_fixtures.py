@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -198,3 +199,16 @@ def test_a_fixture_that_sends_no_request_needs_no_cassette_folder_that_can_be_re
                 assert request.getfixturevalue("one") == 1
         """
     project.run(tests=tests).assert_outcomes(passed=1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such folder")
+@pytest.mark.parametrize("recording", [(), ("--aquila-record",)], ids=["replay", "record"])
+def test_a_fixture_that_sends_no_request_needs_no_name_for_a_cassette(
+    project: Project, recording: tuple[str, ...]
+) -> None:
+    folder = project.pytester.mkdir("c:tests")  # a cassette cannot be named after it: on Windows, that is a drive
+    (folder / "test_it.py").write_text(
+        "import pytest\n\n@pytest.fixture(scope='module')\ndef one(): return 1\n\ndef test_one(one): pass\n"
+    )
+    project.cassettes.mkdir()
+    project.pytester.runpytest(*recording, "--import-mode=importlib", folder).assert_outcomes(passed=1)
