@@ -12,8 +12,9 @@ import filelock
 import pytest
 
 from aquila.cassettes.storage import cassette_lock
+from aquila.cassettes.storage.cassette_files import update_cassette
 from aquila.cassettes.storage.cassette_lock import hold_cassette_lock, hold_cassette_locks
-from aquila.errors import CassetteWriteError
+from aquila.errors import CassetteCorrupt, CassetteWriteError
 
 
 def test_a_lock_is_let_go_whose_holder_cannot_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +38,15 @@ def test_the_lock_of_a_cassette_goes_with_its_holder(tmp_path: Path) -> None:
         (lock,) = (tmp_path / ".journal").glob("*.lock")
         assert lock.with_suffix(".owner").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cassette_that_is_a_link_to_itself_is_refused_under_its_lock(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.symlink_to(path)
+    with hold_cassette_locks([path], tmp_path):
+        pass
+    with pytest.raises((CassetteWriteError, CassetteCorrupt), match=r"x\.yaml"):  # the latter since Python 3.13
+        update_cassette(path, lambda cassette: cassette, root=tmp_path)
 
 
 def test_several_locks_are_taken_in_one_order_and_each_file_once(
@@ -73,6 +83,7 @@ def test_a_lock_stays_where_those_who_wait_cannot_tell_that_it_is_gone(
 _COUNT = """
 import sys
 from pathlib import Path
+from aquila.cassettes.storage.cassette_files import update_cassette
 from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
 root = Path(sys.argv[1])
 count = root / "count"

@@ -48,7 +48,8 @@ def hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | Non
     with a sentence that names it; the log gets it, too. Raises ``CassetteWriteError``.
     """
     # The lock is in the work folder and not beside the cassette, where it would show up in git.
-    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    # Not `path.resolve()`, which raises for a link to itself before Python 3.13. Users of the lock refuse such a link.
+    name = hashlib.sha256(os.path.realpath(path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def acquire(lock: filelock.FileLock, name_holder: Callable[[], str]) -> None:
         # Without the sentence, a run that waits for another process would look as if it hung.
@@ -145,6 +146,6 @@ def hold_cassette_locks(paths: Iterable[Path], root: Path) -> Iterator[None]:
     """Hold the locks of several cassettes within the block. Raises ``CassetteWriteError``."""
     with contextlib.ExitStack() as stack:
         # In the order of the resolved paths, so that no two processes deadlock. Two paths of one file have one lock.
-        for _, path in sorted({path.resolve(): path for path in paths}.items()):
+        for _, path in sorted({os.path.realpath(path): path for path in paths}.items()):
             stack.enter_context(hold_cassette_lock(path, root))
         yield
