@@ -79,7 +79,7 @@ class CallPlan:
         # A replay must neither depend on a key nor pass a real one to code that might log it.
         api_key = DUMMY_KEY if route.name in _ROUTES_WITHOUT_KEY else _sendable_key(self._find_key() or DUMMY_KEY)
         host = "the local model" if route.source == "local" else self.host
-        where = ErrorContext(host, self.timeouts, (api_key,) if api_key != DUMMY_KEY else ())
+        error_context = ErrorContext(host, self.timeouts, (api_key,) if api_key != DUMMY_KEY else ())
         info = CallInfo(
             ref=self.ref,
             operation=self.operation or self.endpoint.name,
@@ -96,10 +96,10 @@ class CallPlan:
             ends.append(of_task.ends)
         return PreparedCall(
             plan=self,
-            loop=self.make_loop(self, telemetry, where),
+            loop=self.make_loop(self, telemetry, error_context),
             telemetry=telemetry,
             route=route,
-            error_context=where,
+            error_context=error_context,
             api_key=api_key,
             deadline=min(ends, default=None),
             total_limit=None if total is None else TimeLimit("total", total, make_read_timeout),

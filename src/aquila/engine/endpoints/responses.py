@@ -203,18 +203,17 @@ class ResponsesParser:
         if kind in _ENDS:
             self._keep_final(_to_plain_values(chunk.response, "response"))
             return self._read_unstreamed_texts()
-        elif kind == "response.output_item.done":
-            item = _to_plain_values(chunk.item, "item")
-            self._items.append(item)
-            # A built-in tool's item tells what the provider did: its query and its results. A ``function_call`` is for
-            # us to run, so it is no progress of the provider.
-            kind = item.get("type") or ""
-            if kind.endswith("_call") and kind != "function_call":
-                return (Progress(kind, "done", item, ref=self._ref, metadata=self._metadata),)
-        elif kind == "error":
+        if kind == "error":
             raise error_from_object(_to_plain_values(chunk))
-        else:
+        if kind != "response.output_item.done":
             return self._read_progress(chunk, kind)
+        item = _to_plain_values(chunk.item, "item")
+        self._items.append(item)
+        # A built-in tool's item tells what the provider did: its query and its results. A ``function_call`` is for us
+        # to run, so it is no progress of the provider.
+        step = item.get("type") or ""
+        if step.endswith("_call") and step != "function_call":
+            return (Progress(step, "done", item, ref=self._ref, metadata=self._metadata),)
         return ()
 
     def _read_progress(self, chunk: Any, kind: str) -> Sequence[Event]:

@@ -22,13 +22,13 @@ class SingleRequest(RequestLoop):
         self,
         plan: CallPlan,
         telemetry: Telemetry,
-        where: ErrorContext,
+        error_context: ErrorContext,
         *,
         request: Mapping[str, Any],
         path: str,
         read: Callable[[SingleRequest, RequestOutcome], Any],
     ) -> None:
-        super().__init__(plan.options, telemetry, where)
+        super().__init__(plan.options, telemetry, error_context)
         self._request = request
         self._path = path
         self._api, _, _ = path.rpartition(".")

@@ -22,9 +22,16 @@ class StoredAnswerLoop(RequestLoop):
     """
 
     def __init__(
-        self, plan: CallPlan, telemetry: Telemetry, where: ErrorContext, *, id: str, path: str, waits: bool = False
+        self,
+        plan: CallPlan,
+        telemetry: Telemetry,
+        error_context: ErrorContext,
+        *,
+        id: str,
+        path: str,
+        waits: bool = False,
     ) -> None:
-        super().__init__(plan.options, telemetry, where)
+        super().__init__(plan.options, telemetry, error_context)
         self.parser = responses.make_parser(self._tags)
         self._id = id
         self._path = path

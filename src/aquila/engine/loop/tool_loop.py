@@ -56,9 +56,9 @@ class RequestLoop:
     _api = "responses"
     """The name of the API that it speaks."""
 
-    def __init__(self, options: Options, telemetry: Telemetry, where: ErrorContext) -> None:
+    def __init__(self, options: Options, telemetry: Telemetry, error_context: ErrorContext) -> None:
         self.call = telemetry.call
-        self.error_context = where
+        self.error_context = error_context
         self.result: Any = None
         self._options = options
         self._telemetry = telemetry
@@ -224,8 +224,8 @@ class RequestLoop:
 class ToolLoop(RequestLoop):
     """One call: requests, and tools between them, until the answer is complete."""
 
-    def __init__(self, plan: CallPlan, telemetry: Telemetry, where: ErrorContext) -> None:
-        super().__init__(plan.options, telemetry, where)
+    def __init__(self, plan: CallPlan, telemetry: Telemetry, error_context: ErrorContext) -> None:
+        super().__init__(plan.options, telemetry, error_context)
         self._endpoint = plan.endpoint
         self._api = plan.endpoint.name
         self._polls = plan.polls
@@ -299,8 +299,8 @@ class ToolLoop(RequestLoop):
             refused=self._refused,
         )
         extra = dict(self._turn_options.provider_options)
-        where = {} if continuation is None else continuation.fields
-        return {**request, **where, "extra_body": extra or None}
+        earlier = {} if continuation is None else continuation.fields
+        return {**request, **earlier, "extra_body": extra or None}
 
     def _add_answer(self, turn: Turn) -> list[ToolCall]:
         """Add an answer to the conversation. Returns its tool calls as events."""

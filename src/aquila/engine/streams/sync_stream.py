@@ -90,7 +90,7 @@ class Stream(Generic[ParsedT_co]):
         self._thread: threading.Thread | None = None
         # A generator that is collected ends the call, unless its first event was never asked for. Until then this
         # closes the route. It refers to the route alone, because the call may refer to this stream, as by its sink.
-        self._unread = weakref.finalize(self, call.route.close) if call.route.is_one_call else None
+        self._route_closer = weakref.finalize(self, call.route.close) if call.route.is_one_call else None
         sink = call.plan.options.sink
         if sink is not None:
             self._state.claim_events("its events go to its sink")
@@ -130,9 +130,9 @@ class Stream(Generic[ParsedT_co]):
 
     def _begin_call(self) -> None:
         """Leave it to the driver of the call to close the route."""
-        if self._unread is not None:
-            self._unread.detach()
-            self._unread = None
+        if self._route_closer is not None:
+            self._route_closer.detach()
+            self._route_closer = None
 
     def _next_event(self) -> Event:
         self._begin_call()

@@ -37,16 +37,16 @@ class AnthropicMessageEdits(FormEdits):
     def end(self, draft: Draft, reason: Cut) -> None:
         for end in _ends(draft):
             if reason == "length":
-                _stop(end, "max_tokens", None)
+                _set_stop_reason(end, "max_tokens", None)
             else:
-                _stop(end, "refusal", {"type": "refusal", "category": None, "explanation": None})
+                _set_stop_reason(end, "refusal", {"type": "refusal", "category": None, "explanation": None})
 
     def silence(self, draft: Draft, refusal: str | None) -> None:
         for end in _ends(draft):
             if refusal is None:
-                _stop(end, "end_turn", None)
+                _set_stop_reason(end, "end_turn", None)
             else:
-                _stop(end, "refusal", {"type": "refusal", "category": None, "explanation": refusal})
+                _set_stop_reason(end, "refusal", {"type": "refusal", "category": None, "explanation": refusal})
         if not draft.is_streamed:
             for value in draft.values:
                 value["content"] = [block for block in mappings(value.get("content")) if block.get("type") not in _SAID]
@@ -107,7 +107,7 @@ def _ends(draft: Draft) -> list[Value]:
     return find_holders(holders, "stop_reason", NO_END)
 
 
-def _stop(end: Value, reason: str, details: Value | None) -> None:
+def _set_stop_reason(end: Value, reason: str, details: Value | None) -> None:
     end["stop_reason"] = reason
     if end.get("stop_sequence") is not None:
         end["stop_sequence"] = None

@@ -41,7 +41,7 @@ class ResponseEdits(FormEdits):
 
     def end(self, draft: Draft, reason: Cut) -> None:
         items: list[Value] = []
-        for response in _end(draft, "incomplete"):
+        for response in _set_final_status(draft, "incomplete"):
             response["incomplete_details"] = {"reason": _REASONS[reason]}
             if response.get("completed_at") is not None:
                 response["completed_at"] = None
@@ -52,7 +52,7 @@ class ResponseEdits(FormEdits):
                 item["status"] = "incomplete"
 
     def silence(self, draft: Draft, refusal: str | None) -> None:
-        ended = _end(draft, "completed")
+        ended = _set_final_status(draft, "completed")
         message = None if refusal is None else _write_refusal(draft, ended[-1], refusal)
         for response in ended:
             if response.get("incomplete_details") is not None:
@@ -106,7 +106,7 @@ def _responses(draft: Draft) -> list[Value]:
     return [value["response"] for value in draft.values if isinstance(value.get("response"), dict)]
 
 
-def _end(draft: Draft, status: str) -> list[Value]:
+def _set_final_status(draft: Draft, status: str) -> list[Value]:
     """Give the answer a final status, and return the responses with it. Raises ``ImpossibleFault`` if none ended."""
     ended = []
     for value in draft.values:
