@@ -1,4 +1,4 @@
-"""A server that hands each connection to a thread of its own, as a socket: for what no HTTP server would send."""
+"""A server that hands each connection, as a socket, to a thread of its own. Tests use it to send invalid HTTP."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import threading
 
 
 class AcceptingServer:
-    """Listens on a port of this machine from ``listen`` to ``close``. A subclass says in ``serve`` what comes of it."""
+    """Listens on a loopback port from ``listen`` to ``close``. A subclass defines ``serve``."""
 
     def __init__(self) -> None:
         self._listening = socket.socket()
-        self._listening.bind(("127.0.0.1", 0))  # kept, and so nobody else's, also before it listens
+        self._listening.bind(("127.0.0.1", 0))  # reserves the port before the server listens
         self.port = self._listening.getsockname()[1]
         self.over = threading.Event()
-        """Set when it closes."""
+        """Set when the server closes."""
         self._accepting: threading.Thread | None = None
 
     def listen(self) -> None:
-        """Accept connections from now on."""
+        """Start to accept connections."""
         self._listening.listen(100)
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -29,10 +29,10 @@ class AcceptingServer:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Stop accepting: from now on connections are refused."""
+        """Stop accepting: further connections are refused."""
         if self._accepting is not None:
             self.over.set()
-            with contextlib.suppress(OSError):  # wakes the thread that accepts
+            with contextlib.suppress(OSError):  # wakes the accepting thread
                 socket.create_connection(("127.0.0.1", self.port), timeout=60).close()
             self._accepting.join()
         self._listening.close()
@@ -51,7 +51,10 @@ class AcceptingServer:
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """Return the next request of a connection, without the blank line behind its head; nothing at the end."""
+    """Return the head and the body of the next request, without the blank line between them.
+
+    Returns ``b""`` if the client closes the connection before the end of a request.
+    """
     data = b""
     while b"\r\n\r\n" not in data:
         received = connection.recv(65536)
@@ -62,5 +65,8 @@ def read_request(connection: socket.socket) -> bytes:
     lines = head.lower().split(b"\r\n")
     length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), 0)
     while len(body) < length:
-        body += connection.recv(65536)
+        received = connection.recv(65536)
+        if not received:
+            return b""
+        body += received
     return head + body
