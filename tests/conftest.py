@@ -1,4 +1,4 @@
-"""The suite's own surroundings: what a developer's shell happens to hold must not decide a test."""
+"""The environment of the suite: the variables of a developer's shell must not decide a test."""
 
 import gc
 import os
@@ -20,26 +20,26 @@ from tests.support.runs import separate_run
 for _name in list(os.environ):
     if _name.startswith(("OPENAI_", "AQUILA_")) and _name not in ("AQUILA_CORPUS", "AQUILA_FUZZ"):
         del os.environ[_name]
-# Of a suite that uv has started every command would begin with `uv run`.
+# If uv has started the suite, Aquila would suggest commands that begin with `uv run`.
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
-# Children compile every module again where bytecode must not be written, and many tests start children.
+# With this variable, each child process of a test would compile every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# Tests talk to servers on this machine; a proxy that was needed to install packages must not stand between.
+# Tests send requests to servers on this machine, and these must not go through a proxy of the developer.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
-# A shell lets what it starts in the background ignore Ctrl-C, and so would the children that tests interrupt.
+# A shell makes background commands ignore Ctrl-C. Child processes would inherit that, and some tests interrupt them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail"
-"""For runs of pytest that tests start: of the plugins of the environment these take longest, and have nothing to do."""
+"""For the pytest runs that tests start: the plugins that take longest to load and do nothing there."""
 
 _EXAMPLES = {"not slow": 10, "not nightly": 50}
-"""How many examples hypothesis tries of each test, by what a run leaves out. One that leaves nothing out: a hundred."""
+"""The number of examples of a hypothesis test, by the mark that a run leaves out. A complete run tries a hundred."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Iterator[None]:
-    """Let the garbage collector forget what lives as long as the process, at which it would look ever again."""
+    """Hide the objects that live as long as the process from the garbage collector, which is slow to visit them."""
     gc.disable()
     try:
         if (worker := getattr(session.config, "workerinput", None)) is not None:
@@ -52,12 +52,12 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-    """Behind each module, collect what its tests have left behind, and let the garbage collector forget the rest.
+    """After each module, collect the garbage of its tests, and hide all other objects from the garbage collector.
 
-    What modules load lives as long as the process, too. Looked at again and again, it takes a tenth of the time of all
-    tests; and garbage that complains is found out near the test that it is of.
+    Most other objects are modules, which live as long as the process. To visit them again and again takes a tenth of
+    the time of all tests. And garbage that warns, such as an open socket, does so near the test that has left it.
     """
-    result = yield  # only now the test has let go of the values of its fixtures
+    result = yield  # the test has released the values of its fixtures only here
     if nextitem is None or nextitem.path != item.path:
         gc.collect()
         gc.freeze()
@@ -66,17 +66,17 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have the tests that take longest begin first, so that no process is left alone with one at the end.
+    """Begin with the longest tests, so that no process is left alone with a long test at the end.
 
-    Each process of a distributed run is given a stretch of the list, and takes of others' when it is through with it.
+    Each process of a distributed run gets a stretch of the list. When it has run it, it takes tests from others.
     """
     begin_with_the_longest(items, getattr(config, "workerinput", {}).get("workercount", 1))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Be patient on a slow machine, and let hypothesis try fewer examples where slow tests are left out."""
+    """Set long time limits, and let hypothesis try fewer examples if the run leaves out slow tests."""
     tell_less(config)
-    if find_spec("hypothesis") is None:  # the environments of tests/wild have none
+    if find_spec("hypothesis") is None:  # the environments of tests/wild lack it
         return
     import httpx
     import httpx2
@@ -87,11 +87,11 @@ def pytest_configure(config: pytest.Config) -> None:
     from tests.support.authorities import share_authorities
 
     share_authorities()
-    # Both give a request five seconds, which a busy machine may need.
+    # The default of both libraries is five seconds, which is too short on a busy machine.
     for limits in (httpx._config.DEFAULT_TIMEOUT_CONFIG, httpx2._config.DEFAULT_TIMEOUT_CONFIG):
         limits.connect = limits.read = limits.write = limits.pool = 60.0
     examples = next((few for left_out, few in _EXAMPLES.items() if left_out in config.option.markexpr), 100)
-    # How fast this machine is decides no test.
+    # The speed of this machine must not decide a test.
     settings.register_profile(
         "suite",
         max_examples=examples,
@@ -100,32 +100,32 @@ def pytest_configure(config: pytest.Config) -> None:
         derandomize="AQUILA_FUZZ" not in os.environ,
     )
     settings.load_profile("suite")
-    # With its first example it looks who refers to its random numbers, and warns if it finds nobody. Python tells of
-    # nobody who was there before `gc.freeze`, which is called above.
+    # At its first example, hypothesis looks for references to its random generator, and warns if it finds none. After
+    # `gc.freeze`, which is called above, Python would report none.
     with deterministic_PRNG():
         pass
     if "AQUILA_FUZZ" not in os.environ and hasattr(providers, "_get_local_constants"):
-        # It draws the constants of all modules that are loaded by then: a test would try other examples beside other
-        # tests, and after each change of any module. To read them takes each process seconds, too.
+        # Hypothesis uses the constants of all loaded modules as examples. So the examples of a test would depend on the
+        # other tests and on each change of a module. To read the constants also takes seconds in each process.
         nothing = providers.Constants()
         providers._get_local_constants = lambda: nothing
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _runs_without_idle_plugins() -> Iterator[None]:
-    """In the processes that run tests: their own workers have all plugins."""
+    """Leave out the idle plugins in runs that tests start, but not in the workers of this run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_ADDOPTS", _WITHOUT_IDLE_PLUGINS)
         yield
 
 
-# pytester takes one for each test, and one for each run.
+# pytester takes a snapshot for each test, and one for each run.
 _pytest.pytester.SysModulesSnapshot = ModulesOfTests  # type: ignore[misc]
 
 
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """pytest's own, whose runs leave out the same plugins as all others, and are quick in this process."""
+    """pytest's own fixture, whose runs leave out the idle plugins and share what they find out about plugins."""
     monkeypatch.setenv("PYTEST_ADDOPTS", _WITHOUT_IDLE_PLUGINS)
 
     def quickly(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,7 +142,6 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The cassette folder of a project of its own, outside pytest's rules and outside this test's scope."""
-
+    """The cassette folder of a separate project, without pytest's settings and the scope of this test."""
     with separate_run(tmp_path):
         yield tmp_path / "cassettes"

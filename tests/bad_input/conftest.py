@@ -1,4 +1,4 @@
-"""A newcomer's project: an application, its tests, a provider on this machine, and everything that can go wrong."""
+"""The project of a new user: an application, its test, and a provider on this machine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import aquila.recording.storing.recorder
 from tests.support.provider import chat_stream
 from tests.support.server import Answer, Seen, serving
 
-# What is loaded on first use is loaded here, by the imports above and by a call: runs within this process would load it
-# anew each time.
+# The imports above and this call load all modules that are loaded on first use. Otherwise each inner run would load
+# them again.
 _first = httpx2.MockTransport(lambda request: httpx2.Response(200, content=chat_stream("Hello there.")))
 with contextlib.suppress(aquila.errors.AquilaError):
     aquila.ask("Say hello.", transport=_first, endpoint="chat", api_key="none")
@@ -31,7 +31,7 @@ KEY = "sk-newcomer-0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Project:
-    """The project. ``provider`` decides how each request is answered, ``asked`` are the requests that reached it."""
+    """The project. ``provider`` answers each request, and ``asked`` has the requests that have reached it."""
 
     def __init__(self, pytester: pytest.Pytester, asked: list[Seen]) -> None:
         self.pytester = pytester
@@ -68,15 +68,15 @@ class Project:
         return self.pytester.runpytest_inprocess(*QUICKLY, *arguments)
 
     def passes(self, *arguments: str) -> str:
-        """Run the tests, which pass. Returns the output."""
+        """Run the test, which must pass. Returns the output."""
         return self._output(self.run(*arguments), passed=1)
 
     def fails(self, *arguments: str) -> str:
-        """Run the tests, of which the one fails as a test does: with a message, not with a crash of pytest."""
+        """Run the test, which must fail, with a message and without a crash of pytest. Returns the output."""
         return self._output(self.run(*arguments), failed=1)
 
     def errs(self, *arguments: str) -> str:
-        """Run the tests, which pytest refuses as a wrong use. Returns the output."""
+        """Run pytest, which must end with a usage error. Returns the output."""
         result = self.run(*arguments)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert "INTERNALERROR" not in result.stderr.str() + result.stdout.str()
@@ -97,7 +97,7 @@ def says(*texts: str) -> Answer:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """The project, with a key in the environment, and a provider that can be reached."""
+    """The project, with the provider's URL and a key in the environment."""
     pytester.syspathinsert()
     made: list[Project] = []
 

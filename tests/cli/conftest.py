@@ -16,7 +16,7 @@ from aquila.cli import main
 
 
 def conversation(question: str, answer: str, *, model: str = "gpt-4.1-mini", chunks: int = 1) -> Interaction:
-    """A chat completion, streamed when it has several chunks."""
+    """A chat completion. It is a stream if it has several chunks."""
     body = {"model": model, "messages": [{"role": "user", "content": question}], "stream": chunks > 1}
     request = RecordedRequest(
         "POST",
@@ -40,7 +40,7 @@ def conversation(question: str, answer: str, *, model: str = "gpt-4.1-mini", chu
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended."""
+    """The result of a command: exit code, standard output, standard error."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """What it wrote, as JSON."""
+        """The standard output, parsed as JSON."""
         return json.loads(self.out)
 
 
@@ -72,7 +72,7 @@ class Cassettes:
 
 @pytest.fixture
 def cassettes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cassettes:
-    """A project in an empty folder, which is the current one. ``run`` runs ``aquila cassettes ...`` in it."""
+    """A project in an empty folder, which is the working directory. ``run`` runs ``aquila cassettes ...`` in it."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "cassettes").mkdir()
     monkeypatch.chdir(tmp_path)

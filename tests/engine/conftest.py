@@ -7,7 +7,7 @@ from tests.support.engines import ENGINES, Engine
 
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.name)
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """``ask`` and ``stream``, and in a second run their asynchronous twins."""
+    """The sync engine, and in a second run of the test the async engine."""
     return request.param
 
 

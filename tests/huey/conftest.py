@@ -1,4 +1,4 @@
-"""Storages of every kind, on servers of the suite's own."""
+"""Fixtures for Huey on every kind of storage, on servers that the suite starts itself."""
 
 import importlib
 import sys
@@ -24,15 +24,15 @@ from tests.support.upstream import streamed, upstream
 
 
 @pytest.fixture(autouse=True)
-def parted():
-    """A worker keeps the scopes that it has joined for its next tasks; a test that plays one parts with them."""
+def closed_scopes():
+    """Close the scopes that a test has joined as a worker. A worker keeps them for its next tasks."""
     yield
     runtime.current_run().state_of(JoinedScopes).close_all()
 
 
 @pytest.fixture(autouse=True)
 def closed_databases(monkeypatch):
-    """Close the databases that a test has opened, in projects of its own too: Huey leaves them to the collector."""
+    """Close the databases that a test has opened. Huey leaves them to the garbage collector."""
     opened, make, set_up = [], BaseSqlStorage.__init__, SqliteStorage._set_journal_mode
 
     def make_and_note(self, *arguments, **options):
@@ -43,7 +43,7 @@ def closed_databases(monkeypatch):
         try:
             set_up(self, connection)
         except BaseException:
-            connection.close()  # Huey does not keep it, and does not close it either.
+            connection.close()  # Huey neither keeps nor closes this connection.
             raise
 
     monkeypatch.setattr(BaseSqlStorage, "__init__", make_and_note)
@@ -55,10 +55,10 @@ def closed_databases(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def ended_lives(monkeypatch, closed_databases):
-    """End what a test has begun by taking a message, as the end of a consumer does.
+    """End the consumer lives that a test has begun by taking a message, as the end of a consumer does.
 
-    Its heartbeats would open the database again. And a fork, of a later test, that strikes while a thread is within
-    SQLite has a child that waits for ever for the locks of the library.
+    Otherwise their heartbeats would open the database again. And if a later test forked while such a thread is within
+    SQLite, the child would wait for ever for the locks of the library.
     """
     begun, make = [], ConsumerLife.__init__
 
@@ -74,8 +74,8 @@ def ended_lives(monkeypatch, closed_databases):
 
 @pytest.fixture(scope="session")
 def redis_url():
-    with servers.redis_server() as url:
-        yield url
+    with servers.redis_server() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ def postgres_dsn():
 
 @pytest.fixture
 def make_huey(request, tmp_path):
-    """Make a Huey on a storage of a kind: ``make_huey("redis")``. ``classes`` are other classes, by kind."""
+    """Make a Huey on a kind of storage: ``make_huey("redis")``. ``classes`` replaces Huey's classes, by kind."""
     made = []
 
     def make(kind, classes=None, **options):
@@ -109,7 +109,7 @@ def make_huey(request, tmp_path):
     yield make
     for huey in made:
         huey.storage.close()
-        # On Redis that closes no connection: they would end with the garbage, and its collector warns of open sockets.
+        # On Redis, `close` closes no connection, and the garbage collector would warn of the open sockets.
         if isinstance(huey, RedisHuey):
             huey.storage.conn.connection_pool.disconnect()
 
@@ -124,7 +124,7 @@ def huey():
 
 @pytest.fixture
 def held():
-    """A provider that sends three words of its answer and then waits until the test lets it go."""
+    """A provider that sends three words of its response, and the rest when the test sets ``held.go``."""
     go = threading.Event()
 
     def before_chunk(number):
@@ -139,7 +139,7 @@ def held():
 
 @pytest.fixture
 def import_app(tmp_path, monkeypatch):
-    """Write the module of an application, which a program can import too, and import it: ``import_app(source)``."""
+    """Write an application's module into ``tmp_path``, and import it: ``import_app(source)``."""
     made = []
 
     def write_and_import(source):
@@ -156,7 +156,7 @@ def import_app(tmp_path, monkeypatch):
 
 
 class Clocks:
-    """The clock of the storages, which can be set, and that of the process, which only goes on."""
+    """The clocks of the storages, ahead by ``set_by`` + ``passed`` seconds, and of the process, ahead by ``passed``."""
 
     def __init__(self):
         self.set_by = self.passed = 0.0
@@ -173,7 +173,7 @@ class Clocks:
 
 @pytest.fixture
 def clocks(monkeypatch):
-    """Let a test set the clock of every storage, of a server too, as each process of a queue would see it."""
+    """Let a test set the clock of every storage, servers included. Each process of a queue would see that."""
     clocks = Clocks()
     for kind in (MemoryState, SqliteState, RedisState, PostgresState):
 

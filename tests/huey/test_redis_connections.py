@@ -57,7 +57,7 @@ def test_a_redis_that_is_away_or_does_not_tell_is_no_cluster(tmp_path):
 @pytest.fixture
 def administrator():
     """A connection to a server of the test's own, which may change what others may do."""
-    with servers.redis_server() as url, redis.from_url(url) as client:
+    with servers.redis_server() as server, redis.from_url(server.url) as client:
         yield client
 
 

@@ -16,7 +16,7 @@ from aquila.huey.progress import kept_progress, storage_patience, task_watch
 from aquila.huey.testing import build_task
 from tests.support.examples import examples
 from tests.support.limits import with_a_limit_in_time
-from tests.support.servers import unsteady_redis
+from tests.support.servers import redis_server
 from tests.support.upstream import chat_chunks, streamed, upstream
 
 
@@ -196,7 +196,7 @@ def test_a_text_that_cannot_be_stored_is_no_outage(caplog, provider):
 
 @pytest.fixture(scope="module")
 def redis():
-    with unsteady_redis() as server:
+    with redis_server(is_durable=True) as server:
         yield server
 
 

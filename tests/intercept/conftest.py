@@ -1,4 +1,4 @@
-"""Servers that count what reaches them: one for a project of its own, and one that stands in for a provider."""
+"""Servers that note their requests: one for a separate project, and one that stands in for a provider."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def provider() -> Iterator[Upstream]:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, provider: Upstream) -> GuardedRun:
-    """A guarded run, in which the server is listed as a provider."""
+    """A guarded run whose ini file lists the server as a provider."""
     return GuardedRun(pytester, provider)

@@ -1,4 +1,4 @@
-"""The sample projects are suites of their own: they are copied and run, and not collected here."""
+"""The sample projects are not collected here: tests copy them and run pytest in the copy."""
 
 import pytest
 
@@ -7,5 +7,5 @@ collect_ignore = ["sample_project", "cassetter_project"]
 
 @pytest.fixture(autouse=True)
 def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is told is tried apart from where lines end, which ``tests/plugin/test_summary.py`` does."""
+    """Make the terminal so wide that no line is wrapped. ``tests/plugin/test_summary.py`` tests the wrapping."""
     monkeypatch.setenv("COLUMNS", "1000")

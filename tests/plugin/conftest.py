@@ -1,15 +1,16 @@
-"""A small project in a folder of its own, with a provider that counts what reaches it."""
+"""A small project in a folder of its own, with a provider that notes its requests."""
 
 from __future__ import annotations
 
 import itertools
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-# Loaded here, so that runs within this process do not load them anew each time.
+# Loaded here, so that inner runs do not load them again.
 import aquila.cassettes.codecs.yaml.codec
 import aquila.engine.calls.call_plan
 import aquila.intercept.use_cassette
@@ -23,7 +24,7 @@ _numbers = itertools.count()
 
 
 class Project:
-    """Runs pytest in the project. ``calls`` are the bodies that reached the provider."""
+    """Runs pytest in the project. ``calls`` has the request bodies that have reached the provider."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
@@ -68,7 +69,7 @@ class Project:
 
     def run(self, *arguments: str, tests: str | None = None) -> pytest.RunResult:
         if tests is not None:
-            self.pytester.makepyfile(test_app="from app import post\nimport aquila, pytest\n" + _dedented(tests))
+            self.pytester.makepyfile(test_app="from app import post\nimport aquila, pytest\n" + textwrap.dedent(tests))
         return self.pytester.runpytest_inprocess(
             "-p", "no:cacheprovider", "-p", "no:xdist", f"--aquila-upstream={self.module}:transport", *arguments
         )
@@ -77,24 +78,18 @@ class Project:
         return self.run("--aquila-record", *arguments, tests=tests)
 
 
-def _dedented(text: str) -> str:
-    import textwrap
-
-    return textwrap.dedent(text)
-
-
 @pytest.fixture(autouse=True)
 def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is told is tried apart from where lines end, which ``tests/plugin/test_summary.py`` does."""
+    """Make the terminal so wide that no line is wrapped. ``tests/plugin/test_summary.py`` tests the wrapping."""
     monkeypatch.setenv("COLUMNS", "1000")
 
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    for variable in ("CI", "BUILD_NUMBER"):  # there pytest repeats whole messages in its summary
+    for variable in ("CI", "BUILD_NUMBER"):  # with these, pytest repeats whole messages in its summary
         monkeypatch.delenv(variable, raising=False)
     pytester.syspathinsert()
-    # Tests change files within a second, often to others of the same size: pytest before 9.2 takes those for the same.
+    # Tests change files within a second, often without a change of size. pytest before 9.2 would not see the change.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     return Project(pytester)
 
@@ -106,6 +101,6 @@ def lines() -> Callable[[pytest.RunResult], str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project of its own, for runs of pytest that are started as a user starts them."""
+    """An empty project, for pytest runs in a new process."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     return tmp_path

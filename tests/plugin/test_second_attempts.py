@@ -396,7 +396,8 @@ def test_a_second_attempt_that_is_killed_loses_nothing(stateful: StatefulProject
     assert stateful.path().read_bytes() == before
     stateful.api.restart()
     (stateful.pytester.path / "kill").unlink()
-    stateful.replays_of(tests, passed=1)
+    stateful.write(tests)
+    stateful.replays()
     assert stateful.record(changed).parseoutcomes() == {"passed": 1, "rerun": 1}
     assert stateful.api.refused == []
     assert len(stateful.recordings()) == 3

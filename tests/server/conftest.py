@@ -1,4 +1,4 @@
-"""A provider that counts what reaches it, and a server before it."""
+"""A provider that notes its requests, and `aquila serve` in front of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Serve = Callable[..., AbstractContextManager[BackgroundServer]]
 
 @pytest.fixture
 def serve(provider: Upstream) -> Serve:
-    """Runs the server with a value of ``--record``. What it recorded is stored when the block ends."""
+    """Run the server with a value of ``--record``. The recording is stored when the block ends."""
 
     @contextlib.contextmanager
     def serving(
@@ -71,7 +71,7 @@ def serve(provider: Upstream) -> Serve:
 
 @pytest.fixture(scope="session")
 def node() -> Path:
-    """A folder with the programs for Node, and their packages. Skips, with the reason, where these cannot be had."""
+    """A folder with the programs for Node, and their packages. Skips if Node or a package cannot be installed."""
     for command in ("node", "npm"):
         if shutil.which(command) is None:
             pytest.skip(f"{command} is not installed")

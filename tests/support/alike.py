@@ -1,4 +1,4 @@
-"""What a program sees of a server is the same without a cassette, while it is recorded, and in the replay."""
+"""Checks that a program gets the same from a server live, while Aquila records, and in a replay."""
 
 from __future__ import annotations
 

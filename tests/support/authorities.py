@@ -1,4 +1,4 @@
-"""The authorities that clients trust are read once: a test that makes a client would read some hundred for each."""
+"""Lets all clients of httpx2 share their trusted authorities. Reading some hundred of them for each client is slow."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def _share(*, _trust_env: bool = True) -> ssl.SSLContext:
 
 
 def share_authorities() -> None:
-    """Let the clients of httpx2 in this process share what they trust, as long as the environment says the same."""
+    """Let the clients of httpx2 share one TLS context, as long as ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` stay."""
     httpcore2.default_ssl_context = _share

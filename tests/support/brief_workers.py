@@ -1,7 +1,8 @@
-"""Has the processes of a distributed run tell the one that prints only what it prints.
+"""Makes the workers of a distributed run send only the events that change what is printed.
 
-xdist tells six things of each test: that it begins, what became of its setup, its call and its teardown, that it is
-over, and that the next may come. To write and read the four that change nothing takes longer than many a test itself.
+For each test, an xdist worker sends six events: the start, the reports of setup, call and teardown, the end, and a
+request for the next test. Four of them rarely change the output. To send and read these four takes longer than many a
+test.
 """
 
 from __future__ import annotations
@@ -11,23 +12,23 @@ from typing import Any
 import pytest
 
 _WORTH_TELLING = 0.05
-"""Seconds of a setup or teardown that ``--durations`` may be asked for."""
+"""A setup or teardown of at least this many seconds is reported, for ``--durations``."""
 
 
 def tell_less(config: pytest.Config) -> None:
-    """In a process that runs tests for another: leave out what is not shown. With ``-v`` all is told."""
+    """In an xdist worker, leave out the events that are not shown. With ``-v`` the worker sends all events."""
     worker: Any = next(
-        (one for one in config.pluginmanager.get_plugins() if type(one).__name__ == "WorkerInteractor"), None
+        (plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "WorkerInteractor"), None
     )
     if worker is None or config.get_verbosity() > 0:
         return
-    tell = worker.sendevent
+    send = worker.sendevent
 
-    def tell_what_counts(name: str, **told: Any) -> None:
-        if name not in ("logstart", "logfinish") and not (name == "testreport" and _changes_nothing(told["data"])):
-            tell(name, **told)
+    def send_what_counts(name: str, **details: Any) -> None:
+        if name not in ("logstart", "logfinish") and not (name == "testreport" and _changes_nothing(details["data"])):
+            send(name, **details)
 
-    worker.sendevent = tell_what_counts
+    worker.sendevent = send_what_counts
 
 
 def _changes_nothing(report: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
-"""Hypothesis strategies for cassettes: any request, any answer, any bytes, any cuts.
+"""Hypothesis strategies for cassettes: any request, any response, any bytes, any chunks.
 
-``requests()``, ``responses()``, ``interactions()`` and ``cassettes()`` cover what can go over the wire;
-``sse_streams()`` gives answers that look like a provider's event stream; ``cut(body, ...)`` cuts bytes into chunks.
+``requests()``, ``responses()``, ``interactions()`` and ``cassettes()`` cover what can go over the wire.
+``sse_streams()`` generates responses like a provider's event stream. ``cut(body, ...)`` cuts bytes into chunks.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ passing_names = st.sampled_from(["date", "age", "x-request-id", "x-ratelimit-rem
 headers: st.SearchStrategy[Headers] = st.lists(st.tuples(header_names | passing_names, printable), max_size=4).map(
     tuple
 )
-"""Any fields, and some that differ each time the same answer is recorded."""
+"""Any headers, and some whose values differ each time the same response is recorded."""
 
 urls = st.builds(
     "https://{}.example/{}{}".format,
@@ -77,15 +77,15 @@ urls = st.builds(
 )
 
 moments = st.one_of(st.just(""), st.datetimes().map(lambda moment: moment.replace(microsecond=0).isoformat() + "Z"))
-"""A moment as `Interaction.recorded` holds it."""
+"""A time as `Interaction.recorded` holds it."""
 
 ends: st.SearchStrategy[End] = st.sampled_from(["complete", "closed", "broken"])
 
 
 def cut(body: bytes, positions: Sequence[int], times: Sequence[int] = ()) -> tuple[RecordedChunk, ...]:
-    """Cut a body into chunks at the given byte positions; equal positions give empty chunks.
+    """Cut a body into chunks at the given byte positions. Equal positions give empty chunks.
 
-    ``times`` are milliseconds, one a chunk; missing ones are 0.
+    ``times`` are milliseconds, one for each chunk. Missing times are 0.
     """
     edges = [0, *sorted(position % (len(body) + 1) for position in positions), len(body)]
     spans = list(pairwise(edges))
@@ -95,7 +95,7 @@ def cut(body: bytes, positions: Sequence[int], times: Sequence[int] = ()) -> tup
 
 @st.composite
 def chunked(draw: st.DrawFn, body: st.SearchStrategy[bytes] = bodies) -> tuple[RecordedChunk, ...]:
-    """A body cut anywhere, with times that never go back; now and then no chunk at all."""
+    """A body that is cut anywhere, with times that never decrease. An empty body may have no chunk at all."""
     whole = draw(body)
     if not whole and draw(st.booleans()):
         return ()
@@ -106,7 +106,7 @@ def chunked(draw: st.DrawFn, body: st.SearchStrategy[bytes] = bodies) -> tuple[R
 
 @st.composite
 def sse_bodies(draw: st.DrawFn) -> bytes:
-    """An event stream in some provider's manner: several shapes, comments, `[DONE]`, CRLF, broken off or not."""
+    """An event stream like a provider's: several kinds of events, comments, `[DONE]`, CRLF, complete or cut off."""
     tokens = draw(st.lists(text, min_size=1, max_size=12))
     spaced = draw(st.booleans())
     named = draw(st.booleans())
@@ -168,11 +168,11 @@ _lines = st.one_of(
 
 @st.composite
 def plain_sse_bodies(draw: st.DrawFn) -> bytes:
-    """Any lines that the standard of server-sent events knows: fields without a value, comments, any line ends."""
+    """Any lines that the standard of server-sent events defines: fields without a value, comments, any line ends."""
     events = draw(st.lists(st.lists(_lines, min_size=1, max_size=3), min_size=1, max_size=6))
     blanks = draw(st.lists(st.sampled_from([1, 1, 1, 1, 0, 2]), min_size=len(events), max_size=len(events)))
     lines = [line for event, blank in zip(events, blanks, strict=True) for line in (*event, *[""] * blank)]
-    lines *= draw(st.integers(1, 5))  # what is repeated folds
+    lines *= draw(st.integers(1, 5))  # the YAML codec folds repeated events
     newline = st.sampled_from(["\n", "\r\n", "\r"])
     ends = draw(newline.map(lambda one: [one]) | st.lists(newline, min_size=1, max_size=5))
     body = "".join([line + ends[at % len(ends)] for at, line in enumerate(lines)])
@@ -185,7 +185,7 @@ def requests(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[Recor
 
 
 def responses(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[RecordedResponse]:
-    """Any answer, whole or not."""
+    """Any response, complete or not."""
     return st.builds(
         RecordedResponse,
         status=st.integers(100, 599),
@@ -199,7 +199,7 @@ def responses(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[Reco
 
 
 def sse_streams() -> st.SearchStrategy[RecordedResponse]:
-    """An answer that is an event stream, cut anywhere."""
+    """A response that is an event stream, cut anywhere."""
     return responses(sse_bodies())
 
 

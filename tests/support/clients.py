@@ -1,4 +1,4 @@
-"""Clients of several libraries that ask a server for the same thing, each in its own way."""
+"""Clients of several libraries that send the same request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 PATH = "/v1/chat/completions"
 
 Ask = Callable[[str, str], list[bytes]]
-"""Asks the server at a URL a prompt, and gives the chunks of the answer."""
+"""Sends a prompt to the server at a URL, and returns the chunks of the response: ``ask(url, prompt)``."""
 
 
 def httpx_like(library: Any) -> dict[str, Ask]:
@@ -34,7 +34,7 @@ def httpx_like(library: Any) -> dict[str, Ask]:
 
 
 def body(prompt: str) -> dict[str, Any]:
-    """A chat completion's request."""
+    """The body of a chat completion request."""
     return {"model": "m", "stream": True, "messages": [{"role": "user", "content": prompt}]}
 
 

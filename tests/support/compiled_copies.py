@@ -1,4 +1,4 @@
-"""Loading a cassette file as a run does that keeps compiled copies."""
+"""Loads a cassette file through a compiled copy, as a pytest run does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 
 
 def load_compiled(path: Path, cache: Path) -> Cassette:
-    """Load a file from its copy in ``cache``, or leave one there."""
+    """Load a file from its compiled copy in ``cache``. Write the copy if there is none."""
     data = path.read_bytes()
     return load_compiled_bytes(data, path, cache, hashlib.sha256(data).digest())

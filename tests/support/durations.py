@@ -6,12 +6,12 @@ import pytest
 
 
 def begin_with_the_longest(items: list[pytest.Item], processes: int) -> None:
-    """Bring the tests that are marked as ``long`` to the front, in place: a part of them for each of the processes.
+    """Reorder ``items`` in place: each process begins with its share of the tests that are marked as ``long``.
 
-    All others keep their order, which lets neighbours share what they have set up.
+    All other tests keep their order, so that neighbours can share fixtures.
     """
     seconds = {item: mark.args[0] for item in items if (mark := item.get_closest_marker("long")) is not None}
-    longest = sorted(seconds, key=lambda item: -seconds[item])  # a stable order: it is the same in each process
+    longest = sorted(seconds, key=lambda item: -seconds[item])  # a stable sort: the same in each process
     others = [item for item in items if item not in seconds]
     ordered: list[pytest.Item] = []
     for process in range(processes):

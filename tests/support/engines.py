@@ -1,4 +1,4 @@
-"""The two faces of the engine behind one: a test that takes ``engine`` runs for ``ask`` and for ``aask``."""
+"""The sync and the async engine behind one interface. A test with the fixture ``engine`` runs once with each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEY = "sk-test-0123456789abcdef0123456789"
 
 
 class SyncEngine:
-    """``ask`` and ``stream``, live against a server of the test."""
+    """``ask`` and ``stream``, live with the test's server."""
 
     name = "sync"
 
@@ -29,7 +29,7 @@ class SyncEngine:
 
 
 class AsyncEngine:
-    """``aask`` and ``astream``, live against a server of the test."""
+    """``aask`` and ``astream``, live with the test's server."""
 
     name = "async"
 
@@ -55,5 +55,5 @@ ENGINES: list[Engine] = [SyncEngine(), AsyncEngine()]
 
 
 def live(options: dict[str, Any]) -> dict[str, Any]:
-    """Options that reach a server of the test with a key of its own, whatever the machine is set up for."""
+    """Return ``options`` with a transport, a key and a model, so that no setting of the machine is used."""
     return {"transport": "live", "api_key": KEY, "model": "test-model", **options}

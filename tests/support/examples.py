@@ -1,13 +1,13 @@
-"""How many examples the tests of hypothesis try."""
+"""The number of examples that a hypothesis test tries."""
 
 from hypothesis import settings
 
 _IN_THE_WHOLE_SUITE = 100
-"""What a test tries that names no number, as hypothesis has it."""
+"""The default of hypothesis for a test that names no number."""
 _AT_LEAST = 5
 
 
 def examples(number: int) -> int:
-    """``number`` where the whole suite runs; where the slow tests are left out, as many fewer as by default there."""
+    """Return ``number`` if the whole suite runs. Without slow tests, return the same share of it as of the default."""
     share = settings().max_examples / _IN_THE_WHOLE_SUITE
     return min(number, max(_AT_LEAST, int(number * share)))

@@ -1,4 +1,4 @@
-"""Clients as programs use them, each with its own way to try again. A client is one row of ``CLIENTS``."""
+"""Clients as programs use them, each with its own way to retry. Each client is one row of ``CLIENTS``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 CONNECTING = 60.0
+"""Seconds that a client waits for a connection."""
 PATIENCE = 60.0
-"""So long, in seconds, the clients wait for an answer. A test that is about that sets less."""
+"""Seconds that a client waits for a response. Tests of time limits set less."""
 
 Saw = list[str]
 """What the program saw: the class of the error and its status, or the answer."""
@@ -155,14 +156,14 @@ CLIENTS: dict[str, Callable[[str, int], Saw]] = {
     "boto3": ask_boto3,
 }
 RETRYING = ("openai", "openai async", "openai streamed", "aquila", "requests with Retry", "urllib3", "boto3")
-"""Those that try again by themselves."""
+"""The clients that retry by themselves."""
 
 
 def what_is_seen(client: str, url: str, retries: int) -> Saw:
-    """Let a client ask; return what a program sees of it, with at most ``retries`` further attempts."""
+    """Let a client send a request, with at most ``retries`` retries. Return what the program sees."""
     try:
         return CLIENTS[client](url, retries)
-    except Exception as error:  # noqa: BLE001 - any is what the program sees
+    except Exception as error:  # noqa: BLE001 - the program may see any error
         name = f"{type(error).__module__}.{type(error).__qualname__}"
         return [name, *(f"status {status}" for status in _statuses_of(error))]
 

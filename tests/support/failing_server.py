@@ -1,4 +1,4 @@
-"""A server that fails: before it has answered anything, or with a status that clients try again after."""
+"""A server that fails: it sends no response, or a status after which clients retry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tests.support.accepting_server import AcceptingServer, read_request
 
 FAILURES = ("refused", "reset", "timeout", "garbage", "closed", "429", "500", "503")
-"""``timeout`` says nothing until the client gives up; ``closed`` closes the connection instead of answering."""
+"""``timeout`` sends nothing until the client gives up. ``closed`` closes the connection without a response."""
 
 ANSWER = (
     b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":'
@@ -20,7 +20,7 @@ ANSWER = (
 
 
 class FailingServer(AcceptingServer):
-    """Fails in one way. ``failures`` are the ways of the next requests, then comes ``always``; "" is an answer."""
+    """Answers the next requests as ``failures`` says, and all others as ``always`` says. ``""`` is a success."""
 
     def __init__(self, always: str) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class FailingServer(AcceptingServer):
         return f"http://127.0.0.1:{self.port}/v1"
 
     def wait_until_asked(self, times: int) -> None:
-        """Wait for requests, which clients that give up may have sent without having been heard yet."""
+        """Wait until so many requests have arrived. A client may give up before the server has read its request."""
         with self._asked:
             assert self._asked.wait_for(lambda: self.requests >= times, 60)
 
@@ -66,7 +66,7 @@ class FailingServer(AcceptingServer):
 
 @contextlib.contextmanager
 def failing_server(always: str) -> Iterator[FailingServer]:
-    """A server that fails in one way until the block ends."""
+    """Run a ``FailingServer`` until the block ends."""
     server = FailingServer(always)
     try:
         yield server

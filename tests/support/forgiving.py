@@ -1,4 +1,4 @@
-"""For tests of what is refused: a plugin with which a refusal that was caught fails no test."""
+"""A pytest plugin for tests of refused requests: a test that catches a refusal does not fail because of it."""
 
 FORGIVING = """
 import pytest
@@ -11,4 +11,4 @@ def pytest_runtest_call():
     finally:
         runtime.current_run().test.refusals.clear()
 """
-"""A module to be made in the folder of the tests, and named by ``-p``."""
+"""The source of the plugin. Write it into the folder of the tests, and load it with ``-p``."""

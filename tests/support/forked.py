@@ -1,4 +1,4 @@
-"""Work in forked children."""
+"""Calls a function in a forked child process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 from collections.abc import Callable
 
 LIMIT = 60
-"""Seconds after which a child that waits for ever is ended."""
+"""Seconds after which a child that still runs is ended."""
 
 
 def do_in_child(work: Callable[[], object]) -> int:
-    """Do ``work`` in a forked child, and return how the child ended: 0 if the work was done."""
+    """Call ``work`` in a forked child, and return the child's wait status: 0 if ``work`` has returned."""
     child = os.fork()
     if child == 0:
         try:

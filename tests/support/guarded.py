@@ -1,4 +1,4 @@
-"""A run of pytest whose ini file lists a server on loopback as a provider, with a module of ways to ask it."""
+"""A pytest run whose ini file lists a loopback server as a provider, with a module of functions that send requests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.support.upstream import Upstream
 
 
 class GuardedRun:
-    """Runs a file of tests. In it ``URL``, ``HOST`` and ``PORT`` are the provider's, and each way is a function."""
+    """Runs a file of tests. They can use the provider's ``URL``, ``HOST`` and ``PORT``, and a function for each way."""
 
     def __init__(self, pytester: pytest.Pytester, provider: Upstream, ways: Mapping[str, str] | None = None) -> None:
-        """``ways`` are bodies of functions, by name."""
+        """``ways`` are ways to send a request: the source of a function's body, by the function's name."""
         self._pytester = pytester
         self._address = provider.url.removeprefix("http://")
         self._ways = ways or {}
@@ -23,7 +23,7 @@ class GuardedRun:
     def __call__(
         self, tests: str, *arguments: str, subprocess: bool = False, ini: str = "", providers: str | None = None
     ) -> pytest.RunResult:
-        """Run ``tests``. ``providers`` are listed in the place of the server; a miss that is caught fails no test."""
+        """Run ``tests``. The ini file lists ``providers`` instead of the server. A test may catch a miss and pass."""
         listed = self._address if providers is None else providers
         self._pytester.makeini(f"[pytest]\naquila_providers = {listed}\n{ini}")
         host, _, port = self._address.partition(":")

@@ -1,4 +1,4 @@
-"""The server below those that tests script."""
+"""The base class of the HTTP servers that tests script."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Answers each connection in a thread. A client may leave whenever it likes, also between two requests.
+    """Serves each connection in a thread. A client may close its connection at any time.
 
-    The library would write that to standard error, which a run of pytest within the test may have closed by then.
+    The standard library would report that on standard error, which an inner pytest run may have closed by then.
     """
 
     daemon_threads = True

@@ -1,8 +1,8 @@
-"""Makes the runs of pytest that tests start in their own process quick, of which the suite has hundreds.
+"""Makes inner runs quick: the pytest runs that tests start in their own process. The suite has hundreds of them.
 
-Most of a short run is what pytest does with plugins that are the same each time: it looks at every name of forty
-modules twice, and reads the metadata of their packages. That is found out once for each process. And a library that
-such a run was the first to load is not loaded again by the next.
+In a short run, pytest spends most of the time on its plugins. It looks at every name of forty modules twice, and reads
+the metadata of their packages. The results are the same in each run, so they are kept for the life of the process. A
+library that an inner run loads stays loaded for the next inner run.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ import pytest_aquila
 import tests
 
 _LASTING = ("_pytest", "xdist", "pytest_aquila")
-"""Packages whose modules and classes are the same in each run. A test's own plugins and conftest files are not."""
+"""Packages whose modules and classes stay the same in all runs, unlike a test's own plugins and conftest files."""
 
 _INSTALLED = (
     *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
     *(str(Path(package).parent) for package in (aquila.__file__, pytest_aquila.__file__, tests.__file__)),
 )
-"""Where libraries are, and all that this repository has."""
+"""The folders of the installed libraries, and of this repository's packages."""
 
-_CAN_BE_TOLD = hasattr(_pytest.fixtures, "FixtureFunctionDefinition") and hasattr(pluggy._manager, "_static_hook_attr")
-"""Older versions of pytest, in the environments of tests/wild, look in other ways."""
+_CAN_PATCH = hasattr(_pytest.fixtures, "FixtureFunctionDefinition") and hasattr(pluggy._manager, "_static_hook_attr")
+"""Whether pytest and pluggy look for names as patched below. Older versions, in tests/wild, do it in other ways."""
 
 
 class ModulesOfTests(_pytest.pytester.SysModulesSnapshot):
-    """What pytester forgets after a run: of the modules that were loaded since, those that are not installed.
+    """Makes pytester keep the installed modules that a run has loaded, and forget the others.
 
     A library that is loaded twice would have two registries, and two classes of one name.
     """
@@ -62,14 +62,14 @@ def _is_installed(module: types.ModuleType) -> bool:
 
 @contextmanager
 def quick_inner_runs() -> Iterator[None]:
-    """A run of pytest within this takes what an earlier one has found out about the plugins that are installed."""
+    """Let pytest runs in this block reuse what earlier runs have found out about the installed plugins."""
     known = _distributions_with_plugins()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "distributions", lambda: iter(known))
-        if not _CAN_BE_TOLD:
+        if not _CAN_PATCH:
             yield
             return
-        # The names at which each of the two looks.
+        # Both modules call `dir` to find the names that they look at.
         patch.setattr(pluggy._manager, "dir", _may_be_hooks, raising=False)
         patch.setattr(_pytest.fixtures, "dir", _fixtures, raising=False)
         patch.setattr(pluggy._manager, "_static_hook_attr", _hook)
@@ -77,7 +77,7 @@ def quick_inner_runs() -> Iterator[None]:
 
 
 def _kept_while_holder_lasts(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """``ask`` once for each module or class of what lasts."""
+    """Keep the answer of ``ask`` for each module or class of a package in ``_LASTING``."""
     kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     def answer(plugin: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What workers have counted together of their requests."""
+"""Shows the counts of request limits that all workers share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aquila.huey.limits.rules import LimitRule
 
 
 def describe_counts(counts: Counts, rules: Sequence[LimitRule]) -> Mapping[str, int]:
-    """Return how many requests hold a slot, or how much is counted in the last period, by the text of each rule."""
+    """Return for each rule's text how many requests hold a slot, or the amount that is counted."""
     return {
         rule.text: len(counts.leases.get(rule.id, {}))
         if rule.unit == "at once"

@@ -1,4 +1,4 @@
-"""Time limits that are to strike in the midst of something."""
+"""Repeats tests whose time limit must end something that is in progress."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 
 def with_a_limit_in_time(scenario: Callable[[float], None], shortest: float) -> None:
-    """Run ``scenario`` with a limit of ``shortest`` seconds, and with longer ones until it passes.
+    """Call ``scenario`` with a limit of ``shortest`` seconds, then with longer limits until it passes.
 
-    The limit is to strike when something else has come, and only the machine knows how long that takes. With a longer
-    limit the scenario shows the same.
+    The limit must not end before some other event, and a slow machine needs longer for that event. A longer limit tests
+    the same behaviour.
     """
     for limit in (shortest, 5 * shortest):
         try:
             return scenario(limit)
-        except Exception:  # noqa: BLE001 - whatever it is, the longest limit will show it
+        except Exception:  # noqa: BLE001 - the longest limit shows any lasting error
             continue
     return scenario(25 * shortest)

@@ -1,4 +1,4 @@
-"""Damaged cassettes: valid ones, changed at random in the ways in which files get damaged, edited and attacked."""
+"""Damaged cassettes: valid cassettes with random changes, like those of damage, editing and attacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOKENS = [
 
 
 def mutate(seeds: Sequence[bytes], rng: random.Random) -> bytes:
-    """Return one of the seeds with a change, or a few."""
+    """Return one of the seeds with one to three random changes."""
     data = rng.choice(seeds)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         data = rng.choice(_CHANGES)(data, seeds, rng)

@@ -1,6 +1,6 @@
-"""A provider that speaks a bit of OpenAI's protocols over WebSockets: that of Responses, and Realtime.
+"""A provider with a part of OpenAI's WebSocket protocols: Responses and Realtime.
 
-Its ids are new in every conversation, as those of a real one are.
+Each conversation gets new ids, as with the real provider.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _new(prefix: str) -> str:
 
 
 class OpenAIProvider:
-    """What it says is upper case of what it was told. A text "weather" makes it call a tool."""
+    """Answers with the prompt in upper case. The prompt "weather" makes it call a tool."""
 
     def __init__(self) -> None:
         self._responses: set[str] = set()

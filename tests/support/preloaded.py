@@ -1,4 +1,4 @@
-"""Loads what runs of pytest within this process use: each of them forgets the modules that it loaded itself.
+"""Loads the modules that inner pytest runs use. An inner run may forget the modules that it has loaded itself.
 
 Two copies of a module would be two registries, and two classes of one name.
 """

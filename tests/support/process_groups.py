@@ -1,4 +1,4 @@
-"""Programs that run in a process group of their own, so that nothing they start outlives a test."""
+"""Runs a program in a process group of its own, so that no process that it starts outlives the test."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def process_group(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program with ``options`` of ``Popen``. It and what it has started are killed at the end of the block."""
+    """Run a program with ``options`` of ``Popen``. At the end of the block, its whole process group is killed."""
     with subprocess.Popen(command, start_new_session=True, **options) as process:
         try:
             yield process
         finally:
-            with contextlib.suppress(ProcessLookupError):  # all have ended
+            with contextlib.suppress(ProcessLookupError):  # all processes have ended
                 os.killpg(process.pid, signal.SIGKILL)

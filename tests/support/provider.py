@@ -1,4 +1,4 @@
-"""The chunks of a provider, hand-made: small streams of both endpoints."""
+"""Small hand-made streams and objects of both endpoints, as a provider sends them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tool_fragment(
 
 
 def chat_calls(*fragments: dict[str, Any] | list[dict[str, Any]], usage: dict[str, Any] | None = USAGE) -> bytes:
-    """A stream that calls tools: each argument is the tool call fragments of one chunk."""
+    """A stream that calls tools. Each argument is the tool call fragment, or the fragments, of one chunk."""
     frames = [chat_chunk(tool_calls=each if isinstance(each, list) else [each]) for each in fragments]
     frames.append(chat_chunk(finish="tool_calls"))
     if usage is not None:

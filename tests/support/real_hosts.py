@@ -6,9 +6,9 @@
         openai.OpenAI(api_key="x").chat.completions.create(...)
         assert provider.requests
 
-The names are mapped below Aquila's guard, and an authority made for the run signs for them. It holds for every client,
-in this process, in runs of pytest within it, and in its Python children. Ports do not matter: every port of a mapped
-name is the server's.
+The names are mapped below Aquila's guard. A certificate authority, made for the run, signs the certificates. Both hold
+for every client in this process, in inner pytest runs and in Python child processes. Every port of a mapped name leads
+to the server.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import ssl
 import sys
 import tempfile
-import urllib.request  # noqa: F401 - so that what it holds is set aside, whoever asks first
+import urllib.request  # noqa: F401 - so that its opener can be set aside below
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,15 +37,15 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY
 
 @functools.cache
 def authority() -> trustme.CA:
-    """The authority of this run."""
+    """The certificate authority of this run."""
     return trustme.CA()
 
 
 @contextlib.contextmanager
 def real_hosts(*hosts: str, script: Script) -> Iterator[Upstream]:
-    """Serve for these hosts, over TLS, until the block ends. ``script(path, body)`` gives the answer to each request.
+    """Serve these hosts over TLS until the block ends. ``script(path, body)`` returns the response to each request.
 
-    Gives the server; its ``url`` is that of the first host.
+    Yields the server. Its ``url`` is that of the first host.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert(*hosts).configure_cert(context)
@@ -58,14 +58,14 @@ def real_hosts(*hosts: str, script: Script) -> Iterator[Upstream]:
 
 @contextlib.contextmanager
 def reachable(ports: dict[str, int]) -> Iterator[None]:
-    """Lead host names to servers that listen on loopback, and trust the authority, until the block ends."""
+    """Map each host name to the loopback port of its server, and trust the authority, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="aquila-authority-") as folder:
         bundle = str(Path(folder, "authority.pem"))
         authority().cert_pem.write_to_path(bundle)
         path = os.environ.get("PYTHONPATH")
         variables: dict[str, str | None] = {
             mapped.VARIABLE: json.dumps(ports),
-            # At the end: Aquila's own folder comes first and runs the next one after it, not the other way round.
+            # At the end: Aquila's own sitecustomize runs the next one, but this one does not.
             "PYTHONPATH": os.pathsep.join((path, _SITE)) if path else _SITE,
             **dict.fromkeys(_CERTIFICATES, bundle),
             **dict.fromkeys(_PROXIES),
@@ -98,7 +98,7 @@ def _set(variables: dict[str, str | None]) -> None:
 
 @contextlib.contextmanager
 def _trusted_by_what_is_loaded(bundle: str) -> Iterator[None]:
-    """Libraries that read their authorities when they are imported, and Aquila's own connections."""
+    """Make libraries that have read their authorities already, and Aquila's own connections, trust ``bundle``."""
     replaced: list[tuple[Any, str, Any]] = []
     for module, name, value in (
         ("aiohttp.connector", "_SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=bundle)),
@@ -118,9 +118,9 @@ def _trusted_by_what_is_loaded(bundle: str) -> Iterator[None]:
 
 
 def _put_connections(made: dict[str, Any] | None) -> dict[str, Any]:
-    """Give Aquila's live transport these connections, or none yet, and return those that it had.
+    """Replace the connections of Aquila's live transport, by none for ``None``, and return the former ones.
 
-    They are set aside, not dropped: what they hold may belong to event loops of other tests.
+    The former connections must not be closed: they may belong to event loops of other tests.
     """
     upstreams: Any = sys.modules.get("aquila.transports.upstreams")
     if upstreams is None:

@@ -1,4 +1,4 @@
-"""Compares the report of a run with the schema of reports."""
+"""Checks the JSON report of a run against the schema of reports."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def _validator() -> Any:
 
 
 def check_report(report: Any) -> None:
-    """Fail if the JSON of a report is not what its schema says."""
+    """Raise ``jsonschema.ValidationError`` if a report does not match the schema."""
     _validator().validate(report)

@@ -1,8 +1,8 @@
-"""A provider of the Responses API over WebSockets, whose answers a test writes down.
+"""A provider of the Responses API over WebSockets that sends the answers of a test.
 
-Each request gets the next answer, over whatever connection it comes::
+Each request gets the next answer, whatever its connection is::
 
-    with answering(responses_events("Hi"), error_event(429), broken_off) as provider:
+    with answering(responses_events("Hi"), error_event(429), break_off) as provider:
         engine.ask("Hi", **over_socket(provider))
         assert provider.asked == [...]
 """
@@ -18,20 +18,20 @@ from typing import Any, Protocol, TypeAlias
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.provider import call_item, responses_events
-from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_server
+from tests.support.web_sockets import WebSocketProvider, web_socket_server
 
 SocketAnswer: TypeAlias = Sequence[dict[str, Any]] | Callable[[Any], object]
-"""Events to send, or a function that is given the connection."""
+"""The events to send, or a function that answers over the connection."""
 
 
 class SocketProvider:
-    """The running provider: what it was asked, over how many connections, and how those have ended."""
+    """The running provider: its requests, its connections, and how the connections have ended."""
 
     def __init__(self, answers: Sequence[SocketAnswer]) -> None:
         self._answers = iter(answers)
         self.asked: list[dict[str, Any]] = []
         self.closed: list[int | None] = []
-        """The code of the close of each connection that has ended; None for one that was left without."""
+        """The close code of each connection that has ended; None for a connection that ended without a close."""
         self.ended = threading.Event()
         self.server: WebSocketProvider
 
@@ -67,7 +67,7 @@ def say(connection: Any, events: Sequence[dict[str, Any]]) -> None:
 
 
 def then(events: Sequence[dict[str, Any]], end: Callable[[Any], object]) -> Callable[[Any], None]:
-    """An answer that ends otherwise than with its last event."""
+    """An answer that sends ``events`` and then calls ``end`` with the connection."""
 
     def answer(connection: Any) -> None:
         say(connection, events)
@@ -76,16 +76,12 @@ def then(events: Sequence[dict[str, Any]], end: Callable[[Any], object]) -> Call
     return answer
 
 
-def broken_off(connection: Any) -> None:
-    break_off(connection)
-
-
 def close_with(code: int) -> Callable[[Any], None]:
     return lambda connection: connection.close(code, "so it is")
 
 
 def fall_silent(connection: Any) -> None:
-    """Say nothing until the other side goes."""
+    """Send nothing until the client leaves."""
     connection.recv(60)
 
 
@@ -96,7 +92,7 @@ def called(*names_and_arguments: tuple[str, str], id: str = "resp_1") -> list[di
 
 
 def error_event(status: int | None, code: str = "", message: str = "no", **more: Any) -> list[dict[str, Any]]:
-    """A refusal in the form that it has over a WebSocket."""
+    """An error as the Responses API sends it over a WebSocket."""
     error = {"type": "invalid_request_error", "code": code or None, "message": message, "param": None, **more}
     return [{"type": "error", "error": error} | ({} if status is None else {"status": status})]
 

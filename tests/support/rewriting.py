@@ -1,7 +1,7 @@
-"""Rewrites the assertions of each module of tests once, and not once for each process of a run.
+"""Shares the rewriting of assertions between the workers of a distributed run.
 
-All processes of a distributed run import all modules, at the same time. Where none of these has been rewritten before,
-as in a new checkout, each process would do it for all of them, and spend a quarter of a minute on it.
+All workers import all test modules at the same time. In a new checkout no module is rewritten yet, so each worker would
+rewrite all of them, which takes a quarter of a minute.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from _pytest.assertion import rewrite
 
 
 def rewrite_a_share(config: pytest.Config, number: int, processes: int) -> None:
-    """Leave for all processes what this one, the ``number``-th of so many, has rewritten of the modules of a run.
+    """Rewrite the share of worker ``number`` (from 0) of ``processes`` workers, and store it for all of them.
 
-    What is not there yet when it is imported, pytest rewrites itself.
+    pytest rewrites a module itself if it imports the module before it is stored.
     """
     if sys.dont_write_bytecode:
         return
@@ -29,7 +29,7 @@ def rewrite_a_share(config: pytest.Config, number: int, processes: int) -> None:
             continue
         try:
             source, code = rewrite._rewrite_test(module, config)
-        except (SyntaxError, ValueError, Warning):  # told where it is imported
+        except (SyntaxError, ValueError, Warning):  # pytest reports it when it imports the module
             continue
         if rewrite.try_makedirs(folder):
             rewrite._write_pyc(state, code, source, rewritten)

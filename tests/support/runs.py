@@ -1,4 +1,4 @@
-"""Runs of Aquila within the run of the suite, and what they record from."""
+"""Aquila runs within a test, and upstreams for them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aquila.transports import upstreams
 
 
 def separate_run(folder: Path, **layers: Any) -> Run:
-    """A run whose project is a folder. Within it, pytest's settings and the scope of the test are not in force."""
+    """Return a run of the project in ``folder``. It ignores pytest's settings and the scope of the test."""
     return Run(SettingsLayers(folder, **layers))
 
 
 def name_upstream(name: str, transport: Any) -> None:
-    """Let the current run know a source of answers by a name, as if a plugin had registered it."""
+    """Register an upstream in the current run under a name, as a plugin would."""
     current_run().state_of(upstreams.LoadedUpstreams)[name] = upstreams.upstream_from(transport, name)

@@ -1,6 +1,6 @@
-"""A provider whose answers follow from what it is asked: what the guides' examples were recorded from.
+"""The provider from which the examples of the guides are recorded. Its answers depend on the request.
 
-``pytest tests/engine/test_guides.py --aquila-record``
+To record again: ``pytest tests/engine/test_guides.py --aquila-record``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WEATHER = '{"city": "Ulm", "days": 2}'
 
 
 class Scripted(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
-    """The provider, as a transport for both kinds of client."""
+    """The provider, as a transport for sync and async clients."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         return answer(request.method, request.url.path, request.read())
@@ -37,7 +37,7 @@ class Scripted(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
 
 def transport() -> Scripted:
-    """The factory that ``AQUILA_UPSTREAM`` names."""
+    """Make the provider. ``AQUILA_UPSTREAM`` names this function."""
     return Scripted()
 
 
@@ -102,7 +102,7 @@ def responses_answer(asked: dict[str, Any], said: str) -> bytes:
 
 
 def last_words(asked: dict[str, Any]) -> str:
-    """What the user said last."""
+    """The text of the last user message, or ``""``."""
     rows = asked.get("messages") or asked["input"]
     users = [row["content"] for row in rows if row.get("role") == "user"]
     return users[-1] if users and isinstance(users[-1], str) else ""

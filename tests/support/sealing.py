@@ -1,4 +1,4 @@
-"""Sealed runs: whether this machine permits one, and runs of pytest as a user starts them."""
+"""Sealed runs: checks whether this machine permits them, and starts pytest as a user does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEAL = "from aquila.intercept.sealing.entering import main; main()"
 
 @functools.cache
 def why_not_permitted() -> str:
-    """Why this machine does not let a process enter a network namespace of its own; empty where it does."""
+    """Return why no process may enter a network namespace of its own here, or ``""`` if it may."""
     if sys.platform != "linux":
         return "only Linux has network namespaces"
     done = subprocess.run([sys.executable, "-c", _SEAL, "", "/bin/true"], capture_output=True, text=True, check=False)
@@ -26,7 +26,7 @@ def why_not_permitted() -> str:
 
 
 def needs_sealing() -> pytest.MarkDecorator:
-    """A mark for tests that seal a process. They are skipped where the machine does not permit it."""
+    """A mark that skips tests of sealed processes where the machine does not permit sealing."""
     reason = why_not_permitted()
     return pytest.mark.skipif(bool(reason), reason=f"this machine does not permit sealing: {reason}")
 
@@ -47,7 +47,7 @@ def run_pytest(
     env: Mapping[str, str] | None = None,
     **how: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """Run pytest in a folder as a user does, outside of this run of the suite, with some plugins alone."""
+    """Run pytest in a folder in a new process, as a user does, with only these plugins."""
     loaded = [part for plugin in plugins for part in ("-p", plugin)]
     started = [*command, *loaded, "-p", "no:cacheprovider", *arguments]
     return subprocess.run(
@@ -63,7 +63,7 @@ def run_pytest(
 
 
 def start_sealed_pytest(folder: Path) -> subprocess.Popen[str]:
-    """Start a sealed pytest in a folder, in a session of its own, and read what it writes."""
+    """Start a sealed pytest in a folder, in a session of its own. Its output is a pipe."""
     return subprocess.Popen(
         [COMMAND, "-p", "aquila", "-p", "no:cacheprovider", "-s"],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""A real HTTP server on the loopback interface that gives scripted answers, cut into odd pieces, or broken ones."""
+"""A loopback HTTP server that sends scripted responses: whole, in odd pieces, or broken off."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Piece = bytes | threading.Event
 
 @dataclass
 class Answer:
-    """An answer. ``pieces`` are sent one after the other; an event among them is waited for.
+    """A response. ``pieces`` are sent one after the other. The server waits for each event among them.
 
-    ``broken`` closes the connection without the end of the body.
+    ``broken`` closes the connection before the end of the body.
     """
 
     pieces: Sequence[Piece] = ()
@@ -45,12 +45,12 @@ class Seen:
 
 
 class Server:
-    """The running server: ``url`` is a base URL for a client, ``seen`` the requests so far."""
+    """The running server. ``url`` is a base URL for a client, and ``seen`` has the requests so far."""
 
     def __init__(self, answers: Iterator[Answer] | Callable[[Seen], Answer]) -> None:
         self.seen: list[Seen] = []
         self.left = threading.Event()
-        """Set when a client has closed its connection before the end of an answer."""
+        """Set when a client has closed its connection before the end of a response."""
         self._answers = answers
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -107,7 +107,7 @@ class Server:
         return Handler
 
     def wait(self, event: threading.Event, connection: socket.socket) -> bool:
-        """Wait for an event; false if the client went away, or the server was stopped, in the meantime."""
+        """Wait for an event. Returns False if the client leaves or the server stops first."""
         connection.settimeout(0.01)
         try:
             while not event.is_set():
@@ -138,14 +138,14 @@ class Server:
 
 @contextmanager
 def serving(*answers: Answer | bytes, by: Callable[[Seen], Answer] | None = None) -> Iterator[Server]:
-    """Serve these answers in turn, or those that ``by`` makes from each request."""
+    """Serve these answers in turn, or the answers that ``by`` makes for each request."""
     script = (answer if isinstance(answer, Answer) else Answer([answer]) for answer in answers)
     with Server(by or script) as server:
         yield server
 
 
 def cut(body: bytes, sizes: Iterable[int] = (1, 7, 64, 3, 500)) -> list[bytes]:
-    """Cut a body into pieces of these sizes, over and over: no piece ends where a line does, unless by chance."""
+    """Cut a body into pieces of these sizes, over and over. The pieces do not follow the lines of the body."""
     pieces = []
     at = 0
     order = list(sizes)

@@ -1,6 +1,6 @@
-"""Redis and Postgres servers of the tests' own, ended with the run.
+"""Redis and Postgres servers for tests.
 
-Each listens on a socket in a folder of its own: a free port may be taken by another program before it is used.
+Each server listens on a socket in a folder of its own, because another program could take a free port first.
 """
 
 import contextlib
@@ -16,83 +16,67 @@ from pathlib import Path
 import pytest
 
 _PATIENCE = 120  # Seconds for a server to come up.
-_SHORT = 60  # Bytes of a folder in which sockets may lie, further below.
+_SHORT = 60  # The most characters of a parent folder for sockets.
 
 
 def socket_folder(prefix):
-    """A temporary folder for sockets, wherever others are: their paths have at most 107 bytes, and stand in URLs."""
+    """A temporary folder for sockets. A socket's path may have 107 bytes, and no space because it is part of a URL."""
     usual = tempfile.gettempdir()
     folder = usual if len(usual) <= _SHORT and " " not in usual else "/tmp"
     return tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True)
 
 
 def find_postgres():
-    """The folder of Postgres's programs, or None."""
+    """Return the folder of Postgres's programs, or None."""
     on_path = shutil.which("initdb")
     folders = [os.path.dirname(on_path)] if on_path else sorted(glob.glob("/usr/lib/postgresql/*/bin"))
     return folders[-1] if folders else None
 
 
-@contextlib.contextmanager
-def redis_server():
-    """Run a Redis server and yield its URL. Skips the test that asks for it where none can be run."""
-    program, redis = _find_redis()
-    with socket_folder("aquila-redis-") as folder:
-        path = str(Path(folder, "redis.socket"))
-        place = ["--port", "0", "--unixsocket", path, "--dir", folder]
-        command = [program, *place, "--save", "", "--appendonly", "no"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-            try:
-                client = redis.Redis(unix_socket_path=path)
-                _wait_for(client.ping, server, redis.ConnectionError)
-                client.close()
-                yield f"unix://{path}?db=0"
-            finally:
-                server.kill()
+class RedisServer:
+    """A Redis server that a test can stop, freeze and start again."""
 
-
-class UnsteadyRedis:
-    """A Redis server that a test stops and starts. It keeps its data on disk, and so over a restart."""
-
-    def __init__(self, folder):
+    def __init__(self, folder, *, is_durable):
+        """``is_durable``: the server keeps its data on disk, and so over a restart."""
         self._program, self._redis = _find_redis()
-        self._folder = folder
         self._path = str(Path(folder, "redis.socket"))
+        self._options = ["--port", "0", "--unixsocket", self._path, "--dir", folder]
+        self._options += ["--save", "", "--appendonly", "yes" if is_durable else "no"]
         self._server = None
         self.url = f"unix://{self._path}?db=0"
-        self.start()
 
     def start(self):
-        place = ["--port", "0", "--unixsocket", self._path, "--dir", self._folder]
-        command = [self._program, *place, "--save", "", "--appendonly", "yes"]
+        command = [self._program, *self._options]
         self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client = self._redis.Redis(unix_socket_path=self._path)
         _wait_for(client.ping, self._server, self._redis.ConnectionError)
         client.close()
 
     def stop(self):
-        """End it, as for a restart."""
+        """End the server, as for a restart."""
         self._server.terminate()
         self._server.wait(_PATIENCE)
 
     def freeze(self):
-        """Let it accept connections and answer nothing."""
+        """Let the server accept connections and answer nothing."""
         self._server.send_signal(signal.SIGSTOP)
 
     def thaw(self):
         self._server.send_signal(signal.SIGCONT)
 
     def close(self):
-        self._server.kill()
-        self._server.wait(_PATIENCE)
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait(_PATIENCE)
 
 
 @contextlib.contextmanager
-def unsteady_redis():
-    """Run a Redis server that can be stopped, frozen and started again, and yield it."""
+def redis_server(*, is_durable=False):
+    """Run a Redis server and yield it. Skips the test that asks for it where no Redis is installed."""
     with socket_folder("aquila-redis-") as folder:
-        server = UnsteadyRedis(folder)
+        server = RedisServer(folder, is_durable=is_durable)
         try:
+            server.start()
             yield server
         finally:
             server.close()
@@ -107,12 +91,12 @@ def _find_redis():
 
 @contextlib.contextmanager
 def postgres_server():
-    """Run a Postgres server and yield its DSN. Skips the test that asks for it where none can be run."""
+    """Run a Postgres server and yield its DSN. Skips the test that asks for it where none can run."""
     programs = find_postgres()
     if programs is None:
         pytest.skip("no Postgres here: apt-get install postgresql")
     psycopg = pytest.importorskip("psycopg", reason="the package psycopg is not installed")
-    # It refuses to run as root, and then needs another user who may write where it keeps its data.
+    # Postgres refuses to run as root. Another user then runs it, who must be able to write its data.
     as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     if as_user and shutil.which("setpriv") is None:
         pytest.skip("Postgres refuses to run as root, and there is no setpriv here")
@@ -130,7 +114,7 @@ def postgres_server():
                 _wait_for(lambda: psycopg.connect(dsn).close(), server, psycopg.OperationalError)
                 yield dsn
             finally:
-                server.send_signal(signal.SIGQUIT)  # At once, whatever is connected: the data is thrown away.
+                server.send_signal(signal.SIGQUIT)  # Ends at once; the data is not needed.
                 server.wait(_PATIENCE)
 
 

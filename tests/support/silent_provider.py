@@ -1,4 +1,4 @@
-"""A provider that begins an answer, and then says nothing more."""
+"""A provider that begins a response and then sends nothing more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.upstream import Answer, Upstream, streamed
 
 
 class Silent:
-    """Answers with the first ``chunks`` of a stream, or with nothing at all, until ``goes_on`` is set."""
+    """Sends the first ``chunks`` of a stream, then waits until ``goes_on`` is set. ``says_nothing`` sends nothing."""
 
     def __init__(self, server: Upstream, *, chunks: int) -> None:
         self.url = f"{server.url}/v1"

@@ -1,4 +1,4 @@
-"""Tables of which the fast tests try a part."""
+"""Marks the rows of a ``parametrize`` table, so that the fast tests run only a part of the table."""
 
 from __future__ import annotations
 
@@ -9,46 +9,48 @@ import pytest
 
 
 def slow_but(tried: Collection[Any], rows: Iterable[Any], *, of_several_names: bool = False) -> list[Any]:
-    """``rows`` for ``pytest.mark.parametrize``, of which all that are not ``tried`` are slow.
+    """Return ``rows`` for ``pytest.mark.parametrize``. All rows that are not in ``tried`` are slow.
 
     ``of_several_names``: each row is a tuple with the values of several parameters.
     """
-    rows = list(rows)
-    unknown = [row for row in tried if row not in rows]
-    if unknown:
-        raise ValueError(f"not in the table: {unknown}")
-    return [
-        row if row in tried else pytest.param(*(row if of_several_names else [row]), marks=pytest.mark.slow)
-        for row in rows
-    ]
+    return _mark_rows(tried, rows, [], [pytest.mark.slow], of_several_names=of_several_names)
 
 
 def nightly_but(tried: Collection[Any], rows: Iterable[Any], *, of_several_names: bool = False) -> list[Any]:
-    """``rows`` for ``pytest.mark.parametrize``, all slow. Those that are not ``tried`` are left to the nights.
+    """Return ``rows`` for ``pytest.mark.parametrize``. All rows are slow, and those not in ``tried`` are nightly too.
 
     ``of_several_names``: each row is a tuple with the values of several parameters.
     """
+    nightly = [pytest.mark.slow, pytest.mark.nightly]
+    return _mark_rows(tried, rows, [pytest.mark.slow], nightly, of_several_names=of_several_names)
+
+
+def _mark_rows(
+    tried: Collection[Any],
+    rows: Iterable[Any],
+    marks: list[pytest.MarkDecorator],
+    marks_of_others: list[pytest.MarkDecorator],
+    *,
+    of_several_names: bool,
+) -> list[Any]:
     rows = list(rows)
     unknown = [row for row in tried if row not in rows]
     if unknown:
         raise ValueError(f"not in the table: {unknown}")
     return [
-        pytest.param(
-            *(row if of_several_names else [row]),
-            marks=[pytest.mark.slow] if row in tried else [pytest.mark.slow, pytest.mark.nightly],
-        )
+        pytest.param(*(row if of_several_names else [row]), marks=marks if row in tried else marks_of_others)
         for row in rows
     ]
 
 
-def product_of(rows: Iterable[Any], columns: Iterable[Any], *, tried_one_in: int = 3) -> list[Any]:
-    """Each of ``rows`` with each of ``columns``, as values of two parameters.
+def product_of(rows: Iterable[Any], columns: Iterable[Any]) -> list[Any]:
+    """Return each of ``rows`` with each of ``columns``, as values of two parameters.
 
-    The fast tests try one pair in ``tried_one_in``, which are spread over the table: each row and each column is tried.
+    All pairs but every third are slow. The fast pairs are spread over the table.
     """
     columns = list(columns)
     return [
-        pytest.param(row, column, marks=[pytest.mark.slow] if (at + place) % tried_one_in else [])
+        pytest.param(row, column, marks=[pytest.mark.slow] if (at + place) % 3 else [])
         for at, row in enumerate(rows)
         for place, column in enumerate(columns)
     ]

@@ -1,4 +1,4 @@
-"""A provider that keeps state, over a real socket: it knows the ids that it has given, and no others."""
+"""A provider that keeps state: it accepts only the ids that it has created."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.support.provider import USAGE, call_item, message_item, response_obje
 from tests.support.server import Answer, Seen, json_answer, sse
 
 ROUNDS = 2
-"""So many results of tools a conversation needs until the model answers in words."""
+"""The number of tool results after which the model answers with text."""
 
 
 class UnknownId(Exception):
-    """A request names an id that was not given."""
+    """A request names an id that the provider has not created."""
 
 
 class StatefulApi:
-    """Answers as the Responses API does, with its files and conversations, and as Chat Completions and MCP do.
+    """Answers like the Responses API with files and conversations, like Chat Completions, and like MCP.
 
-    ``given`` are the ids that it knows. ``refused`` are those that were asked for and are unknown.
+    ``given`` has the ids that it knows. ``refused`` has the unknown ids of requests.
     """
 
     def __init__(self) -> None:

@@ -47,7 +47,7 @@ APP = """
 
 
 class StatefulProject:
-    """Runs pytest in a project whose provider keeps state. ``api`` is that provider, ``server`` its socket."""
+    """Runs pytest in a project whose provider keeps state. ``api`` is the provider, and ``server`` its HTTP server."""
 
     def __init__(self, pytester: pytest.Pytester, server: Server, api: StatefulApi) -> None:
         self.pytester = pytester
@@ -57,7 +57,7 @@ class StatefulProject:
         pytester.makeini("[pytest]\naquila_loopback = all\n")
 
     def write(self, tests: str) -> None:
-        """Write the module of tests."""
+        """Write the test module, with its imports if ``tests`` lacks them."""
         head = "import aquila, pytest\nfrom app import *\n"
         tests = textwrap.dedent(tests)
         self.pytester.makepyfile(test_app=tests if tests.startswith(head) else head + tests)
@@ -77,16 +77,11 @@ class StatefulProject:
         return self.pytester.path / "cassettes" / name
 
     def sent_since(self, count: int) -> list[str]:
-        """The requests that have reached the provider, without the first ``count``."""
+        """Return the requests of the provider after the first ``count``, as ``METHOD path``."""
         return [f"{seen.method} {seen.path}" for seen in self.server.seen[count:]]
 
-    def replays_of(self, tests: str, **outcomes: int) -> None:
-        """Replay these tests."""
-        self.write(tests)
-        self.replays(**outcomes)
-
     def replays(self, **outcomes: int) -> None:
-        """Replay the tests: they pass, and nothing reaches the provider."""
+        """Replay the tests. Fail unless they pass, or have ``outcomes``, and nothing reaches the provider."""
         before = len(self.server.seen)
         result = self.run()
         result.assert_outcomes(**(outcomes or {"passed": 1}))

@@ -1,7 +1,7 @@
 """Recorded traffic, read without any code of the project.
 
-What this project recorded itself lies in ``tests/recorded``. Traffic of real providers, which vcrpy recorded, is used
-too where the folder with it exists.
+``tests/recorded`` has the traffic that this project has recorded. Traffic of real providers, recorded by vcrpy, is used
+too if its folder exists.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Exchange:
 
     @property
     def endpoint(self) -> str | None:
-        """The endpoint whose requests these are, or None."""
+        """``"chat"``, ``"responses"``, or None for other requests."""
         if self.method != "POST":
             return None
         return {"completions": "chat", "responses": "responses"}.get(self.path.rpartition("/")[2])
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The JSON values of a stream, or the one of a plain answer."""
+        """The JSON values of a stream, or the single value of a plain response."""
         if "event-stream" not in self.content_type:
             return [json.loads(self.body)]
         lines = (
@@ -54,14 +54,14 @@ class Exchange:
 
 @functools.cache
 def exchanges(name: str) -> list[Exchange]:
-    """The exchanges of one cassette, ``suite/test`` without the suffix."""
+    """Return the exchanges of the cassette ``name``: ``suite/test``, without the suffix."""
     with path_of(name).open(encoding="utf-8") as file:
         loaded = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return [_exchange(each["request"], each["response"]) for each in loaded["interactions"]]
 
 
 def names() -> list[str]:
-    """The cassettes of vcrpy that there are; those of the project come first."""
+    """Return the names of all vcrpy cassettes. The cassettes of this project come first."""
     folders = (RECORDED / "vcrpy", CORPUS)
     return [
         str(path.relative_to(folder).with_suffix("")) for folder in folders for path in sorted(folder.glob("*/*.yaml"))
@@ -69,12 +69,12 @@ def names() -> list[str]:
 
 
 def path_of(name: str) -> Path:
-    """The file of one cassette of vcrpy, ``suite/test`` without the suffix."""
+    """Return the file of the vcrpy cassette ``name``: ``suite/test``, without the suffix."""
     return (RECORDED / "vcrpy" if name.startswith("own/") else CORPUS) / f"{name}.yaml"
 
 
 def recorded_files() -> list[Path]:
-    """Every recorded file, of vcrpy and of Aquila."""
+    """Return every recorded file of vcrpy and of Aquila."""
     return [*map(path_of, names()), *sorted((RECORDED / "local").glob("*.yaml"))]
 
 

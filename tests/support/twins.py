@@ -1,7 +1,7 @@
-"""Finds functions that are written twice: for synchronous callers, and for asynchronous ones.
+"""Finds functions that are written twice: for synchronous callers, and for asynchronous callers.
 
-Two functions are twins if they have the same name but for ``async``, or do much the same, once ``async``, ``await`` and
-the names that go with them are taken away.
+``async``, ``await`` and names such as ``aclose`` are ignored. Two functions are then twins if they have the same name,
+or nearly the same lines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 SAME_ALREADY = 0.7
-"""From this ratio of alike lines on, two functions of other names are twins."""
+"""Two functions with different names are twins if at least this share of their lines is equal."""
 
 _ASYNC_WORDS = re.compile(r"\basync (?=def|for|with)|\bawait ")
 _ASYNC_NAMES = re.compile(r"(?i)_?async_?")
@@ -32,7 +32,7 @@ class Function:
     """The file and the qualified name."""
     folder: Path
     name: str
-    """Without what says for which callers it is."""
+    """The name without ``async`` and its like."""
     node: ast.FunctionDef | ast.AsyncFunctionDef
 
     @property
@@ -41,13 +41,13 @@ class Function:
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
-        """The statements of its body and of what is defined in it, one a line, as a synchronous function has them."""
+        """The lines of its body, nested functions included, as a synchronous function would have them."""
         statements = [each for each in self.node.body if not _is_docstring(each)]
         return tuple(as_synchronous(line.strip()) for each in statements for line in ast.unparse(each).splitlines())
 
     @cached_property
     def shape(self) -> Counter[str]:
-        """How many statements of each kind it has."""
+        """The number of its statements of each kind."""
         return Counter(type(each).__name__.removeprefix("Async") for each in _statements_below(self.node))
 
 
@@ -56,13 +56,13 @@ class Twins:
     sync: Function
     asynchronous: Function
     alike: tuple[str, ...]
-    """The lines that both have, in their order."""
+    """The lines that both functions have, in their order."""
 
     @property
     def decisions(self) -> list[str]:
-        """Those that decide something: branches, loops that end on a condition, errors that are caught.
+        """The common lines that decide something: branches, loops with a condition, caught errors.
 
-        The cases of a ``match`` do not count: in a driver each is another kind of I/O.
+        The cases of a ``match`` do not count, because in a driver each case is another kind of I/O.
         """
         return [line for line in self.alike if _DECIDES.match(line)]
 
@@ -71,13 +71,13 @@ class Twins:
 
 
 def as_synchronous(text: str) -> str:
-    """Take away of code what only asynchronous code has."""
+    """Remove from source code the words that only asynchronous code has."""
     without = _ASYNC_NAMES.sub("", _ASYNC_WORDS.sub("", text))
     return _A_NAMES.sub(lambda found: found.group(1) or "", without).lower()
 
 
 def functions_in(source: str, place: Path) -> Iterator[Function]:
-    """Yield the functions of a module, also those within others."""
+    """Yield the functions of a module, nested functions included."""
     yield from _functions_below(ast.parse(source), place, "")
 
 
@@ -93,7 +93,7 @@ def _functions_below(node: ast.AST, place: Path, around: str) -> Iterator[Functi
 
 
 def _statements_in(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the statements directly in one, and its handlers and cases, which have statements in them."""
+    """Yield the statements, handlers and cases directly in a node."""
     for field in ("body", "orelse", "handlers", "finalbody", "cases"):
         yield from getattr(node, field, ())
 
@@ -127,7 +127,7 @@ def _compare(sync: Function, asynchronous: Function) -> Twins | None:
     if any(
         f"{one.place}.".startswith(f"{other.place}.") for one, other in ((sync, asynchronous), (asynchronous, sync))
     ):
-        return None  # one makes the other
+        return None  # one function is defined within the other
     if sync.name != asynchronous.name and not _are_similar(sync, asynchronous):
         return None
     blocks = SequenceMatcher(None, sync.lines, asynchronous.lines, autojunk=False).get_matching_blocks()

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers as a test scripts it, chunk by chunk."""
+"""A loopback HTTP server that answers each request as a script says, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.http_server import LoopbackServer
 
 @dataclass
 class Answer:
-    """What the server sends. ``before_chunk(n)`` is called before the n-th chunk, so a test can hold it back."""
+    """A response. The server calls ``before_chunk(n)`` before chunk ``n``, from 0, so a test can delay it."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
@@ -31,7 +31,7 @@ Script = Callable[[str, bytes], Answer]
 
 
 class Upstream:
-    """The running server: its URL, and what it was asked."""
+    """The running server: its URL, and the requests that have reached it."""
 
     def __init__(self, url: str, script: Script) -> None:
         self.url = url
@@ -42,7 +42,7 @@ class Upstream:
 
     @property
     def asked_host(self) -> str:
-        """The host of the request that the script answers now, in its thread."""
+        """The host of the request that this thread answers."""
         host: str = self._asked.host
         return host
 
@@ -51,7 +51,7 @@ class Upstream:
         self._asked.host = host
 
     def transport(self) -> Redirected:
-        """A transport that sends any request here."""
+        """Return a transport that sends any request to this server."""
         return Redirected(self.url)
 
 
@@ -78,7 +78,7 @@ class Redirected(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
 @contextlib.contextmanager
 def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
-    """Serve until the block ends, over TLS with ``tls``. ``script(path, body)`` gives the answer to each request."""
+    """Serve until the block ends, over TLS with ``tls``. ``script(path, body)`` returns each response."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -122,7 +122,7 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
 
     class Server(LoopbackServer):
         def process_request_thread(self, request: Any, client_address: Any) -> None:
-            if tls is not None:  # here, in the thread of the connection: a slow client must not hold up others
+            if tls is not None:  # in the thread of this connection, so that a slow client holds up no other
                 try:
                     request = tls.wrap_socket(request, server_side=True)
                 except OSError:  # the client broke off, or refused the certificate
@@ -144,13 +144,13 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
 
 
 def sse(*events: Any, done: bool = True) -> list[bytes]:
-    """Each value as an event of a chunk of its own, and the terminator of a chat completion's stream."""
+    """Return a chunk with one event for each value, and ``[DONE]`` unless ``done`` is False."""
     chunks = [b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n" for event in events]
     return [*chunks, b"data: [DONE]\n\n"] if done else chunks
 
 
 def chat_chunks(text: str, *, usage: bool = True) -> list[bytes]:
-    """A chat completion's stream that says ``text``, a word to a chunk."""
+    """Return a chat completion stream of ``text``, with one word in each chunk."""
 
     def event(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -170,5 +170,5 @@ def chat_chunks(text: str, *, usage: bool = True) -> list[bytes]:
 
 
 def streamed(text: str, **answer: Any) -> Answer:
-    """A streamed chat completion as an answer."""
+    """Return a response that streams ``text`` as a chat completion."""
     return Answer(headers={"content-type": "text/event-stream"}, chunks=chat_chunks(text), **answer)

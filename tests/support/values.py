@@ -1,10 +1,10 @@
-"""What made-up values are taken for."""
+"""Classifies the made-up secrets of tests."""
 
 from __future__ import annotations
 
 
 def is_number(value: str) -> bool:
-    """Whether a text is a number. A secret that is one is redacted as one."""
+    """Whether ``value`` is a number. Redaction treats a secret that is a number differently."""
     try:
         float(value)
     except ValueError:

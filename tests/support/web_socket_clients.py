@@ -1,6 +1,6 @@
-"""The libraries for WebSockets, each as an object that says and hears one message after the other.
+"""The WebSocket libraries, each behind the same synchronous interface, ``Talk``.
 
-An event loop runs while something is said, awaited or closed, and rests in between.
+The event loop of an async library runs only during a call.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 
 class Closed(Exception):
-    """The conversation is over: with a code and a reason."""
+    """The connection was closed, with a code and a reason."""
 
     def __init__(self, code: int | None, reason: str = "") -> None:
         super().__init__(code, reason)
@@ -34,12 +34,12 @@ class Talk(Protocol):
     def send(self, message: str | bytes) -> None: ...
 
     def recv(self, seconds: float | None = None) -> str | bytes:
-        """Raises ``Closed``, and ``TimeoutError`` after so many seconds."""
+        """Return the next message. Raises ``Closed``, and ``TimeoutError`` after so many seconds."""
 
     def close(self, code: int = 1000, reason: str = "") -> None: ...
 
     def leave(self) -> None:
-        """Go away without closing."""
+        """Drop the connection without a close."""
 
 
 Connect = Callable[..., contextlib.AbstractContextManager[Talk]]
@@ -57,7 +57,7 @@ def _threaded(url: str, headers: dict[str, str] | None = None, subprotocols: lis
                 self.own = connect(url, additional_headers=headers, subprotocols=subprotocols, open_timeout=60)  # type: ignore[arg-type]
             except InvalidStatus as error:
                 raise Refused(error.response.status_code, error.response.body or b"") from error
-            self.own.pending_legacy_warning = False  # as `with` does, which would close it
+            self.own.pending_legacy_warning = False  # as `with` does, but `with` would close the connection
 
         def send(self, message: str | bytes) -> None:
             with self._closing():
@@ -88,7 +88,7 @@ def _threaded(url: str, headers: dict[str, str] | None = None, subprotocols: lis
 
 
 class _InLoop:
-    """What clients in an event loop have in common."""
+    """The base class of clients in an event loop."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
@@ -98,7 +98,7 @@ class _InLoop:
 
 
 class _WebsocketsInLoop(_InLoop):
-    """What both clients of the library websockets have in common that run in an event loop."""
+    """The base class of the two clients of the library websockets that run in an event loop."""
 
     own: Any
 
@@ -176,7 +176,7 @@ def _aiohttp(url: str, headers: dict[str, str] | None = None, subprotocols: list
             except BaseException as error:
                 await self.session.close()
                 if isinstance(error, aiohttp.WSServerHandshakeError):
-                    raise Refused(error.status, b"") from error  # it does not read the body
+                    raise Refused(error.status, b"") from error  # the library does not read the body
                 if isinstance(error, aiohttp.ClientConnectorError):
                     raise error.os_error from error
                 raise
@@ -276,7 +276,7 @@ def _legacy(url: str, headers: dict[str, str] | None = None, subprotocols: list[
             try:
                 return await connect(url, extra_headers=headers, subprotocols=subprotocols, open_timeout=60)  # type: ignore[arg-type]
             except InvalidStatusCode as error:
-                raise Refused(error.status_code, b"") from error  # it does not read the body
+                raise Refused(error.status_code, b"") from error  # the library does not read the body
 
         def leave(self) -> None:
             async def abort() -> None:
@@ -301,7 +301,7 @@ def _httpx_ws_async(
     import httpx_ws
 
     class InLoop(_InLoop):
-        """Its session belongs to one task, which does what it is told."""
+        """One task owns the session, and carries out the orders of the other methods."""
 
         def __init__(self, runner: asyncio.Runner) -> None:
             super().__init__(runner)
@@ -328,14 +328,14 @@ def _httpx_ws_async(
                         done = order
                         await self._obey(session, *order)
                     await session.stream.aclose()
-            except BaseException as error:  # noqa: BLE001 (whoever gave the order gets it)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the order was given
                 if not done[1].done():
                     done[1].set_exception(_translate(error, httpx, httpx_ws))
 
         async def _obey(self, session: Any, order: Any, done: asyncio.Future[Any]) -> None:
             try:
                 done.set_result(await order(session))
-            except BaseException as error:  # noqa: BLE001 (whoever gave the order gets it)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the order was given
                 done.set_exception(_translate(error, httpx, httpx_ws))
 
         async def _ask(self, order: Any) -> Any:

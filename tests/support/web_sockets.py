@@ -1,4 +1,4 @@
-"""A real WebSocket server on loopback that speaks as a test scripts it, and hosts of providers that lead to it.
+"""A loopback WebSocket server that a test scripts, also under the host names of providers.
 
 ::
 
@@ -29,13 +29,13 @@ Speak = Callable[[ServerConnection], object]
 
 
 class WebSocketProvider:
-    """The running server: its URL, the paths that were asked for, and the messages that have come."""
+    """The running server: its URL, and the paths, headers and messages that it has received."""
 
     def __init__(self, speak: Speak) -> None:
         self.url = ""
         self.speak = speak
         self.refuse: Callable[[ServerConnection, Any], Any] = lambda connection, request: None
-        """Makes an answer that refuses a handshake."""
+        """Returns a response that refuses the handshake, or None to accept it."""
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.heard: list[str | bytes] = []
@@ -51,7 +51,7 @@ class WebSocketProvider:
         return self.refuse(connection, request)
 
     def hear(self, connection: ServerConnection) -> str | bytes:
-        """Take the next message."""
+        """Receive the next message, and note it in ``heard``."""
         message = connection.recv(60)
         self.heard.append(message)
         return message
@@ -78,9 +78,10 @@ def web_socket_server(
 
 @contextlib.contextmanager
 def web_socket_provider(*hosts: str, speak: Speak, **options: Any) -> Iterator[WebSocketProvider]:
-    """Serve for these hosts, over TLS, until the block ends. The ``url`` is that of the first host."""
+    """Serve these hosts over TLS until the block ends. The ``url`` is that of the first host."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.num_tickets = 0  # one that comes while a client writes in another thread can stop it for ever
+    # A ticket that arrives while a client writes in another thread can block the client for ever.
+    context.num_tickets = 0
     authority().issue_cert(*hosts).configure_cert(context)
     with web_socket_server(speak, tls=context, **options) as running:
         port = int(running.url.rpartition(":")[2])
@@ -90,5 +91,5 @@ def web_socket_provider(*hosts: str, speak: Speak, **options: Any) -> Iterator[W
 
 
 def break_off(connection: ServerConnection) -> None:
-    """Let a connection break without a close."""
+    """Break a connection without a close."""
     connection.close_socket()

@@ -1,7 +1,7 @@
-"""What stands for ``asyncio.windows_events``: an event loop that connects by the descriptors of sockets, as on Windows.
+"""A stand-in for ``asyncio.windows_events``, which cannot be imported on Linux.
 
-``load`` imports it under that name, which Linux refuses. It has the methods of ``IocpProactor`` that leave a machine,
-with the parameters that they have there; the rest of the loop is that of Linux.
+``load`` imports this module under that name. ``IocpProactor`` has the methods that send data to other machines, with
+the parameters that they have on Windows. The rest of the event loop is that of Linux.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME = "asyncio.windows_events"
 
 
 class IocpProactor:
-    """Connects past the methods of ``socket.socket``: those of the class in C are called."""
+    """Connects and sends with the methods of ``_socket.socket``, so patches of ``socket.socket`` do not see it."""
 
     def connect(self, conn: Any, address: Any) -> asyncio.Future[Any]:
         conn.setblocking(True)
@@ -57,7 +57,7 @@ class _Finder:
 def load() -> Any:
     """Import this module as ``asyncio.windows_events``, and return it."""
     finder: Any = _Finder()
-    sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)  # behind those that look what is imported
+    sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)  # after the finders that watch imports
     try:
         return importlib.import_module(NAME)
     finally:

@@ -1,7 +1,7 @@
-"""Processes that record, for tests that kill them, let them run at once, or take their disk away.
+"""Processes that record. Tests kill them, run several at once, or fill their disk.
 
-They are forked from a server that has loaded this module and nothing runs in, so that a start costs milliseconds and
-no thread of the test run is cut off in the middle of something.
+They are forked from a fork server that has loaded this module. So a start takes milliseconds, and no thread of the test
+run is forked in the middle of its work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import httpx2
 
 import aquila
 import aquila.cassettes.codecs.yaml.codec
-import aquila.recording.storing.recorder  # loaded once, in the server
+import aquila.recording.storing.recorder  # loaded once, in the fork server
 from aquila.cassettes.storage import cassette_lock
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
@@ -35,7 +35,7 @@ URL = "https://provider.example/v1/x"
 
 @contextlib.contextmanager
 def recording_project(folder: Path) -> Iterator[Path]:
-    """A project that records from a provider that answers with what it was sent. Gives the cassette folder."""
+    """A project that records from a provider that echoes the request body. Yields the cassette folder."""
     echo = httpx2.MockTransport(lambda request: httpx2.Response(200, content=request.content))
     with separate_run(folder, command_line={"transport": "record", "upstream": "echo"}):
         name_upstream("echo", echo)
@@ -52,7 +52,7 @@ def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 
 def finished(process: BaseProcess) -> int | None:
-    """Wait for a process and return its exit code."""
+    """Wait up to a minute for a process. Return its exit code, or None if it still runs."""
     process.join(60)
     return process.exitcode
 
@@ -63,7 +63,7 @@ def post(client: httpx2.Client, prompt: object) -> None:
 
 
 def record_until_killed(folder: Path, name: str, done: Connection) -> None:
-    """Record one interaction after the other, and say so after each."""
+    """Record one interaction after the other, and send a byte to ``done`` after each."""
     with recording_project(folder), aquila.use_cassette(name), aquila.http_client() as client:
         for prompt in range(100_000):
             post(client, prompt)
@@ -71,14 +71,14 @@ def record_until_killed(folder: Path, name: str, done: Connection) -> None:
 
 
 def record_anew_and_die(folder: Path) -> None:
-    """Record what is in the cassette already, and be killed."""
+    """Record again what the cassette has already, and be killed."""
     with recording_project(folder), aquila.use_cassette("x", record="all"), aquila.http_client() as client:
         post(client, "kept")
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def record_from_eight_threads(folder: Path, process: int, together: Any) -> None:
-    """Record from eight threads into the cassette that other processes record into."""
+    """Record from eight threads into a cassette into which other processes record too."""
     with recording_project(folder):
         together.wait(60)
         with aquila.use_cassette("shared"), aquila.http_client() as client:
@@ -96,7 +96,7 @@ def record_from_eight_threads(folder: Path, process: int, together: Any) -> None
 
 
 def join_record_and_die(folder: Path, stamp: ScopeReference) -> None:
-    """Record as a part of another process's scope, and be killed."""
+    """Join the scope of another process, record into it, and be killed."""
     with recording_project(folder), aquila.http_client() as client:
         scopes.bind_scope(join_scope(stamp))
         post(client, "child")
@@ -104,7 +104,7 @@ def join_record_and_die(folder: Path, stamp: ScopeReference) -> None:
 
 
 def record_and_hold(folder: Path, reached: Connection) -> None:
-    """Record one interaction and keep the scope open until told."""
+    """Record one interaction, and keep the scope open until a message comes."""
     with recording_project(folder), aquila.use_cassette("x"), aquila.http_client() as client:
         post(client, 1)
         reached.send_bytes(b".")
@@ -112,7 +112,7 @@ def record_and_hold(folder: Path, reached: Connection) -> None:
 
 
 def record_onto_a_full_disk(folder: Path, limit: int, prompts: list[str]) -> None:
-    """Record with files limited to ``limit`` bytes; exit with 0 if the error is the right one."""
+    """Record with files limited to ``limit`` bytes. Exits with 0 if the right error is raised."""
     import resource
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -128,9 +128,9 @@ def record_onto_a_full_disk(folder: Path, limit: int, prompts: list[str]) -> Non
 
 
 def record_without_permission(folder: Path) -> None:
-    """Record as a user who may not write; exit with 0 if nothing was asked and the error is the right one."""
+    """Record as a user who may not write. Exits with 0 if no request was sent and the right error was raised."""
     if os.getuid() == 0:
-        # All that is loaded on first use has to be loaded before: the project may lie where nobody else may read.
+        # Load all modules that are imported on first use: the other user may not be able to read the project's files.
         with (
             tempfile.TemporaryDirectory() as elsewhere,
             recording_project(Path(elsewhere)),
@@ -150,7 +150,7 @@ def record_without_permission(folder: Path) -> None:
 
 
 def hold_lock(folder: Path, its_end: Connection) -> None:
-    """Hold the lock of a cassette until told."""
+    """Hold the lock of a cassette until a message comes."""
     with recording_project(folder) as root, cassette_lock.hold_cassette_lock(root / "x.yaml", root):
         its_end.send_bytes(b".")
         its_end.recv_bytes()

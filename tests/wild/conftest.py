@@ -1,4 +1,4 @@
-"""Nothing here is collected but by `make test-wild`, which makes the environments and says which of them this is."""
+"""These tests are collected only by `make test-wild`, which makes the environments and names this one in WILD_GROUP."""
 
 import os
 
@@ -6,7 +6,8 @@ _PROJECTS = ("project/*", "clients/*", "plugins/*", "scripts/*", "faults/*", "so
 
 if "WILD_GROUP" not in os.environ:
     collect_ignore_glob = ["test_*.py", *_PROJECTS]
-elif os.environ["WILD_GROUP"] != "wild":  # clients over sockets and in Rust, and web frameworks, are not there
+elif os.environ["WILD_GROUP"] != "wild":
+    # The other groups lack clients over sockets, clients in Rust, and web frameworks.
     collect_ignore_glob = ["test_sockets.py", "test_mounted.py", "test_compiled_clients.py", *_PROJECTS]
 else:
     collect_ignore_glob = list(_PROJECTS)

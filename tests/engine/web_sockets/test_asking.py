@@ -35,7 +35,6 @@ from tests.support.limits import with_a_limit_in_time
 from tests.support.provider import responses_events, responses_stream
 from tests.support.responses_over_sockets import (
     answering,
-    broken_off,
     called,
     close_with,
     error_event,
@@ -44,6 +43,7 @@ from tests.support.responses_over_sockets import (
     then,
 )
 from tests.support.server import json_answer, serving
+from tests.support.web_sockets import break_off
 
 ONE_PIECE = responses_events("one")[:3]
 
@@ -234,16 +234,16 @@ class TestRefusals:
 
 class TestLostConnections:
     def test_one_that_breaks_before_the_answer_is_made_anew(self, engine: Engine) -> None:
-        with answering(broken_off, responses_events("ok")) as provider:
+        with answering(break_off, responses_events("ok")) as provider:
             events = engine.events("Hi", max_retries=1, **over_socket(provider))
             assert provider.connections == 2
         assert [type(event.error) for event in events if isinstance(event, Retry)] == [ConnectionFailed]
 
     def test_without_retries_it_has_failed(self, engine: Engine) -> None:
-        with answering(broken_off) as provider, pytest.raises(ConnectionFailed):
+        with answering(break_off) as provider, pytest.raises(ConnectionFailed):
             engine.ask("Hi", max_retries=0, **over_socket(provider))
 
-    @pytest.mark.parametrize("end", [broken_off, close_with(1011), close_with(1000)])
+    @pytest.mark.parametrize("end", [break_off, close_with(1011), close_with(1000)])
     def test_one_that_ends_within_the_answer_is_a_broken_stream(self, engine: Engine, end: Any) -> None:
         with answering(then(ONE_PIECE, end)) as provider:
             with pytest.raises(StreamBroken):
@@ -261,7 +261,7 @@ class TestLostConnections:
         [
             error_event(400, "previous_response_not_found"),
             error_event(400, "websocket_connection_limit_reached"),
-            broken_off,
+            break_off,
             close_with(1001),
         ],
     )

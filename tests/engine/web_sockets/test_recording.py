@@ -23,7 +23,6 @@ from tests.support.provider import responses_events
 from tests.support.responses_over_sockets import (
     SocketProvider,
     answering,
-    broken_off,
     called,
     error_event,
     fall_silent,
@@ -32,6 +31,7 @@ from tests.support.responses_over_sockets import (
     then,
 )
 from tests.support.runs import separate_run
+from tests.support.web_sockets import break_off
 
 ONE_PIECE = responses_events("one")[:3]
 
@@ -120,7 +120,7 @@ def test_a_conversation_that_was_told_anew_replays(engine: Engine, folder: Path)
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (then(ONE_PIECE, broken_off), StreamBroken),
+        (then(ONE_PIECE, break_off), StreamBroken),
         (error_event(400, "bad"), BadRequest),
         (error_event(429, "slow_down"), RateLimited),
     ],

@@ -1,4 +1,4 @@
-"""The provider of the tests of limits, and a state that fails in the midst of changes."""
+"""The provider for tests of limits, and a storage that is interrupted between two changes."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def provider():
 
 @pytest.fixture
 def fail_at_the_second_update(monkeypatch):
-    """Let the second change of a state raise KeyboardInterrupt; return the list of the keys that are changed."""
+    """Make the second change of a state raise KeyboardInterrupt. Returns the list of changed keys."""
 
     def patch(state):
         update, keys = state.update, []

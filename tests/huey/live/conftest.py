@@ -37,7 +37,7 @@ def published(make_huey):
 
 
 def settle(huey):
-    """Wait for the threads of a Huey, which end when nobody needs them."""
+    """Wait until the background threads of a Huey end, which they do when they are idle."""
     for thread in (huey.publisher.store._thread, wake_ups_of(huey)._thread):
         if thread is not None:
             thread.join()
@@ -49,7 +49,7 @@ def consumer(huey, workers=1):
     running = huey.create_consumer(workers=workers, initial_delay=0.005, max_delay=0.01, periodic=False)
     running._set_signal_handlers = lambda: None
     if isinstance(huey, PostgresHuey):
-        huey.storage.blocking = False  # each worker would leave a connection to the garbage collector
+        huey.storage.blocking = False  # a blocking worker would leave its connection open
     running.start()
     try:
         yield running
@@ -59,9 +59,9 @@ def consumer(huey, workers=1):
 
 @contextlib.contextmanager
 def worker_program(source, tmp_path, *, name="app", worker_type="thread"):
-    """``huey_consumer`` as a program, for a module with ``source``. Yields its process.
+    """Run ``huey_consumer`` as a program, for a module with ``source``. Yields its process.
 
-    It ends with the block, and so do its worker processes, which a consumer that is killed would leave.
+    The program and its worker processes are killed at the end of the block.
     """
     (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
     options = ["-w", "2", "-d", "0.02", "-m", "0.05", "-k", worker_type]
@@ -74,7 +74,7 @@ def worker_program(source, tmp_path, *, name="app", worker_type="thread"):
 
 
 def start_of(worker_type):
-    """The options of Python with which a consumer begins. Greenlets need their patches before anything else."""
+    """Return the options of Python that start a consumer. gevent must patch all modules before anything else runs."""
     if worker_type == "greenlet":
         pytest.importorskip("gevent")
         start = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
@@ -83,7 +83,7 @@ def start_of(worker_type):
 
 
 class Provider(httpx2.BaseTransport):
-    """Streams words. With ``steps`` it waits before each chunk until somebody lets it go on."""
+    """Streams words. With the semaphore ``steps``, it acquires one before each chunk."""
 
     def __init__(self, text="one two three", steps=None):
         self._chunks = chat_chunks(text)
@@ -109,7 +109,7 @@ class _Stream(httpx2.SyncByteStream):
 
 @pytest.fixture
 def steps():
-    """Lets a provider go on. At the end everything may."""
+    """A semaphore that lets a provider send its next chunk. At the end, everything may be sent."""
     semaphore = threading.Semaphore(0)
     yield semaphore
     semaphore.release(10_000)

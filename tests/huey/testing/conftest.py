@@ -1,4 +1,4 @@
-"""What tests use is tried with a Huey of Huey's own, too, which is given the class while its queue is under test."""
+"""A plain Huey for tests of the testing functions. ``use_test_queue`` changes its class while it is in use."""
 
 import pytest
 from huey import MemoryHuey

@@ -1,4 +1,4 @@
-"""A provider under its real name, and runs of a file of tests that has the module ``ownclients``."""
+"""A provider under its real host name, and pytest runs of a test file that can import ``ownclients``."""
 
 from __future__ import annotations
 

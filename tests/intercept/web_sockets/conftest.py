@@ -1,4 +1,4 @@
-"""What tests of conversations need to stand between two steps of a recording."""
+"""Lets a test act between two steps of a recording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aquila.recording.storing.frame_recorder import FrameRecorder
 
 @dataclass
 class HeldWriting:
-    """``is_writing`` is set when a turn is about to be written, which waits until ``may_write`` is set."""
+    """``is_writing`` is set before a turn is written. The writing waits until ``may_write`` is set."""
 
     is_writing: threading.Event = field(default_factory=threading.Event)
     may_write: threading.Event = field(default_factory=threading.Event)

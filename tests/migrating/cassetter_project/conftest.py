@@ -1,4 +1,4 @@
-"""A suite in the style of cassetter. It knows nothing of Aquila, and needs cassetter for nothing but its plugin."""
+"""A suite in the style of cassetter. It knows nothing of Aquila, and uses only the plugin of cassetter."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 
 class SkipRecording(Exception):
-    """What a hook raises to let a request go."""
+    """Raised by a hook for a request that is not to be recorded."""
 
 
 def change_request(request):

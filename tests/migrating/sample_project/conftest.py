@@ -1,4 +1,4 @@
-"""A suite in the style of pytest-recording: everything of it that suites use. It knows nothing of Aquila."""
+"""A suite in the style of pytest-recording, with all features that suites use. It knows nothing of Aquila."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import pytest
 
 
 class CompactYaml:
-    """A serializer that a suite brings: its cassettes are YAML all the same."""
+    """A serializer of the suite. Its cassettes are YAML too."""
 
     @staticmethod
     def serialize(cassette):
@@ -45,7 +45,7 @@ class LinesSerializer:
 
 
 def same_method(one, other):
-    """As vcrpy's, in the suite's own words."""
+    """The same matcher as vcrpy's, but of the suite."""
     if one.method != other.method:
         raise AssertionError(f"{one.method} is not {other.method}")
 
@@ -85,7 +85,7 @@ def vcr_config():
 
 @pytest.fixture
 def server():
-    """The address of a server on loopback that answers with the number of its request. The suite is given it."""
+    """The URL of a loopback server that answers each request with its number."""
     return os.environ["SAMPLE_SERVER"]
 
 

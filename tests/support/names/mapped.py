@@ -1,8 +1,8 @@
-"""Host names that lead to servers on loopback, in this process. Standard library only: child processes load it too.
+"""Maps host names to loopback servers in this process. Child processes load it too, so it needs no other package.
 
-A mapped name resolves to an address of its own from a block that is kept for documentation (RFC 5737), and a
-connection to that address, whatever the port, reaches the server. Other names than those of this machine do not
-resolve at all. So clients, and Aquila's guard around them, see what they would see on the real network.
+A mapped name resolves to an address of its own, from a block that is reserved for documentation (RFC 5737). A
+connection to that address reaches the server, whatever its port. Other names do not resolve, except those of this
+machine. So clients, and Aquila's guard around them, see what they would see on the real network.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _LOCAL = ("localhost", socket.gethostname())
 
 
 def from_environment() -> dict[str, int]:
-    """The names that the parent process has mapped: the port of the server of each."""
+    """Return the host names that the parent process has mapped, each with the port of its server."""
     mapping: dict[str, int] = json.loads(os.environ[VARIABLE])
     return mapping
 
 
 def map_names(ports: Mapping[str, int]) -> Callable[[], None]:
-    """Lead each host name to the server at its port, below Aquila's guard. Returns what takes it back."""
+    """Map each host name to the loopback server at its port, below Aquila's guard. Returns the undo."""
     addresses = {name: f"{_BLOCK}{number}" for number, name in enumerate(sorted(ports), start=1)}
     targets = {host: ("127.0.0.1", port) for name, port in ports.items() for host in (name, addresses[name])}
     getaddrinfo, connect, connect_ex = socket.getaddrinfo, socket.socket.connect, socket.socket.connect_ex
@@ -50,7 +50,7 @@ def map_names(ports: Mapping[str, int]) -> Callable[[], None]:
     def redirected_ex(self: socket.socket, address: Any) -> int:
         return connect_ex(self, target(address))
 
-    # Under the guard: it must see the names. It is taken off meanwhile, and then lies over what is there.
+    # The guard must see the host names, so it is withdrawn first and put in force again above these functions.
     with _guard_lifted():
         getaddrinfo, connect, connect_ex = socket.getaddrinfo, socket.socket.connect, socket.socket.connect_ex
         socket.getaddrinfo = resolve

@@ -1,4 +1,4 @@
-"""Found by the Python children of a test that uses ``real_hosts``, at the end of their ``PYTHONPATH``."""
+"""Maps host names in Python child processes of a test with ``real_hosts``, which has this folder in ``PYTHONPATH``."""
 
 import importlib.util
 import os
