@@ -145,7 +145,7 @@ def file(
     name = filename or name
     if not name:
         raise InvalidMessage("file() needs filename= with bytes, such as filename='report.pdf'")
-    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    media_type = _media_type_of(name) or "application/octet-stream"
     return File(filename=name, data=_data_url(data, media_type))
 
 
@@ -242,10 +242,42 @@ _IMAGES = (
 )
 
 
+# The type is part of the request and so of its recording. `mimetypes.guess_type` reads the system's tables, such as the
+# registry of Windows, and the tables of `mimetypes` itself differ between versions of Python.
+_OPEN_XML = "application/vnd.openxmlformats-officedocument"
+_MEDIA_TYPES = {
+    ".avif": "image/avif",
+    ".csv": "text/csv",
+    ".docx": f"{_OPEN_XML}.wordprocessingml.document",
+    ".gif": "image/gif",
+    ".heic": "image/heic",
+    ".htm": "text/html",
+    ".html": "text/html",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".pptx": f"{_OPEN_XML}.presentationml.presentation",
+    ".py": "text/x-python",
+    ".rtf": "application/rtf",
+    ".tsv": "text/tab-separated-values",
+    ".txt": "text/plain",
+    ".webp": "image/webp",
+    ".xlsx": f"{_OPEN_XML}.spreadsheetml.sheet",
+    ".xml": "text/xml",
+}
+
+
+def _media_type_of(name: str) -> str | None:
+    suffix = os.path.splitext(name)[1].lower()
+    return _MEDIA_TYPES.get(suffix) or mimetypes.MimeTypes().guess_type(name)[0]
+
+
 def _guess_media_type(data: bytes, name: str, kind: str) -> str:
-    guessed = mimetypes.guess_type(name)[0] if name else None
-    # A WebP file is a RIFF container with its own tag at byte 8. Before Python 3.13 `mimetypes` itself does not know
-    # `.webp`.
+    guessed = _media_type_of(name) if name else None
+    # A WebP file is a RIFF container with its own tag at byte 8.
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         guessed = "image/webp"
     guessed = guessed or next((media for start, media in _IMAGES if data.startswith(start)), None)

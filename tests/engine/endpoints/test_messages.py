@@ -327,3 +327,10 @@ def test_a_message_is_an_ordinary_dataclass_to_others() -> None:
 
     assert Rated("user", "Hi", stars=3).text == "Hi"
     assert pydantic.TypeAdapter(Message).validate_python({"role": "user", "content": "Hi"}) == Message("user", "Hi")
+
+
+def test_the_type_of_a_file_does_not_depend_on_the_tables_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mimetypes.guess_type", lambda name: ("application/vnd.ms-excel", None))  # as on Windows
+    part = aquila.file(b"a,b", filename="table.csv")
+    assert part.data is not None
+    assert part.data.startswith("data:text/csv;")
