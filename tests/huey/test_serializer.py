@@ -118,10 +118,10 @@ def test_plain_data_is_what_needs_no_look_at_how_it_arrives(value):
     wire = MsgpackSerializer()
     if is_plain_data(value):
         for serializer in (wire, Serializer()):
-            assert find_difference(value, serializer.deserialize(serializer.serialize(value))) is None
+            assert find_difference(value, serializer.deserialize(serializer.serialize(value)), "it") is None
     message = Message("id", "name", args=(value,), kwargs={"value": value})
     arrived = wire.deserialize(wire.serialize(message))
-    assert find_difference((message.args, message.kwargs), (arrived.args, arrived.kwargs)) is None
+    assert find_difference((message.args, message.kwargs), (arrived.args, arrived.kwargs), "it") is None
 
 
 @given(values)
