@@ -19,13 +19,13 @@ PEERS = ("openai", "httpx2", "vcrpy", "pytest-recording", "cassetter", "pytest",
 
 
 def names() -> list[str]:
-    """The benchmarks: the modules of this folder that say how to run them."""
+    """Return the names of the benchmarks: the modules of this folder that define ``run``."""
     modules = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NO_BENCHMARKS)
     return [name for name in modules if "\ndef run(" in (HERE / f"{name}.py").read_text()]
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if a benchmark failed, or with ``--strict`` missed an aim."""
+    """Run the benchmarks of the command line. Returns 1 if one failed, or with ``--strict`` missed an aim, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(names())} (default: all)")
     parser.add_argument("--quick", action="store_true", help="a few rounds only: to see that they work")
@@ -58,7 +58,7 @@ def main() -> int:
                     print(line, end="", flush=True)
                     written.append(line)
             except BaseException:
-                process.kill()  # What would go on would disturb whatever is measured next.
+                process.kill()  # It would disturb the next measurement.
                 raise
         if process.returncode:
             failed = True
@@ -70,13 +70,13 @@ def main() -> int:
 
 
 def _end_by_signal(number: int, frame: object) -> None:
-    """End with a word about it: what is cut off by a time limit looks complete otherwise."""
+    """Exit with a message, because output that a time limit has cut off looks complete."""
     sys.exit(f"\nended by {signal.Signals(number).name} before everything was measured")
 
 
 def _ending(code: int) -> str:
     if code < 0:
-        return f"was ended by {signal.Signals(-code).name}: what it has printed is not all"
+        return f"was ended by {signal.Signals(-code).name}: its output is incomplete"
     return f"ended with exit status {code}"
 
 

@@ -51,7 +51,7 @@ BODY = ("method", "uri", "body")
 
 
 def write_all(folder: Path, name: str, cassette: Cassette) -> dict[str, Path]:
-    """Write one cassette in every form; the paths by the name of the form."""
+    """Write one cassette in every format. Returns the paths by the name of the format."""
     files = {
         "aquila .yaml": folder / f"{name}.yaml",
         "aquila .msgpack": folder / f"{name}.msgpack",
@@ -68,19 +68,19 @@ def write_all(folder: Path, name: str, cassette: Cassette) -> dict[str, Path]:
 
 
 def load_ours(path: Path) -> object:
-    """Read and understand a file, with nothing kept from before."""
+    """Read and parse a file, without any cache."""
     return codec_for(path).loads(path.read_bytes(), source=path.name)
 
 
 def load_vcrpy(path: Path) -> VcrCassette:
-    """What vcrpy does when a cassette is entered."""
+    """Load a file as vcrpy does when a cassette is entered."""
     loaded = VcrCassette.load(path=str(path), record_mode=RecordMode.NONE)
-    assert len(loaded)  # a file that it cannot read counts as an empty one
+    assert len(loaded)  # vcrpy treats a file that it cannot read as empty
     return loaded
 
 
 def load_cassetter(path: Path) -> object:
-    """What cassetter does when a cassette is entered."""
+    """Load a file as cassetter does when a cassette is entered."""
     return TheirCassette.load(str(path))
 
 
@@ -94,7 +94,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
 
 
 def readable(files: dict[str, Path]) -> dict[str, Path]:
-    """The files that their own library reads again: cassetter refuses large ones."""
+    """Return the files that their own library can read. cassetter refuses large ones."""
     able = {}
     for name, path in files.items():
         with contextlib.suppress(ValueError):
@@ -113,7 +113,7 @@ def load_all(files: list[Path], load: Callable[[Path], object]) -> None:
 
 
 def corpus_files(folder: Path) -> dict[str, list[Path]]:
-    """Every cassette of the corpus that all can read, in every form, for the peers with all that they have kept."""
+    """Write the corpus in every format, the peers' with all headers. Leave out cassettes that a library cannot read."""
     forms: dict[str, list[Path]] = {name: [] for name in LOADERS}
     for path in sorted((CORPUS / "vcrpy").glob("*/*.yaml")):
         cassette = codec_for(path).loads(path.read_bytes(), source=path.name)
@@ -130,7 +130,7 @@ def corpus_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _with_plain_bodies(path: Path) -> Any:
-    """A cassette of the corpus as stock vcrpy writes it: some were written by a serializer that takes JSON apart."""
+    """Return a cassette of the corpus as plain vcrpy writes it. Some have a JSON body parsed by another serializer."""
     content = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
     for interaction in content["interactions"]:
         for side, name in (("request", "body"), ("response", "body")):
@@ -143,7 +143,7 @@ def _with_plain_bodies(path: Path) -> Any:
 
 
 def loading(report: Report, folder: Path) -> None:
-    """Cold and warm loads, on the corpus and on made cassettes."""
+    """Measure cold and warm loads, of the corpus and of made cassettes."""
     if CORPUS.is_dir():
         forms = corpus_files(folder / "corpus")
         count = len(forms["vcrpy .yaml"])
@@ -175,18 +175,18 @@ def loading(report: Report, folder: Path) -> None:
 
 
 def warm_load(path: Path) -> object:
-    """Load a file that an earlier run has loaded: its copy is there, nothing is in memory."""
+    """Load a file that an earlier run has loaded: through its compiled copy, with nothing in memory."""
     return load_copy(path, path.parent / "copies")
 
 
 def load_copy(path: Path, copies: Path) -> Cassette:
-    """Load a file through its copy in a folder, and leave one there if there is none. Nothing is kept in memory."""
+    """Load a file through its compiled copy in a folder. Write the copy if there is none. Keep nothing in memory."""
     data = path.read_bytes()
     return load_compiled_bytes(data, path, copies, hashlib.blake2b(data, digest_size=16).digest())
 
 
 def load_aims(report: Report, what: str, times: Times) -> None:
-    """Compare with the aims."""
+    """Compare the times of loads with the aims."""
     warm, peers = "aquila .yaml, warm", [name for name in times.rounds if name.startswith("cassetter")]
     report.aim(f"warm load of {what}", 1 / times.ratio(warm, "vcrpy .yaml"), at_least=40, unit="x as fast as vcrpy")
     if peers:
@@ -201,7 +201,7 @@ def load_aims(report: Report, what: str, times: Times) -> None:
 
 
 def session_of(cassette: Cassette) -> Session:
-    """A session that can always play again."""
+    """Return a replay session that may play each recording any number of times."""
     rules = MatchRules()
     return Session(
         "made",
@@ -216,7 +216,7 @@ def session_of(cassette: Cassette) -> Session:
 
 
 def deciding(report: Report, folder: Path) -> None:
-    """Find the answer to a request, bodies compared, among more and more."""
+    """Measure how long a session takes to find the recording of a request, by the number of recordings."""
     rows = []
     medians = {}
     for count in SIZES:
@@ -269,7 +269,7 @@ def deciding(report: Report, folder: Path) -> None:
 
 
 def of_cassetter(files: dict[str, Path], live: list[RecordedRequest], turn: Iterator[int]) -> Callable[[], None]:
-    """cassetter's search; a fresh copy is loaded when all were played, outside what is measured."""
+    """Return a function that lets cassetter find the recording of the next request."""
     from cassetter._core import MatchConfig
 
     path = files.get("cassetter .toml") or files["cassetter .yaml"]
@@ -287,7 +287,7 @@ def of_cassetter(files: dict[str, Path], live: list[RecordedRequest], turn: Iter
 
 
 def saving(report: Report, folder: Path) -> None:
-    """Turn a cassette into a file's content. What the disk does is the same for all."""
+    """Measure how long it takes to turn a cassette into the content of a file."""
     from vcr.serialize import serialize
 
     for count in SIZES[:2]:
@@ -320,7 +320,7 @@ def saving(report: Report, folder: Path) -> None:
 
 
 class Paced(http.server.BaseHTTPRequestHandler):
-    """Sends a stream, a chunk every 10 ms."""
+    """Sends a stream with a chunk every 10 ms."""
 
     protocol_version = "HTTP/1.1"
     events: Sequence[bytes] = ()
@@ -337,7 +337,7 @@ class Paced(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # clients that are closed
+        with contextlib.suppress(ConnectionError):  # a client has closed its connection
             super().handle()
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -346,7 +346,7 @@ class Paced(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(count: int) -> Iterator[str]:
-    """A server in this process that streams ``count`` chunks; gives its base URL."""
+    """Run a server in this process that streams ``count`` chunks. Yields its base URL."""
     handler = type("Counted", (Paced,), {"events": traffic.stream_events(count)})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -358,7 +358,7 @@ def serving(count: int) -> Iterator[str]:
 
 
 def first_chunk(report: Report, folder: Path) -> None:
-    """How long the first chunk of a live stream takes, with and without a recorder in between."""
+    """Measure how long the first chunk of a live stream takes, with and without a recorder."""
     names = map(str, itertools.count())
 
     def measure(
@@ -379,7 +379,7 @@ def first_chunk(report: Report, folder: Path) -> None:
     @contextlib.contextmanager
     def recording() -> Iterator[None]:
         with aquila.use_cassette(f"live/{next(names)}", transport="record") as cassette:
-            assert cassette.record_count == 0  # the peers open their cassette when they are entered, Aquila when asked
+            assert cassette.record_count == 0  # opens the cassette now, as the peers do
             yield
 
     contexts: dict[str, tuple[Callable[[], contextlib.AbstractContextManager[object]], bool]] = {
@@ -427,7 +427,7 @@ print(json.dumps(highest() - before))
 
 
 def memory(report: Report, folder: Path) -> None:
-    """How much a process grows while it loads a large cassette, at its highest."""
+    """Measure by how much the peak memory of a process grows while it loads a large cassette."""
     if not Path("/proc/self/status").exists():
         report.note("How much memory a load takes is measured on Linux only.")
         return
@@ -446,7 +446,7 @@ def memory(report: Report, folder: Path) -> None:
             grown = in_process(LOAD, str(path), str(small[suffix]))
             assert isinstance(grown, int)
             content = sum(len(one.request.body) + len(one.response.body) for one in cassette.interactions)
-            # A stream takes ten times as much in memory as in its file, which says once what all events have in common.
+            # A stream takes ten times as much memory as its file, which has the common parts of all events only once.
             ratio = grown / max(content, path.stat().st_size)
             rows.append((f"{what}, {suffix}", size(path.stat().st_size), size(content), size(grown), f"{ratio:.2f} x"))
             ratios[f"memory of a load: {what}, {suffix}"] = ratio
@@ -457,7 +457,7 @@ def memory(report: Report, folder: Path) -> None:
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure every part."""
     with tempfile.TemporaryDirectory() as name:
         os.environ["AQUILA_CASSETTE_DIR"] = name
         folder = Path(name)

@@ -1,6 +1,6 @@
-"""What the engine costs over the bare openai SDK that iterates the same stream, and what it keeps in memory.
+"""The time of the engine over that of the bare openai SDK for the same stream, and its memory.
 
-Both get their answer from an in-memory mock transport, so the time is that of the SDK and of the engine alone.
+Both get their response from an in-memory mock transport, so only the SDK and the engine take time.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def run(report: Report) -> None:
         for count, one in measured.items()
     ]
     report.rows(("", "peak", "of which the text", "rest"), rows)
-    # The text grows in a buffer that is copied once at the end, so up to three times its size is the answer's own.
+    # The text grows in a buffer that is copied once at the end. So it may take up to three times its size.
     beyond = measured[100_000]["peak"] - 3 * measured[100_000]["text"]
     report.aim("memory beside the text of 100,000 chunks", beyond / 1e6, at_most=1.0, unit="MB")
 

@@ -1,8 +1,8 @@
-"""How often four journeys go from one source file to another: what somebody who follows them has to open and leave.
+"""Counts how often four journeys go from one source file to another. A reader who follows them opens as many files.
 
-Counted with ``sys.setprofile``: a call into a file of Aquila that is not the file of the call before. Files of other
-packages are passed over. So is the ``__init__`` of a dataclass, written out or not: it only keeps its arguments. The
-figure is exact, and the same on every machine.
+``sys.setprofile`` reports each call. A call counts if its file belongs to Aquila and differs from the file of the
+counted call before. The ``__init__`` of a dataclass does not count, because it only keeps its arguments. The figure is
+exact, and the same on every machine.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from benchmarks.harness import Report, main
 
 SOURCES = tuple(str(Path(aquila.__file__).parents[1] / package) + os.sep for package in ("aquila", "pytest_aquila"))
 PIECES = 3
-"""How many pieces of text an answer has that is a stream."""
+"""The number of pieces of text in a streamed response."""
 FIRST = {"ask": 105, "foreign stream": 109, "perform_job": 100, "load YAML": 45}
-"""What was counted first. Half of it is the aim."""
+"""The first counts. The aim is half of them."""
 
 
 class SwitchCounter:
-    """Counts the calls that go to another file than the call before. ``visits`` lists them, to be read.
+    """Counts the calls into another file than that of the call before, and lists them in ``visits``.
 
-    Each is a file, a function in it, and from where in Aquila that was called, perhaps through other packages.
+    A visit is a file, a function in it, and the line of Aquila that has called it, directly or through other packages.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def _find_caller(frame: FrameType) -> str:
 
 
 def count_switches(journey: Callable[[], object]) -> SwitchCounter:
-    """Follow one journey."""
+    """Count the file switches of one journey."""
     counter = SwitchCounter()
     sys.setprofile(counter)
     try:
@@ -99,7 +99,7 @@ def _answer(request: httpx2.Request) -> httpx2.Response:
 
 
 def provider() -> httpx2.MockTransport:
-    """What the cassettes are recorded from."""
+    """Return the upstream from which the cassettes are recorded."""
     return httpx2.MockTransport(_answer)
 
 
@@ -109,7 +109,7 @@ def ask() -> object:
 
 
 def stream_with_openai() -> None:
-    """Read a stream with a client that Aquila did not build."""
+    """Read a stream with a client that Aquila has not built."""
     import openai
 
     with openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", max_retries=0) as client:
@@ -164,7 +164,7 @@ def journey_of_yaml(folder: Path) -> SwitchCounter:
         cassette_files._loaded = cassette_files._LoadedCassettes(limit=0)  # as in a new process
         return count_switches(lambda: cassette_files.load_cassette(file))
 
-    load()  # imports what reads YAML
+    load()  # imports the modules that read YAML
     return load()
 
 

@@ -1,9 +1,9 @@
-"""Paired measurements: everything that is compared runs in one process, in turns, and what counts is the ratio.
+"""Paired measurements: the compared subjects run in turns in one process, and the ratio of their times counts.
 
-Times differ from machine to machine and from minute to minute; the ratio of two things that ran right after each other
-differs little. So a round runs each subject once, in an order that turns with the round, and the result of a
-comparison is the median of the rounds' ratios. The clock is that of the process's own CPU time, which other programs on
-the machine disturb least; where waiting is part of the matter, ``clock=time.perf_counter`` says so.
+Times differ from machine to machine and from minute to minute. The ratio of two subjects that run right after each
+other differs little. So a round runs each subject once, in an order that changes with the round. The result of a
+comparison is the median of the rounds' ratios. The clock is the CPU time of the process, which other programs disturb
+least. If waiting matters, pass ``clock=time.perf_counter``.
 
 A benchmark is a module of this package with ``run(report)``; ``python -m benchmarks`` finds it::
 
@@ -30,12 +30,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 QUICK = bool(os.environ.get("AQUILA_BENCH_QUICK"))
-"""Whether a few rounds suffice (``--quick``): to see that a benchmark works, not to quote its figures."""
+"""Whether a few rounds suffice (``--quick``). They show that a benchmark works; their figures mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds per operation, for each subject a value for each round."""
+    """The seconds of one operation: for each subject, a value for each round."""
 
     rounds: Mapping[str, Sequence[float]]
 
@@ -44,12 +44,12 @@ class Times:
         return statistics.median(self.rounds[name])
 
     def ratio(self, name: str, base: str) -> float:
-        """How many times as long as ``base`` a subject took: the median of the rounds' ratios."""
+        """The time of a subject in times of ``base``: the median of the rounds' ratios."""
         pairs = zip(self.rounds[name], self.rounds[base], strict=True)
         return statistics.median([mine / other for mine, other in pairs])
 
     def difference(self, name: str, base: str) -> float:
-        """How much longer than ``base`` a subject took, in seconds: the median of the rounds' differences."""
+        """The seconds that a subject took more than ``base``: the median of the rounds' differences."""
         pairs = zip(self.rounds[name], self.rounds[base], strict=True)
         return statistics.median([mine - other for mine, other in pairs])
 
@@ -68,21 +68,18 @@ def paired(
     rounds: int = 31,
     number: int = 1,
     warm: int = 2,
-    collector: bool = True,
     clock: Callable[[], float] = time.process_time,
     within: Mapping[str, Callable[[], contextlib.AbstractContextManager[object]]] | None = None,
 ) -> Times:
     """Time callables against one another.
 
-    A round times ``number`` calls of each subject. Before each of these everything that lives already is put out of
-    the garbage collector's sight, so that it counts only what the subject itself makes; ``collector=False`` turns it
-    off. ``warm`` rounds are not counted. ``within`` makes, by subject, a context manager that is entered before the
-    time is taken and left after it: some subjects patch what others use.
+    A round times ``number`` calls of each subject. Before that, all living objects are hidden from the garbage
+    collector, so that it visits only the objects of the subject. ``warm`` rounds are not counted. ``within`` has
+    functions that make context managers, by subject. The calls run within such a context manager, whose own time is
+    not counted: some subjects patch modules that others use.
     """
-    clocks = (clock,)
-    return paired_clocks(subjects, clocks, rounds=rounds, number=number, warm=warm, collector=collector, within=within)[
-        0
-    ]
+    [times] = paired_clocks(subjects, (clock,), rounds=rounds, number=number, warm=warm, within=within)
+    return times
 
 
 def paired_clocks(
@@ -92,10 +89,9 @@ def paired_clocks(
     rounds: int = 31,
     number: int = 1,
     warm: int = 2,
-    collector: bool = True,
     within: Mapping[str, Callable[[], contextlib.AbstractContextManager[object]]] | None = None,
 ) -> list[Times]:
-    """``paired`` by several clocks, which are read around the same calls. Return the times of each."""
+    """Like ``paired``, with several clocks that are read around the same calls. Returns the times of each clock."""
     around = within or {}
     if QUICK:
         rounds, number, warm = min(rounds, 5), max(1, number // 5), 1
@@ -105,17 +101,15 @@ def paired_clocks(
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             with around.get(name, contextlib.nullcontext)():
-                all_seconds = _timed(subjects[name], number, collector, clocks)
+                all_seconds = _timed(subjects[name], number, clocks)
             if turn >= 0:
                 for times, seconds in zip(taken, all_seconds, strict=True):
                     times[name].append(seconds / number)
     return list(map(Times, taken))
 
 
-def _timed(
-    subject: Callable[[], object], number: int, collector: bool, clocks: Sequence[Callable[[], float]]
-) -> list[float]:
-    with quiet_collector(enabled=collector):
+def _timed(subject: Callable[[], object], number: int, clocks: Sequence[Callable[[], float]]) -> list[float]:
+    with quiet_collector():
         starts = [clock() for clock in clocks]
         for _ in range(number):
             subject()
@@ -124,35 +118,32 @@ def _timed(
 
 
 @contextlib.contextmanager
-def quiet_collector(*, enabled: bool) -> Iterator[None]:
-    """The garbage collector freshly run, with nothing old left to look at."""
+def quiet_collector() -> Iterator[None]:
+    """Collect all garbage, and hide all living objects from the garbage collector until the block ends."""
     gc.collect()
     gc.freeze()
-    if not enabled:
-        gc.disable()
     try:
         yield
     finally:
-        gc.enable()
         gc.unfreeze()
 
 
 @dataclass(slots=True)
 class Report:
-    """What a benchmark prints: tables, notes, and whether the aims are met."""
+    """Prints tables, notes, and whether the aims are met. ``missed`` has the missed aims."""
 
     missed: list[str] = field(default_factory=list)
 
     def heading(self, title: str) -> None:
-        """Begin a part."""
+        """Print the heading of a part."""
         print(f"\n## {title}\n", flush=True)
 
     def note(self, text: str) -> None:
-        """Say something about the figures."""
+        """Print a note about the figures."""
         print(f"{text}\n", flush=True)
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table: Markdown that reads well as it stands. The first column is aligned to the left."""
+        """Print a Markdown table with padded cells. The first column is aligned left, the others right."""
         cells = [list(columns), *([str(cell) for cell in row] for row in rows)]
         widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -162,7 +153,7 @@ class Report:
         print(flush=True)
 
     def table(self, title: str, times: Times, *, base: str) -> None:
-        """Print the times of a comparison, and how they relate to those of the subject ``base``."""
+        """Print the times of a comparison, and their ratios to the subject ``base``."""
         self.heading(title)
         rows = [
             (
@@ -178,7 +169,7 @@ class Report:
     def aim(
         self, what: str, value: float, *, at_most: float | None = None, at_least: float | None = None, unit: str = ""
     ) -> None:
-        """Say whether a figure is where it should be."""
+        """Print a figure and its aim. Note the aim in ``missed`` if the figure does not meet it."""
         met = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
         bound = f"at most {at_most:g}" if at_most is not None else f"at least {at_least:g}"
         verdict = "met" if met else "MISSED"
@@ -188,7 +179,7 @@ class Report:
 
 
 def duration(seconds: float) -> str:
-    """A time for people, with three digits: 12.3 ms."""
+    """Return a time with three digits and a unit: 12.3 ms."""
     for unit, scale in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
         if abs(seconds) * scale >= 1 or unit == "µs":
             return f"{seconds * scale:.3g} {unit}"
@@ -196,7 +187,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """A number of bytes for people: 12.3 KB."""
+    """Return a number of bytes with three digits and a unit: 12.3 KB."""
     for unit in ("B", "KB", "MB"):
         if count < 1000 or unit == "MB":
             return f"{count:.3g} {unit}"
@@ -205,17 +196,17 @@ def size(count: float) -> str:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment for processes that are measured.
+    """Return the environment for measured processes, with ``changes``.
 
-    Without ``PYTHONDONTWRITEBYTECODE``, which some shells and containers set: with it, every module is compiled again
-    in every process.
+    It lacks ``PYTHONDONTWRITEBYTECODE``, which some shells and containers set. With it, each process would compile
+    every module again.
     """
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONHASHSEED": "0", **changes}
 
 
 def in_process(code: str, *arguments: str) -> object:
-    """Run Python code in a process of its own and return what it prints last, read as JSON: for memory and imports."""
+    """Run Python code in a process of its own. Returns the last line that it prints, parsed as JSON."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], env=environment(), capture_output=True, text=True, check=False
     )

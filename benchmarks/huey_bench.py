@@ -1,6 +1,6 @@
-"""What Aquila's part in background jobs costs.
+"""The time that Aquila adds to background jobs.
 
-``perform_job`` over a plain call, a consumer with and without the mix-in, the serializer beside pickle.
+``perform_job`` over a plain call, a consumer with and without Aquila, and the serializer beside pickle.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from benchmarks import traffic
 from benchmarks.harness import QUICK, Report, duration, main, paired, size
 
 TASKS = 40 if QUICK else 400
-"""Tasks of one round through a consumer that do nothing."""
+"""The number of tasks without work in one round through a consumer."""
 
 REPLAYED = 20 if QUICK else 100
-"""Tasks of one round through a consumer that replay an answer: most of their time is the client's, 7 ms each."""
+"""The number of tasks with a replay in one round through a consumer. The client takes most of their 7 ms each."""
 
 SECRET = "a secret for the benchmark"
 
 
 def performing(report: Report) -> None:
-    """perform_job over calling the function, storage in memory."""
+    """Compare ``perform_job`` with a call of the function, with a storage in memory."""
     huey = plain.MemoryHuey("bench")
 
     @huey.task(retries=2)
@@ -77,14 +77,14 @@ def performing(report: Report) -> None:
 
 
 def consuming(report: Report) -> None:
-    """Tasks per second through a real consumer, each with a replayed chat completion.
+    """Measure the tasks per second through a real consumer, each with a replayed chat completion.
 
-    Producer and workers are one process and its lock the bottleneck, so its own time says how many tasks get through.
+    Producer and workers share one process, and its interpreter lock is the bottleneck. So its CPU time limits the rate.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         root = Path(folder)
         stack.enter_context(runtime.Run(SettingsLayers(root=root, defaults={"transport": "replay"})))
-        stack.enter_context(under_test())  # Otherwise no worker looks at what a message says of a cassette.
+        stack.enter_context(under_test())  # Otherwise workers ignore the cassette that a message names.
         with aquila.use_cassette("bench", transport="record", upstream="benchmarks.huey_bench:provider"):
             ask()
         storages: dict[str, Callable[[Any, str], Any]] = {
@@ -114,11 +114,11 @@ def consuming(report: Report) -> None:
 
 
 def idling(report: Report) -> None:
-    """Tasks per second that do nothing, through four threads on Redis: what Aquila's part of each task comes to."""
+    """Measure the tasks per second without work, through four threads on Redis: what Aquila adds to each task."""
     with ExitStack() as stack:
         url = stack.enter_context(redis())
         if url is None:
-            return  # It was said above.
+            return  # `consuming` has printed a note.
 
         def make(module: Any, name: str, **options: Any) -> Any:
             return module.RedisHuey(name, url=url, read_timeout=0.02, **options)
@@ -154,7 +154,7 @@ def idling(report: Report) -> None:
 
 
 class IdleTasks:
-    """Tasks of a Huey that do nothing but say when the last of them has run."""
+    """Tasks of a Huey without work, except that the last one reports its end."""
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
@@ -182,7 +182,7 @@ class IdleTasks:
 
 
 def provider() -> httpx2.MockTransport:
-    """What the cassette is recorded from: an answer in twenty pieces."""
+    """Return the upstream from which the cassette is recorded: a response of twenty pieces."""
     answer = traffic.streamed(20).response
     return httpx2.MockTransport(
         lambda request: httpx2.Response(
@@ -192,12 +192,12 @@ def provider() -> httpx2.MockTransport:
 
 
 def ask() -> str:
-    """A question, as a task asks it."""
+    """Ask as a task does."""
     return aquila.ask("Summarise: the harbour closes.", model="gpt-4.1-mini", temperature=0).text
 
 
 def answering(huey: Any) -> Any:
-    """A task that asks a model."""
+    """Register a task that asks a model."""
 
     @huey.task(name="answer")
     def answer(number: int) -> str:
@@ -231,7 +231,7 @@ def _first_error(huey: Any) -> object:
 
 @contextmanager
 def redis() -> Iterator[str | None]:
-    """A Redis server of the benchmark's own, or None."""
+    """Run a Redis server. Yields its URL, or None if Redis is not installed."""
     program = shutil.which("redis-server")
     if program is None:
         yield None
@@ -250,6 +250,8 @@ def redis() -> Iterator[str | None]:
                     client.ping()
                     break
                 except redis.ConnectionError:
+                    if server.poll() is not None:
+                        raise
                     time.sleep(0.01)
             client.close()
             yield f"redis://127.0.0.1:{port}/0"

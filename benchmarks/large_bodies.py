@@ -1,7 +1,7 @@
 """Bodies of 200 MB and streams of 100,000 chunks: recorded and replayed, beside the plain client on a loopback socket.
 
-Each measurement is a process of its own, because what counts is also the most memory that it ever had. The clock is
-the wall's: reading from a socket and writing to a disk is mostly waiting.
+Each measurement runs in a process of its own, because its peak memory counts too. The clock is wall time, because
+reading from a socket and writing to a disk is mostly waiting.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
 
     def _skip(self, size: int) -> None:
-        while size:
-            size -= len(self.rfile.read(min(size, 1 << 20)))
+        while size and (read := len(self.rfile.read(min(size, 1 << 20)))):
+            size -= read
 
 
 def _event(number: int) -> bytes:

@@ -1,8 +1,7 @@
-"""What a miss costs more than a replayed answer, with a client that has its default retries.
+"""The time that a miss takes more than a replay, with a client that has its default retries.
 
-The time is that of the clock on the wall: a client that takes a miss for a failed connection sleeps before it tries
-again, for seconds. The recording that is nearest is one of a hundred: finding it and explaining the difference is part
-of the matter.
+The clock is wall time. A client that takes a miss for a failed connection sleeps for seconds before it retries. The
+time includes the search for the nearest of a hundred recordings, and the explanation of the difference.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def ask_async(number: int) -> None:
 
 
 def missing(ask: Callable[[int], None]) -> Callable[[], None]:
-    """Ask something that is not recorded, and expect the miss itself."""
+    """Return a function that sends a request without a recording, and expects ``CassetteMiss``."""
 
     def ask_in_vain() -> None:
         try:
@@ -80,7 +79,7 @@ def run(report: Report) -> None:
 
 
 def layers(folder: Path) -> SettingsLayers:
-    """Settings as pytest has them, with the cassettes in ``folder``."""
+    """Return the settings of a pytest run with the cassettes in ``folder``."""
     return SettingsLayers(
         folder, defaults={"transport": "replay"}, ini={"cassette_dir": str(folder)}, under_pytest=True
     )

@@ -1,13 +1,12 @@
-"""What the pytest plugin costs a run that does not use it: whole processes, in turns.
+"""The time that the pytest plugin adds to a run that does not use it. Whole processes run in turns.
 
-Nothing else is installed into the runs: the other plugins of the environment are named and left out. (Two of them
-could not even be loaded together, as both add ``--record-mode``.)
+Each run loads one plugin at most, and leaves out the other plugins of the environment by name. Two of them cannot be
+loaded together, because both add ``--record-mode``.
 """
 
 from __future__ import annotations
 
 import functools
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,13 +14,14 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.harness import Report, duration, environment, main, paired
+from benchmarks.suite import cpu_time_of_children
 
 SUBJECTS = {"without": "", "aquila": "aquila", "pytest-recording": "recording", "cassetter": "cassetter"}
 EMPTY = "def test_{number}():\n    pass\n"
 
 
 def plugins() -> list[str]:
-    """The names of all plugins that pytest would load here."""
+    """Return the names of all installed pytest plugins."""
     return sorted({entry.name for entry in metadata.entry_points(group="pytest11")})
 
 
@@ -35,12 +35,6 @@ def pytest(folder: Path, plugin: str) -> None:
         check=True,
         capture_output=True,
     )
-
-
-def children() -> float:
-    """The CPU time, in seconds, that child processes have taken so far."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def run(report: Report) -> None:
@@ -58,7 +52,7 @@ def run(report: Report) -> None:
                 {subject: functools.partial(pytest, folder, plugin) for subject, plugin in installed.items()},
                 rounds=rounds,
                 warm=1,
-                clock=children,
+                clock=cpu_time_of_children,
             )
         report.heading(title)
         extra = {subject: times.difference(subject, "without") for subject in installed}
@@ -82,7 +76,7 @@ def run(report: Report) -> None:
 
 
 _loading: dict[str, float] = {}
-"""What loading each plugin costs, from the run with one test."""
+"""The seconds that loading each plugin takes, from the run with one test."""
 
 if __name__ == "__main__":
     main(run)

@@ -1,7 +1,7 @@
-"""How long redaction takes for texts of up to 10 MB, and whether that grows with the text and no faster.
+"""How long redaction takes for texts of up to 10 MB, and whether the time grows no faster than the text.
 
-Each row is one kind of rule on one kind of text. The last column is the time for each byte of the largest text, by that
-of one a hundred times smaller: 1 where the work is linear.
+Each row is one kind of rule on one kind of text. The last column is a ratio: the time for each byte of the largest
+text, over that of a text a hundred times smaller. It is 1 if the work is linear.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WORDS = re.findall(
 
 
 def prose(size: int) -> str:
-    """Words, with some that begin like what is searched for."""
+    """Words, some of which begin like a secret."""
     dice = random.Random(1)
     return " ".join(dice.choices(_WORDS, k=size // 5))[:size]
 
@@ -75,7 +75,7 @@ def run(report: Report) -> None:
 
 
 def linear(report: Report) -> None:
-    """Compare the time for each byte of two sizes, of which one is a hundred times the other."""
+    """Compare the time for each byte of two texts, one a hundred times as large as the other."""
     report.heading(f"Redacting a text of {LARGE // 1_000_000} MB")
     rows: list[tuple[str, float, float]] = []
     for rule, (count, extra, texts) in RULES.items():
@@ -107,7 +107,7 @@ def _seconds(redact: Callable[[str], object], text: str) -> float:
     redact("warm up, 4711")
     best = float("inf")
     for _ in range(3 if len(text) <= SMALL else 1):
-        with quiet_collector(enabled=True):
+        with quiet_collector():
             start = time.process_time()
             redact(text)
             best = min(best, time.process_time() - start)
@@ -115,7 +115,7 @@ def _seconds(redact: Callable[[str], object], text: str) -> float:
 
 
 def small_call(report: Report) -> None:
-    """What a recorded call of everyday size costs: request and answer of some 2 KB."""
+    """Measure the redaction of a small call, with a request and a response of some 2 KB each."""
     body = chat(2000).encode()
     request = RecordedRequest(
         "POST",
@@ -132,7 +132,7 @@ def small_call(report: Report) -> None:
         ("answer", lambda: redactor.redact_response(answer)),
     ):
         once()
-        with quiet_collector(enabled=True):
+        with quiet_collector():
             start = time.process_time()
             for _ in range(count):
                 once()

@@ -58,7 +58,7 @@ def _aquila(pipe: Connection) -> None:
 
 
 class _Client:
-    """A connection that is kept, as clients keep theirs."""
+    """Sends all requests over one connection, as clients do."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port)

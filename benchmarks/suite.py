@@ -1,10 +1,11 @@
-"""What a team feels: a pytest process of 200 tests, each with a cassette of its own and two calls of an openai client.
+"""A pytest process of 200 tests, each with a cassette of its own and two calls of an openai client.
 
-Each test builds ``openai.OpenAI()``. The floor of a replay is the same tests on ``httpx2.MockTransport``. That of a
-recording is the same tests on the same local provider without any recorder. Every run is a whole process with only one
-plugin (``PYTEST_DISABLE_PLUGIN_AUTOLOAD=1`` and ``-p``), and the processes take turns. Then start-up: one empty test
-with the plugin, and with one that has nothing in it, because pytest looks through all distributions for what ``-p``
-names; and ``import aquila``.
+Each test builds ``openai.OpenAI()``. A replay's floor is the same tests on ``httpx2.MockTransport``. The floor of a
+recording is the same tests on the same local provider without a recorder. Every run is a whole process with one plugin
+(``PYTEST_DISABLE_PLUGIN_AUTOLOAD=1`` and ``-p``), and the processes take turns.
+
+The benchmark also measures ``import aquila``, and the start-up of pytest: one empty test with the plugin, and with an
+empty plugin, because pytest searches all distributions for the plugin that ``-p`` names.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Subject:
 
     @property
     def is_installed(self) -> bool:
-        """Whether this can be run here."""
+        """Whether the distribution of the plugin is installed."""
         if not self.distribution:
             return True
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -140,7 +141,7 @@ class _Provider(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def running_provider() -> Iterator[str]:
-    """Run the provider in this process, whose time is not measured, and yield its base URL."""
+    """Run the provider in this process, whose time is not measured. Yields its base URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Provider)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -192,7 +193,7 @@ def measure_replay(folder: Path, base_url: str, recorders: Mapping[str, Subject]
         subjects[name] = functools.partial(
             run_pytest, folder / name, subject.plugin, *subject.replay, base_url=base_url
         )
-    rounds = 2 * ROUNDS + 1  # because a percent or two are to be told from noise
+    rounds = 2 * ROUNDS + 1  # to tell one or two percent from noise
     return paired(subjects, rounds=rounds, warm=1, clock=cpu_time_of_children)
 
 
@@ -215,7 +216,7 @@ def measure_recording(folder: Path, base_url: str, recorders: Mapping[str, Subje
 
 
 def measure_start_up(folder: Path) -> Times:
-    """Run one empty test with the plugin, and with one that has nothing in it."""
+    """Run one empty test with the plugin, and with an empty plugin."""
     folder.mkdir()
     (folder / "no_plugin.py").write_text("")
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -244,12 +245,12 @@ def count_instructions(folder: Path, plugin: str) -> int:
     run_pytest(folder, plugin, under=counting)
     found = re.search(r"I +refs: +([\d,]+)", log.read_text())
     if found is None:
-        raise RuntimeError(f"valgrind has counted nothing: {log.read_text()[-3000:]}")
+        raise RuntimeError(f"valgrind has not counted the instructions; its log: {log.read_text()[-3000:]}")
     return int(found[1].replace(",", ""))
 
 
 def report_start_up(report: Report, folder: Path) -> None:
-    """Compare start-ups, by instructions where valgrind can count them: a busy machine hides a few percent of time."""
+    """Compare start-ups, by instructions if valgrind is installed, because times vary by a few percent."""
     started = measure_start_up(folder)
     report.table("One empty test: whole process, CPU time", started, base="empty plugin")
     ratio = started.ratio("with the plugin", "empty plugin")

@@ -1,4 +1,4 @@
-"""Made traffic in the form of a real provider's: chat completions, streamed and not, of any number."""
+"""Makes any number of chat completions, streamed or not, in the form of a real provider's."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OTHER_RESPONSE_HEADERS = {
     "x-ratelimit-reset-requests": "6ms",
     "x-ratelimit-reset-tokens": "0s",
 }
-"""What goes over the wire besides, as the openai SDK and its provider send it: the peers keep it, Aquila does not."""
+"""Further headers of the openai SDK and its provider. The peers keep them in cassettes, Aquila does not."""
 
 REQUEST_HEADERS = (("accept", "application/json"), ("content-type", "application/json"))
 

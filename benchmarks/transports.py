@@ -1,6 +1,6 @@
-"""What a replayed call costs through the openai client, against the same client on an in-memory mock transport.
+"""The time of a replayed call through the openai client, beside the same client on an in-memory mock transport.
 
-The floor answers from constant bytes: Aquila cannot be faster than that without replacing the SDK.
+The mock transport is the floor: it returns constant bytes. Aquila cannot be faster without replacing the SDK.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SECOND = traffic.interaction(1)
 
 
 def mock(*interactions: Interaction) -> httpx2.Client:
-    """The floor: a client that answers the requests of some interactions, in turn, from memory."""
+    """Return the floor: a client that gets the responses of some interactions, in turn, from memory."""
     answers = [(one.response.status, list(one.response.headers), one.response) for one in interactions]
     turn = [0]
 
@@ -57,7 +57,7 @@ class _Stream(httpx2.SyncByteStream):
 
 
 def client(http_client: httpx2.Client | None = None) -> openai.OpenAI:
-    """An openai client; without ``http_client`` with a real transport, as code under test makes it."""
+    """Return an openai client. Without ``http_client`` it has a real transport, as in code under test."""
     return openai.OpenAI(api_key=KEY, http_client=http_client, max_retries=0)
 
 
@@ -73,12 +73,12 @@ def stream(via: openai.OpenAI) -> None:
 
 
 def within_cassettes(folder: Path) -> dict[str, Callable[[], contextlib.AbstractContextManager[object]]]:
-    """The cassette of each subject, open, and always ready to play again."""
+    """Return for each subject a function that opens its cassette, with any number of replays."""
 
     @contextlib.contextmanager
     def opened() -> Iterator[None]:
         with aquila.use_cassette("traffic", repeat="last") as cassette:
-            assert cassette.play_count == 0  # the peers read the file when they are entered, Aquila when it is asked
+            assert cassette.play_count == 0  # reads the file now, as the peers do
             yield
 
     played_again = {"record_mode": "none", "allow_playback_repeats": True}
@@ -100,7 +100,7 @@ def write(folder: Path, *interactions: Interaction) -> None:
 
 
 def one_call(report: Report, folder: Path) -> None:
-    """A replayed call and a replayed stream, with everything open already."""
+    """Measure a replayed call and a replayed stream with an open client and cassette."""
     for title, interaction, action, number, short in (
         ("One replayed chat completion", CALL, call, 40, "call"),
         ("A replayed stream of 200 chunks", STREAM, stream, 4, "stream"),
@@ -125,7 +125,7 @@ def one_call(report: Report, folder: Path) -> None:
 
 
 def scripted(report: Report, folder: Path) -> None:
-    """An answer that was written by hand, against the same one replayed."""
+    """Compare a scripted response with a replayed one."""
     for title, interaction, action, number, short in (
         ("One scripted chat completion", CALL, call, 40, "call"),
         ("A scripted stream of 200 chunks", STREAM, stream, 4, "stream"),
@@ -135,7 +135,7 @@ def scripted(report: Report, folder: Path) -> None:
         @contextlib.contextmanager
         def by_hand() -> Iterator[None]:
             with use_script() as script:
-                # As many events as the recorded stream has: the client reads each, and that is most of the time.
+                # The same number of events as in the recorded stream: the client takes most of the time to read them.
                 pieces = ["word "] * (200 - EVENTS_WITHOUT_TEXT) if short == "stream" else ["word"]  # noqa: B023
                 script.when(model="*").reply(chunks=pieces, usage=False)
                 yield
@@ -150,10 +150,10 @@ def scripted(report: Report, folder: Path) -> None:
 
 
 EVENTS_WITHOUT_TEXT = 2
-"""How many events of a scripted stream carry no text: the one that begins it and the one that ends it."""
+"""The number of events without text in a scripted stream: the first and the last."""
 
 TESTS = 80
-"""How many different cassettes the small tests have between them: more than Aquila keeps in memory."""
+"""The number of cassettes of the small tests: more than Aquila keeps in memory."""
 
 
 keep_copies = [False]
@@ -161,13 +161,14 @@ keep_copies = [False]
 
 
 def small_test(report: Report, folder: Path) -> None:
-    """A whole small test: enter, build a client, two calls, leave. Each has a cassette of its own, as tests have."""
+    """Measure a whole small test: enter, build a client, two calls, leave. Each test has a cassette of its own."""
     for test in range(2 * TESTS):
         write(folder / str(test), traffic.interaction(2 * test), traffic.interaction(2 * test + 1))
     for test in range(TESTS):
         load_copy(folder / str(test) / "traffic.yaml", folder / "copies")  # as an earlier run has left it
     turns = {name: itertools.cycle(range(TESTS)) for name in ("floor", "aquila", "vcrpy", "cassetter")}
-    others = itertools.cycle(range(TESTS, 2 * TESTS))  # what one subject has read is in memory for the next
+    # Other cassettes, because those that one subject has read stay in memory for the next.
+    others = itertools.cycle(range(TESTS, 2 * TESTS))
 
     def calls(via: openai.OpenAI, test: int) -> None:
         with via:
@@ -209,19 +210,13 @@ def small_test(report: Report, folder: Path) -> None:
 
 def run(report: Report) -> None:
     """Measure."""
-    before = os.environ.get("AQUILA_CASSETTE_DIR")
     with tempfile.TemporaryDirectory() as name:
         os.environ["AQUILA_CASSETTE_DIR"] = name
-        try:
-            folder = Path(name)
-            with runtime.Run(SettingsLayers(root=folder, copies=lambda: folder / "copies" if keep_copies[0] else None)):
-                one_call(report, folder)
-                scripted(report, folder)
-                small_test(report, folder)
-        finally:
-            os.environ.pop("AQUILA_CASSETTE_DIR")
-            if before is not None:
-                os.environ["AQUILA_CASSETTE_DIR"] = before
+        folder = Path(name)
+        with runtime.Run(SettingsLayers(root=folder, copies=lambda: folder / "copies" if keep_copies[0] else None)):
+            one_call(report, folder)
+            scripted(report, folder)
+            small_test(report, folder)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Conversations over WebSockets: a replay beside an echo in the same process, what a recording adds, and memory.
+"""Conversations over WebSockets: a replay beside an echo in the same process, the cost of a recording, and memory.
 
-The floor is the same openai client at one end of a pair of sockets. When it sends a message, the same frames are
-written at the other end by the server's side of the same library, and nothing is compared. They are written where the
-client sends, as Aquila does it: a thread would have to wait for the interpreter while the client reads, and its floor
-would be as high as luck has it.
+The floor is the same openai client at one end of a pair of sockets. When it sends a message, the server's side of the
+same library writes the same frames at the other end, and compares nothing. It writes them in the thread of the client,
+as Aquila does. Another thread would compete with the client for the interpreter, and the floor would depend on chance.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ LOCAL = "ws://localhost/v1"
 
 
 def said_in(turn: int) -> str:
-    """What the client says in a turn."""
+    """Return the message of the client in a turn."""
     return f"question {turn}: " + "what else is there to know about eagles? " * 5
 
 
 def answers(turn: int, count: int) -> list[bytes]:
-    """The frames of the provider in a turn, of which the last one ends it."""
+    """Return the frames of the provider in a turn. The last frame ends the turn."""
     response_id = f"resp_{turn:032x}"
     place = {"item_id": f"msg_{turn:032x}", "output_index": 0, "content_index": 0, "logprobs": []}
     events: list[dict[str, Any]] = [
@@ -57,14 +56,14 @@ def answers(turn: int, count: int) -> list[bytes]:
 
 
 class Conversation:
-    """A conversation of so many turns, in each of which one message is answered by some."""
+    """A conversation of several turns. In each turn, several messages answer one message of the client."""
 
     def __init__(self, turns: int, *, frames: int = FRAMES) -> None:
         self.turns = turns
         self.answers = [answers(turn, frames // turns - 1) for turn in range(turns)]
 
     def as_interaction(self) -> Interaction:
-        """As it is recorded."""
+        """Return the conversation as a recorded interaction."""
         frames: list[Frame] = []
         for turn, said in enumerate(self.answers):
             body = {"type": "response.create", "input": said_in(turn), "model": "gpt-4.1-mini"}
@@ -75,7 +74,7 @@ class Conversation:
         return Interaction(request, RecordedResponse(101, chunks=chunks), kind="websocket")
 
     def talk(self, client: openai.OpenAI, **options: Any) -> int:
-        """Have it, in a thread. Return how many messages have come."""
+        """Have the conversation with the sync client. Returns the number of received messages."""
         seen = 0
         with client.responses.connect(**options) as connection:
             for turn in range(self.turns):
@@ -87,7 +86,7 @@ class Conversation:
         return seen
 
     async def talk_in_loop(self, client: openai.AsyncOpenAI, **options: Any) -> int:
-        """Have it, in an event loop."""
+        """Have the conversation with the async client. Returns the number of received messages."""
         seen = 0
         async with client.responses.connect(**options) as connection:
             for turn in range(self.turns):
@@ -100,7 +99,7 @@ class Conversation:
 
 
 class Echo(socket.socket):
-    """The floor's end of a connection. Each message that is sent over it is answered with the next ones of some."""
+    """The floor's end of a connection. It answers each message with the next of ``answers``."""
 
     def __init__(self, answers: Sequence[Sequence[bytes]]) -> None:
         mine, self._other_end = socket.socketpair()
@@ -110,12 +109,12 @@ class Echo(socket.socket):
         self._is_open = False
 
     def send(self, data: Any, *flags: int) -> int:
-        """Send all."""
+        """Send all data, and answer each message in it."""
         self.sendall(data)
         return len(data)
 
     def sendall(self, data: Any, *flags: int) -> None:
-        """Send, and have it answered."""
+        """Send all data, and answer each message in it."""
         protocol = self._protocol
         protocol.receive_data(bytes(data))
         for event in protocol.events_received():
@@ -127,23 +126,23 @@ class Echo(socket.socket):
                     protocol.send_text(message)
         out = protocol.data_to_send()
         self._other_end.sendall(b"".join(out))
-        if out and not out[-1]:  # nothing comes behind a close
+        if out and not out[-1]:  # nothing follows a close
             self._other_end.close()
 
     def setsockopt(self, *args: Any) -> None:
-        """Do nothing: what clients set is for TCP."""
+        """Do nothing: the options of clients are for TCP."""
 
 
 @contextlib.contextmanager
 def replaying(folder: Path, conversation: Conversation) -> Iterator[None]:
-    """The cassette with a conversation, which is always ready to be played again."""
+    """Record a conversation, and replay it any number of times within the block."""
     save_cassette(folder / "talk.yaml", Cassette.from_interactions([conversation.as_interaction()]))
     with aquila.use_cassette("talk", repeat="last"):
         yield
 
 
 def in_threads(conversation: Conversation) -> dict[str, Callable[[], object]]:
-    """A conversation of the sync client: the floor and the replay."""
+    """Return the floor and the replay of a conversation for the sync client."""
     floor = openai.OpenAI(api_key=KEY, websocket_base_url=LOCAL, max_retries=0)
     replayed = openai.OpenAI(api_key=KEY, max_retries=0)
     return {
@@ -156,7 +155,7 @@ def in_threads(conversation: Conversation) -> dict[str, Callable[[], object]]:
 
 
 def in_loops(conversation: Conversation, runner: asyncio.Runner) -> dict[str, Callable[[], object]]:
-    """The same for the async client."""
+    """Return the floor and the replay of a conversation for the async client."""
     floor = openai.AsyncOpenAI(api_key=KEY, websocket_base_url=LOCAL, max_retries=0)
     replayed = openai.AsyncOpenAI(api_key=KEY, max_retries=0)
     return {
@@ -188,7 +187,7 @@ _PEAK = """
 import resource, sys
 
 def peak():
-    if sys.platform == "linux":  # what getrusage tells there begins with the memory of the parent process
+    if sys.platform == "linux":  # there the figure of getrusage includes the memory of the parent process
         return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
 """
@@ -219,7 +218,7 @@ print(json.dumps([taken, during, peak(), seen]))
 
 @contextlib.contextmanager
 def provider() -> Iterator[tuple[str, list[Sequence[Sequence[bytes]]]]]:
-    """A server on loopback, and what it says next: one conversation for each connection."""
+    """Run a loopback server. Yields its URL and a list, whose first element answers each connection."""
     told: list[Sequence[Sequence[bytes]]] = []
 
     def speak(connection: ServerConnection) -> None:
@@ -239,7 +238,7 @@ def provider() -> Iterator[tuple[str, list[Sequence[Sequence[bytes]]]]]:
 
 
 def memory(report: Report, folder: Path) -> None:
-    """What long conversations keep in memory while they are recorded and replayed."""
+    """Measure the peak memory of long conversations that are recorded and replayed."""
     report.heading("Most memory above that of the client alone")
     rows = []
     worst: dict[str, float] = {}
@@ -295,7 +294,7 @@ print(json.dumps([during, peak()]))
 
 
 def list_of_messages(report: Report, folder: Path) -> None:
-    """What is kept of each message, however short: where it lies, and when it came."""
+    """Measure the memory for each short message: its place in the file, and its time."""
     report.heading("Most memory above that of the client alone, messages of 20 bytes")
     counts = (10_000, 20_000) if QUICK else (200_000, 400_000)
     rows = []
@@ -319,7 +318,7 @@ def list_of_messages(report: Report, folder: Path) -> None:
             ["one more", *(f"{each:.0f} B" for each in more)],
         ],
     )
-    if not QUICK:  # fewer are kept in memory
+    if not QUICK:  # few messages are kept in memory whole
         report.aim("a message more in a recording that is stored", more[1], at_most=200, unit="B")
         report.aim("a message more in a replay", more[2], at_most=60, unit="B")
 
