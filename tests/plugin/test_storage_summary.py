@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 
 import pytest
 
 from aquila.cassettes.storage import journal
-from tests.plugin.conftest import Project, _dedented
+from tests.plugin.conftest import Project
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
 
 def run_workers(project: Project, tests: str, *arguments: str) -> pytest.RunResult:
     pytest.importorskip("xdist")
-    project.pytester.makepyfile(test_app="from app import post\nimport aquila, pytest\n" + _dedented(tests))
+    project.pytester.makepyfile(test_app="from app import post\nimport aquila, pytest\n" + textwrap.dedent(tests))
     return project.pytester.runpytest_subprocess(
         "-p", "no:cacheprovider", f"--aquila-upstream={project.module}:transport", *arguments
     )

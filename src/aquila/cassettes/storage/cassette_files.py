@@ -191,6 +191,8 @@ def change_held_cassette(
     if after.interactions:
         if after != before or not path.exists():
             save_cassette(path, after, advise=advise)
+        elif after is not before:
+            move_large_bodies_out(after, path)  # equal recordings may bring bodies whose files are missing or damaged
     elif before.interactions:
         remove_cassette(path)
     return after
