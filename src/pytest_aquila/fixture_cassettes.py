@@ -15,7 +15,7 @@ import pytest
 from aquila.config import find_cassette_root
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.typed_words import join_words, quote_word
+from aquila.typed_words import join_words
 from pytest_aquila import marker_options, options, test_scopes
 
 if TYPE_CHECKING:
@@ -252,9 +252,7 @@ class FixtureCassette:
                 scope = scopes.Scope(
                     kind="fixture",
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
-                    command=typed_command.complete_command(
-                        item.config, f"pytest {quote_word(node_ids.id_to_type(item))} --aquila-record", item.path
-                    ),
+                    command=typed_command.record_command(item, node_ids.id_to_type(item)),
                     default_cassette=self._name_cassette(),
                     # Another test that sets the fixture up may send other requests, so nothing is removed as unused.
                     owns_cassette=False,

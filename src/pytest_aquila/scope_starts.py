@@ -9,7 +9,6 @@ import pytest
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording import scope as scopes
-from aquila.typed_words import quote_word
 from pytest_aquila import marker_options, node_ids, options, test_scopes, typed_command
 
 if TYPE_CHECKING:
@@ -61,11 +60,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             scope = scopes.Scope(
                 kind="test",
                 name=test,
-                command=typed_command.complete_command(
-                    item.config,
-                    f"pytest {quote_word(node_ids.note_id_to_type(item, test))} --aquila-record",
-                    item.path,
-                ),
+                command=typed_command.record_command(item, node_ids.note_id_to_type(item, test)),
                 default_cassette=node_ids.own_cassette_name(item, test) if owns else named,
                 owns_cassette=owns,
                 options=settings,

@@ -13,7 +13,6 @@ import pytest
 from aquila.errors import CassetteMiss
 from aquila.recording.reporting import reports
 from aquila.recording.reporting.child_misses import describe_miss, miss_from
-from aquila.typed_words import quote_word
 from pytest_aquila import node_ids, scope_ends, test_scopes, typed_command
 
 
@@ -28,15 +27,10 @@ def pass_on(item: pytest.Item) -> Sequence[CassetteMiss]:
             continue
         if (settings := scope.settings).transport == "replay":
             misses = scope.known_misses.take()
-            known += [_with_command(miss, scope.command, command_of(item)) for miss in misses]
+            command = typed_command.record_command(item, node_ids.id_to_type(item))
+            known += [_with_command(miss, scope.command, command) for miss in misses]
             scope_ends.add_report(item, reports.summarize_misses(scope, misses), settings)
     return known
-
-
-def command_of(item: pytest.Item) -> str:
-    """Return what to type to record what a test asks."""
-    typed = f"pytest {quote_word(node_ids.id_to_type(item))} --aquila-record"
-    return typed_command.complete_command(item.config, typed, item.path)
 
 
 def _with_command(miss: CassetteMiss, old: str, new: str) -> CassetteMiss:

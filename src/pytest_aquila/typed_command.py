@@ -13,7 +13,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.secrets import outgoing
-from aquila.typed_words import join_words, path_from
+from aquila.typed_words import join_words, path_from, quote_word
 from pytest_aquila import how_called, run_life
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ _ROOT_FILES = (
 
 _starts: pytest.StashKey[dict[Path | None, str]] = pytest.StashKey()
 """How commands of a run begin: those for the tests of a file, and those for all tests."""
+
+
+def record_command(item: pytest.Item, typed: str) -> str:
+    """Return what to type to record a test. ``typed`` is its id as ``node_ids.id_to_type`` returns it."""
+    return complete_command(item.config, f"pytest {quote_word(typed)} --aquila-record", item.path)
 
 
 def complete_command(config: pytest.Config, command: str, file: Path | None = None) -> str:

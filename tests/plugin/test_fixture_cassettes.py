@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -282,13 +283,9 @@ def test_fixtures_of_live_tests_are_live(project: Project) -> None:
         def test_one(answer):
             assert answer == "live"
         """
-    project.run(tests="import aquila.settings, aquila.recording.scope\n" + _dedented(tests)).assert_outcomes(passed=1)
-
-
-def _dedented(text: str) -> str:
-    import textwrap
-
-    return textwrap.dedent(text)
+    project.run(tests="import aquila.settings, aquila.recording.scope\n" + textwrap.dedent(tests)).assert_outcomes(
+        passed=1
+    )
 
 
 def test_a_client_that_a_fixture_makes_before_the_cassette_of_the_test_needs_no_key(
