@@ -28,21 +28,16 @@ from tests.support.examples import examples
 
 BOUNDED_OTHERWISE = {
     "decoded_views._CUT_ESCAPE": "searched for in 64 bytes",
-    "event_layouts._TOKEN": "searched for in documents that a JSON parser has read, where each string ends",
-    "split_text._LITERAL": "the same",
     "environment_secrets._SECRET_END": "matched against names of less than 200 characters",
     "environment_secrets._WORD": "the same",
     "environment_secrets._PATH": "matched against whole values of less than 4,096 characters",
-    "request_credentials._JSON": "the same",
     "request_credentials._TEMPLATE": "matched against whole values",
     "request_credentials._USERINFO": "matched where a URL begins",
     "stream_events._JSON_LINE": "begins where a line does, and its repetitions end with the line",
-    "stream_events._BETWEEN_DATA": "searched for in an event, which ends with a line of data",
-    "request_headers": "matched against whole names",
-    "response_headers": "the same",
-    "trivial_values._NUMBERED": "matched against whole values of less than 40 characters",
-    "trivial_values._WORDS": "matched against whole values, which it splits into words in one way only",
+    "response_headers._WHO_ASKED": "matched against whole names",
+    "response_headers._DIFFERS_EACH_TIME": "the same",
 }
+"""Patterns that read a stretch of text again and again, each with the reason why that does not take long."""
 
 UNBOUNDED = constants.MAXREPEAT
 REPEATS = {constants.MAX_REPEAT, constants.MIN_REPEAT, constants.POSSESSIVE_REPEAT}
@@ -172,24 +167,30 @@ def flatten(item: tuple[Any, Any]) -> Iterator[tuple[Any, Any]]:
 def all_patterns() -> dict[str, re.Pattern[Any]]:
     """Every pattern that a module of the package keeps, and the one that says which texts are searched at all."""
     found = {}
-    modules = [f"{redaction.__name__}.{module.name}" for module in pkgutil.iter_modules(redaction.__path__)]
+    modules = [module.name for module in pkgutil.walk_packages(redaction.__path__, f"{redaction.__name__}.")]
     for module in map(importlib.import_module, [*modules, "aquila.recording.secrets.outgoing"]):
         short = module.__name__.rpartition(".")[2]
         for name, value in vars(module).items():
             values = value if isinstance(value, (list, tuple)) else [value]
             flat = [part for each in values for part in (each if isinstance(each, tuple) else (each,))]
             for number, part in enumerate(each for each in flat if isinstance(each, (re.Pattern, _LazyPattern))):
-                if BOUNDED_OTHERWISE.keys().isdisjoint((short, f"{short}.{name}")):
-                    found[f"{short}.{name}[{number}]"] = part
-    assert len(found) > 40
+                found[f"{short}.{name}" + (f"[{number}]" if number else "")] = part
     return found
 
 
-@pytest.mark.parametrize("name", sorted(all_patterns()))
-def test_no_pattern_reads_a_stretch_again_and_again(name: str) -> None:
-    pattern = all_patterns()[name]
+PATTERNS = all_patterns()
+
+
+@pytest.mark.parametrize("name", sorted(PATTERNS))
+def test_no_pattern_reads_a_stretch_again_and_again_unless_its_text_is_short(name: str) -> None:
+    pattern = PATTERNS[name]
     source = pattern.pattern if isinstance(pattern.pattern, bytes) else pattern.pattern.encode()
-    assert rereads(source, pattern.flags & ~re.UNICODE) == []
+    assert bool(rereads(source, pattern.flags & ~re.UNICODE)) is (name in BOUNDED_OTHERWISE)
+
+
+def test_the_patterns_of_all_folders_are_checked() -> None:
+    assert BOUNDED_OTHERWISE.keys() <= PATTERNS.keys()
+    assert {"secret_patterns._DASH", "event_layouts._TOKEN", "outgoing._RUN"} <= PATTERNS.keys()
 
 
 @pytest.mark.parametrize(
