@@ -28,7 +28,7 @@ def loads(path: Path, text: str) -> Cassette:
 
 
 @pytest.mark.parametrize("path", HTTP, ids=lambda path: path.name)
-def test_what_cassetter_recorded_over_http_is_read_whole(path: Path) -> None:
+def test_every_part_of_a_recording_over_http_is_read(path: Path) -> None:
     found = {row.request.url.rpartition("/")[2]: row for row in cassette_files.load_cassette(path).interactions}
     assert found.keys() == {"chat", "audio", "stream", "nothing", "null"}
     chat = found["chat"]
@@ -55,15 +55,17 @@ def test_what_cassetter_recorded_over_http_is_read_whole(path: Path) -> None:
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of the process cannot be changed")
 def test_a_moment_without_a_zone_is_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     text = re.sub(r"recorded_at: .*", "recorded_at: '2026-11-24T10:00:00'", HTTP[0].read_text())
-    with monkeypatch.context() as inside:
-        inside.setenv("TZ", "Asia/Tokyo")
+    try:
+        with monkeypatch.context() as inside:
+            inside.setenv("TZ", "Asia/Tokyo")
+            time.tzset()
+            cassette = loads(HTTP[0], text)
+    finally:
         time.tzset()
-        cassette = loads(HTTP[0], text)
-    time.tzset()
     assert {row.recorded for row in cassette.interactions} == {"2026-11-24T10:00:00Z"}
 
 
-def test_both_forms_say_the_same() -> None:
+def test_yaml_and_toml_hold_the_same_recordings() -> None:
     yaml, toml = [cassette_files.load_cassette(path).interactions for path in HTTP]
     assert [(row.request, row.response) for row in yaml] == [(row.request, row.response) for row in toml]
 
@@ -72,7 +74,7 @@ def test_both_forms_say_the_same() -> None:
     ("name", "what"),
     [("grpc", "gRPC interactions"), ("observed", "a server observed")],
 )
-def test_what_is_not_http_is_refused_and_named(name: str, what: str) -> None:
+def test_recordings_of_another_protocol_are_refused_and_named(name: str, what: str) -> None:
     with pytest.raises(CassetteCorrupt, match=f"line 3: a cassette of cassetter with .*{what}") as raised:
         cassette_files.load_cassette(FILES / f"{name}.yaml")
     assert "delete" not in str(raised.value)
@@ -112,7 +114,7 @@ def changed(path: Path, old: str, new: str) -> str:
         (HTTP[1], "interactions", "others", "not a cassette of cassetter"),
     ],
 )
-def test_what_is_not_known_refuses_the_file(path: Path, old: str, new: str, message: str) -> None:
+def test_a_file_with_an_unknown_part_is_refused(path: Path, old: str, new: str, message: str) -> None:
     text = changed(path, old, new)
     if new == "others":
         text = "version = 1\n[[others]]\nname = 1\n"
@@ -139,7 +141,7 @@ def test_a_recorded_answer_is_replayed(path: Path) -> None:
         assert answer.json()["text"] == "café\nau lait"
 
 
-def test_nothing_is_recorded_into_toml_and_that_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+def test_nothing_is_recorded_into_toml_and_the_error_comes_before_any_request(tmp_path: Path) -> None:
     with (
         separate_run(tmp_path, command_line={"cassette_dir": str(tmp_path), "transport": "record"}),
         aquila.use_cassette("x.toml"),
@@ -191,6 +193,6 @@ def test_conversations_are_read_with_the_way_they_ended() -> None:
         ("  headers: {}", "  headers: {}\n  more: 1", "unknown key 'more'"),
     ],
 )
-def test_what_is_not_known_of_a_conversation_is_refused(old: str, new: str, message: str) -> None:
+def test_a_conversation_with_an_unknown_part_is_refused(old: str, new: str, message: str) -> None:
     with pytest.raises(CassetteCorrupt, match=message):
         loads(FILES / "websocket.yaml", changed(FILES / "websocket.yaml", old, new))

@@ -64,7 +64,7 @@ def test_a_conversation_comes_back_as_it_was(codec: Codec, said: list[Frame], cl
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_so_does_one_that_was_refused(codec: Codec) -> None:
+def test_a_conversation_that_was_refused_comes_back_as_it_was(codec: Codec) -> None:
     response = RecordedResponse(401, (), (RecordedChunk(b'{"error":"no key"}', 12),), ended=12)
     interaction = Interaction(RecordedRequest("GET", URL), response, kind="websocket")
     assert written_and_read(interaction, codec) == interaction
@@ -72,7 +72,7 @@ def test_so_does_one_that_was_refused(codec: Codec) -> None:
 
 @given(st.lists(st.builds(RecordedChunk, st.binary(), st.integers(0, 9)), max_size=4))
 @settings(max_examples=examples(50), deadline=None)
-def test_so_do_chunks_that_are_no_frames(chunks: list[RecordedChunk]) -> None:
+def test_chunks_that_are_no_frames_come_back_as_they_were(chunks: list[RecordedChunk]) -> None:
     interaction = conversation_of(*chunks)
     assert written_and_read(interaction, CODECS[0]) == interaction
 
@@ -150,7 +150,7 @@ def test_a_conversation_can_be_written_by_hand() -> None:
         ("status: 101\nframes: []\nbody: x", 11, "'body' does not go with 'frames'"),
     ],
 )
-def test_mistakes_are_named_with_their_line(response: str, line: int, what: str) -> None:
+def test_a_mistake_is_named_with_its_line(response: str, line: int, what: str) -> None:
     with pytest.raises(CassetteCorrupt, match=rf"x, line {line}: {re.escape(what)}"):
         CODECS[0].loads(file_of(response), source="x")
 

@@ -1,4 +1,4 @@
-"""What is no cassette that Aquila knows is refused by name, and never read as an empty one."""
+"""A file that is no cassette is refused, and the message names its format. It is never read as an empty cassette."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import msgpack
 import pytest
 
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.storage import cassette_files, compiled_copies
 from aquila.errors import CassetteCorrupt
 from tests.cassettes.codecs.test_vcrpy import recorded
 
@@ -49,7 +48,7 @@ OURS = "interactions:\n- request: {method: GET, url: 'https://api.example/'}\n  
         ("a: b: c", "not YAML"),
     ],
 )
-def test_what_is_no_cassette_is_named_and_nobody_is_told_to_delete_it(text: str, kind: str) -> None:
+def test_a_file_of_another_format_is_named_and_nobody_is_told_to_delete_it(text: str, kind: str) -> None:
     with pytest.raises(CassetteCorrupt, match=kind) as raised:
         YAML.loads(text.encode(), source="x.yaml")
     message = str(raised.value)
@@ -60,7 +59,7 @@ def test_what_is_no_cassette_is_named_and_nobody_is_told_to_delete_it(text: str,
 
 
 @pytest.mark.parametrize("value", [{"alice": "tok-4711"}, ["other", 1], 5, "text"])
-def test_what_is_no_cassette_in_msgpack_form_is_nothing_to_delete_either(value: Any) -> None:
+def test_of_other_msgpack_data_nobody_is_told_to_delete_it(value: Any) -> None:
     with pytest.raises(CassetteCorrupt, match="not a cassette, though in msgpack form") as raised:
         MSGPACK.loads(msgpack.packb(value), source="x.msgpack")
     assert "delete" not in str(raised.value)
@@ -81,21 +80,12 @@ def test_what_is_no_cassette_in_msgpack_form_is_nothing_to_delete_either(value: 
         (recorded().replace("- request:", "- recorded_by: me\n  request:"), "unknown key 'recorded_by'"),
     ],
 )
-def test_a_cassette_of_vcrpy_with_what_is_not_known_is_refused_and_not_read_without_it(text: str, message: str) -> None:
+def test_a_cassette_of_vcrpy_with_an_unknown_part_is_refused_and_not_read_without_it(text: str, message: str) -> None:
     with pytest.raises(CassetteCorrupt, match=rf"x.yaml, line \d+: .*{message}") as raised:
         YAML.loads(text.encode(), source="x.yaml")
     assert "delete" not in str(raised.value)
 
 
-def test_a_parsed_body_that_is_null_is_no_empty_body() -> None:
+def test_a_parsed_body_that_is_null_is_not_empty() -> None:
     text = recorded(None, {"body": None}).replace("response:\n", "response:\n    parsed_body: null\n")
     assert YAML.loads(text.encode(), source="x.yaml").interactions[0].response.body == b"null"
-
-
-def test_copies_that_an_earlier_reader_made_are_not_used(tmp_path: Path) -> None:
-    # The first one took some foreign cassettes for empty ones of vcrpy, and kept them compiled.
-    assert compiled_copies.COPY_VERSION > 1
-    path = tmp_path / "x.yaml"
-    path.write_text(GO_VCR + "#" * 4000)
-    with pytest.raises(CassetteCorrupt):
-        cassette_files.load_cassette(path)

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_for
+from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, Codec, cassette_suffixes, codec_for
 from aquila.cassettes.codecs.json_body import with_compact_request
 from aquila.cassettes.codecs.yaml import emitter, parser
 from aquila.cassettes.codecs.yaml.tree import Number
@@ -77,7 +77,7 @@ def test_a_request_in_json_keeps_its_value_or_else_its_bytes(body: bytes, kept: 
     assert YAML.loads(text, source="any").interactions[0].request.body == (body if kept is None else kept.encode())
 
 
-def test_what_an_interaction_was_recorded_from_and_which_model_answered_is_kept() -> None:
+def test_the_upstream_and_the_model_of_an_interaction_are_kept() -> None:
     interaction = Interaction(
         RecordedRequest("GET", "https://a.example/"), RecordedResponse(200), "", "local", "smollm2-135m-instruct"
     )
@@ -92,6 +92,13 @@ def test_an_answer_that_could_not_be_read_again_is_not_written(status: int) -> N
     for codec in (YAML, MSGPACK):
         with pytest.raises(CassetteWriteError, match=rf"the status {status}, which HTTP does not have"):
             codec.dumps(cassette)
+
+
+@pytest.mark.parametrize("codec", [YAML, MSGPACK], ids=["yaml", "msgpack"])
+def test_half_a_surrogate_pair_outside_of_a_body_is_replaced(codec: Codec) -> None:
+    response = RecordedResponse(200, error="cut \ud83d off")
+    data = codec.dumps(Cassette((Interaction(RecordedRequest("GET", "https://a.example/"), response),)))
+    assert codec.loads(data, source="any").interactions[0].response.error == "cut \ufffd off"
 
 
 def test_a_stream_that_is_recorded_again_with_other_times_changes_only_the_line_of_times() -> None:

@@ -1,4 +1,4 @@
-"""A miss by numbers and short ids, which may be new in every run and look like no kind of such values."""
+"""A miss by numbers and short ids: they may be new in every run, but no kind of `aquila_normalize` has their form."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pytest
 
 from aquila.cassettes.matching.cures import may_be_fresh
 from aquila.cassettes.matching.difference import Difference
-from aquila.cassettes.matching.miss_message import explain_miss
-from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
-from tests.cassettes.matching.test_miss_message import REDACTOR, RULES, chat, explain
+from aquila.cassettes.model import RecordedRequest
+from tests.cassettes.matching.test_miss_message import chat, explain, explanation_of
 
 REMARK = "Only numbers and words with digits differ in messages[1].content. If they are new in every run"
 
@@ -24,9 +23,7 @@ REMARK = "Only numbers and words with digits differ in messages[1].content. If t
         ("3 books", "5 books"),
     ],
 )
-def test_that_only_numbers_of_a_text_differ_is_said_without_a_setting_that_may_be_wrong(
-    recorded: str, now: str
-) -> None:
+def test_a_miss_by_numbers_alone_says_so_and_names_no_setting_that_may_be_wrong(recorded: str, now: str) -> None:
     shown = " ".join(explain(chat(now), chat(recorded)).split())
     assert REMARK in shown
     assert r"for example aquila_normalize = /took [\d.]+ s/ If the change is meant" in shown
@@ -62,14 +59,7 @@ def test_several_fields_are_left_out_together() -> None:
 def test_a_field_of_a_short_id_or_number_is_advised_to_be_left_out(
     recorded: RecordedRequest, now: RecordedRequest, says: str
 ) -> None:
-    explained = explain_miss(
-        now,
-        recordings=[Interaction(recorded, RecordedResponse(200))],
-        rules=RULES,
-        cassette="cassettes/jobs.yaml",
-        command="pytest --aquila-record",
-        redactor=REDACTOR,
-    )
+    explained = explanation_of(now, recorded)
     assert says in explained.text
     path = says.split()[1]
     assert f"  aquila_ignore = {path}\n" in explained.text

@@ -19,12 +19,11 @@ from aquila.cassettes.matching.difference import find_differences
 from aquila.cassettes.matching.fresh_value_placeholders import FreshPart, Normalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME, KINDS, FreshKind
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.miss_message import explain_miss
 from aquila.cassettes.matching.request_key import canonical_request, key_of
-from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import RecordedRequest
 from aquila.settings import parse_option
 from tests.cassettes.matching.test_fresh_value_placeholders import A, B, upload
-from tests.cassettes.matching.test_miss_message import REDACTOR, RULES, chat, explain, request, text
+from tests.cassettes.matching.test_miss_message import RULES, chat, explain, explanation_of, request, text
 from tests.support.examples import examples
 
 _SETTING = re.compile(r"^  aquila_(\w+) =(.*(?:\n {6,}\S.*)*)$", re.MULTILINE)
@@ -167,24 +166,13 @@ def test_a_fresh_value_in_a_text_that_differs_otherwise_too_is_told_without_a_se
     assert "aquila_" not in shown
 
 
-def test_changes_are_the_same_whatever_is_new_in_every_run() -> None:
+def test_a_change_has_the_same_group_whatever_values_are_new_in_every_run() -> None:
     def group(id: str, how: str) -> str | None:
-        recorded = [Interaction(chat(f"Read {A} slowly."), RecordedResponse(200))]
-        return explain_miss(
-            chat(f"Read {id} {how}."), recordings=recorded, rules=RULES, cassette="c", command="x", redactor=REDACTOR
-        ).group
+        return explanation_of(chat(f"Read {id} {how}."), chat(f"Read {A} slowly.")).group
 
     assert group(B, "at once") == group(A.replace("0", "1"), "at once") != group(B, "later")
     one, other = (
-        explain_miss(
-            chat("hi", **{field: B}),
-            recordings=[Interaction(chat("hi", **{field: A}), RecordedResponse(200))],
-            rules=RULES,
-            cassette="c",
-            command="x",
-            redactor=REDACTOR,
-        ).group
-        for field in ("user", "session")
+        explanation_of(chat("hi", **{field: B}), chat("hi", **{field: A})).group for field in ("user", "session")
     )
     assert one != other
 
@@ -197,17 +185,7 @@ def test_a_recording_that_a_setting_makes_equal_is_nearer_than_one_with_fewer_wo
 
 
 def test_no_setting_is_advised_where_a_plugin_says_what_is_the_same() -> None:
-
-    recorded = [Interaction(chat("hi", user=A), RecordedResponse(200))]
-    explained = explain_miss(
-        chat("hi", user=B),
-        recordings=recorded,
-        rules=RULES,
-        cassette="c",
-        command="x",
-        redactor=REDACTOR,
-        advises_settings=False,
-    )
+    explained = explanation_of(chat("hi", user=B), chat("hi", user=A), advises_settings=False)
     assert explained.cure is None
     assert advised(explained.text) == []
 
@@ -225,7 +203,7 @@ bodies: st.SearchStrategy[Any] = st.dictionaries(
 @given(bodies, bodies, st.sampled_from([RULES, MatchRules(ignore=("user",), normalize=("date",))]))
 @settings(max_examples=150, deadline=None)
 @pytest.mark.slow
-def test_whatever_is_advised_makes_the_request_match(recorded: Any, now: Any, rules: MatchRules) -> None:
+def test_every_advised_setting_makes_the_request_match(recorded: Any, now: Any, rules: MatchRules) -> None:
     one, other = request(recorded), request(now)
     for advice in advised(explain(other, one, rules=rules)) if key_of(one, rules) != key_of(other, rules) else ():
         assert key_of(one, rules_with(advice, rules)) == key_of(other, rules_with(advice, rules))

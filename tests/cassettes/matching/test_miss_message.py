@@ -1,4 +1,4 @@
-"""What a miss says."""
+"""The text of a miss."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.difference import clip_around, find_differences, quote_around
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.miss_message import explain_miss
+from aquila.cassettes.matching.miss_message import Explanation, explain_miss
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, key_of
 from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
@@ -42,22 +42,15 @@ def chat(prompt: str, **more: Any) -> RecordedRequest:
     return request({"model": "gpt-4.1-mini", "messages": messages, **more})
 
 
-def explain(
-    asked: RecordedRequest,
-    *recorded: RecordedRequest,
-    rules: MatchRules = RULES,
-    request_number: int | None = None,
-    cassette: str = "cassettes/jobs.yaml",
-) -> str:
-    return explain_miss(
-        asked,
-        recordings=[Interaction(item, RecordedResponse(200)) for item in recorded],
-        rules=rules,
-        cassette=cassette,
-        command=COMMAND,
-        request_number=request_number,
-        redactor=REDACTOR,
-    ).text
+def explanation_of(asked: RecordedRequest, *recorded: RecordedRequest, **changes: Any) -> Explanation:
+    """What is said of a request that misses, where other requests are recorded."""
+    usual: dict[str, Any] = {"rules": RULES, "cassette": "cassettes/jobs.yaml", "command": COMMAND}
+    recordings = [Interaction(item, RecordedResponse(200)) for item in recorded]
+    return explain_miss(asked, recordings=recordings, **{**usual, "redactor": REDACTOR, **changes})
+
+
+def explain(asked: RecordedRequest, *recorded: RecordedRequest, **changes: Any) -> str:
+    return explanation_of(asked, *recorded, **changes).text
 
 
 def text(block: str) -> str:
@@ -359,17 +352,8 @@ def test_a_text_that_fits_is_not_cut(length: int) -> None:
 @pytest.mark.parametrize("request_number", [None, 2])
 def test_a_request_without_a_body_leaves_no_gap(request_number: int | None) -> None:
     asked = RecordedRequest("GET", URL)
-    for recordings in ((), (Interaction(asked, RecordedResponse(200)),)):
-        text = explain_miss(
-            asked,
-            recordings=recordings,
-            rules=RULES,
-            cassette="a.yaml",
-            command=COMMAND,
-            redactor=REDACTOR,
-            request_number=request_number,
-        ).text
-        assert "\n\n\n" not in text
+    for recorded in ((), (asked,)):
+        assert "\n\n\n" not in explain(asked, *recorded, request_number=request_number)
 
 
 def test_many_differences_are_counted() -> None:
@@ -409,16 +393,8 @@ def test_what_is_left_out_of_the_comparison_is_not_shown() -> None:
 
 def test_matched_headers_are_compared() -> None:
     rules = MatchRules(("+header:x-tenant", "+host"))
-    redactor = Redactor(request_headers=["x-tenant"])
     one, other = (request({}, f"https://{v}.com/v1", headers=(*JSON, ("x-tenant", v))) for v in ("a", "b"))
-    shown = explain_miss(
-        other,
-        recordings=[Interaction(one, RecordedResponse(200))],
-        rules=rules,
-        cassette="c",
-        command="x",
-        redactor=redactor,
-    ).text
+    shown = explain(other, one, rules=rules, redactor=Redactor(request_headers=["x-tenant"]))
     assert "    host: recorded 'a.com', now 'b.com'\n    header x-tenant: recorded 'a', now 'b'\n" in shown
 
 
