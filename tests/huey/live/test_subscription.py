@@ -18,6 +18,7 @@ from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, RedisHuey
 from aquila.huey.live import JobEvent, publish_jobs, subscribe, subscribe_async, waking
 from aquila.huey.live.events import append_batch, decode_batch, encode_batch, events_table
+from aquila.huey.live.retention import forget_jobs
 from aquila.huey.live.waking import LOOK_SELDOM, wake_subscribers, wake_ups_of
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import Provider, consumer, settle, worker_program
@@ -146,6 +147,20 @@ def test_whoever_has_seen_the_end_of_a_job_waits_for_nothing(published):
     huey.publisher.store.flush()
     last = list(subscribe(huey, job, timeout=60))[-1].number
     assert list(subscribe(huey, job, after=last, timeout=0)) == []
+
+
+@pytest.mark.parametrize(("execute", "read_before"), [(False, []), (True, ["started", "done"])])
+def test_whoever_follows_a_job_that_is_deleted_waits_for_nothing(published, execute, read_before):
+    huey = published()
+    job = huey.task(name=f"job{next(NUMBERS)}")(int)()
+    if execute:
+        huey.execute(huey.dequeue())
+    huey.publisher.store.flush()
+    events = subscribe(huey, job, timeout=60)
+    assert next(events).kind == "queued"
+    forget_jobs(state_of(huey), job.id)
+    assert [event.kind for event in events] == read_before
+    assert list(subscribe(huey, job, after=1, timeout=60)) == []
 
 
 def test_a_job_that_was_retried_is_followed_beyond_the_failure_with_which_a_reading_ends(published, monkeypatch):

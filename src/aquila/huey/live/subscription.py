@@ -25,7 +25,7 @@ from anyio.lowlevel import RunVar
 
 from aquila.errors import ConfigError
 from aquila.huey.live.events import FIRST, MOST_IN_BATCH, QUEUED, STARTED, JobEvent, decode_batch, events_table
-from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.live.waking import look_every, wake_ups_of
 from aquila.huey.progress.storage_patience import Outage
 from aquila.huey.state import state_of
@@ -46,7 +46,7 @@ def reading_limiter() -> anyio.CapacityLimiter:
 
 
 def subscribe(huey: Any, task: Any, *, after: int = 0, timeout: float | None = None) -> Iterator[JobEvent]:
-    """Yield the events of a job, from its beginning until it has ended.
+    """Yield the events of a job, from its beginning until it has ended, or until it is deleted.
 
     - ``huey``: the Huey of the job. In the workers it must have been given to ``publish_jobs``.
     - ``task``: the result handle, the task, or its id.
@@ -166,11 +166,14 @@ class JobReader:
         """Return the event ``queued``, made of the summary of the job; none where it was read before."""
         if self.after >= FIRST:
             return []
-        summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
+        summary = self._read_summary()
         if summary is None:
             return []
         data = {"name": summary.name, "eta": summary.eta, "arguments": summary.arguments}
         return [JobEvent(FIRST, QUEUED, summary.created, "", data)]
+
+    def _read_summary(self) -> JobSummary | None:
+        return decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
 
     def _read_batches(self) -> list[JobEvent]:
         table, batch = events_table(self.job), self.after // MOST_IN_BATCH
@@ -185,8 +188,10 @@ class JobReader:
                 self._has_ended = False
         if entries and not decode_batch(int(entries[-1].order), entries[-1].value):
             # The last batch cannot be read, and may have had the end. The summary says whether the job has ended.
-            summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
+            summary = self._read_summary()
             self._has_ended = summary is None or bool(summary.ended)
+        elif not entries and self.after >= FIRST and self._read_summary() is None:
+            self._has_ended = True  # The job existed, and was deleted.
         if len(entries) == _AT_ONCE:  # There may be more. If not, the next call reads the last batch again.
             self._has_ended = False
         return [event for event in events if event.number > self.after]
