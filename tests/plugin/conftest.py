@@ -18,6 +18,7 @@ import aquila.recording.storing.recorder
 import aquila.run_report.collecting
 import aquila.transports.clients
 import aquila.transports.watched_exchanges  # noqa: F401
+from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.support.stateful_project import stateful  # noqa: F401
 
 _numbers = itertools.count()
@@ -66,6 +67,15 @@ class Project:
     @property
     def calls(self) -> list[str]:
         return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
+
+    @property
+    def cassette_names(self) -> set[str]:
+        """The files of all cassettes, relative to their folder."""
+        return {path.relative_to(self.cassettes).as_posix() for path in self.cassettes.rglob("*.yaml")}
+
+    def bodies(self, name: str) -> list[bytes]:
+        """The bodies of the requests in a cassette, such as ``test_app/test_it``."""
+        return [row.request.body for row in load_cassette(self.cassettes / f"{name}.yaml").interactions]
 
     def run(self, *arguments: str, tests: str | None = None) -> pytest.RunResult:
         if tests is not None:

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
 from tests.support.slow import slow_but
 
@@ -30,10 +29,6 @@ def run_process(method):
 """
 
 
-def bodies(project: Project, name: str) -> list[bytes]:
-    return [row.request.body for row in load_cassette(project.cassettes / "test_app" / f"{name}.yaml").interactions]
-
-
 @pytest.mark.parametrize("scope", slow_but(["session"], ["session", "module"]))
 @pytest.mark.parametrize("way", slow_but(["environment"], WAYS))
 def test_a_child_may_make_the_first_request_of_a_fixture(project: Project, way: str, scope: str) -> None:
@@ -46,7 +41,7 @@ def index():
 def test_one(index): pass
 """
     project.record(tests=tests).assert_outcomes(passed=1)
-    assert bodies(project, "@index") == [b'{"prompt":1}']
+    assert project.bodies("test_app/@index") == [b'{"prompt":1}']
     project.run().assert_outcomes(passed=1)
     project.record().assert_outcomes(passed=1)
     assert len(project.calls) == 1
@@ -81,7 +76,7 @@ def test_with_a_cassette(ask, aquila_cassette): assert ask("three") == "3"
 
 def test_a_server_of_a_fixture_answers_tests_without_cassettes(project: Project) -> None:
     project.record("-p", "no:randomly", tests=SERVER).assert_outcomes(passed=3)
-    assert bodies(project, "@ask") == [b'{"prompt":"one"}', b'{"prompt":"two"}', b'{"prompt":"three"}']
+    assert project.bodies("test_app/@ask") == [b'{"prompt":"one"}', b'{"prompt":"two"}', b'{"prompt":"three"}']
     project.run().assert_outcomes(passed=3)
     project.run("-k", "two").assert_outcomes(passed=1)
     assert len(project.calls) == 3
@@ -107,7 +102,7 @@ def test_each_request_of_a_server_is_recorded_however_often_it_is_made(project: 
     for _ in range(2):
         project.record("-p", "no:randomly", tests=asking).assert_outcomes(passed=3)
         project.run("-p", "no:randomly").assert_outcomes(passed=3)
-    assert bodies(project, "@ask") == [b'{"prompt":"one"}'] * 3
+    assert project.bodies("test_app/@ask") == [b'{"prompt":"one"}'] * 3
 
 
 SWALLOWING = SERVER.replace("from app import post", "from swallowing import post")

@@ -1,4 +1,4 @@
-"""A drift in the middle of a conversation: its beginning is live in a second attempt, and all else is replayed."""
+"""A drift in the middle of a conversation: a second attempt sends it anew, and replays everything else."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ def test_a_drifted_conversation_is_recorded_anew_from_its_beginning_and_nothing_
     stateful.api.restart()
 
     result = stateful.record(DRIFTED)
-    outcomes = result.parseoutcomes()
-    assert outcomes == {"passed": 1, "rerun": 1}
+    assert result.parseoutcomes() == {"passed": 1, "rerun": 1}
     assert stateful.api.refused == []
     assert stateful.server.seen[count].json["input"] == "What is an eagle?"
     assert len(stateful.server.seen) == count + 3
@@ -63,6 +62,20 @@ def test_the_request_in_the_middle_is_never_sent_with_an_id_that_nobody_knows(st
     assert live[0].json.get("previous_response_id") is None
 
 
+BY_A_LIBRARY = """
+    import LIBRARY as library
+
+    def test_it(aquila_cassette):
+        def ask(**body):
+            answer = library.post(URL + "/responses", json={"model": "m", "tools": TOOLS, **body})
+            assert answer.status_code == 200
+            return answer.json()
+        answer = ask(input="What is an eagle?")
+        for output in ("a bird", "it is large"):
+            result = {"type": "function_call_output", "call_id": "any", "output": output}
+            answer = ask(input=[result], previous_response_id=answer["id"])
+        assert answer["output"][0]["content"][0]["text"] == "done after 2"
+    """
 KINDS = {
     "stream": """
         def test_it(aquila_cassette):
@@ -160,35 +173,7 @@ KINDS = {
             code = 'from app import *; print(converse("What is an eagle?", "a bird", "it is large"), end="")'
             assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE).stdout == b"done after 2"
         """,
-    "httpx2": """
-        import httpx2
-
-        def test_it(aquila_cassette):
-            with httpx2.Client() as http:
-                def ask(**body):
-                    answer = http.post(URL + "/responses", json={"model": "m", "tools": TOOLS, **body})
-                    assert answer.status_code == 200
-                    return answer.json()
-                answer = ask(input="What is an eagle?")
-                for output in ("a bird", "it is large"):
-                    result = {"type": "function_call_output", "call_id": "any", "output": output}
-                    answer = ask(input=[result], previous_response_id=answer["id"])
-            assert answer["output"][0]["content"][0]["text"] == "done after 2"
-        """,
-    "requests": """
-        import requests
-
-        def test_it(aquila_cassette):
-            def ask(**body):
-                answer = requests.post(URL + "/responses", json={"model": "m", "tools": TOOLS, **body})
-                assert answer.status_code == 200
-                return answer.json()
-            answer = ask(input="What is an eagle?")
-            for output in ("a bird", "it is large"):
-                result = {"type": "function_call_output", "call_id": "any", "output": output}
-                answer = ask(input=[result], previous_response_id=answer["id"])
-            assert answer["output"][0]["content"][0]["text"] == "done after 2"
-        """,
+    **{library: BY_A_LIBRARY.replace("LIBRARY", library) for library in ("httpx2", "requests")},
     "conversation": """
         def test_it(aquila_cassette):
             client = make_client()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ LONG = "def test_it(aquila_cassette):\n    assert post('a long prompt ' * 300) =
 
 
 @pytest.fixture
-def copies(project: Project) -> object:
+def copies(project: Project) -> Path:
     return project.pytester.path / ".pytest_cache" / "d" / "aquila"
 
 
@@ -24,7 +25,9 @@ def run(project: Project, *arguments: str) -> pytest.RunResult:
     )
 
 
-def test_a_replay_leaves_a_copy_and_the_next_one_reads_it(project: Project, copies, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_replay_leaves_a_copy_and_the_next_one_reads_it(
+    project: Project, copies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.record(tests=LONG)
     run(project).assert_outcomes(passed=1)
     assert len(list(copies.glob("*.marshal"))) == 1
@@ -34,7 +37,7 @@ def test_a_replay_leaves_a_copy_and_the_next_one_reads_it(project: Project, copi
         run(project).assert_outcomes(passed=1)
 
 
-def test_a_changed_cassette_is_never_answered_from_an_old_copy(project: Project, copies) -> None:  # type: ignore[no-untyped-def]
+def test_a_changed_cassette_is_never_answered_from_an_old_copy(project: Project, copies: Path) -> None:
     project.record(tests=LONG)
     run(project).assert_outcomes(passed=1)
     path = project.cassettes / "test_app" / "test_it.yaml"
@@ -45,7 +48,7 @@ def test_a_changed_cassette_is_never_answered_from_an_old_copy(project: Project,
 
 
 @pytest.mark.slow
-def test_a_damaged_copy_or_no_cache_at_all_changes_nothing(project: Project, copies) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_copy_or_no_cache_at_all_changes_nothing(project: Project, copies: Path) -> None:
     project.record(tests=LONG)
     run(project).assert_outcomes(passed=1)
     (copy,) = copies.glob("*.marshal")
@@ -57,7 +60,7 @@ def test_a_damaged_copy_or_no_cache_at_all_changes_nothing(project: Project, cop
     run(project, "-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
-def test_a_replay_while_a_conftest_is_imported_keeps_no_copies_away(project: Project, copies) -> None:  # type: ignore[no-untyped-def]
+def test_a_replay_while_a_conftest_is_imported_keeps_no_copies_away(project: Project, copies: Path) -> None:
     project.record(tests=LONG)
     project.pytester.makeconftest(
         """

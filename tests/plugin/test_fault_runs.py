@@ -1,4 +1,4 @@
-"""``pytest --aquila-faults``: small programs, each with a habit, and what is said of them. With real forks."""
+"""``pytest --aquila-faults``: the verdicts on small programs, each with a habit. With real forks."""
 
 from __future__ import annotations
 
@@ -152,8 +152,7 @@ def test_about_a_fault():
 def test_torn_down(): pass
 """
 
-CHOSEN = "rate_limit(retry_after=30.0),unauthorized,overloaded(times=None),end_early,timeout,cut_stream"
-RATE, WRONG_KEY, BUSY, EARLY, LATE, CUT = (
+CHOSEN = RATE, WRONG_KEY, BUSY, EARLY, LATE, CUT = (
     "rate_limit(retry_after=30.0)",
     "unauthorized",
     "overloaded(times=None)",
@@ -162,8 +161,8 @@ RATE, WRONG_KEY, BUSY, EARLY, LATE, CUT = (
     "cut_stream",
 )
 
-# For each test: what is said of it where it is not "clear", with what was found.
-SAID: dict[str, dict[str, tuple[str, ...]]] = {
+# For each test: the verdicts that are not "clear", with the names of the findings.
+VERDICTS: dict[str, dict[str, tuple[str, ...]]] = {
     "test_simple": {},
     "test_patient": {RATE: ("held",)},
     "test_patient_async": {RATE: ("held",)},
@@ -215,7 +214,7 @@ def hash_of(folder: Path) -> str:
     return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
 
 
-def read_answer_text(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+def read_verdicts(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     rows = json.loads((folder / "report.json").read_text())["runs"]
     return {
         (row["test"].partition("::")[2], row["fault"]): (row["verdict"], *(each["name"] for each in row["findings"]))
@@ -223,10 +222,8 @@ def read_answer_text(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     }
 
 
-ALL_SAID = {
-    (test, fault): said.get(fault, ("clear",))
-    for test, said in SAID.items()
-    for fault in (RATE, WRONG_KEY, BUSY, EARLY, LATE, CUT)
+ALL_VERDICTS = {
+    (test, fault): verdicts.get(fault, ("clear",)) for test, verdicts in VERDICTS.items() for fault in CHOSEN
 }
 
 
@@ -235,9 +232,10 @@ ALL_SAID = {
 def test_what_programs_do_with_faults_is_told_for_each_test_and_fault(folder: Path) -> None:
     record(folder)
     before = hash_of(folder / "cassettes")
-    code, output = run(folder, "-p", "no:xdist", f"--aquila-faults={CHOSEN}", "--aquila-faults-json=report.json")
+    chosen = f"--aquila-faults={','.join(CHOSEN)}"
+    code, output = run(folder, "-p", "no:xdist", chosen, "--aquila-faults-json=report.json")
     assert "13 passed" in output, output
-    assert read_answer_text(folder) == ALL_SAID, output
+    assert read_verdicts(folder) == ALL_VERDICTS, output
     assert (code, hash_of(folder / "cassettes")) == (1, before)
     assert "test_app.py::test_naive" in output
     assert "end_early                     accepted  passes, and of 1 answer something is missing; took a" in output
@@ -251,7 +249,8 @@ def test_what_programs_do_with_faults_is_told_for_each_test_and_fault(folder: Pa
     )
     report = json.loads((folder / "report.json").read_text())
     assert code == 0, output
-    assert read_answer_text(folder) == {key: said for key, said in ALL_SAID.items() if key[1] in (EARLY, WRONG_KEY)}
+    tried = {key: verdict for key, verdict in ALL_VERDICTS.items() if key[1] in (EARLY, WRONG_KEY)}
+    assert read_verdicts(folder) == tried
     assert not report["failed"]
     assert {each["allowed"] for row in report["runs"] for each in row["findings"]} == {True}
     assert "; allowed: " in output
@@ -275,7 +274,7 @@ def test_what_does_not_end_is_ended_and_said_to_hang(folder: Path) -> None:
     (folder / "pytest.ini").write_text("[pytest]\naquila_faults_timeout = 8\n")
     code, output = run(folder, "-p", "no:xdist", "--aquila-faults=stall,end_early", "--aquila-faults-json=report.json")
     assert code == 1
-    assert read_answer_text(folder)["test_no_limit", "stall"] == ("hangs", "hangs", "no_read_timeout"), output
+    assert read_verdicts(folder)["test_no_limit", "stall"] == ("hangs", "hangs", "no_read_timeout"), output
     assert "no end after 8 s, in app.py:" in output
 
 
@@ -365,7 +364,7 @@ def test_what_the_child_of_an_attempt_is_refused_fails_no_other_test(pytester: p
 def test_a_python_without_what_it_asks_is_named_before_the_first_test(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As PyPy is: each test would be left out, and the run pass."""
+    """Such as PyPy. Otherwise no test would run under a fault, and the run would pass."""
     monkeypatch.delattr(gc, "freeze")
     result = pytester.runpytest_inprocess("--aquila-faults")
     result.stderr.fnmatch_lines(["ERROR: --aquila-faults asks the garbage collector *: it needs CPython"])

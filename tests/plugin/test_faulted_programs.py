@@ -132,8 +132,8 @@ ARGUMENTS, TOOL, ID, USAGE, MODEL, BYTE = (
 TAKEN = {LIMIT: ("accepted", "accepted", "took_truncated"), FILTER: ("accepted", "accepted")}
 WITHOUT_TOOLS = (LIMIT, FILTER, REFUSAL, EMPTY, USAGE, MODEL, BYTE)
 
-# For each test: what is said of it where it is not "held", with what was found.
-SAID: dict[str, dict[str, tuple[str, ...]]] = {
+# For each test: the verdicts that are not "held", with the names of the findings.
+VERDICTS: dict[str, dict[str, tuple[str, ...]]] = {
     "test_trusting": {**TAKEN, REFUSAL: ("accepted", "accepted"), EMPTY: ("accepted", "accepted")},
     "test_looking": {},
     "test_telling": {REFUSAL: ("accepted", "accepted"), EMPTY: ("accepted", "accepted")},
@@ -213,7 +213,7 @@ def test_skipped(): app.patient()
 
 ALONE = ("-p", "no:xdist", "-s")
 RATE, WRONG_KEY = "rate_limit(retry_after=30.0)", "unauthorized"
-STYLES_SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
+STYLE_VERDICTS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     **dict.fromkeys(
         (
             "TestOld::test_whole",
@@ -238,7 +238,7 @@ STYLES_SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
 
 
 def run(folder: Path, tests: str, *arguments: str) -> tuple[int, str, dict[tuple[str, str], tuple[str, ...]]]:
-    """Run the tests under faults. Return the exit code, what was printed, and what is said of each test and fault."""
+    """Run the tests under faults. Return the exit code, the output, and the verdicts with their findings."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "app.py").write_text(textwrap.dedent(APP))
     (folder / "test_app.py").write_text(textwrap.dedent(tests))
@@ -266,7 +266,7 @@ def test_what_answers_say_is_noticed_or_not(tmp_path: Path) -> None:
     code, output, said = run(tmp_path, CONTENTS, "-p", "no:xdist", f"--aquila-faults={','.join(faults)}")
     assert said == {
         (test, fault): verdicts.get(fault, ("held",))
-        for test, verdicts in SAID.items()
+        for test, verdicts in VERDICTS.items()
         for fault in (faults if "agent" in test else WITHOUT_TOOLS)
     }, output
     assert (code, "; not applicable: 15 faults" in output) == (1, True), output
@@ -277,7 +277,7 @@ def test_what_answers_say_is_noticed_or_not(tmp_path: Path) -> None:
 def test_tests_in_all_styles_are_judged_alike(options: tuple[str, ...], tmp_path: Path) -> None:
     code, output, said = run(tmp_path, STYLES, f"--aquila-faults={RATE},{WRONG_KEY}", *options)
     expected = {}
-    for test, (after_rate, after_key) in STYLES_SAID.items():
+    for test, (after_rate, after_key) in STYLE_VERDICTS.items():
         expected[test, RATE] = after_rate
         if after_key is not None:
             expected[test, WRONG_KEY] = after_key

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import socket
-import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
 from tests.support.slow import nightly_but, slow_but
-
-
-def bodies(project: Project, name: str) -> list[bytes]:
-    return [row.request.body for row in load_cassette(project.cassettes / "test_app" / f"{name}.yaml").interactions]
-
-
-def names(project: Project) -> set[str]:
-    return {path.relative_to(project.cassettes).as_posix() for path in project.cassettes.rglob("*.yaml")}
 
 
 @pytest.mark.parametrize(
@@ -43,14 +32,14 @@ def test_a_fixture_of_tests_without_a_cassette_has_its_own(project: Project, arg
         """
     name = "TestIt.@answer@test_app" if "class" in arguments else "@answer"
     project.record(tests=tests).assert_outcomes(passed=2)
-    assert names(project) == {f"test_app/{name}.yaml"}
-    assert bodies(project, name) == [b'{"prompt":"setup"}', b'{"prompt":"teardown"}']
+    assert project.cassette_names == {f"test_app/{name}.yaml"}
+    assert project.bodies(f"test_app/{name}") == [b'{"prompt":"setup"}', b'{"prompt":"teardown"}']
     recorded = project.calls
     for chosen in ((), ("-k", "test_one")):
         project.run(*chosen).assert_outcomes(passed=2 - len(chosen) // 2)
     project.record().assert_outcomes(passed=2)
     assert project.calls == recorded
-    assert bodies(project, name) == [b'{"prompt":"setup"}', b'{"prompt":"teardown"}']
+    assert project.bodies(f"test_app/{name}") == [b'{"prompt":"setup"}', b'{"prompt":"teardown"}']
 
 
 MIXED = """
@@ -90,7 +79,7 @@ def test_whose_cassette_has_a_request_does_not_depend_on_the_order_of_tests(proj
         f"def pytest_collection_modifyitems(items):\n    items.sort(key=lambda item: item.name != 'test_{first}')\n"
     )
     project.record(tests=MIXED).assert_outcomes(passed=5)
-    assert names(project) == {
+    assert project.cassette_names == {
         "named.yaml",
         "block.yaml",
         "test_app/@shared.yaml",
@@ -98,8 +87,8 @@ def test_whose_cassette_has_a_request_does_not_depend_on_the_order_of_tests(proj
         "test_app/test_marked.yaml",
         "test_app/test_with_cassette.yaml",
     }
-    assert bodies(project, "test_marked") == [b'{"prompt":"mine"}', b'{"prompt":"marked"}']
-    assert bodies(project, "@shared") == [b'{"prompt":"shared"}', b'{"prompt":"end"}']
+    assert project.bodies("test_app/test_marked") == [b'{"prompt":"mine"}', b'{"prompt":"marked"}']
+    assert project.bodies("test_app/@shared") == [b'{"prompt":"shared"}', b'{"prompt":"end"}']
     recorded = project.calls
     project.pytester.makeconftest("")
     project.run("-p", "no:randomly").assert_outcomes(passed=5)
@@ -164,7 +153,7 @@ def test_a_fixture_that_fails_keeps_what_it_recorded_beside_its_cassette(project
             pass
         """
     project.record(tests=tests).assert_outcomes(errors=1)
-    assert names(project) == {"test_app/@answer.pending.yaml"}
+    assert project.cassette_names == {"test_app/@answer.pending.yaml"}
     project.record(tests=tests.replace('raise ValueError("no")', 'pytest.skip("later")')).assert_outcomes(skipped=1)
     project.run().assert_outcomes(skipped=1)
 
@@ -222,7 +211,7 @@ def test_only_requests_to_models_are_in_the_cassette_of_a_fixture_of_the_whole_r
         """
     project.pytester.makeini("[pytest]\naquila_loopback = all\n")
     project.record(tests=tests).assert_outcomes(passed=2)
-    assert bodies(project, "@service") == [b'{"prompt":"warm up"}']
+    assert project.bodies("test_app/@service") == [b'{"prompt":"warm up"}']
     project.run("-k", "test_two").assert_outcomes(passed=1)
 
 
@@ -244,8 +233,9 @@ def test_a_fixture_that_asks_for_another_while_it_is_set_up_keeps_its_own_casset
             pass
         """
     project.record(tests=tests).assert_outcomes(passed=1)
-    assert bodies(project, "@inner") == [b'{"prompt":"inner"}', b'{"prompt":"inner end"}']
-    assert bodies(project, "@outer") == [b'{"prompt":"before"}', b'{"prompt":"after"}', b'{"prompt":"outer end"}']
+    assert project.bodies("test_app/@inner") == [b'{"prompt":"inner"}', b'{"prompt":"inner end"}']
+    asked = [b'{"prompt":"before"}', b'{"prompt":"after"}', b'{"prompt":"outer end"}']
+    assert project.bodies("test_app/@outer") == asked
     project.run().assert_outcomes(passed=1)
 
 
@@ -268,24 +258,24 @@ def test_a_block_that_a_fixture_keeps_open_answers_other_fixtures_and_tests(proj
             post("two")
         """
     project.record(tests=tests).assert_outcomes(passed=2)
-    assert "all.yaml" in names(project)
+    assert "all.yaml" in project.cassette_names
     project.run().assert_outcomes(passed=2)
     project.run("-k", "test_two").assert_outcomes(passed=1)
 
 
 def test_fixtures_of_live_tests_are_live(project: Project) -> None:
     tests = """
+        from aquila.recording import scope
+
         @pytest.fixture(scope="module")
         def answer():
-            return aquila.settings.Settings and aquila.recording.scope.find_surroundings().settings.transport
+            return scope.find_surroundings().settings.transport
 
         @pytest.mark.aquila_live
         def test_one(answer):
             assert answer == "live"
         """
-    project.run(tests="import aquila.settings, aquila.recording.scope\n" + textwrap.dedent(tests)).assert_outcomes(
-        passed=1
-    )
+    project.run(tests=tests).assert_outcomes(passed=1)
 
 
 def test_a_client_that_a_fixture_makes_before_the_cassette_of_the_test_needs_no_key(
@@ -310,7 +300,7 @@ def test_a_client_that_a_fixture_makes_before_the_cassette_of_the_test_needs_no_
 
 
 def test_the_secrets_of_a_fixture_stay_out_of_the_reports_of_all_its_tests(
-    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-0123456789abcdefghijklmnop")
     tests = """
@@ -356,7 +346,7 @@ def test_workers_of_xdist_each_set_a_fixture_up_from_one_cassette(project: Proje
     for extra in ([*distribution, "--aquila-record"], distribution, ["-n0"]):
         result = project.pytester.runpytest_subprocess(*arguments, *extra)
         result.assert_outcomes(passed=6 if extra == ["-n0"] else count)
-    assert bodies(project, "@shared") == [b'{"prompt":"shared"}', b'{"prompt":"end"}']
+    assert project.bodies("test_app/@shared") == [b'{"prompt":"shared"}', b'{"prompt":"end"}']
 
 
 @pytest.fixture
@@ -371,7 +361,7 @@ def closed_port() -> Iterator[int]:
 def test_a_fixture_may_ask_a_model_on_this_machine_by_any_client(
     project: Project, client: str, providers: str, closed_port: int
 ) -> None:
-    # Nothing has asked for a cassette before the request of such a fixture. Of a test it is open already.
+    # The cassette of such a fixture opens only with its first request. That of a test is open before the test begins.
     tests = f"""
         URL = "http://127.0.0.1:{closed_port}/v1/chat/completions"
 
@@ -399,6 +389,6 @@ def test_a_fixture_may_ask_a_model_on_this_machine_by_any_client(
         """
     project.pytester.makeini(f"[pytest]\n{providers}")
     project.record(tests=tests).assert_outcomes(passed=1)
-    assert names(project) == {"test_app/@model.yaml"}
+    assert project.cassette_names == {"test_app/@model.yaml"}
     project.run().assert_outcomes(passed=1)
     assert len(project.calls) == 1

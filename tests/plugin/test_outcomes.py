@@ -1,4 +1,4 @@
-"""A miss or a refusal is an outcome of the test that asked: it passes through clients and through code that hides."""
+"""A miss or a refusal is an outcome of the test that asked: clients and code that catches errors cannot hide it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import concurrent.futures.process  # noqa: F401 - loaded here, so that runs with
 import copy
 import pickle
 import textwrap
-import threading
 
 import pytest
 
@@ -367,9 +366,8 @@ def test_the_last_line_is_one_sentence_where_pytest_does_not_cut(
 
 def test_only_the_frames_of_the_project_are_shown(project: Project) -> None:
     output = project.run(tests=RETRYING + "\n    def test_it(aquila_cassette):\n        ask()\n").stdout.str()
-    assert [line for line in output.splitlines() if line.startswith(("test_app.py:", "app.py:"))] == [
-        line for line in output.splitlines() if ".py:" in line and "rootdir" not in line and "::" not in line
-    ]
+    places = [line for line in output.splitlines() if ".py:" in line and "rootdir" not in line and "::" not in line]
+    assert [place.partition(":")[0] for place in places] == ["test_app.py", "test_app.py", "app.py"]
     assert "httpx2" not in output.partition("FAILURES")[2]
 
 
@@ -423,7 +421,6 @@ def test_in_a_thread_of_the_application_a_miss_is_an_exception(project: Project)
             aquila_cassette.forget_misses()
         """
     ).assert_outcomes(passed=1)
-    assert threading.active_count() >= 1
 
 
 TASKS = (

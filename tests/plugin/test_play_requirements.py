@@ -1,4 +1,4 @@
-"""What a test is told that has not played, or not asked for, all that it should."""
+"""The messages of tests that leave scripted answers unused, or play old recordings."""
 
 from __future__ import annotations
 

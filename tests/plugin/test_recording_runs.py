@@ -485,30 +485,23 @@ def test_settings_come_from_the_marker_then_the_command_line_then_the_environmen
 @pytest.mark.parametrize(
     ("arguments", "ini", "message"),
     [
-        (["--aquila-transport=record", "--aquila-record"], "", None),
         (["--aquila-transport=live", "--aquila-record"], "", "contradict"),
         ([], "aquila_replay_timing = soon", "replay_timing 'soon'*factor"),
         ([], "aquila_repeat = often", "must be one of error, last"),
     ],
 )
 def test_wrong_settings_stop_the_run_with_one_sentence(
-    project: Project, arguments: list[str], ini: str, message: str | None
+    project: Project, arguments: list[str], ini: str, message: str
 ) -> None:
     project.pytester.makeini(f"[pytest]\n{ini}\n")
     result = project.run(*arguments, tests="def test_it():\n    pass\n")
-    if message is None:
-        assert result.ret == 0
-    else:
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
 
 
-def test_a_wrong_marker_fails_its_test_with_a_suggestion(project: Project) -> None:
-    result = project.run(tests="@pytest.mark.aquila(replay_timming=1)\ndef test_it(aquila_cassette):\n    pass\n")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(
-        ["*@pytest.mark.aquila: unknown option 'replay_timming'; did you mean 'replay_timing'?"]
-    )
+def test_two_options_that_both_say_to_record_agree(project: Project) -> None:
+    result = project.record("--aquila-transport=record", tests=TWO_CALLS)
+    result.stdout.fnmatch_lines(["aquila: 0 replayed, 2 recorded, 0 missed"])
 
 
 def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.plugin.conftest import Project
-from tests.support.report_schema import check_report
+from tests.support.report_schema import read_report
 
 CLIENTS = '''
 """What child processes run."""
@@ -80,13 +80,12 @@ def test_much(aquila_script):
 
 
 def run_and_read(project: Project, *arguments: str, passed: int) -> Any:
-    """The exchanges of each test, by the name of its function, of a run in a process of its own."""
+    """Run the tests in a process of its own. Return the report, and the exchanges by the names of the tests."""
     result = project.pytester.runpytest_subprocess(
         "--aquila-report=run.json", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments
     )
     result.assert_outcomes(passed=passed)
-    report = json.loads((project.pytester.path / "run.json").read_text())
-    check_report(report)
+    report = read_report(project.pytester.path)
     return report, {test["id"].rpartition("::")[2]: test["exchanges"] for test in report["tests"]}
 
 
@@ -155,8 +154,7 @@ def test_sockets(aquila_script):
 def test_what_nothing_answers_in_another_process_is_told_with_its_address(project: Project) -> None:
     project.pytester.makepyfile(clients=CLIENTS, test_everything=MISSES)
     project.run("--aquila-report=run.json").assert_outcomes(failed=3)
-    report = json.loads((project.pytester.path / "run.json").read_text())
-    check_report(report)
+    report = read_report(project.pytester.path)
     chat, socket = "https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1/responses?model=gpt-socket"
     assert {
         test["id"].rpartition("::")[2]: {

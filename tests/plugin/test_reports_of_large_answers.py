@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.plugin.conftest import Project
-from tests.support.report_schema import check_report
+from tests.support.report_schema import read_report
 
 PROVIDER = """
 import json
@@ -58,9 +56,7 @@ def test_of_a_large_answer_both_ends_are_told_with_its_size_and_its_place(projec
             "--aquila-report=run.json", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments
         )
         result.assert_outcomes(passed=1)
-        report = json.loads((project.pytester.path / "run.json").read_text())
-        check_report(report)
-        (exchange,) = report["tests"][0]["exchanges"]
+        (exchange,) = read_report(project.pytester.path)["tests"][0]["exchanges"]
         assert exchange["source"] == source
         assert 700_000 < exchange["answer_left_out"] < 900_000
         (message,) = exchange["answer"]

@@ -25,7 +25,9 @@ TEST = """
 )
 @pytest.mark.parametrize("recorded_in", slow_but(["tests"], [".", "tests", "tests/unit"]))
 @pytest.mark.slow
-def test_a_recording_is_found_from_every_folder(ini: str, recorded_in: str, pytester: pytest.Pytester) -> None:
+def test_a_recording_is_found_from_every_folder(
+    ini: str, recorded_in: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not ini and recorded_in != ".":
         pytest.skip("nothing says where the project is before it has cassettes")
     contents = {"pytest.ini": "[pytest]\n", "pyproject.toml": "[project]\nname = 'x'\n"}
@@ -38,22 +40,12 @@ def test_a_recording_is_found_from_every_folder(ini: str, recorded_in: str, pyte
     with serving(json_answer({"text": "yes"})) as server:
         pytester.makepyfile(**{"tests/unit/test_app": TEST.replace("URL", server.url)})
         for started, arguments in [(recorded_in, ["--aquila-record"]), (".", []), ("tests", []), ("tests/unit", [])]:
-            pytester._path, before = pytester.path / started, pytester.path
-            try:
-                result = run_in(pytester, *arguments)
-            finally:
-                pytester._path = before
-            result.assert_outcomes(passed=1)
+            monkeypatch.chdir(pytester.path / started)
+            pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=1)
     assert [path.relative_to(pytester.path).as_posix() for path in pytester.path.rglob("*.yaml")] == [
         "cassettes/tests/unit/test_app/test_it.yaml"
     ]
     assert len(server.seen) == 1
-
-
-def run_in(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(pytester.path)
-        return pytester.runpytest_inprocess(*arguments)
 
 
 SHARED = """
@@ -73,9 +65,9 @@ def test_a_recording_is_found_where_the_root_folder_is_told_through_a_link(pytes
     with serving(*[json_answer({"text": "yes"})] * 2) as server:
         for name, code in {"test_app": TEST.replace("test_it(", "test_it(shared, "), "conftest": SHARED}.items():
             (project / f"{name}.py").write_text(textwrap.dedent(code).replace("URL", server.url))
-        run_in(pytester, str(project), "--aquila-record").assert_outcomes(passed=1)
+        pytester.runpytest_inprocess(str(project), "--aquila-record").assert_outcomes(passed=1)
         for root, tests in [(link, project), (project, link), (link, link)]:
-            run_in(pytester, f"--rootdir={root}", str(tests / "test_app.py")).assert_outcomes(passed=1)
+            pytester.runpytest_inprocess(f"--rootdir={root}", str(tests / "test_app.py")).assert_outcomes(passed=1)
         assert len(server.seen) == 2
     recorded = sorted(path.relative_to(project).as_posix() for path in project.rglob("*.yaml"))
     assert recorded == ["cassettes/conftest/@shared.yaml", "cassettes/test_app/test_it.yaml"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,22 +12,10 @@ import pytest
 from aquila.recording.reporting.reports import ScopeReport
 from pytest_aquila.summary import junit_facts
 from tests.plugin.conftest import Project
-from tests.support.report_schema import check_report
+from tests.support.report_schema import read_report
 from tests.support.server import json_answer, serving
 
 REPORT = "--aquila-report=run.json"
-
-
-@pytest.fixture
-def read(project: Project) -> Callable[[], Any]:
-    """Reads the report that the last run has written, and compares it with its schema."""
-
-    def read() -> Any:
-        report = json.loads((project.pytester.path / "run.json").read_text())
-        check_report(report)
-        return report
-
-    return read
 
 
 def exchanges_of(report: Any) -> dict[str, list[Any]]:
@@ -36,7 +23,7 @@ def exchanges_of(report: Any) -> dict[str, list[Any]]:
     return {test["id"].rpartition("::")[2]: test["exchanges"] for test in report["tests"]}
 
 
-def test_a_replay_and_a_miss_and_a_refusal_are_told_by_value(project: Project, read: Callable[[], Any]) -> None:
+def test_a_replay_and_a_miss_and_a_refusal_are_told_by_value(project: Project) -> None:
     tests = """
         def test_replayed(aquila_cassette):
             post("hello", temperature=1)
@@ -52,7 +39,7 @@ def test_a_replay_and_a_miss_and_a_refusal_are_told_by_value(project: Project, r
     result = project.run(REPORT, tests=tests.format("another word"))
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(["aquila: report in run.json"])
-    report = read()
+    report = read_report(project.pytester.path)
     assert {name: report["totals"][name] for name in ("tests", "replayed", "missed", "refused", "requests")} == {
         "tests": 3,
         "replayed": 1,
@@ -174,15 +161,13 @@ def test_fixture_again(shared):
 
 
 @pytest.mark.slow
-def test_scripts_faults_sockets_jobs_blocks_fixtures_and_children_are_told(
-    project: Project, read: Callable[[], Any]
-) -> None:
+def test_scripts_faults_sockets_jobs_blocks_fixtures_and_children_are_told(project: Project) -> None:
     project.pytester.makepyfile(test_everything=EVERYTHING)
     project.record("-k", "child or block or fixture").assert_outcomes(passed=4)
     # In a process of its own: Huey's classes are made once.
     result = project.pytester.runpytest_subprocess(REPORT, "-p", "no:cacheprovider", "-p", "no:xdist")
     result.assert_outcomes(passed=9)
-    report = read()
+    report = read_report(project.pytester.path)
     told = exchanges_of(report)
     streamed, asked, answered = told["test_script"]
     assert streamed["states"] == ["scripted"]
@@ -282,7 +267,7 @@ def test_a_job_on_github_names_a_test_once_whose_requests_miss_by_the_same_chang
     assert summary.read_text().count("pytest test_app.py::test_it --aquila-record") == 1
 
 
-def test_the_xml_of_junit_has_the_facts_of_each_test(project: Project, read: Callable[[], Any]) -> None:
+def test_the_xml_of_junit_has_the_facts_of_each_test(project: Project) -> None:
     tests = """
         @pytest.fixture(scope="module")
         def shared():
@@ -317,7 +302,7 @@ def test_the_seconds_that_a_test_saved_are_thousandths_whatever_its_scopes_add_u
     item.user_properties[:] = told
 
 
-def test_a_whole_run_names_what_waits_and_what_no_test_uses(project: Project, read: Callable[[], Any]) -> None:
+def test_a_whole_run_names_what_waits_and_what_no_test_uses(project: Project) -> None:
     tests = """
         def test_it(aquila_cassette):
             post("x")
@@ -328,18 +313,18 @@ def test_a_whole_run_names_what_waits_and_what_no_test_uses(project: Project, re
         """
     project.record(tests=tests.format(1)).assert_outcomes(passed=2)
     project.record("--aquila-record=all", REPORT, tests=tests.format(0)).assert_outcomes(passed=1, failed=1)
-    report = read()
+    report = read_report(project.pytester.path)
     assert report["pending"] == ["cassettes/test_app/test_it.pending.yaml"]
     assert [test["states"] for test in report["tests"]] == [["recorded", "pending"], ["recorded"]]
     exchange = report["tests"][1]["exchanges"][0]
     assert (exchange["source"], exchange["number"], exchange["line"]) == ("recorded", 1, 3)
     project.run(REPORT, tests="def test_it(aquila_cassette):\n    post('x')\n")
-    assert read()["orphans"] == ["cassettes/test_app/test_other.yaml"]
+    assert read_report(project.pytester.path)["orphans"] == ["cassettes/test_app/test_other.yaml"]
     project.run(REPORT, "-k", "test_it")
-    assert read()["orphans"] == []
+    assert read_report(project.pytester.path)["orphans"] == []
 
 
-def test_a_live_run_is_told_whole(project: Project, read: Callable[[], Any]) -> None:
+def test_a_live_run_is_told_whole(project: Project) -> None:
     tests = """
         def test_it(aquila_cassette):
             assert post("live now") == 1
@@ -352,20 +337,18 @@ def test_a_live_run_is_told_whole(project: Project, read: Callable[[], Any]) -> 
                 pass
         """
     project.run(REPORT, f"--aquila-transport={project.module}:transport", "-k", "test_it", tests=tests)
-    (exchange,) = read()["tests"][0]["exchanges"]
+    (exchange,) = read_report(project.pytester.path)["tests"][0]["exchanges"]
     assert (exchange["source"], exchange["states"], exchange["status"]) == ("live", ["live"], 200)
     assert exchange["response_body"] == '{"answer":1,"usage":{"total_tokens":7}}'
     assert "live now" in exchange["request_body"]
     project.run(REPORT, "--aquila-transport=live", "-o", "aquila_providers=127.0.0.1:9", "-k", "unreachable")
-    (exchange,) = read()["tests"][0]["exchanges"]
+    (exchange,) = read_report(project.pytester.path)["tests"][0]["exchanges"]
     assert exchange["error"].startswith("ConnectError")
     assert "status" not in exchange
 
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
-def test_what_a_client_is_answered_live_is_told_and_reaches_it(
-    project: Project, read: Callable[[], Any], library: str
-) -> None:
+def test_what_a_client_is_answered_live_is_told_and_reaches_it(project: Project, library: str) -> None:
     pytest.importorskip(library)
     body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}}]}
     with serving(json_answer(body), json_answer(body)) as server:
@@ -389,13 +372,11 @@ def test_what_a_client_is_answered_live_is_told_and_reaches_it(
         project.run(REPORT, "--aquila-transport=live", tests=tests).assert_outcomes(passed=2)
     assert {
         name: [(each["states"], each["end"], each["answer"][0]["text"]) for each in exchanges]
-        for name, exchanges in exchanges_of(read()).items()
+        for name, exchanges in exchanges_of(read_report(project.pytester.path)).items()
     } == {name: [(["live"], "complete", "Hello")] for name in ("test_sync", "test_async")}
 
 
-def test_no_test_fails_because_what_it_asked_cannot_be_told(
-    project: Project, read: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_test_fails_because_what_it_asked_cannot_be_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.record(tests="def test_it(aquila_cassette): post('x')").assert_outcomes(passed=1)
 
     def fail(*_: object, **__: object) -> None:
@@ -403,10 +384,11 @@ def test_no_test_fails_because_what_it_asked_cannot_be_told(
 
     monkeypatch.setattr("aquila.run_report.exchanges.ExchangeReader.read", fail)
     project.run(REPORT).assert_outcomes(passed=1)
-    assert read()["tests"][0]["exchanges"][0]["error"] == "the request cannot be shown: RuntimeError"
+    (exchange,) = read_report(project.pytester.path)["tests"][0]["exchanges"]
+    assert exchange["error"] == "the request cannot be shown: RuntimeError"
 
 
-def test_a_key_that_a_test_sets_and_takes_back_is_not_told(project: Project, read: Callable[[], Any]) -> None:
+def test_a_key_that_a_test_sets_and_takes_back_is_not_told(project: Project) -> None:
     tests = """
         KEY = "Ww99EeRr33TtYyUu"
 
@@ -441,7 +423,7 @@ def test_a_key_that_a_test_sets_and_takes_back_is_not_told(project: Project, rea
             monkeypatch.delenv("ACME_API_KEY")
         """
     project.run(REPORT, tests=tests)
-    report = read()
+    report = read_report(project.pytester.path)
     (scripted,) = exchanges_of(report)["test_script"]
     assert scripted["messages"][0]["text"] == "say [redacted]"
     assert scripted["answer"][0]["text"] == "You said [redacted]"

@@ -1,4 +1,4 @@
-"""Reports of runs that are not simple: workers, attempts, interruptions, targets that cannot be."""
+"""Reports of runs that are not simple: workers, attempts, interruptions, files that cannot be written."""
 
 from __future__ import annotations
 
@@ -12,17 +12,10 @@ import pytest
 from aquila.run_report.partial_files import PartialFile
 from pytest_aquila.report_writing import written_reports
 from tests.plugin.conftest import Project
-from tests.support.report_schema import check_report
+from tests.support.report_schema import read_report
 from tests.support.slow import slow_but
 
 REPORT = "--aquila-report=run.json"
-
-
-def read(project: Project, name: str = "run.json") -> Any:
-    """Read a report, and compare it with its schema."""
-    report = json.loads((project.pytester.path / name).read_text())
-    check_report(report)
-    return report
 
 
 def outcomes_of(report: Any) -> list[tuple[str, int, str]]:
@@ -31,7 +24,7 @@ def outcomes_of(report: Any) -> list[tuple[str, int, str]]:
 
 
 @pytest.mark.slow
-def test_workers_write_into_one_report(project: Project) -> None:
+def test_workers_write_into_one_report(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     tests = """
         import os
 
@@ -45,18 +38,16 @@ def test_workers_write_into_one_report(project: Project) -> None:
     project.record(tests=tests).assert_outcomes(passed=6)
     arguments = ("-n2", "-p", "no:cacheprovider", REPORT)
     project.pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=6)
-    report = read(project)
+    report = read_report(project.pytester.path)
     assert {test["worker"] for test in report["tests"]} == {"gw0", "gw1"}
     assert (report["totals"]["replayed"], report["totals"]["requests"]) == (12, 12)
     assert len(report["bodies"]) == 1
     assert len({exchange["id"] for test in report["tests"] for exchange in test["exchanges"]}) == 12
 
     project.pytester.path.joinpath("run.json").unlink()
-    monkeypatch = pytest.MonkeyPatch()
-    with monkeypatch.context() as context:
-        context.setenv("CRASH", "1")
-        project.pytester.runpytest_subprocess(*arguments)
-    report = read(project)
+    monkeypatch.setenv("CRASH", "1")
+    project.pytester.runpytest_subprocess(*arguments)
+    report = read_report(project.pytester.path)
     assert ("test_it[3]", 1, "interrupted") in outcomes_of(report)
     assert "interrupted" not in report  # another worker ran the rest
     assert any("crashed" in note for note in report["notes"])
@@ -80,7 +71,7 @@ def test_an_interrupted_run_has_what_was_done_and_says_why(project: Project, how
     act = {"interrupt": "raise KeyboardInterrupt", "exit": "pytest.exit('enough')", "stop": "assert 0"}[how]
     project.pytester.makepyfile(test_app="import pytest\n" + textwrap.dedent(tests.format(act)))
     project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", "-x", REPORT)
-    report = read(project)
+    report = read_report(project.pytester.path)
     ends = {"interrupt": "interrupted", "exit": "interrupted", "stop": "failed"}
     assert outcomes_of(report) == [("test_one", 1, "passed"), ("test_two", 1, ends[how])]
     told = {"interrupt": "Ctrl-C", "exit": "enough", "stop": "stopping after 1 failures"}[how]
@@ -105,7 +96,7 @@ def test_a_killed_run_leaves_what_was_done(project: Project) -> None:
     assert kinds == ["begins", "test", "begins"]
     assert not (project.pytester.path / "run.json").exists()
     result = project.run(REPORT, tests="def test_three(): pass")
-    assert outcomes_of(read(project)) == [("test_three", 1, "passed")]
+    assert outcomes_of(read_report(project.pytester.path)) == [("test_three", 1, "passed")]
     result.stdout.fnmatch_lines(["aquila: run.json.killed has what an earlier run had collected*"])
     assert "test_one" in (project.pytester.path / "run.json.killed").read_text()
 
@@ -145,7 +136,7 @@ def test_the_attempts_of_a_test_are_told_apart(project: Project) -> None:
             assert "answer 2" in text
         """
     project.run(REPORT, "--junitxml=junit.xml", tests=tests)
-    report = read(project)
+    report = read_report(project.pytester.path)
     assert outcomes_of(report) == [("test_it", 1, "rerun"), ("test_it", 2, "passed")]
     said = [test["exchanges"][0]["answer"][0]["text"] for test in report["tests"]]
     assert said == ["answer 1", "answer 2"]
@@ -155,20 +146,20 @@ def test_the_attempts_of_a_test_are_told_apart(project: Project) -> None:
     assert junit.count('name="aquila.scripted" value="1"') == 1
 
 
-def test_where_reports_go_is_checked_before_any_test(project: Project) -> None:
-    project.pytester.makepyfile(test_app="def test_it(): pass")
-    for given, told in (
-        ("run.txt", "ends with .html or .json"),
-        ("run", "ends with .html or .json"),
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        *((name, "ends with .html or .json") for name in ("run.txt", "run", ".json", "")),
         ("test_app.py/run.json", "test_app.py/run.json cannot be written"),
-        (".json", "ends with .html or .json"),
         ("folder.json", "it is a folder"),
-        ("", "ends with .html or .json"),
-    ):
-        project.pytester.path.joinpath("folder.json").mkdir(exist_ok=True)
-        result = project.run(f"--aquila-report={given}")
-        assert result.ret == pytest.ExitCode.USAGE_ERROR, given
-        result.stderr.fnmatch_lines([f"*{told}*"])
+    ],
+)
+def test_where_reports_go_is_checked_before_any_test(given: str, told: str, project: Project) -> None:
+    project.pytester.makepyfile(test_app="def test_it(): pass")
+    project.pytester.path.joinpath("folder.json").mkdir()
+    result = project.run(f"--aquila-report={given}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{told}*"])
     assert not list(project.pytester.path.rglob("*.partial*"))
 
 
@@ -208,7 +199,7 @@ def test_both_kinds_can_be_given_and_folders_are_made(project: Project) -> None:
         "aquila: report in new/folder/run.html",
         "aquila: report in run.json",
     ]
-    assert outcomes_of(read(project)) == [("test_it", 1, "passed")]
+    assert outcomes_of(read_report(project.pytester.path)) == [("test_it", 1, "passed")]
     assert "<html" in (project.pytester.path / "new/folder/run.html").read_text()
     assert not project.run("--aquila-report=other.json", "--collect-only").ret
     assert not (project.pytester.path / "other.json").exists()
@@ -229,7 +220,7 @@ def test_a_forked_child_and_runs_under_faults_add_no_tests(project: Project) -> 
     project.pytester.makepyfile(test_app="import pytest\n" + textwrap.dedent(tests))
     arguments = ("-p", "no:cacheprovider", "-p", "no:xdist", REPORT, "--aquila-faults=overloaded")
     project.pytester.runpytest_subprocess(*arguments)
-    assert outcomes_of(read(project)) == [("test_it", 1, "passed")]
+    assert outcomes_of(read_report(project.pytester.path)) == [("test_it", 1, "passed")]
 
 
 @pytest.mark.parametrize("has_begun_before", [True, False])
@@ -241,7 +232,7 @@ def test_two_runs_at_once_into_one_report_keep_apart(
     with_other = PartialFile(project.pytester.path / "run.json.partial")
     with_other.write("note", "of the other run")
     project.run(REPORT, tests="def test_it(): pass")
-    report = read(project)
+    report = read_report(project.pytester.path)
     assert (outcomes_of(report), report["notes"]) == ([("test_it", 1, "passed")], [])
     with_other.close()
     assert "of the other run" in with_other.path.read_text()

@@ -1,4 +1,4 @@
-"""``aquila_sealed_ports``: ports of the machine in a sealed run, and the error that names the one that is not there."""
+"""``aquila_sealed_ports``: ports of the machine in a sealed run, and the error that names a port that is missing."""
 
 from __future__ import annotations
 
@@ -223,9 +223,7 @@ def test_a_killed_run_takes_its_ports_with_it(held: Held) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_the_ports_until_the_teardown_is_done(
-    held: Held,
-) -> None:
+def test_ctrl_c_leaves_the_ports_until_the_teardown_is_done(held: Held) -> None:
     os.killpg(held.run.pid, signal.SIGINT)
     assert held.run.stdout is not None
     assert "STILL CONNECTED" in held.run.stdout.read()

@@ -379,9 +379,9 @@ def test_a_sealed_run_has_the_terminal(folder: Path) -> None:
 
 
 PROGRAMS = {
-    "a file": ("program.py", ("program.py",)),
-    "text": (None, ("-c", "import pytest, sys; sys.exit(pytest.main(['-p', 'aquila', 'test_it.py']))")),
-    "a pipe": (None, ("-",)),
+    "a file": ("program.py",),
+    "text": ("-c", "import pytest, sys; sys.exit(pytest.main(['-p', 'aquila', 'test_it.py']))"),
+    "a pipe": ("-",),
 }
 
 
@@ -394,15 +394,11 @@ def test_a_program_that_calls_pytest_is_not_executed_again(folder: Path, kind: s
         "print('BEGINS', flush=True)\nimport pytest, sys\nsys.exit(pytest.main(['-p', 'aquila', 'test_it.py']))",
         "program.py",
     )
-    _, arguments = PROGRAMS[kind]
-    text = (folder / "program.py").read_text() if kind == "a pipe" else None
-    if kind == "a pipe":
-        text = f"import sys; sys.argv = ['pytest', '-p', 'aquila']\n{CONSOLE_MAIN}"
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, *PROGRAMS[kind]],
         cwd=folder,
         env=environment(**SEALED),
-        input=text,
+        input=f"import sys; sys.argv = ['pytest', '-p', 'aquila']\n{CONSOLE_MAIN}",
         capture_output=True,
         text=True,
         check=False,

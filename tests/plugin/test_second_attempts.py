@@ -364,7 +364,7 @@ def test_nothing_is_noted_of_conversations_while_a_run_only_replays(stateful: St
         + """
     def test_that_nothing_was_loaded():
         import sys
-        names = ("recording.conversations", "matching.linked_recordings", "provider_ids", "second_attempts")
+        names = ("drifted_conversations", "matching.linked_recordings", "provider_ids", "second_attempts")
         assert not [name for name in sys.modules if "aquila" in name and name.endswith(names)]
     """
     )

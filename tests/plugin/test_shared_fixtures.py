@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import name_of_fixture
 from tests.plugin.conftest import Project
 from tests.support.slow import slow_but
@@ -27,14 +26,10 @@ def test_two(summary):
 """
 
 
-def bodies(project: Project, name: str) -> list[bytes]:
-    return [row.request.body for row in load_cassette(project.cassettes / "test_app" / f"{name}.yaml").interactions]
-
-
 def test_a_shared_fixture_has_a_cassette_of_its_own(project: Project) -> None:
     project.record(tests=TESTS).assert_outcomes(passed=2)
-    assert bodies(project, "@summary") == [b'{"prompt":"summary"}']
-    assert bodies(project, "test_one") == [b'{"prompt":"one"}']
+    assert project.bodies("test_app/@summary") == [b'{"prompt":"summary"}']
+    assert project.bodies("test_app/test_one") == [b'{"prompt":"one"}']
     result = project.run()
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["aquila: 3 replayed, 0 recorded, 0 missed*"])
@@ -89,10 +84,6 @@ def test_three(of_session, of_package, tmp_path):
 """
 
 
-def names(project: Project) -> set[str]:
-    return {path.relative_to(project.cassettes).as_posix() for path in project.cassettes.rglob("*.yaml")}
-
-
 @pytest.mark.slow
 def test_a_shared_fixture_of_any_scope_is_recorded_once_and_replayed_for_every_test(project: Project) -> None:
     project.record(tests=SCOPES).assert_outcomes(passed=5)
@@ -102,7 +93,7 @@ def test_a_shared_fixture_of_any_scope_is_recorded_once_and_replayed_for_every_t
     project.run("-p", "no:randomly", "-k", "test_three").assert_outcomes(passed=1)
     project.record().assert_outcomes(passed=5)
     assert len(project.calls) == 10
-    assert names(project) == {
+    assert project.cassette_names == {
         "test_app/@of_session.yaml",
         "test_app/@of_package.yaml",
         "test_app/@of_module-a.yaml",
@@ -134,7 +125,7 @@ def test_fixtures_of_one_name_do_not_share_a_cassette(project: Project) -> None:
         },
     )
     project.record("--import-mode=importlib").assert_outcomes(passed=3)
-    assert names(project) == {
+    assert project.cassette_names == {
         "@plugins/helper_plugin/@data.yaml",
         "conftest/@data.yaml",
         "one/test_x/@data@one.conftest.yaml",
@@ -168,7 +159,7 @@ def outside(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files_outside_the_root_folder_have_cassettes_of_their_own(project: Project, outside: Path, given: str) -> None:
     arguments = [f"--rootdir={project.pytester.path}", "--import-mode=importlib"]
     project.record(*arguments, str(outside)).assert_outcomes(passed=2)
-    assert names(project) == {
+    assert project.cassette_names == {
         f"@up/{outside.name}/{name}/test_same/{cassette}.yaml"
         for name in ("a", "b")
         for cassette in ("test_x", "@shared", "@run")
@@ -234,11 +225,8 @@ def test_a_yield_fixture_that_is_decorated_has_its_requests_in_the_cassette_and_
             post("test")
         """
     project.record(tests=tests).assert_outcomes(passed=1)
-    assert [row.request.body for row in load_cassette(project.cassettes / "fixture.yaml").interactions] == [
-        b'{"prompt":"setup"}',
-        b'{"prompt":"teardown"}',
-    ]
-    assert bodies(project, "test_one") == [b'{"prompt":"test"}']
+    assert project.bodies("fixture") == [b'{"prompt":"setup"}', b'{"prompt":"teardown"}']
+    assert project.bodies("test_app/test_one") == [b'{"prompt":"test"}']
     result = project.run()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["aquila: 3 replayed, 0 recorded, 0 missed*"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 
 import pytest
 from hypothesis import given
@@ -165,7 +166,7 @@ def many(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("PY_COLORS", "0")
     project.pytester.makepyfile(
         test_app="from app import post\nimport aquila, pytest\n"
-        + __import__("textwrap").dedent(MANY).replace("is where?", "is there?")
+        + textwrap.dedent(MANY).replace("is where?", "is there?")
     )
     return project
 

@@ -1,8 +1,10 @@
-"""Checks the JSON report of a run against the schema of reports."""
+"""Reads the JSON report of a run, and checks it against the schema of reports."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -18,6 +20,8 @@ def _validator() -> Any:
     return kind(schema)
 
 
-def check_report(report: Any) -> None:
-    """Raise ``jsonschema.ValidationError`` if a report does not match the schema."""
+def read_report(folder: Path) -> Any:
+    """Return the report ``run.json`` of a folder. Raises ``jsonschema.ValidationError`` if it breaks the schema."""
+    report = json.loads((folder / "run.json").read_text())
     _validator().validate(report)
+    return report
