@@ -100,7 +100,6 @@ def test_an_answer_meets_its_fault_so_often_and_is_good_then(project: pytest.Pyt
             assert len(aquila_script.requests) == 4
         """,
     )
-    (project.path / "conftest.py").write_text("")
     project.makepyfile(
         test_first="""
         import pytest
@@ -196,10 +195,17 @@ def test_what_is_wrong_with_a_fault_fails_its_test_alone(project: pytest.Pyteste
         def test_possible():
             with pytest.raises(openai.APIConnectionError):
                 list(stream())
+
+        @pytest.mark.aquila("counting", faults="cut_stream(after=8)")
+        def test_possible_for_the_script_alone(aquila_script):
+            aquila_script.reply("one two three four five six seven eight nine")
+            with pytest.raises(openai.APIConnectionError):
+                list(stream())
+            list(stream())
         """
     )
     result = project.runpytest_inprocess()
-    result.assert_outcomes(errors=2, passed=2)
+    result.assert_outcomes(errors=2, passed=3)
     result.stdout.fnmatch_lines(
         [
             "ConfigError: *::test_name: unknown fault 'cut_strem'; did you mean 'cut_stream'?",
@@ -246,6 +252,28 @@ def test_a_fault_takes_what_it_can_and_leaves_the_rest_alone(project: pytest.Pyt
     result = project.runpytest_inprocess("-k", "not record")
     result.assert_outcomes(passed=2, failed=1, deselected=1)
     result.stdout.fnmatch_lines(["no request met the fault rate_limit"])
+
+
+def test_a_fault_in_the_marks_of_a_module_is_not_for_its_shared_fixtures(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import openai, pytest
+        from helpers import ask
+
+        pytestmark = pytest.mark.aquila(faults="overloaded")
+
+        @pytest.fixture(scope="module")
+        def shared():
+            return ask(max_retries=0)
+
+        def test_it(shared):
+            assert shared == "one two three four"
+            with pytest.raises(openai.InternalServerError):
+                ask(max_retries=0)
+        """
+    )
+    project.runpytest_inprocess(*RECORD).assert_outcomes(failed=1)  # it records the good answer, without the fault
+    project.runpytest_inprocess().assert_outcomes(passed=1)
 
 
 CHILD = """

@@ -361,6 +361,13 @@ def test_what_the_child_of_an_attempt_is_refused_fails_no_other_test(pytester: p
     result.stdout.no_fnmatch_line("*refused when no test*")
 
 
+def test_the_report_of_a_run_that_stops_at_its_first_failure_is_not_whole(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_one(): assert 0\n\ndef test_two(): assert 0\n")
+    report = pytester.path / "report.json"
+    pytester.runpytest_inprocess("-x", "--aquila-faults=overloaded", f"--aquila-faults-json={report}")
+    assert json.loads(report.read_text())["is_whole"] is False
+
+
 def test_a_python_without_what_it_asks_is_named_before_the_first_test(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

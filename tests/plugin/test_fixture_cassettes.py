@@ -263,6 +263,23 @@ def test_a_block_that_a_fixture_keeps_open_answers_other_fixtures_and_tests(proj
     project.run("-k", "test_two").assert_outcomes(passed=1)
 
 
+def test_after_a_fixture_has_given_its_test_a_cassette_its_teardown_uses_that_cassette(project: Project) -> None:
+    tests = """
+        @pytest.fixture(autouse=True)
+        def cassette(request):
+            request.getfixturevalue("aquila_cassette")
+            yield
+            post("teardown")
+
+        def test_one():
+            post("test")
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    assert project.cassette_names == {"test_app/test_one.yaml"}
+    assert project.bodies("test_app/test_one") == [b'{"prompt":"test"}', b'{"prompt":"teardown"}']
+    project.run().assert_outcomes(passed=1)
+
+
 def test_fixtures_of_live_tests_are_live(project: Project) -> None:
     tests = """
         from aquila.recording import scope

@@ -12,7 +12,7 @@ import pytest
 import tests.support.preloaded  # noqa: F401
 from aquila.errors import AquilaError, CassetteError, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
 from pytest_aquila.outcomes import make_outcome
-from tests.plugin.conftest import Project
+from tests.plugin.conftest import RUNS_TESTS_AGAIN, Project
 
 RETRYING = """
     import time
@@ -205,6 +205,37 @@ def test_wherever_it_is_asked_the_miss_is_the_error_and_nothing_breaks(
     # What one client asked three times in a thread is one miss. Another process counts its own.
     if name not in ("gather", "asyncio.TaskGroup", "ThreadPoolExecutor", "ProcessPoolExecutor"):
         result.stdout.fnmatch_lines(["aquila: * 1 missed*"])
+
+
+def test_a_failed_assertion_stays_the_error_of_a_test_that_caught_a_miss(project: Project) -> None:
+    result = project.run(
+        tests="""
+        def test_it(aquila_cassette):
+            try:
+                post("hi")
+            except BaseException:
+                assert False, "the service is down"
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["nothing is recorded yet in *", "FAILED *::test_it - AssertionError: the service is down*"]
+    )
+
+
+def test_a_refusal_of_an_earlier_attempt_does_not_fail_the_next_one(project: Project) -> None:
+    project.pytester.makeconftest(RUNS_TESTS_AGAIN)
+    tests = """
+        import httpx2
+        tried = []
+
+        def test_it():
+            tried.append(1)
+            if len(tried) == 1:
+                with pytest.raises(BaseException):
+                    httpx2.get("https://api.openai.com/v1/models")
+        """
+    assert project.run(tests=tests).parseoutcomes() == {"passed": 1, "rerun": 1}
 
 
 @pytest.mark.parametrize("use", ["answer.status_code", "answer['text']", "answer + ''"])

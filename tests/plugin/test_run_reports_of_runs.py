@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aquila.run_report.partial_files import PartialFile
 from pytest_aquila.report_writing import written_reports
-from tests.plugin.conftest import Project
+from tests.plugin.conftest import RUNS_TESTS_AGAIN, Project
+from tests.support.forked import do_in_child
 from tests.support.report_schema import read_report
 from tests.support.slow import slow_but
 
@@ -102,28 +104,7 @@ def test_a_killed_run_leaves_what_was_done(project: Project) -> None:
 
 
 def test_the_attempts_of_a_test_are_told_apart(project: Project) -> None:
-    project.pytester.makepyfile(
-        conftest="""
-        import pytest
-        from _pytest.runner import runtestprotocol
-
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_protocol(item, nextitem):  # as plugins do that run tests again
-            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-            for report in runtestprotocol(item, nextitem=nextitem, log=False)[:2]:
-                report.outcome = "rerun" if report.when == "call" else report.outcome
-                item.ihook.pytest_runtest_logreport(report=report)
-            item._initrequest()
-            runtestprotocol(item, nextitem=nextitem)
-            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-            return True
-
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_report_teststatus(report):
-            if report.outcome == "rerun":
-                return "rerun", "R", "RERUN"
-        """
-    )
+    project.pytester.makeconftest(RUNS_TESTS_AGAIN)
     tests = """
         tried = []
 
@@ -206,11 +187,18 @@ def test_both_kinds_can_be_given_and_folders_are_made(project: Project) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.slow
-def test_a_forked_child_and_runs_under_faults_add_no_tests(project: Project) -> None:
-    tests = """
-        import os
+def test_a_forked_child_writes_nothing_into_a_report(tmp_path: Path) -> None:
+    file = PartialFile(tmp_path / "run.json.partial")
+    assert do_in_child(lambda: file.write("note", "of the child")) == 0
+    file.write("note", "of the parent")
+    file.close()
+    assert file.path.read_text() == '["note","of the parent"]\n'
 
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
+def test_runs_under_faults_add_no_tests(project: Project) -> None:
+    tests = """
         def test_it(aquila_script):
             import httpx2
             aquila_script.reply("hi")

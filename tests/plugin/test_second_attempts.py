@@ -142,6 +142,27 @@ def test_a_drift_in_a_fixture_is_recorded_anew_too(stateful: StatefulProject, pl
     stateful.replays(passed=passed)
 
 
+@pytest.mark.slow
+def test_a_drift_at_the_teardown_of_a_shared_fixture_leaves_its_cassette_as_it_was(stateful: StatefulProject) -> None:
+    tests = """
+        @pytest.fixture(scope="module")
+        def birds():
+            client = make_client()
+            answer = begin(client, "What is an eagle?")
+            yield
+            ask_plainly("What is a heron?")
+            go_on(client, answer, "it is large")
+
+        def test_it(birds):
+            pass
+        """
+    stateful.record(tests).assert_outcomes(passed=1)
+    before = stateful.path("test_app/@birds.yaml").read_bytes()
+    result = stateful.record(tests.replace("a heron", "a tern").replace("it is large", "it is very large"))
+    result.assert_outcomes(passed=1, errors=1)
+    assert stateful.path("test_app/@birds.yaml").read_bytes() == before
+
+
 def test_a_test_that_is_expected_to_fail_runs_twice_and_keeps_its_recordings_aside(stateful: StatefulProject) -> None:
     tests = """
         @pytest.mark.xfail(strict=True)

@@ -169,19 +169,14 @@ def test_the_report_of_a_failed_test_shows_no_key(failure: str, machine: Project
     assert left.count(KEY) == 1  # in the file
 
 
-@pytest.mark.slow
-def test_a_key_that_nobody_knew_is_not_shown_in_the_frames_of_aquila(machine: Project) -> None:
-    """It has no shape and no variable, and the request goes wrong before anything has looked at it."""
+def test_a_value_that_nothing_marks_as_a_key_is_not_shown_in_the_frames_of_aquila(machine: Project) -> None:
     tests = """
-        def test_it(aquila_cassette):
-            header = {"x-unknown": "".join(["uTx8", "Qm4v", "Zk2b", "Ws9d"])}
-            with aquila.http_client() as http:
-                http.post("https://provider.example/v1/x", json={"prompt": "no recording"}, headers=header)
+        def test_it(aquila_script):
+            aquila_script.reply("".join(["uTx8", "Qm4v", "Zk2b", "Ws9d"]), finish="lenght")
         """
     left = run(machine, tests, "--full-trace")
-    assert "1 failed" in left
-    own = [line for line in left.splitlines() if "uTx8Qm4vZk2bWs9d" in line and "RecordedRequest" in line]
-    assert own == []
+    assert "ConfigError: finish='lenght'" in left
+    assert "uTx8Qm4vZk2bWs9d" not in left
 
 
 def test_a_rule_that_raises_hides_the_text_of_a_report_and_the_run_goes_on(machine: Project) -> None:
@@ -224,6 +219,23 @@ def test_a_passing_test_leaves_no_key_in_what_it_printed(machine: Project) -> No
     )
     left = run(machine, tests + "        print('mine is', KEY)\n", record=True)
     assert "mine is [redacted]" in left
+    assert OTHER not in left
+
+
+def test_a_teardown_that_prints_a_key_after_a_test_without_requests_does_not_show_it(machine: Project) -> None:
+    tests = """
+        import os
+
+        @pytest.fixture
+        def end():
+            yield
+            print("teardown", os.environ["OTHER_API_KEY"])
+
+        def test_it(end, aquila_script):
+            pass
+        """
+    left = run(machine, tests)
+    assert "teardown [redacted]" in left
     assert OTHER not in left
 
 
@@ -375,8 +387,9 @@ def test_no_report_of_a_run_shows_a_key(machine: Project, monkeypatch: pytest.Mo
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     tests = REPORTED.replace("MODULE", machine.module)
     machine.record("-k", "replayed", tests=tests).assert_outcomes(passed=1)
-    names = ("run.json", "run.html", "junit.xml")
-    reports = ("--aquila-report=run.json", "--aquila-report=run.html", "--junitxml=junit.xml")
+    names = ("run.json", "run.html", "junit.xml", "unused.json")
+    reports = [f"--aquila-report={name}" for name in names[:2]]
+    reports += ["--junitxml=junit.xml", "--aquila-orphans=unused.json"]
     machine.run(*reports, "--tb=long", "--showlocals", KEY)  # no such test: an error that names it
     machine.run(*reports, "--tb=long", "--showlocals", "-o", "junit_logging=all", tests=tests)
     texts = {name: (machine.pytester.path / name).read_text() for name in names} | {"summary": summary.read_text()}

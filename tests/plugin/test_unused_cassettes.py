@@ -51,6 +51,9 @@ def test_skips(aquila_cassette): ...
 def test_without_parameters(word): ...
 
 @pytest.mark.xfail
+def test_xpasses(): ...
+
+@pytest.mark.xfail
 @pytest.mark.aquila("named/by-marker")
 def test_xfails():
     assert False
@@ -77,8 +80,8 @@ def test_what_a_test_may_need_that_did_not_pass_or_was_not_collected_is_kept(pro
         "conftest/@fixture", "jobs/of-skipped", "jobs/unknown", "test_app/@fixture",
         "test_app/TestGroup.test_fails", "test_app/test_elsewhere", "test_app/test_elsewhere-a",
         "test_app/test_skips+0123456789ab",
-        "test_app/test_skips-a", "test_app/test_without_parameters-old", "test_ignored/test_passes",
-        "test_skipped/test_passes",
+        "test_app/test_skips-a", "test_app/test_without_parameters-old", "test_app/test_xpasses-old",
+        "test_ignored/test_passes", "test_skipped/test_passes",
     ]  # fmt: skip
     unused = [
         "jobs/of-gone", "test_app/test_gone", "test_app/test_passes", "test_app/test_skipsters", "test_clean/@fixture",
@@ -94,6 +97,7 @@ def test_what_a_test_may_need_that_did_not_pass_or_was_not_collected_is_kept(pro
     assert names(report["kept"]) == sorted(kept)
     assert names(report["unused"]) == unused
     assert report["tests"]["test_app.py::test_xfails"] == "xfailed"
+    assert report["tests"]["test_app.py::test_xpasses"] == "xpassed"
     assert report["tests"]["test_app.py::TestGroup::test_fails"] == "failed"
     reasons = {row["file"]: row["because"] for row in report["kept"]}
     assert reasons["test_skipped/test_passes.yaml"] == "its module was not collected"
@@ -145,6 +149,23 @@ def test_a_cassette_of_which_a_tool_has_made_one_file_with_a_used_one_is_not_use
     folder = project.cassettes / "jobs"
     os.link(folder / "used.yaml", folder / "equal.yaml")
     assert names(report_of(project)["unused"]) == ["jobs/equal"]
+
+
+def test_a_cassette_in_a_folder_of_cassettes_within_another_is_listed_once(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_app="""
+        import pytest
+
+        @pytest.mark.aquila("used", cassette_dir="cassettes/inner")
+        def test_it(aquila_cassette): ...
+        """
+    )
+    write(project, "inner/used", "inner/gone", "outer")
+    unused = report_of(project)["unused"]
+    assert [(row["folder"], row["file"]) for row in unused] == [
+        ("cassettes", "outer.yaml"),
+        ("cassettes/inner", "gone.yaml"),
+    ]
 
 
 @pytest.mark.slow
@@ -253,6 +274,7 @@ PARTIAL = {
     "--collect-only": "--collect-only was given",
     "--setup-plan": "--setup-plan was given",
     "-p dropper": "1 collected tests were left out",
+    "-p deselecting": "tests were deselected",
     "--aquila-transport=live": "it did not go through cassettes",
     "-o python_functions=none": "there was no test",
     "-o python_functions=test_a": "-o python_functions was given",
@@ -265,7 +287,10 @@ def test_a_run_of_some_of_the_tests_is_partial_whatever_left_the_others_out(proj
     makefile = project.pytester.makepyfile
     project.pytester.makeini("[pytest]\nmarkers = slow:pass\n")
     makefile(test_app=SOME, dropper="def pytest_collection_modifyitems(items):\n    del items[0]\n")
-    makefile(broken="def pytest_pycollect_makemodule(module_path, parent):\n    raise ValueError\n")
+    deselecting = "def pytest_collection_finish(session):\n    session.config.hook.pytest_deselected(items=[1])\n"
+    makefile(
+        deselecting=deselecting, broken="def pytest_pycollect_makemodule(module_path, parent):\n    raise ValueError\n"
+    )
     write(project, "test_app/test_gone")
     assert report_of(project)["complete"] is True
     for arguments, reason in PARTIAL.items():

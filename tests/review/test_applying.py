@@ -85,6 +85,17 @@ def test_a_cassette_is_as_it_was_if_what_waits_cannot_be_written(
     assert len(review.items) == 1
 
 
+def test_a_cassette_whose_large_bodies_are_gone_is_not_taken_back(tmp_path: Path) -> None:
+    review = open_review(write(tmp_path, "a", [conversation("one", "x" * 300_000)], [conversation("one", "y")]))
+    review.decide(review.items, "accept")
+    assert [each.problem for each in review.apply()] == [""]
+    for path in tmp_path.rglob("sha256-*"):
+        path.unlink()
+    with pytest.raises(CassetteError, match=r"a\.yaml cannot be taken back: "):
+        take_back(tmp_path)
+    assert load(tmp_path, "a") == (conversation("one", "y"),)
+
+
 @pytest.mark.parametrize("file", ["../outside.yaml", "{outside}/outside.yaml", "link/outside.yaml", "conftest.py"])
 @pytest.mark.parametrize("was_there", [False, True])
 def test_what_somebody_put_among_the_state_files_leads_to_no_other_file(

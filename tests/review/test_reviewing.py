@@ -188,6 +188,11 @@ def expect(
     steps=[("accept", 1)],
     is_killed=False,
 )
+@example(
+    versions=[([ONE, TWO], [conversation("two", "x"), conversation("one", "x")])],
+    steps=[("accept", 0), ("accept", 1)],
+    is_killed=False,
+)
 @given(versions=st.lists(st.tuples(VERSION, VERSION), min_size=1, max_size=2), steps=STEPS, is_killed=st.booleans())
 def test_any_decisions_with_undo_and_kills_between_them_make_the_cassette_that_they_say(
     versions: list[tuple[list[Interaction], list[Interaction]]], steps: list[tuple[str, int]], is_killed: bool
@@ -288,6 +293,28 @@ def test_what_a_run_changes_meanwhile_is_asked_again_and_the_rest_stays_decided(
     assert [each.problem for each in review.apply()] == [""]
     assert load(tmp_path, "a") == (conversation("one", "x"), TWO)
     assert not row[1].exists()
+
+
+def test_what_is_left_after_a_review_does_not_count_as_older_than_its_cassette(tmp_path: Path) -> None:
+    row = write(tmp_path, "a", [ONE, TWO], [conversation("one", "x"), conversation("two", "y")])
+    review = open_review(row)
+    review.decide(review.items[:1], "accept")
+    assert [each.problem for each in review.apply()] == [""]
+    (cassette,) = open_review(row).cassettes
+    assert (len(cassette.proposals), cassette.is_newer) == (1, False)
+
+
+def test_what_a_run_records_after_a_review_was_killed_is_asked_and_not_lost(tmp_path: Path) -> None:
+    row = write(tmp_path, "a", [ONE, TWO], [conversation("one", "x"), conversation("two", "y")])
+    review = open_review(row)
+    review.decide(review.items[:1], "reject")
+    with pytest.MonkeyPatch.context() as patch:
+        apply_and_be_killed(review, patch)
+    write(tmp_path, "a", load(tmp_path, "a"), [conversation("three", "z"), conversation("two", "y")])
+    review = open_review(row)
+    review.begin()
+    assert load_file(row[1]) == (conversation("three", "z"), conversation("two", "y"))
+    assert [item.proposal.kind for item in review.waiting] == ["prompt", "answer"]
 
 
 def test_a_recording_that_the_cassette_got_meanwhile_stays_in_it(tmp_path: Path) -> None:

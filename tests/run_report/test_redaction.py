@@ -22,3 +22,12 @@ def test_a_secret_that_is_known_only_now_is_redacted_wherever_the_response_has_i
     assert SECRET not in f"{shown.headers} {shown.body!r}"
     assert shown.headers[0][0] == "x-echo"
     assert shown.body.startswith(b"said ")
+
+
+def test_a_recording_of_another_tool_is_searched_for_whatever_looks_like_a_key() -> None:
+    key = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9" * 2
+    request = RecordedRequest("POST", "https://provider.example/v1/x", body=b"{}")
+    response = RecordedResponse(200, (("x-echo", key),), (RecordedChunk(f"said {key}".encode(), 0),))
+    recording = Interaction(request, response, "2026-11-24T12:00:00Z", upstream="")
+    shown = ExchangeRedactor([Redactor({})]).clean_recording(recording).response
+    assert key[8:] not in f"{shown.headers} {shown.body!r}"

@@ -137,3 +137,5 @@ def test_without_recordings_or_with_a_wrong_name_it_says_so(recorded: Path) -> N
         strategies.faults("none")
     with pytest.raises(ValueError, match="did you mean 'cut_stream'"):
         strategies.faults("counting", among=["cut_strem"])
+    with pytest.raises(ValueError, match="did you mean 'cut_stream'"):
+        use_script(faults="cut_strem")
