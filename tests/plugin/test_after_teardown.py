@@ -1,4 +1,4 @@
-"""What a thread asks for after the teardown of its test, while pytest still reports it, opens nothing."""
+"""A request of a thread after the teardown of its test, while pytest still reports the test, opens no scope."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_a_drifted_conversation_is_recorded_anew_from_its_beginning_and_nothing_
 
 
 @pytest.mark.slow
-def test_the_request_in_the_middle_is_never_sent_with_an_id_that_nobody_knows(stateful: StatefulProject) -> None:
+def test_no_request_is_sent_with_an_id_that_the_provider_does_not_know(stateful: StatefulProject) -> None:
     stateful.record(CONVERSATION).assert_outcomes(passed=1)
     count = len(stateful.server.seen)
     stateful.record(DRIFTED)
@@ -367,7 +367,7 @@ def test_after_the_drift_nothing_of_the_first_attempt_is_sent(stateful: Stateful
 
 @pytest.mark.parametrize("how", ["option", "marker"])
 @pytest.mark.slow
-def test_what_is_live_anyway_needs_no_second_attempt(stateful: StatefulProject, how: str) -> None:
+def test_a_run_that_records_everything_needs_no_second_attempt(stateful: StatefulProject, how: str) -> None:
     stateful.record(CONVERSATION).assert_outcomes(passed=1)
     count = len(stateful.server.seen)
     stateful.api.restart()

@@ -1,4 +1,4 @@
-"""Conversations in a run that records: which are recorded, and which stay, in a cassette that others use too."""
+"""Recording runs with a cassette that several tests share: which conversations are recorded, and which stay."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_tests_that_share_a_cassette_keep_each_others_conversations(
 
 
 @pytest.mark.slow
-def test_one_that_drifted_replaces_itself_where_it_begins_as_before(
+def test_a_drifted_conversation_replaces_the_recording_with_the_same_beginning(
     pytester: pytest.Pytester, heard: list[str]
 ) -> None:
     run(pytester, SHARED, "--aquila-record")
@@ -84,7 +84,7 @@ def test_one_that_drifted_replaces_itself_where_it_begins_as_before(
 
 
 @pytest.mark.slow
-def test_what_begins_otherwise_is_added(pytester: pytest.Pytester, heard: list[str]) -> None:
+def test_a_conversation_with_another_beginning_is_added(pytester: pytest.Pytester, heard: list[str]) -> None:
     run(pytester, SHARED, "--aquila-record")
     changed = SHARED.replace("two", "four")
     assert run(pytester, changed, "--aquila-record")["passed"] == 2

@@ -60,7 +60,9 @@ def test_a_damaged_copy_or_no_cache_at_all_changes_nothing(project: Project, cop
     run(project, "-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
-def test_a_replay_while_a_conftest_is_imported_keeps_no_copies_away(project: Project, copies: Path) -> None:
+def test_a_conftest_that_asks_for_the_folder_of_copies_too_early_prevents_no_copies(
+    project: Project, copies: Path
+) -> None:
     project.record(tests=LONG)
     project.pytester.makeconftest(
         """

@@ -1,4 +1,4 @@
-"""``--aquila-drift`` goes on behind a message of a conversation that has changed, and tells what differs."""
+"""``--aquila-drift``: after a changed message, a conversation goes on, and the difference is reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_talk(aquila_cassette):
 """
 
 
-def test_what_has_changed_is_told_and_the_conversation_goes_on(project: Project) -> None:
+def test_changed_messages_are_reported_and_the_conversation_goes_on(project: Project) -> None:
     recorded = [
         {"type": "session.update", "session": {"speed": 1, "voice": "alloy"}},
         {"type": "item.create", "item": {"id": "msg_1", "text": "Hi"}},

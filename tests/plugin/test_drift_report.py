@@ -1,4 +1,4 @@
-"""``--aquila-drift``: exact answers first, near ones where there is none, and what differs by change."""
+"""``--aquila-drift``: a drifted request gets the answer to the nearest recording; drifts are grouped by change."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def run_later(
     return json.loads((project.pytester.path / "drift.json").read_text()), lines
 
 
-def test_fields_that_come_and_go_empty_are_one_change_with_the_setting_for_it(
+def test_empty_fields_that_come_and_go_are_one_change_with_its_setting(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tests = """
@@ -150,7 +150,7 @@ def test_every_way_of_asking_is_answered_and_what_differs_is_told(
     assert all(len(line) <= 80 for line in lines)
 
 
-def test_what_is_advised_cures(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_advised_settings_nothing_drifts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = ("-k", "city or id or twice")
     project.record(*chosen, tests=TESTS)
     project.pytester.makeini("[pytest]\naquila_ignore = n\naquila_normalize = uuid\naquila_repeat = last\n")
@@ -159,7 +159,7 @@ def test_what_is_advised_cures(project: Project, monkeypatch: pytest.MonkeyPatch
     assert lines == ["aquila: drift: none"]
 
 
-def test_settings_that_compare_less_are_looked_behind(project: Project) -> None:
+def test_a_difference_that_the_match_rules_leave_out_is_reported(project: Project) -> None:
     tests = "@pytest.mark.aquila(match_on=['method', 'path'])\ndef test_it(aquila_cassette):\n    post('one')\n"
     project.record(tests=tests)
     changed = tests.replace("one", "two")
@@ -170,7 +170,7 @@ def test_settings_that_compare_less_are_looked_behind(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_the_workers_of_a_distributed_run_are_told_together(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_drifts_of_all_workers_are_reported_together(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.record(tests=TESTS)
     report, _ = run_later(project, monkeypatch)
     upstream = f"--aquila-upstream={project.module}:transport"

@@ -17,7 +17,7 @@ CACHED = """
     """
 
 
-def test_it_is_told_which_tests_lost_their_cassettes(project: Project) -> None:
+def test_tests_that_lost_their_cassettes_are_named(project: Project) -> None:
     project.record("-k", "finds", tests=CACHED).assert_outcomes(passed=1)
     result = project.record()
     result.assert_outcomes(passed=2)

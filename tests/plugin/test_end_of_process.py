@@ -1,4 +1,4 @@
-"""What tests and libraries have left for the end of the process is refused as during the run."""
+"""Requests that tests and libraries make at the end of the process are refused as during the run."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ RECORD = ("--aquila-record", "--aquila-upstream=upstream:transport")
 
 
 @pytest.mark.slow
-def test_an_answer_meets_its_fault_so_often_and_is_good_then(project: pytest.Pytester) -> None:
+def test_an_answer_meets_its_fault_as_often_as_it_says_and_is_good_then(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
         import openai, pytest
@@ -215,7 +215,7 @@ def test_what_is_wrong_with_a_fault_fails_its_test_alone(project: pytest.Pyteste
     assert "fault_check.py" not in result.stdout.str()
 
 
-def test_a_fault_takes_what_it_can_and_leaves_the_rest_alone(project: pytest.Pytester) -> None:
+def test_a_fault_applies_only_to_answers_that_can_have_it(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
         import httpx2, openai, pytest

@@ -368,7 +368,7 @@ def test_the_report_of_a_run_that_stops_at_its_first_failure_is_not_whole(pytest
     assert json.loads(report.read_text())["is_whole"] is False
 
 
-def test_a_python_without_what_it_asks_is_named_before_the_first_test(
+def test_a_python_whose_garbage_collector_lacks_freeze_is_refused(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as PyPy. Otherwise no test would run under a fault, and the run would pass."""

@@ -261,7 +261,7 @@ def run(folder: Path, tests: str, *arguments: str) -> tuple[int, str, dict[tuple
 
 
 @pytest.mark.slow
-def test_what_answers_say_is_noticed_or_not(tmp_path: Path) -> None:
+def test_programs_are_judged_by_what_they_notice_in_an_answer(tmp_path: Path) -> None:
     faults = (*WITHOUT_TOOLS, ARGUMENTS, TOOL, ID)
     code, output, said = run(tmp_path, CONTENTS, "-p", "no:xdist", f"--aquila-faults={','.join(faults)}")
     assert said == {

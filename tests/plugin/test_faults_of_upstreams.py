@@ -1,4 +1,4 @@
-"""Faults of answers that neither a cassette nor a script has: the local model's, and those of a transport."""
+"""Faults of live answers: those of the local model and of a transport."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def test_answers_of_a_transport_meet_faults_and_the_attempts_at_one_share_an_answer(project: pytest.Pytester) -> None:
+def test_answers_of_a_transport_meet_faults_and_all_attempts_at_a_request_share_one(project: pytest.Pytester) -> None:
     project.makepyfile(
         f"""{TESTS}
 

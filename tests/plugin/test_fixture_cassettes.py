@@ -1,4 +1,4 @@
-"""Fixtures that ask by themselves: for tests that have no cassette, at their teardown, in any process."""
+"""The cassettes of fixtures that send requests: for tests without one, at teardowns, in several processes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_block(mine):
 
 @pytest.mark.parametrize("first", slow_but(["unmarked"], ["unmarked", "marked", "with_cassette", "named", "block"]))
 @pytest.mark.slow
-def test_whose_cassette_has_a_request_does_not_depend_on_the_order_of_tests(project: Project, first: str) -> None:
+def test_the_order_of_tests_does_not_decide_which_cassette_has_a_request(project: Project, first: str) -> None:
     project.pytester.makeconftest(
         f"def pytest_collection_modifyitems(items):\n    items.sort(key=lambda item: item.name != 'test_{first}')\n"
     )

@@ -1,4 +1,4 @@
-"""Fixtures that pytest gets to know when they are asked for: as if they had been there from the start."""
+"""Fixtures that Aquila registers when they are asked for: they work as if they had been there from the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an interrupted or failed test left open is no ending that its program chose. With real processes and signals."""
+"""A stream that an interruption or a failure cut off is not stored as one that its program closed."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Interrupted:
         return process, reads
 
     def run(self, *arguments: str) -> str:
-        """Run to the end; the exit code stands before what was written."""
+        """Run to the end. Return the exit code and the output as one text."""
         process, reads = self.start(*arguments)
         output = process.communicate(timeout=240)[0].decode()
         os.close(reads)
@@ -221,7 +221,7 @@ def test_a_stream(aquila_cassette):
 
 
 @pytest.mark.slow
-def test_what_a_failed_test_left_open_is_not_kept_beside_but_what_it_left_on_purpose_is(
+def test_of_a_failed_test_only_the_stream_that_it_closed_on_purpose_is_kept_as_pending(
     project: Interrupted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.goes_on.set()

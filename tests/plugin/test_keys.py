@@ -1,4 +1,4 @@
-"""Keys: dummies stand in their place whenever nothing needs a real one, and only then."""
+"""Variables of keys: they hold dummies whenever no request needs a real key, and only then."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_run_that_lists_the_tests_of_workers_shows_dummies_too(
     result.stdout.fnmatch_lines(["*1 test collected*"])
 
 
-def test_what_a_test_sets_or_takes_away_is_its_own_affair(pytester: pytest.Pytester) -> None:
+def test_a_test_may_set_and_delete_the_variables_of_keys(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import os, pytest

@@ -236,7 +236,7 @@ def test_a_refusal_that_is_swallowed_where_no_test_runs_is_told(
 
 
 @pytest.mark.slow
-def test_a_refusal_is_told_where_the_run_does_not_come_to_a_summary(folder: Folder, provider: Upstream) -> None:
+def test_a_refusal_is_told_in_a_run_that_ends_without_a_summary(folder: Folder, provider: Upstream) -> None:
     folder.write(conftest="import asking, pytest\nasking.ask()\ndef pytest_configure(): raise pytest.UsageError('no')")
     done = folder.run()
     assert done.returncode == 4
@@ -256,7 +256,7 @@ def test_a_conftest_that_asks_within_a_cassette_is_answered(folder: Folder, prov
 
 
 @pytest.mark.slow
-def test_a_program_that_has_called_pytest_gets_its_own_world_back_and_its_threads_stay_guarded(
+def test_a_program_that_has_called_pytest_gets_its_functions_back_and_threads_of_tests_stay_guarded(
     folder: Folder, provider: Upstream
 ) -> None:
     folder.write(
@@ -334,7 +334,7 @@ def test_a_program_may_call_pytest_again_and_again(folder: Folder, provider: Ups
 
 
 @pytest.mark.slow
-def test_without_the_plugin_nothing_remains(folder: Folder, provider: Upstream) -> None:
+def test_without_the_plugin_nothing_is_guarded(folder: Folder, provider: Upstream) -> None:
     folder.write(
         test_it="""
         import socket, sys
@@ -463,7 +463,7 @@ def test_a_run_that_is_interrupted_while_it_ends_stays_guarded(folder: Folder, p
 
 
 @pytest.mark.slow
-def test_the_environment_that_a_conftest_sets_counts_as_the_machines(folder: Folder, provider: Upstream) -> None:
+def test_variables_that_a_conftest_sets_count_as_those_of_the_machine(folder: Folder, provider: Upstream) -> None:
     folder.write(
         conftest="import os\nos.environ['OPENAI_API_KEY'] = 'from-a-dotenv-file-12345'\ndel os.environ['GROQ_API_KEY']",
         test_it="""
@@ -483,7 +483,7 @@ def test_the_environment_that_a_conftest_sets_counts_as_the_machines(folder: Fol
 
 
 @pytest.mark.slow
-def test_what_a_conftest_says_of_the_transport_holds(folder: Folder, provider: Upstream) -> None:
+def test_a_transport_that_a_conftest_sets_is_used(folder: Folder, provider: Upstream) -> None:
     folder.write(
         conftest="import os\nos.environ['AQUILA_TRANSPORT'] = 'live'",
         test_it="import asking\ndef test_it(): asking.note('test')",

@@ -132,6 +132,7 @@ def test_a_marker_that_a_fixture_adds_counts_as_one_above_the_test(pytester: pyt
     pytester.makepyfile(
         """
         import pytest
+        from aquila.recording import scope
 
         @pytest.fixture
         def place(request):
@@ -139,6 +140,7 @@ def test_a_marker_that_a_fixture_adds_counts_as_one_above_the_test(pytester: pyt
 
         def test_it(place, aquila_cassette):
             assert aquila_cassette.path.name == "shared.yaml"
+            assert scope.current_scope().settings.repeat == "last"
         """
     )
     pytester.runpytest_inprocess().assert_outcomes(passed=1)

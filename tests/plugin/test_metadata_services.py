@@ -15,7 +15,7 @@ TEST = """
 """
 
 
-def test_where_nothing_is_recorded_it_fails_as_on_a_machine_of_no_cloud(pytester: pytest.Pytester) -> None:
+def test_without_a_recording_it_fails_as_on_a_machine_outside_of_clouds(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TEST)
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(passed=3)
@@ -43,7 +43,7 @@ UNANSWERED = """
     ],
     ids=["asked again", "asked otherwise", "not answered", "not answered, and asked otherwise"],
 )
-def test_only_where_one_has_answered_can_it_be_missed(
+def test_only_a_service_that_answered_while_recording_can_be_missed(
     recorded: str, path: str, says: str, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(

@@ -44,7 +44,7 @@ def test_a_change_that_breaks_several_tests_is_told_once_with_one_command(projec
     ]
 
 
-def test_a_change_is_told_of_no_test_that_misses_by_another(project: Project) -> None:
+def test_a_change_is_told_only_of_the_tests_that_miss_by_it(project: Project) -> None:
     two = """
         def test_lake(aquila_cassette):
             post("Where is the lake?")
@@ -74,7 +74,7 @@ NEW_EACH_TIME = """
     """
 
 
-def test_of_what_is_new_in_every_run_the_end_names_the_setting_that_the_failure_names(project: Project) -> None:
+def test_the_summary_names_the_setting_for_a_value_that_is_new_in_every_run(project: Project) -> None:
     project.record(tests=NEW_EACH_TIME)
     one = " ".join(project.run("-k", "job").stdout.str().split())
     assert "If it is new in every run: aquila_ignore = id. If it is meant: pytest test_app.py::test_job --aqu" in one
@@ -128,7 +128,7 @@ def test_a_child_process_tells_the_setting_too(project: Project) -> None:
     assert "If it is new in every run: aquila_ignore = id. If it is meant: pytest test_app.py::test_job --aqu" in shown
 
 
-def test_more_is_told_of_each_change_on_request(project: Project) -> None:
+def test_a_verbose_run_shows_each_change_with_all_its_tests(project: Project) -> None:
     project.record(tests=SEVERAL)
     result = project.run("-v", tests=SEVERAL.replace("one sentence", "two sentences").replace("the Rhine", "the Elbe"))
     lines = news(result)

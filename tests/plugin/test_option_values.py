@@ -1,4 +1,4 @@
-"""Options whose value may be left out take one after ``=`` alone: what follows them is a path."""
+"""Options with an optional value take it only after ``=``; and wrong settings that tests leave behind."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_run_in_which_a_test_leaves_a_wrong_setting_still_has_its_summary(
     assert not [line for line in result.errlines if "ConfigError" in line]
 
 
-def test_what_is_said_of_a_wrong_setting_begins_a_line_in_a_quiet_run_too(pytester: pytest.Pytester) -> None:
+def test_the_sentence_about_a_wrong_setting_begins_a_line_in_a_quiet_run_too(pytester: pytest.Pytester) -> None:
     pytester.makepyfile('import os\n\ndef test_leaves_it():\n    os.environ["AQUILA_TIMEOUT"] = "soon"\n')
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(["aquila: environment variable AQUILA_TIMEOUT: *"])

@@ -37,7 +37,9 @@ HARMLESS = """
 
 
 @pytest.mark.parametrize("public", [CassetteMiss, PlayedOut, LiveCallRefused])
-def test_both_kinds_are_caught_by_the_public_class_and_can_be_sent(public: type[UnansweredRequest]) -> None:
+def test_an_error_and_its_outcome_are_caught_by_the_public_class_and_can_be_pickled(
+    public: type[UnansweredRequest],
+) -> None:
     ordinary = public("what happened\n\nmore", difference="a: 1", group="g")
     outcome = make_outcome(ordinary)
     assert isinstance(ordinary, AquilaError)
@@ -173,7 +175,7 @@ def test_what_a_bare_except_swallowed_fails_the_test(project: Project) -> None:
     ids=lambda place: place[0],
 )
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_wherever_it_is_asked_the_miss_is_the_error_and_nothing_breaks(
+def test_the_miss_is_the_error_of_the_test_in_whatever_task_or_thread_it_happened(
     place: tuple[str, str], project: Project
 ) -> None:
     name, body = place
@@ -292,7 +294,7 @@ def test_a_miss_that_was_taken_for_an_answer_is_the_error(use: str, project: Pro
     }.items(),
     ids=lambda waits_for: waits_for[0],
 )
-def test_who_waits_for_what_a_background_task_tells_is_told(waits_for: tuple[str, str], project: Project) -> None:
+def test_code_that_waits_for_a_background_task_gets_its_miss(waits_for: tuple[str, str], project: Project) -> None:
     body = textwrap.indent(textwrap.dedent(waits_for[1]).strip(), " " * 12)
     result = project.run(
         tests="""
@@ -477,7 +479,7 @@ TASKS = (
 )
 
 
-def test_where_a_task_ends_a_miss_is_an_exception_that_a_worker_survives(project: Project) -> None:
+def test_a_worker_survives_the_miss_of_a_task(project: Project) -> None:
     result = project.run(
         tests=TASKS
         + """

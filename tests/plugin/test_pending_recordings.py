@@ -28,7 +28,7 @@ def test_it(aquila_cassette, word):
 """
 
 
-def test_a_miss_names_what_waits_what_it_holds_and_what_stores_it(
+def test_a_miss_names_the_pending_file_its_recordings_and_the_command_that_stores_them(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.record(tests=TEST)
@@ -51,7 +51,7 @@ def test_a_miss_names_what_waits_what_it_holds_and_what_stores_it(
     assert "pending" not in result.stdout.str()
 
 
-def test_a_miss_does_not_advise_what_waits_where_that_answers_no_further_request(project: Project) -> None:
+def test_a_miss_does_not_advise_a_pending_file_that_answers_no_further_request(project: Project) -> None:
     tests = "def test_it(aquila_cassette):\n    post('one')\n"
     project.record(tests=tests)
     project.record("--aquila-record=pending", tests=tests)
@@ -99,7 +99,7 @@ def test_accepting_keeps_what_a_shared_cassette_got_between_two_failing_tests(
     assert len(load_cassette(project.cassettes / "shared.yaml").interactions) == 3
 
 
-def test_what_waits_for_something_else_is_not_said_to_answer(project: Project) -> None:
+def test_a_pending_recording_of_another_request_is_not_said_to_answer(project: Project) -> None:
     project.record(tests=TEST + "    assert False\n")
     output = project.run(tests=TEST.replace("word)) ==", "'else')) ==").replace('post("one")', "1")).stdout.str()
     assert "It does not answer this request. To store it all the same:" in output
@@ -110,7 +110,9 @@ def test_what_waits_for_something_else_is_not_said_to_answer(project: Project) -
 
 
 @pytest.mark.parametrize(("path", "says"), [("chat/completions", "It answers this"), ("x", "It does not answer this")])
-def test_what_waits_answers_for_another_host_where_a_cassette_does(project: Project, path: str, says: str) -> None:
+def test_a_pending_recording_answers_for_another_host_where_a_cassette_does(
+    project: Project, path: str, says: str
+) -> None:
     app = project.pytester.path / "app.py"
     app.write_text(app.read_text().replace("v1/x", f"v1/{path}"))
     tests = "def test_it(aquila_cassette):\n    post('one')\n    assert False\n"
@@ -120,7 +122,7 @@ def test_what_waits_answers_for_another_host_where_a_cassette_does(project: Proj
     assert f"{says} request. To store it" in output
 
 
-def test_what_waits_and_is_a_failure_is_not_said_to_answer(project: Project) -> None:
+def test_a_pending_failure_is_not_said_to_answer(project: Project) -> None:
     project.record(tests=TEST + "    assert False\n")
     (path,) = (project.cassettes / "test_app").glob("*.pending.yaml")
     path.write_text(path.read_text().replace("status: 200", "status: 401"))
@@ -270,7 +272,7 @@ def test_what_a_review_accepts_is_replayed_and_what_it_rejects_is_not(
 
 
 @pytest.mark.parametrize("reviewed", ["one", "a changed prompt"])
-def test_a_recording_run_that_replays_all_leaves_what_waits_for_a_review(project: Project, reviewed: str) -> None:
+def test_a_recording_run_that_replays_everything_leaves_pending_recordings(project: Project, reviewed: str) -> None:
     tests = "def test_it(aquila_cassette):\n    post('one')\n"
     project.record(tests=tests)
     project.run("--aquila-record=pending", tests=tests.replace("one", reviewed)).assert_outcomes(passed=1)
@@ -281,7 +283,7 @@ def test_a_recording_run_that_replays_all_leaves_what_waits_for_a_review(project
     assert path.read_bytes() == before
 
 
-def test_what_waits_and_cannot_be_read_keeps_nothing_from_being_stored(project: Project) -> None:
+def test_a_pending_file_that_cannot_be_read_does_not_prevent_storing(project: Project) -> None:
     tests = """
     def test_it(aquila_cassette):
         post("one")
@@ -304,7 +306,7 @@ def test_it(aquila_cassette, known):
 """
 
 
-def test_what_a_failed_fixture_left_is_superseded_when_the_fixture_is_recorded(project: Project) -> None:
+def test_the_pending_recordings_of_a_failed_fixture_go_when_it_is_recorded(project: Project) -> None:
     project.record(tests=SHARED_FIXTURE.format(condition="> 9"))
     (left,) = project.cassettes.rglob("*.pending.yaml")
     assert left.name == "@known.pending.yaml"
@@ -336,7 +338,7 @@ def test_in_the_pending_file_of_a_shared_cassette_only_the_test_that_passed_is_s
     assert not left.exists()
 
 
-def test_what_another_test_has_left_in_the_place_of_a_recording_waits_on(project: Project) -> None:
+def test_the_pending_recording_of_another_test_in_the_same_place_stays(project: Project) -> None:
     project.record(tests=SHARED_CASSETTE.format(failing=[])).assert_outcomes(passed=2)
     project.record("--aquila-record=all", tests=SHARED_CASSETTE.format(failing=["one", "two"])).assert_outcomes(
         failed=2
@@ -356,7 +358,9 @@ def test_what_another_test_has_left_in_the_place_of_a_recording_waits_on(project
 
 
 @pytest.mark.parametrize("cassette", ["aquila_cassette", "aquila_cassette, shared"])
-def test_a_run_says_that_what_had_waited_is_gone_because_it_was_recorded_anew(project: Project, cassette: str) -> None:
+def test_a_run_says_that_pending_recordings_are_gone_because_they_were_recorded_anew(
+    project: Project, cassette: str
+) -> None:
     tests = """
         import pytest
         @pytest.fixture

@@ -153,7 +153,7 @@ def models_in(cassette: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("way", slow_but(["asyncio.wait"], RACES))
-def test_a_loser_that_is_not_asked_by_chance_keeps_its_recording(
+def test_a_loser_that_happens_not_to_be_asked_keeps_its_recording(
     pytester: pytest.Pytester, course: Course, way: str
 ) -> None:
     cassette = run(pytester, RACES[way], BOTH, course.url, "--aquila-record")

@@ -1,4 +1,4 @@
-"""Keys of the machine without a known shape: a replay puts dummies in their place, and must know them all the same."""
+"""Real keys without a known shape: a replay shows dummies instead, and redacts the keys all the same."""
 
 from __future__ import annotations
 

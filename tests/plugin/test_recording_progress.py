@@ -60,7 +60,7 @@ def test_a_quiet_run_says_nothing_and_one_without_a_terminal_neither(project: Pr
     assert "aquila" not in result.stdout.str()
 
 
-def test_what_is_no_success_is_named_in_the_line_and_in_what_waits(pytester: pytest.Pytester) -> None:
+def test_a_failure_is_named_in_its_line_and_among_the_pending_recordings(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         provider="""
         import httpx2

@@ -1,4 +1,4 @@
-"""While one answer takes long to record a terminal says so, until it has come. Nobody else sees anything of it."""
+"""While an answer takes long to record, a terminal shows its progress. No other output has anything of it."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def pytest_runtest_logreport(report):
         "no reporter",
     ],
 )
-def test_it_is_shown_at_a_terminal_alone(
+def test_progress_is_shown_only_on_a_terminal(
     arguments: tuple[str, ...], variables: dict[str, str], shown: str, project: Path
 ) -> None:
     (project / "conftest.py").write_text(CONFTEST)
@@ -321,7 +321,7 @@ class Arriving:
         self.arrived: list[RecordedChunk] = []
 
 
-def test_what_was_said_is_counted_wherever_chunks_end() -> None:
+def test_characters_are_counted_wherever_chunks_end() -> None:
     body = "".join(
         f'data: {{"choices": [{{"index": 0, "delta": {{"content": "{word}"}}}}]}}\n\n' for word in ("ü", "ab")
     )
@@ -359,7 +359,7 @@ def test_the_count_of_an_answer_that_has_ended_is_not_shown_of_another(pytestcon
     assert not [each for each in others if "characters" in status.describe([each])]
 
 
-def test_those_that_have_ended_are_shown_no_more() -> None:
+def test_answers_that_have_ended_are_shown_no_more() -> None:
     answers, answer = AnswersInProgress(), Arriving()
     answers.begin(answer)
     assert answers.find_slow(0.0) == [answer]

@@ -70,7 +70,7 @@ def test_a_renamed_module_is_moved_as_a_whole(project: Project, monkeypatch: pyt
         TESTS.replace("test_in_class", "test_x").replace("class TestGroup:", "class TestGroup(object):"),  # inherited?
     ],
 )
-def test_what_may_be_of_another_test_is_not_taken_from_it(project: Project, after: str) -> None:
+def test_a_recording_that_may_belong_to_another_test_is_not_offered(project: Project, after: str) -> None:
     project.record(tests=TESTS)
     output = project.run(tests=after).stdout.str()
     assert "missed" in output
@@ -113,7 +113,7 @@ class OldStyle(unittest.TestCase):
 RENAMED_CLASSES = (("OldStyle", "NewStyle"), ("TestPlain", "TestNew"))
 
 
-def test_what_the_setup_functions_of_a_class_ask_moves_with_the_class(
+def test_the_recordings_of_setup_functions_move_with_their_class(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.record(tests=SETUPS)

@@ -111,6 +111,19 @@ def test_an_error_of_the_report_fails_no_test_and_no_run(project: Project, monke
     result.stdout.fnmatch_lines(["aquila: run.json: the report was not written: RuntimeError: of the report;*"])
 
 
+def test_what_was_collected_stays_if_the_report_cannot_be_written(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pytest_aquila.report_writing.written_reports._write_report", fail)
+    result = project.run(REPORT, tests="def test_it(): pass")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*not written: No space left on device; what was collected is in run.json.partial"])
+    assert "test_app.py::test_it" in (project.pytester.path / "run.json.partial").read_text()
+
+
 def test_a_recording_without_its_body_is_told_as_one(project: Project) -> None:
     project.record(tests="def test_it(aquila_cassette): post('x')").assert_outcomes(passed=1)
     (path,) = project.cassettes.rglob("*.yaml")

@@ -23,7 +23,7 @@ def exchanges_of(report: Any) -> dict[str, list[Any]]:
     return {test["id"].rpartition("::")[2]: test["exchanges"] for test in report["tests"]}
 
 
-def test_a_replay_and_a_miss_and_a_refusal_are_told_by_value(project: Project) -> None:
+def test_a_replay_a_miss_and_a_refusal_are_reported_with_their_contents(project: Project) -> None:
     tests = """
         def test_replayed(aquila_cassette):
             post("hello", temperature=1)
@@ -386,6 +386,26 @@ def test_no_test_fails_because_what_it_asked_cannot_be_told(project: Project, mo
     project.run(REPORT).assert_outcomes(passed=1)
     (exchange,) = read_report(project.pytester.path)["tests"][0]["exchanges"]
     assert exchange["error"] == "the request cannot be shown: RuntimeError"
+
+
+def test_a_request_is_reported_as_the_filters_of_its_cassette_leave_it(project: Project) -> None:
+    pytest.importorskip("vcr")
+    tests = """
+        from aquila import vcr
+
+        def hide(request):
+            request.body = b'{"prompt":"hidden"}'
+            return request
+
+        def test_it():
+            with vcr.use_cassette("x.yaml", before_record_request=hide):
+                post("visible")
+        """
+    for run in (project.record, project.run):
+        run(REPORT, tests=tests).assert_outcomes(passed=1)
+        report = read_report(project.pytester.path)
+        assert report["tests"][0]["exchanges"][0]["request_body"] == '{"prompt":"hidden"}'
+        assert "visible" not in json.dumps(report)
 
 
 def test_a_key_that_a_test_sets_and_takes_back_is_not_told(project: Project) -> None:

@@ -87,7 +87,7 @@ def test_every_client_gets_what_was_written(project: pytest.Pytester) -> None:
     assert not (project.path / "cassettes").exists()
 
 
-def test_what_nothing_answers_and_what_nobody_asks_for_fails_the_test(project: pytest.Pytester) -> None:
+def test_a_request_without_an_answer_and_an_answer_without_a_request_fail_the_test(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
         from helpers import ask
@@ -265,7 +265,7 @@ def test_a_file_answers_by_its_name_and_nothing_is_recorded_into_it(
 
 
 def test_a_script_that_cannot_answer_is_no_broken_connection(project: pytest.Pytester) -> None:
-    """A client that tries again and rewrites what was raised would hide why."""
+    """As a broken connection it would be retried by the client, and its reason would be hidden."""
     project.makepyfile(
         """
         import httpx2
@@ -295,7 +295,7 @@ def test_a_script_that_cannot_answer_is_no_broken_connection(project: pytest.Pyt
 
 
 def test_a_thread_that_outlives_its_test_gets_no_answer_of_another_one(project: pytest.Pytester) -> None:
-    """It would take what was written for the test's own requests. Threads of shared fixtures work for every test."""
+    """It would take an answer that was written for the test itself. Threads of shared fixtures work for every test."""
     project.makepyfile(
         workers="""
         import contextvars, queue, threading

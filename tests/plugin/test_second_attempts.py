@@ -378,7 +378,7 @@ def test_every_command_that_records_has_one_that_records_everything(command: str
 
 
 @pytest.mark.slow
-def test_nothing_is_noted_of_conversations_while_a_run_only_replays(stateful: StatefulProject) -> None:
+def test_a_run_that_only_replays_loads_no_module_about_conversations(stateful: StatefulProject) -> None:
     stateful.record(SEVERAL).assert_outcomes(passed=3)
     tests = (
         SEVERAL

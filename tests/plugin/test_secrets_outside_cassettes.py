@@ -213,6 +213,18 @@ def test_the_report_of_a_module_that_fails_at_import_shows_no_key(machine: Proje
     assert KEY not in left
 
 
+def test_the_report_of_a_run_that_a_test_ends_shows_no_key_of_its_reason(machine: Project) -> None:
+    tests = """
+        import os
+
+        def test_it(aquila_cassette):
+            pytest.exit("bad " + os.environ["OTHER_API_KEY"])
+        """
+    machine.run("--aquila-report=run.json", tests=tests)
+    report = json.loads((machine.pytester.path / "run.json").read_text())
+    assert report["interrupted"] == "pytest.exit: bad [redacted]"
+
+
 def test_a_passing_test_leaves_no_key_in_what_it_printed(machine: Project) -> None:
     tests = (
         '\n    KEY = __import__("os").environ["OTHER_API_KEY"]\n    def test_it(aquila_cassette):\n        post("hi")\n'

@@ -98,7 +98,7 @@ def test_it_fails_as_without_a_network_and_fails_no_test(
 
 
 @pytest.mark.parametrize("way", slow_but(["by_httpx2", "by_urllib"], WAYS))
-def test_without_a_cassette_it_gets_no_further(way: str, pytester: pytest.Pytester) -> None:
+def test_without_a_cassette_it_fails_in_the_same_way(way: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(senders=textwrap.dedent(SENDERS))
     pytester.makepyfile(
         f"""

@@ -130,7 +130,7 @@ def write_for_another_python(compiled: Path) -> None:
     ],
     ids=["missing", "empty", "cut", "of another Python", "other size", "other time", "by hash", "moved"],
 )
-def test_what_is_not_usual_about_a_compiled_module_is_left_to_pythons_loader(
+def test_an_unusual_compiled_module_is_left_to_pythons_loader(
     tmp_path: Path, change: Callable[[Path], Any], answer: int
 ) -> None:
     change(write_module(tmp_path))

@@ -1,4 +1,4 @@
-"""The last lines of a run say what could not be stored, what waits in journals, and what a recording waits for."""
+"""The last lines of a run name recordings that could not be stored, those in journals, and the holder of a lock."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_cassette_that_cannot_be_written_is_counted_and_what_waits_is_said(pro
     assert journal.find_abandoned_journals(project.cassettes)
 
 
-def test_who_holds_a_lock_is_said_although_pytest_captures_the_log(project: Project) -> None:
+def test_the_process_that_holds_a_lock_is_named_although_pytest_captures_the_log(project: Project) -> None:
     result = project.record(
         tests="""
         import logging, threading
@@ -182,7 +182,7 @@ def test_a_recording_run_that_records_nothing_leaves_no_folder(project: Project)
     assert not project.cassettes.exists()
 
 
-def test_that_it_cannot_be_stored_which_test_used_what_is_said_in_a_sentence(project: Project) -> None:
+def test_a_failure_to_store_which_test_used_which_cassette_is_one_sentence(project: Project) -> None:
     (project.cassettes / "@tests.jsonl").mkdir(parents=True)  # as with a full disk, it cannot be replaced
     result = project.record(tests="@pytest.mark.aquila('shared')\ndef test_it(): post('one')")
     result.assert_outcomes(passed=1)

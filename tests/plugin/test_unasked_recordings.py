@@ -30,24 +30,24 @@ def recorded(project: Project) -> Project:
     return project
 
 
-def test_they_stay_where_the_test_records_nothing(recorded: Project) -> None:
+def test_unasked_recordings_stay_if_the_test_records_nothing(recorded: Project) -> None:
     recorded.record(tests=asking("one")).assert_outcomes(passed=1)
     assert recorded_words(recorded) == ["one", "two"]
     recorded.run(tests=asking("one", "two")).assert_outcomes(passed=1)
 
 
-def test_they_go_where_it_records_something(recorded: Project) -> None:
+def test_unasked_recordings_go_if_the_test_records_something(recorded: Project) -> None:
     recorded.record(tests=asking("one", "three")).assert_outcomes(passed=1)
     assert recorded_words(recorded) == ["one", "three"]
 
 
-def test_they_go_where_everything_is_recorded_anew(recorded: Project) -> None:
+def test_unasked_recordings_go_if_everything_is_recorded_anew(recorded: Project) -> None:
     recorded.record("--aquila-record=all", tests=asking("one")).assert_outcomes(passed=1)
     assert recorded_words(recorded) == ["one"]
 
 
 @pytest.mark.parametrize("demand", ["warn", "fail"])
-def test_they_go_where_a_run_that_names_them_says_so(recorded: Project, demand: str) -> None:
+def test_the_command_of_a_run_that_names_unasked_recordings_removes_them(recorded: Project, demand: str) -> None:
     output = recorded.run("-o", f"aquila_unplayed={demand}", tests=asking("one")).stdout.str()
     (command,) = set(re.findall(r"pytest (.* --aquila-record)$", output, re.M))
     calls = len(recorded.calls)

@@ -1,4 +1,4 @@
-"""What no test asked for and nothing answers: it fails as without a network, is named once, and fails no test."""
+"""A request that no test has made and nothing answers fails as without a network, is named once, and fails no test."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_request_for_a_model_fails_the_test_whoever_makes_it(project: pytest.P
     project.runpytest_inprocess().assert_outcomes(failed=2)
 
 
-def test_what_the_guard_of_everything_stops_fails_no_test_either(project: pytest.Pytester) -> None:
+def test_a_request_that_the_guard_of_all_hosts_refuses_fails_no_test_either(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\naquila_guard = all")
     project.makepyfile(
         f"""

@@ -1,4 +1,4 @@
-"""A program that says less than was recorded: what is left of a conversation counts like what nobody plays."""
+"""A program that says less than was recorded: the rest of the conversation counts as unplayed."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def run(pytester: pytest.Pytester, test: str, *arguments: str) -> pytest.RunResu
     return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
 
 
-def test_it_passes_unless_something_is_demanded(recorded: pytest.Pytester) -> None:
+def test_a_shorter_conversation_passes_unless_the_test_demands_all_of_it(recorded: pytest.Pytester) -> None:
     run(recorded, UNASKED).assert_outcomes(passed=1)
     run(recorded, LESS).assert_outcomes(failed=1)
 
 
-def test_it_is_named_where_the_settings_say_so(recorded: pytest.Pytester) -> None:
+def test_a_shorter_conversation_is_reported_if_the_settings_say_so(recorded: pytest.Pytester) -> None:
     result = run(recorded, UNASKED, "-o", "aquila_unplayed=warn")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
@@ -66,7 +66,7 @@ def test_it_is_named_where_the_settings_say_so(recorded: pytest.Pytester) -> Non
 
 
 @pytest.mark.parametrize("demand", ["warn", "fail"])
-def test_what_it_says_to_type_drops_the_rest(recorded: pytest.Pytester, demand: str) -> None:
+def test_the_advised_command_drops_the_rest_of_the_conversation(recorded: pytest.Pytester, demand: str) -> None:
     output = run(recorded, UNASKED, "-o", f"aquila_unplayed={demand}").stdout.str()
     (option,) = set(re.findall(r"--aquila-record\S*", output))
     with web_socket_provider("api.openai.com", speak=speak):
@@ -74,7 +74,7 @@ def test_what_it_says_to_type_drops_the_rest(recorded: pytest.Pytester, demand: 
     run(recorded, UNASKED, "-o", "aquila_unplayed=fail").assert_outcomes(passed=1)
 
 
-def test_a_conversation_that_nobody_begins_is_a_recording_that_nobody_plays(recorded: pytest.Pytester) -> None:
+def test_a_conversation_that_is_not_begun_is_an_unplayed_recording(recorded: pytest.Pytester) -> None:
     fewer = UNASKED.replace('    talk("one", "two")\n', "")
     result = run(recorded, fewer, "-o", "aquila_unplayed=warn")
     result.stdout.fnmatch_lines(["aquila: 1 test did not play * test_it.py::test_it (1 recording of *test_it). *"])

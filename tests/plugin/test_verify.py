@@ -366,7 +366,7 @@ EVERYWHERE = """
 
 
 @pytest.mark.slow  # workers, and a child process
-def test_whoever_asked_each_recording_is_asked_once_and_by_the_controller(project: VerifyProject) -> None:
+def test_each_recording_is_verified_once_by_the_controller_whoever_played_it(project: VerifyProject) -> None:
     project.write([], EVERYWHERE)
     run = functools.partial(project.pytester.runpytest_subprocess, "-p", "no:cacheprovider", "-n2")
     assert run("--aquila-record").ret == 0

@@ -98,7 +98,7 @@ def test_a_cassette_whose_large_bodies_are_gone_is_not_taken_back(tmp_path: Path
 
 @pytest.mark.parametrize("file", ["../outside.yaml", "{outside}/outside.yaml", "link/outside.yaml", "conftest.py"])
 @pytest.mark.parametrize("was_there", [False, True])
-def test_what_somebody_put_among_the_state_files_leads_to_no_other_file(
+def test_a_forged_state_file_cannot_name_files_that_are_no_cassettes(
     file: str, was_there: bool, tmp_path: Path
 ) -> None:
     root = tmp_path / "cassettes"

@@ -115,6 +115,7 @@ def answer(text: str, **fields: object) -> Interaction:
         (answer("a", data=[1, 2]), answer("a", data=[1, 3]), "answer"),
         (answer("a"), replace(answer("a"), response=replace(answer("a").response, status=201)), "answer"),
         (answer("a"), replace(answer("a"), response=replace(answer("a").response, end="broken")), "answer"),
+        (answer("a"), replace(answer("a"), response=replace(answer("a").response, error="reset")), "answer"),
     ],
 )
 def test_an_answer_is_the_same_only_if_nothing_but_ids_times_and_pieces_differ(
@@ -362,7 +363,8 @@ def test_decisions_that_cannot_be_read_are_asked_again(tmp_path: Path) -> None:
     review = open_review(row)
     review.decide(review.items, "accept")
     place = review.cassettes[0].file.path
-    for text in ("", "[]", '{"version": 1, "decisions": [[1, "x"]]}', '{"version": 9}', "\0"):
+    unknown = json.dumps({"version": 1, "decisions": [[1, review.items[0].id, "perhaps"]]})
+    for text in ("", "[]", '{"version": 1, "decisions": [[1, "x"]]}', '{"version": 9}', "\0", unknown):
         place.write_text(text)
         assert len(open_review(row).waiting) == 1
 
