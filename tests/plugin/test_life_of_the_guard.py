@@ -211,8 +211,8 @@ def test_a_model_that_is_asked_at_import_is_an_error_that_says_so(
     folder.write(below__test_it="def test_it(): pass")
     folder.write(**{where: "import asking, httpx2\nhttpx2.post(asking.URL)\ndef test_it(): pass"})
     done = folder.run()
-    assert done.returncode in (2, 4), done.stdout + done.stderr
     shown = done.stdout + done.stderr
+    assert done.returncode == (4 if where == "conftest" else 2), shown
     assert "POST https://api.openai.com/v1/chat/completions was refused" in shown
     assert f"{where.replace('__', '/')}.py" in shown
     assert "INTERNALERROR" not in shown

@@ -97,7 +97,7 @@ def test_requests_have_the_real_keys_and_reports_have_none(
     assert keys_sent(provider) == set(KEYS)
     assert [headers.get("authorization") for headers in provider.headers].count(f"Bearer {KEYS['OPENAI_API_KEY']}") == 4
     told = result.stdout.str() + (pytester.path / "report.json").read_text()
-    assert not any(value in told or value[:8] in told for value in KEYS.values())
+    assert not any(value[:8] in told for value in KEYS.values())
     provider.script = lambda path, body: whole(
         {"error": {"message": f"Incorrect API key provided: {KEYS['OPENAI_API_KEY']}", "code": "invalid_api_key"}}, 401
     )
@@ -105,7 +105,7 @@ def test_requests_have_the_real_keys_and_reports_have_none(
     assert result.ret == 10
     told = result.stdout.str() + (pytester.path / "report.json").read_text()
     assert "401 invalid_api_key: Incorrect API key provided" in told
-    assert not any(value in told or value[:8] in told for value in KEYS.values())
+    assert not any(value[:8] in told for value in KEYS.values())
 
 
 @pytest.mark.slow
