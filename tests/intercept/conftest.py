@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,20 @@ import pytest
 
 import tests.support.preloaded  # noqa: F401
 from tests.support.guarded import GuardedRun
-from tests.support.upstream import Upstream, streamed, upstream
+from tests.support.upstream import Answer, Upstream, streamed, upstream
 
 
 @pytest.fixture
 def server(root: Path) -> Iterator[Upstream]:
     with upstream(lambda path, body: streamed("one two three")) as running:
         yield running
+
+
+@pytest.fixture
+def echoing(server: Upstream) -> Upstream:
+    """The server, whose answers are the prompts."""
+    server.script = lambda path, body: Answer(chunks=[json.loads(body)["prompt"].encode()])
+    return server
 
 
 @pytest.fixture

@@ -21,22 +21,16 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.intercept import child_processes, parent_run
 from aquila.recording import runtime
 from aquila.recording.network.refusals import Refusals
+from tests.support.clients import ASKING
 from tests.support.real_hosts import real_hosts
 from tests.support.slow import slow_but
 from tests.support.upstream import Answer, Upstream
 
-ASK = """
+ASK = f"""{ASKING}
+if __name__ == "__main__":
     import sys
-    import httpx2
-
-    def ask(url, prompt):
-        with httpx2.Client() as client:
-            return client.post(url + "/v1/chat/completions", json={"prompt": prompt}).text
-
-    if __name__ == "__main__":
-        print(ask(*sys.argv[1:]))
+    print(ask(*sys.argv[1:]))
 """
-"""A program that knows nothing of Aquila."""
 
 TESTS = """
     import multiprocessing, subprocess, sys
@@ -65,17 +59,11 @@ TESTS = """
 """
 
 
-@pytest.fixture
-def echoing(server: Upstream) -> Upstream:
-    server.script = lambda path, body: Answer(chunks=[json.loads(body)["prompt"].encode()])
-    return server
-
-
 @pytest.mark.slow
 def test_children_of_a_test_record_into_its_cassette_and_replay_from_it(
     pytester: pytest.Pytester, echoing: Upstream
 ) -> None:
-    pytester.makepyfile(asking=textwrap.dedent(ASK), test_it=textwrap.dedent(TESTS).format(url=echoing.url))
+    pytester.makepyfile(asking=ASK, test_it=textwrap.dedent(TESTS).format(url=echoing.url))
     plain = ("-p", "no:cacheprovider", "-p", "no:xdist")
     recorded = pytester.runpytest_subprocess("--aquila-record", *plain)
     recorded.assert_outcomes(passed=4)
@@ -97,7 +85,7 @@ def test_children_of_a_test_record_into_its_cassette_and_replay_from_it(
 
 @pytest.mark.slow
 def test_a_miss_in_a_child_fails_there_and_nothing_goes_out(pytester: pytest.Pytester, echoing: Upstream) -> None:
-    pytester.makepyfile(asking=textwrap.dedent(ASK), test_it=textwrap.dedent(TESTS).format(url=echoing.url))
+    pytester.makepyfile(asking=ASK, test_it=textwrap.dedent(TESTS).format(url=echoing.url))
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-k", "test_named", "-s")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*CalledProcessError*"])
@@ -107,7 +95,7 @@ def test_a_miss_in_a_child_fails_there_and_nothing_goes_out(pytester: pytest.Pyt
 @pytest.mark.slow
 def test_outside_pytest_a_block_covers_children_that_use_aquila(tmp_path: Path, root: Path, echoing: Upstream) -> None:
     program = tmp_path / "asking.py"
-    program.write_text("import aquila\n" + textwrap.dedent(ASK))
+    program.write_text("import aquila\n" + ASK)
 
     def ask() -> str:
         done = subprocess.run([sys.executable, program, echoing.url, "hi"], capture_output=True, text=True, check=True)

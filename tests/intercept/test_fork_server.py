@@ -18,17 +18,12 @@ import pytest
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.intercept import child_processes
-from tests.support.upstream import Answer, Upstream
+from tests.support.clients import ASKING
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="this system has no fork server"
 )
-
-
-@pytest.fixture
-def echoing(server: Upstream) -> Upstream:
-    server.script = lambda path, body: Answer(chunks=[json.loads(body)["prompt"].encode()])
-    return server
 
 
 def ask(url: str, prompt: str) -> str:
@@ -50,19 +45,17 @@ def prompts(cassette: Path) -> list[str]:
 def test_each_process_uses_the_cassette_that_is_open_when_it_is_started(root: Path, echoing: Upstream) -> None:
     context = multiprocessing.get_context("forkserver")
 
-    def ask_in_child(prompt: str) -> str:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(ask, echoing.url, prompt).result()
-
     for name in ("first", "second"):
-        with aquila.use_cassette(name, transport="record"):
-            assert ask_in_child(name) == name
+        with (
+            aquila.use_cassette(name, transport="record"),
+            ProcessPoolExecutor(1, mp_context=context) as pool,
+        ):
+            assert pool.submit(ask, echoing.url, name).result() == name
     assert (prompts(root / "first.yaml"), prompts(root / "second.yaml")) == (["first"], ["second"])
-    for name in ("second", "first"):
-        with aquila.use_cassette(name):
-            assert ask_in_child(name) == name
-    with aquila.use_cassette("first"), pytest.raises(aquila.errors.CassetteMiss, match="second"):
-        ask_in_child("second")
+    with aquila.use_cassette("first"), ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert pool.submit(ask, echoing.url, "first").result() == "first"
+        with pytest.raises(aquila.errors.CassetteMiss, match="second"):
+            pool.submit(ask, echoing.url, "second").result()
     assert len(echoing.requests) == 2
 
 
@@ -193,9 +186,7 @@ def test_a_miss(aquila_cassette):
 
 @pytest.mark.slow
 def test_a_server_that_serves_many_tests_tells_each_its_own(pytester: pytest.Pytester, echoing: Upstream) -> None:
-    asking = "import httpx2\n\ndef ask(url, prompt):\n    with httpx2.Client() as client:\n        return client.post("
-    asking += 'url + "/v1/chat/completions", json={"prompt": prompt}).text\n'
-    pytester.makepyfile(asking=asking, test_it=textwrap.dedent(TESTS).replace("{url}", echoing.url))
+    pytester.makepyfile(asking=ASKING, test_it=textwrap.dedent(TESTS).replace("{url}", echoing.url))
     pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
     plain = ("-p", "no:cacheprovider", "-p", "no:xdist")
     pytester.runpytest_subprocess("--aquila-record", "-k", "one or two", *plain).assert_outcomes(passed=2, deselected=2)
@@ -255,9 +246,7 @@ def test_that_clears_its_environment_without_a_cassette():
 def test_settings_of_one_test_are_not_those_of_what_a_later_one_starts(
     pytester: pytest.Pytester, echoing: Upstream
 ) -> None:
-    asking = "import httpx2\n\ndef ask(url, prompt):\n    with httpx2.Client() as client:\n        return client.post("
-    asking += 'url + "/v1/chat/completions", json={"prompt": prompt}).text\n'
-    pytester.makepyfile(asking=asking, test_it=textwrap.dedent(OTHER_TESTS).replace("{url}", echoing.url))
+    pytester.makepyfile(asking=ASKING, test_it=textwrap.dedent(OTHER_TESTS).replace("{url}", echoing.url))
     pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
     assert [json.loads(body)["prompt"] for _, body in echoing.requests] == ["meant"]

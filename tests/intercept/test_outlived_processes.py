@@ -12,15 +12,9 @@ import pytest
 from aquila.cassettes.storage.scope_ids import new_scope_id
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.open_to_children import OpenToChildren, is_open_in_parent
+from tests.support.clients import ASKING
 from tests.support.runs import separate_run
-from tests.support.upstream import Answer, Upstream
-
-
-@pytest.fixture
-def echoing(server: Upstream) -> Upstream:
-    server.script = lambda path, body: Answer(chunks=[json.loads(body)["prompt"].encode()])
-    return server
-
+from tests.support.upstream import Upstream
 
 TESTS = """
 import multiprocessing
@@ -69,10 +63,8 @@ def test_of_a_fixture(ready_pool, prompt, aquila_cassette):
 def test_a_pool_that_tests_share_fails_those_that_it_cannot_serve(
     way: str, pytester: pytest.Pytester, echoing: Upstream
 ) -> None:
-    asking = "import httpx2\n\ndef ask(url, prompt):\n    with httpx2.Client() as client:\n        return client.post("
-    asking += 'url + "/v1/chat/completions", json={"prompt": prompt}).text\n'
     tests = TESTS.replace("{way}", way).replace("{url}", echoing.url)
-    pytester.makepyfile(asking=asking, test_it=tests)
+    pytester.makepyfile(asking=ASKING, test_it=tests)
     pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
     plain = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
     for options in (("--aquila-record",), ()):
@@ -197,9 +189,7 @@ print(f"exit codes: {int(code)}, {int(again)}")
 def test_a_server_that_outlives_the_run_that_recorded_it_sends_nothing_in_the_next(
     pytester: pytest.Pytester, echoing: Upstream
 ) -> None:
-    asking = "import httpx2\n\ndef ask(url, prompt):\n    with httpx2.Client() as client:\n        return client.post("
-    asking += 'url + "/v1/chat/completions", json={"prompt": prompt}).text\n'
-    pytester.makepyfile(asking=asking, test_it=LEFT.replace("{url}", echoing.url), two_runs=TWO_RUNS)
+    pytester.makepyfile(asking=ASKING, test_it=LEFT.replace("{url}", echoing.url), two_runs=TWO_RUNS)
     result = pytester.run(sys.executable, "two_runs.py", "-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(
         ["*ask of the run has ended, and a process that it started is still making requests.*", "exit codes: 0, 1"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 
 import pytest
 
 from tests.support.slow import slow_but
-from tests.support.upstream import Answer, Upstream
+from tests.support.upstream import Upstream
 
 ASKING = """
 import httpx2
@@ -94,12 +93,6 @@ def test_so_does_one_of_a_child_that_a_fixture_has_started(pytester: pytest.Pyte
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
     result = pytester.runpytest_subprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1, errors=1)
-
-
-@pytest.fixture
-def echoing(server: Upstream) -> Upstream:
-    server.script = lambda path, body: Answer(chunks=[json.loads(body)["prompt"].encode()])
-    return server
 
 
 ADVISED = """

@@ -13,6 +13,16 @@ Ask = Callable[[str, str], list[bytes]]
 """Sends a prompt to the server at a URL, and returns the chunks of the response: ``ask(url, prompt)``."""
 
 
+ASKING = """
+import httpx2
+
+def ask(url, prompt):
+    with httpx2.Client() as client:
+        return client.post(url + "/v1/chat/completions", json={"prompt": prompt}).text
+"""
+"""The module ``asking`` of a program that knows nothing of Aquila."""
+
+
 def httpx_like(library: Any) -> dict[str, Ask]:
     """The sync and the async client of httpx2 or httpx."""
 

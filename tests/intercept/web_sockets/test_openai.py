@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import inspect
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 import aquila
 from aquila.errors import CassetteMiss, PlayedOut
+from tests.support.openai_connections import Runs, Use, of
 from tests.support.openai_web_sockets import OpenAIProvider
 from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_provider
 
 pytestmark = pytest.mark.filterwarnings("ignore:connect\\(\\) must be used as a context manager")
-
-Use = Callable[[Any], Awaitable[Any]]
-
-
-async def of(value: Any) -> Any:
-    """What a method of a client returned, awaited if it is one for event loops."""
-    return await value if inspect.isawaitable(value) else value
-
-
-class Runs:
-    """Runs a program that talks over one connection, with one of the two clients."""
-
-    def __init__(self, in_loop: bool, path: str) -> None:
-        self._in_loop = in_loop
-        self._path = path
-
-    def __call__(self, use: Use) -> Any:
-        return asyncio.run(self._talk_in_loop(use)) if self._in_loop else self._talk(use)
-
-    def _options(self) -> dict[str, str]:
-        return {"model": "m"} if self._path == "realtime" else {}
-
-    def _talk(self, use: Use) -> Any:
-        with openai.OpenAI(api_key="sk-proj-a1B2a1B2a1B2a1B2a1B2", max_retries=0) as client:
-            connecting: Any = getattr(client, self._path).connect(**self._options())
-            with connecting as connection:
-                try:
-                    use(connection).send(None)  # type: ignore[attr-defined]
-                except StopIteration as end:
-                    return end.value
-        raise AssertionError("nothing of it waits for an event loop")
-
-    async def _talk_in_loop(self, use: Use) -> Any:
-        async with openai.AsyncOpenAI(api_key="sk-proj-a1B2a1B2a1B2a1B2a1B2", max_retries=0) as client:
-            connecting: Any = getattr(client, self._path).connect(**self._options())
-            async with connecting as connection:
-                return await use(connection)
 
 
 @pytest.fixture(params=["in a thread", "in a loop"])
@@ -190,7 +151,7 @@ def test_a_realtime_conversation_of_texts_is_replayed_with_the_ids_of_its_client
         deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
         return added.item.id == mine, "".join(deltas)
 
-    run = Runs(in_loop, "realtime")
+    run = Runs(in_loop, "realtime", model="m")
     assert in_both(run, use, provider) == (True, "GOOD MORNING ")
 
 
@@ -212,7 +173,7 @@ def test_audio_is_one_sound_however_it_was_cut(in_loop: bool, provider: WebSocke
         deltas = [event.delta for event in events if event.type == "response.output_audio.delta"]
         return b"".join(map(base64.b64decode, deltas))
 
-    run = Runs(in_loop, "realtime")
+    run = Runs(in_loop, "realtime", model="m")
     assert in_both(run, use, provider) == sound[::-1]
     said = [path.read_bytes()[44:] for path in (root / "@bodies").glob("*.wav")]  # behind the header
     assert sorted(said) == sorted([sound, sound[::-1]])
@@ -223,7 +184,7 @@ def test_another_sound_is_a_miss(in_loop: bool, provider: WebSocketProvider, roo
         await until(connection, "session.created")
         await of(connection.input_audio_buffer.append(audio=base64.b64encode(sound).decode()))
 
-    run = Runs(in_loop, "realtime")
+    run = Runs(in_loop, "realtime", model="m")
     with aquila.use_cassette("x", transport="record"):
         run(lambda connection: say(connection, b"\1" * 600))
     with aquila.use_cassette("x"), pytest.raises(CassetteMiss):
@@ -248,7 +209,7 @@ def test_an_abnormal_close_is_the_error_that_it_was(in_loop: bool, provider: Web
 
 def test_a_refused_handshake_is_the_error_that_it_was(in_loop: bool, provider: WebSocketProvider, root: Path) -> None:
     provider.refuse = lambda connection, request: connection.respond(401, '{"error":{"message":"no such key"}}')
-    run = Runs(in_loop, "realtime")
+    run = Runs(in_loop, "realtime", model="m")
 
     async def never(connection: Any) -> None:
         raise AssertionError("it was refused")

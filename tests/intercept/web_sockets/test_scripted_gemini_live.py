@@ -167,6 +167,7 @@ def test_a_refusal_is_told_as_the_reason_why_a_turn_is_complete() -> None:
 
 @given(chunks=st.lists(st.text(), min_size=1))
 @settings(max_examples=25, deadline=None)
+@pytest.mark.slow
 def test_whatever_is_said_comes_whole(chunks: list[str]) -> None:
     with use_script() as script, connect(URL) as connection:
         script.reply(chunks=chunks)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import inspect
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +15,7 @@ from websockets.sync.client import connect
 
 from aquila.errors import UnscriptedRequest
 from aquila.testing import use_script
+from tests.support.openai_connections import Runs, of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:connect\\(\\) must be used as a context manager"),
@@ -27,38 +24,12 @@ pytestmark = [
 
 URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
 SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
-Use = Callable[[Any], Awaitable[Any]]
 TOOL = {"type": "function", "name": "get_weather", "description": "The weather.", "parameters": {"type": "object"}}
 
 
-async def of(value: Any) -> Any:
-    """What a method of a client returned, awaited if it is one for event loops."""
-    return await value if inspect.isawaitable(value) else value
-
-
-def run_in_thread(use: Use) -> Any:
-    with openai.OpenAI(api_key="x", max_retries=0) as client, client.realtime.connect(model="gpt-realtime") as session:
-        try:
-            use(session).send(None)  # type: ignore[attr-defined]
-        except StopIteration as end:
-            return end.value
-    raise AssertionError("nothing of it waits for an event loop")
-
-
-def run_in_loop(use: Use) -> Any:
-    async def run() -> Any:
-        async with (
-            openai.AsyncOpenAI(api_key="x", max_retries=0) as client,
-            client.realtime.connect(model="gpt-realtime") as session,
-        ):
-            return await use(session)
-
-    return asyncio.run(run())
-
-
-@pytest.fixture(params=[run_in_thread, run_in_loop], ids=["in a thread", "in a loop"])
-def run(request: pytest.FixtureRequest) -> Any:
-    return request.param
+@pytest.fixture(params=[False, True], ids=["in a thread", "in a loop"])
+def run(request: pytest.FixtureRequest) -> Runs:
+    return Runs(request.param, "realtime", model="gpt-realtime")
 
 
 async def hear(session: Any, kind: str = "response.done") -> list[Any]:
@@ -95,7 +66,7 @@ def text_of(events: list[Any], kind: str = "output_text") -> str:
     return "".join(event.delta for event in events if event.type == f"response.{kind}.delta")
 
 
-def test_a_text_is_answered_as_text(run: Any) -> None:
+def test_a_text_is_answered_as_text(run: Runs) -> None:
     async def use(session: Any) -> list[Any]:
         await begin(session, instructions="Be brief.")
         return await ask(session, "hi")
@@ -125,7 +96,7 @@ def test_a_text_is_answered_as_text(run: Any) -> None:
     assert [(message.role, message.text) for message in request.messages] == [("system", "Be brief."), ("user", "hi")]
 
 
-def test_speech_comes_as_its_transcript_with_silence_as_sound(run: Any) -> None:
+def test_speech_comes_as_its_transcript_with_silence_as_sound(run: Runs) -> None:
     async def use(session: Any) -> list[Any]:
         await hear(session, "session.created")
         return await ask(session, "hi")
@@ -140,7 +111,7 @@ def test_speech_comes_as_its_transcript_with_silence_as_sound(run: Any) -> None:
     assert events[-1].response.output[0].content[0].transcript == "Hello there!"
 
 
-def test_a_tool_is_called_and_what_was_said_is_remembered(run: Any) -> None:
+def test_a_tool_is_called_and_what_was_said_is_remembered(run: Runs) -> None:
     async def use(session: Any) -> str:
         await begin(session, tools=[TOOL])
         first = await ask(session, "Weather?")
@@ -167,7 +138,7 @@ def test_a_tool_is_called_and_what_was_said_is_remembered(run: Any) -> None:
     )
 
 
-def test_an_answer_outside_of_the_conversation_leaves_nothing_in_it(run: Any) -> None:
+def test_an_answer_outside_of_the_conversation_leaves_nothing_in_it(run: Runs) -> None:
     async def use(session: Any) -> list[str]:
         await begin(session)
         aside = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "aside"}]}]
@@ -184,7 +155,7 @@ def test_an_answer_outside_of_the_conversation_leaves_nothing_in_it(run: Any) ->
     assert [message.text for message in script.requests[1].messages] == ["hi"]
 
 
-def test_what_is_heard_is_an_item_without_a_transcript(run: Any) -> None:
+def test_what_is_heard_is_an_item_without_a_transcript(run: Runs) -> None:
     async def use(session: Any) -> list[str]:
         await begin(session)
         await of(session.input_audio_buffer.commit())
@@ -206,7 +177,7 @@ def test_what_is_heard_is_an_item_without_a_transcript(run: Any) -> None:
     assert script.requests[0].messages[0].parts == ("audio",)
 
 
-def test_a_failure_is_a_response_that_failed_and_a_mistake_is_an_error(run: Any) -> None:
+def test_a_failure_is_a_response_that_failed_and_a_mistake_is_an_error(run: Runs) -> None:
     async def use(session: Any) -> tuple[Any, Any, str]:
         await begin(session)
         failed = (await ask(session, "a"))[-1].response
@@ -257,7 +228,7 @@ def test_an_answer_with_a_fault_is_cancelled(fault: str) -> None:
     assert events[-1]["response"]["status"] == "cancelled"
 
 
-def test_items_are_placed_deleted_and_retrieved(run: Any) -> None:
+def test_items_are_placed_deleted_and_retrieved(run: Runs) -> None:
     async def use(session: Any) -> None:
         await begin(session)
         first = (await say(session, "second"))[-1].item
@@ -281,7 +252,7 @@ def test_items_are_placed_deleted_and_retrieved(run: Any) -> None:
     assert [message.text for message in script.requests[1].messages] == ["first", "1"]
 
 
-def test_what_was_spoken_is_forgotten_when_it_is_truncated(run: Any) -> None:
+def test_what_was_spoken_is_forgotten_when_it_is_truncated(run: Runs) -> None:
     async def use(session: Any) -> Any:
         await hear(session, "session.created")
         spoken = (await ask(session, "hi"))[-1].response.output[0]
@@ -332,7 +303,7 @@ def test_whatever_is_said_comes_whole(chunks: list[str], calls: list[str], speak
 
     with use_script() as script:
         script.reply(chunks=chunks, tool_calls=[(name, {"n": at}) for at, name in enumerate(calls)])
-        events = run_in_thread(use)
+        events = Runs(False, "realtime", model="gpt-realtime")(use)
     text = "".join(chunks)
     assert text_of(events, "output_audio_transcript" if speaks else "output_text") == text
     output = events[-1].response.output

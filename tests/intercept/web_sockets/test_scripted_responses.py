@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +17,7 @@ from websockets.sync.client import connect
 import aquila
 from aquila.errors import UnscriptedRequest
 from aquila.testing import use_script
+from tests.support.openai_connections import Runs, of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:connect\\(\\) must be used as a context manager"),
@@ -29,34 +26,11 @@ pytestmark = [
 
 URL = "wss://api.openai.com/v1/responses"
 SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(ResponsesServerEvent)
-Use = Callable[[Any], Awaitable[Any]]
 
 
-async def of(value: Any) -> Any:
-    """What a method of a client returned, awaited if it is one for event loops."""
-    return await value if inspect.isawaitable(value) else value
-
-
-def run_in_thread(use: Use) -> Any:
-    with openai.OpenAI(api_key="x", max_retries=0) as client, client.responses.connect() as connection:
-        try:
-            use(connection).send(None)  # type: ignore[attr-defined]
-        except StopIteration as end:
-            return end.value
-    raise AssertionError("nothing of it waits for an event loop")
-
-
-def run_in_loop(use: Use) -> Any:
-    async def run() -> Any:
-        async with openai.AsyncOpenAI(api_key="x", max_retries=0) as client, client.responses.connect() as connection:
-            return await use(connection)
-
-    return asyncio.run(run())
-
-
-@pytest.fixture(params=[run_in_thread, run_in_loop], ids=["in a thread", "in a loop"])
-def run(request: pytest.FixtureRequest) -> Callable[[Use], Any]:
-    return request.param
+@pytest.fixture(params=[False, True], ids=["in a thread", "in a loop"])
+def run(request: pytest.FixtureRequest) -> Runs:
+    return Runs(request.param, "responses")
 
 
 async def ask(connection: Any, said: Any, **options: Any) -> list[Any]:
@@ -73,7 +47,7 @@ async def hear(connection: Any) -> list[Any]:
     return events
 
 
-def test_a_text_is_streamed(run: Any) -> None:
+def test_a_text_is_streamed(run: Runs) -> None:
     async def use(connection: Any) -> list[Any]:
         return await ask(connection, "hi")
 
@@ -91,7 +65,7 @@ def test_a_text_is_streamed(run: Any) -> None:
     assert (request.model, request.messages[0].text, request.is_streamed) == ("gpt-4.1-mini", "hi", True)
 
 
-def test_a_tool_is_called_and_its_result_is_seen(run: Any) -> None:
+def test_a_tool_is_called_and_its_result_is_seen(run: Runs) -> None:
     tool = {"type": "function", "name": "get_weather", "parameters": {}, "strict": False}
 
     async def use(connection: Any) -> str:
@@ -111,7 +85,7 @@ def test_a_tool_is_called_and_its_result_is_seen(run: Any) -> None:
     assert script.left == []
 
 
-def test_an_error_is_nested_as_on_this_connection_and_the_next_question_is_answered(run: Any) -> None:
+def test_an_error_is_nested_as_on_this_connection_and_the_next_question_is_answered(run: Runs) -> None:
     async def use(connection: Any) -> tuple[Any, str]:
         (error,) = await ask(connection, "hi")
         return error, (await ask(connection, "hi"))[-1].response.output_text
@@ -124,7 +98,7 @@ def test_an_error_is_nested_as_on_this_connection_and_the_next_question_is_answe
     assert text == "Now."
 
 
-def test_answers_are_chosen_by_content(run: Any) -> None:
+def test_answers_are_chosen_by_content(run: Runs) -> None:
     async def use(connection: Any) -> list[str]:
         return [(await ask(connection, said))[-1].response.output_text for said in ("b", "a", "b")]
 
@@ -134,7 +108,7 @@ def test_answers_are_chosen_by_content(run: Any) -> None:
         assert run(use) == ["B1", "A", "B2"]
 
 
-def test_each_stream_gets_its_own_answer(run: Any) -> None:
+def test_each_stream_gets_its_own_answer(run: Runs) -> None:
     async def use(connection: Any) -> dict[str, str]:
         for name in ("one", "two", "three"):
             await of(connection.response.create(model="m", input=name, stream_id=name))
@@ -154,7 +128,7 @@ def test_each_stream_gets_its_own_answer(run: Any) -> None:
         assert run(use) == {name: f"This is {name} of three." for name in ("one", "two", "three")}
 
 
-def test_what_only_prepares_takes_no_answer(run: Any) -> None:
+def test_what_only_prepares_takes_no_answer(run: Runs) -> None:
     async def use(connection: Any) -> list[str]:
         first = (await ask(connection, "hi", generate=False))[-1].response
         assert first.output == []
@@ -165,7 +139,7 @@ def test_what_only_prepares_takes_no_answer(run: Any) -> None:
         assert run(use) == ["Hello."]
 
 
-def test_a_question_without_an_answer_is_a_miss_where_it_is_sent(run: Any) -> None:
+def test_a_question_without_an_answer_is_a_miss_where_it_is_sent(run: Runs) -> None:
     async def use(connection: Any) -> None:
         await ask(connection, "one")
         with pytest.raises(UnscriptedRequest, match="no answer is scripted for a message to wss://"):
@@ -207,7 +181,7 @@ def test_a_reader_that_has_asked_nothing_is_told_so(root: Path) -> None:
         connection.recv()
 
 
-def test_two_connections_share_a_script(run: Any) -> None:
+def test_two_connections_share_a_script(run: Runs) -> None:
     async def use(connection: Any) -> str:
         return str((await ask(connection, "hi"))[-1].response.output_text)
 
@@ -235,7 +209,7 @@ def test_whatever_is_said_comes_whole(chunks: list[str], calls: list[str]) -> No
 
     with use_script() as script:
         script.reply(chunks=chunks, tool_calls=[(name, {"n": at}) for at, name in enumerate(calls)])
-        events = run_in_thread(use)
+        events = Runs(False, "responses")(use)
     text = "".join(chunks)
     assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == text
     response = events[-1].response
@@ -249,7 +223,7 @@ def write_script(root: Path) -> None:
     (root / "greeting.script.yaml").write_text("script:\n- reply: Hello.\n", encoding="utf-8")
 
 
-def test_a_script_in_a_file_answers(root: Path, run: Any) -> None:
+def test_a_script_in_a_file_answers(root: Path, run: Runs) -> None:
     async def use(connection: Any) -> str:
         return str((await ask(connection, "hi"))[-1].response.output_text)
 
