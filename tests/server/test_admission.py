@@ -29,6 +29,7 @@ def refusal_of(admission: Admission, *fields: tuple[str, str]) -> str | None:
         "127.0.0.2",
         "[::1]:8377",
         "[::1]",
+        "::1",
         "api.localhost:80",
         "localhost.",
     ],
@@ -49,11 +50,11 @@ def test_a_loopback_name_reaches_the_server(host: str) -> None:
             "localhost/evil",
             "[::1]evil",
         ),
-        *("0.0.0.0", "0.0.0.0:8377", "[::]", "192.0.2.1", "2130706433", "0x7f.1", "", " ", "[", "::1", "\xff"),
+        *("0.0.0.0", "0.0.0.0:8377", "[::]", "192.0.2.1", "2130706433", "0x7f.1", "", " ", "[", "\xff"),
     ],
 )
-def test_another_name_does_not(host: str) -> None:
-    assert refusal_of(DEFAULT, ("host", host)) == ("foreign_host" if host != "::1" else None)
+def test_another_name_is_refused(host: str) -> None:
+    assert refusal_of(DEFAULT, ("host", host)) == "foreign_host"
 
 
 def test_names_can_be_added() -> None:
@@ -105,7 +106,7 @@ def test_a_page_of_another_origin_is_refused(origin: str) -> None:
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=30))
-def test_whatever_an_origin_and_a_host_are_it_decides(text: str) -> None:
+def test_any_text_as_host_or_origin_is_decided_without_an_error(text: str) -> None:
     assert refusal_of(DEFAULT, ("host", "localhost"), ("origin", text)) in ("foreign_page", None)
     assert refusal_of(DEFAULT, ("host", text)) in ("foreign_host", None)
 
@@ -122,7 +123,8 @@ def test_whatever_an_origin_and_a_host_are_it_decides(text: str) -> None:
     ],
 )
 def test_what_a_browser_says_about_the_page_decides(site: str, refused: bool) -> None:
-    assert (refusal_of(DEFAULT, ("host", "localhost"), ("sec-fetch-site", site)) is not None) == refused
+    code = "foreign_page" if refused else None
+    assert refusal_of(DEFAULT, ("host", "localhost"), ("sec-fetch-site", site)) == code
 
 
 def test_the_token_is_looked_for_wherever_clients_put_their_key() -> None:
@@ -139,8 +141,11 @@ def test_the_token_is_looked_for_wherever_clients_put_their_key() -> None:
     assert not DEFAULT.is_shown(Headers({"cookie": TOKEN}))
 
 
-def test_messages_and_representations_keep_the_token() -> None:
+def test_no_representation_shows_the_token() -> None:
     assert TOKEN not in repr(DEFAULT)
-    refused = DEFAULT.find_rejection(Headers({"host": f"{'x' * 500}.{TOKEN}"}))
+
+
+def test_a_long_name_is_shortened_in_the_message() -> None:
+    refused = DEFAULT.find_rejection(Headers({"host": "x" * 500}))
     assert refused is not None
-    assert len(refused.message) < 400
+    assert ("x" * 80 in refused.message, "x" * 81 in refused.message) == (True, False)

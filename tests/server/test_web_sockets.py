@@ -34,6 +34,10 @@ from tests.support.provider import responses_events
 from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_server
 
 PATH = "/v1/realtime?model=m"
+HANDSHAKE = (
+    f"GET {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+).encode()
 
 
 @pytest.fixture
@@ -149,12 +153,8 @@ def test_a_refusal_is_told_as_one_though_its_client_is_still_there_when_the_serv
         contextlib.ExitStack() as later,
         serve(upstream=talker.url, log=RequestLog(lambda text: text, lines.append)) as running,
     ):
-        url = httpx2.URL(running.url)
-        client = later.enter_context(socket.create_connection((url.host, url.port)))
-        client.sendall(
-            f"GET {PATH} HTTP/1.1\r\nhost: {url.host}:{url.port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-            "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
-        )
+        client = later.enter_context(socket.create_connection(running.address))
+        client.sendall(HANDSHAKE)
         while client.recv(65536):
             pass
     assert lines[0].startswith(f"GET {PATH} 404 missed ")

@@ -81,7 +81,7 @@ class Server:
                     server.left.set()
                     self.close_connection = True
 
-            do_GET = do_POST = do_DELETE = handle_one
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
             def send_answer(self, answer: Answer) -> None:
                 self.send_response(answer.status)

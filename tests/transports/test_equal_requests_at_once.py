@@ -94,7 +94,7 @@ def test_conversations_are_answered_in_their_order(root: Path) -> None:
         assert asyncio.run(ask_at_once()) == list(range(COUNT))
 
 
-def test_what_comes_when_all_is_open_does_not_go_before_what_still_waits() -> None:
+def test_a_request_does_not_overtake_one_that_came_before_the_cassette_was_open() -> None:
     order: list[str] = []
     is_open, may_go_on = threading.Event(), threading.Event()
 
@@ -117,7 +117,7 @@ def test_what_comes_when_all_is_open_does_not_go_before_what_still_waits() -> No
     assert order == ["first", "second"]
 
 
-def test_where_all_is_open_no_event_loop_is_needed() -> None:
+def test_no_event_loop_is_needed_while_the_cassette_is_open() -> None:
     """As for a program that drives its coroutines by hand."""
     with pytest.raises(StopIteration, match="opened"):
         open_in_turn(lambda: "opened", lambda: True).send(None)

@@ -89,7 +89,6 @@ def test_what_a_loop_of_the_program_overcomes_is_kept(root: Path, client: str) -
         server.failures = ["500", "429"]
         with aquila.use_cassette("x", transport="record", upstream="live"):
             recorded = ask_in_a_loop(client, server.url, calls=3)
-        assert len(recorded[0]) + len(recorded[1]) >= 2
         with aquila.use_cassette("x", transport="replay") as cassette:
             assert ask_in_a_loop(client, server.url, calls=3) == recorded
             assert cassette.play_count == 3

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,7 +23,8 @@ import aquila
 from aquila.cassettes.body_file import LARGE, StoredRequest
 from aquila.recording import runtime
 from aquila.recording.reporting.exchange_watch import ExchangeWatch, WatchedExchange
-from aquila.transports.live import AsyncLiveTransport
+from aquila.transports.live import AsyncLiveTransport, LiveTransport
+from tests.support.forked import do_in_child
 from tests.support.upstream import Answer, Upstream, upstream
 
 
@@ -135,17 +138,16 @@ def test_idle_connections_of_a_program_are_used_again_and_end_with_their_event_l
     gc.collect()
 
 
-def test_threads_share_the_pool(server: Upstream) -> None:
-    answers: list[bytes] = []
-    with aquila.http_client(transport="live") as http:
-        threads = [
-            threading.Thread(target=lambda: answers.append(http.get(f"{server.url}/v1/x").content)) for _ in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert answers == [b"live"] * 8
+def test_threads_share_a_pool_and_a_forked_child_has_its_own() -> None:
+    transport, url = LiveTransport(), httpx2.URL("http://127.0.0.1/")
+    with ThreadPoolExecutor(4) as threads:
+        (pool,) = set(threads.map(transport.pool_for, [url] * 8))
+
+    def look() -> None:
+        assert transport.pool_for(url) is not pool
+
+    if hasattr(os, "fork"):
+        assert do_in_child(look) == 0
 
 
 def test_a_server_that_is_not_there_is_a_connection_error(refusing_url: str) -> None:

@@ -15,7 +15,7 @@ from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 from aquila.recording.storing.interrupted_runs import recover_journals
 from aquila.recording.storing.recorder import ScopeRecording, StoredRecordings
 from aquila.transports.record import AnswerRecorder
-from tests.support.upstream import Answer, upstream
+from tests.support.upstream import Answer, streamed, upstream
 
 
 async def ask(url: str, model: str) -> str:
@@ -81,7 +81,32 @@ def test_the_limit_for_which_it_was_cancelled_is_recorded_so_that_it_strikes_at_
     assert (lost.response.end, lost.response.error) == ("silent", "TimeLimit: total, 0 s")
 
 
-def test_it_has_lost_in_what_is_left_of_a_run_that_was_killed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loser_is_not_kept_beside_the_cassette_where_the_block_fails(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        upstream(lambda path, body: Answer(chunks=[b"the answer"])) as server,
+        pytest.raises(RuntimeError, match="it failed"),
+        aquila.use_cassette("x", transport="record"),
+    ):
+        asyncio.run(lose(server.url, monkeypatch))
+        raise RuntimeError("it failed")
+    assert not list(root.rglob("*.yaml"))
+
+
+def test_an_event_stream_that_was_read_up_to_its_terminator_has_not_lost(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        upstream(lambda path, body: streamed("one")) as server,
+        aquila.use_cassette("x", transport="record"),
+    ):
+        asyncio.run(lose(server.url, monkeypatch))
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    assert stored.response.end == "complete"
+
+
+def test_a_loser_is_not_recovered_from_a_run_that_was_killed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(recording: ScopeRecording, **how: object) -> StoredRecordings:
         recording._journal.close()
         return StoredRecordings()
@@ -94,4 +119,4 @@ def test_it_has_lost_in_what_is_left_of_a_run_that_was_killed(root: Path, monkey
         asyncio.run(lose(server.url, monkeypatch))
     monkeypatch.undo()
     recovered = recover_journals(root)
-    assert (recovered.cassettes, recovered.failures) == ([], [])  # nobody knows whether it or the kill has ended that
+    assert (recovered.cassettes, recovered.failures) == ([], [])  # the kill may have ended that answer

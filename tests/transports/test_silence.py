@@ -312,11 +312,13 @@ async def ask_within_async(url: str, seconds: float) -> str:
         return str(error)
 
 
-def stream_within(url: str, seconds: float) -> str:
+def stream_within(url: str, seconds: float, busy: float = 0) -> str:
+    """Read a stream. The program is busy for so many seconds after each event."""
     limits = aquila.Timeouts(total=seconds)
     try:
         with aquila.stream("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits) as stream:
-            list(stream)
+            for _ in stream:
+                time.sleep(busy)
     except RequestTimeout as error:
         return str(error)
     return "whole"
@@ -349,18 +351,7 @@ def test_the_total_time_of_a_call_strikes_at_once(
     in_time(root, provider, scenario)
 
 
-def stream_busily(url: str, seconds: float, busy: float) -> str:
-    limits = aquila.Timeouts(total=seconds)
-    try:
-        with aquila.stream("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits) as stream:
-            for _ in stream:
-                time.sleep(busy)
-    except RequestTimeout as error:
-        return str(error)
-    return "whole"
-
-
-async def stream_busily_async(url: str, seconds: float, busy: float) -> str:
+async def stream_within_async(url: str, seconds: float, busy: float) -> str:
     limits = aquila.Timeouts(total=seconds)
     try:
         async with aquila.astream("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits) as stream:
@@ -373,7 +364,7 @@ async def stream_busily_async(url: str, seconds: float, busy: float) -> str:
 
 @pytest.mark.parametrize(
     "stream",
-    [stream_busily, lambda *arguments: anyio.run(stream_busily_async, *arguments)],
+    [stream_within, lambda *arguments: anyio.run(stream_within_async, *arguments)],
     ids=["stream", "astream"],
 )
 def test_the_total_time_of_a_call_that_is_over_between_two_reads_strikes_in_a_replay(
