@@ -203,7 +203,7 @@ def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: 
         json.dumps({"around": LAYERS, "key": 1}),
     ],
 )
-def test_what_is_damaged_is_told_from_what_is_whole(stamp: str) -> None:
+def test_a_damaged_stamp_is_recognised(stamp: str) -> None:
     assert parent_run.read_parent_variable(json.dumps({"around": LAYERS, "key": ""}), told=False) is not None
     assert parent_run.read_parent_variable(stamp, told=False) is None
 

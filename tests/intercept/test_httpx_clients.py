@@ -231,7 +231,7 @@ def test_a_tool_that_patches_on_top_and_stays_is_not_torn_down(
     assert (len(seen), len(server.requests)) == (1, 1)
 
 
-def test_nested_cassettes_the_inner_one_answers(server: Upstream, root: Path) -> None:
+def test_of_nested_cassettes_the_inner_one_answers(server: Upstream, root: Path) -> None:
     with aquila.use_cassette("outer", transport="record"), httpx2.Client() as client:
         post(client, server, "one")
         with aquila.use_cassette("inner", transport="record"):
@@ -434,6 +434,9 @@ def test_an_upstream_gets_the_fields_that_a_client_has_left_out(ask: str, server
         del request.headers["content-length"]
     with aquila.use_cassette("x", transport="record", upstream="httpx2:HTTPTransport"), httpx.Client() as client:
         assert client.send(request).status_code == 200
+    assert server.requests[0][1] == body_bytes("hi")
+    fields = server.headers[0]
+    assert (fields["host"], fields["content-length"]) == (request.url.netloc.decode(), str(len(body_bytes("hi"))))
 
 
 @pytest.mark.parametrize("pieces", [2, 5000])

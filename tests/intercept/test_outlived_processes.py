@@ -1,4 +1,4 @@
-"""A process that outlives the test that started it is answered in no other one, and hides nothing there."""
+"""A process that outlives its test is answered in no other one, and what it is refused fails a test or the run."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def pytest_sessionfinish():
         ("with_a_cassette", "test_it.py::test_with_a_cassette has ended, and a process that it started is still"),
     ],
 )
-def test_what_no_test_can_hear_any_more_fails_the_run(
+def test_a_refusal_after_the_last_test_fails_the_run(
     test: str, told: str, workers: str, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(test_it=LATE, conftest=ENDING)

@@ -72,7 +72,7 @@ def test_a_refusal_that_a_child_swallows_fails_its_test_alone(way: str, pytester
 
 
 @pytest.mark.slow
-def test_so_does_one_of_a_child_that_a_fixture_has_started(pytester: pytest.Pytester) -> None:
+def test_a_refusal_of_a_child_fails_the_test_whose_fixture_has_started_it(pytester: pytest.Pytester) -> None:
     tests = """
         import pytest
 
@@ -128,7 +128,7 @@ def test_what_a_refusal_advises_for_the_child_of_a_shared_fixture_works_as_typed
     assert len(echoing.requests) == 1
 
 
-def test_what_a_process_of_tests_is_refused_is_advised_nothing_about_children(pytester: pytest.Pytester) -> None:
+def test_a_refusal_in_the_process_of_the_tests_gives_no_advice_about_children(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(asking=ASKING, test_it="import asking\n\ndef test_it():\n    asking.ask()\n")
     result = pytester.runpytest_inprocess(*PLAIN)
     result.stdout.fnmatch_lines(["*To answer it from a cassette use *"])
@@ -138,7 +138,9 @@ def test_what_a_process_of_tests_is_refused_is_advised_nothing_about_children(py
 @pytest.mark.parametrize(
     "conftest", ["import asking; asking.ask()", "import aquila\nwith aquila.use_cassette('x'): pass"]
 )
-def test_so_does_one_after_the_import_of_a_conftest_that_asks(conftest: str, pytester: pytest.Pytester) -> None:
+def test_a_refusal_of_a_child_fails_its_test_though_a_conftest_has_used_aquila(
+    conftest: str, pytester: pytest.Pytester
+) -> None:
     test = "def test_it(): start('os.fork')\n\ndef test_other(aquila_cassette): start('os.fork')\n"
     pytester.makepyfile(asking=ASKING, conftest=conftest, test_it=f"{TESTS}\n{test}")
     result = pytester.runpytest_subprocess(*PLAIN)
@@ -163,7 +165,7 @@ def test_a_child_may_start_while_a_test_has_replaced_a_function(replaced: str, p
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
 
 
-def test_what_a_test_is_refused_that_has_replaced_getpid_is_its_own(pytester: pytest.Pytester) -> None:
+def test_a_refusal_of_a_test_that_has_replaced_getpid_is_not_that_of_a_child(pytester: pytest.Pytester) -> None:
     """And not that of a child, for which there would have to be a folder already."""
     tests = """
         from unittest import mock
@@ -180,7 +182,7 @@ def test_what_a_test_is_refused_that_has_replaced_getpid_is_its_own(pytester: py
     pytester.runpytest_subprocess(*PLAIN).assert_outcomes(passed=1, failed=1)
 
 
-def test_so_does_one_after_a_test_with_pytester(pytester: pytest.Pytester) -> None:
+def test_a_refusal_of_a_child_fails_its_test_after_a_test_with_pytester(pytester: pytest.Pytester) -> None:
     tests = 'pytest_plugins = ["pytester"]\n\ndef test_first(pytester): subprocess.run([sys.executable, "-c", ""])\n'
     pytester.makepyfile(
         asking=ASKING, test_it=f"{TESTS}\n{tests}\ndef test_it(): start('os.fork')\n\ndef test_last(): pass\n"
@@ -230,7 +232,7 @@ def test_a_program_with_a_consumer_does_not_hear_what_an_earlier_one_was_refused
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
-def test_where_tests_may_have_false_files_nothing_waits_for_the_first_child(pytester: pytest.Pytester) -> None:
+def test_with_pyfakefs_the_folder_for_messages_of_children_is_made_at_once(pytester: pytest.Pytester) -> None:
     """In a test with ``fs`` of pyfakefs the folder for what it tells would be a false one, for the rest of the run."""
     pytester.makepyfile(
         pyfakefs="",
@@ -282,7 +284,7 @@ def pytest_runtest_protocol(item):
 """
 
 
-def test_a_test_that_runs_in_a_fork_of_its_own_tells_nobody_else(pytester: pytest.Pytester) -> None:
+def test_a_refusal_of_a_test_in_a_fork_of_its_own_fails_that_test_alone(pytester: pytest.Pytester) -> None:
     tests = """
         def test_expects(aquila_refusals):
             asking.ask()

@@ -475,6 +475,22 @@ def test_a_handshake_may_name_its_server_by_position(run: GuardedRun) -> None:
     result.assert_outcomes(passed=8)
 
 
+def test_a_socket_whose_connection_is_refused_is_closed(run: GuardedRun) -> None:
+    """Its owner closes it only after an ``Exception``, which the outcome of a test is not."""
+    result = run(
+        """
+        import socket
+
+        def test_it():
+            with socket.socket() as connecting:
+                with pytest.raises(pytest.fail.Exception):
+                    connecting.connect(("api.openai.com", 443))
+                assert connecting.fileno() == -1
+        """
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_a_connection_may_name_its_host_in_bytes(run: GuardedRun) -> None:
     result = run(
         """

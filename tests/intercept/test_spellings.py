@@ -155,6 +155,28 @@ def test_an_alias_for_an_address_that_is_listed_is_refused(
     assert provider.requests == []
 
 
+def test_a_guard_of_all_lets_an_ignored_host_through_at_the_address_of_its_name(
+    run: GuardedRun, provider: Upstream
+) -> None:
+    with reachable({"ignored.example": int(provider.url.rpartition(":")[2])}):
+        result = run(
+            """
+            import socket
+            from aquila.errors import LiveCallRefused
+
+            def test_it():
+                socket.create_connection(("ignored.example", 80)).close()
+
+            def test_another_host():
+                with pytest.raises(LiveCallRefused):
+                    socket.create_connection(("198.51.100.77", 80))
+            """,
+            ini="aquila_guard = all\naquila_ignore_hosts = ignored.example",
+            providers="",
+        )
+    result.assert_outcomes(passed=2)
+
+
 def test_what_is_patched_keeps_its_signature_and_takes_every_form_of_call(run: GuardedRun) -> None:
     result = run(
         """

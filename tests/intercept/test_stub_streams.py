@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import http.client
-import re
 import shutil
 import socket
 import threading
@@ -27,6 +26,7 @@ import aquila
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss
+from tests.support.accepting_server import SayingServer
 from tests.support.alike import alike
 from tests.support.limits import with_a_limit_in_time
 from tests.support.upstream import Answer, Upstream, chat_chunks
@@ -267,57 +267,13 @@ def by_httplib2(url: str) -> Iterator[bytes]:
     yield httplib2.Http(timeout=60).request(url, "POST")[1]
 
 
-class Failing:
-    """A server below HTTP that answers each connection with the same bytes and closes."""
-
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            with connection:
-                if not self._read_request(connection):
-                    return
-                connection.sendall(self._answer)
-
-    def _read_request(self, connection: socket.socket) -> bool:
-        """Read all of a request: closing on bytes that nobody has read resets the connection, sooner or later."""
-        head, end, body = b"", b"", b""
-        while not end:
-            data = connection.recv(65536)
-            if not data:
-                return False
-            head, end, body = (head + data).partition(b"\r\n\r\n")
-        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-        while length is not None and len(body) < int(length[1]):
-            body += connection.recv(65536)
-        return True
-
-    def close(self) -> None:
-        with socket.create_connection(self._listening.getsockname()):
-            pass
-        self._thread.join()
-        self._listening.close()
-
-
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 2"], ids=["nothing", "garbage", "a part"])
 @pytest.mark.parametrize("read", [*WAYS, by_httplib2], ids=lambda way: way.__name__)
 def test_recording_does_not_change_the_class_of_an_error_before_the_answer(
     read: Read, answer: bytes, root: Path
 ) -> None:
-    server = Failing(answer)
-    try:
+    with SayingServer(answer) as server:
         assert alike(lambda: outcome(read, server.url + PATH))[1] is not None
-    finally:
-        server.close()
 
 
 @pytest.mark.parametrize("read", [*WAYS, by_httplib2], ids=lambda way: way.__name__)
@@ -330,15 +286,12 @@ def test_recording_does_not_change_the_class_of_an_error_of_connecting(read: Rea
 
 
 def test_an_answer_with_a_length_keeps_it_and_is_complete_without_a_further_read(root: Path) -> None:
-    answering = Failing(b"HTTP/1.1 200 Very well\r\ncontent-length: 5\r\nx-own: a\r\n b\r\n\r\nhello")
-    try:
-        with aquila.use_cassette("x", transport="record"):
-            got = requests.get(answering.url + PATH, stream=True, timeout=60)
-            assert (got.reason, got.headers["content-length"], got.headers["x-own"]) == ("Very well", "5", "a b")
-            assert got.raw.read(5) == b"hello"
-            got.close()
-    finally:
-        answering.close()
+    answer = b"HTTP/1.1 200 Very well\r\ncontent-length: 5\r\nx-own: a\r\n b\r\n\r\nhello"
+    with SayingServer(answer) as answering, aquila.use_cassette("x", transport="record"):
+        got = requests.get(answering.url + PATH, stream=True, timeout=60)
+        assert (got.reason, got.headers["content-length"], got.headers["x-own"]) == ("Very well", "5", "a b")
+        assert got.raw.read(5) == b"hello"
+        got.close()
     stored = stored_response(root)
     assert (stored.body, stored.end) == (b"hello", "complete")
 
@@ -352,26 +305,21 @@ def by_requests_pieces(url: str) -> Iterator[bytes]:
 @pytest.mark.parametrize("length", [b"content-length: 50\r\n", b"transfer-encoding: chunked\r\n"])
 def test_an_answer_that_ends_too_early_is_kept_as_broken(read: Read, length: bytes, root: Path) -> None:
     body = b"hello" if b"length" in length else b"5\r\nhello\r\n"
-    answering = Failing(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + body)
-    try:
+    with SayingServer(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + body) as answering:
         alike(lambda: outcome(read, answering.url + PATH))
-    finally:
-        answering.close()
     assert stored_response(root).end == "broken"
 
 
 @pytest.mark.parametrize("status", [200, 204, 304])
 def test_an_answer_without_a_body_is_complete(status: int, root: Path) -> None:
-    answering = Failing(b"HTTP/1.1 %d OK\r\ncontent-length: 0\r\n\r\n" % status)
-    head = Failing(b"HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\n")
-    try:
+    with (
+        SayingServer(b"HTTP/1.1 %d OK\r\ncontent-length: 0\r\n\r\n" % status) as answering,
+        SayingServer(b"HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\n") as head,
+    ):
         with aquila.use_cassette("x", transport="record"):
             assert requests.get(answering.url + PATH, timeout=60).content == b""
         with aquila.use_cassette("y", transport="record"):
             assert requests.head(head.url + PATH, timeout=10).status_code == 200
-    finally:
-        answering.close()
-        head.close()
     for name in ("x", "y"):
         (stored,) = load_cassette(root / f"{name}.yaml").interactions
         assert stored.response.end == "complete"

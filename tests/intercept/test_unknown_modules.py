@@ -46,7 +46,7 @@ def test_it_keeps_no_part_of_its_patches_and_others_are_patched() -> None:
     assert "it has no send_later, so" in sentence
 
 
-def test_a_stand_in_that_a_test_has_made_is_left_alone_and_not_worth_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stand_in_that_a_test_has_made_is_left_alone_and_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "a_client", ModuleType("a_client"))
     patches = PatchSet(ImportHooks(), {"a_client": patch_what_is_not_there})
     with runtime.Run(SettingsLayers(Path())):
@@ -89,7 +89,7 @@ def test_its_import_does_not_fail(pytester: pytest.Pytester, name: str, source: 
     assert says.format(path=pytester.path) in " ".join(line.strip() for line in result.outlines)
 
 
-def test_a_library_that_nothing_guards_is_named_where_only_what_needs_action_is_told(
+def test_a_library_without_a_guard_is_named_in_a_quiet_run_too(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makepyfile(pycurl="", uvloop="", socks="", test_it="import pycurl, socks, uvloop\ndef test_it(): ...")

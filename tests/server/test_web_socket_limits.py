@@ -19,10 +19,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.server import ServerConnection
 from websockets.typing import Origin, Subprotocol
 
+from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames
 from aquila.cli.serve import _redact_target
 from aquila.intercept.web_sockets.proxied import UpstreamConversation
 from aquila.recording.scope import Scope
+from aquila.recording.storing.recorder import ScopeRecording
 from aquila.server import socket_relay
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
@@ -246,6 +248,24 @@ def test_a_replay_waits_for_a_client_that_does_not_read(serve: Serve, root: Path
         with serve(upstream=provider.url) as running, dial(running, compression=None, max_queue=1) as connection:
             assert httpx2.get(f"{running.url}/_aquila/health").status_code == 200
             assert len(list(connection)) == 20
+
+
+def test_a_turn_is_written_before_the_client_gets_its_end(
+    serve: Serve, talker: WebSocketProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    store_part = ScopeRecording.store_part
+
+    def count(self: ScopeRecording, session: Any, decision: Any, response: RecordedResponse, number: int) -> None:
+        store_part(self, session, decision, response, number)
+        written.append(len(response.chunks))
+
+    monkeypatch.setattr(ScopeRecording, "store_part", count)
+    with serve(record="missing", upstream=talker.url) as running, dial(running) as connection:
+        connection.recv(60)
+        connection.send('{"type":"response.done"}')
+        connection.recv(60)
+        assert written == [3]
 
 
 def test_a_tls_upstream_is_asked_under_its_name(serve: Serve, root: Path) -> None:

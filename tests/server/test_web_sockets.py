@@ -127,6 +127,19 @@ def test_a_changed_message_is_told_in_an_event_in_the_close_and_where_misses_are
     assert "for: recorded 'tea', now 'coffee'" in "\n".join(lines)
 
 
+def test_a_long_reason_is_shortened_in_the_close(serve: Serve, talker: WebSocketProvider, root: Path) -> None:
+    field = "for" * 40
+    with serve(record="missing", upstream=talker.url) as running:
+        converse(running, json.dumps({field: "tea"}))
+    with serve(upstream=talker.url) as running, dial(running) as connection:
+        connection.recv(60)
+        connection.send(json.dumps({field: "coffee"}))
+        list_until_closed(connection)
+    assert connection.close_code == 1008
+    reason = connection.close_reason or ""
+    assert (reason[:15], reason[-3:], len(reason.encode())) == ("cassette_miss: ", "...", 123)
+
+
 def test_a_handshake_that_is_not_recorded_is_refused_like_a_request(
     serve: Serve, talker: WebSocketProvider, root: Path
 ) -> None:

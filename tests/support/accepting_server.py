@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from typing import Self
 
 
 class AcceptingServer:
@@ -48,6 +49,26 @@ class AcceptingServer:
     def _serve_and_close(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             self.serve(connection)
+
+
+class SayingServer(AcceptingServer):
+    """Answers a request with these bytes, in one piece, and closes the connection. A context manager, which listens."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._answer = answer
+
+    def serve(self, connection: socket.socket) -> None:
+        if read_request(connection):
+            connection.sendall(self._answer)
+
+    def __enter__(self) -> Self:
+        self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def read_request(connection: socket.socket) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.body_file import LARGE, BodyFile
@@ -50,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places=st.lists(st.integers(0, len(DATA)), max_size=12),
     sizes=st.lists(st.integers(LARGE, len(DATA)), max_size=3),
 )
+@example(size=LARGE + 1, flipped=None, places=[LARGE], sizes=[len(DATA)])  # the beginning of a recorded one
 def test_every_upload_is_taken_in_as_it_came(
     folder: Path, size: int, flipped: int | None, places: list[int], sizes: list[int]
 ) -> None:

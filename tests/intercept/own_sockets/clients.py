@@ -37,36 +37,25 @@ async def read_stream(receive):
         data += more
     return read(io.BytesIO(data))
 
+async def ask_over_streams(prompt):
+    reader, writer = await asyncio.open_connection("api.openai.com", 443, ssl=True)
+    writer.write(request(prompt))
+    await writer.drain()
+    answer = await read_stream(lambda: reader.read(65536))
+    writer.close()
+    return answer
+
 def over_asyncio(prompt):
-    async def ask():
-        reader, writer = await asyncio.open_connection("api.openai.com", 443, ssl=True)
-        writer.write(request(prompt))
-        await writer.drain()
-        answer = await read_stream(lambda: reader.read(65536))
-        writer.close()
-        return answer
-    return asyncio.run(ask())
+    return asyncio.run(ask_over_streams(prompt))
 
 def over_uvloop(prompt):
     import uvloop
-    async def ask():
-        reader, writer = await asyncio.open_connection("api.openai.com", 443, ssl=True)
-        writer.write(request(prompt))
-        answer = await read_stream(lambda: reader.read(65536))
-        writer.close()
-        return answer
-    return uvloop.run(ask())
+    return uvloop.run(ask_over_streams(prompt))
 
 def over_proactor(prompt):
     from tests.support import windows_events
-    async def ask():
-        reader, writer = await asyncio.open_connection("api.openai.com", 443, ssl=True)
-        writer.write(request(prompt))
-        answer = await read_stream(lambda: reader.read(65536))
-        writer.close()
-        return answer
     with asyncio.Runner(loop_factory=windows_events.load().ProactorEventLoop) as runner:
-        return runner.run(ask())
+        return runner.run(ask_over_streams(prompt))
 
 def over_trio(prompt):
     import trio

@@ -1,4 +1,4 @@
-"""What a client's last words come to counts for the test that it belongs to, however late it is noted."""
+"""A refusal or a miss counts for the test of its client, even if it is noted while the listener closes."""
 
 from __future__ import annotations
 

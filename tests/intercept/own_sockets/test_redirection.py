@@ -83,7 +83,7 @@ def test_other_clients_connect_as_always_beside_such_a_client(run: Run, provider
     assert len(provider.requests) == 2
 
 
-def test_a_live_test_gets_out_though_a_client_was_led_before(run: Run, provider: Upstream) -> None:
+def test_a_live_test_gets_out_though_a_client_was_redirected_before(run: Run, provider: Upstream) -> None:
     run(
         """
         import asyncio, socket, ssl
@@ -109,6 +109,21 @@ def test_a_live_test_gets_out_though_a_client_was_led_before(run: Run, provider:
     assert len(provider.requests) == 3
 
 
+def test_a_host_that_the_scope_lets_through_is_not_redirected(run: Run, provider: Upstream) -> None:
+    run(
+        """
+        import ownclients
+        from aquila.recording.scope import current_scope
+
+        def test_it(aquila_cassette):
+            current_scope().let_through(lambda host: host == "api.openai.com", "")
+            assert ownclients.over_socket("Where?")[0] == 200
+            assert not aquila_cassette.misses
+        """
+    ).assert_outcomes(passed=1)
+    assert len(provider.requests) == 1
+
+
 def test_a_handshake_over_a_proxy_is_refused_as_without_such_a_client(run: Run, provider: Upstream) -> None:
     run(
         """
@@ -129,7 +144,7 @@ def test_a_handshake_over_a_proxy_is_refused_as_without_such_a_client(run: Run, 
     ).assert_outcomes(passed=1)
 
 
-def test_every_form_of_a_name_and_of_connecting_leads_there(run: Run) -> None:
+def test_every_spelling_of_a_host_and_every_way_to_connect_is_redirected(run: Run) -> None:
     run(
         """
         import socket, ssl
@@ -259,7 +274,7 @@ def test_connections_that_are_left_open_end_with_their_test(run: Run, provider: 
     ).assert_outcomes(passed=2)
 
 
-def test_connections_that_are_led_nowhere_load_and_open_nothing_for_it(run: Run) -> None:
+def test_a_connection_that_is_not_redirected_loads_and_opens_nothing_for_it(run: Run) -> None:
     result = run(
         """
         import socket, sys

@@ -48,9 +48,7 @@ def in_both(provider: WebSocketProvider, use: Callable[[Any], Awaitable[Any]]) -
     return recorded, replayed
 
 
-def test_a_client_that_asks_whether_the_other_is_there_is_told_all_the_same(
-    provider: WebSocketProvider, root: Path
-) -> None:
+def test_pings_of_a_client_do_not_put_off_its_miss(provider: WebSocketProvider, root: Path) -> None:
     async def ask(interval: float | None) -> str:
         async with connect(provider.url + PATH, ping_interval=interval) as connection:
             await connection.send("hello")

@@ -110,7 +110,7 @@ def talk_politely(talk: Talk) -> list[str | bytes]:
     return got
 
 
-def test_what_was_said_is_said_again(both: Both) -> None:
+def test_a_conversation_is_replayed_as_it_was_recorded(both: Both) -> None:
     recorded, replayed = both(talk_politely)
     assert recorded == replayed == ['{"type":"session.created"}', "one", b"\x00two", '{"type": "three"}']
     assert both.said() == [
@@ -128,7 +128,7 @@ def test_what_was_said_is_said_again(both: Both) -> None:
     assert not [name for name, _ in stored.response.headers if name.startswith("sec-")]
 
 
-def test_an_aiohttp_without_a_method_for_frames_says_it_again_too(
+def test_an_aiohttp_without_a_method_for_frames_is_replayed_too(
     provider: WebSocketProvider, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As before 3.11."""

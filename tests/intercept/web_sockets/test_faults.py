@@ -326,7 +326,7 @@ def test_a_fault_that_reaches_no_web_socket_says_which_do(under: Opening, fault:
         kind.change_conversation(Interaction(RecordedRequest("GET", URL), RecordedResponse(101)))
 
 
-def test_what_a_program_says_when_it_has_met_a_fault_is_its_own_affair(under: Opening) -> None:
+def test_messages_of_the_program_after_a_fault_are_not_compared(under: Opening) -> None:
     with under("cut_stream(after=2)"), connect(URL) as connection:
         connection.send(ASKED)
         connection.recv()

@@ -53,7 +53,10 @@ def received_in(root: Path) -> list[list[bytes]]:
     return [[each.data for each in frames if isinstance(each, Frame) and not each.sent] for frames in conversations]
 
 
-@pytest.mark.parametrize("client", [in_websockets, in_legacy_websockets, in_aiohttp])
+each_client = pytest.mark.parametrize("client", [in_websockets, in_legacy_websockets, in_aiohttp])
+
+
+@each_client
 def test_the_winner_wins_the_replay_where_the_answer_of_the_loser_had_come_too_late_for_it(
     client: Callable[[str], contextlib.AbstractAsyncContextManager[Talk]], root: Path, held_writing: HeldWriting
 ) -> None:
@@ -92,6 +95,35 @@ def test_the_winner_wins_the_replay_where_the_answer_of_the_loser_had_come_too_l
     assert received_in(root) == [[], [won.encode()]]
     with aquila.use_cassette("x", transport="replay"):
         assert asyncio.run(race(url)) == [won]
+
+
+@each_client
+def test_a_message_whose_reader_is_cancelled_while_it_is_written_is_for_the_next_reader(
+    client: Callable[[str], contextlib.AbstractAsyncContextManager[Talk]], root: Path, held_writing: HeldWriting
+) -> None:
+    is_read = threading.Event()
+
+    def speak(connection: Any) -> None:
+        is_read.wait(60)
+        for number in range(2):
+            connection.send(f'{{"type":"response.done","number":{number}}}')
+        connection.recv(60)
+
+    async def read(url: str) -> list[str]:
+        async with client(url) as (_, receive):
+            reader = asyncio.ensure_future(receive())
+            await asyncio.sleep(0)
+            is_read.set()
+            await asyncio.to_thread(held_writing.is_writing.wait, 60)
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            held_writing.may_write.set()
+            return [await asyncio.wait_for(receive(), 60) for _ in range(2)]
+
+    with web_socket_server(speak) as provider, aquila.use_cassette("x", transport="record"):
+        got = asyncio.run(read(f"{provider.url}/v1/realtime"))
+    assert [message[-2] for message in got] == ["0", "1"]
 
 
 def test_what_comes_when_nobody_reads_any_more_is_not_recorded(root: Path) -> None:

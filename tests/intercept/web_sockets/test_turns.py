@@ -181,7 +181,7 @@ def test_threads_wait_for_those_that_begin_later(
         assert talk(second_is_quicker=True) == recorded
 
 
-def test_one_that_leaves_a_message_out_is_told_at_once(provider: WebSocketProvider, root: Path) -> None:
+def test_a_single_task_that_leaves_a_message_out_misses_at_once(provider: WebSocketProvider, root: Path) -> None:
     """Nobody else could send it."""
 
     async def talk(*messages: str) -> None:
@@ -198,7 +198,7 @@ def test_one_that_leaves_a_message_out_is_told_at_once(provider: WebSocketProvid
 
 
 @pytest.mark.slow
-def test_what_nobody_sends_is_a_miss_though_others_are_there(provider: WebSocketProvider, root: Path) -> None:
+def test_a_message_that_no_task_sends_is_a_miss_after_a_wait(provider: WebSocketProvider, root: Path) -> None:
     async def talk(*messages: str) -> None:
         async with connect_in_loop(provider.url) as connection:
 

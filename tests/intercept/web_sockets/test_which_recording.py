@@ -60,7 +60,7 @@ def say(connection: Any, *texts: str) -> list[str]:
     return said
 
 
-def test_a_run_that_judges_knows_when_all_is_read_of_the_one_that_answers() -> None:
+def test_verdicts_count_the_messages_of_the_recording_that_answers() -> None:
     record(URL, ["a", "one"], ["b", "two", "more"])
     watch = runtime.current_run().wire_watch = WireWatch(time.monotonic)
     with aquila.use_cassette("x", transport="replay"), connect(URL) as connection:
@@ -70,7 +70,7 @@ def test_a_run_that_judges_knows_when_all_is_read_of_the_one_that_answers() -> N
         assert [each.reading for each in watch.attempts] == ["read"]
 
 
-def test_the_one_that_begins_with_what_is_said_answers() -> None:
+def test_the_recording_that_begins_with_what_is_said_answers() -> None:
     record(URL, ["a", "one"], ["b", "two"], ["a", "three"])
     with aquila.use_cassette("x", transport="replay") as used:
         with connect(URL) as first, connect(URL) as second, connect(URL) as third:
@@ -83,7 +83,7 @@ def test_the_one_that_begins_with_what_is_said_answers() -> None:
         assert used.all_played
 
 
-def test_what_begins_like_none_is_a_miss_of_one_that_nobody_has() -> None:
+def test_a_message_with_which_no_recording_begins_is_compared_with_a_free_one() -> None:
     record(URL, ["a"], ["b"])
     with aquila.use_cassette("x", transport="replay") as used:
         with connect(URL) as first, connect(URL) as second:
@@ -106,7 +106,7 @@ def test_the_last_one_answers_further_connections_whichever_of_them_speak_first(
         assert used.all_played
 
 
-def test_one_that_nobody_takes_was_not_played() -> None:
+def test_a_recording_that_no_connection_takes_was_not_played() -> None:
     record(URL, ["a"], ["b"])
     with aquila.use_cassette("x", transport="replay") as used:
         with connect(URL) as first:
@@ -115,7 +115,7 @@ def test_one_that_nobody_takes_was_not_played() -> None:
         assert b"data: a\n" in left.response.body
 
 
-def test_one_that_a_connection_left_for_a_longer_one_was_not_played() -> None:
+def test_a_recording_that_a_connection_left_for_a_longer_one_was_not_played() -> None:
     record(URL, ["a"], ["a", "b"])
     with aquila.use_cassette("x", transport="replay") as used:
         with connect(URL) as only:
@@ -135,8 +135,8 @@ def test_a_greeting_that_was_heard_decides() -> None:
 
 
 @pytest.mark.slow
-def test_threads_that_connect_at_once_find_theirs() -> None:
-    """None is kept from a recording that another one looks at, and leaves."""
+def test_threads_that_connect_at_once_find_their_recordings() -> None:
+    """A connection that looks at a recording and leaves it keeps no other one from it."""
     texts = [f"text {number}" for number in range(6)]
     record(URL, *[[text] for text in texts])
     together = threading.Barrier(len(texts))
@@ -210,7 +210,7 @@ def test_connections_that_begin_alike_have_the_recording_that_goes_on_as_they_do
         assert used.all_played
 
 
-def test_one_after_the_other_in_another_order_they_find_theirs_too() -> None:
+def test_connections_one_after_the_other_find_their_recordings_in_any_order() -> None:
     record_alike("a", "b", "c")
     with aquila.use_cassette("x", transport="replay") as used:
         for word in "cab":
@@ -219,7 +219,7 @@ def test_one_after_the_other_in_another_order_they_find_theirs_too() -> None:
         assert used.all_played
 
 
-def test_what_none_goes_on_with_is_a_miss_of_its_own() -> None:
+def test_a_message_with_which_no_recording_goes_on_is_a_miss() -> None:
     record_alike("a", "b")
     with aquila.use_cassette("x", transport="replay") as used:
         with connect(GREETING_URL) as first, connect(GREETING_URL) as second:
@@ -230,7 +230,7 @@ def test_what_none_goes_on_with_is_a_miss_of_its_own() -> None:
         used.forget_misses()
 
 
-def test_threads_that_begin_alike_at_once_find_theirs() -> None:
+def test_threads_that_begin_alike_at_once_find_their_recordings() -> None:
     words = "abcdef"
     record_alike(*words)
     with aquila.use_cassette("x", transport="replay") as used:
