@@ -87,3 +87,21 @@ def test_the_guard_refuses_it_like_a_request_that_no_cassette_answers(run: Guard
     )
     result.assert_outcomes(passed=2)
     assert len(provider.requests) == 2
+
+
+def test_the_guard_refuses_a_handshake_that_filters_keep_out(run: GuardedRun) -> None:
+    result = run(
+        """
+        from websockets.sync.client import connect
+        from aquila.errors import LiveCallRefused
+        from aquila.recording.sessions.filters import Filters
+        from aquila.recording.scope import current_scope
+
+        def test_it(aquila_cassette, aquila_refusals):
+            current_scope().use_filters(Filters(change_request=lambda request: None))
+            with pytest.raises(LiveCallRefused, match="GET wss://.* was refused: nothing in this run asks"):
+                connect("wss://llm.corp.example/v1/realtime")
+            aquila_refusals.forget()
+        """
+    )
+    result.assert_outcomes(passed=1)

@@ -95,6 +95,14 @@ def test_a_refusal_of_a_child_fails_the_test_whose_fixture_has_started_it(pytest
     result.assert_outcomes(passed=1, failed=1, errors=1)
 
 
+def test_children_are_guarded_after_a_test_that_has_cleared_the_environment(pytester: pytest.Pytester) -> None:
+    tests = 'def test_that_clears_it(): del os.environ["AQUILA_SESSION"]\n\ndef test_it(): start("subprocess")\n'
+    pytester.makepyfile(asking=ASKING, test_it=f"{TESTS}\n{tests}")
+    result = pytester.runpytest_subprocess(*PLAIN)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
+
+
 ADVISED = """
 import subprocess, sys
 import pytest

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import anyio
@@ -112,10 +114,10 @@ def read_with_httpx2() -> None:
         b"".join(answer.iter_bytes())
 
 
-async def read_with_aiohttp(timeout: aiohttp.ClientTimeout) -> None:
+async def read_with_aiohttp(limits: aiohttp.ClientTimeout, **options: Any) -> None:
     async with (
-        aiohttp.ClientSession(timeout=timeout) as session,
-        session.post(f"{URL}/chat/completions", json=STREAMED) as answer,
+        aiohttp.ClientSession(timeout=limits) as session,
+        session.post(f"{URL}/chat/completions", json=STREAMED, **options) as answer,
     ):
         await answer.read()
 
@@ -125,6 +127,7 @@ READERS: dict[str, Callable[[], None]] = {
     "httpx2": read_with_httpx2,
     "aiohttp": lambda: anyio.run(read_with_aiohttp, aiohttp.ClientTimeout(sock_read=3600)),
     "aiohttp, total": lambda: anyio.run(read_with_aiohttp, aiohttp.ClientTimeout(total=3600)),
+    "aiohttp, number": lambda: asyncio.run(read_with_aiohttp(aiohttp.ClientTimeout(), timeout=3600)),
 }
 IN_BODY: dict[str, Mapping[str, type[Exception]]] = {
     "cut_stream(after=2)": {
@@ -132,18 +135,21 @@ IN_BODY: dict[str, Mapping[str, type[Exception]]] = {
         "httpx2": httpx2.RemoteProtocolError,
         "aiohttp": aiohttp.ClientPayloadError,
         "aiohttp, total": aiohttp.ClientPayloadError,
+        "aiohttp, number": aiohttp.ClientPayloadError,
     },
     "stall(after=2)": {
         "requests": requests.exceptions.ConnectionError,
         "httpx2": httpx2.ReadTimeout,
         "aiohttp": aiohttp.SocketTimeoutError,
         "aiohttp, total": TimeoutError,
+        "aiohttp, number": TimeoutError,
     },
     "stall(seconds=7200, after=2)": {
         "requests": requests.exceptions.ConnectionError,
         "httpx2": httpx2.ReadTimeout,
         "aiohttp": aiohttp.SocketTimeoutError,
         "aiohttp, total": TimeoutError,
+        "aiohttp, number": TimeoutError,
     },
 }
 

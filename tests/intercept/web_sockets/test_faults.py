@@ -334,6 +334,16 @@ def test_messages_of_the_program_after_a_fault_are_not_compared(under: Opening) 
             connection.send('{"type":"response.create","input":"something else"}')
 
 
+@pytest.mark.parametrize("under", ["recorded"], indirect=True)
+def test_what_a_program_adds_after_a_fault_is_no_miss(under: Opening) -> None:
+    with under("garbage(at=2)") as used, connect(URL) as connection:
+        connection.send(ASKED)
+        while connection.recv() != "{malformed: <<<":
+            pass
+        connection.send('{"type":"response.cancel"}')
+    assert not used.misses
+
+
 def test_the_good_recording_is_still_to_be_played_after_a_fault(under: Opening) -> None:
     with under("cut_stream(after=1)") as used:
         with connect(URL) as connection:

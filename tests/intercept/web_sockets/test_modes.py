@@ -69,6 +69,15 @@ def test_pending_keeps_the_cassette_and_puts_the_conversation_beside_it(
     assert stored(pytester, "*.pending.yaml") == ["1"]
 
 
+def test_a_budget_that_is_spent_lets_no_further_conversation_be_recorded(
+    pytester: pytest.Pytester, provider: WebSocketProvider
+) -> None:
+    another = TEST[TEST.index("def test_it") :].replace("test_it", "test_another")
+    result = run(pytester, "--aquila-record", "-o", "aquila_record_budget=1 request", test=f"{TEST}\n{another}")
+    result.assert_outcomes(passed=1, failed=1)
+    assert len(provider.paths) == 1
+
+
 def test_what_a_failed_test_has_said_is_kept_beside(pytester: pytest.Pytester, provider: WebSocketProvider) -> None:
     failing = TEST + "    assert False\n"
     run(pytester, "--aquila-record", test=failing).assert_outcomes(failed=1)
