@@ -48,7 +48,7 @@ def test_a_miss_names_the_pending_file_its_recordings_and_the_command_that_store
     assert main(shlex.split(command)[1:]) == 0
     result = project.run()
     result.assert_outcomes(passed=1)
-    assert "pending" not in result.stdout.str()
+    result.stdout.no_fnmatch_line("aquila: *pending*")
 
 
 def test_a_miss_does_not_advise_a_pending_file_that_answers_no_further_request(project: Project) -> None:
