@@ -262,11 +262,8 @@ def faults_as_text(draw: st.DrawFn) -> str:
     kind = FAULTS[draw(st.sampled_from(sorted(FAULTS)))]
     given: dict[str, Any] = {}
     for name, types in kind.types.items():
-        values = [
-            {int: st.integers(0, 9), float: st.floats(0, 9), str: st.text(), type(None): st.none()}[t] for t in types
-        ]
         if draw(st.booleans()):
-            given[name] = draw(st.one_of(values))
+            given[name] = draw(st.one_of(*(_VALUES[each] for each in types)))
     if draw(st.booleans()):
         given["times"] = draw(st.one_of(st.none(), st.integers(1, 9)))
     return f"{kind.name}({', '.join(f'{name}={value!r}' for name, value in given.items())})"

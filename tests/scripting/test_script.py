@@ -54,17 +54,19 @@ def test_of_several_that_match_the_first_answers() -> None:
         ({"last": "hi"}, True),
         ({"last": "be brief"}, False),
         ({"system": "be brief"}, True),
+        ({"system": "be kind"}, True),  # from the developer
         ({"system": "hi"}, False),
         ({"tool": "get_*"}, True),
         ({"tool": "set_*"}, False),
-        ({"where": lambda sent: len(sent.messages) == 2}, True),
+        ({"where": lambda sent: len(sent.messages) == 3}, True),
         ({"text": "hi", "model": "claude-*"}, False),
     ],
 )
 def test_all_that_is_given_must_hold(conditions: dict[str, Any], matches: bool) -> None:
     script = Script()
     script.when(**conditions).reply("yes")
-    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    said = {"system": "Be brief.", "developer": "Be kind.", "user": "hi"}
+    messages = [{"role": role, "content": text} for role, text in said.items()]
     tools = [{"type": "function", "function": {"name": "get_weather"}}]
     assert (ask(script, messages=messages, tools=tools) is not None) is matches
 
@@ -247,6 +249,35 @@ def test_a_failure_is_given_again_only_until_its_request_succeeds() -> None:
     script.reply("one")
     assert said(ask(script)) == "one"
     assert ask(script) is None
+
+
+def test_a_failure_before_other_answers_is_given_once() -> None:
+    script = Script().error(429).reply("one")
+    assert ask(script, "first")["error"]["code"] == "rate_limit_exceeded"
+    assert said(ask(script, "second")) == "one"
+    assert ask(script, "first") is None
+
+
+def test_a_look_at_the_next_answer_does_not_use_it_up() -> None:
+    script = Script().reply("queued")
+    script.when("hello").reply("one").reply("two")
+
+    def peek(text: str) -> Any:
+        body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+        seen = script.peek(RecordedRequest("POST", CHAT, (), json.dumps(body).encode()))
+        assert seen is not None
+        return said(json.loads(seen.body))
+
+    assert [peek("hello"), peek("hello"), peek("bye"), peek("bye")] == ["one", "one", "queued", "queued"]
+    assert not script.requests
+    assert [said(ask(script, "hello")), peek("hello"), said(ask(script, "bye"))] == ["one", "two", "queued"]
+
+
+def test_a_rule_does_not_answer_a_request_of_another_kind() -> None:
+    script = Script()
+    script.when("hi").embed([0.5])
+    assert ask(script) is None
+    assert "its next answer is for another kind of request" in script.explain(script.requests[-1].http)
 
 
 def test_a_fault_uses_up_one_answer_of_those_that_are_given_several_times() -> None:

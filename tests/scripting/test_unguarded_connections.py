@@ -1,11 +1,13 @@
-"""Scripts are asked by other processes where a plugin lets no test make a socket, as pytest-socket does."""
+"""Processes connect to a script although a plugin, such as pytest-socket, refuses to make sockets."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,26 @@ def test_processes_that_know_the_key_talk_and_others_do_not(
     assert not Path(address).exists()
     with pytest.raises(FileNotFoundError):
         connect(address, b"key")
+
+
+def test_a_listener_that_does_not_know_the_key_is_refused(tmp_path: Path) -> None:
+    """Another program may listen at the address. It is asked nothing before it has proved that it knows the key."""
+    listener = listen(str(tmp_path / "own.sock"), b"another")
+
+    def welcome_without_a_check() -> None:
+        descriptor, _ = listener._socket._accept()
+        with Connection(descriptor) as made:
+            made.send_bytes(b"#CHALLENGE#" + b"x" * 20)
+            made.recv_bytes()
+            made.send_bytes(b"#WELCOME#")
+            made.recv_bytes()  # the challenge of the other side
+            made.send_bytes(b"x" * 16)
+            with contextlib.suppress(EOFError, OSError):
+                made.recv_bytes()
+
+    with ThreadPoolExecutor(1) as pool:
+        welcoming = pool.submit(welcome_without_a_check)
+        with pytest.raises(AuthenticationError):
+            connect(str(tmp_path / "own.sock"), b"key")
+        welcoming.result(60)
+    listener.close()
