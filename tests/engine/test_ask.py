@@ -45,13 +45,13 @@ def test_answer_holds_text_usage_meta_and_raw(engine: Engine, endpoint: str) -> 
         assert (reply.usage.cached_tokens, reply.usage.reasoning_tokens) == (1, 1)
 
 
-def test_raw_answer_has_its_keys_in_the_same_order_in_every_process(engine: Engine) -> None:
+def test_raw_answer_has_its_keys_in_a_fixed_order(engine: Engine) -> None:
     with serving(chat_stream("Hello")) as server:
         reply = engine.ask("Hi", base_url=server.url)
     assert list(reply.raw) == ["id", "created", "model", "object", "choices", "usage"]
 
 
-def test_request_carries_what_the_caller_asked_for_on_chat(engine: Engine) -> None:
+def test_options_are_sent_in_the_form_of_chat(engine: Engine) -> None:
     with serving(chat_stream("ok")) as server:
         engine.ask(
             "Hi",
@@ -78,7 +78,7 @@ def test_request_carries_what_the_caller_asked_for_on_chat(engine: Engine) -> No
     }
 
 
-def test_request_carries_what_the_caller_asked_for_on_responses(engine: Engine) -> None:
+def test_options_are_sent_in_the_form_of_responses(engine: Engine) -> None:
     with serving(STREAMS["responses"]("ok")) as server:
         engine.ask(
             "Hi",
@@ -135,7 +135,7 @@ def test_text_survives_however_the_bytes_are_cut(endpoint: str, texts: list[str]
     assert aquila.ask("Hi", transport=transport, endpoint=endpoint).text == "".join(texts)
 
 
-def test_answer_without_usage_says_that_none_was_reported(engine: Engine) -> None:
+def test_usage_of_an_answer_without_usage_is_marked_as_not_reported(engine: Engine) -> None:
     with serving(chat_stream("ok", usage=None)) as server:
         usage = engine.ask("Hi", base_url=server.url).usage
     assert usage == Usage(reported=False)
@@ -187,7 +187,7 @@ def test_empty_choices_comments_and_unknown_fields_are_tolerated(engine: Engine)
     assert reply.raw["choices"][0]["message"]["vendor_field"] == "x"
 
 
-def test_lists_that_come_in_pieces_are_whole_in_the_raw_answer(engine: Engine) -> None:
+def test_lists_that_are_streamed_in_pieces_are_joined_in_the_raw_answer(engine: Engine) -> None:
     rates = [{"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": []} for text in ("He", "llo")]
     sources = [{"type": "url_citation", "url_citation": {"url": url}} for url in ("https://a.org", "https://b.org")]
     frames = [
@@ -210,7 +210,7 @@ def test_lists_that_come_in_pieces_are_whole_in_the_raw_answer(engine: Engine) -
     assert choice["message"]["annotations"] == sources
 
 
-def test_reasoning_of_a_provider_is_shown_apart_from_the_text(engine: Engine) -> None:
+def test_reasoning_is_kept_apart_from_the_text(engine: Engine) -> None:
     body = sse(
         chat_chunk(reasoning_content="hm "),
         chat_chunk(reasoning_content="so"),
@@ -235,7 +235,7 @@ def test_second_choice_is_kept_in_raw_and_out_of_the_text(engine: Engine) -> Non
     assert [choice["message"]["content"] for choice in reply.raw["choices"]] == ["ab", "xy"]
 
 
-def test_refusal_is_no_text(engine: Engine) -> None:
+def test_refusal_is_not_part_of_the_text(engine: Engine) -> None:
     body = sse(chat_chunk(refusal="I will "), chat_chunk(refusal="not."), chat_chunk(finish="stop"))
     with serving(body) as server:
         reply = engine.ask("Hi", base_url=server.url)
@@ -246,7 +246,7 @@ def test_refusal_is_no_text(engine: Engine) -> None:
     ("details", "reason"),
     [({"reason": "max_output_tokens"}, "length"), ({"reason": "content_filter"}, "content_filter")],
 )
-def test_incomplete_answer_is_an_answer_that_says_why(engine: Engine, details: dict[str, str], reason: str) -> None:
+def test_finish_reason_of_an_incomplete_answer_says_why(engine: Engine, details: dict[str, str], reason: str) -> None:
     with serving(STREAMS["responses"]("half", status="incomplete", incomplete_details=details)) as server:
         reply = engine.ask("Hi", base_url=server.url, endpoint="responses")
     assert (reply.text, reply.meta["finish_reason"]) == ("half", reason)

@@ -43,7 +43,7 @@ def test_the_same_question_gets_the_same_answer_asked_or_streamed(endpoint: str)
 
 
 @pytest.mark.slow
-def test_conversation_goes_on(endpoint: str) -> None:
+def test_conversation_can_be_continued(endpoint: str) -> None:
     first = aquila.ask("Name a bird.", endpoint=endpoint, **LOCAL)
     second = aquila.ask([*first.messages, "And a fish."], endpoint=endpoint, instructions="Be brief.", **LOCAL)
     assert [message.role for message in second.messages] == ["user", "assistant"] * 2
@@ -51,7 +51,7 @@ def test_conversation_goes_on(endpoint: str) -> None:
 
 
 @pytest.mark.slow
-def test_asynchronous_answer_is_the_synchronous_one(endpoint: str) -> None:
+def test_asynchronous_answer_equals_the_synchronous_one(endpoint: str) -> None:
     asked = aquila.ask("Name a bird.", endpoint=endpoint, **LOCAL)
     assert asyncio.run(aquila.aask("Name a bird.", endpoint=endpoint, **LOCAL)).text == asked.text
 

@@ -102,7 +102,7 @@ def test_stream_that_is_left_early_is_recorded_as_closed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("begin", [lambda stream: None, iter], ids=["untouched", "not advanced"])
-def test_a_stream_that_is_dropped_unread_ends_its_recording(folder: Path, begin: Callable[[Any], Any]) -> None:
+def test_a_stream_that_is_dropped_unread_records_nothing(folder: Path, begin: Callable[[Any], Any]) -> None:
     begin(aquila.stream("Hi", **recording("http://127.0.0.1:9")))
     gc.collect()
     assert not folder.exists()
@@ -117,7 +117,7 @@ def test_a_stream_that_is_dropped_half_read_is_recorded_as_closed(folder: Path) 
     assert os.listdir(folder) == ["x.yaml"]
 
 
-def test_cancelled_task_is_recorded_as_not_waiting_any_longer(folder: Path) -> None:
+def test_cancelled_task_is_recorded_as_silent(folder: Path) -> None:
     async def scenario(url: str) -> None:
         arrived = asyncio.Event()
 
@@ -161,7 +161,7 @@ def test_broken_stream_breaks_again_on_replay(engine: Engine, folder: Path) -> N
         engine.ask("Hi", **replaying(url))
 
 
-def test_a_total_time_that_runs_out_is_kept_and_runs_out_on_replay(engine: Engine, folder: Path) -> None:
+def test_an_exceeded_total_time_is_recorded_and_exceeded_again_on_replay(engine: Engine, folder: Path) -> None:
     limits = aquila.Timeouts(idle=20, total=0.3)
     with serving(Answer([FIRST, threading.Event()])) as server:
         url = server.url
@@ -174,7 +174,7 @@ def test_a_total_time_that_runs_out_is_kept_and_runs_out_on_replay(engine: Engin
 
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["in a task that ends", "in a task that goes on"])
-def test_a_stream_that_its_reader_has_left_and_another_task_closes_is_no_silence(folder: Path, goes_on: bool) -> None:
+def test_a_stream_without_a_reader_that_another_task_closes_is_recorded_as_closed(folder: Path, goes_on: bool) -> None:
     async def read(stream: aquila.AsyncStream, has_left: asyncio.Event, is_closed: asyncio.Event) -> None:
         events: Any = aiter(stream)
         while not isinstance(await anext(events), Chunk):
@@ -197,7 +197,7 @@ def test_a_stream_that_its_reader_has_left_and_another_task_closes_is_no_silence
     assert [row.response.end for row in recorded(folder)] == ["closed"]
 
 
-def test_retries_of_a_recording_wait_for_nothing_on_replay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replayed_retries_do_not_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AQUILA_RECORD_ERRORS", "all")
     refusal = json_answer({"error": {"message": "slow down"}}, 429, retry_after_ms="1")
     with separate_run(current_run().layers.root, ini={"record_errors": "all"}):
@@ -221,7 +221,7 @@ def test_key_is_in_no_cassette(engine: Engine, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_async_stream_that_was_left_is_recorded_even_if_the_event_loop_ends_at_once(folder: Path) -> None:
+def test_an_abandoned_async_stream_is_recorded_even_if_the_event_loop_ends_at_once(folder: Path) -> None:
     async def leave(url: str) -> None:
         async with aquila.astream("Hi", **recording(url)) as stream:
             async for _ in stream:

@@ -57,7 +57,7 @@ VALUES = st.recursive(
 @pytest.mark.parametrize("schema", SCHEMAS, ids=str)
 @settings(max_examples=examples(50))
 @given(value=VALUES)
-def test_check_decides_as_a_complete_implementation_does(schema: Any, value: Any) -> None:
+def test_check_agrees_with_a_complete_implementation(schema: Any, value: Any) -> None:
     assert (find_problems(value, schema) == []) == Draft202012Validator(schema).is_valid(value)
 
 
@@ -97,11 +97,11 @@ def test_problems_say_where_and_what(schema: Any, value: Any, problems: list[str
     ],
     ids=str,
 )
-def test_what_cannot_be_checked_here_is_left_to_the_tool(schema: Any) -> None:
+def test_unsupported_keywords_are_not_checked(schema: Any) -> None:
     assert find_problems("value", schema) == []
 
 
-def test_tool_with_a_schema_of_its_own_refuses_arguments_by_all_of_it() -> None:
+def test_tool_with_a_handwritten_schema_checks_referenced_definitions() -> None:
     day = {"$defs": {"day": {"type": "string", "pattern": "^\\d{4}-\\d\\d-\\d\\d$"}}}
     tool = aquila.Tool("book", {**day, "properties": {"day": {"$ref": "#/$defs/day"}}}, lambda day: day)
     assert tool.parse_arguments('{"day": "2026-01-02"}') == {"day": "2026-01-02"}
@@ -113,10 +113,10 @@ LARGE = pytest.param(10**400, 0.5, id="larger than any float")
 
 
 @pytest.mark.parametrize(("value", "step"), [(0.3, 0.1), (19.99, 0.01), (3, 0.5), (1e300, 0.01), LARGE])
-def test_a_multiple_is_one_by_its_decimal_digits(value: float, step: float) -> None:
+def test_multiples_are_computed_in_decimal(value: float, step: float) -> None:
     assert find_problems(value, {"multipleOf": step}) == []
 
 
 @pytest.mark.parametrize(("value", "step"), [(0.35, 0.1), (19.999, 0.01), (float("inf"), 0.5), (float("nan"), 0.5)])
-def test_what_is_no_multiple_is_a_problem(value: float, step: float) -> None:
+def test_a_number_that_is_no_multiple_is_a_problem(value: float, step: float) -> None:
     assert find_problems(value, {"multipleOf": step}) == [f"must be a multiple of {step}"]

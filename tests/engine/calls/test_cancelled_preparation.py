@@ -34,7 +34,7 @@ async def send() -> None:
 
 @pytest.mark.parametrize(("work", "module"), [(ask, call_plan), (send, routing)])
 @pytest.mark.parametrize("moment", ["before", "behind"])
-def test_what_is_opened_for_a_call_that_has_left_is_closed(
+def test_a_route_that_is_opened_for_a_cancelled_call_is_closed(
     work: Callable[[], Any], module: Any, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening, left, closed = threading.Event(), threading.Event(), threading.Event()

@@ -51,7 +51,7 @@ def test_status_becomes_an_error_with_status_request_id_and_message(
     assert f"{host} answered {status}: no such model (model_not_found) [request req_9]" in str(error)
 
 
-def test_error_without_a_json_body_is_told_in_brief(engine: Engine) -> None:
+def test_error_without_a_json_body_is_summarised(engine: Engine) -> None:
     page = Answer([b"<html><body>Bad gateway" + b"x" * 5000], 502, "text/html")
     with serving(page, Answer([], 500, "")) as server:
         with pytest.raises(errors.ProviderUnavailable, match="answered 502: an HTML page instead of JSON"):
@@ -77,14 +77,14 @@ def test_key_that_a_header_cannot_carry_is_refused_and_not_shown(engine: Engine,
 
 
 @pytest.mark.parametrize("key", ["ollama", "x", "EMPTY"])
-def test_text_in_place_of_a_key_is_no_secret_in_an_error(key: str) -> None:
+def test_placeholder_instead_of_a_key_is_not_redacted_from_an_error(key: str) -> None:
     body = {"message": f"model 'm' not found, try pulling it first: {key} pull m, or ask an expert"}
     error = translate_error(error_from_object(body), ErrorContext("host", Timeouts(), (key,)), begun=True)
     assert body["message"] in str(error)
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_key_that_stands_where_a_text_is_cut_off_is_in_no_error(engine: Engine, status: int) -> None:
+def test_key_at_the_end_of_a_shortened_body_is_in_no_error(engine: Engine, status: int) -> None:
     for before in (200 - len(KEY) // 2, 199):
         echo = Answer([f"{'x' * before}{KEY}".encode()], status, "text/plain")
         with serving(echo) as server, pytest.raises(errors.ProviderError) as caught:
@@ -92,7 +92,7 @@ def test_key_that_stands_where_a_text_is_cut_off_is_in_no_error(engine: Engine, 
         assert KEY[:6] not in str(caught.value)
 
 
-def test_key_that_stands_where_a_message_in_a_stream_is_cut_off_is_in_no_error() -> None:
+def test_key_at_the_end_of_a_shortened_message_is_in_no_error() -> None:
     context = ErrorContext("host", Timeouts(), (KEY,))
     for before in range(700, 1700):
         made = error_from_object({"message": "x" * before + KEY})
@@ -145,7 +145,7 @@ def test_responses_answer_that_is_not_of_the_protocol_is_invalid(engine: Engine)
                 engine.ask("Hi", base_url=server.url, endpoint="responses")
 
 
-def test_connection_that_breaks_in_mid_stream_is_told_apart(engine: Engine, endpoint: str) -> None:
+def test_connection_that_breaks_in_mid_stream_is_a_broken_stream(engine: Engine, endpoint: str) -> None:
     body = STREAMS[endpoint]("half", "lost")
     answer = Answer([body[: body.index(b"lost") - 30]], broken=True)
     with serving(answer) as server, pytest.raises(errors.StreamBroken, match="ended in mid-stream"):
@@ -153,7 +153,7 @@ def test_connection_that_breaks_in_mid_stream_is_told_apart(engine: Engine, endp
     assert len(server.seen) == 1  # what has begun is not asked for again
 
 
-def test_stream_that_ends_politely_but_unfinished_is_broken_too(engine: Engine, endpoint: str) -> None:
+def test_stream_that_ends_without_a_finish_reason_is_broken(engine: Engine, endpoint: str) -> None:
     if endpoint == "chat":
         body = sse(chat_chunk("half"), done=True)
     else:
@@ -165,7 +165,7 @@ def test_stream_that_ends_politely_but_unfinished_is_broken_too(engine: Engine, 
         engine.ask("Hi", base_url=server.url, endpoint=endpoint)
 
 
-def test_no_connection_is_retried_and_then_told(engine: Engine) -> None:
+def test_refused_connection_is_a_connection_error(engine: Engine) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
@@ -249,7 +249,7 @@ def test_an_error_in_a_list_is_read(engine: Engine) -> None:
     assert caught.value.body["status"] == "INVALID_ARGUMENT"
 
 
-def test_no_retry_is_reported_once_the_total_time_is_over(engine: Engine) -> None:
+def test_no_further_retry_is_reported_after_the_total_time(engine: Engine) -> None:
     told: list[Event] = []
     with serving(json_answer(ERROR, 503, retry_after="60")) as server, pytest.raises(errors.RequestTimeout):
         engine.ask(
@@ -264,7 +264,7 @@ def test_total_time_ends_a_stream_that_is_silent(engine: Engine) -> None:
         engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(idle=20, total=0.3))
 
 
-def test_total_time_ends_what_an_asynchronous_call_waits_for() -> None:
+def test_total_time_limits_tools_and_whole_answers_of_an_asynchronous_call() -> None:
     async def forever() -> None:
         await asyncio.Event().wait()
 
@@ -288,7 +288,7 @@ def test_total_time_counts_before_the_answer_begins(engine: Engine) -> None:
     waited.set()
 
 
-def test_error_of_a_transport_comes_through_as_it_is(engine: Engine) -> None:
+def test_error_of_a_transport_is_raised_unchanged(engine: Engine) -> None:
     import httpx2
 
     class Refusing(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
@@ -311,7 +311,7 @@ def test_error_of_a_transport_comes_through_as_it_is(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("raised", [errors.CassetteMiss("nothing like it"), RuntimeError("a bug of the transport")])
-def test_error_of_a_transport_that_the_sdk_took_for_a_failed_connection_comes_through(raised: Exception) -> None:
+def test_error_of_a_transport_that_the_sdk_has_wrapped_is_raised_unchanged(raised: Exception) -> None:
     # As openai 3.0 does it, which calls every failed request a connection error.
     import httpx2
     import openai

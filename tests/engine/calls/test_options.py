@@ -60,21 +60,21 @@ def test_wrong_value_is_refused_before_anything_is_sent(options: dict[str, objec
         "host/v1?key=hidden",
     ],
 )
-def test_the_error_for_a_wrong_base_url_does_not_show_what_is_secret_in_it(url: str) -> None:
+def test_the_error_for_a_wrong_base_url_hides_its_secrets(url: str) -> None:
     with pytest.raises(ConfigError, match=r"base_url .*/v1' is not a") as caught:
         aquila.ask("Hi", transport="live", api_key="k", base_url=url)
     assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://user:hid?den@host/v1", "ftp://host/v1?key=hid@den"])
-def test_the_error_for_a_base_url_shows_no_half_of_a_secret(url: str) -> None:
+def test_the_error_for_a_base_url_shows_no_part_of_a_secret(url: str) -> None:
     with pytest.raises(ConfigError, match=r"base_url '…' is not a") as caught:
         aquila.ask("Hi", transport="live", api_key="k", base_url=url)
     assert "hid" not in str(caught.value)
     assert "den" not in str(caught.value)
 
 
-def test_options_of_a_call_do_not_change() -> None:
+def test_options_of_a_call_are_immutable() -> None:
     from aquila.engine.calls.options import Options
 
     options = Options.check({"temperature": 0, "api_key": "secret"})
@@ -113,7 +113,7 @@ def test_prompt_that_cannot_be_sent_is_refused(prompt: object, message: str) -> 
         aquila.ask(prompt, transport="live", api_key="k")
 
 
-def test_live_without_a_key_names_the_ways_out(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_without_a_key_lists_the_alternatives(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(MissingKey, match=r"OPENAI_API_KEY.*api_key=.*replay.*local"):
         engine.ask("Hi", api_key=None)
@@ -126,7 +126,7 @@ def test_unknown_transport_lists_the_known_ones(engine: Engine) -> None:
         engine.ask("Hi", transport="lively")
 
 
-def test_options_of_the_caller_may_change_while_the_call_runs() -> None:
+def test_later_changes_of_the_callers_metadata_do_not_affect_the_call() -> None:
     import httpx2
 
     from tests.support.provider import chat_stream

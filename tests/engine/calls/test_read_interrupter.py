@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from aquila.engine.calls.sdk_client import ReadInterrupter
 
 
-def test_a_driver_does_not_go_on_before_the_answer_is_closed_that_another_thread_closes() -> None:
+def test_the_reading_thread_waits_until_another_thread_has_closed_the_answer() -> None:
     """Else a recording would be stored after the cassette of the call is closed, or never."""
     closing, left = threading.Event(), threading.Event()
     went_on: list[bool] = []
@@ -30,7 +30,7 @@ def test_a_driver_does_not_go_on_before_the_answer_is_closed_that_another_thread
     assert went_on == [False]
 
 
-def test_what_ends_a_reading_in_the_thread_that_leaves_it_does_not_wait_for_itself() -> None:
+def test_an_interrupt_from_within_close_does_not_deadlock() -> None:
     interrupter = ReadInterrupter()
 
     def close() -> None:

@@ -59,7 +59,7 @@ def test_delay_is_what_the_provider_asks_for_up_to_two_minutes(headers: Mapping[
 
 
 @pytest.mark.parametrize("value", ["", "0", "-3", "nan", "soon", formatdate(0, usegmt=True)])
-def test_delay_that_the_provider_cannot_mean_is_not_taken(value: str) -> None:
+def test_impossible_delay_of_the_provider_is_ignored(value: str) -> None:
     delay = delay_before_retry(1, UNAVAILABLE, {"retry-after": value}, limit=2)
     assert delay is not None
     assert 0.375 <= delay <= 0.5
@@ -106,7 +106,7 @@ NOON = {"date": "Thu, 26 Nov 2026 12:00:00 GMT"}
         *(({f"{ANTHROPIC}-tokens-reset": text}, None) for text in ("", "soon", "2026-11-26T12:00:30")),
     ],
 )
-def test_a_refusal_without_a_delay_is_read_for_when_a_limit_is_full_again(
+def test_without_a_delay_the_reset_times_of_rate_limits_are_read(
     headers: Mapping[str, str], delay: float | None
 ) -> None:
     assert read_providers_delay(headers, 429) == delay
@@ -130,7 +130,7 @@ def test_a_refusal_without_a_delay_is_read_for_when_a_limit_is_full_again(
         (KeyError("a bug"), {}, False),
     ],
 )
-def test_only_what_may_pass_is_sent_again(error: BaseException, headers: Mapping[str, str], again: bool) -> None:
+def test_only_temporary_errors_are_retried(error: BaseException, headers: Mapping[str, str], again: bool) -> None:
     assert (delay_before_retry(1, error, headers, limit=1) is not None) is again
 
 

@@ -35,7 +35,7 @@ class ChangedWhileIterated(OrderedDict[Any, Any]):
         return begun
 
 
-def test_the_oldest_client_goes_while_another_thread_adds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_client_can_be_evicted_while_another_thread_adds_one(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ChangedWhileIterated()
     monkeypatch.setattr(sdk_client, "_clients", cache)
     monkeypatch.setattr(sdk_client.openai_sdk, "OpenAI", SimpleNamespace)

@@ -79,7 +79,7 @@ def recorder() -> Iterator[Recorder]:
     aquila.unregister(plugin)
 
 
-def test_hooks_hear_a_call_from_start_to_stop(engine: Engine, recorder: Recorder) -> None:
+def test_hooks_are_called_from_start_to_stop_of_a_call(engine: Engine, recorder: Recorder) -> None:
     with serving(REFUSAL, one_call("add", '{"a": 1}'), chat_stream("2")) as server:
         reply = engine.ask("Hi", base_url=server.url, tools=[add], metadata={"id": 9}, temperature=0.5)
     assert recorder.names() == [
@@ -101,7 +101,7 @@ def test_hooks_hear_a_call_from_start_to_stop(engine: Engine, recorder: Recorder
     assert all(each["seconds"] >= 0 for each in recorder.told("request_stop") + recorder.told("call_stop"))
 
 
-def test_a_plugin_hears_the_calls_that_begin_after_it_was_registered(engine: Engine) -> None:
+def test_a_plugin_is_told_of_calls_that_begin_after_its_registration(engine: Engine) -> None:
     late = Recorder()
 
     def join() -> None:
@@ -119,7 +119,7 @@ def test_a_plugin_hears_the_calls_that_begin_after_it_was_registered(engine: Eng
     assert late.names() == ["call_start", "request_start", "chunk", "request_stop", "chunk", "call_stop"]
 
 
-def test_a_call_begins_with_its_first_event_and_not_where_its_stream_is_made() -> None:
+def test_a_call_starts_when_its_stream_is_first_read() -> None:
     late = Recorder()
     with serving(chat_stream("1")) as server, aquila.stream("Hi", **live({"base_url": server.url})) as stream:
         aquila.register(late)
@@ -130,7 +130,7 @@ def test_a_call_begins_with_its_first_event_and_not_where_its_stream_is_made() -
     assert late.names() == ["call_start", "request_start", "chunk", "request_stop", "chunk", "call_stop"]
 
 
-def test_hooks_hear_how_a_call_fails_or_is_left(engine: Engine, recorder: Recorder) -> None:
+def test_hooks_are_told_how_a_call_failed_or_was_abandoned(engine: Engine, recorder: Recorder) -> None:
     with serving(Answer([chat_stream("x")[:100]], broken=True)) as server, pytest.raises(StreamBroken) as caught:
         engine.ask("Hi", base_url=server.url)
     assert recorder.told("request_stop")[0]["error"] is caught.value
@@ -142,7 +142,7 @@ def test_hooks_hear_how_a_call_fails_or_is_left(engine: Engine, recorder: Record
     assert recorder.told("call_stop")[0] | {"seconds": 0} == {"response": None, "error": None, "seconds": 0}
 
 
-def test_every_look_at_a_background_answer_is_a_request_with_an_end(engine: Engine, recorder: Recorder) -> None:
+def test_every_poll_of_a_background_answer_starts_and_stops_a_request(engine: Engine, recorder: Recorder) -> None:
     states = [response_object([], state, usage=None) for state in ("queued", "in_progress")]
     with serving(*map(json_answer, [*states, response_object([message_item("four")])])) as server:
         engine.ask("Hi", base_url=server.url, endpoint="responses", background=True, poll_interval=0)
@@ -151,7 +151,7 @@ def test_every_look_at_a_background_answer_is_a_request_with_an_end(engine: Engi
     assert [told["answer"] is None for told in recorder.told("request_stop")] == [True, True, False]
 
 
-def test_caller_who_leaves_with_the_last_event_has_a_complete_call(recorder: Recorder) -> None:
+def test_a_call_that_is_left_at_its_last_event_is_complete(recorder: Recorder) -> None:
     async def asynchronously(url: str) -> None:
         async with aquila.astream("Hi", **live({"base_url": url})) as stream:
             async for event in stream:
@@ -311,7 +311,7 @@ class TestOpenTelemetry:
         (point,) = self.metrics(reader)["gen_ai.client.operation.duration"]
         assert point.attributes["error.type"] == "429"
 
-    def test_request_about_a_stored_answer_names_no_model_that_nobody_asked_for(self, exported: Any) -> None:
+    def test_span_of_a_request_for_a_stored_answer_has_no_request_model(self, exported: Any) -> None:
         spans, _, _ = exported
         deleted = {"id": "resp_1", "object": "response", "deleted": True}
         done = response_object([message_item("four")])
@@ -325,7 +325,7 @@ class TestOpenTelemetry:
         for span in (fetched, gone):
             assert not {"gen_ai.request.model", "gen_ai.request.stream"} & set(span.attributes)
 
-    def test_names_are_those_of_the_conventions(self) -> None:
+    def test_attribute_names_are_those_of_the_semantic_conventions(self) -> None:
         conventions = pytest.importorskip("opentelemetry.semconv._incubating.attributes.gen_ai_attributes")
         import ast
         import inspect
@@ -340,7 +340,7 @@ class TestOpenTelemetry:
         }
         assert used - known == {"gen_ai.client.token.usage", "gen_ai.client.operation.duration"}  # metrics
 
-    def test_call_ends_while_another_thread_begins_one(self, exported: Any) -> None:
+    def test_a_call_can_end_while_another_thread_begins_one(self, exported: Any) -> None:
         from aquila.otel import OpenTelemetry
 
         spans, _, provider = exported

@@ -55,7 +55,7 @@ def test_sound_and_options_are_sent_as_a_form(engine: Engine, folder: Path) -> N
         assert part in seen.body
 
 
-def test_formats_come_back_as_they_are(engine: Engine) -> None:
+def test_every_response_format_is_returned_unchanged(engine: Engine) -> None:
     verbose = {"text": "Hi", "language": "english", "duration": 1.5, "segments": [{"id": 0, "text": "Hi"}]}
     srt = Answer([b"1\n00:00:00,000 --> 00:00:01,000\nHi\n\n"], content_type="text/plain; charset=utf-8")
     with serving(json_answer(verbose), srt, srt, json_answer(verbose)) as server:
@@ -69,7 +69,7 @@ def test_formats_come_back_as_they_are(engine: Engine) -> None:
     assert b"whisper-1" in server.seen[0].body
 
 
-def test_subtitles_may_have_a_type_of_their_own(engine: Engine) -> None:
+def test_subtitles_may_have_the_content_type_text_vtt(engine: Engine) -> None:
     with serving(Answer([b"WEBVTT\n\nHi\n"], content_type="text/vtt")) as server:
         assert transcribe(engine, SOUND, base_url=server.url, response_format="vtt").text == "WEBVTT\n\nHi"
 
@@ -91,7 +91,7 @@ def test_recording_replays_for_the_same_sound_and_misses_for_another(engine: Eng
 @pytest.mark.parametrize(
     ("name", "kind"), [("talk.m4a", b"audio/mp4"), ("TALK.WAV", b"audio/x-wav"), ("talk.flac", b"audio/flac")]
 )
-def test_type_of_a_sound_is_the_same_on_every_system(
+def test_content_type_of_a_sound_does_not_depend_on_the_system(
     engine: Engine, name: str, kind: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mimetypes.guess_type", lambda name: (None, None))  # as without a table of the system
@@ -100,7 +100,7 @@ def test_type_of_a_sound_is_the_same_on_every_system(
     assert b"Content-Type: %s\r\n" % kind in server.seen[0].body
 
 
-def test_errors_are_those_of_any_call(engine: Engine) -> None:
+def test_errors_are_translated_as_for_any_call(engine: Engine) -> None:
     refused = json_answer({"error": {"message": "bad sound"}}, 400)
     page = Answer([b"<html>"], content_type="text/html")
     with serving(refused, page) as server:

@@ -30,7 +30,7 @@ class Sum(pydantic.BaseModel):
 REFUSED = json_answer({"error": {"message": "messages[2].role: 'tool' is not one of user, assistant"}}, 400)
 
 
-def test_refused_tool_role_is_told_in_other_words_once(engine: Engine) -> None:
+def test_a_conversation_whose_tool_role_is_refused_is_rewritten_once(engine: Engine) -> None:
     script = [one_call("add", '{"a": 1}'), REFUSED, one_call("add", '{"a": 2}', "call_2"), chat_stream("done")]
     with serving(*script) as server:
         events = engine.events("Hi", base_url=server.url, tools=[add])
@@ -56,7 +56,7 @@ def test_second_refusal_is_an_error(engine: Engine) -> None:
     assert len(server.seen) == 3
 
 
-def test_other_refusals_are_not_tried_again(engine: Engine) -> None:
+def test_other_refusals_are_not_retried(engine: Engine) -> None:
     other = json_answer({"error": {"message": "no such model"}}, 400)
     with serving(one_call("add", '{"a": 1}'), other) as server, pytest.raises(BadRequest, match="no such model"):
         engine.ask("Hi", base_url=server.url, tools=[add])
@@ -81,7 +81,7 @@ def test_fields_of_openai_that_a_provider_refuses_are_left_out_or_renamed(engine
     assert server.seen[-1].json["max_tokens"] == 9
 
 
-def test_a_request_that_is_refused_in_another_form_too_tells_both_refusals(engine: Engine) -> None:
+def test_a_request_that_is_refused_in_both_forms_reports_both_refusals(engine: Engine) -> None:
     first, second = (
         json_answer({"error": {"message": f"Unsupported parameter: '{name}'"}}, 400)
         for name in ("max_completion_tokens", "max_tokens")
@@ -97,7 +97,7 @@ def test_a_request_that_is_refused_in_another_form_too_tells_both_refusals(engin
     assert not hasattr(later.value, "__notes__")
 
 
-def test_reasoning_is_sent_back_where_the_provider_misses_it(engine: Engine) -> None:
+def test_reasoning_is_sent_back_if_the_provider_demands_it(engine: Engine) -> None:
     thought = sse(
         chat_chunk(reasoning_content="hm "),
         chat_chunk(reasoning_content="so", tool_calls=[tool_fragment(0, '{"a": 1}', "call_1", "add")]),
@@ -152,7 +152,7 @@ def test_error_inside_a_choice_is_an_error(engine: Engine) -> None:
         engine.ask("Hi", base_url=server.url)
 
 
-def test_calls_that_end_with_stop_are_the_callers_to_run_and_no_answer_in_the_wanted_type(engine: Engine) -> None:
+def test_tool_calls_with_the_finish_reason_stop_are_returned_and_not_parsed(engine: Engine) -> None:
     called = sse(chat_chunk(tool_calls=[tool_fragment(0, "{}", "c", "own")]), chat_chunk(finish="stop"))
     own = aquila.Tool("own", {"type": "object"})
     with serving(called) as server:
@@ -161,7 +161,7 @@ def test_calls_that_end_with_stop_are_the_callers_to_run_and_no_answer_in_the_wa
     assert reply.parsed is None
 
 
-def test_filtered_answer_says_so(engine: Engine) -> None:
+def test_filtered_answer_has_the_finish_reason_content_filter(engine: Engine) -> None:
     with serving(chat_stream("some", finish="content_filter")) as server:
         reply = engine.ask("Hi", base_url=server.url)
     assert (reply.text, reply.meta["finish_reason"]) == ("some", "content_filter")
@@ -214,7 +214,7 @@ def test_content_in_parts_is_text_and_reasoning(engine: Engine) -> None:
     assert (reply.text, reply.reasoning) == ("Yes.", "Is it so?")
 
 
-def test_a_refusal_that_the_other_form_does_not_change_ends_the_call(engine: Engine) -> None:
+def test_a_second_refusal_about_missing_reasoning_is_an_error(engine: Engine) -> None:
     """No message is the model's, so there is none to which its reasoning could be added."""
     missing = json_answer({"error": {"message": "messages[0].reasoning_content: field is missing"}}, 400)
     with serving(missing, missing) as server, pytest.raises(BadRequest, match="is missing"):

@@ -444,14 +444,14 @@ def test_a_malformed_answer_is_an_error_that_names_provider_and_field(case: str,
 
 
 @pytest.mark.parametrize("case", slow_but(["chat: usage that is negative", "responses: an end twice"], READ))
-def test_an_odd_answer_is_read_as_far_as_it_goes(case: str, engine: Engine) -> None:
+def test_an_odd_answer_is_read_as_far_as_possible(case: str, engine: Engine) -> None:
     endpoint, answer, read, expected = READ[case]
     with serving(answer) as server:
         assert read(engine.ask("Hi", base_url=server.url, endpoint=endpoint)) == expected
 
 
 @pytest.mark.parametrize("case", slow_but(["pieces out of order"], CALLS))
-def test_odd_pieces_of_tool_calls_are_put_together(case: str, engine: Engine) -> None:
+def test_odd_pieces_of_tool_calls_are_joined(case: str, engine: Engine) -> None:
     pieces, expected = CALLS[case]
     with serving(chat_calls(*pieces)) as server:
         reply = engine.ask("Hi", base_url=server.url, tools=[OWN])
@@ -459,7 +459,7 @@ def test_odd_pieces_of_tool_calls_are_put_together(case: str, engine: Engine) ->
 
 
 @pytest.mark.parametrize("case", slow_but(TRIED, [*FAILURES, *READ]))
-def test_an_odd_answer_is_seen_alike_live_recorded_and_replayed(case: str, engine: Engine, root: Path) -> None:
+def test_an_odd_answer_has_the_same_outcome_live_recorded_and_replayed(case: str, engine: Engine, root: Path) -> None:
     endpoint, answer, *_ = (FAILURES | READ)[case]
     with serving(answer, answer) as server:
         live = _outcome(engine, server.url, endpoint=endpoint)
@@ -510,7 +510,7 @@ def _ask(endpoint: str, body: bytes, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("endpoint", WHOLE)
-def test_whatever_stands_in_a_field_no_other_error_comes_out(endpoint: str) -> None:
+def test_any_value_in_any_field_raises_only_errors_of_aquila(endpoint: str) -> None:
     for path in _paths(WHOLE[endpoint]):
         for value in ODD if path else ODD[1:]:
             _ask(endpoint, json.dumps(_changed(WHOLE[endpoint], path, value)).encode(), "application/json")

@@ -46,12 +46,12 @@ messages = st.one_of(
 
 
 @given(messages)
-def test_message_survives_its_neutral_form(each: Message) -> None:
+def test_message_survives_conversion_to_its_neutral_form(each: Message) -> None:
     assert message_from(json.loads(json.dumps(each.to_dict()))) == each
 
 
 @given(messages)
-def test_message_survives_the_form_of_the_chat_api(each: Message) -> None:
+def test_message_survives_conversion_to_the_chat_api(each: Message) -> None:
     back = message_from(json.loads(json.dumps(chat.message_to_wire(each))))
     kept = {key: value for key, value in each.extra.items() if key not in chat.NOT_SENT}
     assert (back.role, back.content, back.name, back.calls, back.call_id) == (
@@ -65,7 +65,7 @@ def test_message_survives_the_form_of_the_chat_api(each: Message) -> None:
 
 
 @given(st.lists(messages.filter(lambda each: each.name is None), max_size=5))
-def test_conversation_survives_the_form_of_the_responses_api(given: list[Message]) -> None:
+def test_conversation_survives_conversion_to_the_responses_api(given: list[Message]) -> None:
     items = json.loads(json.dumps([item for each in given for item in responses.message_to_wire(each)]))
     back = from_items(items)
     plain = [as_far_as_it_goes(each) for each in given]
@@ -108,7 +108,7 @@ def as_far_as_it_goes(each: Message) -> Message:
 
 
 @given(parts)
-def test_part_survives_the_form_of_either_api(part: Any) -> None:
+def test_part_survives_conversion_to_either_api(part: Any) -> None:
     assert part_from(json.loads(json.dumps(part_to_dict(part)))) == part
     wire = json.loads(json.dumps(responses.part_to_wire(part)))
     back = part_from(wire)
@@ -132,7 +132,7 @@ def test_every_way_to_write_a_message_is_the_same_message(prompt: Any) -> None:
     assert messages_from_prompt(prompt) == (Message("user", "Hi"),)
 
 
-def test_parts_are_content_alone_and_in_lists() -> None:
+def test_parts_can_be_content_alone_and_in_lists() -> None:
     picture = aquila.image_url("https://example.org/x.png", detail="low")
     assert messages_from_prompt(["What is this?", picture]) == (
         Message("user", "What is this?"),
@@ -209,12 +209,12 @@ def test_files_become_parts(tmp_path: Path) -> None:
         (lambda: part_from(5), "not int"),
     ],
 )
-def test_what_is_no_message_is_refused(build: Any, reason: str) -> None:
+def test_invalid_messages_and_parts_are_refused(build: Any, reason: str) -> None:
     with pytest.raises(InvalidMessage, match=reason):
         build()
 
 
-def test_parts_are_sent_in_the_words_of_each_endpoint(engine: Engine) -> None:
+def test_parts_are_sent_in_the_form_of_each_endpoint(engine: Engine) -> None:
     prompt = ("user", ["Look", aquila.image(PNG), aquila.file(file_id="f"), Audio("QUJD", "wav")])
     with serving(chat_stream("ok"), responses_stream("ok")) as server:
         engine.ask(prompt, base_url=server.url)
@@ -235,7 +235,7 @@ def test_parts_are_sent_in_the_words_of_each_endpoint(engine: Engine) -> None:
     ]
 
 
-def test_file_by_its_web_address_is_for_the_responses_api(engine: Engine) -> None:
+def test_file_by_its_url_needs_the_responses_api(engine: Engine) -> None:
     url = "https://example.org/report.pdf"
     written = {"type": "input_file", "file_url": url}
     with serving(responses_stream("ok"), responses_stream("ok")) as server:
@@ -280,7 +280,7 @@ def test_author_name_that_responses_cannot_carry_is_refused_there(engine: Engine
         engine.ask(Message("user", "Hi", name="eve"), endpoint="responses")
 
 
-def test_conversation_goes_on_after_a_refusal_and_after_silence(engine: Engine) -> None:
+def test_conversation_can_be_continued_after_a_refusal_and_after_an_empty_answer(engine: Engine) -> None:
     refused = sse(chat_chunk(refusal="No."), chat_chunk(finish="stop"))
     with serving(
         refused, chat_stream("ok"), responses_stream("ok"), chat_stream(finish="length"), chat_stream("ok")
@@ -305,7 +305,7 @@ def test_picture_in_the_result_of_a_tool_is_sent(engine: Engine) -> None:
     assert [part["type"] for part in parts] == ["input_text", "input_image"]
 
 
-def test_character_that_comes_in_halves_is_put_together(engine: Engine) -> None:
+def test_character_that_is_streamed_in_halves_is_joined(engine: Engine) -> None:
     body = sse(chat_chunk("HIGH"), chat_chunk("LOW"), chat_chunk(finish="stop"))
     halves = body.replace(b"HIGH", rb"\ud83d").replace(b"LOW", rb"\ude00")
     with serving(halves, chat_stream("ok")) as server:
@@ -320,7 +320,7 @@ def test_half_a_character_in_a_prompt_is_refused(engine: Engine) -> None:
     assert server.seen == []
 
 
-def test_a_message_is_an_ordinary_dataclass_to_others() -> None:
+def test_a_message_is_an_ordinary_dataclass() -> None:
     @dataclasses.dataclass(frozen=True)
     class Rated(Message):
         stars: int = 0
@@ -329,7 +329,7 @@ def test_a_message_is_an_ordinary_dataclass_to_others() -> None:
     assert pydantic.TypeAdapter(Message).validate_python({"role": "user", "content": "Hi"}) == Message("user", "Hi")
 
 
-def test_the_type_of_a_file_does_not_depend_on_the_tables_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_content_type_of_a_file_does_not_depend_on_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mimetypes.guess_type", lambda name: ("application/vnd.ms-excel", None))  # as on Windows
     part = aquila.file(b"a,b", filename="table.csv")
     assert part.data is not None

@@ -101,7 +101,7 @@ def test_parallel_tool_calls_of_openai_are_all_answered(engine: Engine, name: st
 
 
 @needs_corpus
-def test_tool_call_of_the_responses_api_goes_on_with_the_items_as_they_came(engine: Engine) -> None:
+def test_items_of_the_responses_api_are_sent_back_unchanged_with_a_tool_result(engine: Engine) -> None:
     name = "test_openai_responses/test_openai_responses_phase_streamed_on_part_start"
     recorded = exchanges(name)
     item = next(item for item in recorded[0].events[-1]["response"]["output"] if item["type"] == "function_call")
@@ -117,7 +117,7 @@ def test_tool_call_of_the_responses_api_goes_on_with_the_items_as_they_came(engi
 
 
 @needs_corpus
-def test_error_inside_a_stream_of_groq_is_told_with_its_code(engine: Engine) -> None:
+def test_error_inside_a_stream_of_groq_has_its_code(engine: Engine) -> None:
     recorded = exchanges("test_groq/test_tool_use_failed_error_streaming")[0]
     assert b"event: error" in recorded.body
     with serving(*served(recorded)) as server, pytest.raises(BadRequest, match="tool_use_failed") as caught:
@@ -126,7 +126,7 @@ def test_error_inside_a_stream_of_groq_is_told_with_its_code(engine: Engine) -> 
 
 
 @needs_corpus
-def test_usage_that_groq_puts_elsewhere_is_found(engine: Engine) -> None:
+def test_usage_in_the_own_field_of_groq_is_found(engine: Engine) -> None:
     recorded = exchanges("test_groq/test_tool_use_failed_error_streaming")[-1]
     with serving(*served(recorded)) as server:
         reply = engine.ask("Hi", base_url=server.url)
@@ -134,7 +134,7 @@ def test_usage_that_groq_puts_elsewhere_is_found(engine: Engine) -> None:
 
 
 @needs_corpus
-def test_reasoning_and_comments_of_openrouter_are_told_from_the_text(engine: Engine) -> None:
+def test_reasoning_and_comments_of_openrouter_are_kept_apart_from_the_text(engine: Engine) -> None:
     recorded = exchanges("test_openrouter/test_openrouter_stream_with_native_options")[0]
     deltas = [choice["delta"] for event in recorded.events for choice in event["choices"]]
     with serving(*served(recorded)) as server:
@@ -183,7 +183,7 @@ def test_steps_of_built_in_tools_are_progress(engine: Engine, name: str, kind: s
         pytest.param("test_openai_responses/test_openai_responses_model_http_error", marks=needs_corpus),
     ],
 )
-def test_http_error_of_openai_is_told_in_its_own_words(engine: Engine, name: str) -> None:
+def test_http_error_of_openai_keeps_its_message(engine: Engine, name: str) -> None:
     recorded = exchanges(name)[0]
     with serving(*served(recorded)) as server, pytest.raises(BadRequest) as caught:
         engine.ask("Hi", base_url=server.url, endpoint="responses")

@@ -140,7 +140,7 @@ def test_model_that_is_asked_for_is_parsed(engine: Engine, endpoint: str) -> Non
     assert inner["schema"]["additionalProperties"] is False
 
 
-def test_schema_given_as_a_dict_is_sent_in_the_words_of_each_endpoint(engine: Engine) -> None:
+def test_schema_given_as_a_dict_is_sent_in_the_form_of_each_endpoint(engine: Engine) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
     with serving(*[chat_stream("{}"), responses_stream("{}")] * 2) as server:
         for given in (wanted, {"type": "json_object"}):
@@ -190,7 +190,7 @@ def test_name_of_a_model_without_letters_that_providers_take_is_replaced(engine:
 
 
 @pytest.mark.parametrize("kind", ["keepalive", "response.keep_alive", "response.in_progress", "ping"])
-def test_events_that_keep_the_connection_alive_say_nothing(engine: Engine, kind: str) -> None:
+def test_keep_alive_events_are_ignored(engine: Engine, kind: str) -> None:
     first, *others = responses_events("Eagles ", "soar")
     keeping = {"type": kind, "sequence_number": 1}
     body = sse(keeping, first, keeping, *others[:-1], keeping, others[-1], done=False, event=True)
@@ -199,7 +199,7 @@ def test_events_that_keep_the_connection_alive_say_nothing(engine: Engine, kind:
     assert (reply.text, reply.meta["id"]) == ("Eagles soar", "resp_1")
 
 
-def test_text_that_comes_with_the_final_event_only_is_told(engine: Engine) -> None:
+def test_text_that_is_only_in_the_final_event_is_emitted(engine: Engine) -> None:
     final = {"type": "response.completed", "response": response_object([message_item("Eagles soar")])}
     with serving(sse(final, done=False, event=True)) as server:
         events = engine.events("Hi", base_url=server.url, endpoint="responses")
@@ -207,7 +207,7 @@ def test_text_that_comes_with_the_final_event_only_is_told(engine: Engine) -> No
     assert events[-1].response.text == "Eagles soar"
 
 
-def test_arguments_may_be_an_object_in_place_of_its_text(engine: Engine, endpoint: str) -> None:
+def test_arguments_may_be_an_object_instead_of_json_text(engine: Engine, endpoint: str) -> None:
     def double(number: int) -> int:
         return 2 * number
 
@@ -222,7 +222,7 @@ def test_arguments_may_be_an_object_in_place_of_its_text(engine: Engine, endpoin
     assert [message.text for message in reply.messages if message.role == "tool"] == ["8"]
 
 
-def test_reasoning_summary_is_told_apart(engine: Engine) -> None:
+def test_reasoning_summary_is_kept_apart_from_the_text(engine: Engine) -> None:
     events = responses_events("42")
     events.insert(2, {"type": "response.reasoning_summary_text.delta", "delta": "Thinking.", "sequence_number": 9})
     with serving(sse(*events, done=False, event=True)) as server:
@@ -231,7 +231,7 @@ def test_reasoning_summary_is_told_apart(engine: Engine) -> None:
     assert (told[-1].response.text, told[-1].response.reasoning) == ("42", "Thinking.")
 
 
-def test_background_answer_is_asked_for_until_it_is_finished(engine: Engine) -> None:
+def test_background_answer_is_polled_until_it_is_finished(engine: Engine) -> None:
     sink = aquila.Sink.collector()
     with serving(*map(json_answer, (QUEUED, RUNNING, DONE))) as server:
         reply = engine.ask("2+2?", base_url=server.url, sink=sink, **FAST)
@@ -257,7 +257,7 @@ def test_background_answer_that_is_streamed_and_breaks_is_fetched_to_its_end(eng
     assert [seen.path for seen in server.seen[1:]] == ["/v1/responses/resp_1"] * 2
 
 
-def test_retry_while_a_broken_answer_is_fetched_repeats_no_text(engine: Engine) -> None:
+def test_retry_while_a_broken_answer_is_fetched_emits_no_text_twice(engine: Engine) -> None:
     broken = Answer([sse(*responses_events("fo")[:3], done=False, event=True)], broken=True)
     busy = json_answer({"error": {"message": "busy"}}, 503, retry_after_ms="1")
     with serving(broken, busy, json_answer(DONE)) as server:
@@ -330,7 +330,7 @@ def test_stored_answer_is_retrieved_cancelled_and_deleted(engine: Engine) -> Non
     ]
 
 
-def test_stored_answer_tells_its_tool_calls_and_its_failure(engine: Engine) -> None:
+def test_stored_answer_has_its_tool_calls_or_raises_its_failure(engine: Engine) -> None:
     failed = response_object([], "failed", error={"code": "server_error", "message": "it fell over"})
     with serving(
         json_answer(response_object([call_item("add", '{"a": 1}')])), json_answer(failed, x_request_id="r7")
@@ -348,7 +348,7 @@ def test_stored_answer_that_is_not_there_is_an_error(engine: Engine) -> None:
         run(engine, "retrieve_response", "resp_9", base_url=server.url)
 
 
-def test_operations_take_ids_and_their_own_options_only(engine: Engine) -> None:
+def test_operations_on_stored_answers_refuse_other_arguments(engine: Engine) -> None:
     with pytest.raises(errors.ConfigError, match="the id of a response is text"):
         run(engine, "retrieve_response", 5)
     with pytest.raises(errors.UnknownOption, match="retrieve_response has no option 'temperature'"):
@@ -387,7 +387,7 @@ class TestResearch:
 
         return asyncio.run(scenario())
 
-    def test_stream_tells_what_is_searched(self, engine: Engine) -> None:
+    def test_stream_emits_the_steps_of_a_search(self, engine: Engine) -> None:
         search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"query": "eagles"}}
         events = responses_events("four", items=[search])
         where = {"item_id": "ws_1", "output_index": 0, "sequence_number": 9}
@@ -418,11 +418,11 @@ class TestResearch:
         assert reply.meta["finish_reason"] == "cancelled"
         assert server.seen[0].path == "/v1/responses/resp_1/cancel"
 
-    def test_result_has_a_limit(self) -> None:
+    def test_result_has_a_time_limit(self) -> None:
         with serving(by=lambda seen: json_answer(RUNNING)) as server, pytest.raises(TimeoutError, match="took longer"):
             aquila.research.result("resp_1", timeout=0.2, **operation({"base_url": server.url}))
 
-    def test_tools_that_bring_sources_are_kept_alone(self) -> None:
+    def test_no_web_search_is_added_to_tools_that_bring_sources(self) -> None:
         def answer(seen: Seen) -> Answer:
             return json_answer(QUEUED)
 
@@ -437,12 +437,12 @@ class TestResearch:
         assert kinds == ["code_interpreter", "web_search_preview"]
 
     @pytest.mark.parametrize("kind", ["web_search_preview_2025_03_11", "web_search_2025_08_26"])
-    def test_a_search_tool_with_a_date_in_its_name_is_kept_alone(self, kind: str) -> None:
+    def test_no_web_search_is_added_to_a_search_tool_with_a_date_in_its_name(self, kind: str) -> None:
         with serving(json_answer(QUEUED)) as server:
             aquila.research.create("Why?", tools=[{"type": kind}], **operation({"base_url": server.url}))
         assert server.seen[0].json["tools"] == [{"type": kind}]
 
-    def test_a_function_with_the_name_of_a_search_tool_brings_no_sources(self) -> None:
+    def test_a_web_search_is_added_to_a_function_with_the_name_of_a_search_tool(self) -> None:
         def web_search(query: str) -> str:
             return query
 
@@ -466,7 +466,7 @@ class TestResearch:
             aquila.research.create("Why?", tools="web_search")
 
 
-def test_raw_answer_is_as_it_came(engine: Engine) -> None:
+def test_raw_answer_is_unchanged(engine: Engine) -> None:
     final = responses_events("x")[-1]["response"]
     with serving(responses_stream("x")) as server:
         raw = engine.ask("Hi", base_url=server.url, endpoint="responses").raw

@@ -11,14 +11,14 @@ from aquila.engine.endpoints.chat_parser import TextBuffer
 
 
 @given(st.lists(st.text(max_size=3), max_size=600))
-def test_text_is_its_pieces_put_together(pieces: list[str]) -> None:
+def test_text_is_its_pieces_joined(pieces: list[str]) -> None:
     text = TextBuffer()
     for piece in pieces:
         text.write(piece)
     assert text.getvalue() == "".join(pieces)
 
 
-def test_pieces_of_a_long_stream_are_not_kept() -> None:
+def test_pieces_of_a_long_stream_are_not_kept_as_objects() -> None:
     text = TextBuffer()
     tracemalloc.start()
     for number in range(100_000):

@@ -70,7 +70,7 @@ def test_tool_runs_and_the_model_gets_its_result(engine: Engine, endpoint: str) 
     assert results_sent(server.seen[1]) == ["5"]
 
 
-def test_request_describes_the_tools_in_the_words_of_the_endpoint(engine: Engine) -> None:
+def test_tools_are_described_in_the_form_of_the_endpoint(engine: Engine) -> None:
     with serving(chat_stream("ok"), responses_stream("ok")) as server:
         options: dict[str, Any] = {"tools": [add], "parallel_tool_calls": False, "base_url": server.url}
         engine.ask("Hi", tool_choice="add", **options)
@@ -96,7 +96,7 @@ def test_conversation_of_a_chat_is_sent_back_complete(engine: Engine) -> None:
     ]
 
 
-def test_items_of_a_response_are_sent_back_as_they_came(engine: Engine) -> None:
+def test_items_of_a_response_are_sent_back_unchanged(engine: Engine) -> None:
     reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "abc"}
     call = call_item("add", '{"a":2}')
     with serving(responses_stream(items=[reasoning, call]), responses_stream("3")) as server:
@@ -171,7 +171,7 @@ def test_empty_arguments_are_no_arguments(engine: Engine, endpoint: str) -> None
         ("fail", "{}", "Error: FileNotFoundError: [Errno 2] No such file or directory: '<path>'"),
     ],
 )
-def test_failure_becomes_a_text_for_the_model(
+def test_failure_of_a_tool_is_reported_to_the_model(
     engine: Engine, endpoint: str, name: str, arguments: str, told: str
 ) -> None:
     def fail() -> None:
@@ -248,14 +248,14 @@ def picky(x: Annotated[int, BeforeValidator(refuse)]) -> int:
         "brackets",
     ],
 )
-def test_nothing_that_a_tool_does_crashes_the_run(engine: Engine, function: Any, arguments: str, told: str) -> None:
+def test_no_result_or_error_of_a_tool_ends_the_call(engine: Engine, function: Any, arguments: str, told: str) -> None:
     made = aquila.tool(name="f")(function)
     with serving(one_call("f", arguments), chat_stream("ok")) as server:
         assert engine.ask("Hi", base_url=server.url, tools=[made]).text == "ok"
     assert results_sent(server.seen[1])[0].startswith(told)
 
 
-def test_failures_are_raised_where_that_is_asked_for(engine: Engine) -> None:
+def test_failures_of_tools_are_raised_if_tool_errors_is_raise(engine: Engine) -> None:
     def fail() -> None:
         raise ZeroDivisionError("oh")
 
@@ -265,7 +265,7 @@ def test_failures_are_raised_where_that_is_asked_for(engine: Engine) -> None:
         assert isinstance(caught.value.__cause__, cause or type(None))
 
 
-def test_miss_inside_a_tool_is_no_text_for_the_model(engine: Engine) -> None:
+def test_a_miss_inside_a_tool_is_raised_and_not_reported_to_the_model(engine: Engine) -> None:
     def nested() -> None:
         raise CassetteMiss("nothing like it")
 
@@ -297,7 +297,7 @@ def test_coroutine_function_runs_in_a_synchronous_call_within_an_event_loop() ->
     assert results_sent(server.seen[1]) == ["done"]
 
 
-def test_context_goes_to_tools_that_ask_and_patches_reach_the_later_ones(engine: Engine) -> None:
+def test_tools_that_want_the_context_get_it_with_the_patches_of_earlier_tools(engine: Engine) -> None:
     def login(tool_context: dict[str, Any]) -> aquila.ToolResult:
         seen.append(dict(tool_context))
         tool_context["scratch"] = "not shared"
@@ -320,7 +320,7 @@ def test_context_goes_to_tools_that_ask_and_patches_reach_the_later_ones(engine:
     assert "tool_context" not in str(server.seen[0].json)
 
 
-def test_returned_error_is_told_and_counted(engine: Engine) -> None:
+def test_a_returned_error_is_reported_to_the_model(engine: Engine) -> None:
     def refuse() -> aquila.ToolResult:
         return aquila.ToolResult(error="not today")
 
@@ -348,7 +348,7 @@ def endless(endpoint: str, name: str, arguments: str) -> Callable[[Seen], Answer
     return lambda seen: Answer([calling(endpoint, name, arguments, f"call_{next(count)}")])
 
 
-def test_limit_of_rounds_ends_the_run_with_a_text_and_a_flag(engine: Engine, endpoint: str) -> None:
+def test_the_limit_of_rounds_ends_the_call_with_a_text_and_a_flag(engine: Engine, endpoint: str) -> None:
     with serving(by=endless(endpoint, "add", '{"a": 1}')) as server:
         reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add], max_tool_iterations=3)
     assert reply.meta["stopped"] == "max_tool_iterations"
@@ -367,7 +367,7 @@ def test_limit_of_rounds_is_24_unless_set() -> None:
     assert (reply.meta["turns"], reply.meta["stopped"]) == (25, "max_tool_iterations")
 
 
-def test_failures_in_a_row_end_the_run_with_a_text_and_a_flag(engine: Engine, endpoint: str) -> None:
+def test_three_failures_in_a_row_end_the_call_with_a_text_and_a_flag(engine: Engine, endpoint: str) -> None:
     with serving(by=endless(endpoint, "add", "{}")) as server:
         events = engine.events("Hi", base_url=server.url, endpoint=endpoint, tools=[add])
     reply = events[-1].response
@@ -421,7 +421,7 @@ def test_wrong_choice_is_refused() -> None:
         aquila.ask("Hi", **live({"parallel_tool_calls": False}))
 
 
-def test_choice_among_tools_of_the_provider_options_is_sent(engine: Engine, endpoint: str) -> None:
+def test_tool_choice_is_sent_if_the_tools_are_in_provider_options(engine: Engine, endpoint: str) -> None:
     options: dict[str, Any] = {"tool_choice": "required", "parallel_tool_calls": False}
     with serving(saying(endpoint, "ok")) as server:
         given = {"tools": [{"type": "x"}]}
@@ -447,7 +447,7 @@ def test_built_in_tools_go_to_the_endpoint_that_has_them(engine: Engine) -> None
         engine.ask("Hi", tools=["web_search"])
 
 
-def test_calls_of_a_tool_without_a_function_are_left_to_the_caller(engine: Engine, endpoint: str) -> None:
+def test_calls_of_a_tool_without_a_function_are_returned_to_the_caller(engine: Engine, endpoint: str) -> None:
     approve = aquila.Tool("approve", {"type": "object", "properties": {"sum": {"type": "integer"}}})
     with serving(calling(endpoint, "approve", '{"sum": 9}'), saying(endpoint, "Paid.")) as server:
         reply = engine.ask("Pay 9", base_url=server.url, endpoint=endpoint, tools=[approve])

@@ -38,7 +38,7 @@ class Plain:
 NAMES = {"kestrel", "harrier", "osprey", "buzzard", "merlin"}
 
 
-def test_sets_within_models_and_dataclasses_are_told_in_order() -> None:
+def test_sets_within_models_and_dataclasses_are_sorted() -> None:
     told = value_to_text(Plain(Tags(names=NAMES, innerSets=[{"a": frozenset({3, 1, 2})}]), frozenset({"b", "a"})))
     assert told == (
         '{"tags":{"names":["buzzard","harrier","kestrel","merlin","osprey"],"when":"2026-01-02",'
@@ -66,7 +66,7 @@ def test_the_order_does_not_depend_on_the_hash_seed_of_the_process() -> None:
     assert len(told) == 1
 
 
-def test_a_model_that_writes_itself_its_own_way_keeps_it() -> None:
+def test_custom_serializers_of_a_model_are_used() -> None:
     from pydantic import field_serializer
 
     class Price(BaseModel):
@@ -95,7 +95,7 @@ def prepared(*functions: Callable[[], Awaitable[object]]) -> list[PreparedToolCa
 
 
 @pytest.mark.parametrize("run", [run_tools, lambda ready: asyncio.run(run_tools_async(ready))])
-def test_a_tool_that_waited_for_something_cancelled_has_failed_and_no_other(
+def test_a_tool_whose_own_task_was_cancelled_fails_alone(
     run: Callable[[list[PreparedToolCall]], list[ToolOutcome]],
 ) -> None:
     first, second = run(prepared(wait_for_what_is_cancelled, answer_later))

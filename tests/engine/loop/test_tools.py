@@ -67,7 +67,7 @@ def test_schema_comes_from_hints_and_docstring() -> None:
     assert "title" not in str(schema)
 
 
-def test_arguments_become_what_the_hints_say() -> None:
+def test_arguments_are_converted_to_the_hinted_types() -> None:
     arguments = weather.parse_arguments('{"place": {"city": "Ulm"}, "unit": "fahrenheit"}')
     assert arguments == {"place": Place(city="Ulm"), "unit": Unit.F}
     assert weather(**arguments, tool_context={"user": "me"}) == "Ulm 1 F None me"
@@ -116,7 +116,7 @@ def test_field_called_title_or_default_stays_in_the_schema() -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_names_and_values_in_a_schema_are_no_keywords(strict: bool) -> None:
+def test_names_and_values_in_a_schema_are_not_taken_for_keywords(strict: bool) -> None:
     class Plan(enum.Enum):
         SMALL = {"default": 1, "title": "Small"}
         LARGE = {"discriminator": 2}
@@ -133,7 +133,7 @@ def test_names_and_values_in_a_schema_are_no_keywords(strict: bool) -> None:
     assert aquila.Tool("f", spelled, lambda **given: given, strict=strict).schema["$defs"] == named
 
 
-def test_strict_schema_has_nothing_beside_a_reference() -> None:
+def test_strict_schema_has_no_keywords_beside_a_reference() -> None:
     class Node(pydantic.BaseModel):
         place: Annotated[Place, Field(description="where it is")]
         next: Annotated[Node, Field(description="what follows")] | None = None
@@ -156,7 +156,7 @@ def test_strict_schema_has_nothing_beside_a_reference() -> None:
     assert nodes["place"]["required"] == ["city", "country"]
 
 
-def test_strict_schema_has_a_union_with_a_discriminator_as_any_of_its_forms() -> None:
+def test_strict_schema_replaces_a_discriminated_union_by_any_of() -> None:
     class Cat(pydantic.BaseModel):
         kind: Literal["cat"]
         discriminator: str = "a field, and no keyword"
@@ -172,7 +172,7 @@ def test_strict_schema_has_a_union_with_a_discriminator_as_any_of_its_forms() ->
     assert made["$defs"]["Cat"]["required"] == ["kind", "discriminator"]
 
 
-def test_strict_schema_has_tuples_and_sets_as_lists_that_are_checked_here() -> None:
+def test_strict_schema_writes_tuples_and_sets_as_lists_and_arguments_are_checked_here() -> None:
     class Box(pydantic.BaseModel):
         corner: tuple[int, int]
         label: tuple[str, Place | None]
@@ -205,7 +205,7 @@ def test_strict_schema_has_tuples_and_sets_as_lists_that_are_checked_here() -> N
         made.parse_arguments('{"at": ["a", 1]}')
 
 
-def test_of_several_forms_in_a_strict_schema_any_may_hold_as_it_is_sent() -> None:
+def test_one_of_is_checked_here_where_a_strict_schema_cannot_express_it() -> None:
     city, code = ({"type": "object", "properties": {name: {"type": "string"}}} for name in ("city", "code"))
     made = aquila.Tool("f", {"properties": {"place": {"oneOf": [city, code]}}}, lambda **given: given, strict=True)
     assert made.parse_arguments('{"place": {"city": "Rome"}}') == {"place": {"city": "Rome"}}
@@ -220,7 +220,7 @@ def test_schema_of_true_allows_everything() -> None:
         made.parse_arguments('{"y": 1}')
 
 
-def test_tool_can_be_spelled_out_with_a_schema() -> None:
+def test_tool_can_be_made_from_a_handwritten_schema() -> None:
     schema = {
         "type": "object",
         "properties": {"n": {"type": "integer"}, "tags": {"type": "array", "items": {"enum": ["a", "b"]}}},
@@ -319,16 +319,16 @@ def _plain(x: int) -> int:
         ("1/2 and/or 3", "1/2 and/or 3"),
     ],
 )
-def test_failures_are_told_without_what_differs_between_runs(text: str, expected: str) -> None:
+def test_error_texts_omit_paths_times_and_addresses(text: str, expected: str) -> None:
     assert remove_changing_parts(text) == expected
 
 
 @given(st.text())
-def test_cleaning_a_text_twice_changes_nothing_more(text: str) -> None:
+def test_cleaning_an_error_text_is_idempotent(text: str) -> None:
     assert remove_changing_parts(remove_changing_parts(text)) == remove_changing_parts(text)
 
 
-def test_values_are_told_to_the_model_as_json() -> None:
+def test_results_are_sent_to_the_model_as_json() -> None:
     class Odd:
         pass
 
@@ -339,7 +339,7 @@ def test_values_are_told_to_the_model_as_json() -> None:
     assert "0x" not in value_to_text([Odd()])
 
 
-def test_parameters_may_be_called_like_methods_of_a_model() -> None:
+def test_parameters_may_have_the_names_of_methods_of_a_pydantic_model() -> None:
     def convert(schema: str, copy: int = 1, json: str = "") -> str:
         return f"{schema} {copy}"
 

@@ -25,7 +25,7 @@ def join_all(cut: CutAnswer, text: str, sizes: list[int]) -> str:
 
 @given(prose, st.data(), st.lists(st.integers(1, 7), max_size=10))
 @settings(max_examples=examples(200))
-def test_a_model_that_begins_with_the_cut_word_completes_the_answer(
+def test_a_continuation_that_repeats_the_cut_word_completes_the_answer(
     whole: str, data: st.DataObject, sizes: list[int]
 ) -> None:
     at = data.draw(st.integers(0, len(whole)))
@@ -36,7 +36,7 @@ def test_a_model_that_begins_with_the_cut_word_completes_the_answer(
 
 @given(prose, st.data(), st.booleans(), st.lists(st.integers(1, 7), max_size=10))
 @settings(max_examples=examples(200))
-def test_a_provider_that_continues_the_message_completes_the_answer(
+def test_a_continuation_of_the_same_message_completes_the_answer(
     whole: str, data: st.DataObject, writes_space_again: bool, sizes: list[int]
 ) -> None:
     at = data.draw(st.integers(0, len(whole)))
@@ -63,6 +63,6 @@ def test_a_provider_that_continues_the_message_completes_the_answer(
         ("Eagles fly", "fly", ""),
     ],
 )
-def test_what_is_added(before: str, continuation: str, added: str) -> None:
+def test_a_continuation_adds_only_what_is_missing(before: str, continuation: str, added: str) -> None:
     assert join_all(CutAnswer(before), continuation, [1] * 100) == added
     assert CutAnswer(before).join(continuation) == added

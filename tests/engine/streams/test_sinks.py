@@ -78,7 +78,7 @@ def test_sink_that_raises_ends_the_call_and_is_the_cause(engine: Engine) -> None
         assert calls == [Chunk("a")]
 
 
-def test_other_sinks_of_a_tee_learn_that_one_failed(engine: Engine) -> None:
+def test_the_other_sinks_of_a_tee_are_told_that_one_failed(engine: Engine) -> None:
     healthy = Sink.collector()
     with serving(chat_stream("a")) as server, pytest.raises(SinkError):
         engine.ask("Hi", base_url=server.url, sink=Sink.tee(healthy, Sink.callback(lambda event: 1 / 0)))
@@ -103,7 +103,7 @@ def test_sink_of_a_tee_that_raised_gets_the_events_of_the_next_call(engine: Engi
     assert seen[1] == Chunk("b")
 
 
-def test_sinks_of_a_tee_learn_of_a_failure_although_another_one_raises_at_that(engine: Engine) -> None:
+def test_sinks_of_a_tee_are_told_of_a_failure_even_if_another_sink_raises(engine: Engine) -> None:
     def fail(event: Event) -> None:
         raise ZeroDivisionError
 
@@ -210,7 +210,7 @@ def test_asynchronous_sinks_are_awaited() -> None:
         asyncio.run(scenario(server.url))
 
 
-def test_asynchronous_sink_in_a_synchronous_call_says_so() -> None:
+def test_asynchronous_sink_in_a_synchronous_call_is_refused() -> None:
     async def note(event: Event) -> None: ...
 
     for sink in (Sink.callback(note), Sink.queue(asyncio.Queue())):

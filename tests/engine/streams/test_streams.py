@@ -73,7 +73,7 @@ def test_second_asynchronous_iteration_is_refused() -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 60])
-def test_a_result_in_another_thread_leaves_the_reader_alone(timeout: float | None) -> None:
+def test_a_result_in_another_thread_is_refused_while_the_stream_is_read(timeout: float | None) -> None:
     asked, rest = threading.Event(), threading.Event()
 
     def answer(seen: object) -> Answer:
@@ -93,7 +93,7 @@ def test_a_result_in_another_thread_leaves_the_reader_alone(timeout: float | Non
 
 
 @pytest.mark.parametrize("timeout", [None, 60])
-def test_a_result_in_another_task_leaves_the_reader_alone(timeout: float | None) -> None:
+def test_a_result_in_another_task_is_refused_while_the_stream_is_read(timeout: float | None) -> None:
     async def scenario(url: str) -> str:
         stream = aquila.astream("Hi", **live({"base_url": url}))
         first, second = await asyncio.gather(stream.result(), stream.result(timeout), return_exceptions=True)
@@ -105,7 +105,7 @@ def test_a_result_in_another_task_leaves_the_reader_alone(timeout: float | None)
         assert asyncio.run(scenario(server.url)) == "ok"
 
 
-def test_an_iteration_after_a_result_was_asked_for_says_that_it_comes_second() -> None:
+def test_iterating_on_after_a_result_was_awaited_is_refused() -> None:
     async def scenario(url: str) -> None:
         async with aquila.astream("Hi", **live({"base_url": url})) as stream:
             events = aiter(stream)
@@ -120,7 +120,7 @@ def test_an_iteration_after_a_result_was_asked_for_says_that_it_comes_second() -
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_stream_that_outlives_its_block_does_not_go_to_the_provider(is_async: bool, tmp_path: Path) -> None:
+def test_a_stream_that_outlives_its_cassette_sends_nothing_live(is_async: bool, tmp_path: Path) -> None:
     async def result_of(stream: aquila.AsyncStream) -> None:
         await stream.result()
 
@@ -178,7 +178,7 @@ def test_leaving_the_asynchronous_block_early_closes_the_connection() -> None:
         assert server.left.wait(60)
 
 
-def test_a_stream_that_was_left_some_time_ago_is_closed_with_its_block() -> None:
+def test_a_stream_whose_iterator_was_closed_is_closed_with_its_block() -> None:
     async def scenario(url: str, left: threading.Event) -> None:
         async with aquila.astream("Hi", **live({"base_url": url})) as stream:
             events = aiter(stream)
@@ -190,7 +190,7 @@ def test_a_stream_that_was_left_some_time_ago_is_closed_with_its_block() -> None
         asyncio.run(scenario(server.url, server.left))
 
 
-def test_the_result_of_an_asynchronous_stream_that_was_left_is_complete() -> None:
+def test_the_result_is_complete_after_its_iterator_was_closed() -> None:
     async def scenario(url: str) -> str:
         async with aquila.astream("Hi", **live({"base_url": url})) as stream:
             events = aiter(stream)
@@ -263,7 +263,7 @@ def test_result_after_some_events_drops_the_rest_and_is_complete(engine: Engine)
         assert stream.result().text == "abc"
 
 
-def test_result_with_a_time_limit_goes_on_after_it() -> None:
+def test_the_stream_can_be_awaited_again_after_a_time_limit() -> None:
     rest = threading.Event()
     with serving(Answer([FIRST, rest, chat_stream("!")])) as server:
         stream = aquila.stream("Hi", **live({"base_url": server.url}))
@@ -273,7 +273,7 @@ def test_result_with_a_time_limit_goes_on_after_it() -> None:
         assert stream.result(timeout=60).text == "first!"
 
 
-def test_asynchronous_result_with_a_time_limit_goes_on_after_it() -> None:
+def test_the_asynchronous_stream_can_be_awaited_again_after_a_time_limit() -> None:
     async def scenario(url: str) -> str:
         stream = aquila.astream("Hi", **live({"base_url": url}))
         with pytest.raises(StreamTimeout):
@@ -295,7 +295,7 @@ def test_silence_longer_than_the_idle_timeout_ends_the_stream(engine: Engine) ->
         engine.events("Hi", base_url=server.url, timeout=aquila.Timeouts(read=60, idle=0.1))
 
 
-def test_silence_before_the_answer_counts_too_and_is_not_multiplied_by_retries(engine: Engine) -> None:
+def test_silence_before_the_answer_is_limited_too_and_is_not_retried(engine: Engine) -> None:
     def silent(seen: object) -> Answer:
         asked.set()
         waited.wait(60)

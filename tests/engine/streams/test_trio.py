@@ -41,7 +41,7 @@ def test_ask_and_stream_work_under_trio() -> None:
     trio.run(scenario)
 
 
-def test_a_tool_that_waited_for_something_cancelled_fails_under_trio_too() -> None:
+def test_a_tool_whose_own_task_was_cancelled_fails_under_trio_too() -> None:
     def wait_for_cancelled() -> None:
         async def give_up() -> None:
             raise asyncio.CancelledError
@@ -59,7 +59,7 @@ def test_a_tool_that_waited_for_something_cancelled_fails_under_trio_too() -> No
     trio.run(scenario)
 
 
-def test_what_needs_a_task_of_its_own_is_refused_under_trio() -> None:
+def test_sinks_and_time_limits_are_refused_under_trio() -> None:
     async def scenario() -> None:
         with pytest.raises(ConfigError, match="need asyncio"):
             aquila.astream("Hi", transport=answering(), sink=aquila.Sink.ignore())
@@ -146,7 +146,7 @@ def test_a_cancelled_ask_ends(slow: Upstream) -> None:
 
 
 @pytest.mark.parametrize("ending", ["close", "cancel"])
-def test_a_stream_that_ends_early_while_it_is_recorded_ends_and_is_kept(
+def test_a_stream_that_is_closed_or_cancelled_while_recording_is_stored(
     slow: Upstream, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AQUILA_CASSETTE_DIR", str(tmp_path))

@@ -58,7 +58,7 @@ async def halve(x: int) -> int:
     return x // 2
 
 
-def test_the_answer_is_the_one_that_comes_over_http(engine: Engine) -> None:
+def test_the_answer_equals_the_one_over_http(engine: Engine) -> None:
     with serving(responses_stream("one ", "two")) as server:
         plain = engine.events("Hi", endpoint="responses", base_url=server.url)
     with answering(responses_events("one ", "two")) as provider:
@@ -79,7 +79,7 @@ def test_the_answer_is_the_one_that_comes_over_http(engine: Engine) -> None:
     assert one.meta["metadata"] == {"job": 7}
 
 
-def test_tools_go_on_over_the_connection_with_what_is_new_alone(engine: Engine) -> None:
+def test_tool_results_are_sent_over_the_same_connection_without_the_earlier_input(engine: Engine) -> None:
     with answering(
         called(("double", '{"x": 4}'), ("halve", '{"x": 4}'), id="resp_a"),
         called(("double", '{"x": 5}'), id="resp_b"),
@@ -186,13 +186,13 @@ class TestRefusals:
         with answering([event]) as provider, pytest.raises(RateLimited):
             engine.ask("Hi", max_retries=0, **over_socket(provider))
 
-    def test_an_error_within_the_answer_is_not_asked_again(self, engine: Engine) -> None:
+    def test_an_error_within_the_answer_is_not_retried(self, engine: Engine) -> None:
         with answering([*ONE_PIECE, *error_event(500, "server_error")]) as provider:
             with pytest.raises(ProviderUnavailable):
                 engine.ask("Hi", **over_socket(provider))
             assert len(provider.asked) == 1
 
-    def test_a_refusal_that_may_pass_is_asked_again(self, engine: Engine) -> None:
+    def test_a_temporary_refusal_is_retried(self, engine: Engine) -> None:
         refusal = error_event(429, headers={"Retry-After-Ms": "1"})
         with answering(refusal, responses_events("ok")) as provider:
             events = engine.events("Hi", **over_socket(provider))
@@ -226,31 +226,31 @@ class TestRefusals:
         with answering(lambda connection: connection.send(message)) as provider, pytest.raises(InvalidAnswer):
             engine.ask("Hi", **over_socket(provider))
 
-    def test_messages_about_the_connection_are_passed_over(self, engine: Engine) -> None:
+    def test_messages_about_the_connection_are_ignored(self, engine: Engine) -> None:
         said = [{"type": "ping"}, *responses_events("ok"), {"type": "rate_limits.updated", "rate_limits": []}]
         with answering(said) as provider:
             assert engine.ask("Hi", **over_socket(provider)).text == "ok"
 
 
 class TestLostConnections:
-    def test_one_that_breaks_before_the_answer_is_made_anew(self, engine: Engine) -> None:
+    def test_a_connection_that_breaks_before_the_answer_is_retried(self, engine: Engine) -> None:
         with answering(break_off, responses_events("ok")) as provider:
             events = engine.events("Hi", max_retries=1, **over_socket(provider))
             assert provider.connections == 2
         assert [type(event.error) for event in events if isinstance(event, Retry)] == [ConnectionFailed]
 
-    def test_without_retries_it_has_failed(self, engine: Engine) -> None:
+    def test_without_retries_a_broken_connection_is_an_error(self, engine: Engine) -> None:
         with answering(break_off) as provider, pytest.raises(ConnectionFailed):
             engine.ask("Hi", max_retries=0, **over_socket(provider))
 
     @pytest.mark.parametrize("end", [break_off, close_with(1011), close_with(1000)])
-    def test_one_that_ends_within_the_answer_is_a_broken_stream(self, engine: Engine, end: Any) -> None:
+    def test_a_connection_that_ends_within_the_answer_is_a_broken_stream(self, engine: Engine, end: Any) -> None:
         with answering(then(ONE_PIECE, end)) as provider:
             with pytest.raises(StreamBroken):
                 engine.ask("Hi", **over_socket(provider))
             assert len(provider.asked) == 1
 
-    def test_where_nothing_listens_no_connection_is_made(self, engine: Engine) -> None:
+    def test_a_refused_connection_is_an_error(self, engine: Engine) -> None:
         with answering() as provider:
             gone = over_socket(provider)
         with pytest.raises(ConnectionFailed):
@@ -265,7 +265,7 @@ class TestLostConnections:
             close_with(1001),
         ],
     )
-    def test_what_a_connection_has_lost_is_told_anew_on_another(self, engine: Engine, loss: Any) -> None:
+    def test_a_lost_conversation_is_sent_again_as_a_whole_on_a_new_connection(self, engine: Engine, loss: Any) -> None:
         with answering(
             called(("double", '{"x": 4}')), loss, called(("double", '{"x": 5}'), id="resp_2"), responses_events("ok")
         ) as provider:
@@ -279,18 +279,18 @@ class TestLostConnections:
         assert (last["previous_response_id"], len(last["input"])) == ("resp_2", 1)
         assert (reply.text, reply.meta["retries"]) == ("ok", 1)
 
-    def test_it_is_told_anew_once(self, engine: Engine) -> None:
+    def test_a_lost_conversation_is_sent_again_only_once(self, engine: Engine) -> None:
         lost = error_event(400, "previous_response_not_found")
         with answering(called(("double", '{"x": 4}')), lost, lost) as provider, pytest.raises(BadRequest):
             engine.ask("Hi", tools=[double], **over_socket(provider))
 
-    def test_what_the_caller_goes_on_from_is_not_ours_to_replace(self, engine: Engine) -> None:
+    def test_a_lost_response_that_the_caller_has_named_is_an_error(self, engine: Engine) -> None:
         with answering(error_event(400, "previous_response_not_found")) as provider:
             with pytest.raises(BadRequest):
                 engine.ask("Hi", previous_response_id="resp_0", **over_socket(provider))
             assert len(provider.asked) == 1
 
-    def test_calls_without_ids_are_told_whole(self, engine: Engine) -> None:
+    def test_results_of_tool_calls_without_ids_are_sent_with_the_whole_conversation(self, engine: Engine) -> None:
         """The provider would not find what the output belongs to."""
         nameless = called(("double", '{"x": 4}'))
         for event in nameless:
@@ -396,7 +396,7 @@ class TestLeaving:
         finally:
             signal.signal(signal.SIGUSR1, before)
 
-    def test_what_comes_faster_than_it_is_read_does_not_hold_up_who_leaves(self) -> None:
+    def test_a_stream_with_many_unread_messages_can_be_left(self) -> None:
         flood = [*ONE_PIECE, *([ONE_PIECE[2]] * 2000)]
         with answering(flood) as provider:
             with aquila.stream("Hi", **live(over_socket(provider))) as stream:
@@ -405,19 +405,19 @@ class TestLeaving:
 
 
 class TestWhatItNeeds:
-    def test_the_responses_api(self) -> None:
+    def test_the_responses_api_is_needed(self) -> None:
         with pytest.raises(ConfigError, match="'websocket' belongs to endpoint='responses'"):
             aquila.ask("Hi", websocket=True)
 
-    def test_an_answer_that_is_waited_for(self) -> None:
+    def test_background_answers_are_refused(self) -> None:
         with pytest.raises(ConfigError, match="'background' cannot be combined with websocket=True"):
             aquila.ask("Hi", websocket=True, endpoint="responses", background=True)
 
-    def test_a_provider_and_not_the_local_model(self) -> None:
+    def test_the_local_model_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="'local' answers here, and does not speak WebSockets"):
             aquila.ask("Hi", websocket=True, endpoint="responses", transport="local")
 
-    def test_a_newer_sdk_where_it_is_too_old(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_sdk_that_is_too_old_is_named(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         from openai.resources.responses import AsyncResponses, Responses
 
         for kind in (Responses, AsyncResponses):
@@ -425,17 +425,17 @@ class TestWhatItNeeds:
         with answering() as provider, pytest.raises(MissingDependency, match=r"needs openai 3\.8 or newer"):
             engine.ask("Hi", **over_socket(provider))
 
-    def test_the_library_websockets(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_websockets_library_is_named(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "websockets.sync.client", None)
         monkeypatch.setitem(sys.modules, "websockets.asyncio.client", None)
         with answering() as provider, pytest.raises(MissingDependency, match=r"aquila-llm\[websockets\]"):
             engine.ask("Hi", **over_socket(provider))
 
-    def test_text_of_whole_characters(self, engine: Engine) -> None:
+    def test_half_of_a_character_is_refused(self, engine: Engine) -> None:
         with answering() as provider, pytest.raises(aquila.errors.InvalidMessage, match="half of a character"):
             engine.ask("\ud800", **over_socket(provider))
 
-    def test_asyncio_where_it_is_asked_in_an_event_loop(self) -> None:
+    def test_trio_is_refused(self) -> None:
         trio = pytest.importorskip("trio")
         with answering() as provider, pytest.raises(ConfigError, match="needs asyncio"):
             trio.run(lambda: aquila.aask("Hi", **live(over_socket(provider))))
@@ -461,7 +461,7 @@ def test_calls_in_threads_have_connections_of_their_own() -> None:
     assert replies == ["ok"] * 4
 
 
-def test_hooks_hear_each_request_of_the_connection(engine: Engine) -> None:
+def test_hooks_are_called_for_each_request_of_the_connection(engine: Engine) -> None:
     class Meter:
         def __init__(self) -> None:
             self.asked: list[tuple[int, str | None]] = []

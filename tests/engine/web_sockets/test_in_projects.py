@@ -76,7 +76,7 @@ ANSWERS: list[SocketAnswer] = [
 ]
 
 
-def test_what_a_test_asks_is_recorded_and_replays_wherever_it_is_asked(
+def test_calls_in_the_test_in_threads_and_in_tasks_are_recorded_and_replayed(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with answering(*ANSWERS) as provider:
@@ -89,7 +89,7 @@ def test_what_a_test_asks_is_recorded_and_replays_wherever_it_is_asked(
 
 
 @pytest.mark.slow
-def test_a_call_that_has_drifted_in_its_middle_is_recorded_anew(
+def test_a_call_whose_tool_result_has_changed_is_recorded_again(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = 'import app\n\ndef test_it(aquila_cassette):\n    assert app.ask("Here?") == "here"\n'
@@ -107,7 +107,7 @@ def test_a_call_that_has_drifted_in_its_middle_is_recorded_anew(
     run(pytester, test=drifted).assert_outcomes(passed=1)
 
 
-def test_without_a_cassette_nothing_is_asked(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cassette_nothing_is_sent(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering() as provider:
         use(provider, monkeypatch)
         result = run(pytester, test='import app\n\ndef test_it():\n    app.ask("Here?")\n')
@@ -136,7 +136,7 @@ def test_a_script_answers(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*UnscriptedRequest*"])
 
 
-def test_a_script_in_a_file_answers_tests_and_the_run(
+def test_a_script_file_answers_as_a_cassette_and_as_the_transport(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, engine: Engine
 ) -> None:
     folder = pytester.mkdir("cassettes")

@@ -102,13 +102,13 @@ def test_a_changed_result_of_a_tool_is_a_miss(engine: Engine) -> None:
         engine.ask("Hi", tools=[changed], **replaying(provider))
 
 
-def test_the_other_engine_replays_it() -> None:
+def test_a_recording_of_the_sync_engine_replays_in_the_async_one() -> None:
     with answering(called(("double", '{"x": 4}')), responses_events("ok", id="resp_2")) as provider:
         aquila.ask("Hi", tools=[double], **recording(provider))
     assert asyncio.run(aquila.aask("Hi", tools=[double], **replaying(provider))).text == "ok"
 
 
-def test_a_conversation_that_was_told_anew_replays(engine: Engine, folder: Path) -> None:
+def test_a_conversation_that_was_sent_again_replays(engine: Engine, folder: Path) -> None:
     lost = error_event(400, "previous_response_not_found")
     with answering(called(("double", '{"x": 4}')), lost, responses_events("ok", id="resp_2")) as provider:
         engine.ask("Hi", tools=[double], **recording(provider))
@@ -125,7 +125,7 @@ def test_a_conversation_that_was_told_anew_replays(engine: Engine, folder: Path)
         (error_event(429, "slow_down"), RateLimited),
     ],
 )
-def test_what_failed_fails_again(engine: Engine, folder: Path, answer: Any, kind: type[Exception]) -> None:
+def test_recorded_failures_are_replayed(engine: Engine, folder: Path, answer: Any, kind: type[Exception]) -> None:
     with answering(answer) as provider, pytest.raises(kind) as before:
         engine.ask("Hi", max_retries=0, **recording(provider))
     assert len(recorded(folder)) == 1
@@ -146,7 +146,7 @@ def test_a_refused_handshake_is_refused_again(engine: Engine, folder: Path) -> N
         engine.ask("Hi", **replaying(provider))
 
 
-def test_a_silence_that_had_a_limit_is_one_again(engine: Engine, folder: Path) -> None:
+def test_a_silence_that_exceeded_its_limit_does_so_again_on_replay(engine: Engine, folder: Path) -> None:
     def scenario(limit: float) -> None:
         for path in folder.glob("*"):
             path.unlink()
@@ -180,7 +180,7 @@ def test_an_asynchronous_stream_that_is_left_early_is_recorded_as_left(folder: P
     asyncio.run(leave(replaying(provider)))
 
 
-def test_within_a_block_it_takes_the_cassette_of_the_block(engine: Engine) -> None:
+def test_calls_within_a_block_use_the_cassette_of_the_block(engine: Engine) -> None:
     with answering(responses_events("one"), responses_events("two")) as provider:
         options = {**recording(provider), "cassette": None, "transport": None}
         with aquila.use_cassette("x", transport="record"):

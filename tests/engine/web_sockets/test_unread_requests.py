@@ -62,7 +62,7 @@ def test_a_time_limit_ends_the_sending(engine: Engine, provider: UnreadingProvid
         engine.ask(LARGE, timeout=aquila.Timeouts(idle=0.2), max_retries=0, **over_socket(provider))
 
 
-def test_a_provider_that_refuses_a_message_in_its_midst_has_closed_the_connection(
+def test_a_provider_that_closes_while_a_message_is_sent_is_a_connection_error(
     engine: Engine, provider: UnreadingProvider
 ) -> None:
     def refuse(connection: socket.socket) -> None:
@@ -76,7 +76,7 @@ def test_a_provider_that_refuses_a_message_in_its_midst_has_closed_the_connectio
         engine.ask(LARGE, max_retries=0, **over_socket(provider))
 
 
-def test_another_thread_that_closes_the_stream_ends_the_sending(provider: UnreadingProvider) -> None:
+def test_closing_the_stream_from_another_thread_ends_the_sending(provider: UnreadingProvider) -> None:
     stream = aquila.stream(LARGE, sink=aquila.Sink.collector(), **live(over_socket(provider)))
     assert provider.is_sending.wait(60)
     stream.close()
@@ -85,7 +85,7 @@ def test_another_thread_that_closes_the_stream_ends_the_sending(provider: Unread
 
 
 @pytest.mark.slow
-def test_a_recording_says_that_it_was_left(tmp_path: Path, provider: UnreadingProvider) -> None:
+def test_the_recording_is_marked_as_closed_by_the_caller(tmp_path: Path, provider: UnreadingProvider) -> None:
     with separate_run(tmp_path):
         options = over_socket(provider, transport="record", api_key=KEY, model="m", cassette="x")
         stream = aquila.stream(LARGE, sink=aquila.Sink.collector(), **options)
