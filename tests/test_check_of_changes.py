@@ -103,7 +103,7 @@ def all_that_it_starts(project: Path) -> Iterator[tuple[subprocess.Popen[str], C
 
 
 @pytest.mark.slow
-def test_it_succeeds_where_all_has_passed(project: Path) -> None:
+def test_it_succeeds_if_everything_passes(project: Path) -> None:
     (project / "succeeding").touch()
     process = start(project)
     output, errors = process.communicate(timeout=PATIENCE)
@@ -113,7 +113,7 @@ def test_it_succeeds_where_all_has_passed(project: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", ["wild-openai2", "wild-plugins"])
-def test_what_failed_once_in_a_group_runs_again_alone_and_by_name_in_its_environment(group: str, project: Path) -> None:
+def test_a_test_that_fails_once_in_a_group_is_run_again_alone_in_its_environment(group: str, project: Path) -> None:
     (project / "succeeding").touch()
     (project / "failing-once").write_text(group)
     process = start(project)
@@ -130,7 +130,7 @@ def test_what_failed_once_in_a_group_runs_again_alone_and_by_name_in_its_environ
     assert output.endswith("mend them:\ntests/wild/test_a.py::test_b[c d]\n")
 
 
-def test_an_installer_that_runs_ends_with_it_where_tests_fail(project: Path) -> None:
+def test_a_running_installer_is_ended_when_tests_fail(project: Path) -> None:
     with all_that_it_starts(project) as (process, have_ended):
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 1, errors
@@ -139,7 +139,7 @@ def test_an_installer_that_runs_ends_with_it_where_tests_fail(project: Path) -> 
 
 
 @pytest.mark.parametrize("how", slow_but([signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]), ids=lambda how: how.name)
-def test_the_tests_that_run_end_with_it_where_it_is_told_to_end(project: Path, how: signal.Signals) -> None:
+def test_running_tests_are_ended_when_the_check_is_ended(project: Path, how: signal.Signals) -> None:
     (project / "lasting").touch()
     with all_that_it_starts(project) as (process, have_ended):
         deadline = time.monotonic() + PATIENCE
@@ -153,7 +153,7 @@ def test_the_tests_that_run_end_with_it_where_it_is_told_to_end(project: Path, h
 
 
 @pytest.mark.parametrize(("types", "tests", "status"), [(0, 0, 0), (1, 0, 1), (0, 5, 5), (1, 5, 5)])
-def test_types_that_are_looked_at_beside_the_tests_fail_as_they_do(
+def test_mypy_runs_beside_the_tests_and_either_failure_fails_the_command(
     types: int, tests: int, status: int, tmp_path: Path
 ) -> None:
     mypy = tmp_path / "bin" / "mypy"

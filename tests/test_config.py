@@ -29,7 +29,7 @@ def test_an_age_is_a_number_of_days_weeks_or_hours(tmp_path: Path, text: str, da
 
 
 @pytest.mark.parametrize("text", ["0d", "-1w", "w", "12 months", "d12"])
-def test_another_age_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_age_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="max_age"):
         SettingsLayers(tmp_path, ini={"max_age": text}).resolve()
 
@@ -73,18 +73,18 @@ def test_a_mistake_in_the_ini_file_names_the_key_and_what_it_takes(
         SettingsLayers(tmp_path, ini={name: text}).resolve()
 
 
-def test_every_row_of_the_table_of_side_requests_can_be_taken_away(tmp_path: Path) -> None:
+def test_every_default_side_request_can_be_removed(tmp_path: Path) -> None:
     rows = tuple(f"-{row}" for row in (*SIDE_REQUESTS, *DOWNLOADS, "* acme.example/*"))
     assert SettingsLayers(tmp_path, ini={"side_requests": "\n".join(rows)}).resolve().side_requests == rows
 
 
-def test_dummies_are_named_as_variables_are(tmp_path: Path) -> None:
+def test_dummy_keys_may_have_any_name_of_a_variable(tmp_path: Path) -> None:
     words = "A_KEY Ü1=a=b, _X= -unset\n-OPENAI_API_KEY"
     found = SettingsLayers(tmp_path, ini={"dummy_keys": words}).resolve().dummy_keys
     assert found == ("A_KEY", "Ü1=a=b", "_X=", "-unset", "-OPENAI_API_KEY")
 
 
-def test_the_environment_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_read_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"EMPTY": "", "LINES": "a=b\nc", "NO_TEXT": os.fsdecode(b"\xff\xfe")}.items():
         monkeypatch.setenv(name, value)
     assert read_environment() == dict(os.environ)
@@ -98,7 +98,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("silent")
-def test_a_run_that_is_told_nothing_starts_with_what_its_settings_will_be(
+def test_without_options_the_settings_at_the_start_equal_the_resolved_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")  # says nothing about a run
@@ -112,7 +112,7 @@ def test_a_run_that_is_told_nothing_starts_with_what_its_settings_will_be(
 
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("layer", ["ini", "command_line", "environment", "defaults"])
-def test_whatever_a_run_is_told_it_starts_with_parsed_settings(
+def test_with_any_option_the_settings_are_parsed_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str
 ) -> None:
     layers = SettingsLayers(tmp_path, **({} if layer == "environment" else {layer: {"timeout": "never"}}))
@@ -124,12 +124,12 @@ def test_whatever_a_run_is_told_it_starts_with_parsed_settings(
 
 
 @pytest.mark.usefixtures("silent")
-def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_sets_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AQUILA_GUARD", "")
     assert SettingsLayers(tmp_path).sets_no_option()
 
 
-def test_options_that_change_nothing_give_the_settings_themselves() -> None:
+def test_options_that_change_nothing_return_the_same_settings() -> None:
     settings = Settings(transport="replay", ignore=("user",))
     assert settings.with_options({"transport": "replay", "ignore": ["user"]}, source="here") is settings
     changed = settings.with_options({"transport": "live"}, source="here")
@@ -146,7 +146,7 @@ def test_variables_are_read_as_programs_have_set_them(monkeypatch: pytest.Monkey
     assert read_variables(asked) == ["straße \udcff", "other", None, ""]
 
 
-def test_own_variables_are_seen_by_programs_and_not_noted_as_what_a_test_has_set(
+def test_own_variables_reach_programs_and_are_not_noted_as_set_by_a_test(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AQUILA_TEST_ONE", "before")

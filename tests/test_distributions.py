@@ -21,7 +21,7 @@ LIBRARY, PLUGIN = read_project(ROOT), read_project(ROOT / "plugin")
 
 
 @pytest.mark.parametrize("field", ["version", "description", "license", "requires-python", "keywords"])
-def test_both_say_the_same(field: str) -> None:
+def test_both_have_the_same_metadata(field: str) -> None:
     assert PLUGIN["project"][field] == LIBRARY["project"][field]
 
 

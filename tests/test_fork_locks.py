@@ -86,7 +86,9 @@ def held_elsewhere(locks: list[Any]) -> Iterator[None]:
 @forks
 @in_threads
 @pytest.mark.parametrize("transport", ["record", "replay"])
-def test_a_child_asks_while_threads_of_its_parent_hold_every_lock(transport: str, url: str, tmp_path: Path) -> None:
+def test_a_child_can_send_requests_although_threads_of_its_parent_hold_every_lock(
+    transport: str, url: str, tmp_path: Path
+) -> None:
     def ask(client: httpx2.Client, number: int) -> str:
         return client.post(url, json=number, headers={"authorization": "Bearer aB3dE5gH7jK9mN1pQ3sT"}).text
 
@@ -125,7 +127,7 @@ def test_a_lock_that_the_forking_thread_holds_stays_its_own(kind: str) -> None:
 
 @forks
 @in_threads
-def test_a_child_imports_what_a_thread_of_its_parent_was_importing(
+def test_a_child_can_import_a_module_that_a_thread_of_its_parent_was_importing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "slow_module.py").write_text(
@@ -148,9 +150,7 @@ def test_a_child_imports_what_a_thread_of_its_parent_was_importing(
 
 @forks
 @in_threads
-def test_a_thread_that_imports_gets_each_lock_before_the_fork_has_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fork_waits_for_imports_before_it_takes_the_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a library that sets a variable when it is imported."""
 
     class Importing:
@@ -180,7 +180,9 @@ def test_a_thread_that_imports_gets_each_lock_before_the_fork_has_them(
 
 @forks
 @in_threads
-def test_a_fork_waits_for_no_thread_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_does_not_deadlock_with_a_thread_that_takes_locks_in_another_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As where the garbage collector ends an answer, which takes another lock, in a thread that holds one of them."""
     first, second = threading.Lock(), threading.Lock()
     monkeypatch.setattr(fork_locks, "_held", [first, second])
@@ -250,7 +252,7 @@ def test_threads_that_fork_at_once_fork_one_after_the_other() -> None:
 
 
 @forks
-def test_a_fork_that_ctrl_c_strikes_lets_other_threads_fork_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_ctrl_c_in_a_fork_other_threads_can_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     class Struck:
         """The lock of forks, where Ctrl-C comes just after it was taken for the first time."""
 
@@ -282,7 +284,7 @@ def test_a_fork_that_ctrl_c_strikes_lets_other_threads_fork_afterwards(monkeypat
 
 @forks
 @pytest.mark.parametrize("at", ["the beginning", "a release"])
-def test_what_a_fork_has_not_released_because_ctrl_c_struck_then_the_next_one_releases(
+def test_locks_that_a_fork_kept_because_of_ctrl_c_are_released_by_the_next_fork(
     monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     class Struck:
@@ -348,7 +350,7 @@ class Collecting:
 @forks
 @in_threads
 @pytest.mark.parametrize("module", [session, journal, record_budget, answers_in_progress])
-def test_an_answer_that_the_garbage_collector_ends_waits_for_no_lock_of_its_thread(
+def test_an_answer_that_the_garbage_collector_ends_does_not_deadlock_with_its_thread(
     module: ModuleType, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "renewed_in_child", Collecting)
@@ -382,7 +384,7 @@ def test_an_answer_that_the_garbage_collector_ends_waits_for_no_lock_of_its_thre
 
 @forks
 @in_threads
-def test_tokens_that_the_garbage_collector_counts_in_the_midst_of_a_count_are_counted(tmp_path: Path) -> None:
+def test_tokens_that_are_added_during_a_count_are_counted(tmp_path: Path) -> None:
     def count() -> None:
         budget = record_budget.RecordBudget()
         budget.path = str(tmp_path / "count")
@@ -393,7 +395,9 @@ def test_tokens_that_the_garbage_collector_counts_in_the_midst_of_a_count_are_co
     assert do_in_child(count) == 0
 
 
-def test_ctrl_c_while_credentials_are_examined_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_are_redacted_although_ctrl_c_interrupted_their_examination(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     key = "aB3dE5gH7jK9mN1pQ3sT"
     redacting = redactor.Redactor()
     redacting.choose_headers((("authorization", f"Bearer {key}"),))
@@ -404,7 +408,9 @@ def test_ctrl_c_while_credentials_are_examined_loses_none(monkeypatch: pytest.Mo
     assert key not in redacting.redact_text(f"the key is {key}")
 
 
-def test_ctrl_c_while_variables_are_searched_loses_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_secrets_of_variables_are_redacted_although_ctrl_c_interrupted_the_search(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     key = "aB3dE5gH7jK9mN1pQ3sT"
     with separate_run(tmp_path), set_variables().noting():
         redacting = redactors.redactor_for(MatchRules())

@@ -140,7 +140,7 @@ def test_a_test_run_that_does_not_use_the_plugin_stays_light(empty_run: dict[str
     assert ours(loaded) == LOADED_BY_AN_EMPTY_RUN | FOR_A_CALLING_PROGRAM
 
 
-def test_a_key_on_the_machine_makes_such_a_run_little_heavier(tmp_path: Path) -> None:
+def test_a_key_on_the_machine_loads_only_the_fingerprints(tmp_path: Path) -> None:
     loaded = set(run_empty_test(tmp_path, OPENAI_API_KEY="sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"))
     assert heavy(loaded) == set()
     fingerprints = {f"aquila.cassettes.redaction.{name}" for name in ("fingerprints", "trivial_values")}
@@ -216,7 +216,7 @@ def test_every_module_imports_alone_without_a_warning(chosen: Callable[[], Itera
     assert failures == ""
 
 
-def test_at_the_end_nothing_of_aquila_keeps_pytest_alive(tmp_path: Path) -> None:
+def test_no_module_of_aquila_keeps_pytest_alive_until_the_interpreter_ends(tmp_path: Path) -> None:
     # What something in `os`, `threading`, `logging` or `sys.meta_path` can reach when Python ends, it takes apart name
     # by name. For pytest and all that it loads that takes as long as loading half of Aquila's modules.
     # On some versions of Python, as since 3.14, it is taken apart so in any run, and so are plugins, which it reaches.
@@ -267,7 +267,7 @@ def test_without_openai_each_call_names_the_command_that_installs_it() -> None:
 
 
 @pytest.mark.slow
-def test_with_an_openai_that_is_too_old_a_call_says_which_is_needed() -> None:
+def test_with_an_openai_that_is_too_old_a_call_names_the_needed_version() -> None:
     shown = run(
         """
         import sys, types

@@ -332,7 +332,7 @@ def test_docstrings_of_packages_say_who_imports_them() -> None:
     assert wrong == []
 
 
-def test_nobody_but_a_scope_writes_into_a_scope() -> None:
+def test_only_a_scope_changes_its_attributes() -> None:
     # What a scope is, and how that may change, is to be read in one place.
     found = {
         f"{name}:{node.lineno} writes into {ast.unparse(node.value)}"
@@ -363,7 +363,7 @@ SAME_NAME_BY_DESIGN = {
 }
 
 
-def test_no_class_name_has_two_meanings() -> None:
+def test_no_two_classes_have_the_same_name() -> None:
     found: dict[str, list[str]] = {}
     for name, tree in trees().items():
         for node in ast.walk(tree) if name not in SAME_NAME_BY_DESIGN else ():
@@ -396,7 +396,7 @@ def test_docstrings_name_only_exceptions_that_exist() -> None:
     assert names - classes - {*dir(builtins), *dir(pytest)} == set()
 
 
-def test_imports_are_found_wherever_they_hide() -> None:
+def test_imports_are_found_in_every_kind_of_block() -> None:
     source = """
 import a.b
 from . import errors

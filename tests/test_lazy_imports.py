@@ -28,7 +28,7 @@ def unloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop(MODULE, None)
 
 
-def test_a_module_is_imported_when_a_name_of_it_is_used_and_then_takes_the_place(unloaded: str) -> None:
+def test_a_module_is_imported_at_its_first_use_and_replaces_its_placeholder(unloaded: str) -> None:
     namespace: dict[str, object] = {}
     lazy_modules(namespace, lazy=unloaded)
     assert unloaded not in sys.modules
@@ -36,7 +36,7 @@ def test_a_module_is_imported_when_a_name_of_it_is_used_and_then_takes_the_place
     assert namespace["lazy"] is sys.modules[unloaded]
 
 
-def test_a_module_is_imported_while_a_test_replaces_the_function_behind_import_statements(
+def test_a_module_is_imported_while_a_test_replaces_the_import_function(
     unloaded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     namespace: dict[str, object] = {}
@@ -70,7 +70,7 @@ class Patcher:
         self.steps.append(f"resumed after {MODULE in sys.modules}")
 
 
-def test_a_module_is_imported_with_a_false_file_system_set_aside(
+def test_the_fake_file_system_of_pyfakefs_is_paused_for_an_import(
     unloaded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Patcher, "PATCHER", Patcher())
@@ -84,7 +84,7 @@ def test_a_module_is_imported_with_a_false_file_system_set_aside(
     assert Patcher.PATCHER.steps == ["paused before False", "resumed after True"]
 
 
-def test_one_who_looks_at_everything_in_a_namespace_imports_nothing(unloaded: str) -> None:
+def test_inspecting_a_namespace_imports_nothing(unloaded: str) -> None:
     # pytest asks each name of a plugin or a conftest for these, to find fixtures.
     namespace: dict[str, object] = {}
     lazy_modules(namespace, lazy=unloaded)
@@ -94,7 +94,7 @@ def test_one_who_looks_at_everything_in_a_namespace_imports_nothing(unloaded: st
     assert unloaded not in sys.modules
 
 
-def test_one_who_kept_what_stands_for_a_module_can_still_use_it(unloaded: str) -> None:
+def test_a_kept_placeholder_still_works_after_the_import(unloaded: str) -> None:
     namespace: dict[str, object] = {}
     lazy_modules(namespace, lazy=unloaded)
     kept = namespace["lazy"]
@@ -103,7 +103,7 @@ def test_one_who_kept_what_stands_for_a_module_can_still_use_it(unloaded: str) -
     assert kept.double(1) == 2  # type: ignore[attr-defined]
 
 
-def test_a_name_that_a_module_does_not_have_and_a_module_that_is_missing_are_told_as_always(unloaded: str) -> None:
+def test_missing_names_and_modules_raise_the_usual_errors(unloaded: str) -> None:
     namespace: dict[str, object] = {}
     lazy_modules(namespace, lazy=unloaded, missing="no_such_module_of_tests")
     with pytest.raises(AttributeError, match=unloaded):
@@ -112,7 +112,7 @@ def test_a_name_that_a_module_does_not_have_and_a_module_that_is_missing_are_tol
         _ = namespace["missing"].anything  # type: ignore[attr-defined]
 
 
-def test_what_stands_for_a_module_stands_only_where_it_can_be_replaced() -> None:
+def test_no_star_import_copies_a_placeholder() -> None:
     # Where a star import takes it along, every use of it would go through it again, and it may hide a loaded module.
     wrong = []
     for name, path in modules().items():
@@ -161,6 +161,6 @@ def test_type_checkers_and_the_layers_test_see_every_lazy_module() -> None:
     assert found > 50
 
 
-def test_few_imports_stand_inside_functions() -> None:
+def test_few_imports_are_inside_functions() -> None:
     inside = [one for one in imports() if not one.on_load and not one.for_types]
     assert len(inside) <= 8, [str(one) for one in inside]

@@ -66,13 +66,13 @@ def test_a_pattern_is_compiled_at_its_first_use_and_only_once(monkeypatch):
     assert pattern.sub(b"-", b"a1b") == b"-b"
 
 
-def test_a_mistake_in_a_pattern_is_told_at_its_use():
+def test_a_mistake_in_a_pattern_is_raised_at_its_use():
     pattern = lazy_pattern("(")
     with pytest.raises(re.error):
         pattern.search("")
 
 
-def test_what_a_compiled_pattern_lacks_is_an_attribute_error():
+def test_unknown_attributes_of_a_pattern_raise_attribute_error():
     pattern = lazy_pattern("a")
     with pytest.raises(AttributeError):
         pattern.finds("a")

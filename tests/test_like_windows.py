@@ -128,7 +128,7 @@ def test_line_ends_of_files_are_not_translated(tmp_path: Path) -> None:
     assert [path.name for path in others if b"\r" in path.read_bytes()] == []
 
 
-def test_a_file_that_another_process_reads_is_replaced_once_it_has_read_it(
+def test_replacing_a_file_is_repeated_while_another_process_has_it_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, refused, replace = tmp_path / "a.yaml", [1, 1, 1], os.replace
@@ -183,7 +183,7 @@ def test_a_read_only_file_is_left_as_it_is_and_no_temporary_one_stays(
 @pytest.mark.parametrize(
     ("platform", "cause"), [("win32", "close the program that has it open"), ("linux", "free the disk")]
 )
-def test_what_may_keep_a_file_from_being_replaced_is_told(
+def test_the_error_names_the_likely_cause_on_each_system(
     platform: str, cause: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work_folder, "sys", SimpleNamespace(platform=platform))
@@ -193,7 +193,7 @@ def test_what_may_keep_a_file_from_being_replaced_is_told(
 
 
 @pytest.mark.parametrize("outside", [{"worker_type": "process"}, {"subprocess": "app.huey"}], ids=str)
-def test_workers_in_processes_say_what_they_need(outside: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_in_processes_are_refused(outside: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     huey = MemoryHuey("jobs")
     with (
@@ -204,14 +204,14 @@ def test_workers_in_processes_say_what_they_need(outside: dict[str, str], monkey
         pass
 
 
-def test_a_run_under_faults_says_what_it_needs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_under_faults_is_refused(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makeconftest("import sys\nsys.platform = 'win32'\n")
     monkeypatch.setattr(sys, "platform", sys.platform)
     result = pytester.runpytest_inprocess("--aquila-faults")
     result.stderr.fnmatch_lines(["ERROR: --aquila-faults forks a process for each fault: it needs Linux or macOS"])
 
 
-def test_what_two_processes_append_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_two_processes_append_at_once_are_both_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each looks for the end of the file and then writes, as the C library of Windows does it."""
     path = tmp_path / "rows"
     is_first, wrote = threading.Lock(), threading.Event()
@@ -238,7 +238,7 @@ def test_what_two_processes_append_is_whole(tmp_path: Path, monkeypatch: pytest.
     assert sorted(path.read_bytes().split()) == [b"one", b"other"]
 
 
-def test_modules_have_the_separator_of_the_system_in_their_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_of_modules_have_the_separator_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """Aquila's frames, which no report shows, are known by the beginning of their paths."""
     monkeypatch.setattr(pytest_aquila, "sep", "\\", raising=False)
     monkeypatch.setattr(pytest_aquila, "stat", lambda path: os.stat(path.replace("\\", "/")))
@@ -260,7 +260,7 @@ def test_a_path_that_is_too_long_is_named_as_the_cause(length: int, monkeypatch:
     assert ("free the disk" in told) == (length == 100)
 
 
-def test_a_listening_socket_shares_its_port_with_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listening_socket_does_not_share_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
     """With SO_REUSEADDR, which elsewhere is about ports of servers that have ended, Windows gives a port to many."""
     monkeypatch.setattr(background_server, "sys", SimpleNamespace(platform="win32"))
     with background_server.open_listening_socket("127.0.0.1", 0) as bound:

@@ -10,7 +10,7 @@ from aquila.errors import MissingDependency
 from aquila.optional import import_optional
 
 
-def test_a_missing_package_is_told_with_the_command_alone() -> None:
+def test_a_missing_package_is_named_with_the_install_command() -> None:
     with pytest.raises(MissingDependency) as caught:
         import_optional("no_such_package.inner", "vcr", purpose="this test")
     assert str(caught.value) == (
@@ -44,7 +44,7 @@ def test_a_package_that_is_there_and_cannot_be_imported_says_why(
         ("aquila.huey.live", "publish_jobs", "jobs"),
     ],
 )
-def test_a_public_name_that_needs_an_extra_says_which(package: str, name: str, extra: str) -> None:
+def test_a_public_name_that_needs_an_extra_names_it(package: str, name: str, extra: str) -> None:
     program = (
         "import importlib.abc, sys\n"
         "class NoHuey(importlib.abc.MetaPathFinder):\n"
@@ -61,7 +61,7 @@ def test_a_public_name_that_needs_an_extra_says_which(package: str, name: str, e
     assert done.stdout.strip() == needs, done.stderr
 
 
-def test_a_package_that_is_too_old_is_told_with_its_version_though_a_module_of_it_is_needed(
+def test_a_package_that_is_too_old_is_named_with_its_version_also_for_a_submodule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "aged_package").mkdir()

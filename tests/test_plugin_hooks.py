@@ -37,7 +37,7 @@ def ask() -> str:
         return http.get("https://provider.example/v1/x").text
 
 
-def test_a_wrapper_changes_what_the_plugins_give() -> None:
+def test_a_hook_wrapper_can_change_the_results_of_plugins() -> None:
     def say(text: str) -> httpx2.BaseTransport:
         return httpx2.MockTransport(lambda request: httpx2.Response(200, text=text))
 
@@ -58,9 +58,7 @@ def test_a_wrapper_changes_what_the_plugins_give() -> None:
         ([str, "secret"], "gave a list with str"),
     ],
 )
-def test_what_is_no_list_of_redactors_is_refused_before_anything_is_recorded(
-    given: Any, told: str, tmp_path: Path
-) -> None:
+def test_invalid_redactors_are_refused_before_anything_is_recorded(given: Any, told: str, tmp_path: Path) -> None:
     expected = (
         rf"^the hook aquila_redactors \(of Example\) {told}; it must give a list of functions that redact a text$"
     )
@@ -84,7 +82,7 @@ class Named:
 @pytest.mark.parametrize(
     ("given", "told"), [(Named(), "gave Named"), ([Named()], "gave a list with Named"), ([5], "gave a list with int")]
 )
-def test_what_is_no_list_of_codecs_is_refused(given: Any, told: str) -> None:
+def test_invalid_codecs_are_refused(given: Any, told: str) -> None:
     expected = rf"^the hook aquila_codecs \(of Example\) {told}; it must give a list of codecs, with a suffix such as"
     with registered(plugin_with("aquila_codecs", lambda: given)), pytest.raises(ConfigError, match=expected):
         codec_for(Path("a.xml"))
@@ -97,7 +95,7 @@ def test_a_plugin_with_a_misspelt_hook_is_refused_and_the_right_name_is_suggeste
     assert not plugin_manager().is_registered(misspelt)
 
 
-def test_an_installed_plugin_for_a_newer_version_keeps_no_other_plugin_out() -> None:
+def test_an_installed_plugin_for_a_newer_version_does_not_block_other_plugins() -> None:
     newer = plugin_with("aquila_hook_of_a_newer_version", lambda: None)
     plugin_manager().register(newer)  # as an entry point is loaded, without a check
     try:

@@ -44,7 +44,7 @@ def test_a_file_is_read_and_the_most_exact_name_counts(tmp_path):
     assert isinstance(read_prices({"price": [ENTRY]}), PriceTable)
 
 
-def test_of_patterns_that_fit_the_longest_counts_and_a_name_before_any():
+def test_an_exact_name_counts_first_and_then_the_longest_pattern():
     names = ["*", "small-model-*", "small*", "small-model-7", "small-*"]
     table = PriceTable(Price(**{**ENTRY, "model": name}) for name in names)
     asked = ["small-model-7", "small-model-8", "small-9", "smaller", "large"]
@@ -68,13 +68,13 @@ def test_a_mistake_is_named_with_its_place(change, said):
 
 
 @pytest.mark.parametrize("missing", ["model", "input", "output", "as_of", "source"])
-def test_what_is_missing_is_named(missing):
+def test_a_missing_field_is_named(missing):
     entry = {name: value for name, value in ENTRY.items() if name != missing}
     with pytest.raises(ConfigError, match=f"the prices, price 1: {missing} is missing"):
         read_prices({"price": [entry]})
 
 
-def test_what_is_no_table_is_refused(tmp_path):
+def test_other_values_than_a_table_are_refused(tmp_path):
     for given in (
         {},
         {"price": ENTRY},

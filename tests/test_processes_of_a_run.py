@@ -42,7 +42,7 @@ class WorkerInteractor:
 
 
 @pytest.mark.parametrize("talkative", [False, True])
-def test_of_what_passes_only_the_call_is_told(pytester: pytest.Pytester, talkative: bool) -> None:
+def test_only_the_call_of_a_passing_test_is_reported(pytester: pytest.Pytester, talkative: bool) -> None:
     config = pytester.parseconfigure(*["-v"] * talkative)
     worker = WorkerInteractor()
     config.pluginmanager.register(worker)

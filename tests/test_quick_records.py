@@ -42,14 +42,14 @@ class Ordinary:
 eagle = Bird("eagle", ring="7")
 
 
-def test_they_compare_and_hash_by_the_fields_that_count() -> None:
+def test_records_compare_and_hash_by_their_compared_fields() -> None:
     assert eagle == Bird("eagle", ring="8")
     assert eagle != Bird("eagle", 3, "7")
     assert eagle != Ordinary("eagle")
     assert len({eagle, Bird("eagle"), Bird("hen")}) == 2
 
 
-def test_nothing_in_them_can_be_changed() -> None:
+def test_records_are_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError, match="name"):
         eagle.name = "hen"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError, match="name"):
@@ -58,7 +58,7 @@ def test_nothing_in_them_can_be_changed() -> None:
         object.__setattr__(eagle, "colour", "brown")
 
 
-def test_dataclasses_reads_and_copies_them() -> None:
+def test_the_dataclasses_module_reads_and_copies_records() -> None:
     assert dataclasses.is_dataclass(Bird)
     assert repr(eagle) == repr(Ordinary("eagle", ring="7")).replace("Ordinary", "Bird")
     assert dataclasses.asdict(eagle) == dataclasses.asdict(Ordinary("eagle", ring="7"))
@@ -70,7 +70,7 @@ def test_dataclasses_reads_and_copies_them() -> None:
             assert (name, wings) == ("eagle", 2)
 
 
-def test_an_ordinary_dataclass_can_add_fields_to_them() -> None:
+def test_an_ordinary_dataclass_can_inherit_from_a_record() -> None:
     @dataclasses.dataclass(frozen=True)
     class Hunter(Bird):
         prey: str = "mice"
@@ -78,7 +78,7 @@ def test_an_ordinary_dataclass_can_add_fields_to_them() -> None:
     assert Hunter("eagle", prey="fish").prey == "fish"
 
 
-def test_they_can_be_copied_and_pickled() -> None:
+def test_records_can_be_copied_and_pickled() -> None:
     for again in (copy.copy(eagle), copy.deepcopy(eagle), pickle.loads(pickle.dumps(eagle))):
         assert (again, again.ring) == (eagle, "7")
 
@@ -115,7 +115,7 @@ def test_named_tuples_are_tuples_whose_fields_have_names() -> None:
     assert Flight.__doc__ == "A flight."
 
 
-def test_named_tuples_tell_of_themselves_what_those_of_typing_tell() -> None:
+def test_named_tuples_have_the_same_metadata_as_those_of_typing() -> None:
     assert repr(flight) == repr(OrdinaryFlight("eagle", stops=["nest"])).replace("OrdinaryFlight", "Flight")
     assert flight._asdict() == OrdinaryFlight(*flight)._asdict()
     for name in ("_fields", "_field_defaults", "__match_args__", "__slots__"):
@@ -123,7 +123,7 @@ def test_named_tuples_tell_of_themselves_what_those_of_typing_tell() -> None:
     assert typing.get_type_hints(Flight) == typing.get_type_hints(OrdinaryFlight)
 
 
-def test_nothing_in_named_tuples_can_be_changed_and_nothing_added() -> None:
+def test_named_tuples_are_immutable() -> None:
     for name in ("bird", "colour"):
         with pytest.raises(AttributeError):
             setattr(flight, name, "hen")
@@ -140,7 +140,7 @@ def test_named_tuples_can_be_copied_pickled_and_replaced() -> None:
     ("values", "named"),
     [((), {}), (("eagle", 1, (), 4), {}), (("eagle",), {"bird": "hen"}), (("eagle",), {"colour": "brown"})],
 )
-def test_named_tuples_refuse_what_is_no_field(values: tuple[Any, ...], named: dict[str, Any]) -> None:
+def test_named_tuples_refuse_wrong_arguments(values: tuple[Any, ...], named: dict[str, Any]) -> None:
     class New(NamedTuple):  # the first of a class is made in another way than those that follow
         bird: str
         hours: float = 1.5
@@ -155,7 +155,7 @@ def test_named_tuples_refuse_what_is_no_field(values: tuple[Any, ...], named: di
         New("eagle")._replace(colour="brown")
 
 
-def test_a_named_tuple_may_have_no_field_and_a_function_that_calls_that_of_tuples() -> None:
+def test_a_named_tuple_may_have_no_field_and_methods_that_call_super() -> None:
     class Nothing(NamedTuple):
         pass
 
@@ -169,7 +169,7 @@ def test_a_named_tuple_may_have_no_field_and_a_function_that_calls_that_of_tuple
     assert str(Loud("eagle")) == "LOUD(BIRD='EAGLE')"
 
 
-def test_a_subclass_of_a_named_tuple_keeps_what_it_makes_itself() -> None:
+def test_a_subclass_of_a_named_tuple_may_have_its_own_new() -> None:
     class Parcel(NamedTuple):
         bird: str
         weight: int

@@ -11,7 +11,7 @@ from tests.support.accepting_server import read_request
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"])
-def test_a_client_that_leaves_within_a_request_ends_the_reading_of_it(sent: bytes) -> None:
+def test_a_client_that_leaves_within_a_request_ends_the_reading(sent: bytes) -> None:
     client, server = socket.socketpair()
     with client, server:
         client.sendall(sent)

@@ -85,7 +85,7 @@ IN_THREAD += "thread.start()\nthread.join()"
 
 
 @pytest.mark.parametrize("mark", [None, "0123456789abcdef01234567"])
-def test_only_this_user_can_look_into_it_whatever_the_umask(place: Path, mark: str | None) -> None:
+def test_only_this_user_can_open_it_whatever_the_umask(place: Path, mark: str | None) -> None:
     umask = os.umask(0)
     try:
         with TemporaryFolder("test", mark) as path:
@@ -97,7 +97,7 @@ def test_only_this_user_can_look_into_it_whatever_the_umask(place: Path, mark: s
     assert not list(place.iterdir())
 
 
-def test_it_goes_with_its_object(place: Path) -> None:
+def test_it_is_removed_with_its_object(place: Path) -> None:
     folder = TemporaryFolder("test")
     Path(folder.path, "file").touch()
     del folder
@@ -110,13 +110,13 @@ def test_it_goes_with_its_object(place: Path) -> None:
     ("how", "code"),
     [(None, 0), (signal.SIGINT, -signal.SIGINT)],
 )
-def test_it_goes_with_its_process(place: Path, program: str, how: int | None, code: int) -> None:
+def test_it_is_removed_when_its_process_ends(place: Path, program: str, how: int | None, code: int) -> None:
     assert left_by(program, how) == code
     assert not list(place.iterdir())
 
 
 @pytest.mark.parametrize("ending", ["SIGTERM", "SIGKILL", "os._exit"])
-def test_what_a_killed_process_leaves_goes_with_the_next_folder(place: Path, ending: str) -> None:
+def test_the_folder_of_a_killed_process_is_removed_when_the_next_one_is_made(place: Path, ending: str) -> None:
     if ending != "os._exit":
         assert left_by(MAKES, signal.Signals[ending]) == -signal.Signals[ending]
     else:
@@ -126,7 +126,7 @@ def test_what_a_killed_process_leaves_goes_with_the_next_folder(place: Path, end
         assert [str(one) for one in place.iterdir()] == [path]
 
 
-def test_what_belongs_to_somebody_stays(place: Path) -> None:
+def test_folders_in_use_and_files_of_others_stay(place: Path) -> None:
     elsewhere = place.parent / "elsewhere"
     (elsewhere / "kept").mkdir(parents=True)
     (place / "aquila-test-12345678.tmp").symlink_to(elsewhere)
@@ -148,7 +148,7 @@ def test_what_belongs_to_somebody_stays(place: Path) -> None:
     assert (elsewhere / "kept").is_dir()
 
 
-def test_a_fork_that_lives_on_keeps_what_it_writes_into(place: Path) -> None:
+def test_a_folder_stays_while_a_fork_of_its_process_lives(place: Path) -> None:
     forks = """
 folder = TemporaryFolder('test')
 if os.fork():
@@ -164,7 +164,7 @@ if os.fork():
     assert not list(place.iterdir())
 
 
-def test_a_fork_removes_its_own_and_not_those_of_its_parent(place: Path) -> None:
+def test_a_fork_removes_its_own_folders_and_not_those_of_its_parent(place: Path) -> None:
     with TemporaryFolder("parent") as path:
 
         def work() -> None:
@@ -190,12 +190,12 @@ assert len(os.listdir(os.environ['TMPDIR'])) == 1
 """
 
 
-def test_a_worker_of_multiprocessing_removes_its_own_at_its_end(place: Path) -> None:
+def test_a_worker_of_multiprocessing_removes_its_folders_at_its_end(place: Path) -> None:
     assert left_by(WORKER, None) == 0
     assert not list(place.iterdir())
 
 
-def test_what_a_signal_does_stays_as_the_program_wants_it(place: Path) -> None:
+def test_signal_handlers_of_the_program_are_not_changed(place: Path) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
     with TemporaryFolder("test"):
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before
@@ -217,7 +217,7 @@ folder = TemporaryFolder("test")
 """
 
 
-def test_an_interpreter_within_another_one_can_make_it(place: Path) -> None:
+def test_a_subinterpreter_can_make_it(place: Path) -> None:
     """As where a server runs several applications in one process."""
     assert left_by(WITHIN, None) == 0
     assert [entry.suffix for entry in place.iterdir()] == [".txt"]
@@ -279,9 +279,7 @@ def test_a_folder_that_another_process_is_about_to_clear_is_made_again(
         clearing.join()
 
 
-def test_it_is_made_while_a_test_replaces_what_the_system_tells_of_files(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_made_while_a_test_replaces_os_stat(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = os.stat(__file__)
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", lambda *_, **__: told)
@@ -289,7 +287,7 @@ def test_it_is_made_while_a_test_replaces_what_the_system_tells_of_files(
     assert [str(one) for one in place.iterdir()] == [folder.path]
 
 
-def test_a_child_that_was_forked_while_a_folder_was_cleared_keeps_nobody_waiting(
+def test_a_child_forked_while_a_folder_is_removed_does_not_keep_its_lock(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = place / "aquila-test-a1b2c3d4.tmp"
@@ -330,7 +328,7 @@ def test_descriptors_that_the_program_closed_are_not_closed_again(place: Path) -
         os.close(record._lock)
 
 
-def test_a_file_system_without_locks_has_folders_all_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_works_on_a_file_system_without_locks(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise OSError(95, "Operation not supported")
 
@@ -364,6 +362,6 @@ with temporary_folders.TemporaryFolder("other") as other:
 """
 
 
-def test_a_test_may_call_its_system_another_one() -> None:
+def test_modules_work_although_they_were_imported_under_another_platform_name() -> None:
     """The first child that it starts has these modules imported, and later tests use them."""
     subprocess.run([sys.executable, "-c", IMPORTED_UNDER_ANOTHER_NAME], check=True)

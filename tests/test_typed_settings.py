@@ -22,7 +22,7 @@ ROWS = st.one_of(
 
 @given(ROWS)
 @settings(max_examples=examples(200))
-def test_several_values_are_read_from_either_file_as_they_are(row: tuple[str, list[str]]) -> None:
+def test_several_values_are_read_back_from_an_ini_and_a_toml_file(row: tuple[str, list[str]]) -> None:
     name, values = row
     in_ini = "\n".join(setting_lines(name, values, "pytest.ini")).partition("=")[2].strip()
     (in_toml,) = tomllib.loads("\n".join(setting_lines(name, values, "pyproject.toml"))).values()
@@ -41,5 +41,5 @@ def test_several_values_are_read_from_either_file_as_they_are(row: tuple[str, li
         ("pyproject.toml", "ignore", "a['b.c']", "aquila_ignore = \"a['b.c']\""),
     ],
 )
-def test_one_value_is_a_line(file: str, name: str, value: object, line: str) -> None:
+def test_one_value_is_written_in_one_line(file: str, name: str, value: object, line: str) -> None:
     assert setting_line(name, value, file) == line

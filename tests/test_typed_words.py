@@ -41,19 +41,19 @@ def read_argument(command: str) -> str:
 
 
 @given(words)
-def test_a_program_of_windows_gets_the_word_that_was_quoted(word: str) -> None:
+def test_a_program_on_windows_reads_the_quoted_word_unchanged(word: str) -> None:
     assert read_argument(quote_for_windows(word)) == word
 
 
 @given(words.filter(lambda word: '"' not in word))
-def test_no_shell_of_windows_finds_a_sign_of_its_own_outside_the_quotes(word: str) -> None:
+def test_no_special_character_of_a_windows_shell_is_outside_the_quotes(word: str) -> None:
     quoted = quote_for_windows(word)
     outside = quoted if quoted == word else quoted.removeprefix('"').removesuffix('"').replace(word.rstrip("\\"), "", 1)
     assert not re.search(r"[ \t&|<>()^,;*?{}#~\[\]'\"]|^@", outside)
 
 
 @given(st.lists(words.filter(lambda word: r"\\" not in word), max_size=4))
-def test_a_command_of_windows_can_be_parted_again(each: list[str]) -> None:
+def test_a_command_of_windows_can_be_split_again(each: list[str]) -> None:
     assert shlex.split(" ".join(map(quote_for_windows, each))) == each
 
 
@@ -67,11 +67,11 @@ def test_a_command_of_windows_can_be_parted_again(each: list[str]) -> None:
         ("", '""'),
     ],
 )
-def test_quotes_of_windows_are_double_ones(word: str, quoted: str) -> None:
+def test_words_are_quoted_with_double_quotes_on_windows(word: str, quoted: str) -> None:
     assert quote_for_windows(word) == quoted
 
 
-def test_what_messages_suggest_is_quoted_for_the_system() -> None:
+def test_suggested_commands_are_quoted_for_the_system() -> None:
     code = """
 import sys
 sys.platform = "win32"
@@ -110,7 +110,7 @@ def drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return other
 
 
-def test_a_path_on_another_drive_is_whole(drives: Path) -> None:
+def test_a_path_on_another_drive_is_absolute(drives: Path) -> None:
     project = drives.parent / "project"
     assert typed_words.path_from(project, project / "tests" / "a.py") == "tests/a.py"
     assert typed_words.path_from(project, drives.parent / "a.py") == "../a.py"
@@ -135,7 +135,7 @@ def test_drifts(aquila_cassette):
 """
 
 
-def test_everything_of_a_run_may_be_on_other_drives(
+def test_tests_cassettes_and_reports_may_be_on_other_drives(
     drives: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cassettes, reports, tests that are no part of the project, and the folder where it is run."""

@@ -68,7 +68,7 @@ def test_no_function_or_class_is_there_for_tests_alone() -> None:
     assert CALLED_BY_OTHERS.keys() - unused.keys() == set(), "these are used now, or gone: take them off the list"
 
 
-def test_a_name_in_prose_is_no_use_of_it_and_one_in_a_table_is() -> None:
+def test_a_name_in_a_table_counts_as_used_and_one_in_prose_does_not() -> None:
     source = '''
 def lonely() -> None:
     """Unlike lonely, others are used."""

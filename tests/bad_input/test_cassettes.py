@@ -59,7 +59,7 @@ def test_a_changed_prompt_shows_both_prompts_and_the_command(project: Project) -
     assert b"polite" not in project.cassette.read_bytes()
 
 
-def test_a_request_too_many_says_so(project: Project) -> None:
+def test_a_request_beyond_the_recorded_ones_is_played_out(project: Project) -> None:
     project.write("answer()")
     project.passes("--aquila-record")
     project.write("answer()\nanswer()")
@@ -68,7 +68,7 @@ def test_a_request_too_many_says_so(project: Project) -> None:
     assert RECORD_AGAIN in output
 
 
-def test_a_miss_that_the_code_swallows_fails_the_test_all_the_same(project: Project) -> None:
+def test_a_miss_that_the_code_swallows_fails_the_test(project: Project) -> None:
     project.write("try:\n    answer()\nexcept Exception:\n    pass")
     assert RECORD_AGAIN in project.fails()
 
@@ -162,7 +162,7 @@ def without_rights() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="taking a right from root is Linux's")
-def test_a_read_only_folder_replays_and_refuses_to_record_before_anything_is_paid_for(
+def test_a_read_only_folder_replays_and_refuses_to_record_before_anything_is_sent(
     recorded: Path, project: Project
 ) -> None:
     for path in [recorded, *recorded.rglob("*")]:

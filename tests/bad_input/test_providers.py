@@ -122,7 +122,7 @@ def test_an_expected_error_is_recorded_and_replays_as_the_same_error(failing: tu
     assert KEY not in project.cassette.read_text()
 
 
-def test_what_arrived_before_the_connection_closed_is_kept(project: Project) -> None:
+def test_chunks_before_a_broken_connection_are_recorded(project: Project) -> None:
     project.provider = lambda seen: Answer([STREAM[: STREAM.index(b" there")]], broken=True)
     project.write(
         """
@@ -138,7 +138,7 @@ def test_what_arrived_before_the_connection_closed_is_kept(project: Project) -> 
     assert len(project.asked) == 1
 
 
-def test_a_provider_that_recovers_is_recorded_as_it_ended(project: Project) -> None:
+def test_only_the_final_answer_of_a_provider_that_recovers_is_recorded(project: Project) -> None:
     """The refusal is not kept, so that the replay does not repeat the wait."""
     answers = iter([json_answer({"error": {"message": "slow down"}}, 429, retry_after_ms="1"), says("Hello there.")])
     project.provider = lambda seen: next(answers)

@@ -10,7 +10,7 @@ from tests.support.slow import slow_but
 KNOWN = "known are live, local, module:factory, record, replay, script"
 
 
-def test_no_key_for_live_names_the_variable_and_the_ways_without(
+def test_without_a_key_the_error_names_the_variable_and_the_alternatives(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -55,7 +55,7 @@ def test_no_key_and_no_provider_are_needed_to_replay(project: Project, monkeypat
         of_several_names=True,
     ),
 )
-def test_an_unknown_transport_is_answered_with_the_nearest_or_the_known_ones(
+def test_for_an_unknown_transport_the_nearest_or_the_known_ones_are_named(
     name: str, advice: str, project: Project
 ) -> None:
     project.write("answer()")
@@ -64,7 +64,7 @@ def test_an_unknown_transport_is_answered_with_the_nearest_or_the_known_ones(
     assert not project.asked
 
 
-def test_an_unknown_transport_in_a_call_in_the_environment_or_in_a_file_is_told_the_same_way(
+def test_an_unknown_transport_in_a_call_the_environment_or_a_file_is_reported_alike(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write("answer(transport='locale')")

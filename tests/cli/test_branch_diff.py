@@ -68,7 +68,7 @@ def commit_changes(cassettes: Cassettes, git: Git) -> None:
     git("commit", "-qm", "changed")
 
 
-def test_a_branch_is_compared_with_where_it_left(cassettes: Cassettes, git: Git) -> None:
+def test_a_branch_is_compared_with_its_merge_base(cassettes: Cassettes, git: Git) -> None:
     commit_changes(cassettes, git)
     git("checkout", "-q", "main")
     cassettes.write("b.msgpack", conversation("name it", "changed on main"))
@@ -93,7 +93,7 @@ def test_a_branch_is_compared_with_where_it_left(cassettes: Cassettes, git: Git)
     ]
 
 
-def test_what_is_staged_and_what_is_equal(cassettes: Cassettes, git: Git) -> None:
+def test_staged_changes_are_compared_and_equal_cassettes_are_success(cassettes: Cassettes, git: Git) -> None:
     done = cassettes.run("diff", "main...HEAD")
     assert (done.code, done.out) == (0, "no cassette differs in main...HEAD\n")
     cassettes.write("b.msgpack", conversation("name it", "staged"))
@@ -103,7 +103,7 @@ def test_what_is_staged_and_what_is_equal(cassettes: Cassettes, git: Git) -> Non
     assert cassettes.run("diff", "--staged", "a").code == 0
 
 
-def test_a_name_that_means_no_cassette_is_no_proof_that_nothing_differs(cassettes: Cassettes, git: Git) -> None:
+def test_an_unknown_name_is_an_error_and_not_equal(cassettes: Cassettes, git: Git) -> None:
     commit_changes(cassettes, git)
     for words in (["--staged", "aa"], ["main...HEAD", "aa"], ["main...HEAD", "aa", "--markdown"]):
         done = cassettes.run("diff", *words)
@@ -111,7 +111,7 @@ def test_a_name_that_means_no_cassette_is_no_proof_that_nothing_differs(cassette
         assert "no cassette 'aa'" in done.err
 
 
-def test_a_name_that_several_cassettes_have_is_one_in_which_nothing_may_differ(cassettes: Cassettes, git: Git) -> None:
+def test_a_name_that_several_cassettes_have_compares_them_all(cassettes: Cassettes, git: Git) -> None:
     for folder in ("api", "web"):
         cassettes.write(f"../{folder}/cassettes/same.yaml", conversation("q", "a"))
     git("add", ".")
@@ -136,7 +136,7 @@ def test_a_renamed_cassette_shows_what_changed_in_it(cassettes: Cassettes, git: 
 
 
 @pytest.mark.slow
-def test_large_bodies_are_those_of_each_version(cassettes: Cassettes, git: Git) -> None:
+def test_large_bodies_are_read_from_each_version(cassettes: Cassettes, git: Git) -> None:
     def large(word: str) -> Interaction:
         return conversation("long", f"{word} " * 200_000)
 
@@ -193,7 +193,7 @@ def test_a_version_that_cannot_be_read_is_named_and_stops_nothing(cassettes: Cas
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
-def test_a_name_that_is_no_text_is_compared_with_its_own_version(cassettes: Cassettes, git: Git) -> None:
+def test_a_file_name_that_is_not_utf8_is_compared_with_its_version(cassettes: Cassettes, git: Git) -> None:
     cassettes.write("odd\udcff.yaml", conversation("one", "1"))
     git("add", ".")
     git("commit", "-qm", "odd")
@@ -245,7 +245,7 @@ def test_a_wrong_argument_says_so(words: tuple[str, ...], message: str, cassette
 
 
 @pytest.mark.parametrize("word", ["a", "../x", "./a..b", "x/../y", "-a...b", "a:b...c", "..."])
-def test_paths_are_no_ranges(word: str, git: Git, cassettes: Cassettes) -> None:
+def test_paths_are_not_taken_for_ranges(word: str, git: Git, cassettes: Cassettes) -> None:
     assert read_versions(cassettes.folder, word) is None
 
 
@@ -295,7 +295,7 @@ HOSTILE = st.text(st.sampled_from("@a#1`*_[]()<>&\"'\n\r\u2028\u202e\x00\x1b|-~!
 
 @settings(max_examples=examples(60), deadline=None)
 @given(texts=st.lists(HOSTILE, min_size=3, max_size=3), name=HOSTILE)
-def test_no_prompt_formats_a_comment_or_mentions_anybody(texts: list[str], name: str) -> None:
+def test_no_prompt_can_format_a_comment_or_mention_a_user(texts: list[str], name: str) -> None:
     mark = f"@{WORD}"
     was, now, answer = (f"{mark}{text}{mark}".encode("utf-8", "replace").decode() for text in texts)
     found = [
@@ -309,14 +309,14 @@ def test_no_prompt_formats_a_comment_or_mentions_anybody(texts: list[str], name:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u2028\u202e]", text)
 
 
-def test_a_secret_at_the_end_of_a_long_name_is_in_no_part_in_a_comment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_part_of_a_secret_at_the_end_of_a_long_text_is_in_a_comment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISTRAL_API_KEY", "pelican-of-the-northern-shore-1931")
     found = [ChangedCassette("a", problem=f"{'x' * 185} pelican-of-the-northern-shore-1931")]
     assert "pelican" not in diff_markdown.write_markdown(found, "main...HEAD")
 
 
 @pytest.mark.parametrize("longest", [3_000, 65_536])
-def test_a_comment_is_as_long_as_github_takes_it_and_counts_the_rest(longest: int) -> None:
+def test_a_comment_is_shortened_to_the_limit_of_github(longest: int) -> None:
     found = [
         describe([], [conversation(f"{number} {'🦉' * 600}", "x" * 900) for number in range(3)], f"jobs/{at}")
         for at in range(30)
@@ -327,7 +327,7 @@ def test_a_comment_is_as_long_as_github_takes_it_and_counts_the_rest(longest: in
     assert Elements(text).open == []
 
 
-def test_what_only_differs_in_its_moment_is_counted_and_not_shown(cassettes: Cassettes, git: Git) -> None:
+def test_changes_of_the_time_alone_are_counted_and_not_shown(cassettes: Cassettes, git: Git) -> None:
     cassettes.write("b.msgpack", replace(conversation("name it", "A"), recorded="2027-01-01T00:00:00Z"))
     git("commit", "-qam", "again")
     out = cassettes.run("diff", "main...HEAD", "--markdown").out

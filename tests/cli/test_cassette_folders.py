@@ -81,7 +81,7 @@ def test_a_cassette_is_named_by_its_place_by_its_own_name_or_by_a_folder(
     assert sorted(listed(team, name)) == sorted(found)
 
 
-def test_names_are_understood_where_the_user_is(team: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_relative_to_the_current_folder(team: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(team.folder.parent / "api")
     assert listed(team, "cassettes") == NAMES[1:3]
     assert listed(team, "cassettes/jobs/a") == NAMES[1:2]
@@ -117,7 +117,7 @@ def test_a_folder_that_the_environment_names_is_the_only_one(team: Cassettes, mo
     assert listed(team) == ["jobs/a", "only_here"]
 
 
-def test_accept_takes_what_waits_in_every_folder_and_one_by_its_name(team: Cassettes) -> None:
+def test_accept_finds_pending_recordings_in_every_folder(team: Cassettes) -> None:
     new = conversation("hi", "another answer")
     for folder in ("../api/cassettes", "../web/tests/vcr_cassettes", "."):
         team.write(f"{folder}/new.pending.yaml", new)
@@ -132,7 +132,7 @@ def test_accept_takes_what_waits_in_every_folder_and_one_by_its_name(team: Casse
     assert "nothing is pending" in team.run("accept", "new").err
 
 
-def test_a_msgpack_cassette_that_waits_is_called_as_its_test_calls_it(cassettes: Cassettes) -> None:
+def test_a_pending_msgpack_cassette_can_be_named_without_its_suffix(cassettes: Cassettes) -> None:
     cassettes.write("test_a/test_b.msgpack", conversation("one", "old"))
     cassettes.write("test_a/test_b.pending.msgpack", conversation("one", "new"))
     assert "test_b.msgpack" in cassettes.run("review", "--list", "test_a/test_b").out
@@ -141,7 +141,7 @@ def test_a_msgpack_cassette_that_waits_is_called_as_its_test_calls_it(cassettes:
     assert b"new" in cassettes.read("test_a/test_b.msgpack").interactions[0].response.body
 
 
-def test_of_two_cassettes_that_wait_the_yaml_one_has_the_name_alone(cassettes: Cassettes) -> None:
+def test_the_name_without_a_suffix_means_the_yaml_cassette_if_both_are_pending(cassettes: Cassettes) -> None:
     for suffix in ("yaml", "msgpack"):
         cassettes.write(f"a.{suffix}", conversation("one", "old"))
         cassettes.write(f"a.pending.{suffix}", conversation("one", "new"))
@@ -192,7 +192,7 @@ def test_a_cassette_folder_that_may_not_be_read_is_named_and_makes_commands_fail
 
 
 @pytest.mark.parametrize("command", [("accept",), ("review", "--list")])
-def test_that_nothing_waits_is_not_said_of_a_folder_that_may_not_be_read(
+def test_an_unreadable_folder_is_not_reported_as_having_nothing_pending(
     command: tuple[str, ...], team: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = team.folder.parent / "api" / "cassettes"
@@ -259,7 +259,7 @@ def test_a_new_project_is_told_how_to_record(
         (["show", "api/nothing"], "no cassette 'api/nothing' in"),
     ],
 )
-def test_what_names_nothing_is_refused(words: list[str], message: str, team: Cassettes) -> None:
+def test_names_without_a_cassette_are_refused(words: list[str], message: str, team: Cassettes) -> None:
     done = team.run(*words)
     assert (done.code, done.out) == (2, "")
     assert message.lower() in done.err.lower()

@@ -19,7 +19,7 @@ from tests.cli.conftest import Cassettes, conversation
 AQUILA = str(Path(sys.executable).with_name("aquila"))
 
 
-def test_without_words_it_lists_its_commands_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_it_lists_its_commands_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     out = capsys.readouterr().out
     assert all(f"aquila {command.name}" in out for command in COMMANDS)
@@ -46,7 +46,7 @@ def test_ctrl_c_while_the_command_is_loaded_ends_it_quietly(tmp_path: Path) -> N
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_a_variable_that_is_no_setting_is_warned_of(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_environment_variable_gives_a_warning(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     monkeypatch.setenv("AQUILA_JOBS_TOKEN", "known, and no setting")
     assert "warning" not in cassettes.run("list").err
@@ -88,7 +88,9 @@ def test_the_arguments_of_every_example_are_understood(command: Command) -> None
         (["cassettes", "convert", "a"], "the following arguments are required: --to"),
     ],
 )
-def test_what_it_does_not_know_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_commands_and_options_are_refused(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 2
     assert message in capsys.readouterr().err
 
@@ -148,7 +150,7 @@ def test_json_is_json_in_every_encoding(encoding: str, cassettes: Cassettes) -> 
     assert found["prompt"] == "Grüße \U0001f600"
 
 
-def test_a_recording_cannot_play_with_the_terminal(cassettes: Cassettes) -> None:
+def test_control_characters_of_a_recording_are_not_printed(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("hi", "\x1b[2J\u202egone"))
     for arguments in (["a"], ["a", "-n", "1"]):
         out = cassettes.run("show", *arguments).out
@@ -205,7 +207,7 @@ def test_settings_of_any_form_are_read_or_named(content: str, code: int, cassett
     assert (f"{project / 'pyproject.toml'} cannot be read: " in done.err) is bool(code)
 
 
-def test_the_environment_goes_before_the_ini_file_and_the_option_before_both(
+def test_the_option_takes_precedence_over_the_environment_and_that_over_the_ini_file(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = cassettes.folder.parent
@@ -225,7 +227,7 @@ def test_settings_that_cannot_be_read_are_named(cassettes: Cassettes) -> None:
     assert "pytest.ini cannot be read" in done.err
 
 
-def test_an_unknown_cassette_is_answered_with_the_nearest(cassettes: Cassettes) -> None:
+def test_the_nearest_name_is_suggested_for_an_unknown_cassette(cassettes: Cassettes) -> None:
     cassettes.write("jobs/summary.yaml", conversation("hi", "ho"))
     done = cassettes.run("show", "jobs/sumary")
     assert done.code == 2
@@ -241,7 +243,7 @@ def test_a_cassette_is_named_by_name_file_folder_or_pattern(name: str, cassettes
     assert cassettes.run("show", name, "--json").json[0]["text"] == "ho"
 
 
-def test_a_name_for_several_is_refused_where_one_is_meant(cassettes: Cassettes) -> None:
+def test_a_name_of_several_cassettes_is_refused_if_one_is_needed(cassettes: Cassettes) -> None:
     cassettes.write("jobs/a.yaml")
     cassettes.write("jobs/b.yaml")
     assert "'jobs' names 2 cassettes" in cassettes.run("show", "jobs").err

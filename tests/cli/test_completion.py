@@ -67,7 +67,9 @@ def test_every_command_is_completed() -> None:
     assert in_groups | {"jobs", "serve"} == {one.name for one in COMMANDS}
 
 
-def test_where_nothing_can_be_found_nothing_is_said(project: Cassettes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_while_completing_give_no_completions_and_no_output(
+    project: Cassettes, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert complete("aquila cassettes show nothing/here") == []
     (project.folder.parent / "pytest.ini").write_text("no section\n")
     assert complete("aquila cassettes show jobs/") == []

@@ -58,7 +58,7 @@ def test_show_one_prints_the_conversation(cassettes: Cassettes) -> None:
     )
 
 
-def test_show_gives_programs_the_frames(cassettes: Cassettes) -> None:
+def test_show_lists_the_frames_as_json(cassettes: Cassettes) -> None:
     cassettes.write("a.msgpack", talk(end=Close("client", 1000)))
     about = cassettes.run("show", "a.msgpack", "-n", "1", "--json").json
     assert (about["kind"], about["model"], about["prompt"]) == ("websocket", "gpt-realtime", "The sky?")
@@ -118,7 +118,7 @@ def test_a_refused_handshake_is_shown_like_any_answer(cassettes: Cassettes) -> N
     assert cassettes.run("show", "a", "-n", "1").out.endswith("no such key\n")
 
 
-def test_what_is_no_frame_is_shown_as_it_is(cassettes: Cassettes) -> None:
+def test_a_chunk_that_is_no_frame_is_shown_unchanged(cassettes: Cassettes) -> None:
     response = RecordedResponse(101, chunks=(RecordedChunk(b"no frame"),))
     cassettes.write("a.yaml", Interaction(RecordedRequest("GET", URL), response, kind="websocket"))
     assert cassettes.run("show", "a", "-n", "1").out.endswith("no frame\n")
@@ -168,7 +168,7 @@ SAME = "the transcript is the same, "
         (ids("a"), replace(ids("a"), response=replace(ids("a").response, end="closed")), "complete -> closed\n"),
     ],
 )
-def test_diff_says_what_differs_where_the_same_was_said(
+def test_diff_lists_differing_fields_if_the_transcript_is_the_same(
     one: Interaction, other: Interaction, said: str, cassettes: Cassettes
 ) -> None:
     cassettes.write("a.yaml", one)
@@ -178,7 +178,7 @@ def test_diff_says_what_differs_where_the_same_was_said(
     assert said in done.out
 
 
-def test_diff_says_where_only_the_writing_of_json_differs(cassettes: Cassettes) -> None:
+def test_diff_says_that_only_the_formatting_of_json_differs(cassettes: Cassettes) -> None:
     rows = [received(b'{"type": "x", "n": 1}'), received(b'{"n":1,"type":"x"}')]
     for name, row in zip("ab", rows, strict=True):
         response = RecordedResponse(101, chunks=tuple(store(row)))
@@ -230,7 +230,7 @@ def speech(number: int) -> Interaction:
     return Interaction(RecordedRequest("GET", URL), response, "2026-11-24T12:00:00Z", kind="websocket")
 
 
-def test_one_with_much_sound_says_what_was_said_beside_it(cassettes: Cassettes) -> None:
+def test_a_conversation_with_much_sound_shows_its_transcript(cassettes: Cassettes) -> None:
     path = cassettes.write("a.yaml", speech(1))
     text = path.read_text()
     assert len(text) < 6000
@@ -249,7 +249,7 @@ def images(number: int) -> Interaction:
     return replace(one, response=replace(one.response, chunks=tuple(chunks)))
 
 
-def test_one_with_much_data_lies_in_a_file_and_its_cassette_says_what_was_said(cassettes: Cassettes) -> None:
+def test_a_conversation_with_much_data_is_stored_in_a_file_and_summarised(cassettes: Cassettes) -> None:
     path = cassettes.write("a.yaml", images(1))
     text = path.read_text()
     assert len(text) < 4000
@@ -263,7 +263,7 @@ def test_one_with_much_data_lies_in_a_file_and_its_cassette_says_what_was_said(c
     assert path.read_text() == text
 
 
-def test_without_the_file_of_its_data_a_cassette_can_still_be_written(cassettes: Cassettes) -> None:
+def test_a_conversation_whose_file_is_missing_can_still_be_written(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", images(1))
     (interaction,) = cassettes.read("a.yaml").interactions
     for path in (cassettes.folder / "@bodies").glob("sha256-*"):
@@ -279,7 +279,7 @@ def spoken() -> Interaction:
     return Interaction(RecordedRequest("GET", URL), response, kind="websocket")
 
 
-def test_sound_goes_along_with_its_cassette(cassettes: Cassettes) -> None:
+def test_files_with_sound_follow_their_cassette(cassettes: Cassettes) -> None:
     (sound,) = (cassettes.write("t/test_a/a.yaml", spoken()).parent / "@bodies").glob("*.wav")
     assert cassettes.run("scan").code == 0
     assert cassettes.run("prune").out == "nothing to remove\n"

@@ -82,7 +82,7 @@ def test_convert_keeps_the_source_and_what_exists(cassettes: Cassettes) -> None:
     assert cassettes.read("a.msgpack") == cassettes.read("a.yaml")
 
 
-def test_convert_leaves_one_form_of_a_cassette_that_cannot_be_removed(
+def test_convert_removes_the_result_if_the_source_cannot_be_removed(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
@@ -100,7 +100,7 @@ def test_convert_leaves_one_form_of_a_cassette_that_cannot_be_removed(
     assert files(cassettes) == ["a.yaml"]
 
 
-def test_convert_does_without_a_time_that_cannot_be_set(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_works_where_file_times_cannot_be_set(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -117,7 +117,7 @@ def test_convert_into_another_folder_keeps_the_folders_inside(cassettes: Cassett
     assert cassette_files.load_cassette(Path("compact/jobs/a.msgpack")) == cassettes.read("jobs/a.yaml")
 
 
-def test_convert_takes_vcrpys_cassettes_over_in_place_without_their_secrets(cassettes: Cassettes) -> None:
+def test_convert_rewrites_a_cassette_of_vcrpy_in_place_without_its_secrets(cassettes: Cassettes) -> None:
     path = cassettes.folder / "old.yaml"
     path.write_text(VCRPY % TOKEN)
     assert "--replace rewrites it in place" in cassettes.run("convert", "old", "--to", "yaml").out
@@ -129,7 +129,7 @@ def test_convert_takes_vcrpys_cassettes_over_in_place_without_their_secrets(cass
     assert "secret-of-theirs" not in path.read_text()
 
 
-def test_convert_goes_on_behind_a_file_that_it_cannot_read(cassettes: Cassettes) -> None:
+def test_convert_continues_after_a_file_that_it_cannot_read(cassettes: Cassettes) -> None:
     (cassettes.folder / "a.yaml").write_text("aquila: 99\ninteractions: []\n")
     cassettes.write("b.yaml", conversation("one", "1"))
     done = cassettes.run("convert", "*", "--to", "msgpack")
@@ -172,9 +172,7 @@ def test_scan_names_the_place_and_the_kind_and_never_the_value(name: str, casset
     ],
 )
 @pytest.mark.parametrize("word", ["scrubbed", "%5BFILTERED%5D", "<fake>"])
-def test_scan_takes_no_word_in_the_place_of_a_secret_for_one(
-    word: str, kind: str, body: str, cassettes: Cassettes
-) -> None:
+def test_scan_knows_placeholders_of_other_recorders(word: str, kind: str, body: str, cassettes: Cassettes) -> None:
     plain = conversation("one", "1")
     for value, code in ((word, 0), (f"{word}-1", 1)):
         url, content = f"https://api.example.com/token?api_key={value}", body.format(value, value).encode()
@@ -223,7 +221,7 @@ def test_scan_fails_for_what_it_cannot_read(cassettes: Cassettes) -> None:
 
 
 @pytest.mark.parametrize("name", ["http.yaml", "http.toml"])
-def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cassettes) -> None:
+def test_convert_rewrites_a_cassette_of_cassetter(name: str, cassettes: Cassettes) -> None:
     source = cassettes.folder / name
     source.write_bytes((CASSETTER / name).read_bytes())
     before = cassette_files.load_cassette(source)
@@ -238,7 +236,7 @@ def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cas
     assert (cassettes.folder / "http.yaml").read_bytes().startswith(b"aquila: 1\n")
 
 
-def test_convert_takes_a_cassette_with_a_byte_order_mark_for_aquilas(cassettes: Cassettes) -> None:
+def test_convert_recognizes_its_own_cassette_with_a_byte_order_mark(cassettes: Cassettes) -> None:
     one = conversation("one", "1")
     one = replace(one, request=replace(one.request, headers=(("x-kept", "1"),)))
     path = cassettes.write("a.yaml", one)
@@ -264,7 +262,7 @@ def test_convert_leaves_what_it_cannot_read_as_it_is(name: str, cassettes: Casse
     assert (cassettes.folder / name).read_bytes() == data
 
 
-def test_convert_takes_over_conversations(cassettes: Cassettes) -> None:
+def test_convert_rewrites_conversations_of_cassetter(cassettes: Cassettes) -> None:
     (cassettes.folder / "a.yaml").write_bytes((CASSETTER / "websocket.yaml").read_bytes())
     assert cassettes.run("convert", "a", "--to", "yaml", "--replace").code == 0
     text = (cassettes.folder / "a.yaml").read_text()
@@ -273,7 +271,7 @@ def test_convert_takes_over_conversations(cassettes: Cassettes) -> None:
     assert "    - close: {by: provider, code: 1001, reason: going away}\n" in text
 
 
-def test_scan_takes_no_other_toml_for_a_cassette(cassettes: Cassettes, tmp_path: Path) -> None:
+def test_scan_reads_a_toml_file_that_is_no_cassette_as_text(cassettes: Cassettes, tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("a = 1\n")
     assert cassettes.run("scan", "settings.toml").code == 0
 
@@ -310,7 +308,7 @@ def test_files_that_cannot_be_read_are_named_and_stop_nothing(words: list[str], 
         assert cassettes.read("m.msgpack") == cassettes.read("m.yaml")
 
 
-def test_accept_goes_on_behind_a_pending_recording_that_it_cannot_read(cassettes: Cassettes) -> None:
+def test_accept_continues_after_a_pending_recording_that_it_cannot_read(cassettes: Cassettes) -> None:
     (cassettes.folder / "a.pending.yaml").write_text("aquila: 1\ninteractions: {\n")
     cassettes.write("b.pending.yaml", conversation("one", "1"))
     done = cassettes.run("accept", "--yes")
@@ -321,7 +319,7 @@ def test_accept_goes_on_behind_a_pending_recording_that_it_cannot_read(cassettes
     assert len(cassettes.read("b.yaml").interactions) == 1
 
 
-def test_accept_takes_what_a_killed_review_had_begun_to_write_as_done(cassettes: Cassettes) -> None:
+def test_accept_finishes_what_a_killed_review_had_begun_to_write(cassettes: Cassettes) -> None:
     new = Cassette.from_interactions([conversation("one", "new")])
     pending = cassettes.write("a.pending.yaml", *new.interactions)
     cassettes.write("b.pending.yaml", conversation("two", "2"))
@@ -357,7 +355,7 @@ def test_accept_merges_into_a_cassette_that_was_recorded_since(cassettes: Casset
     )
 
 
-def test_accept_makes_a_cassette_that_was_not_there(cassettes: Cassettes) -> None:
+def test_accept_creates_a_missing_cassette(cassettes: Cassettes) -> None:
     cassettes.write("jobs/a.pending.msgpack", conversation("one", "new"))
     assert cassettes.run("accept", "--yes", "--json").json == [
         {"cassette": "jobs/a.msgpack", "action": "created", "interactions": 1}
@@ -385,7 +383,7 @@ def two_pending(cassettes: Cassettes) -> Cassettes:
     return cassettes
 
 
-def test_accept_without_a_name_lists_what_waits_and_what_to_type_where_it_cannot_ask(two_pending: Cassettes) -> None:
+def test_accept_without_a_name_and_terminal_lists_pending_recordings_and_commands(two_pending: Cassettes) -> None:
     done = two_pending.run("accept")
     assert done.code == 1
     assert [line.split("  ", 1)[1].strip() for line in done.out.splitlines()[1:]] == [
@@ -416,7 +414,7 @@ def test_accept_without_a_name_asks_for_each_file(two_pending: Cassettes, monkey
     assert two_pending.run("accept").out.endswith("nothing was accepted\n")
 
 
-def test_accept_only_says_what_it_would_do(cassettes: Cassettes) -> None:
+def test_accept_with_dry_run_changes_nothing(cassettes: Cassettes) -> None:
     cassettes.write("a.pending.yaml", conversation("one", "new"))
     assert cassettes.run("accept", "--dry-run").out == "a: would be created, 1 interaction\n"
     assert not (cassettes.folder / "a.yaml").exists()
@@ -438,7 +436,7 @@ def test_accept_takes_over_what_an_interrupted_run_left(cassettes: Cassettes) ->
     assert journal.find_abandoned_journals(cassettes.folder) == {}
 
 
-def test_an_answer_that_nobody_read_to_its_end_is_nothing_to_accept(cassettes: Cassettes) -> None:
+def test_an_unfinished_answer_in_a_journal_is_not_offered(cassettes: Cassettes) -> None:
     one, rules = conversation("one", "cut off"), MatchRules()
     cut = replace(one, response=replace(one.response, end="silent"))
     left = Journal(cassettes.folder, "0123456789abcdef")
@@ -449,7 +447,7 @@ def test_an_answer_that_nobody_read_to_its_end_is_nothing_to_accept(cassettes: C
     assert cassettes.run("accept", "--dry-run").out == "nothing is pending\n"
 
 
-def test_a_journal_that_was_merged_before_its_process_ended_is_not_told_of(cassettes: Cassettes) -> None:
+def test_a_journal_that_was_merged_already_is_not_offered(cassettes: Cassettes) -> None:
     left = Journal(cassettes.folder, "0123456789abcdef")
     left.append_entry(
         JournalEntry("a", "missing", "last", MatchRules(), NewRecording("key", 0, 0, conversation("one", "lost")))
@@ -461,7 +459,7 @@ def test_a_journal_that_was_merged_before_its_process_ended_is_not_told_of(casse
     assert "accept" not in cassettes.run("list").out
 
 
-def test_a_journal_that_cannot_be_read_is_told_of(cassettes: Cassettes) -> None:
+def test_a_damaged_journal_is_reported(cassettes: Cassettes) -> None:
     left = Journal(cassettes.folder, "0123456789abcdef")
     left.append_entry(
         JournalEntry("a", "missing", "last", MatchRules(), NewRecording("key", 0, 0, conversation("one", "lost")))
@@ -503,7 +501,7 @@ def test_prune_removes_what_nothing_uses(littered: Cassettes) -> None:
     assert files(littered) == SAFE
 
 
-def test_prune_only_says_what_it_would_remove(littered: Cassettes) -> None:
+def test_prune_with_dry_run_removes_nothing(littered: Cassettes) -> None:
     before = files(littered)
     found = littered.run("prune", "--dry-run", "--json").json
     assert found["removed"] is False
@@ -547,13 +545,13 @@ def test_a_terminal_that_is_closed_at_the_question_removes_and_accepts_nothing(
     assert files(littered) == before
 
 
-def test_prune_says_as_json_too_what_it_cannot_read(cassettes: Cassettes) -> None:
+def test_prune_lists_unreadable_files_in_its_json(cassettes: Cassettes) -> None:
     (cassettes.folder / "broken.yaml").write_text("aquila: 1\ninteractions: {\n")
     found = cassettes.run("prune", "--dry-run", "--json").json
     assert [str(cassettes.folder / "broken.yaml") in each for each in found["unreadable"]] == [True]
 
 
-def test_prune_knows_what_is_pending_for_a_cassette_of_another_form(cassettes: Cassettes) -> None:
+def test_prune_finds_a_superseded_pending_file_of_the_other_format(cassettes: Cassettes) -> None:
     cassettes.write("a.msgpack", conversation("one", "1"))
     os.utime(cassettes.write("a.pending.yaml", conversation("one", "2")), (0, 0))
     found = cassettes.run("prune", "--dry-run", "--json").json["files"]
@@ -573,7 +571,7 @@ def report_of_run(cassettes: Cassettes, *names: str, **more: Any) -> dict[str, A
     return report
 
 
-def test_prune_takes_the_cassettes_that_no_test_used_from_the_report_of_a_run(littered: Cassettes) -> None:
+def test_prune_removes_the_cassettes_that_a_report_lists_as_unused(littered: Cassettes) -> None:
     littered.write("old/orphan.pending.yaml", conversation("one", "2"))
     changed = littered.write("changed.yaml", conversation("one", "1"))
     report = report_of_run(littered, "old/orphan.yaml", "changed.yaml")
@@ -598,7 +596,7 @@ def test_prune_takes_the_cassettes_that_no_test_used_from_the_report_of_a_run(li
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("source", ["-", "unused.json"])
-def test_prune_reads_the_report_as_any_shell_has_written_it(
+def test_prune_reads_a_report_in_the_encoding_of_any_shell(
     source: str, encoding: str, cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cassettes.write("Zoë.yaml", conversation("one", "1"))
@@ -620,7 +618,7 @@ def test_prune_reads_the_report_as_any_shell_has_written_it(
         json.dumps({"report": UNUSED_REPORT, "complete": True, "unused": [1]}),
     ],
 )
-def test_prune_refuses_what_is_no_report_of_a_run(content: str | None, littered: Cassettes) -> None:
+def test_prune_refuses_a_file_that_is_no_report_of_a_run(content: str | None, littered: Cassettes) -> None:
     if content is not None:
         Path("run.log").write_text(content)
     before = files(littered)
@@ -648,7 +646,7 @@ def with_large_body(body: bytes = b"\0large" * 60_000) -> Interaction:
     return replace(one, response=replace(one.response, chunks=(RecordedChunk(body, 1),)))
 
 
-def test_convert_takes_large_bodies_along(cassettes: Cassettes) -> None:
+def test_convert_copies_large_bodies(cassettes: Cassettes) -> None:
     cassettes.write("a/x.yaml", with_large_body())
     assert cassettes.run("convert", "a/x.yaml", "--to", "msgpack", "--output", "elsewhere").code == 0
     (moved,) = cassette_files.load_cassette(Path("elsewhere/a/x.msgpack")).interactions
@@ -724,7 +722,7 @@ def test_a_cassette_that_convert_would_make_too_large_is_left_as_it_is(
     assert [path.name for path in cassettes.folder.iterdir()] == ["x.msgpack"]
 
 
-def test_what_would_make_a_cassette_too_large_waits_until_it_is_msgpack(
+def test_a_recording_that_makes_a_cassette_too_large_stays_pending_until_it_is_msgpack(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pending = cassettes.write("x.pending.yaml", conversation("a", "later"))
@@ -744,7 +742,7 @@ def test_what_would_make_a_cassette_too_large_waits_until_it_is_msgpack(
     assert len(cassettes.read("x.msgpack").interactions) == 2
 
 
-def test_a_pending_file_of_another_form_goes_into_the_cassette_that_is_there(cassettes: Cassettes) -> None:
+def test_a_pending_file_of_the_other_format_is_accepted_into_the_existing_cassette(cassettes: Cassettes) -> None:
     cassettes.write("x.msgpack", conversation("a", "stored"))
     for suffix in ("yaml", "msgpack"):
         cassettes.write(f"x.pending.{suffix}", conversation(suffix, "new"))
@@ -754,7 +752,7 @@ def test_a_pending_file_of_another_form_goes_into_the_cassette_that_is_there(cas
     assert len(cassettes.read("x.msgpack").interactions) == 3
 
 
-def test_what_merging_two_branches_would_make_too_large_stays_a_conflict(
+def test_a_merge_that_would_make_a_cassette_too_large_is_a_conflict(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = conversation("a", "b")

@@ -60,7 +60,7 @@ def fail(app: Any, name: str, key: str | None = None) -> str:
     return str(result.id)
 
 
-def test_the_list_says_what_failed_and_why(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_says_which_task_failed_and_why(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
     assert capsys.readouterr().out == "0 dead letters\n"
     id = fail(app, "report")
@@ -80,7 +80,7 @@ def test_the_list_says_what_failed_and_why(app: Any, capsys: pytest.CaptureFixtu
     assert "2 dead letters, 1 shown" in capsys.readouterr().out
 
 
-def test_one_is_shown_with_its_arguments_and_without_secrets(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_letter_is_shown_with_its_arguments_and_without_secrets(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
     id = fail(app, "report", KEY)
     for words in ((id,), (id, "--json")):
         assert run(*words, command="show") == 0
@@ -109,7 +109,7 @@ DEEP = functools.reduce(lambda inner, _: [inner], range(1000), "deep")
     ],
     ids=["odd keys", "a secret below one", "deep", "an error of what is deep", "no tuple", "none"],
 )
-def test_whatever_arguments_a_message_holds_it_is_shown(
+def test_letters_with_odd_arguments_are_shown(
     app: Any, fields: dict[str, Any], shown: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = Message("the id", "jobs.gone", **fields)
@@ -164,21 +164,21 @@ def test_they_are_retried_and_dropped(app: Any, capsys: pytest.CaptureFixture[st
     ],
 )
 @pytest.mark.usefixtures("app")
-def test_a_huey_that_is_none_is_refused(place: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_that_leads_to_no_huey_is_refused(place: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dead-letters", "list", "--huey", place]) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("app")
 @pytest.mark.parametrize("command", ["show", "retry", "drop"])
-def test_one_that_is_not_there_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_id_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("no-such-id", command=command) == 2
     assert "no dead letter 'no-such-id'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("app")
 @pytest.mark.parametrize("words", [[], ["--kind", "failed"], ["id", "--all"]], ids=str)
-def test_it_must_be_said_which(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_retry_and_drop_need_an_id_or_all(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("retry", "drop"):
         assert run(*words, command=command) == 2
         assert "--all" in capsys.readouterr().err
@@ -187,7 +187,7 @@ def test_it_must_be_said_which(words: list[str], capsys: pytest.CaptureFixture[s
 PASSWORD = "hunter2hunter2"
 
 
-def test_what_only_a_name_tells_is_hidden(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_secret_that_only_its_name_reveals_is_hidden(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
     app.job.task_class.default_retries = 0
     login = app.job("login", key={"password": PASSWORD})
     app.huey.execute(app.huey.dequeue())
@@ -205,7 +205,7 @@ def _without_reason(value: bytes | None) -> bytes:
 
 
 @pytest.mark.parametrize("before", range(150, 215, 16))
-def test_no_part_of_a_key_of_a_pickle_is_shown(before: int, app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_part_of_a_key_in_a_pickle_is_shown(before: int, app: Any, capsys: pytest.CaptureFixture[str]) -> None:
     app.huey.storage.enqueue(pickle.dumps([" " * before, KEY]))
     app.huey.dequeue()
     (letter,) = dead_letters(app.huey)
@@ -224,7 +224,7 @@ def test_a_key_that_only_the_worker_knows_is_in_no_letter(app: Any, monkeypatch:
         assert not [part for part in parts if part in letter.reason + letter.details]
 
 
-def test_a_storage_that_is_away_is_named_in_one_line(
+def test_an_unreachable_storage_is_reported_in_one_line(
     app: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*given: Any, **options: Any) -> None:

@@ -104,7 +104,7 @@ A, B = recording("a"), recording("b")
 
 
 @pytest.mark.slow
-def test_what_both_branches_appended_is_kept(repository: Repository) -> None:
+def test_recordings_that_both_branches_added_are_kept(repository: Repository) -> None:
     repository.branch("other", A, B, recording("theirs"))
     repository.branch("mine", A, B, recording("ours"))
     repository.merge()
@@ -112,7 +112,7 @@ def test_what_both_branches_appended_is_kept(repository: Repository) -> None:
     assert repository.held()[:2] == [("a", "first"), ("b", "first")]
 
 
-def test_what_both_branches_noted_of_the_uses_of_cassettes_is_kept(repository: Repository) -> None:
+def test_uses_of_cassettes_that_both_branches_added_are_kept(repository: Repository) -> None:
     uses = {("chat", "test_b"), ("chat", "test_c")}
     for branch, use in zip(("other", "mine"), sorted(uses), strict=True):
         repository.git("checkout", "-q", "-b", branch, "main")
@@ -143,7 +143,7 @@ def test_of_two_new_recordings_of_a_request_the_later_is_kept(repository: Reposi
 
 @pytest.mark.parametrize("first", ["other", "mine"])
 @pytest.mark.slow
-def test_what_one_branch_removed_is_removed(repository: Repository, first: str) -> None:
+def test_recordings_that_one_branch_removed_are_removed(repository: Repository, first: str) -> None:
     changes = {first: (B,), ("mine" if first == "other" else "other"): (A, B, recording("c"))}
     for name in ("other", "mine"):
         repository.branch(name, *changes[name])
@@ -153,7 +153,9 @@ def test_what_one_branch_removed_is_removed(repository: Repository, first: str) 
 
 @pytest.mark.parametrize("first", ["other", "mine"])
 @pytest.mark.slow
-def test_what_one_removed_and_the_other_recorded_again_is_kept(repository: Repository, first: str) -> None:
+def test_a_recording_removed_in_one_branch_and_recorded_again_in_the_other_is_kept(
+    repository: Repository, first: str
+) -> None:
     changes = {first: (B,), ("mine" if first == "other" else "other"): (recording("a", "again", 2), B)}
     for name in ("other", "mine"):
         repository.branch(name, *changes[name])
@@ -183,7 +185,7 @@ def diff(repository: Repository, *arguments: str) -> tuple[int, str]:
     return run_command(repository.folder, "diff", *arguments)
 
 
-def test_a_cassette_is_compared_with_what_it_was(repository: Repository) -> None:
+def test_a_cassette_is_compared_with_an_earlier_revision(repository: Repository) -> None:
     repository.commit(recording("a", "second", 2), B)
     name = repository.cassette.name.removesuffix(".yaml")
     for arguments in (
@@ -200,7 +202,7 @@ def test_a_cassette_is_compared_with_what_it_was(repository: Repository) -> None
     assert "neither now nor in HEAD~1" in diff(repository, "HEAD~1", "nothing")[1]
 
 
-def test_a_folder_is_compared_with_what_it_was_and_with_another(repository: Repository) -> None:
+def test_a_folder_is_compared_with_an_earlier_revision_and_with_another_folder(repository: Repository) -> None:
     first = repository.cassette
     for place in ("old/one", "old/two", "new/one"):
         repository.cassette = first.parent / f"{place}{first.suffix}"
@@ -219,7 +221,7 @@ def test_a_folder_is_compared_with_what_it_was_and_with_another(repository: Repo
 
 
 @pytest.mark.slow
-def test_a_conflict_of_lines_is_named_and_what_is_advised_solves_it(tmp_path: Path) -> None:
+def test_the_advice_for_a_merge_conflict_in_a_cassette_resolves_it(tmp_path: Path) -> None:
     repository = Repository(tmp_path, "chat.yaml")
     repository.init()
     repository.commit(A, B)
@@ -279,7 +281,7 @@ def test_installing_twice_changes_nothing_and_outside_a_repository_it_says_so(
     assert "Is this a git repository?" in told
 
 
-def test_a_conflict_that_begins_with_the_file_is_one_too(tmp_path: Path) -> None:
+def test_a_conflict_marker_in_the_first_line_is_recognized(tmp_path: Path) -> None:
     """The sides may be in two formats, so that their first lines differ."""
     path = tmp_path / "chat.yaml"
     path.write_text(

@@ -51,7 +51,9 @@ def test_a_huey_is_found_in_the_folder_where_the_command_is_run(place: str, fold
     assert find_huey(place).name == "app"
 
 
-def test_a_module_may_have_what_fails_when_it_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_may_have_attributes_that_raise_when_they_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As Flask's ``current_app`` does where there is none, and Django's ``settings``."""
     (folder / "lazy_app.py").write_text(
         textwrap.dedent(
@@ -93,7 +95,7 @@ def test_a_module_may_have_what_fails_when_it_is_looked_at(folder: Path, monkeyp
         ("jobs_app:at_once", "immediate mode"),
     ],
 )
-def test_what_is_no_huey_that_can_be_shown_is_said(place: str, message: str, folder: Path) -> None:
+def test_the_error_says_why_a_huey_cannot_be_shown(place: str, message: str, folder: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         find_huey(place)
 
@@ -107,7 +109,7 @@ def test_what_is_no_huey_that_can_be_shown_is_said(place: str, message: str, fol
         ("import sys; sys.exit('no database')", r"SystemExit: no database \(.*raising.py, line 1\)"),
     ],
 )
-def test_what_a_module_raises_is_told_in_one_line(
+def test_an_error_in_the_users_module_is_reported_in_one_line(
     code: str, reason: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "raising.py").write_text(code)
@@ -117,7 +119,7 @@ def test_what_a_module_raises_is_told_in_one_line(
     )
 
 
-def test_a_port_that_is_none_and_a_token_that_is_too_short_are_refused(
+def test_an_impossible_port_and_a_short_token_are_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["jobs", "--huey", "jobs_app:huey", "--port", "70000"]) == 2

@@ -48,7 +48,7 @@ def test_list_tells_count_size_and_age(cassettes: Cassettes, monkeypatch: pytest
     }
 
 
-def test_list_show_and_stats_tell_the_age_and_an_answer_of_the_local_model_from_the_providers(
+def test_list_show_and_stats_show_ages_and_which_model_answered(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_clock(monkeypatch, "2026-11-25T13:00:00Z")
@@ -103,7 +103,7 @@ version: 1
         ("{Date: ['Mon, 01 Jan 2024 00:00:00 +99999999999999']}", "hello", None, []),
     ],
 )
-def test_the_age_and_the_model_of_a_cassette_of_vcrpy_are_those_that_its_answers_tell(
+def test_age_and_model_of_a_cassette_of_vcrpy_are_read_from_its_answers(
     headers: str, body: str, day: str | None, answered_by: list[str], cassettes: Cassettes
 ) -> None:
     (cassettes.folder / "theirs.yaml").write_text(VCRPY.format(headers=headers, body=body))
@@ -122,7 +122,7 @@ def test_list_says_when_there_is_nothing(cassettes: Cassettes) -> None:
     assert done.out.startswith(f"no cassettes in {cassettes.folder} yet\n\nTo record one, ")
 
 
-def test_list_goes_on_behind_a_damaged_cassette_and_fails(cassettes: Cassettes) -> None:
+def test_list_continues_after_a_damaged_cassette_and_fails(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     (cassettes.folder / "b.yaml").write_text("aquila: 1\ninteractions: {\n")
     cassettes.write("c.yaml", conversation("one", "1"))
@@ -134,7 +134,7 @@ def test_list_goes_on_behind_a_damaged_cassette_and_fails(cassettes: Cassettes) 
     assert lines[5].startswith(f"unreadable: {cassettes.folder / 'b.yaml'}, line")
 
 
-def test_what_macos_keeps_beside_a_cassette_is_none(cassettes: Cassettes) -> None:
+def test_files_of_macos_beside_a_cassette_are_ignored(cassettes: Cassettes) -> None:
     for name in ("a.yaml", "a.pending.yaml"):
         path = cassettes.write(name, conversation("one", name))
         path.with_name(f"._{name}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")  # AppleDouble
@@ -153,7 +153,7 @@ def test_a_cassette_that_is_named_in_two_ways_counts_once(cassettes: Cassettes) 
     assert cassettes.run("convert", "a", "cassettes/a.yaml", "--to", "msgpack", "--replace").code == 0
 
 
-def test_stats_name_as_json_too_what_they_cannot_read(cassettes: Cassettes) -> None:
+def test_stats_list_unreadable_files_in_their_json(cassettes: Cassettes) -> None:
     (cassettes.folder / "b.yaml").write_text("aquila: 1\ninteractions: {\n")
     done = cassettes.run("stats", "--json")
     assert done.code == 2
@@ -197,7 +197,7 @@ def test_show_tells_each_request_and_its_answer_at_a_glance(
         ([1], "POST /v1/chat/completions"),
     ],
 )
-def test_show_tells_what_was_asked_in_each_protocol(body: object, asked: str, cassettes: Cassettes) -> None:
+def test_show_finds_the_prompt_in_each_protocol(body: object, asked: str, cassettes: Cassettes) -> None:
     row = conversation("", "ho")
     cassettes.write("a.yaml", replace(row, request=replace(row.request, body=json.dumps(body).encode())))
     assert cassettes.run("show", "a").out.splitlines()[3].startswith(f"1  {asked}")
@@ -249,7 +249,7 @@ def test_a_diff_says_that_git_is_not_installed(
     assert (done.code, "git is not installed here" in done.err) == (2, True)
 
 
-def test_a_diff_without_git_names_the_cassette_that_may_be_meant(
+def test_a_diff_without_git_suggests_the_nearest_cassette(
     cassettes: Cassettes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cassettes.write("weather.yaml", conversation("one", "1"))
@@ -294,7 +294,7 @@ def test_diff_of_the_same_is_nothing(cassettes: Cassettes) -> None:
     assert done.out.startswith("3 interactions the same, 0 with a changed request")
 
 
-def test_diff_tells_changed_requests_changed_answers_and_what_one_has_alone(cassettes: Cassettes) -> None:
+def test_diff_shows_changed_requests_changed_answers_and_unmatched_recordings(cassettes: Cassettes) -> None:
     long = "Summarise this text about the eagles of the northern mountains and their young in three sentences"
     cassettes.write(
         "a.yaml", conversation(long, "x"), conversation("same", "the old answer"), conversation("stays", "1")
@@ -365,7 +365,7 @@ def test_diff_tells_that_a_request_went_to_another_host(cassettes: Cassettes) ->
     assert cassettes.run("diff", "a", "b").code == 0
 
 
-def test_what_was_sent_is_shown_although_placeholders_stand_for_it_in_comparisons(
+def test_show_prints_values_that_comparisons_normalize(
     cassettes: Cassettes,
 ) -> None:
     one, other = (f"job {number}7e4a1c-8a38-4b0f-9d51-0123456789ab" for number in ("0b", "1b"))

@@ -32,7 +32,7 @@ def write(cassettes: Cassettes, *written: str) -> None:
         cassettes.write(f"{name}.yaml", ONE)
 
 
-def test_a_test_moves_with_its_parameters_its_pending_file_and_what_is_known_of_it(cassettes: Cassettes) -> None:
+def test_a_test_moves_with_its_parameters_its_pending_file_and_its_uses(cassettes: Cassettes) -> None:
     write(cassettes, "t/test_a/test_old", "t/test_a/test_old.pending", "t/test_a/test_old-x.y-1", "t/test_a/test_older")
     uses = {("jobs/x", "t/test_a.py::test_old[x.y-1]"), ("jobs/x", "t/test_a.py::test_older")}
     recorded_uses.change_uses(cassettes.folder, lambda known: uses)
@@ -61,7 +61,7 @@ def test_a_cassette_moves_without_the_tests_of_a_folder_of_its_name(cassettes: C
     assert recorded_uses.read_uses(cassettes.folder) == {("tasks", test)}
 
 
-def test_nothing_is_overwritten_and_then_nothing_is_moved(cassettes: Cassettes) -> None:
+def test_nothing_is_moved_if_a_file_would_be_overwritten(cassettes: Cassettes) -> None:
     write(cassettes, "test_a/test_old", "test_a/test_old-1")
     cassettes.write("test_a/test_new-1.msgpack", ONE)
     done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_new")
@@ -107,7 +107,7 @@ def ignores_case(folder: Path) -> bool:
     return (folder / "some case").exists()
 
 
-def test_a_name_whose_case_alone_changes_is_not_taken(cassettes: Cassettes) -> None:
+def test_a_rename_that_changes_only_the_case_is_possible(cassettes: Cassettes) -> None:
     write(cassettes, "test_a/test_old", "test_a/other")
     old, new = (cassettes.folder / f"test_a/test_{name}.yaml" for name in ("old", "Old"))
     if not ignores_case(cassettes.folder):
@@ -154,7 +154,7 @@ def test_a_link_and_what_it_leads_to_are_two_files(cassettes: Cassettes, target:
     assert not (cassettes.folder / target).is_symlink()
 
 
-def test_a_folder_whose_case_alone_changes_is_renamed(cassettes: Cassettes) -> None:
+def test_a_folder_rename_that_changes_only_the_case_is_possible(cassettes: Cassettes) -> None:
     if not ignores_case(cassettes.folder):
         pytest.skip("the file system does not ignore case")
     write(cassettes, "t/test_a/test_it", "t/test_a/test_other")
@@ -196,7 +196,7 @@ def test_a_body_that_others_have_too_stays_with_them(cassettes: Cassettes) -> No
     assert len(list(cassettes.folder.rglob("sha256-*"))) == 2
 
 
-def test_what_a_name_does_not_tell_is_left_and_said(cassettes: Cassettes) -> None:
+def test_cassettes_with_a_hash_in_their_name_are_left_and_named(cassettes: Cassettes) -> None:
     old, new = "test_a.py::test_old[a b]", "test_a.py::test_new[a b]"
     write(cassettes, name_of_test(old))
     done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_new")
@@ -206,7 +206,7 @@ def test_what_a_name_does_not_tell_is_left_and_said(cassettes: Cassettes) -> Non
     assert names(cassettes) == [f"{name_of_test(new)}.yaml"]
 
 
-def test_what_an_interrupted_run_left_is_stored_first_and_a_running_one_is_waited_for(cassettes: Cassettes) -> None:
+def test_recordings_of_interrupted_runs_are_stored_first_and_running_runs_are_refused(cassettes: Cassettes) -> None:
     left = Journal(cassettes.folder, "0123456789abcdef")
     rules = MatchRules()
     row = NewRecording(key_of(ONE.request, rules), 0, 0, ONE)
@@ -223,7 +223,7 @@ parameters = st.from_regex(r"[a-z0-9_.-]{0,9}", fullmatch=True) | st.text(max_si
 
 
 @given(words, words, st.booleans(), parameters)
-def test_a_test_is_moved_to_the_very_name_that_its_new_id_gives(
+def test_the_new_name_is_the_one_that_a_run_gives_to_the_new_id(
     old: str, new: str, in_class: bool, parameter: str
 ) -> None:
     inside = "TestIt::" if in_class else ""
@@ -234,5 +234,5 @@ def test_a_test_is_moved_to_the_very_name_that_its_new_id_gives(
     assert (told is None) == ("+" in stem)
 
 
-def test_names_of_fixtures_are_those_that_a_run_gives() -> None:
+def test_cassettes_of_fixtures_are_named_after_class_and_module() -> None:
     assert name_of_fixture("f", defined="t/test_a.py", within="t/test_a.py::TestIt") == "t/test_a/TestIt.@f@t.test_a"

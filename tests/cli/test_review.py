@@ -164,7 +164,7 @@ def test_keys_accept_reject_skip_undo_and_write(waiting: Cassettes, terminal: Ca
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["q", "\x03", "\x04", signal.SIGTERM, signal.SIGKILL])
-def test_a_review_that_is_left_in_any_way_goes_on_where_it_was(
+def test_a_review_that_is_left_in_any_way_can_be_continued(
     how: str | signal.Signals, waiting: Cassettes, terminal: Callable[..., Terminal]
 ) -> None:
     place = terminal()
@@ -190,7 +190,7 @@ def test_a_review_that_is_left_in_any_way_goes_on_where_it_was(
     assert answers(waiting, "a.yaml") == ["At half past nine.", "Two.", "gone"]
 
 
-def test_who_stops_it_while_it_writes_is_told_what_was_written(
+def test_ctrl_c_while_cassettes_are_written_says_what_was_written(
     waiting: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = cassette_files.change_held_cassette
@@ -251,7 +251,9 @@ def test_details_expanding_help_and_unknown_keys(waiting: Cassettes, terminal: C
 
 
 @pytest.mark.slow
-def test_what_a_run_records_meanwhile_is_noticed(waiting: Cassettes, terminal: Callable[..., Terminal]) -> None:
+def test_a_pending_file_that_changes_meanwhile_is_noticed(
+    waiting: Cassettes, terminal: Callable[..., Terminal]
+) -> None:
     place = terminal("b")
     place.wait_for("help\n")
     waiting.write("b.pending.yaml", conversation("name it", "Z"))
@@ -311,13 +313,15 @@ def test_scripts_decide_by_name_number_and_id_and_nothing_vanishes_unasked(waiti
 
 
 @pytest.mark.parametrize("choice", ["b", "a:1"])
-def test_what_would_vanish_is_told_of_where_its_cassette_was_named_as_a_whole(waiting: Cassettes, choice: str) -> None:
+def test_recordings_that_would_be_removed_are_mentioned_only_for_whole_cassettes(
+    waiting: Cassettes, choice: str
+) -> None:
     done = waiting.run("review", "--accept", choice)
     assert done.code == 0
     assert "--kind gone" not in done.out
 
 
-def test_the_last_review_is_taken_back(waiting: Cassettes) -> None:
+def test_the_last_review_can_be_undone(waiting: Cassettes) -> None:
     before = {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")}
     waiting.run("review", "--accept", "b", "--reject", "a:1", "--accept", "a:2")
     assert waiting.run("review", "--undo").code == 0
@@ -325,7 +329,7 @@ def test_the_last_review_is_taken_back(waiting: Cassettes) -> None:
     assert waiting.run("review", "--undo").code == 2
 
 
-def test_what_was_decided_in_a_terminal_is_not_written_by_a_script(waiting: Cassettes) -> None:
+def test_a_script_is_refused_while_a_review_is_open(waiting: Cassettes) -> None:
     waiting.run("review", "--accept", "b:2")
     assert len(waiting.run("review", "--list", "--json").json) == 4
     with hold_reviews([waiting.folder]):
@@ -350,7 +354,7 @@ def test_a_wrong_argument_changes_nothing(words: tuple[str, ...], message: str, 
     assert {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")} == before
 
 
-def test_a_name_for_which_nothing_waits_is_refused_also_where_nothing_waits_at_all(cassettes: Cassettes) -> None:
+def test_a_name_without_pending_recordings_is_refused_even_if_nothing_is_pending(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     done = cassettes.run("review", "--list", "a")
     assert done.code == 2
@@ -358,7 +362,7 @@ def test_a_name_for_which_nothing_waits_is_refused_also_where_nothing_waits_at_a
     assert cassettes.run("review", "--list").code == 0
 
 
-def test_what_waits_and_proposes_nothing_is_removed_and_what_cannot_be_read_is_named(cassettes: Cassettes) -> None:
+def test_pending_files_without_a_change_are_removed_and_unreadable_ones_are_named(cassettes: Cassettes) -> None:
     cassettes.write("same.yaml", conversation("one", "1"))
     cassettes.write("same.pending.yaml", conversation("one", "1"))
     assert (
@@ -373,7 +377,7 @@ def test_what_waits_and_proposes_nothing_is_removed_and_what_cannot_be_read_is_n
     assert (cassettes.folder / "bad.pending.yaml").exists()
 
 
-def test_what_cannot_be_reviewed_is_a_row_of_the_json(cassettes: Cassettes) -> None:
+def test_an_unreadable_pending_file_is_a_row_of_the_json(cassettes: Cassettes) -> None:
     (cassettes.folder / "bad.pending.yaml").write_text("aquila: 1\ninteractions: {\n")
     done = cassettes.run("review", "--list", "--json")
     assert done.code == 2
@@ -381,7 +385,7 @@ def test_what_cannot_be_reviewed_is_a_row_of_the_json(cassettes: Cassettes) -> N
     assert "bad.pending.yaml" in done.json[0]["problem"]
 
 
-def test_who_asks_for_a_list_has_nothing_accepted(waiting: Cassettes) -> None:
+def test_options_that_contradict_each_other_are_refused(waiting: Cassettes) -> None:
     for words in (["--accept", "a", "--list"], ["--reject", "a", "--web"], ["--undo", "--list"]):
         done = waiting.run("review", *words)
         assert done.code == 2
@@ -389,7 +393,7 @@ def test_who_asks_for_a_list_has_nothing_accepted(waiting: Cassettes) -> None:
     assert len(waiting.run("review", "--list", "--json").json) == 5
 
 
-def test_secrets_are_shown_nowhere(cassettes: Cassettes) -> None:
+def test_no_list_shows_a_secret(cassettes: Cassettes) -> None:
     key = "sk-proj-" + "a1B2c3D4e5" * 4
     cassettes.write("a.pending.yaml", conversation(f"use {key}", f"used {key}"))
     for words in (("--list",), ("--list", "--json"), ()):
@@ -398,7 +402,7 @@ def test_secrets_are_shown_nowhere(cassettes: Cassettes) -> None:
         assert key not in done.out + done.err
 
 
-def test_only_a_moment_that_differs_is_asked_last_and_together(cassettes: Cassettes) -> None:
+def test_changes_of_the_time_alone_come_last_and_in_one_group(cassettes: Cassettes) -> None:
     later = "2027-01-01T00:00:00Z"
     for name in ("a", "b"):
         cassettes.write(f"{name}.yaml", conversation("one", name), conversation("two", name))
@@ -411,7 +415,7 @@ def test_only_a_moment_that_differs_is_asked_last_and_together(cassettes: Casset
     assert re.search(r"^a +1  [0-9a-f]{8}  details +recorded$", cassettes.run("review", "--list").out, re.MULTILINE)
 
 
-def test_fields_that_differ_beside_the_words_are_told(cassettes: Cassettes) -> None:
+def test_other_fields_that_differ_are_listed(cassettes: Cassettes) -> None:
     def ended(reason: str) -> Interaction:
         said = conversation("one", "a")
         data = said.response.body.replace(b'"index": 0', b'"index": 0, "finish_reason": "%s"' % reason.encode())

@@ -114,7 +114,7 @@ def served(cassettes: Cassettes) -> Iterator[Served]:
         page.end()
 
 
-def test_the_page_answers_nobody_without_its_token_and_no_page_of_another_site(served: Served) -> None:
+def test_requests_without_the_token_or_from_another_site_are_refused(served: Served) -> None:
     status, page = served.send("/", token="")
     assert status == 200
     assert "When?" not in page
@@ -128,7 +128,7 @@ def test_the_page_answers_nobody_without_its_token_and_no_page_of_another_site(s
 
 
 @pytest.mark.slow
-def test_its_requests_decide_undo_and_write_and_two_windows_do_not_overwrite_each_other(
+def test_requests_decide_undo_and_write_without_overwriting_another_window(
     served: Served, cassettes: Cassettes
 ) -> None:
     items = served.send("/review")[1]["items"]
@@ -159,7 +159,7 @@ def test_its_requests_decide_undo_and_write_and_two_windows_do_not_overwrite_eac
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_page_that_is_ended_keeps_what_was_decided(number: signal.Signals, served: Served) -> None:
+def test_decisions_are_kept_when_the_server_is_ended(number: signal.Signals, served: Served) -> None:
     item = served.send("/review")[1]["items"][0]
     served.send("/decide", {"id": item["id"], "choice": "accept", "was": None})
     os.kill(served.process.pid, number)
@@ -171,7 +171,7 @@ def test_a_page_that_is_ended_keeps_what_was_decided(number: signal.Signals, ser
 
 
 @pytest.mark.slow
-def test_a_browser_shows_the_words_and_decides_by_keys_and_buttons(served: Served, cassettes: Cassettes) -> None:
+def test_a_browser_shows_the_changes_and_decides_by_keys_and_buttons(served: Served, cassettes: Cassettes) -> None:
     with chromium() as browser:
         tab, other = Watched(browser), Watched(browser)
         page = tab.page
@@ -203,7 +203,7 @@ def test_a_browser_shows_the_words_and_decides_by_keys_and_buttons(served: Serve
 
 
 @pytest.mark.slow
-def test_what_is_shown_is_what_is_decided_however_late_an_answer_comes(served: Served) -> None:
+def test_a_late_answer_does_not_replace_the_question_that_is_shown(served: Served) -> None:
     with opened(served) as page:
         first = page.inner_text("main h1")
         held = Held(page, "**/item?*")
@@ -217,7 +217,7 @@ def test_what_is_shown_is_what_is_decided_however_late_an_answer_comes(served: S
 
 
 @pytest.mark.slow
-def test_who_types_fast_decides_nothing_unseen(served: Served) -> None:
+def test_fast_typing_decides_only_questions_that_are_shown(served: Served) -> None:
     with opened(served) as page:
         held = Held(page, "**/item?*")
         with held.expect_request():
@@ -232,7 +232,7 @@ def test_who_types_fast_decides_nothing_unseen(served: Served) -> None:
 
 
 @pytest.mark.slow
-def test_what_another_window_has_just_decided_is_not_decided_again_unseen(served: Served) -> None:
+def test_a_decision_of_another_window_is_shown_before_it_can_be_changed(served: Served) -> None:
     with opened(served) as page:
         first = served.send("/review")[1]["items"][0]["id"]
         held = Held(page, "**/item?*")
@@ -256,7 +256,7 @@ def test_a_question_that_is_opened_by_keys_keeps_the_focus(served: Served) -> No
 
 
 @pytest.mark.slow
-def test_the_page_looks_again_only_when_it_has_seen_the_last_look(served: Served) -> None:
+def test_the_page_polls_again_only_after_the_last_answer(served: Served) -> None:
     with opened(served, stops_clock=True) as page:
         held = Held(page, "**/review")
         page.clock.run_for(20_000)

@@ -53,7 +53,7 @@ def linked(cassettes: Cassettes) -> Cassettes:
     return cassettes
 
 
-def test_the_turns_of_a_conversation_are_told_to_belong_together(linked: Cassettes) -> None:
+def test_the_turns_of_a_conversation_are_listed_as_one_conversation(linked: Cassettes) -> None:
     rows = linked.run("review", "--list", "--json").json
     of_conversation = {row["number"]: row["conversation"] for row in rows}
     assert of_conversation[1] == of_conversation[2] == of_conversation[3] is not None
@@ -101,7 +101,7 @@ def test_the_page_decides_a_whole_conversation_at_once(linked: Cassettes) -> Non
     assert [(item["chain"], item["choice"]) for item in items] == [(3, "accept")] * 3 + [(1, None)]
 
 
-def test_the_page_tells_of_tests_for_which_nothing_is_recorded(linked: Cassettes) -> None:
+def test_the_page_mentions_tests_without_recordings(linked: Cassettes) -> None:
     review = open_review(("a", linked.folder / "a.pending.yaml", linked.folder))
     reading = Reading(lambda item: None, lambda item: [], lambda: ["1 test drifted: \x1b sk-proj-" + "9zT4" * 12])  # type: ignore[arg-type,return-value]
     page = make_application(review, reading, "aquila-token-0", lambda: None)
@@ -116,7 +116,7 @@ def test_the_page_tells_of_tests_for_which_nothing_is_recorded(linked: Cassettes
     assert "9zT4" not in line
 
 
-def test_conversations_of_two_cassettes_are_two(linked: Cassettes) -> None:
+def test_equal_conversations_of_two_cassettes_are_separate(linked: Cassettes) -> None:
     review = open_review(
         *(write(linked.folder, name, OLD, NEW[:2]) for name in ("one", "two")),
     )
@@ -134,7 +134,7 @@ def test_conversations_of_two_cassettes_are_two(linked: Cassettes) -> None:
     ],
     ids=lambda words: words[0] if isinstance(words, tuple) else "",
 )
-def test_while_a_review_is_open_nothing_else_changes_what_waits(
+def test_while_a_review_is_open_other_commands_do_not_change_pending_recordings(
     words: tuple[str, ...],
     what: str,
     waiting: Cassettes,  # noqa: F811
@@ -151,7 +151,7 @@ def test_while_a_review_is_open_nothing_else_changes_what_waits(
     assert waiting.run(*words).code == 0
 
 
-def test_what_changes_nothing_that_waits_goes_on_beside_a_review(waiting: Cassettes) -> None:  # noqa: F811
+def test_commands_that_change_no_pending_recording_work_beside_a_review(waiting: Cassettes) -> None:  # noqa: F811
     waiting.write("c.yaml", conversation("of no", "review"))
     with hold_reviews([waiting.folder]):
         assert waiting.run("accept", "a", "--dry-run").code == 0

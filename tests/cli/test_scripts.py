@@ -18,7 +18,7 @@ def scripts(cassettes: Cassettes) -> Cassettes:
 
 @pytest.mark.parametrize("named", ["a", "a.script.yaml"])
 @pytest.mark.parametrize("words", [("show",), ("diff",), ("convert", "--to", "msgpack"), ("list",), ("stats",)])
-def test_a_script_is_called_one_where_a_cassette_is_read(
+def test_commands_that_read_a_cassette_say_that_a_file_is_a_script(
     words: tuple[str, ...], named: str, scripts: Cassettes
 ) -> None:
     files = (named, named) if words[0] == "diff" else (named,)
@@ -29,7 +29,7 @@ def test_a_script_is_called_one_where_a_cassette_is_read(
     assert "restore" not in said.lower()
 
 
-def test_commands_for_all_cassettes_pass_a_script_over(scripts: Cassettes) -> None:
+def test_commands_for_all_cassettes_ignore_scripts(scripts: Cassettes) -> None:
     for command in ("list", "stats", "scan"):
         done = scripts.run(command)
         assert "script" not in done.out + done.err, command

@@ -125,7 +125,7 @@ def test_the_base_url_of_the_environment_is_the_upstream_with_its_whole_path(
 
 
 @pytest.mark.slow
-def test_a_script_answers_before_the_cassette_and_begins_anew_with_a_reset(
+def test_a_script_answers_before_the_cassette_and_restarts_at_a_reset(
     provider: Upstream, root: Path, tmp_path: Path
 ) -> None:
     script = tmp_path / "numbers.yaml"
@@ -152,7 +152,7 @@ def test_it_can_be_quiet(provider: Upstream, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_recorded_is_stored_though_clients_are_still_there(
+def test_recordings_are_stored_although_clients_are_still_connected(
     provider: Upstream, root: Path, tmp_path: Path
 ) -> None:
     done = threading.Event()
@@ -176,7 +176,7 @@ def test_what_was_recorded_is_stored_though_clients_are_still_there(
 
 @pytest.mark.parametrize("options", slow_but([["--host", "0.0.0.0"]], [[], ["--host", "0.0.0.0"]]))
 @pytest.mark.slow
-def test_the_token_is_printed_and_opens_the_servers_key(
+def test_the_token_is_printed_and_replaced_by_the_servers_key(
     options: list[str], provider: Upstream, root: Path, tmp_path: Path
 ) -> None:
     with command(provider, tmp_path, "--record", *options, OPENAI_API_KEY=KEY) as running:
@@ -203,7 +203,7 @@ def test_a_token_of_the_users_is_not_printed_and_is_always_needed(provider: Upst
 
 
 @pytest.mark.slow
-def test_a_container_calls_it_by_a_name_that_is_allowed(provider: Upstream, tmp_path: Path) -> None:
+def test_other_host_names_than_the_allowed_ones_are_refused(provider: Upstream, tmp_path: Path) -> None:
     with command(provider, tmp_path, "--allow-host", "host.docker.internal") as running:
         for host, status in (("host.docker.internal:8377", 404), ("evil.example", 403)):
             asked = {"json": body("hi"), "headers": {"host": host}}
@@ -223,13 +223,13 @@ def test_a_container_calls_it_by_a_name_that_is_allowed(provider: Upstream, tmp_
         (["--dir", "kept", "--port", "0"], "aquila serve --record --dir kept"),
     ],
 )
-def test_what_a_miss_says_to_type_is_complete(given: list[str], command: str) -> None:
+def test_the_command_that_a_miss_suggests_has_all_options(given: list[str], command: str) -> None:
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
     assert serve.record_command(parser.parse_args(given)) == command
 
 
-def test_no_option_takes_its_address_away(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_option_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--json"]) == 2
     assert "unrecognized arguments: --json" in capsys.readouterr().err
 

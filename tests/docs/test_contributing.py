@@ -66,7 +66,7 @@ def contents_of(folder: Path) -> set[str]:
     return {name for name in modules | rooms if not name.startswith(("__", "cassettes_", "dead_letters_"))}
 
 
-def test_each_module_and_room_is_named_by_its_folder() -> None:
+def test_each_module_is_named_in_the_docstring_of_its_folder() -> None:
     # Whoever opens a folder begins with its docstring. That another folder has a module of this name is no help there.
     packages = {path.parent for path in SOURCE.rglob("__init__.py")} - {SOURCE / "aquila"}
     untold = {str(package.relative_to(SOURCE)): contents_of(package) - told_by(package) for package in packages}
@@ -91,7 +91,7 @@ def words_of(module: Path) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", module.read_text(encoding="utf-8")))
 
 
-def test_what_folders_name_exists() -> None:
+def test_names_in_docstrings_of_folders_exist() -> None:
     # A name that is also one of a module elsewhere is told with its folder, so that whoever reads it finds it.
     files = [path for path in SOURCE.rglob("*.py") if path.name != "__init__.py"]
     known = frozenset[str]().union(*map(words_of, files)) - {path.stem for path in files}
@@ -106,7 +106,7 @@ def test_what_folders_name_exists() -> None:
     assert gone == []
 
 
-def test_what_comments_and_pages_for_contributors_name_exists() -> None:
+def test_names_in_comments_and_in_this_page_exist() -> None:
     gone = []
     for path in (*SOURCE.rglob("*.py"), PAGE):
         text = path.read_text(encoding="utf-8")
@@ -127,7 +127,7 @@ def names_something(name: str, folder: Path) -> bool:
     return parts[0] in sys.stdlib_module_names
 
 
-def test_each_module_and_room_of_the_root_is_in_the_plan() -> None:
+def test_each_module_of_the_root_is_in_the_plan() -> None:
     # The docstring of the root is for users.
     planned = {path.stem for path in planned_paths() if path.parent == SOURCE / "aquila"}
     assert contents_of(SOURCE / "aquila") - planned == set()
@@ -143,7 +143,7 @@ def test_the_journeys_and_recipes_name_what_exists() -> None:
     assert [name for name in named if not any(path.endswith(f"/{name.rstrip('/')}") for path in existing)] == []
 
 
-def test_the_places_to_change_something_are_told_in_full() -> None:
+def test_the_places_to_change_something_are_full_paths() -> None:
     # `table.py` alone could be any of several.
     rows = PAGE.read_text(encoding="utf-8").split("## Where do I change …?")[1].split("\n\nSome features span")[0]
     places = re.findall(r"`([\w/]+(?:\.py|/))`", rows)

@@ -21,7 +21,7 @@ def test_the_page_names_faults_its_parameters_and_what_a_client_sees() -> None:
     assert documented == expected
 
 
-def test_the_page_says_of_each_fault_what_it_comes_to_over_a_web_socket() -> None:
+def test_the_page_describes_each_fault_over_a_web_socket() -> None:
     page = (REPOSITORY / "docs" / "faults.md").read_text(encoding="utf-8")
     section = page.split("\n## Conversations over WebSockets\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]

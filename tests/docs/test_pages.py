@@ -127,7 +127,7 @@ def test_every_page_with_code_is_executed() -> None:
             assert f"docs/{page.name}" in PAGES or f'"{page.stem}"' in elsewhere or page.name in elsewhere, page.name
 
 
-def test_what_is_shown_and_cannot_be_run_here_exists() -> None:
+def test_extras_and_make_targets_that_are_not_run_exist() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.M)
     for name in PAGES:

@@ -24,7 +24,7 @@ def load(path: str) -> ModuleType:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
-def test_the_pictures_are_of_the_page_whose_address_the_demo_prints(
+def test_the_script_reads_the_address_that_the_demo_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pictures = load("scripts/picture_jobs.py")
@@ -47,6 +47,6 @@ def test_the_pictures_are_of_the_page_whose_address_the_demo_prints(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
-def test_a_demo_that_does_not_start_is_no_page() -> None:
+def test_a_demo_that_does_not_start_ends_the_script() -> None:
     with pytest.raises(SystemExit, match="the demo has not started"):
         load("scripts/picture_jobs.py").read_address(io.StringIO(""))

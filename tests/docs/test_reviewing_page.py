@@ -152,7 +152,7 @@ def test_the_terminal_shows_what_the_page_shows(
     assert screen.end() == 0
 
 
-def test_what_drifted_is_named_as_the_page_says(cassettes: Cassettes) -> None:
+def test_a_drifted_test_is_listed_as_the_page_shows(cassettes: Cassettes) -> None:
     _, shown = [block.text for block in blocks(PAGE) if block.language == "text"]
     test, name = "tests/test_library.py::test_emma", "tests/test_library/test_emma"
     drifted = UnrecordedTest(test, (("cassettes", name),), "prompt: recorded 'Be kind.', now 'Be brief.'")

@@ -244,7 +244,7 @@ def test_the_page_has_a_row_for_each_case_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(("case", "program"), slow_but(QUICK, [*PROGRAMS.items(), *OTHER_WAYS], of_several_names=True))
-def test_what_the_page_says_is_kept_and_the_replay_is_the_same(
+def test_each_row_is_recorded_as_the_page_says_and_replays_the_same(
     root: Path, provider: Provider, case: str, program: Callable[[Provider], object]
 ) -> None:
     errors = "all" if "record_errors" in case else "last"
@@ -278,7 +278,7 @@ def test_an_answer_with_a_status_that_http_does_not_have_is_refused(root: Path, 
 
 @pytest.mark.parametrize("ends", slow_but(["pytest.skip()"], ["pytest.skip()", "pytest.xfail()"]))
 @pytest.mark.slow
-def test_what_a_test_asked_before_it_skips_is_added(provider: Provider, tmp_path: Path, ends: str) -> None:
+def test_requests_before_a_skip_are_recorded(provider: Provider, tmp_path: Path, ends: str) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_x.py").write_text(f"""
 import httpx2, pytest
@@ -294,7 +294,7 @@ def test_ends(aquila_cassette):
     assert ends_in(tmp_path / "cassettes" / "test_x" / "test_ends.yaml") == rows_of_the_page()[SKIPS]
 
 
-def test_a_failed_block_keeps_beside_what_was_finished(root: Path, provider: Provider) -> None:
+def test_a_failed_block_stores_finished_answers_as_pending(root: Path, provider: Provider) -> None:
     with pytest.raises(ZeroDivisionError), aquila.use_cassette("x", transport="record"):
         fail_in_mid_stream(provider)
     assert not (root / "x.yaml").exists()
@@ -302,7 +302,7 @@ def test_a_failed_block_keeps_beside_what_was_finished(root: Path, provider: Pro
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_what_was_finished_to_the_next(root: Path, provider: Provider, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_finished_answers_to_the_next(root: Path, provider: Provider, tmp_path: Path) -> None:
     program = f"""
 import os, httpx2, aquila
 with aquila.use_cassette("x", transport="record", cassette_dir={str(root)!r}), httpx2.Client() as client:
@@ -318,7 +318,7 @@ with aquila.use_cassette("x", transport="record", cassette_dir={str(root)!r}), h
 
 
 @pytest.mark.slow
-def test_a_killed_child_process_leaves_what_it_had_finished(root: Path, provider: Provider) -> None:
+def test_a_killed_child_process_leaves_its_finished_answers(root: Path, provider: Provider) -> None:
     program = f"""
 import httpx2
 with httpx2.Client() as client:

@@ -45,7 +45,7 @@ class Pair(NamedTuple):
         (NotImplementedError("of the standard library"), ""),
     ],
 )
-def test_truths_are_told_and_texts_are_not(value: object, said: str) -> None:
+def test_only_truth_values_and_enum_members_are_described(value: object, said: str) -> None:
     assert describe_truths(value, lambda file: file == __file__) == said
 
 
@@ -91,7 +91,7 @@ def loop(events):
         ("loop", "abc", "", False),
     ],
 )
-def test_a_program_that_looks_is_told_from_one_that_does_not(
+def test_code_that_checks_an_answer_is_distinguished_from_code_that_does_not(
     name: str, usual: str, other: str, differs: bool, tmp_path: Path
 ) -> None:
     file = tmp_path / "program.py"
@@ -112,7 +112,7 @@ def test_a_program_that_looks_is_told_from_one_that_does_not(
     assert (not places(other) <= places(usual)) is differs
 
 
-def test_a_project_that_tests_itself_installed_is_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_project_from_a_local_file_is_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "site-packages"
     for package, source in (("mine", '{"url": "file:///src/dist/mine-1.tar.gz", "archive_info": {}}'), ("other", "")):
         information = site / f"{package}-1.dist-info"

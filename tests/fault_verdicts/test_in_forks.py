@@ -29,7 +29,7 @@ def told_by(work: Callable[[], Any]) -> Any:
     return run_in_fork(lambda tell: tell(work()), A_LONG_TIME)
 
 
-def test_sleeps_in_turn_add_up_and_sleeps_at_once_do_not() -> None:
+def test_consecutive_sleeps_add_up_and_concurrent_ones_do_not() -> None:
     def work() -> list[float]:
         sleeps = SkippedSleeps()
         sleeps.install()
@@ -55,7 +55,7 @@ def test_sleeps_in_turn_add_up_and_sleeps_at_once_do_not() -> None:
     assert told_by(work) == [pytest.approx(seconds, abs=60) for seconds in (300, 1000, 3000, 2000, 3000)]
 
 
-def test_what_has_met_no_fault_sleeps_in_earnest() -> None:
+def test_threads_that_met_no_fault_really_sleep() -> None:
     def work() -> float:
         sleeps = SkippedSleeps()
         sleeps.install()
@@ -67,7 +67,7 @@ def test_what_has_met_no_fault_sleeps_in_earnest() -> None:
     assert told_by(work) >= 0.01
 
 
-def test_a_sleep_that_the_test_replaces_is_known() -> None:
+def test_a_sleep_that_the_test_replaces_is_detected() -> None:
     def work() -> list[bool]:
         sleeps = SkippedSleeps()
         sleeps.install()
@@ -78,7 +78,7 @@ def test_a_sleep_that_the_test_replaces_is_known() -> None:
     assert told_by(work) == [False, True]
 
 
-def test_threads_tasks_and_sockets_that_are_left_are_found() -> None:
+def test_leaked_threads_tasks_and_sockets_are_found() -> None:
     kept: list[Any] = []
 
     def work() -> list[str]:
@@ -97,7 +97,7 @@ def test_threads_tasks_and_sockets_that_are_left_are_found() -> None:
     assert told_by(work) == ["socket", "task", "thread"]
 
 
-def test_a_pool_that_waits_for_work_and_what_only_garbage_holds_are_not_left() -> None:
+def test_idle_pools_and_garbage_are_not_leaks() -> None:
     def work() -> list[str]:
         left = LeftBehind()
         kept = ThreadPoolExecutor(2)
@@ -126,7 +126,7 @@ def test_a_pool_of_the_parent_works_on_in_the_child() -> None:
         assert told_by(lambda: pool.submit(int, "3").result()) == 3
 
 
-def test_how_a_child_ends_is_told() -> None:
+def test_the_error_says_how_a_child_ended() -> None:
     def die(number: int) -> None:
         os.kill(os.getpid(), number)
 

@@ -20,12 +20,12 @@ def findings(attempts: list[Attempt], good: Counter[str] | None = None, **more: 
     return [name for name, _ in judge_run("test", "fault", run).findings]
 
 
-def test_a_retry_before_its_time_is_found() -> None:
+def test_a_retry_before_the_requested_delay_is_found() -> None:
     assert findings([attempt(0, **BUSY), attempt(1)]) == ["ignored_retry_after"]
     assert findings([attempt(0, **BUSY), attempt(4.9)]) == []
 
 
-def test_the_same_prompt_for_several_samples_is_no_retry() -> None:
+def test_several_samples_of_one_prompt_are_not_retries() -> None:
     at_once = [attempt(0, asker=1, **BUSY), attempt(0, asker=2), attempt(0, asker=3)]
     assert findings([*at_once, attempt(5, asker=1)], Counter({"a": 3})) == []
     assert findings([*at_once, attempt(1, asker=1)], Counter({"a": 3})) == ["ignored_retry_after"]
@@ -33,14 +33,14 @@ def test_the_same_prompt_for_several_samples_is_no_retry() -> None:
     assert findings(in_turn, Counter({"a": 3}), has_noticed=True) == []
 
 
-def test_a_storm_is_measured_by_what_is_usual() -> None:
+def test_a_retry_storm_is_relative_to_the_usual_number_of_requests() -> None:
     failing = {"fault": "overloaded", "status": 503}
     storm = [attempt(at, **failing) for at in range(15)]
     assert findings(storm, Counter({"a": 5}), has_noticed=True) == []
     assert findings(storm, has_noticed=True) == ["retry_storm"]
 
 
-def test_a_back_off_that_begins_with_little_is_one() -> None:
+def test_a_backoff_may_begin_with_a_short_sleep() -> None:
     failing = {"fault": "overloaded", "status": 503}
     asked = [attempt(0, **failing), attempt(0.02, slept=0.02, **failing), attempt(0.06, slept=0.06, **failing)]
     assert findings(asked, has_noticed=True) == []
@@ -49,7 +49,7 @@ def test_a_back_off_that_begins_with_little_is_one() -> None:
     assert findings(asked, has_noticed=True) == ["no_backoff"]
 
 
-def test_waits_that_a_test_replaces_say_nothing() -> None:
+def test_findings_about_waits_are_left_out_if_the_test_fakes_waits() -> None:
     asked = [attempt(0, **BUSY), attempt(0, **BUSY), attempt(0, **BUSY), attempt(0)]
     assert findings(asked) == ["ignored_retry_after", "no_backoff"]
     assert findings(asked, fakes_waits=True) == []
@@ -57,7 +57,7 @@ def test_waits_that_a_test_replaces_say_nothing() -> None:
     assert findings(hopeless, fakes_waits=True) == ["retried_hopeless"]
 
 
-def test_who_leaves_an_answer_may_not_have_come_to_its_fault() -> None:
+def test_an_answer_that_was_left_early_may_not_have_met_its_fault() -> None:
     for fault, lost in (("finish_length", []), ("garbage", []), ("refusal", ["accepted"])):
         left = FaultedRun("passed", attempts=[attempt(0, fault=fault, reading="left")], good=Counter({"a": 1}))
         assert [name for name, _ in judge_run("test", fault, left).findings] == lost
@@ -66,7 +66,7 @@ def test_who_leaves_an_answer_may_not_have_come_to_its_fault() -> None:
     assert noticed.has_met
 
 
-def test_what_is_asked_again_and_answered_well_is_nothing_that_is_missing() -> None:
+def test_a_faulted_answer_that_is_replaced_by_a_good_one_is_not_lost() -> None:
     cut = attempt(0, fault="end_early")
     assert findings([cut]) == ["accepted", "took_truncated"]
     assert findings([cut, attempt(1)]) == []
@@ -75,7 +75,7 @@ def test_what_is_asked_again_and_answered_well_is_nothing_that_is_missing() -> N
     assert findings([attempt(0, fault="other_model")]) == []
 
 
-def test_what_is_asked_several_times_needs_as_many_good_answers() -> None:
+def test_a_repeated_request_needs_as_many_good_answers_as_usual() -> None:
     cut = attempt(0, fault="finish_length")
     three = Counter({"a": 3})
     assert findings([cut, attempt(0), attempt(0)], three) == ["accepted", "took_truncated"]

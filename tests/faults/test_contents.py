@@ -61,7 +61,7 @@ def change(fault: str, interaction: Interaction, **parameters: Any) -> RecordedR
 
 @every_form
 @pytest.mark.parametrize("fault", ENDS)
-def test_an_answer_ends_as_its_form_says_it(form: str, stream: bool, fault: str) -> None:
+def test_a_fault_ends_an_answer_in_the_words_of_its_wire_form(form: str, stream: bool, fault: str) -> None:
     place = {"chat": 0, "responses": 1, "anthropic": 2}.get(form, 3)
     text = {"refusal": REFUSAL, "empty_answer": ""}.get(fault, TEXT)
     said = said_by(change(fault, text_answer(form, stream=stream)))
@@ -72,7 +72,7 @@ def test_an_answer_ends_as_its_form_says_it(form: str, stream: bool, fault: str)
 
 
 @every_form
-def test_the_last_tool_call_is_spoilt(form: str, stream: bool) -> None:
+def test_faults_of_tool_calls_change_only_the_last_call(form: str, stream: bool) -> None:
     whole = call_answer(form, stream=stream)
     first, second = said_by(whole.response).calls
 
@@ -87,7 +87,7 @@ def test_the_last_tool_call_is_spoilt(form: str, stream: bool) -> None:
 
 
 @every_form
-def test_the_arguments_are_cut_where_they_are_text(form: str, stream: bool) -> None:
+def test_arguments_are_cut_in_wire_forms_that_send_them_as_text(form: str, stream: bool) -> None:
     whole = call_answer(form, stream=stream)
     if form.startswith("gemini") or (form, stream) == ("anthropic", False):
         with pytest.raises(ImpossibleFault, match="as an object"):
@@ -112,7 +112,7 @@ def _arguments_of(response: RecordedResponse, form: str, *, stream: bool) -> str
 
 
 @every_form
-def test_usage_and_model_are_others(form: str, stream: bool) -> None:
+def test_usage_is_removed_and_the_model_is_replaced(form: str, stream: bool) -> None:
     whole = text_answer(form, stream=stream)
     changed = change("no_usage", whole)
     assert said_by(changed) == said_by(whole.response)
@@ -128,7 +128,7 @@ def test_usage_and_model_are_others(form: str, stream: bool) -> None:
 
 
 @every_form
-def test_an_error_comes_in_the_midst_of_a_stream(form: str, stream: bool) -> None:
+def test_an_error_event_comes_after_any_number_of_events(form: str, stream: bool) -> None:
     whole = text_answer(form, stream=stream)
     if not stream:
         with pytest.raises(ImpossibleFault, match="not streamed"):
@@ -171,7 +171,7 @@ def test_the_events_of_a_response_stay_consistent(fault: str, answer: Any) -> No
 
 
 @every_form
-def test_whatever_is_not_changed_stays_byte_for_byte(form: str, stream: bool) -> None:
+def test_unchanged_lines_stay_byte_for_byte(form: str, stream: bool) -> None:
     whole = text_answer(form, stream=stream)
     changed = finish_length(whole)
     old, new = (b"".join(each.body.splitlines(keepends=True)) for each in (whole.response, changed))
@@ -207,7 +207,7 @@ def test_line_ends_comments_blanks_and_other_events_stay() -> None:
     assert [chunk.at for chunk in error.chunks] == [1, 2]
 
 
-def test_several_choices_are_changed_alike() -> None:
+def test_every_choice_is_changed() -> None:
     request = ask("chat", stream=True)
     asked = {**json.loads(request.body), "n": 2}
     request = RecordedRequest("POST", request.url, (), json.dumps(asked).encode())
@@ -230,7 +230,7 @@ def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
 
 
-def test_tool_calls_that_a_server_does_not_number_are_told_apart_by_their_ids() -> None:
+def test_tool_calls_without_numbers_are_distinguished_by_their_ids() -> None:
     calls = [{"id": name, "function": {"name": name, "arguments": '{"x": 1}'}} for name in ("a", "b")]
     for stream in (
         of_events("chat", delta(tool_calls=calls), delta("tool_calls")),
@@ -241,7 +241,7 @@ def test_tool_calls_that_a_server_does_not_number_are_told_apart_by_their_ids() 
         assert change("unknown_tool", stream, name="c").body.count(b'"name": "a"') == 1
 
 
-def test_what_is_neither_text_nor_tool_call_stays_and_moves_up() -> None:
+def test_other_items_stay_and_are_renumbered() -> None:
     text = {"type": "text", "text": ""}
     blocks = [text, {"type": "server_tool_use", "name": "search"}, text]
     events: list[Any] = [
@@ -272,13 +272,13 @@ REFUSED = "output_item.added", "content_part.added", "refusal.delta", "refusal.d
 
 @pytest.mark.parametrize("form", [form for form in URLS if form != "gemini array"])
 @pytest.mark.parametrize("fault", ["finish_length", "content_filter", "empty_answer"])
-def test_a_stream_that_was_left_has_no_end_to_change(form: str, fault: str) -> None:
+def test_the_end_of_an_incomplete_stream_cannot_be_changed(form: str, fault: str) -> None:
     stream = of_events(form, *values_of(text_answer(form, stream=True).response)[:-3])
     with pytest.raises(ImpossibleFault, match="how it ends"):
         change(fault, stream)
 
 
-def test_only_events_that_tell_of_usage_alone_go_with_it() -> None:
+def test_only_events_with_nothing_but_usage_are_removed_with_it() -> None:
     usage = {"total_tokens": 3}
     stream = of_events(
         "chat",
@@ -303,20 +303,20 @@ def test_only_events_that_tell_of_usage_alone_go_with_it() -> None:
         ("gemini", {"error": {"code": 503}}),
     ],
 )
-def test_a_stream_that_ends_with_an_error_is_no_answer_to_spoil(fault: str, form: str, error: Any) -> None:
+def test_a_stream_that_ends_with_an_error_cannot_be_changed(fault: str, form: str, error: Any) -> None:
     stream = of_events(form, *values_of(text_answer(form, stream=True).response)[:3], error)
     with pytest.raises(ImpossibleFault, match="reports an error"):
         change(fault, stream)
 
 
-def test_a_first_event_that_names_the_role_and_speaks_at_once_is_refused_in_its_place() -> None:
+def test_a_refusal_replaces_the_text_in_a_first_event_with_role_and_text() -> None:
     stream = of_events("chat", delta(role="assistant", content="Hi"), delta(content=" you"), delta("stop"))
     refused = delta(role="assistant", content="", refusal="no"), delta("stop")
     assert tuple(values_of(change("refusal", stream, text="no"))) == refused
     assert tuple(values_of(change("empty_answer", stream))) == (delta(role="assistant", content=""), delta("stop"))
 
 
-def test_an_empty_answer_is_refused_in_the_first_event_with_a_choice() -> None:
+def test_a_refusal_of_an_empty_answer_is_in_the_first_event_with_a_choice() -> None:
     first = {"choices": [], "prompt_filter_results": []}  # as Azure sends it
     stream = of_events("chat", first, delta(role="assistant", content=""), delta("stop"))
     refused = (first, delta(role="assistant", content="", refusal="no"), delta("stop"))
@@ -324,7 +324,7 @@ def test_an_empty_answer_is_refused_in_the_first_event_with_a_choice() -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_answer_without_such_content_is_left_alone(fault: str) -> None:
+def test_answers_without_such_content_cannot_be_changed(fault: str) -> None:
     chat = text_answer("chat", stream=False)
     for request, response, reason in (
         (RecordedRequest("POST", "https://example.com/x"), chat.response, "no known wire form"),
@@ -390,7 +390,9 @@ def recorded() -> list[Interaction]:
 @settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 @pytest.mark.slow
-def test_a_fault_gives_a_response_or_says_that_it_cannot(recorded: list[Interaction], data: st.DataObject) -> None:
+def test_a_fault_gives_a_response_or_says_that_it_is_impossible(
+    recorded: list[Interaction], data: st.DataObject
+) -> None:
     whole = data.draw(st.sampled_from(recorded))
     fault = data.draw(st.sampled_from(sorted(FAULTS)))
     sizes = data.draw(st.lists(st.integers(1, 300), min_size=1, max_size=5))
@@ -424,7 +426,7 @@ _JSON = st.recursive(
 @settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 @pytest.mark.slow
-def test_no_value_in_an_odd_place_breaks_a_fault(data: st.DataObject) -> None:
+def test_odd_values_in_an_answer_do_not_crash_a_fault(data: st.DataObject) -> None:
     form, stream = data.draw(st.sampled_from(ANSWERS))
     whole = data.draw(st.sampled_from([text_answer, call_answer]))(form, stream=stream)
     values = values_of(whole.response)

@@ -69,7 +69,7 @@ def test_a_response_is_incomplete(fault: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("script", [text, lambda: Script().tool_call("weather", {"city": "Ulm"})])
-def test_a_refusal_is_one_to_the_sdk(script: Any) -> None:
+def test_the_sdk_reads_a_refusal(script: Any) -> None:
     message = client("refusal", script()).chat.completions.create(**CHAT).choices[0].message
     with client("refusal", script()).chat.completions.stream(**CHAT) as stream:
         streamed = stream.get_final_completion().choices[0].message
@@ -94,7 +94,7 @@ def test_an_empty_answer_has_no_text() -> None:
         assert events.get_final_response().output == []
 
 
-def test_a_tool_call_is_spoilt() -> None:
+def test_the_sdk_reads_a_changed_tool_call() -> None:
     def calls() -> Script:
         return Script().tool_call("weather", {"city": "Ulm"})
 
@@ -115,7 +115,7 @@ def test_a_tool_call_is_spoilt() -> None:
         assert (item.name, item.arguments) == wanted
 
 
-def test_an_error_event_is_an_error_of_the_sdk_after_what_came() -> None:
+def test_the_sdk_raises_an_error_event_after_the_events_before_it() -> None:
     seen = []
     with pytest.raises(APIError, match="had an error") as caught:
         for chunk in client("error_event(after=3)", text()).chat.completions.create(**CHAT, stream=True):
@@ -129,7 +129,7 @@ def test_an_error_event_is_an_error_of_the_sdk_after_what_came() -> None:
     assert events[-1].code == "server_error"
 
 
-def test_usage_and_model_are_what_the_fault_says() -> None:
+def test_the_sdk_reads_the_changed_usage_and_model() -> None:
     completion = client("no_usage", text()).chat.completions.create(**CHAT)
     assert completion.usage is None
     response = client("other_model(name='spam')", text()).responses.create(**RESPONSE)

@@ -83,13 +83,13 @@ def test_a_fault_makes_a_conversation_or_says_why_not(
         ("one_piece", "it does not apply to WebSockets"),
     ],
 )
-def test_what_cannot_be_is_said(text: str, why: str) -> None:
+def test_impossible_faults_say_why(text: str, why: str) -> None:
     (fault,) = read_faults(text)
     with pytest.raises(ImpossibleFault, match=why):
         fault.change(conversation([Frame(b"{}", sent=False)], None, "/v1/realtime"))
 
 
-def test_a_conversation_breaks_after_so_many_seconds() -> None:
+def test_a_conversation_can_break_after_some_seconds() -> None:
     said = [Frame(b'{"n": %d}' % at, sent=at == 0, at=at) for at in (0, 100, 1_400, 1_600)]
     (fault,) = read_faults("cut_stream(after_seconds=1.5)")
     changed = fault.change(conversation(said, None, "/v1/realtime"))
@@ -97,14 +97,14 @@ def test_a_conversation_breaks_after_so_many_seconds() -> None:
     assert changed.end == "broken"
 
 
-def test_a_request_is_never_closed_with_a_code() -> None:
+def test_abnormal_close_needs_a_web_socket() -> None:
     (fault,) = read_faults("abnormal_close")
     asked = RecordedRequest("POST", "https://api.openai.com/v1/responses")
     with pytest.raises(ImpossibleFault, match="only a WebSocket"):
         fault.change(Interaction(asked, RecordedResponse(200)))
 
 
-def test_an_error_comes_in_the_stream_that_asked() -> None:
+def test_an_error_event_comes_in_the_stream_of_its_question() -> None:
     asked = Frame(b'{"type":"response.create","stream_id":"s1"}', sent=True)
     told = [Frame(b'{"type":"other","stream_id":"s1"}', sent=False)] * 2
     (fault,) = read_faults("error_event(after=1)")

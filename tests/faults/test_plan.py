@@ -1,10 +1,11 @@
-"""Which request meets which fault: each the same number of times, in any process, and never one that cannot be."""
+"""Which request meets which fault, and how often, in one process and in several."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +43,7 @@ class Counts:
         return self.counts[label]
 
 
-def test_each_request_meets_the_faults_in_their_order_and_then_none() -> None:
+def test_each_request_meets_the_faults_in_order_and_then_none() -> None:
     plan = plan_of("rate_limit(times=2), cut_stream")
     assert [meet(plan, "a") for _ in range(5)] == ["rate_limit", "rate_limit", "cut_stream", "good", "good"]
     assert meet(plan, "b") == "rate_limit"
@@ -51,7 +52,7 @@ def test_each_request_meets_the_faults_in_their_order_and_then_none() -> None:
     assert [meet(for_ever, "a") for _ in range(3)] == ["stall"] * 3
 
 
-def test_an_answer_that_cannot_have_a_fault_does_not_meet_it() -> None:
+def test_a_fault_that_cannot_be_applied_is_skipped() -> None:
     plan = plan_of("dropped_event, rate_limit")
     assert [meet(plan, "whole", WHOLE) for _ in range(2)] == ["rate_limit", "good"]
     assert [str(fault) for fault in plan.unmet] == ["dropped_event"]
@@ -60,7 +61,7 @@ def test_an_answer_that_cannot_have_a_fault_does_not_meet_it() -> None:
     assert not plan.unmet
 
 
-def test_a_plan_that_a_process_shares_counts_for_all_and_knows_what_others_met() -> None:
+def test_a_shared_plan_counts_the_requests_of_all_processes() -> None:
     counts = Counts()
     here, there = (FaultPlan.from_text("rate_limit(times=3)  # scope.1", "other") for _ in range(2))
     assert here.text == there.text == "rate_limit(times=3)  # scope.1"
@@ -77,7 +78,7 @@ def test_a_plan_that_a_process_shares_counts_for_all_and_knows_what_others_met()
     assert another.unmet
 
 
-def test_a_request_that_another_process_has_counted_meanwhile_meets_no_fault_too_many() -> None:
+def test_processes_that_count_at_once_do_not_meet_a_fault_too_often() -> None:
     class Late(Counts):
         """As where another process counts between the look and the count of this one."""
 
@@ -90,7 +91,7 @@ def test_a_request_that_another_process_has_counted_meanwhile_meets_no_fault_too
     assert plan.met == 2
 
 
-def test_a_plan_is_shared_once() -> None:
+def test_sharing_a_plan_twice_adds_its_counts_once() -> None:
     plan, counts = plan_of("rate_limit(times=3)"), Counts()
     assert meet(plan, "a") == "rate_limit"
     plan.share(counts)
@@ -98,7 +99,7 @@ def test_a_plan_is_shared_once() -> None:
     assert [meet(plan, "a") for _ in range(3)] == ["rate_limit", "rate_limit", "good"]
 
 
-def test_threads_that_ask_at_once_meet_a_fault_so_many_times() -> None:
+def test_threads_meet_a_fault_exactly_as_often_as_times_says() -> None:
     plan, met = plan_of("rate_limit(times=50)"), Counter[str]()
 
     def ask() -> None:
@@ -114,9 +115,23 @@ def test_threads_that_ask_at_once_meet_a_fault_so_many_times() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from("ab")), max_size=20), st.integers(1, 3))
-def test_the_good_answer_comes_after_so_many_times(asked: list[tuple[int, str]], times: int) -> None:
+def test_the_good_answer_comes_after_as_many_faults_as_times_says(asked: list[tuple[int, str]], times: int) -> None:
     plan, seen = plan_of(f"server_error(times={times})"), Counter[str]()
     for repeat, key in asked:
         for _ in range(repeat):
             assert meet(plan, key) == ("server_error" if seen[key] < times else "good")
             seen[key] += 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "gives_answer"),
+    [
+        *((name, True) for name in ("end_early", "finish_length", "refusal", "dropped_event", "slow")),
+        *((name, False) for name in ("cut_stream", "stall", "timeout", "rate_limit", "html_page(200)", "error_event")),
+        *((name, False) for name in ("garbage", "truncated_json", "invalid_utf8")),
+    ],
+)
+def test_only_a_complete_and_readable_response_can_be_taken_for_an_answer(fault: str, gives_answer: bool) -> None:
+    met = plan_of(fault).meet("a", STREAM)
+    assert met is not None
+    assert met.gives_answer is gives_answer

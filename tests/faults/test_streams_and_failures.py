@@ -44,7 +44,7 @@ def changed(text: str, interaction: Interaction) -> RecordedResponse:
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_a_cut_keeps_so_many_whole_events(path: str) -> None:
+def test_after_counts_the_whole_events_before_a_cut(path: str) -> None:
     whole = scripted(path)
     cut = changed("cut_stream(after=3)", whole)
     assert whole.response.body.startswith(cut.body)
@@ -56,13 +56,13 @@ def test_a_cut_keeps_so_many_whole_events(path: str) -> None:
     assert changed("stall(after=3)", whole).end == "silent"
 
 
-def test_a_cut_counts_bytes_and_seconds_too() -> None:
+def test_a_cut_can_come_after_bytes_or_seconds() -> None:
     whole = scripted()
     assert changed("cut_stream(after_bytes=7)", whole).body == whole.response.body[:7]
     assert changed("cut_stream(after_seconds=0.25)", whole).chunks == whole.response.chunks[:3]
 
 
-def test_a_stall_of_some_seconds_goes_on_after_them() -> None:
+def test_a_stall_with_a_duration_continues_after_it() -> None:
     whole = scripted()
     later = changed("stall(2, after=3)", whole)
     assert later.body == whole.response.body
@@ -72,7 +72,7 @@ def test_a_stall_of_some_seconds_goes_on_after_them() -> None:
 
 @pytest.mark.parametrize("text", ["one_byte", "one_piece", "split_events", "slow(pace=0.01)"])
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_what_changes_pieces_and_times_alone_keeps_every_byte(text: str, path: str) -> None:
+def test_faults_of_chunks_and_times_keep_every_byte(text: str, path: str) -> None:
     whole = scripted(path)
     assert changed(text, whole).body == whole.response.body
     assert changed(text, whole).chunks != whole.response.chunks
@@ -84,7 +84,7 @@ def test_garbage_keeps_the_name_of_its_event() -> None:
     assert spoilt == [b"event: content_block_delta", b"data: {malformed: <<<"]
 
 
-def test_events_come_twice_not_at_all_or_late() -> None:
+def test_events_can_be_duplicated_dropped_and_reordered() -> None:
     events = [chunk.data for chunk in scripted().response.chunks]
     one, two, three = events[:3]
     assert changed("duplicated_event(at=2)", scripted()).body == b"".join([one, two, two, three, *events[3:]])
@@ -94,7 +94,7 @@ def test_events_come_twice_not_at_all_or_late() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("text", ["garbage", "truncated_json", "invalid_utf8"])
-def test_what_is_spoilt_is_no_json_any_more(text: str, stream: bool) -> None:
+def test_damaged_bodies_and_events_are_not_valid_json(text: str, stream: bool) -> None:
     response = changed(text, scripted(stream=stream))
     parts = response.body.split(b"\n\n")[:-2] if stream else [response.body]
     assert response.end == "complete"
@@ -107,7 +107,7 @@ def test_what_is_spoilt_is_no_json_any_more(text: str, stream: bool) -> None:
     ("fault", "data"),
     [("garbage(at=2)", b"{malformed: <<<"), ("truncated_json(at=2)", b'{"typ'), ("truncated_json(at=1)", b'{"a')],
 )
-def test_an_event_that_is_spoilt_keeps_its_name(fault: str, data: bytes) -> None:
+def test_a_damaged_event_keeps_its_name(fault: str, data: bytes) -> None:
     request = RecordedRequest("POST", PATHS["anthropic"], (), b"{}")
     body = b'event: a\r\ndata: {"a":1}\r\n\r\nevent: message_stop\ndata: {"type":1}\n\n'
     kind = (("content-type", "text/event-stream"),)
@@ -117,7 +117,7 @@ def test_an_event_that_is_spoilt_keeps_its_name(fault: str, data: bytes) -> None
 
 
 @pytest.mark.parametrize("fault", ["garbage", "truncated_json", "invalid_utf8", "dropped_event", "duplicated_event"])
-def test_a_comment_is_not_the_event_that_is_spoilt(fault: str) -> None:
+def test_comments_are_not_counted_as_events(fault: str) -> None:
     request = RecordedRequest("POST", PATHS["chat"], (), b"{}")
     body = b': wait\n\n: wait\n\n: wait\n\ndata: {"a":"1"}\n\n'
     kind = (("content-type", "text/event-stream"),)
@@ -145,7 +145,7 @@ def test_a_comment_is_not_the_event_that_is_spoilt(fault: str) -> None:
         ("html_page", 502, {"content-type": "text/html"}),
     ],
 )
-def test_a_failure_is_an_error_of_the_provider(text: str, status: int, headers: dict[str, str]) -> None:
+def test_a_failure_has_the_status_and_body_of_the_provider(text: str, status: int, headers: dict[str, str]) -> None:
     response = changed(text, scripted())
     assert response.status == status
     assert headers.items() <= dict(response.headers).items()
@@ -153,7 +153,7 @@ def test_a_failure_is_an_error_of_the_provider(text: str, status: int, headers: 
         assert json.loads(response.body)["error"]["message"]
 
 
-def test_anthropics_overload_has_a_status_of_its_own() -> None:
+def test_overloaded_has_status_529_for_anthropic() -> None:
     assert changed("overloaded", scripted(PATHS["anthropic"])).status == 529
 
 
@@ -166,14 +166,14 @@ def test_anthropics_overload_has_a_status_of_its_own() -> None:
         ("gemini", "retry_info", set()),
     ],
 )
-def test_each_provider_says_in_its_own_way_when_to_ask_again(path: str, form: str, names: set[str]) -> None:
+def test_a_delay_is_sent_in_the_header_fields_of_the_provider(path: str, form: str, names: set[str]) -> None:
     response = changed(f"rate_limit(2, form={form!r})", scripted(ALL_PATHS[path]))
     assert {name for name, _ in response.headers if "retry" in name or "ratelimit" in name} == names
     assert (b'"retryDelay":"2s"' in response.body) == (path == "gemini")
 
 
 @pytest.mark.parametrize(("path", "form"), [("gemini", "reset"), ("anthropic", "retry_info"), ("chat", "retry_info")])
-def test_a_provider_has_no_other_way_to_say_it(path: str, form: str) -> None:
+def test_a_delay_in_a_form_that_a_provider_does_not_have_is_impossible(path: str, form: str) -> None:
     with pytest.raises(ImpossibleFault, match=r"Google|RetryInfo"):
         changed(f"rate_limit(2, form={form!r})", scripted(ALL_PATHS[path]))
 
@@ -183,7 +183,7 @@ def test_a_date_is_one_of_http_in_the_future() -> None:
 
 
 @pytest.mark.parametrize("text", ["connection_refused", "connection_reset", "timeout"])
-def test_without_an_answer_nothing_has_begun(text: str) -> None:
+def test_connection_failures_have_no_response(text: str) -> None:
     assert not changed(text, scripted()).has_begun
 
 
@@ -212,12 +212,12 @@ def test_without_an_answer_nothing_has_begun(text: str) -> None:
         ("rate_limit(form='reset')", "form='reset' says how retry_after= is sent, and that is not given"),
     ],
 )
-def test_what_an_answer_does_not_have_is_impossible(text: str, why: str) -> None:
+def test_faults_with_impossible_parameters_say_why(text: str, why: str) -> None:
     with pytest.raises(ImpossibleFault, match=why):
         changed(text, scripted())
 
 
-def test_an_answer_that_is_no_stream_has_no_events() -> None:
+def test_faults_of_events_need_a_stream() -> None:
     with pytest.raises(ImpossibleFault, match="no stream"):
         changed("cut_stream(after=1)", scripted(stream=False))
 
@@ -244,7 +244,7 @@ def test_an_answer_that_is_no_stream_has_no_events() -> None:
         ("(" * 500, "no list"),
     ],
 )
-def test_what_is_no_fault_is_named(text: str, why: str) -> None:
+def test_invalid_lists_of_faults_are_refused(text: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         read_faults(text)
 
@@ -270,7 +270,7 @@ def faults_as_text(draw: st.DrawFn) -> str:
 
 
 @given(st.lists(faults_as_text(), min_size=1, max_size=3))
-def test_a_fault_reads_back_as_it_is_written(texts: list[str]) -> None:
+def test_a_fault_that_is_written_as_text_is_read_back_equal(texts: list[str]) -> None:
     faults = read_faults(", ".join(texts))
     assert read_faults(", ".join(map(str, faults))) == faults
 
@@ -281,7 +281,7 @@ def test_a_fault_reads_back_as_it_is_written(texts: list[str]) -> None:
     st.lists(st.binary(max_size=30), max_size=4),
     st.sampled_from(["text/event-stream", "application/json", ""]),
 )
-def test_whatever_the_answer_is_a_fault_changes_it_or_says_why_not(
+def test_any_answer_can_be_changed_or_the_fault_says_why_not(
     text: str, path: str | None, pieces: list[bytes], kind: str
 ) -> None:
     if path is not None:
@@ -299,7 +299,7 @@ def test_whatever_the_answer_is_a_fault_changes_it_or_says_why_not(
 
 @pytest.mark.slow
 @needs_corpus
-def test_real_answers_have_each_fault_or_say_why_not() -> None:
+def test_recorded_answers_can_be_changed_or_the_fault_says_why_not() -> None:
     files = sorted(CORPUS.rglob("*.yaml"))
     for interaction in (each for path in files for each in load_cassette(path).interactions):
         for name in FAULTS:

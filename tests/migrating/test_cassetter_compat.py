@@ -47,7 +47,7 @@ def record_from_a_stand_in(pytester: pytest.Pytester) -> str:
     return "--aquila-upstream=stand_in:transport"
 
 
-def test_its_options_do_what_they_say(pytester: pytest.Pytester) -> None:
+def test_options_and_marks_of_cassetter_work_or_are_reported(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """
@@ -94,7 +94,7 @@ def test_option():
     )
 
 
-def test_a_cassette_that_has_a_name_keeps_what_other_tests_use(pytester: pytest.Pytester) -> None:
+def test_recording_a_named_cassette_keeps_the_recordings_of_other_tests(pytester: pytest.Pytester) -> None:
     upstream = record_from_a_stand_in(pytester)
     test = """
 @pytest.mark.vcr("two.yaml")
@@ -107,13 +107,13 @@ def test_it():
         assert (text.count(f"{ITEMS}\n"), text.count("/more\n")) == (2, 1)
 
 
-def test_a_mark_for_the_name_of_a_cassette_without_a_name_is_told(pytester: pytest.Pytester) -> None:
+def test_a_default_cassette_mark_without_a_name_is_an_error(pytester: pytest.Pytester) -> None:
     result = run(pytester, "@pytest.mark.vcr\n@pytest.mark.default_cassette\ndef test_it():\n    get()\n")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*give the name of the cassette to @pytest.mark.default_cassette*"])
 
 
-def test_a_hook_for_answers_sees_what_is_recorded_and_never_what_was(pytester: pytest.Pytester) -> None:
+def test_before_record_response_changes_new_recordings_and_not_replayed_ones(pytester: pytest.Pytester) -> None:
     upstream = record_from_a_stand_in(pytester)
     test = """
 import json
@@ -137,7 +137,7 @@ def test_recorded_with_it(request):
     run(pytester, test).assert_outcomes(passed=2)
 
 
-def test_a_cassette_by_the_whole_name_of_its_test_is_used_where_there_is_none_by_the_other(
+def test_a_cassette_named_with_the_unchanged_test_id_is_used_if_there_is_no_other(
     pytester: pytest.Pytester,
 ) -> None:
     folder = pytester.path / "cassettes" / "test_old"
@@ -154,7 +154,7 @@ def test_it(name):
     run(pytester, test).assert_outcomes(passed=2)
 
 
-def test_an_object_may_hold_the_configuration(pytester: pytest.Pytester) -> None:
+def test_the_configuration_may_be_an_object(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """
@@ -184,7 +184,7 @@ def test_mode():
     result.stdout.fnmatch_lines(["*unknown record mode: 'sometimes', expected one of*"])
 
 
-def test_beside_what_declares_the_same_it_says_so(pytester: pytest.Pytester) -> None:
+def test_plugins_with_the_same_fixtures_are_a_usage_error(pytester: pytest.Pytester) -> None:
     result = run(pytester, "", ini="aquila_vcr_compat = true")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*aquila_vcr_compat and aquila_cassetter_compat declare the same fixtures*"])
@@ -195,7 +195,7 @@ def test_beside_what_declares_the_same_it_says_so(pytester: pytest.Pytester) -> 
     result.stderr.fnmatch_lines(["*uninstall cassetter, or run with -p no:cassetter*"])
 
 
-def test_the_ini_key_says_what_is_compared_where_no_option_does(pytester: pytest.Pytester) -> None:
+def test_the_ini_key_match_on_applies_unless_a_mark_overrides_it(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """

@@ -45,7 +45,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_what_drifted_is_listed_by_change(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drifted_requests_are_grouped_by_change(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cassettes", "drift", "--full"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("drift: 1 test, 2 changes\n\n1 test: prompt recorded 'hi', now 'changed")
@@ -63,7 +63,7 @@ def test_what_drifted_is_listed_by_change(project: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
-def test_a_command_has_what_the_run_was_given_and_needs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_suggested_command_has_the_options_of_the_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a folder with settings of its own, pytest would take that for the root, and find other cassettes."""
     (project / "part").mkdir()
     (project / "part" / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
@@ -93,9 +93,7 @@ def test_arguments_go_to_pytest_and_no_drift_is_success(project: Path, capsys: p
 
 
 @pytest.mark.slow
-def test_bytes_that_are_no_text_in_the_output_of_pytest_are_no_matter(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_utf8_in_the_output_of_pytest_is_ignored(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "conftest.py").write_text(
         "import os\ndef pytest_sessionfinish(session):\n    os.write(1, b'\\xff\\xfe\\n')\n"
     )

@@ -42,7 +42,7 @@ def write(pytester: pytest.Pytester, *names: str, folder: str = "cassettes") -> 
         path.write_text(CASSETTE)
 
 
-def test_its_marks_and_fixtures_do_what_they_say(pytester: pytest.Pytester) -> None:
+def test_marks_and_fixtures_of_pytest_vcr_work(pytester: pytest.Pytester) -> None:
     write(pytester, "test_marked", "TestIt.test_in_class", "test_each[a]", "renamed", "test_compared")
     result = run(
         pytester,
@@ -88,7 +88,7 @@ def test_compared():
     result.assert_outcomes(passed=5)
 
 
-def test_another_folder_is_found(pytester: pytest.Pytester) -> None:
+def test_the_fixture_vcr_cassette_dir_is_used(pytester: pytest.Pytester) -> None:
     write(pytester, "test_it", folder="fixtures/http")
     tests = """
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_it():
     run(pytester, tests).assert_outcomes(passed=1)
 
 
-def test_it_records_if_the_command_line_says_so(pytester: pytest.Pytester) -> None:
+def test_it_records_only_with_an_option_of_the_command_line(pytester: pytest.Pytester) -> None:
     with upstream(lambda path, body: Answer(chunks=(b'{"answer": "live"}',))) as server:
         tests = f"""
 @pytest.mark.vcr
@@ -118,7 +118,7 @@ def test_it(vcr_cassette):
         assert (len(server.requests), cassette.exists()) == (2, True)
 
 
-def test_a_prompt_that_drifted_is_told(pytester: pytest.Pytester) -> None:
+def test_a_changed_prompt_is_reported(pytester: pytest.Pytester) -> None:
     write(pytester, "test_it")
     result = run(pytester, "@pytest.mark.vcr\ndef test_it():\n    assert ask('changed') == 'from vcrpy'\n")
     result.assert_outcomes(passed=1)

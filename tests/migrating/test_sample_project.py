@@ -21,7 +21,7 @@ NOTES = (
 
 
 @pytest.mark.slow
-def test_each_test_of_it_ends_as_with_pytest_recording(tmp_path: Path) -> None:
+def test_each_test_has_the_same_outcome_as_with_pytest_recording(tmp_path: Path) -> None:
     with serve() as server:
         found, printed = run_project(copy_project(tmp_path / "project"), *AQUILA, server=server)
     assert found == json.loads((PROJECT / EXPECTED).read_text())[0]
@@ -32,7 +32,7 @@ def test_each_test_of_it_ends_as_with_pytest_recording(tmp_path: Path) -> None:
 
 @pytest.mark.long(15)
 @pytest.mark.slow
-def test_it_records_and_replays_what_it_recorded(tmp_path: Path) -> None:
+def test_it_records_and_replays(tmp_path: Path) -> None:
     expected = json.loads((PROJECT / EXPECTED).read_text())
     project = copy_project(tmp_path / "project")
     with serve() as server:
@@ -55,7 +55,7 @@ def test_it_runs_in_several_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_each_test_of_a_suite_of_cassetter_ends_as_with_cassetter(tmp_path: Path) -> None:
+def test_each_test_of_a_cassetter_suite_has_the_same_outcome_as_with_cassetter(tmp_path: Path) -> None:
     expected = json.loads((CASSETTER_PROJECT / EXPECTED).read_text())
     project = copy_project(tmp_path / "project", CASSETTER_PROJECT)
     aquila = ("-o", "aquila_cassetter_compat=true", "-W", "error", "-p", "no:cassetter")

@@ -63,7 +63,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     return Suite(pytester)
 
 
-def test_a_marked_test_replays_the_cassette_that_it_has(suite: Suite) -> None:
+def test_a_marked_test_replays_its_cassette(suite: Suite) -> None:
     for name in ("test_plain", "TestIt.test_in_class", "test_each[a-b]", "test_by_requests"):
         suite.write(name)
     result = suite.run(
@@ -89,7 +89,7 @@ def test_a_marked_test_replays_the_cassette_that_it_has(suite: Suite) -> None:
     result.assert_outcomes(passed=4)
 
 
-def test_a_search_for_drift_gives_what_a_matcher_of_the_suite_finds_where_paths_differ(suite: Suite) -> None:
+def test_a_drift_run_uses_the_matchers_of_the_suite(suite: Suite) -> None:
     path = suite.write("test_it", CASSETTE.replace("/completions", "/completions/1"))
     row = path.read_text().removeprefix("interactions:").removesuffix("version: 1\n")
     path.write_text(f"interactions:{row}{row.replace('from vcrpy', 'next').removeprefix(chr(10))}version: 1\n")
@@ -110,7 +110,7 @@ def test_a_search_for_drift_gives_what_a_matcher_of_the_suite_finds_where_paths_
     result.stdout.fnmatch_lines(["1 test: no recording has the method and path of POST*"])
 
 
-def test_a_prompt_that_drifted_is_told_and_fails_where_contents_are_compared(suite: Suite) -> None:
+def test_a_changed_prompt_is_reported_and_fails_if_bodies_are_compared(suite: Suite) -> None:
     suite.write("test_it")
     drifted = """
         @pytest.mark.vcr
@@ -139,7 +139,7 @@ def test_a_prompt_that_drifted_is_told_and_fails_where_contents_are_compared(sui
     )
 
 
-def test_the_ini_key_for_what_is_compared_is_named_where_it_does_not_hold(suite: Suite) -> None:
+def test_an_ini_key_match_on_without_an_effect_is_reported(suite: Suite) -> None:
     suite.write("test_one")
     suite.write("test_two")
     configured = """
@@ -164,7 +164,7 @@ def test_the_ini_key_for_what_is_compared_is_named_where_it_does_not_hold(suite:
     suite.run(configured, ini=ini).stdout.no_fnmatch_line("*aquila_match_on*")
 
 
-def test_the_fixtures_of_a_suite_are_honoured(suite: Suite, pytester: pytest.Pytester) -> None:
+def test_fixtures_for_folder_name_and_configuration_are_used(suite: Suite, pytester: pytest.Pytester) -> None:
     (pytester.path / "elsewhere").mkdir()
     (pytester.path / "elsewhere" / "named.yaml").write_text(CASSETTE)
     result = suite.run(
@@ -229,7 +229,7 @@ def test_record_modes_keep_their_names(mode: str, before: bool, asked: int, suit
     assert ("recorded" in (suite.cassettes / "test_it.yaml").read_text()) == bool(asked)
 
 
-def test_what_has_drifted_is_recorded_by_aquilas_own_option(suite: Suite) -> None:
+def test_aquila_record_records_a_changed_prompt_again(suite: Suite) -> None:
     suite.write("test_it")
     suite.pytester.makepyfile(
         stand_in="""
@@ -253,9 +253,7 @@ def test_what_has_drifted_is_recorded_by_aquilas_own_option(suite: Suite) -> Non
 
 @pytest.mark.parametrize("option", ["--record-mode=new_episodes", "--aquila-record"])
 @pytest.mark.parametrize("by", slow_but(["mark"], ["mark", "fixture", "test"]))
-def test_what_a_test_does_not_ask_for_goes_only_where_nobody_else_may_use_it(
-    by: str, option: str, suite: Suite
-) -> None:
+def test_unused_recordings_are_removed_only_from_the_tests_own_cassette(by: str, option: str, suite: Suite) -> None:
     path = suite.write("test_it" if by == "test" else "shared")
     suite.pytester.makepyfile(
         stand_in="""
@@ -293,7 +291,7 @@ def test_what_a_test_does_not_ask_for_goes_only_where_nobody_else_may_use_it(
     assert ("from vcrpy" in path.read_text()) == (by != "test" or option != "--aquila-record")
 
 
-def test_what_is_wrong_or_means_nothing_is_told(suite: Suite) -> None:
+def test_wrong_options_are_errors_and_options_without_effect_are_reported(suite: Suite) -> None:
     suite.write("test_niceties")
     result = suite.run(
         """
@@ -326,7 +324,7 @@ def test_what_is_wrong_or_means_nothing_is_told(suite: Suite) -> None:
     )
 
 
-def test_without_the_layer_a_fixture_of_another_recorder_is_told_with_what_to_set(suite: Suite) -> None:
+def test_a_missing_fixture_of_another_recorder_names_the_ini_key_to_set(suite: Suite) -> None:
     result = suite.run(
         "def test_both(vcr): pass\n\ndef test_one(cassette): pass\n\ndef test_other(vrc): pass\n", ini=""
     )
@@ -341,7 +339,7 @@ def test_without_the_layer_a_fixture_of_another_recorder_is_told_with_what_to_se
     ]
 
 
-def test_the_network_can_be_blocked(suite: Suite) -> None:
+def test_block_network_refuses_requests(suite: Suite) -> None:
     result = suite.run(
         """
         from aquila.errors import LiveCallRefused
@@ -356,7 +354,7 @@ def test_the_network_can_be_blocked(suite: Suite) -> None:
     result.assert_outcomes(passed=1)
 
 
-def test_a_fixture_of_a_suite_that_names_no_allowed_hosts_allows_none(suite: Suite) -> None:
+def test_an_allowed_hosts_fixture_that_returns_none_allows_no_host(suite: Suite) -> None:
     result = suite.run(
         """
         @pytest.fixture
@@ -372,7 +370,7 @@ def test_a_fixture_of_a_suite_that_names_no_allowed_hosts_allows_none(suite: Sui
     result.stdout.fnmatch_lines(["*LiveCallRefused: GET*was refused*"])
 
 
-def test_what_a_block_refuses_is_told_in_the_words_of_the_suite(suite: Suite) -> None:
+def test_the_error_of_block_network_names_the_mark_or_option_of_the_suite(suite: Suite) -> None:
     asking = """
         {mark}
         def test_it():
@@ -402,7 +400,9 @@ def test_it_is_off_unless_asked_for(suite: Suite) -> None:
     ],
 )
 @pytest.mark.slow
-def test_beside_its_original_it_says_so(name: str, package: str, instead: str, suite: Suite) -> None:
+def test_running_beside_the_original_plugin_is_a_usage_error(
+    name: str, package: str, instead: str, suite: Suite
+) -> None:
     suite.pytester.makepyfile(**{name: ""})
     suite.pytester.syspathinsert()
     suite.pytester.makeini("[pytest]\naquila_vcr_compat = true\n")
@@ -412,7 +412,7 @@ def test_beside_its_original_it_says_so(name: str, package: str, instead: str, s
 
 
 @pytest.mark.parametrize("layer", ["vcr", "pytest_vcr", "cassetter"])
-def test_a_vcrpy_that_is_too_old_or_missing_ends_the_run_at_once_with_what_to_install(
+def test_a_missing_or_old_vcrpy_is_a_usage_error_with_the_install_command(
     layer: str, suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A suite of pytest-recording often pins a vcrpy of years ago."""
@@ -431,9 +431,7 @@ def test_a_vcrpy_that_is_too_old_or_missing_ends_the_run_at_once_with_what_to_in
     missing.stderr.fnmatch_lines("ERROR: * needs the package 'vcr'; install it with: pip install 'aquila-llm[[]vcr]'")
 
 
-def test_a_suite_that_asks_the_environment_whether_to_record_sees_no_key_that_is_not_there(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_keys_of_the_machine_are_replaced_by_dummies(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CEREBRAS_API_KEY", raising=False)
     monkeypatch.setenv("GROQ_API_KEY", "machines-own-key")
     suite.write("test_it")

@@ -47,7 +47,7 @@ def take(conversation: ScriptedConversation) -> list[tuple[float, str]]:
     return [(round(pause, 3), json.loads(frame.data)) for pause, frame in conversation.deliverable()]
 
 
-def test_streams_are_told_at_once_though_each_takes_its_time() -> None:
+def test_answers_on_different_streams_overlap_in_time() -> None:
     clock = Clock()
     conversation = converse(clock, 500, 1000)
     ask(conversation, "a", "1")
@@ -63,7 +63,7 @@ def test_streams_are_told_at_once_though_each_takes_its_time() -> None:
     assert take(conversation) == []
 
 
-def test_a_clock_that_stands_still_holds_up_nothing() -> None:
+def test_a_clock_that_stands_still_delays_nothing() -> None:
     conversation = converse(Clock(), 500, 1000)
     ask(conversation, "a")
     assert [take(conversation), take(conversation), take(conversation)] == [[(0.5, "a0")], [(0.5, "a1")], []]
@@ -86,7 +86,7 @@ def test_streams_that_need_no_time_take_turns() -> None:
     assert [said for _, said in take(conversation)] == ["a0", "b0", "a1", "b1"]
 
 
-def test_it_ends_when_all_was_told_and_hears_nothing_then() -> None:
+def test_it_ends_after_its_last_message_and_then_ignores_questions() -> None:
     conversation = converse(Clock(), 0, ending=Close("provider", 1011))
     ask(conversation, "a")
     assert conversation.ended is None
@@ -96,7 +96,7 @@ def test_it_ends_when_all_was_told_and_hears_nothing_then() -> None:
     assert take(conversation) == []
 
 
-def test_nothing_is_told_to_a_client_that_has_closed() -> None:
+def test_nothing_is_delivered_to_a_client_that_has_closed() -> None:
     conversation = converse(Clock(), 0)
     ask(conversation, "a")
     conversation.take_close(1000, "")
@@ -129,7 +129,7 @@ def hear(conversation: ScriptedConversation) -> list[tuple[float, str]]:
     return heard
 
 
-def test_what_waited_for_a_cancelled_answer_waits_no_longer() -> None:
+def test_answers_behind_a_cancelled_answer_are_delivered_at_once() -> None:
     clock = Clock()
     conversation = converse_in_realtime(clock, 600)
     conversation.take_sent(b'{"type":"response.create"}')
@@ -150,7 +150,7 @@ def test_what_waited_for_a_cancelled_answer_waits_no_longer() -> None:
     assert conversation.frame_count == 8  # with session.created, and without what was cancelled
 
 
-def test_an_answer_that_waits_is_cancelled_and_the_one_before_it_keeps_its_time() -> None:
+def test_cancelling_a_waiting_answer_does_not_change_the_time_of_the_one_before() -> None:
     clock = Clock()
     conversation = converse_in_realtime(clock, 10)
     clock.now += 100
@@ -168,14 +168,14 @@ def test_an_answer_that_waits_is_cancelled_and_the_one_before_it_keeps_its_time(
     ]
 
 
-def test_an_answer_that_nobody_knows_is_not_cancelled() -> None:
+def test_cancelling_an_unknown_answer_is_an_error_event() -> None:
     conversation = converse_in_realtime(Clock(), 0)
     conversation.take_sent(b'{"type":"response.create"}')
     conversation.take_sent(b'{"type":"response.cancel","response_id":"r9"}')
     assert [said for _, said in hear(conversation)] == ["response.created r1", "response.done r1", "error"]
 
 
-def test_what_was_told_before_an_answer_is_told_when_that_is_cancelled() -> None:
+def test_events_before_a_cancelled_answer_are_still_delivered() -> None:
     conversation = converse_in_realtime(Clock(), 5)
     conversation.take_sent(b'{"type":"session.update","session":{}}')
     conversation.take_sent(b'{"type":"response.create"}')
@@ -189,7 +189,7 @@ def test_what_was_told_before_an_answer_is_told_when_that_is_cancelled() -> None
     asked=st.lists(st.tuples(st.sampled_from(["1", "2", "3"]), st.floats(0, 0.2)), max_size=8),
     is_still=st.booleans(),
 )
-def test_every_message_is_told_once_in_its_streams_order_and_not_before_its_time(
+def test_every_message_is_delivered_once_in_order_and_not_too_early(
     times: list[int], asked: list[tuple[str, float]], is_still: bool
 ) -> None:
     clock = Clock()

@@ -27,7 +27,7 @@ def said(answer: Any) -> Any:
     return answer["choices"][0]["message"]["content"]
 
 
-def test_answers_come_in_the_order_in_which_they_were_written_and_each_once() -> None:
+def test_each_answer_is_given_once_in_the_order_of_writing() -> None:
     script = Script().reply("one").reply("two", times=2)
     assert [said(ask(script)) for _ in range(3)] == ["one", "two", "two"]
     assert ask(script) is None
@@ -41,7 +41,7 @@ def test_answers_by_content_come_before_the_others_and_the_last_one_repeats() ->
     assert said(ask(script, "please summarise", model="other")) == "queued"
 
 
-def test_of_several_that_match_the_first_answers() -> None:
+def test_the_first_of_several_matching_rules_answers() -> None:
     script = Script()
     script.when(re.compile(r"\d")).reply("number")
     script.when("a1").reply("text")
@@ -62,7 +62,7 @@ def test_of_several_that_match_the_first_answers() -> None:
         ({"text": "hi", "model": "claude-*"}, False),
     ],
 )
-def test_all_that_is_given_must_hold(conditions: dict[str, Any], matches: bool) -> None:
+def test_all_conditions_of_a_rule_must_hold(conditions: dict[str, Any], matches: bool) -> None:
     script = Script()
     script.when(**conditions).reply("yes")
     said = {"system": "Be brief.", "developer": "Be kind.", "user": "hi"}
@@ -71,7 +71,7 @@ def test_all_that_is_given_must_hold(conditions: dict[str, Any], matches: bool) 
     assert (ask(script, messages=messages, tools=tools) is not None) is matches
 
 
-def test_a_call_that_asks_again_after_the_last_failure_gets_it_again() -> None:
+def test_a_retry_after_the_last_failure_gets_it_again() -> None:
     script = Script().error(429)
     assert [ask(script)["error"]["code"] for _ in range(3)] == ["rate_limit_exceeded"] * 3
     assert ask(script, "something else") is None
@@ -85,7 +85,7 @@ def test_reasoning_belongs_to_the_answer_that_follows_it() -> None:
     assert (message["reasoning_content"], message["content"]) == ("Only thought.", None)
 
 
-def test_what_was_left_is_told_as_the_calls_that_wrote_it() -> None:
+def test_unused_answers_are_listed_as_the_calls_that_wrote_them() -> None:
     script = Script().reply("Hello").tool_call("weather", city="Rome").error(503).embed([0.5])
     script.when("x", model="m").refuse("no")
     written = ['reply("Hello")', "tool_call(weather)", "error(503)", "embed() with 1 vector"]
@@ -120,11 +120,11 @@ def test_an_explanation_says_what_to_type(path: str, body: Any, advice: str) -> 
 
 
 @pytest.mark.parametrize("kind", _ADVICE)
-def test_a_row_of_the_advice_is_a_row_of_a_script(kind: str) -> None:
+def test_each_row_that_is_suggested_is_valid_in_a_script_file(kind: str) -> None:
     assert read_script(f"script:\n- {_ADVICE[kind][1]}\n".encode(), source="x.script.yaml").left
 
 
-def test_a_response_that_the_provider_keeps_can_be_asked_for_again() -> None:
+def test_a_response_that_the_provider_stores_can_be_retrieved() -> None:
     responses = "https://api.openai.com/v1/responses"
     script = Script().reply("kept").reply("not kept").error(500).reply("last")
     first, second = ask(script, url=responses), ask(script, url=responses, store=False)
@@ -144,7 +144,7 @@ def test_a_response_that_the_provider_keeps_can_be_asked_for_again() -> None:
     assert 'reply("last"): does not answer a request for an answer that was given before' in missed
 
 
-def test_a_call_of_a_tool_never_goes_to_a_form_without_tools() -> None:
+def test_a_tool_call_is_never_given_to_a_wire_form_without_tools() -> None:
     script = Script().tool_call("weather").reply("Rome")
     completions = "https://api.openai.com/v1/completions"
     assert ask(script, url=completions)["choices"][0]["text"] == "Rome"
@@ -201,12 +201,12 @@ def test_a_call_of_a_tool_never_goes_to_a_form_without_tools() -> None:
         lambda script: script.error(429, retry_after=[1]),
     ],
 )
-def test_what_makes_no_answer_is_refused_where_it_is_written(write: Any) -> None:
+def test_invalid_answers_are_refused_when_they_are_written(write: Any) -> None:
     with pytest.raises(ConfigError):
         write(Script())
 
 
-def test_an_answer_that_met_a_fault_is_kept_for_its_request_if_the_program_may_go_on() -> None:
+def test_an_answer_replaced_by_a_fault_is_kept_for_its_request_if_the_program_may_continue() -> None:
     def request(text: str) -> RecordedRequest:
         body = {"model": "m", "messages": [{"role": "user", "content": text}]}
         return RecordedRequest("POST", CHAT, (), json.dumps(body).encode())
@@ -233,7 +233,7 @@ def test_an_answer_that_met_a_fault_is_kept_for_its_request_if_the_program_may_g
     assert answers(first, first) == ["one", "two"]
 
 
-def test_how_unused_answers_count_is_one_of_three_words() -> None:
+def test_unused_takes_one_of_three_words_or_none() -> None:
     script = Script()
     for word in ("fail", "warn", "ignore", None):
         script.unused = word  # type: ignore[assignment]
@@ -243,7 +243,7 @@ def test_how_unused_answers_count_is_one_of_three_words() -> None:
     assert script.unused is None
 
 
-def test_a_failure_is_given_again_only_until_its_request_succeeds() -> None:
+def test_a_failure_is_repeated_only_until_its_request_succeeds() -> None:
     script = Script().error(429)
     assert ask(script)["error"]["code"] == "rate_limit_exceeded"
     script.reply("one")
@@ -280,7 +280,7 @@ def test_a_rule_does_not_answer_a_request_of_another_kind() -> None:
     assert "its next answer is for another kind of request" in script.explain(script.requests[-1].http)
 
 
-def test_a_fault_uses_up_one_answer_of_those_that_are_given_several_times() -> None:
+def test_a_fault_uses_up_one_of_several_equal_answers() -> None:
     script = Script().reply("one", times=3)
     body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hi"}]}
     script.note_fault(RecordedRequest("POST", CHAT, (), json.dumps(body).encode()), is_answer=False)

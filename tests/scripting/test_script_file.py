@@ -36,7 +36,7 @@ unused: ignore
 """
 
 
-def test_a_file_says_the_same_as_the_calls() -> None:
+def test_a_file_makes_the_same_script_as_the_calls() -> None:
     script = Script()
     script.tool_call("get_weather", city="Rome", days=2).tool_calls(("f", '{"broken'), ("f", {}))
     script.reply("It is 18 °C in Rome.").reply(chunks=["It ", "is"], first=0.4, pace=0.05)

@@ -1,4 +1,4 @@
-"""A process answers what others ask about its scripts, whoever else connects, until it stops."""
+"""The server of a process that answers requests of other processes from its scripts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(server: ScriptServer) -> bytes:
     return answer.response.body
 
 
-def test_a_stranger_that_sends_too_much_keeps_nobody_from_being_answered(server: ScriptServer) -> None:
+def test_a_stranger_that_announces_a_large_message_does_not_stop_the_server(server: ScriptServer) -> None:
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(shared_script._address_of(shared_script._mark_of("key", server.token), None))
         stranger.sendall(struct.pack("!i", 100_000))  # the length of what would follow
@@ -54,3 +54,21 @@ def test_a_server_that_is_closed_leaves_no_thread() -> None:
     assert not serving.is_alive()
     with pytest.raises(ScriptUnreachable):
         ask(server)
+
+
+def test_another_process_is_told_which_answer_is_the_last() -> None:
+    script = Script().reply("one").reply("two")
+    server = ScriptServer("key", lambda scope, cassette: script)
+    answers = [RemoteScript("key", server.token, "scope").decide(REQUEST) for _ in range(3)]
+    server.close()
+    assert [answer and answer.last for answer in answers] == [False, True, None]
+
+
+def test_the_script_of_a_test_that_has_ended_is_an_error() -> None:
+    def find_script(scope: str, cassette: str | None) -> Script:
+        raise LookupError(scope)
+
+    server = ScriptServer("key", find_script)
+    with pytest.raises(ScriptUnreachable, match="the test that wrote it has ended"):
+        ask(server)
+    server.close()

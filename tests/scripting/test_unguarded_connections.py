@@ -29,7 +29,7 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("lacks", ["_SHORT_ROOT", "_DESCRIPTORS"], ids=["a Linux without /tmp", "macOS"])
 @pytest.mark.parametrize("folder", ["short", "longer than a socket's path may be " * 6], ids=["short", "long"])
-def test_processes_that_know_the_key_talk_and_others_do_not(
+def test_only_processes_that_know_the_key_can_connect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, lacks: str
 ) -> None:
     if lacks == "_SHORT_ROOT" and not os.path.isdir("/proc/self/fd"):

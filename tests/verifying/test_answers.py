@@ -11,13 +11,13 @@ from aquila.verifying.answers import read_answer_text, read_values
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("text", ["one\u2028two", "one\x85two", "one\x0btwo", "one two"])
-def test_a_text_may_hold_what_python_takes_for_the_end_of_a_line(text: str, end: str) -> None:
+def test_a_text_may_contain_characters_that_splitlines_splits_at(text: str, end: str) -> None:
     delta = {"choices": [{"index": 0, "delta": {"content": text}}]}
     body = f"data: {json.dumps(delta, ensure_ascii=False)}{end}{end}data: [DONE]{end}{end}".encode()
     assert read_answer_text(read_values(body)[1], body).text == text
 
 
-def test_the_end_of_a_stream_that_was_taken_up_again_there_has_the_whole_answer() -> None:
+def test_the_final_event_alone_gives_the_whole_answer() -> None:
     message = {"type": "message", "content": [{"type": "output_text", "text": "Tern Bay."}]}
     call = {"type": "function_call", "name": "ring", "call_id": "1", "arguments": "{}"}
     response = {"status": "completed", "output": [message, call]}

@@ -72,7 +72,7 @@ def results(answers: Answers) -> dict[int, str]:
     return {each.question.played.number: each.problem for each in answers.outcomes}
 
 
-def test_a_few_are_under_way_at_once_and_all_are_asked(upstream: Upstream) -> None:
+def test_a_few_requests_are_under_way_at_once_and_all_are_sent(upstream: Upstream) -> None:
     upstream.released.clear()
     plan = Plan([[question(number)] for number in range(10)])
     threading.Thread(target=lambda: (upstream.is_full.wait(60), upstream.released.set())).start()
@@ -83,14 +83,14 @@ def test_a_few_are_under_way_at_once_and_all_are_asked(upstream: Upstream) -> No
     assert results(answers) == dict.fromkeys(range(10), "")
 
 
-def test_a_conversation_is_asked_one_after_the_other_until_it_breaks(upstream: Upstream) -> None:
+def test_requests_of_a_conversation_are_sent_in_order_until_one_fails(upstream: Upstream) -> None:
     conversation = [question(1), question(2, 1), question(15, 2), question(3, 15), question(4, 3)]
     answers = ask_questions(Plan([conversation]), NO_KEYS, lambda done, total: None)
     assert upstream.asked == ["/1", "/2", "/15"]
     assert [each.is_verifiable for each in answers.outcomes] == [True, True, True, False, False]
 
 
-def test_what_cannot_be_sent_is_not_counted_as_asked(upstream: Upstream) -> None:
+def test_requests_without_a_key_are_not_counted_as_sent(upstream: Upstream) -> None:
     without_key = [question(number, host="api.openai.com", upstream="live") for number in range(3)]
     plan = Plan([[each] for each in [*without_key, question(5), question(6)]])
     told: list[tuple[int, int]] = []
@@ -99,7 +99,7 @@ def test_what_cannot_be_sent_is_not_counted_as_asked(upstream: Upstream) -> None
     assert [each.problem for each in answers.outcomes] == [*["no key: OPENAI_API_KEY is not set"] * 3, "", ""]
 
 
-def test_trouble_with_one_does_not_keep_the_others_from_being_asked(upstream: Upstream) -> None:
+def test_a_request_that_fails_does_not_stop_the_others(upstream: Upstream) -> None:
     answers = ask_questions(Plan([[question(number)] for number in range(12, 17)]), NO_KEYS, lambda done, total: None)
     assert results(answers) == {
         12: "",
@@ -110,9 +110,7 @@ def test_trouble_with_one_does_not_keep_the_others_from_being_asked(upstream: Up
     }
 
 
-def test_an_interruption_while_the_first_is_asked_already_is_one_too(
-    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_while_the_threads_start_ends_the_asking(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     start, started = threading.Thread.start, threading.Event()
 
     def interrupt(self: threading.Thread) -> None:
@@ -132,7 +130,7 @@ def test_an_interruption_while_the_first_is_asked_already_is_one_too(
     assert results(answers) == dict.fromkeys((2, 3), "interrupted before it was answered")
 
 
-def test_an_interruption_keeps_what_was_answered_and_asks_no_more(upstream: Upstream) -> None:
+def test_ctrl_c_keeps_the_answers_so_far_and_sends_no_more(upstream: Upstream) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 

@@ -80,7 +80,9 @@ SAID = response(provider.chat_stream("hello"), kind="text/event-stream")
         ),
     ],
 )
-def test_what_a_live_answer_comes_to(then: RecordedResponse, now: RecordedResponse, found: str, trouble: str) -> None:
+def test_refusals_and_other_kinds_of_bodies_are_findings_or_trouble(
+    then: RecordedResponse, now: RecordedResponse, found: str, trouble: str
+) -> None:
     compared = compare(then, now)
     assert found in "; ".join(each.text for each in compared.findings)
     assert bool(compared.findings) == bool(found)
@@ -126,7 +128,7 @@ def said(text: str | None, *calls: Any, finish: str = "stop") -> RecordedRespons
         ),
     ],
 )
-def test_what_an_answer_says_is_told_and_is_no_drift(
+def test_differences_of_content_are_described_and_not_critical(
     then: RecordedResponse, now: RecordedResponse, likeness: str, detail: str
 ) -> None:
     compared = compare(then, now)
@@ -134,7 +136,7 @@ def test_what_an_answer_says_is_told_and_is_no_drift(
     assert not [each for each in compared.findings if each.severity == "critical"]
 
 
-def test_what_a_caller_left_is_compared_as_far_as_it_goes() -> None:
+def test_an_answer_that_the_caller_left_is_compared_up_to_there() -> None:
     whole = provider.chat_stream("one", "two", usage=None)
     left = response(whole[: whole.index(b"\n\n") + 2], end="closed")
     compared = compare(left, response(whole))

@@ -43,11 +43,11 @@ def sent(url: str, *headers: tuple[str, str], body: bytes = b"") -> RecordedRequ
         (OPENAI, "accept", "aquila-no-key", "aquila-no-key"),
     ],
 )
-def test_which_key_takes_the_place_of_what(url: str, header: str, value: str, expected: str) -> None:
+def test_the_right_key_replaces_each_dummy(url: str, header: str, value: str, expected: str) -> None:
     assert with_keys(sent(url, (header, value)), MACHINE, needs_key=True).headers == ((header, expected),)
 
 
-def test_a_key_stands_in_urls_and_bodies_too() -> None:
+def test_dummies_in_urls_and_bodies_are_replaced_too() -> None:
     request = sent(f"{OTHER}/x?key=ROUTER_KEY.aquila-no-key", body=b'{"use": "ROUTER_KEY.aquila-no-key", "x": "\xff"}')
     asked = with_keys(request, MACHINE, needs_key=True)
     assert asked.url == f"{OTHER}/x?key={ROUT}"
@@ -92,7 +92,7 @@ def test_a_signed_request_is_not_sent() -> None:
         with_keys(sent("https://bedrock-runtime.us-east-1.amazonaws.com", signed), MACHINE, needs_key=True)
 
 
-def test_hosts_of_providers_have_their_variables() -> None:
+def test_hosts_of_providers_are_mapped_to_their_variables() -> None:
     assert variables_of_host("x.openai.azure.com") == PROVIDER_KEYS["azure"]
     assert variables_of_host("api.x.ai") == PROVIDER_KEYS["xai"]
     assert variables_of_host("us-south.ml.cloud.ibm.com") == PROVIDER_KEYS["watsonx"]
@@ -104,5 +104,5 @@ def test_hosts_of_providers_have_their_variables() -> None:
     assert [name for name, variables in PROVIDER_KEYS.items() if variables not in listed] == []
 
 
-def test_what_knows_the_keys_does_not_show_them() -> None:
+def test_repr_shows_no_key() -> None:
     assert OPEN not in repr(MACHINE)

@@ -54,11 +54,13 @@ THINKING = {"type": "reasoning", "id": "rs_new"}
         ([{"name": "files/old"}], [{"state": "FAILED"}], {"files/old": None, "old": None}),
     ],
 )
-def test_an_id_has_a_counterpart_where_it_stood(then: list[Any], now: list[Any], expected: dict[str, Any]) -> None:
+def test_a_recorded_id_is_mapped_to_the_live_id_at_the_same_place(
+    then: list[Any], now: list[Any], expected: dict[str, Any]
+) -> None:
     assert ids(answer(*then), answer(*now)) == expected
 
 
-def test_the_ids_in_the_url_of_a_header_have_counterparts() -> None:
+def test_ids_in_the_url_of_a_header_field_are_mapped() -> None:
     then, now = (
         RecordedResponse(202, (("location", f"https://x.example/jobs/{id}?order=desc"),)) for id in ("old", "new")
     )
@@ -66,7 +68,7 @@ def test_the_ids_in_the_url_of_a_header_have_counterparts() -> None:
     assert replace_ids(request, ids(then, now)).url == "https://x.example/jobs/new?order=desc"
 
 
-def test_the_ids_of_a_request_are_replaced_wherever_they_stand() -> None:
+def test_ids_are_replaced_in_url_and_body_of_a_request() -> None:
     body = {"previous_response_id": "resp_old", "input": [{"call_id": "call_a", "output": "resp_old is quoted"}]}
     request = RecordedRequest("POST", "https://x.example/v1/responses/resp_old", (), json.dumps(body).encode())
     asked = replace_ids(request, {"resp_old": "resp_new", "call_a": "call_b"})
@@ -101,6 +103,6 @@ def test_whole_words_of_a_url_are_replaced(named: str, sent: str) -> None:
     assert asked.url == f"https://t_1.example:443/v1{sent}"
 
 
-def test_what_is_no_json_and_names_no_id_is_as_it_was() -> None:
+def test_a_body_that_is_not_json_stays_unchanged() -> None:
     request = RecordedRequest("POST", "https://x.example/v1/responses", (), b"\xff call_a")
     assert replace_ids(request, {"call_a": "call_b"}) == request

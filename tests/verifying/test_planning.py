@@ -58,7 +58,7 @@ def places(plan: Plan) -> list[list[str]]:
         (recording({"input": "[redacted-2]"}), "a placeholder for a secret"),
     ],
 )
-def test_what_says_nothing_of_its_request_is_not_asked(row: Interaction, reason: str, tmp_path: Path) -> None:
+def test_failures_and_other_requests_than_prompts_are_not_asked(row: Interaction, reason: str, tmp_path: Path) -> None:
     plan = plan_of(tmp_path, [row, recording({})])
     assert places(plan) == [["01"]]
     assert reason in plan.aside[0].reason
@@ -91,7 +91,7 @@ def test_only_prompts_are_sent_again(method: str, path: str, expected: bool) -> 
     assert is_prompt(method, path) is expected
 
 
-def test_a_conversation_stays_together_and_in_order_also_across_cassettes(tmp_path: Path) -> None:
+def test_a_conversation_is_asked_in_order_even_across_cassettes(tmp_path: Path) -> None:
     begun = recording({"input": "a"}, {"id": "resp_aaa"})
     gone_on = recording({"previous_response_id": "resp_aaa"}, {"id": "resp_bbb"})
     ended = recording({"previous_response_id": "resp_bbb"}, {"id": "resp_ccc"})
@@ -101,7 +101,7 @@ def test_a_conversation_stays_together_and_in_order_also_across_cassettes(tmp_pa
     assert [each.reason for each in plan.aside] == []
 
 
-def test_what_goes_on_with_what_is_not_asked_is_not_verifiable(tmp_path: Path) -> None:
+def test_continuations_of_recordings_that_are_not_asked_are_not_verifiable(tmp_path: Path) -> None:
     begun = recording({"input": "a"}, {"id": "resp_aaa"}, url="https://api.openai.com/v1/files")
     gone_on = recording({"previous_response_id": "resp_aaa"}, {"id": "resp_bbb"})
     ended = recording({"previous_response_id": "resp_bbb"}, {"id": "resp_ccc"})
@@ -110,7 +110,7 @@ def test_what_goes_on_with_what_is_not_asked_is_not_verifiable(tmp_path: Path) -
     assert [each.is_skipped for each in plan.aside] == [True, False, False]
 
 
-def test_a_circle_of_ids_is_asked_like_anything_else(tmp_path: Path) -> None:
+def test_recordings_that_name_each_others_ids_are_asked(tmp_path: Path) -> None:
     one = recording({"previous_response_id": "resp_bbb"}, {"id": "resp_aaa"})
     two = recording({"previous_response_id": "resp_aaa"}, {"id": "resp_bbb"})
     assert [sorted(each) for each in places(plan_of(tmp_path, [one], [two]))] == [["00", "10"]]
@@ -123,7 +123,7 @@ def test_the_size_of_a_sample(text: str, total: int, size: int) -> None:
     assert Sample.parse(text).size_of(total) == size
 
 
-def test_a_sample_takes_the_oldest_and_what_they_go_on_with(tmp_path: Path) -> None:
+def test_a_sample_has_the_oldest_recordings_and_those_that_they_continue(tmp_path: Path) -> None:
     rows = [
         recording({"input": "a"}, {"id": "resp_aaa"}, at="2026-05-01T00:00:00Z"),
         recording({"previous_response_id": "resp_aaa"}, {"id": "resp_bbb"}, at="2020-01-01T00:00:00Z"),
@@ -133,7 +133,7 @@ def test_a_sample_takes_the_oldest_and_what_they_go_on_with(tmp_path: Path) -> N
     assert sorted(places(plan_of(tmp_path, rows, sample=Sample(count=3)))) == [["00", "01"], ["02"]]
 
 
-def test_a_cassette_that_changed_meanwhile_ends_nothing(tmp_path: Path) -> None:
+def test_changed_and_missing_cassettes_are_set_aside(tmp_path: Path) -> None:
     def elsewhere(rows: list[PlayedRecording]) -> list[PlayedRecording]:
         gone = PlayedRecording(tmp_path / "gone.yaml", 0, ("t",), "live", None)
         return [*rows, PlayedRecording(rows[0].path, 5, ("t",), "live", None), gone]
@@ -157,7 +157,7 @@ def test_a_cassette_that_changed_meanwhile_ends_nothing(tmp_path: Path) -> None:
         ("os:abort", "live", []),  # a file calls nothing
     ],
 )
-def test_settings_decide_who_is_asked_and_files_never_do(
+def test_the_upstream_comes_from_the_settings_and_never_from_a_file(
     recorded: str, setting: str, asked: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "c.msgpack"
@@ -167,7 +167,7 @@ def test_settings_decide_who_is_asked_and_files_never_do(
     assert [each.upstream for each in plan.questions] == asked
 
 
-def test_a_host_that_only_a_file_names_is_not_asked(tmp_path: Path) -> None:
+def test_a_host_that_only_a_cassette_names_is_not_asked(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, [recording({}, url="https://elsewhere.example/v1/responses"), recording({})])
     assert places(plan) == [["01"]]
     assert "another process" in plan.aside[0].reason
@@ -180,7 +180,7 @@ def test_a_host_that_only_a_file_names_is_not_asked(tmp_path: Path) -> None:
     assert places(plan_of(tmp_path, [recording({})], played=as_sent)) == [["00"]]
 
 
-def test_what_a_worker_hands_over_is_what_it_has(tmp_path: Path) -> None:
+def test_a_play_log_survives_the_way_from_a_worker(tmp_path: Path) -> None:
     request = RecordedRequest("POST", CHAT, (("a", "b"),), b"\xff{}")
     log, other = PlayLog(), PlayLog()
     for test in ("one", "two"):

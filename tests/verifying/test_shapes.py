@@ -29,7 +29,7 @@ def changes(then: Any, now: Any, sdk: SdkType = ANYTHING) -> list[tuple[str, str
 
 
 @given(json_values, st.data())
-def test_values_do_not_count(value: Any, data: st.DataObject) -> None:
+def test_different_values_are_not_a_change(value: Any, data: st.DataObject) -> None:
     def others(part: Any, name: str = "") -> Any:
         if isinstance(part, dict):
             return {name: others(each, name) for name, each in part.items()}
@@ -44,7 +44,7 @@ def test_values_do_not_count(value: Any, data: st.DataObject) -> None:
 
 
 @given(json_values, st.text("xyz", min_size=1, max_size=3), json_values)
-def test_a_new_field_is_seen_and_is_a_note(value: Any, name: str, new: Any) -> None:
+def test_new_and_missing_fields_are_notes(value: Any, name: str, new: Any) -> None:
     then = {"value": value}
     assert changes(then, then | {name: new}) == [(name, "new", False)]
     assert changes(then | {name: new}, then) == [(name, "gone", False)]
@@ -91,7 +91,7 @@ def at(value: Any, path: str, new: Any) -> Any:
         ("service_tier", None, [("service_tier", "new", False)]),
     ],
 )
-def test_the_types_of_the_sdk_decide_what_a_difference_weighs(path: str, new: Any, expected: list[Any]) -> None:
+def test_the_types_of_the_sdk_decide_whether_a_difference_is_critical(path: str, new: Any, expected: list[Any]) -> None:
     assert changes(completion(), at(completion(), path, new), CHAT) == expected
 
 
@@ -109,11 +109,11 @@ def test_the_types_of_the_sdk_decide_what_a_difference_weighs(path: str, new: An
         ({"input": {"a": 1}}, {"input": {"b": "x"}}, []),  # the arguments of a call
     ],
 )
-def test_without_an_sdk_two_sides_are_compared(then: Any, now: Any, expected: list[Any]) -> None:
+def test_without_types_of_an_sdk_only_both_answers_are_compared(then: Any, now: Any, expected: list[Any]) -> None:
     assert changes(then, now) == expected
 
 
-def test_what_one_of_several_objects_lacks_is_critical_if_it_is_required() -> None:
+def test_a_required_field_that_one_of_several_objects_lacks_is_critical() -> None:
     choice = completion()["choices"][0]
     lacking = {name: each for name, each in choice.items() if name != "index"}
     then, now = completion(choices=[choice, choice]), completion(choices=[choice, lacking])

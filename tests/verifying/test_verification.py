@@ -19,7 +19,7 @@ def nest(levels: int) -> RecordedResponse:
     return RecordedResponse(200, (("content-type", "application/json"),), (RecordedChunk(body),))
 
 
-def test_an_answer_that_is_nested_too_deeply_ends_no_verification(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_nested_too_deeply_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     request = RecordedRequest("POST", "https://api.openai.com/v1/chat/completions", (), b"{}")
     outcomes = []
     for number, levels in enumerate([1, 900, 1]):
