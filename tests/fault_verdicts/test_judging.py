@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from aquila.fault_verdicts.judging import FaultedRun, judge_run
+import pytest
+
+from aquila.fault_verdicts.judging import Allowance, Ending, FaultedRun, Judgement, Verdict, judge_run
 from aquila.recording.reporting.wire_watch import Attempt
 
 BUSY: dict[str, Any] = {"fault": "rate_limit", "status": 429, "retry_after": 5.0, "reading": "read"}
@@ -57,6 +59,10 @@ def test_findings_about_waits_are_left_out_if_the_test_fakes_waits() -> None:
     assert findings(hopeless, fakes_waits=True) == ["retried_hopeless"]
 
 
+def test_a_retry_with_other_credentials_is_not_hopeless() -> None:
+    assert findings([attempt(0, fault="unauthorized", status=401), attempt(0, credentials=1)]) == []
+
+
 def test_an_answer_that_was_left_early_may_not_have_met_its_fault() -> None:
     for fault, lost in (("finish_length", []), ("garbage", []), ("refusal", ["accepted"])):
         left = FaultedRun("passed", attempts=[attempt(0, fault=fault, reading="left")], good=Counter({"a": 1}))
@@ -73,6 +79,53 @@ def test_a_faulted_answer_that_is_replaced_by_a_good_one_is_not_lost() -> None:
     assert findings([cut], has_noticed=True) == []
     assert findings([attempt(0, fault="refusal")]) == ["accepted"]
     assert findings([attempt(0, fault="other_model")]) == []
+    assert findings([attempt(0, fault="no_connection", status=0)]) == ["accepted"]
+
+
+def test_what_is_left_behind_is_found_whatever_the_test_did() -> None:
+    cut = [attempt(0, fault="refusal")]
+    for more, expected in (({}, ["accepted", "leaks"]), ({"has_noticed": True}, ["leaks"])):
+        assert findings(cut, leaks=["a thread"], **more) == expected
+
+
+@pytest.mark.parametrize(
+    ("ending", "verdict"),
+    [
+        ("passed", "held"),
+        ("raised", "clear"),
+        ("asserted", "changed"),
+        ("unanswered", "changed"),
+        ("silent", "hangs"),
+        ("hung", "hangs"),
+    ],
+)
+def test_the_verdict_follows_from_how_the_test_ends(ending: Ending, verdict: Verdict) -> None:
+    assert judge_run("test", "fault", FaultedRun(ending)).verdict == verdict
+
+
+def test_a_client_that_waits_for_ever_has_no_read_timeout() -> None:
+    silent = attempt(0, fault="stall", is_silent=True)
+    limited = attempt(0, fault="stall", is_silent=True, read_limit=600.0)
+    for asked, expected in ((silent, ["hangs", "no_read_timeout"]), (limited, ["hangs"])):
+        judgement = judge_run("test", "stall", FaultedRun("hung", attempts=[asked]))
+        assert [name for name, _ in judgement.findings] == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "covered"),
+    [
+        ("test_app.py::test_it[a] end_early accepted", True),
+        ("test_app.py::* * accepted", True),
+        ("test_app.py::* end_early(after=1) accepted", True),
+        ("test_app.py::* cut_stream accepted", False),
+        ("test_app.py::* end_early leaks", False),
+        ("test_other.py::* end_early accepted", False),
+    ],
+)
+def test_a_finding_is_allowed_by_test_fault_and_name(line: str, covered: bool) -> None:
+    judgement = Judgement("test_app.py::test_it[a]", "end_early(after = 1)", "accepted")
+    for finding in ("accepted", "took_truncated"):  # the second follows from the first
+        assert Allowance.parse(line).covers(judgement, finding) is covered
 
 
 def test_a_repeated_request_needs_as_many_good_answers_as_usual() -> None:

@@ -1,8 +1,9 @@
-"""Asking: a few at once, conversations in order, Ctrl-C, trouble of the upstream."""
+"""Sending requests again: a few at once, conversations in order, Ctrl-C, trouble of the upstream."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -110,6 +111,28 @@ def test_a_request_that_fails_does_not_stop_the_others(upstream: Upstream) -> No
     }
 
 
+def test_a_local_model_gets_no_key_and_a_slow_answer_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[tuple[str, float, str]]()
+
+    def ask(request: RecordedRequest, upstream: str, *, seconds: float) -> RecordedResponse:
+        asked.append((upstream, seconds, dict(request.headers)["authorization"]))
+        return RecordedResponse(200)
+
+    monkeypatch.setattr("aquila.verifying.asking.ask_again", ask)
+    keys = VerifyingKeys({"OPENAI_API_KEY": "open-q7Zr2mXv9KpLw4TbN8sY"}, {})
+    of_provider = question(0, host="api.openai.com", upstream="live")
+    local = replace(of_provider, played=replace(of_provider.played, number=1, upstream="local"))
+    slow = replace(local, recorded=replace(local.recorded, response=RecordedResponse(200, ended=50_000)))
+    for each in (of_provider, local, slow):
+        ask_questions(Plan([[each]]), keys, lambda done, total: None)
+    dummy = f"Bearer OPENAI_API_KEY.{DUMMY_KEY}"
+    assert asked == [
+        ("live", 120.0, "Bearer open-q7Zr2mXv9KpLw4TbN8sY"),
+        ("local", 120.0, dummy),
+        ("local", 200.0, dummy),
+    ]
+
+
 def test_ctrl_c_while_the_threads_start_ends_the_asking(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     start, started = threading.Thread.start, threading.Event()
 
@@ -143,3 +166,19 @@ def test_ctrl_c_keeps_the_answers_so_far_and_sends_no_more(upstream: Upstream) -
     assert answers.interrupted
     assert [each.answer is not None for each in answers.outcomes] == [True, *[False] * 49]
     assert answers.outcomes[1].problem == "interrupted before it was answered"
+
+
+def test_ctrl_c_sends_no_further_request_of_a_conversation(upstream: Upstream) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    upstream.released.clear()
+    before = set(threading.enumerate())
+    try:
+        ask_questions(Plan([[question(0), question(1), question(2)]]), NO_KEYS, interrupt)
+        workers = set(threading.enumerate()) - before
+    finally:
+        upstream.released.set()
+    for worker in workers:
+        worker.join(60)
+    assert "/2" not in upstream.asked

@@ -142,3 +142,9 @@ def test_an_answer_that_the_caller_left_is_compared_up_to_there() -> None:
     compared = compare(left, response(whole))
     assert compared.likeness == "not comparable"
     assert compared.findings == ()
+    more = provider.chat_stream("one", "two")
+    usage = more[more.index(b"\n\n", more.index(b'finish_reason": "stop')) + 2 :]
+    assert b"total_tokens" in usage  # an event of another shape, which is all that the caller left
+    without = more.removesuffix(usage)
+    assert compare(response(without, end="closed"), response(more)).findings == ()
+    assert compare(response(without), response(more)).findings != ()

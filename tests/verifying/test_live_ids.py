@@ -52,6 +52,7 @@ THINKING = {"type": "reasoning", "id": "rs_new"}
         ),
         ([{"name": "files/old"}], [{"name": "files/new"}], {"files/old": "files/new", "old": "new"}),
         ([{"name": "files/old"}], [{"state": "FAILED"}], {"files/old": None, "old": None}),
+        ([{"id": "12345678"}], [{"id": "87654321"}], {}),  # a number may stand for anything
     ],
 )
 def test_a_recorded_id_is_mapped_to_the_live_id_at_the_same_place(
@@ -68,11 +69,13 @@ def test_ids_in_the_url_of_a_header_field_are_mapped() -> None:
     assert replace_ids(request, ids(then, now)).url == "https://x.example/jobs/new?order=desc"
 
 
-def test_ids_are_replaced_in_url_and_body_of_a_request() -> None:
+def test_ids_are_replaced_in_url_headers_and_body_of_a_request() -> None:
     body = {"previous_response_id": "resp_old", "input": [{"call_id": "call_a", "output": "resp_old is quoted"}]}
-    request = RecordedRequest("POST", "https://x.example/v1/responses/resp_old", (), json.dumps(body).encode())
+    headers = (("x-after", "resp_old"), ("x-note", "resp_old and more"))
+    request = RecordedRequest("POST", "https://x.example/v1/responses/resp_old", headers, json.dumps(body).encode())
     asked = replace_ids(request, {"resp_old": "resp_new", "call_a": "call_b"})
     assert asked.url.endswith("/resp_new")
+    assert asked.headers == (("x-after", "resp_new"), ("x-note", "resp_old and more"))
     assert json.loads(asked.body) == {
         "previous_response_id": "resp_new",
         "input": [{"call_id": "call_b", "output": "resp_old is quoted"}],

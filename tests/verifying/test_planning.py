@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from aquila.cassettes.body_file import BodyFile, StoredRequest
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
 from aquila.recording.network.model_hosts import is_prompt
 from aquila.recording.reporting.play_log import PlayedRecording, PlayLog
 from aquila.verifying.planning import Plan, Sample, make_plan
+from tests.support.runs import separate_run
 
 CHAT = "https://api.openai.com/v1/responses"
 
@@ -56,6 +58,8 @@ def places(plan: Plan) -> list[list[str]]:
         (recording({}, method="GET"), "no prompt for a model: GET /v1/responses"),
         (recording({}, url="https://api.openai.com/v1/files"), "no prompt for a model: POST /v1/files"),
         (recording({"input": "[redacted-2]"}), "a placeholder for a secret"),
+        (recording({}, url=f"{CHAT}?key=[redacted-2]"), "a placeholder for a secret"),
+        (replace(recording({}), kind="websocket"), "a conversation over a WebSocket"),
     ],
 )
 def test_failures_and_other_requests_than_prompts_are_not_asked(row: Interaction, reason: str, tmp_path: Path) -> None:
@@ -178,6 +182,35 @@ def test_a_host_that_only_a_cassette_names_is_not_asked(tmp_path: Path) -> None:
         ]
 
     assert places(plan_of(tmp_path, [recording({})], played=as_sent)) == [["00"]]
+
+
+def test_a_host_with_a_port_in_the_settings_is_asked_at_that_port_only(tmp_path: Path) -> None:
+    rows = [recording({}, url=f"https://gateway.example:{port}/v1/responses") for port in (8443, 9000)]
+    with separate_run(tmp_path, ini={"providers": "gateway.example:8443"}):
+        assert places(plan_of(tmp_path, rows)) == [["00"]]
+
+
+def test_an_answer_that_a_function_of_another_process_changes_is_not_asked(tmp_path: Path) -> None:
+    def filtered(rows: list[PlayedRecording]) -> list[PlayedRecording]:
+        return [replace(rows[0], is_filtered=True, change_response=change) for change in (None, lambda answer: answer)]
+
+    plan = plan_of(tmp_path, [recording({})], played=filtered)
+    assert places(plan) == [["00"]]
+    assert ["only its worker has that function" in each.reason for each in plan.aside] == [True]
+
+
+def test_a_large_upload_of_another_process_is_not_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sha256-0").write_bytes(b"{}")
+    upload = StoredRequest("POST", CHAT, (), BodyFile("sha256-0", 2, tmp_path))
+    cassette = Cassette((Interaction(upload, RecordedResponse(200)),))
+    monkeypatch.setattr("aquila.verifying.planning.load_cassette", lambda path: cassette)
+    played = PlayedRecording(tmp_path / "c.yaml", 0, ("t",), "live", None)
+    plan = make_plan([played], Sample())
+    assert (places(plan), [each.reason for each in plan.aside]) == (
+        [],
+        ["it is a large upload, which is not sent again"],
+    )
+    assert places(make_plan([replace(played, request=RecordedRequest("POST", CHAT))], Sample())) == [["c0"]]
 
 
 def test_a_play_log_survives_the_way_from_a_worker(tmp_path: Path) -> None:
