@@ -38,6 +38,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "cassettes" / "theirs.yaml").write_text(VCRPY)
     (tmp_path / "cassettes" / f"for-{KEY}.yaml").write_text(VCRPY.replace("use", "do not use"))
     (tmp_path / "cassettes" / "broken.yaml").write_text(f"interactions: {KEY}")
+    (tmp_path / "cassettes" / f"for-{KEY}.pending.yaml").write_text(VCRPY)
+    (tmp_path / "cassettes" / f"broken-{KEY}.pending.yaml").write_text(f"interactions: {KEY}")
+    (tmp_path / "cassettes" / f"for-{KEY}.msgpack").write_text("a shadowed cassette")
     return tmp_path / "cassettes"
 
 
@@ -57,6 +60,20 @@ COMMANDS: list[Sequence[str]] = [
     ("diff", "theirs", f"for-{KEY}"),
     ("diff", "theirs", f"for-{KEY}", "--json"),
     ("accept", "--dry-run"),
+    ("accept", f"none-{KEY}"),
+    ("review", "--list"),
+    ("review", "--json"),
+    ("review", f"none-{KEY}"),
+    ("drift", f"none-{KEY}"),
+    ("prune", "--dry-run"),
+    ("prune", "--dry-run", "--json"),
+    ("prune", "--orphans", f"none-{KEY}.json", "--yes"),
+    ("convert", f"for-{KEY}", "--to", "msgpack"),
+    ("convert", "theirs", "--to", "yaml"),
+    ("convert", "broken", "--to", "yaml"),
+    ("mv", f"for-{KEY}", "other"),
+    ("mv", "theirs", f"for-{KEY}"),
+    ("mv", f"none-{KEY}", "other"),
     (f"what-{KEY}",),
 ]
 
@@ -69,3 +86,16 @@ def test_no_command_shows_a_key(
     said = b"".join(capfdbinary.readouterr())
     assert said
     assert KEY.encode() not in said
+
+
+def test_a_question_shows_neither_a_key_nor_control_characters(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "back\u202e.pending.yaml").write_text(VCRPY)
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "n")
+    main(["cassettes", "accept"])
+    assert [each.removesuffix("[y/N] ").strip() for each in asked] == [
+        r"Accept back\u202e?",
+        "Accept broken-[redacted]?",
+        "Accept for-[redacted]?",
+    ]

@@ -76,9 +76,12 @@ class Output:
 
 
 def ask_user(question: str) -> bool:
-    """Ask a question at the terminal, and return whether the answer is yes. A closed terminal (Ctrl-D) answers no."""
+    """Ask a question at the terminal, and return whether the answer is yes. A closed terminal (Ctrl-D) answers no.
+
+    Secrets in the question are hidden, and control characters are escaped.
+    """
     try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        return input(f"{escape_controls(outgoing.redact_outgoing(question))} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         print()  # end the line of the question
         return False
