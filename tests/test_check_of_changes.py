@@ -1,4 +1,4 @@
-"""`.ci/run`: what it started ends with it, and how it ends tells whether all has passed. Its commands are stand-ins."""
+"""`.ci/run`, with stand-ins for its commands: it ends all processes that it started, and its exit code is right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two projects of this repository, the library's and the plugin's, say the same where they must."""
+"""The two projects of this repository, the library's and the plugin's, agree where they must."""
 
 from __future__ import annotations
 

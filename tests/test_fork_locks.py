@@ -1,4 +1,4 @@
-"""Locks that other threads hold when a process forks: the child goes on, and so does a thread that Ctrl-C strikes."""
+"""Locks that other threads hold at a fork do not block the child, and Ctrl-C leaves no lock held."""
 
 from __future__ import annotations
 

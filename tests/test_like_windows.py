@@ -1,4 +1,4 @@
-"""What Windows does otherwise, as far as Linux can be made to do it. No test runs on Windows itself in CI."""
+"""Differences of Windows that can be imitated on Linux. No test runs on Windows itself in CI."""
 
 from __future__ import annotations
 

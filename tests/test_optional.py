@@ -1,4 +1,4 @@
-"""What is said of an optional package: whether it is missing, or there and broken."""
+"""The error about an optional package says whether it is missing, or installed and broken."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Which tests the processes of a run begin with: a long one that began last would leave the others without work."""
+"""The order of tests in a distributed run: long tests begin first, so that no process is idle at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What plugins give through hooks that Aquila asks: transports, codecs and redactors."""
+"""The hooks by which plugins add transports, codecs and redactors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of what models cost."""
+"""Tables of the prices of models."""
 
 import datetime
 

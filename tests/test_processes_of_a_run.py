@@ -1,4 +1,4 @@
-"""What the processes of a distributed run of this suite share, and what they tell each other."""
+"""Files and messages that the processes of a distributed run of this suite share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records that are made quickly are frozen dataclasses to everything that asks."""
+"""Records with a quick constructor behave as frozen dataclasses do."""
 
 from __future__ import annotations
 

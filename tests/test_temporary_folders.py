@@ -1,4 +1,4 @@
-"""Temporary folders: for one user, gone with the process that made them, and else with the next. Real processes."""
+"""Temporary folders: private to the user, and removed with the process that made them, or by the next process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written for synchronous and for asynchronous callers is thin, so that the two cannot grow apart."""
+"""Code that is written twice, for sync and async callers, stays thin, so that they cannot differ much."""
 
 from __future__ import annotations
 

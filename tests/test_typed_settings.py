@@ -1,4 +1,4 @@
-"""What is advised to be typed into a settings file is read there as it is meant."""
+"""Rows that messages advise to add to a settings file have the intended meaning there."""
 
 from __future__ import annotations
 

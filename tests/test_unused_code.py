@@ -1,4 +1,4 @@
-"""What only tests use is no part of the package."""
+"""The package has no code that only tests use."""
 
 from __future__ import annotations
 

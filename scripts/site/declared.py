@@ -1,4 +1,4 @@
-"""A page of the reference that is made of declarations: settings, ini keys, options, variables, fixtures and commands.
+"""The page of the reference about what the code declares: settings, ini keys, options, variables, fixtures, commands.
 
 What stands in it is what the code says of itself: the table of options, what the plugin declares to pytest, the
 docstrings of fixtures, and the arguments of commands.

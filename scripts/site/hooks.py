@@ -1,4 +1,4 @@
-"""What the site has beside the pages of ``docs``: its navigation, pages from elsewhere, and the reference.
+"""The parts of the site that are not in ``docs``: its navigation, pages from other folders, and the reference.
 
 The pages are written for readers of the repository too, so nothing of the site is in them. The navigation is what
 ``docs/index.md`` says. A link out of ``docs`` leads to the page that stands for its target, if there is one, and

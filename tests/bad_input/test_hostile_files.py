@@ -1,4 +1,4 @@
-"""What a stranger's branch may bring along: cassettes, journals and caches that were made to be read by Aquila."""
+"""Files of a hostile branch: cassettes, journals and caches that were made to attack whoever reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``aquila cassettes diff main...HEAD``: what a branch has changed in cassettes, in real repositories."""
+"""``aquila cassettes diff main...HEAD``: the changes of a branch in cassettes, in real repositories."""
 
 from __future__ import annotations
 

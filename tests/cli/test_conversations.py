@@ -1,4 +1,4 @@
-"""Every command about cassettes takes one that holds a conversation."""
+"""The commands about cassettes, with a cassette that holds a conversation over a WebSocket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""convert, scan, accept, prune: what reads whole folders, and what changes them."""
+"""The commands convert, scan, accept and prune."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Branches that both recorded are merged by request. With real repositories and git's own commands."""
+"""The merge driver merges cassettes that two branches changed, request by request. In real repositories."""
 
 from __future__ import annotations
 

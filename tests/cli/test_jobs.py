@@ -1,4 +1,4 @@
-"""The command ``aquila jobs``: which Huey it shows, to whom, and how it ends."""
+"""The command ``aquila jobs``: which Huey it shows, who may see it, and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""list, show, diff, stats: looking at cassettes."""
+"""The commands list, show, diff and stats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No command shows a secret of the machine, whichever recorder wrote the file, and whatever the user typed."""
+"""No command shows a key of the environment, whether it is in a cassette, in a file name, or in an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far long work has come: on a terminal alone, after a second, and gone when it is done."""
+"""The progress line: only on a terminal, after a second, and erased at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``aquila cassettes review --web``: the page, whom it answers, and what its buttons do."""
+"""``aquila cassettes review --web``: the page, which requests it refuses, and what its buttons do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a review decides together, what it keeps others from, and what it names although there is nothing to decide."""
+"""Reviews: decisions about several recordings at once, their lock, and the list of unrecorded tests."""
 
 from __future__ import annotations
 

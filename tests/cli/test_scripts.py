@@ -1,4 +1,4 @@
-"""Scripts among cassettes: commands say what such a file is and where it is named, and move it as it is."""
+"""Script files among cassettes: commands say what such a file is and which tests name it, and move it unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``aquila serve`` ends, or is killed, in the midst of a conversation over a WebSocket."""
+"""``aquila serve`` ends, or is killed, during a conversation over a WebSocket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables: as wide as the terminal, with names and dates whole."""
+"""Tables fit the width of the terminal, and names and dates are never cut."""
 
 from __future__ import annotations
 

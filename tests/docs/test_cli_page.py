@@ -1,4 +1,4 @@
-"""Every command of ``docs/cli.md`` is run in a project that has what the page speaks of, and prints what it shows."""
+"""Every command of ``docs/cli.md`` is run in a project with the files that it mentions, and prints as shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages say of settings, options and commands is what the code declares."""
+"""The pages describe settings, options and commands as the code declares them."""
 
 from __future__ import annotations
 

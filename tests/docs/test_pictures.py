@@ -1,4 +1,4 @@
-"""What the script of the pictures of docs/jobs.md reads is what the demo prints."""
+"""The script that makes the pictures of docs/jobs.md understands what the demo prints."""
 
 from __future__ import annotations
 

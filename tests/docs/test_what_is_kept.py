@@ -1,4 +1,4 @@
-"""The table of what is kept in which case: each row is recorded, compared with what the page says, and replayed."""
+"""The table of what a recording keeps: each row is recorded, compared with the page, and replayed."""
 
 from __future__ import annotations
 

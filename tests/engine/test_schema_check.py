@@ -1,4 +1,4 @@
-"""The check of a tool's arguments by a JSON schema that was written by hand, beside a complete implementation."""
+"""The check of a tool's arguments by a handwritten JSON schema agrees with a complete implementation."""
 
 from __future__ import annotations
 

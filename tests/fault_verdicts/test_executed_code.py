@@ -1,4 +1,4 @@
-"""What shows that a program noticed a fault: code, exceptions and truths; and whose code that is."""
+"""Signs that a program noticed a fault: executed code, exceptions and truth values; and whose files are own code."""
 
 from __future__ import annotations
 

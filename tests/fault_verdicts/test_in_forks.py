@@ -1,4 +1,4 @@
-"""What a forked child does with itself: its sleeps, its pools, what it leaves, and how it ends."""
+"""The forked child that runs a test under a fault: skipped sleeps, thread pools, leaks, and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of a test under a fault comes to, from what was seen on the wire."""
+"""The verdict on a run of a test under a fault, from its requests and answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of each wire form to put faults into, written by a script."""
+"""Scripted answers of each wire form, which tests put faults into."""
 
 from __future__ import annotations
 

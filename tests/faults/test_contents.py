@@ -1,4 +1,4 @@
-"""What faults make an answer say, in each wire form, whole and streamed; and that nothing else changes."""
+"""What faults change in an answer, in each wire form, whole and streamed; and that nothing else changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of conversations, as pure functions: a fault makes another conversation of one, or says why it cannot."""
+"""Faults of conversations, as pure functions: a fault returns a changed conversation, or the reason why it cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What type checkers and editors are told of the methods of ``aquila_faults`` is what the table of faults has."""
+"""The declared methods of ``aquila_faults``, which type checkers and editors read, agree with the table of faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each fault makes of an answer: pure functions, called directly."""
+"""How each fault of a stream or an answer changes it: pure functions, called directly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a sample project, with the tool that it was written for or with Aquila, and tells what came of each test.
+"""Runs a sample project, with the tool that it was written for or with Aquila, and returns the outcome of each test.
 
 ``python -m tests.migrating.sample_run PYTHON [cassetter_project]`` writes the ``outcomes.json`` of a project anew: what
 comes of its tests with its own tool, which the environment of ``PYTHON`` has (that of

@@ -1,4 +1,4 @@
-"""What a suite of cassetter may say besides what its sample project says."""
+"""Settings and marks of cassetter that its sample project does not use."""
 
 from __future__ import annotations
 

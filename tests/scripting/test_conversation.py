@@ -1,4 +1,4 @@
-"""A scripted conversation without any connection: what is told when, and in which order."""
+"""A scripted conversation without a connection: when and in which order its messages are delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts in files: the same words, and where a mistake stands."""
+"""Scripts in files: they have the words of the calls, and an error names its line."""
 
 from __future__ import annotations
 

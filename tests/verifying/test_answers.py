@@ -1,4 +1,4 @@
-"""What an answer says, read from its bytes."""
+"""Reading texts, tool calls and errors from the bytes of an answer."""
 
 from __future__ import annotations
 

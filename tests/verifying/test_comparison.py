@@ -1,4 +1,4 @@
-"""A recorded answer beside a live one."""
+"""The comparison of a recorded answer with a live one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids of recorded answers, and what a live answer has in their places."""
+"""Replacing the ids of recorded answers by those of live answers."""
 
 from __future__ import annotations
 

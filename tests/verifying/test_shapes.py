@@ -1,4 +1,4 @@
-"""Shapes of answers: values do not count, and what the SDK's types say decides how much a difference weighs."""
+"""Shapes of answers: values do not count, and the SDK's types decide whether a difference is critical."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands in the documentation record from: answers that the embedded model gave once.
+"""The upstream of the commands in the documentation: it gives answers that the embedded model gave once.
 
 They are in the cassette ``docs/commands`` of this repository. With ``DOCS_RECORD=1`` in the environment the model is
 asked again for what is missing there.

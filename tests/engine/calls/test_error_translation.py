@@ -1,4 +1,4 @@
-"""What a provider can do wrong, and what the caller is told."""
+"""Failures of a provider, and the errors that callers get for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transcription: what is sent, what comes back, and that a recording holds for one sound only."""
+"""Transcription: the request, the result, and that a recording answers for its own sound only."""
 
 from __future__ import annotations
 

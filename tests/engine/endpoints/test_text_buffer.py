@@ -1,4 +1,4 @@
-"""Text that grows piece by piece."""
+"""The buffer of a text that arrives in pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tool returns is told to the model in the same words in every process."""
+"""The result of a tool is the same text for the model in every process."""
 
 from __future__ import annotations
 

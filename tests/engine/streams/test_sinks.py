@@ -1,4 +1,4 @@
-"""Sinks: where events go, what happens when one fails, and that a slow one slows the reader."""
+"""Sinks: which events they get, what happens when one fails, and that a slow one slows down the reader."""
 
 from __future__ import annotations
 

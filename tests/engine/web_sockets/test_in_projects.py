@@ -1,4 +1,4 @@
-"""``websocket=True`` in tests of a project: with the fixture, in threads and tasks, and where it has drifted."""
+"""``websocket=True`` in tests of a project: with the fixture, in threads and tasks, and when requests have changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider that does not read what a call over a WebSocket sends: the call can be left all the same."""
+"""A call over a WebSocket can be cancelled although the provider does not read what it sends."""
 
 from __future__ import annotations
 
