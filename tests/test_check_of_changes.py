@@ -87,7 +87,7 @@ def start(project: Path, **options: Any) -> subprocess.Popen[str]:
 
 @contextlib.contextmanager
 def all_that_it_starts(project: Path) -> Iterator[tuple[subprocess.Popen[str], Callable[[], bool]]]:
-    """The check, and a function that says whether all that it started has ended."""
+    """The check, and a function that returns whether all processes that it started have ended."""
     reading, writing = os.pipe()
     process = start(project, pass_fds=[writing])
     os.close(writing)

@@ -92,7 +92,7 @@ def test_the_environment_is_read_unchanged(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that says nothing about Aquila."""
+    """An environment without variables of Aquila."""
     for name in [name for name in os.environ if name.startswith("AQUILA_")]:
         monkeypatch.delenv(name)
 
@@ -101,7 +101,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_options_the_settings_at_the_start_equal_the_resolved_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "a-key")  # says nothing about a run
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")  # no setting of a run
     layers = SettingsLayers(tmp_path, defaults={"transport": "replay"})
     start, settings = layers.at_start(), layers.resolve()
     assert layers.sets_no_option()

@@ -150,7 +150,7 @@ def test_a_key_on_the_machine_loads_only_the_fingerprints(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_loader_that_rewrites_assertions_is_not_used_for_aquila(empty_run: dict[str, str]) -> None:
-    # It takes twice the time of the ordinary one. The package itself is loaded before it can say so.
+    # It takes twice the time of the ordinary one. The package itself is loaded before it can exempt itself.
     ordinary = {name for name, loader in empty_run.items() if loader == "SourceFileLoader"}
     assert ours(set(empty_run)) - ordinary <= {"pytest_aquila"}
 

@@ -288,7 +288,7 @@ def test_docstrings_of_packages_name_only_modules_that_exist() -> None:
 
 
 IMPORTED_BY = re.compile(r"\b[Ii]mported by ((?:``[\w.]+``|[^`.])+)\.")
-"""The sentence in which the docstring of a package says who may import it."""
+"""The sentence in the docstring of a package about who may import it."""
 
 
 def find_named(name: str, parent: str) -> str:

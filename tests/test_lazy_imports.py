@@ -127,7 +127,7 @@ def test_no_star_import_copies_a_placeholder() -> None:
 
 
 def lazy_tables(tree: ast.Module) -> Iterator[tuple[set[tuple[str, str]], set[tuple[str, str]]]]:
-    """For each table of lazy modules: its rows, and what type checkers are told, as pairs of name and module."""
+    """For each table of lazy modules: its rows, and the imports for type checkers, as pairs of name and module."""
     for node in tree.body:
         if not (isinstance(node, ast.If) and is_type_checking(node.test)):
             continue

@@ -24,7 +24,7 @@ def lazy_patterns_of(value):
 
 
 def test_no_pattern_repeats_a_group_possessively():
-    """Before 3.11.5 Python goes on where such a group has failed, and not where it began: gh-106052."""
+    """Before 3.11.5 Python continues where such a group has failed, and not where it began: gh-106052."""
     source = Path(aquila.__file__).parents[1]
     repeats = re.compile(r"\)(?:[*+?]|\{[0-9,]+\})\+")
     found = {

@@ -140,7 +140,7 @@ def test_replacing_a_file_is_repeated_while_another_process_has_it_open(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", replace_like_windows)
-    with pytest.raises(PermissionError):  # on any other system it means what it says
+    with pytest.raises(PermissionError):  # on other systems it is not tried again
         file_replacement.replace_file(path, b"old")
     monkeypatch.setattr(file_replacement, "sys", SimpleNamespace(platform="win32"))
     file_replacement.replace_file(path, b"new")

@@ -27,7 +27,7 @@ def test_each_process_rewrites_its_share_of_the_modules(
     config.args = ["."]
     rewrite_a_share(config, 1, 2)
     assert rewritten() == {"test_b", "test_d"}
-    rewrite_a_share(config, 0, 2)  # what is wrong with a module is told when it is imported
+    rewrite_a_share(config, 0, 2)  # errors in a module are reported when it is imported
     assert rewritten() == {"test_a", "test_b", "test_d"}
 
 

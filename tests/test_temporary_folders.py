@@ -38,7 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextlib.contextmanager
 def running(program: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program that has made a folder with a file and waits, until it is told to go on or the block ends."""
+    """Run a program that makes a folder with a file and waits, until it is released or the block ends."""
     lines = (
         "import os, select, signal, sys, threading",
         "from aquila.temporary_folders import TemporaryFolder",

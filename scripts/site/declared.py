@@ -1,7 +1,7 @@
 """The page of the reference about what the code declares: settings, ini keys, options, variables, fixtures, commands.
 
-What stands in it is what the code says of itself: the table of options, what the plugin declares to pytest, the
-docstrings of fixtures, and the arguments of commands.
+Its content comes from the code: the table of options, the declarations of the plugin for pytest, the docstrings of
+fixtures, and the arguments of commands.
 """
 
 from __future__ import annotations

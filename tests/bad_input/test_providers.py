@@ -1,4 +1,4 @@
-"""Providers that fail: the error says who answered what, it is recorded like any answer, and good recordings stay."""
+"""Providers that fail: the error names the provider and its answer, which is recorded, and good recordings stay."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ FAILING = pytest.mark.parametrize("failing", slow_but(["429", "HTML", "closed in
 
 @pytest.fixture
 def failing(request: pytest.FixtureRequest, project: Project) -> tuple[Project, str, str]:
-    """The project with a provider that fails, the class of the error, and what it says."""
+    """The project with a provider that fails, the class of the error, and a part of its text."""
     answer, kind, message = ANSWERS[request.param]
     project.provider = lambda seen: answer
     return project, kind, message

@@ -1,4 +1,4 @@
-"""Streams and sinks used wrongly: an error that says what to do, and the recording of what arrived is kept."""
+"""Streams and sinks used wrongly: the error says what to do, and the recording keeps what arrived."""
 
 from __future__ import annotations
 

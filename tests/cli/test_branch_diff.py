@@ -158,7 +158,7 @@ def test_large_bodies_are_read_from_each_version(cassettes: Cassettes, git: Git)
 
 @pytest.mark.slow
 def test_large_bodies_may_be_in_git_lfs(cassettes: Cassettes, git: Git) -> None:
-    """Filters of git stand for those of Git LFS: a pointer in the repository, and the content in a folder."""
+    """Filters of git that imitate those of Git LFS: a pointer in the repository, and the content in a folder."""
     pointer = "version https://git-lfs.github.com/spec/v1"
     git("config", "filter.lfs.clean", f"tee .git/content-$(basename %f) >/dev/null; echo {pointer}")
     git("config", "filter.lfs.smudge", "cat >/dev/null; cat .git/content-$(basename %f)")

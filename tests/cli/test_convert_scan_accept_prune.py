@@ -182,7 +182,7 @@ def test_scan_knows_placeholders_of_other_recorders(word: str, kind: str, body: 
 
 
 def test_scan_finds_a_secret_that_a_stream_holds_in_pieces(cassettes: Cassettes) -> None:
-    # Behind the part that stands in the file as the answer's text at a glance.
+    # After the part that the file shows as the text of the answer.
     path = cassettes.write("a.yaml", conversation("which?", "eagles " * 400 + TOKEN, chunks=400))
     assert TOKEN[:20] not in path.read_text()
     (leak,) = cassettes.run("scan", "--json").json["found"]

@@ -15,7 +15,7 @@ from tests.cli.conftest import Cassettes, conversation
 
 
 class Terminal(io.StringIO):
-    """A stderr that says it is a terminal."""
+    """A stderr that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -126,7 +126,7 @@ def waiting(cassettes: Cassettes) -> Cassettes:
 
 
 def answers(cassettes: Cassettes, name: str) -> list[str]:
-    """What the answers of a cassette say."""
+    """The texts of the answers of a cassette."""
     return [
         json.loads(one.response.body)["choices"][0]["message"]["content"] for one in cassettes.read(name).interactions
     ]

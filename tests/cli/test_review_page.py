@@ -61,7 +61,7 @@ class Served:
 
 
 class Held:
-    """The requests of a page to some URLs, which nothing answers before a test says so."""
+    """The requests of a page to some URLs. They are held back until a test releases them."""
 
     def __init__(self, page: Any, urls: str) -> None:
         self._page, self._urls = page, urls

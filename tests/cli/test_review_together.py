@@ -19,7 +19,7 @@ from tests.review.test_reviewing import open_review, write
 
 
 def turn(said: str, answer: str, given: str, named: str | None = None) -> Interaction:
-    """A request to the Responses API, which goes on where the response ``named`` ended."""
+    """A request to the Responses API that continues the response ``named``."""
     body = {"model": "gpt-5-mini", "input": said, **({"previous_response_id": named} if named else {})}
     request = RecordedRequest(
         "POST",

@@ -35,7 +35,7 @@ _SCRUBBED = ("AQUILA_", "OPENAI_", "PYTEST_", "PYTHON", "COV_")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. ``what`` is what the comment before it says."""
+    """A fenced block. ``what`` is the text of the comment before it."""
 
     line: int
     language: str
@@ -153,7 +153,7 @@ class Page:
             "HOME": str(self.folder),
             "COLUMNS": "80",
             "NO_COLOR": "1",
-            "PYTEST_ADDOPTS": "-p no:hypothesispytest -p no:anyio",  # which take long to say nothing
+            "PYTEST_ADDOPTS": "-p no:hypothesispytest -p no:anyio",  # which are slow to load and not needed
             **self.variables,
         }
 
@@ -172,7 +172,7 @@ class Page:
 
 
 def matches(expected: list[str], output: str) -> bool:
-    """Whether output is what a page shows, but for durations and what ``...`` stands for."""
+    """Whether output is what a page shows, apart from durations and the parts that ``...`` replaces."""
     pattern = ""
     for line in expected:
         if line.strip() == "...":

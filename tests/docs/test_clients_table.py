@@ -1,4 +1,4 @@
-"""The table of clients in docs/any-client.md says what tests/wild/table.py says, which `make test-wild` holds true."""
+"""The table of clients in docs/any-client.md agrees with tests/wild/table.py, which `make test-wild` checks."""
 
 from __future__ import annotations
 

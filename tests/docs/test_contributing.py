@@ -16,7 +16,7 @@ SOURCE = REPOSITORY / "src"
 
 
 def planned_paths() -> Iterator[Path]:
-    """The files and folders of the plan. Indentation says which folder a line is in."""
+    """The files and folders of the plan. The indentation of a line shows its folder."""
     plan = PAGE.read_text(encoding="utf-8").split("```\nsrc/aquila/\n")[1].split("```")[0]
     folders = {0: SOURCE, 2: SOURCE / "aquila"}
     for line in plan.splitlines():
@@ -92,7 +92,7 @@ def words_of(module: Path) -> frozenset[str]:
 
 
 def test_names_in_docstrings_of_folders_exist() -> None:
-    # A name that is also one of a module elsewhere is told with its folder, so that whoever reads it finds it.
+    # A name that several folders have is written with its folder, so that readers find it.
     files = [path for path in SOURCE.rglob("*.py") if path.name != "__init__.py"]
     known = frozenset[str]().union(*map(words_of, files)) - {path.stem for path in files}
     known |= {"use_cassette"}  # a function, too

@@ -25,7 +25,7 @@ def test_the_table_of_settings_has_the_defaults_of_the_code() -> None:
     rows = [line.strip("|").split("|") for line in SETTINGS.splitlines() if line.startswith("| ")]
     told = {name: row[3].strip(" `") for row in rows for name in re.findall(r"`(\w+)`", row[1] + row[2])}
     for name, option in OPTIONS.items():
-        if name == "transport" or isinstance(option.default, tuple | None):  # told in words
+        if name == "transport" or isinstance(option.default, tuple | None):  # described in words
             continue
         shown = told[f"aquila_{name}" if option.ini else option.env or name]
         assert shown == ("instant" if name == "replay_timing" else declared.show_default(option.default)), name

@@ -69,7 +69,7 @@ def test_every_snippet_does_what_the_page_says(name: str, folder: Path) -> None:
     page = Page(REPOSITORY / name, folder)
     if name == "README.md":  # whose first reader has a key
         page.variables["OPENAI_API_KEY"] = "sk-of-a-reader-0123456789"
-    if name == "docs/git.md":  # whose reader has told git who it is
+    if name == "docs/git.md":  # its reader has set a name and an address in git
         who = {f"GIT_{role}_{what}": f"reader@{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         page.variables |= who
     page.execute()

@@ -1,4 +1,4 @@
-"""Every command of ``docs/server.md`` is run. A server that it starts says what the page shows, and is ended."""
+"""Every command of ``docs/server.md`` is run. A server that it starts prints what the page shows, and is stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ urllib.request.urlopen(request, timeout=60).read()
 
 
 class ServerPage(Page):
-    """A page whose servers run until they have said where they listen."""
+    """A page whose servers run until they have printed their address."""
 
     def __init__(self, path: Path, folder: Path) -> None:  # noqa: F811
         super().__init__(path, folder)

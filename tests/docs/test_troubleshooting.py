@@ -15,7 +15,7 @@ MESSAGES = [line.split("`")[1] for line in PAGE.splitlines() if line.startswith(
 
 @cache
 def source() -> str:
-    """All of the package's code, in which a text that goes on in the next line is whole."""
+    """All of the package's code. Strings that are split over several lines are joined."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "src").rglob("*.py")))
     return re.sub(r'"\s*\n\s*f?"', "", code)
 

@@ -1,4 +1,4 @@
-"""Users can import every class that stands in the signature of a public name, to annotate their own code with it."""
+"""Every class in the signature of a public name can be imported from a public module, for annotations of users."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def names_in(annotation: ast.AST) -> Iterator[str]:
 
 
 def classes_in(definition: Definition) -> Iterator[Definition]:
-    """Yield the classes of Aquila in the annotations of a definition, also those that an alias stands for."""
+    """Yield the classes of Aquila in the annotations of a definition, also those behind an alias."""
     for annotation in annotations_of(definition.statement):
         for name in names_in(annotation):
             found = find_definition(definition.module, name)

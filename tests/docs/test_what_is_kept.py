@@ -47,12 +47,12 @@ def ends_in(path: Path) -> list[str]:
 
 
 class Provider:
-    """Streams an answer, and holds it back where a test says so; or fails."""
+    """Streams an answer, or fails. A test may make it wait at any place."""
 
     def __init__(self, streams: str, failing: FailingServer, says_nothing_more: threading.Event) -> None:
         self.streams = streams
         self.failing = failing
-        self.says_nothing_more = says_nothing_more  # set when it has said all that it says before it is silent
+        self.says_nothing_more = says_nothing_more  # set when it has sent everything and is silent
 
 
 @pytest.fixture

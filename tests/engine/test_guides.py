@@ -1,4 +1,4 @@
-"""Every example of the engine's guides runs, and gives what the guide says.
+"""Every example of the engine's guides runs, and has the result that the guide shows.
 
 An expression with a comment behind it must give what the comment says. To record again what they need:
 ``pytest tests/engine/test_guides.py --aquila-record``.

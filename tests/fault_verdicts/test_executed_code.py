@@ -111,7 +111,7 @@ def test_code_that_checks_an_answer_is_distinguished_from_code_that_does_not(
 
     def places(value: str) -> set[str]:
         names: dict[str, Any] = {}
-        exec(compile(PROGRAM, str(file), "exec"), names)  # anew: a place is told of once
+        exec(compile(PROGRAM, str(file), "exec"), names)  # anew, because each code object is noted only once
         code, before = ExecutedCode(lambda name: name in (str(file), __file__)), sys.gettrace()
         code.start()
         try:

@@ -38,7 +38,7 @@ def answered(form: str, script: Script, *, stream: bool) -> Interaction:
 
 
 def text_answer(form: str, *, stream: bool) -> Interaction:
-    """An answer that thinks and says a text."""
+    """An answer with reasoning and a text."""
     return answered(form, Script().reasoning("hm hm").reply(TEXT, first=0.1, pace=0.1), stream=stream)
 
 

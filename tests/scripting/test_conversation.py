@@ -29,7 +29,7 @@ class Clock:
 
 
 def converse(clock: Clock, *times: int, ending: Close | None = None) -> ScriptedConversation:
-    """A conversation in which each answer has a message at each of some times, that says where it comes from."""
+    """A conversation whose answers have a message at each of some times. A message names its answer and its number."""
 
     def answer(question: Question) -> ScriptedTurn:
         said = json.loads(question.request.body)["input"]
@@ -105,7 +105,7 @@ def test_nothing_is_delivered_to_a_client_that_has_closed() -> None:
 
 
 def converse_in_realtime(clock: Clock, seconds: int) -> ScriptedConversation:
-    """A session whose answers ``r1``, ``r2``, and so on take so many seconds each. Its greeting is told."""
+    """A session whose answers ``r1``, ``r2``, and so on take so many seconds each. Its greeting was delivered."""
     ids = itertools.count(1)
 
     def answer(question: Question) -> ScriptedTurn:

@@ -69,7 +69,7 @@ def test_delay_until_a_date_is_the_time_that_is_left(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("aquila.transports.requested_delay.time.time", lambda: 1000.0)
     headers = {"retry-after": formatdate(1030, usegmt=True)}
     assert delay_before_retry(1, UNAVAILABLE, headers, limit=2) == 30.0
-    # By the clock of the provider, where it says its time: ours may be wrong, and an answer may be an old recording.
+    # Measured by the provider's Date field, if there is one: our clock may be wrong, and an answer may be recorded.
     assert delay_before_retry(1, UNAVAILABLE, {**headers, "date": formatdate(1010, usegmt=True)}, limit=2) == 20.0
 
 

@@ -110,7 +110,7 @@ def test_a_plugin_is_told_of_calls_that_begin_after_its_registration(engine: Eng
     with serving(one_call("join", "{}"), chat_stream("2"), chat_stream("3")) as server:
         try:
             engine.ask("Hi", base_url=server.url, tools=[join])
-            # Of this call it hears the rest where others listen, too.
+            # It gets the remaining events of this call if there are other listeners.
             assert "call_start" not in late.names()
             late.heard.clear()
             engine.ask("Hi", base_url=server.url)
@@ -181,7 +181,7 @@ def test_plugin_that_raises_is_reported_and_breaks_nothing(
             assert engine.ask("Hi", base_url=server.url).text == "a"
     finally:
         aquila.unregister(broken)
-    assert "chunk" in recorder.names()  # the others are still told
+    assert "chunk" in recorder.names()  # the others still get events
     records = [record for record in caplog.records if "failed in aquila_chunk" in record.getMessage()]
     assert records
     assert records[0].exc_info is not None

@@ -46,7 +46,7 @@ def test_a_conversation_whose_tool_role_is_refused_is_rewritten_once(engine: Eng
         {"role": "assistant", "content": '[I call the tool add with {"a": 2}]'},
         {"role": "user", "content": "[The tool add returned] 3"},
     ]
-    # What the caller goes on with is the conversation as it was, not as it had to be written.
+    # The caller continues the conversation as it was, not as it had to be sent.
     assert [message.role for message in events[-1].response.messages[:3]] == ["user", "assistant", "tool"]
 
 

@@ -289,7 +289,7 @@ FAILURES: dict[str, tuple[str, Answer, type[AquilaError], str]] = {
         r"output\[0\] is a number, not an object",
     ),
 }
-"""The endpoint, the answer, the class of the error, and what its text says."""
+"""The endpoint, the answer, the class of the error, and a part of its text."""
 
 READ: dict[str, tuple[str, Answer, Callable[[Any], Any], Any]] = {
     "chat: no usage": (CHAT, Answer([chat_stream("ok", usage=None)]), lambda reply: reply.usage.reported, False),
@@ -438,7 +438,7 @@ def test_a_malformed_answer_is_an_error_that_names_provider_and_field(case: str,
     causes: list[BaseException] = []
     cause: BaseException | None = caught.value
     while cause is not None:
-        assert cause not in causes  # a program that follows the causes comes to an end
+        assert cause not in causes  # a program that follows the causes does not loop for ever
         causes.append(cause)
         cause = cause.__cause__
 

@@ -136,7 +136,7 @@ def test_items_of_a_response_are_sent_back_unchanged(engine: Engine) -> None:
         # without an index
         ([tool_fragment(None, '{"a": ', "a", "add"), tool_fragment(None, "1}"),
           tool_fragment(None, '{"a": 2}', "b", "add")], {"a": "2", "b": "3"}),
-        # all with index 0, told apart by their ids
+        # all with index 0, distinguished by their ids
         ([tool_fragment(0, '{"a": 1}', "a", "add"), tool_fragment(0, '{"a": 2', "b", "add"), tool_fragment(0, "}")],
          {"a": "2", "b": "3"}),
         # the same id twice

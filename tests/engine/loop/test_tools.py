@@ -1,4 +1,4 @@
-"""Tools: their schemas, their arguments, and what a model is told about failures."""
+"""Tools: their schemas, their arguments, and the text about a failure that a model gets."""
 
 from __future__ import annotations
 
