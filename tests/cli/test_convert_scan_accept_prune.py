@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,18 @@ def test_convert_removes_the_result_if_the_source_cannot_be_removed(
     assert done.code == 2
     assert "a.yaml: Operation not permitted" in done.out
     assert files(cassettes) == ["a.yaml"]
+
+
+def test_convert_writes_nothing_if_the_result_does_not_read_back_equal(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cassettes.write("a.yaml", conversation("hi", "ho")).read_bytes()
+    reads_nothing = SimpleNamespace(loads=lambda data, source: Cassette())
+    monkeypatch.setattr("aquila.cli.cassettes.cassettes_convert.codec_for", lambda path: reads_nothing)
+    done = cassettes.run("convert", "a", "--to", "msgpack", "--replace")
+    assert done.code == 2
+    assert "written as msgpack it does not read back equal; nothing was changed" in done.out
+    assert {path.name: path.read_bytes() for path in cassettes.folder.iterdir()} == {"a.yaml": before}
 
 
 def test_convert_works_where_file_times_cannot_be_set(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,6 +405,8 @@ def test_accept_without_a_name_and_terminal_lists_pending_recordings_and_command
     ]
     assert "nothing was accepted" in done.err
     assert "name it: aquila cassettes accept a. To accept everything: aquila cassettes accept --yes" in done.err
+    shown = two_pending.run("accept", "--dir", "cassettes").err
+    assert "accept a --dir cassettes. To accept everything: aquila cassettes accept --yes --dir cassettes" in shown
     assert [one["count"] for one in two_pending.run("accept", "--json").json] == [1, 2]
     assert sorted(path.name for path in two_pending.folder.iterdir()) == [
         "a.pending.yaml", "b [1].pending.yaml", "b [1].yaml",
@@ -424,15 +439,16 @@ def test_accept_says_when_nothing_is_pending(cassettes: Cassettes) -> None:
     assert cassettes.run("accept").out == "nothing is pending\n"
 
 
-def test_accept_takes_over_what_an_interrupted_run_left(cassettes: Cassettes) -> None:
+@pytest.mark.parametrize(("words", "name"), [([], "a.yaml"), (["--to", "msgpack"], "a.msgpack")])
+def test_accept_takes_over_what_an_interrupted_run_left(words: list[str], name: str, cassettes: Cassettes) -> None:
     one, rules = conversation("one", "from the journal"), MatchRules()
     left = Journal(cassettes.folder, "0123456789abcdef")
     left.append_entry(JournalEntry("a", "missing", "last", rules, NewRecording(key_of(one.request, rules), 0, 0, one)))
     left.close()
     assert "aquila cassettes accept" in cassettes.run("list").out
     assert "would store the recordings of 1 interrupted run" in cassettes.run("accept", "--dry-run").out
-    assert "stored 1 recording of an interrupted run" in cassettes.run("accept", "--yes").out
-    assert cassettes.read("a.yaml") == Cassette.from_interactions([one])
+    assert "stored 1 recording of an interrupted run" in cassettes.run("accept", "--yes", *words).out
+    assert cassettes.read(name) == Cassette.from_interactions([one])
     assert journal.find_abandoned_journals(cassettes.folder) == {}
 
 

@@ -42,7 +42,7 @@ def test_real_answers_to_different_requests_raise_no_false_alarm() -> None:
         for then, now in itertools.product(answers, repeat=2):
             compared = compare(then, now, path)
             assert not compared.trouble
-            # Older recordings lack a field that the SDK requires. It is gone if one of them is taken for the live answer.
+            # Older recordings lack a field that the SDK requires. It is gone if one of them is used as the live answer.
             critical = [each for each in compared.findings if each.severity == "critical"]
             assert all(each.path.endswith("cache_write_tokens") for each in critical), critical
             if then is now:
