@@ -83,7 +83,7 @@ def test_convert_keeps_the_source_and_what_exists(cassettes: Cassettes) -> None:
     assert cassettes.read("a.msgpack") == cassettes.read("a.yaml")
 
 
-def test_convert_removes_the_result_if_the_source_cannot_be_removed(
+def test_convert_removes_a_new_result_if_the_source_cannot_be_removed(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
@@ -99,6 +99,9 @@ def test_convert_removes_the_result_if_the_source_cannot_be_removed(
     assert done.code == 2
     assert "a.yaml: Operation not permitted" in done.out
     assert files(cassettes) == ["a.yaml"]
+    cassettes.write("a.msgpack", conversation("one", "before"))
+    assert cassettes.run("convert", "a", "--to", "msgpack", "--replace", "--force").code == 2
+    assert files(cassettes) == ["a.msgpack", "a.yaml"]  # what was there before is not removed
 
 
 def test_convert_writes_nothing_if_the_result_does_not_read_back_equal(
