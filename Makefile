@@ -37,7 +37,7 @@ jobs-demo: environment
 
 check: lint
 	$(bin)/mypy
-	# For systems on which no test runs. A cache of its own for each, or each would make the other's anew.
+	# For systems on which no test runs. Each has a cache of its own, or they would overwrite each other's.
 	$(bin)/mypy -p aquila -p pytest_aquila --platform win32 --cache-dir .mypy_cache/win32
 	$(bin)/mypy -p aquila -p pytest_aquila --platform darwin --cache-dir .mypy_cache/darwin
 

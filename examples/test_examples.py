@@ -15,7 +15,7 @@ import pytest
 HERE = Path(__file__).parent
 EXAMPLES = sorted(path.parent.name for path in HERE.glob("*/pyproject.toml"))
 
-# Refuses every connection of the example's tests, in their own process, and says that it was there.
+# Refuses every connection of the example's tests, in their own process, and reports that it was loaded.
 GUARD = """
 import sys
 
@@ -78,19 +78,19 @@ def run_under_faults(project: Path, *arguments: str) -> tuple[int, str, dict[tup
     )
     report = json.loads((project / "report.json").read_text())
     assert report["not_run"] == [], done.stdout
-    said = {(row["test"].partition("::")[2], row["fault"]): row["verdict"] for row in report["runs"]}
-    return done.returncode, done.stdout, said
+    found = {(row["test"].partition("::")[2], row["fault"]): row["verdict"] for row in report["runs"]}
+    return done.returncode, done.stdout, found
 
 
 def read_table() -> dict[tuple[str, str], str]:
-    """Return what the README says of each test and fault."""
+    """Return the verdict in the README on each test and fault."""
     lines = (HERE / "summaries" / "README.md").read_text().splitlines()
     begin = lines.index(f"| fault | {' | '.join(COLUMNS.values())} |") + 2
-    told = {}
+    table = {}
     for line in lines[begin : lines.index("", begin)]:
         fault, *verdicts = (cell.strip(" `") for cell in line.strip("|").split("|"))
-        told |= {(test, fault): verdict for test, verdict in zip(COLUMNS, verdicts, strict=True)}
-    return told
+        table |= {(test, fault): verdict for test, verdict in zip(COLUMNS, verdicts, strict=True)}
+    return table
 
 
 @pytest.mark.long(50)
@@ -98,8 +98,8 @@ def read_table() -> dict[tuple[str, str], str]:
 @pytest.mark.slow
 @pytest.mark.nightly
 def test_the_table_of_faults_is_what_a_run_gives(tmp_path: Path) -> None:
-    code, output, said = run_under_faults(tmp_path / "summaries", "-n2", "--aquila-faults")
-    assert (code, said) == (0, read_table()), output
+    code, output, found = run_under_faults(tmp_path / "summaries", "-n2", "--aquila-faults")
+    assert (code, found) == (0, read_table()), output
 
 
 @pytest.mark.long(20)
@@ -108,10 +108,10 @@ def test_the_table_of_faults_is_what_a_run_gives(tmp_path: Path) -> None:
 def test_a_part_of_the_table_of_faults_is_what_a_run_gives(tmp_path: Path) -> None:
     table = read_table()
     chosen = sorted({fault for _, fault in table})[::8]
-    code, output, said = run_under_faults(
+    code, output, found = run_under_faults(
         tmp_path / "summaries", "-p", "no:xdist", f"--aquila-faults={','.join(chosen)}"
     )
-    assert (code, said) == (0, {row: verdict for row, verdict in table.items() if row[1] in chosen}), output
+    assert (code, found) == (0, {row: verdict for row, verdict in table.items() if row[1] in chosen}), output
 
 
 @pytest.mark.slow
@@ -120,8 +120,8 @@ def test_rows_of_the_table_of_faults_are_what_a_run_of_one_test_gives(tmp_path: 
     test = "test_a_summary_and_the_raw_answer_are_stored"
     faults = ("end_early", "finish_length")
     chosen = ("-p", "no:xdist", f"tests/test_tasks.py::{test}", f"--aquila-faults={','.join(faults)}")
-    code, output, said = run_under_faults(tmp_path / "summaries", *chosen)
-    assert (code, said) == (0, {(test, fault): read_table()[test, fault] for fault in faults}), output
+    code, output, found = run_under_faults(tmp_path / "summaries", *chosen)
+    assert (code, found) == (0, {(test, fault): read_table()[test, fault] for fault in faults}), output
 
 
 def cassettes(project: Path) -> dict[str, bytes]:

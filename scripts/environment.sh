@@ -39,7 +39,7 @@ if ! usable; then
     "$python" -m venv "$folder"
 fi
 
-# What pip was told holds for uv, too, which reads other settings. Where it was told what uv has no like for, pip installs.
+# Settings of pip are passed on to uv, which does not read them. If one has no counterpart in uv, pip installs.
 configured=$("$folder/bin/python" -m pip config list 2>/dev/null) || configured=
 told() { # by the environment or in a file
     eval "value=\${PIP_$(echo "$1" | tr a-z- A-Z_):-}"

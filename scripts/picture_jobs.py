@@ -22,7 +22,7 @@ WIDE, PHONE = {"width": 1400, "height": 860}, {"width": 380, "height": 780}
 
 
 def open_page(browser: Browser, scheme: str, size: dict[str, int]) -> Page:
-    """Open a tab in which nothing moves but what is new."""
+    """Open a tab in which only new rows are animated."""
     context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     return context.new_page()
 
@@ -59,7 +59,7 @@ def read_address(output: TextIO) -> str:
     line = output.readline()
     address = next((word for word in line.split() if word.startswith("http://")), None)
     if address is None:
-        raise SystemExit(f"the demo has not started; its first line is {line!r}. What it says is above.")
+        raise SystemExit(f"the demo has not started; its first line is {line!r}. Its output is above.")
     return address
 
 

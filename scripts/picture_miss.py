@@ -1,4 +1,4 @@
-"""Makes ``docs/images/miss.png``: what a test prints whose prompt has changed, in a terminal.
+"""Makes ``docs/images/miss.png``: the output of a test whose prompt has changed, in a terminal.
 
     .venv/bin/python scripts/picture_miss.py
 

@@ -50,7 +50,7 @@ Row = tuple[str, str, str, str, str, tuple[str, ...]]
 
 
 class NotSo(Exception):
-    """Something that the demo claims is not so; the text says what is."""
+    """Something that the demo claims is not true; the text says what is true."""
 
 
 def require(claim: bool, otherwise: str) -> None:
@@ -84,7 +84,7 @@ BOLD, DIM, GREEN, RED = "1", "2", "32", "31"
 ALL = re.compile("")
 
 ABOUT_PYTEST = re.compile(r"aquila: .* replayed, |  tests/|    \S+ \S+  [\d.]+ s|=+ .*(passed|failed)")
-"""The lines of a run of pytest that the demo shows: what was recorded, and what it comes to."""
+"""The lines of a run of pytest that the demo shows: what was recorded, and the summary."""
 
 ABOUT_MISS = re.compile(r"E +(CassetteMiss|recorded |now )|=+ .*(passed|failed)")
 """Those of a run in which a test misses: what differs."""

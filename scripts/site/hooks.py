@@ -103,7 +103,7 @@ def _adjust_link(link: re.Match[str], source: Path) -> str:
         return link[0]
     path = (source.parent / target).resolve()
     if not path.is_relative_to(REPOSITORY):
-        return link[0]  # leads nowhere; the strict build says so
+        return link[0]  # leads nowhere; the strict build reports it
     place = path.relative_to(REPOSITORY).as_posix()
     pages = {elsewhere: name for name, elsewhere in FROM_ELSEWHERE.items()}
     pages |= {"README.md": "index.md", "docs": "index.md", "examples/summaries": "example.md"}

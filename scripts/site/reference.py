@@ -1,6 +1,6 @@
 """The reference of public names: a page for each topic of ``docs/api.md``, from the docstrings.
 
-Beside each name stands code that uses it: the example of its docstring, or the shortest piece of a page that has it.
+Each name has an example: that of its docstring, or the shortest snippet of a page that uses it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _type_of(member: griffe.Object | griffe.Alias) -> str:
 
 
 def _find(name: str) -> griffe.Object | str:
-    """Return what a name stands for; of what another package defines, the full name there."""
+    """Return the object of a name; for an object of another package, its full name there."""
     found = _package()[name.removeprefix("aquila.")]
     try:
         return found.final_target if isinstance(found, griffe.Alias) else found

@@ -55,7 +55,7 @@ def find_function_of(name: str) -> str:
 
 def find_snippet(name: str) -> Snippet | None:
     """Return the shortest piece of a page's code that uses a name."""
-    # The page of errors shows errors: what else stands there goes wrong.
+    # The page of errors shows errors: other code there is wrong on purpose.
     is_error = name.startswith("aquila.errors")
     fitting = [
         snippet for snippet in _snippets() if (is_error or snippet.page != "errors.md") and _uses(snippet.code, name)

@@ -75,10 +75,11 @@ def test_convert_keeps_the_source_and_what_exists(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     other = cassettes.write("a.msgpack", conversation("two", "2"))
     before = other.read_bytes()
-    done = cassettes.run("convert", "a", "--to", "msgpack")
-    assert done.code == 2
-    assert "a.msgpack exists; --force replaces it" in done.out
-    assert other.read_bytes() == before
+    for more in ([], ["--replace"]):
+        done = cassettes.run("convert", "a", "--to", "msgpack", *more)
+        assert done.code == 2
+        assert "a.msgpack exists; --force replaces it" in done.out
+        assert other.read_bytes() == before
     assert cassettes.run("convert", "a", "--to", "msgpack", "--force").code == 0
     assert cassettes.read("a.msgpack") == cassettes.read("a.yaml")
 

@@ -39,7 +39,7 @@ create table if not exists chunks (
 class Summary:
     """One row, with its chunks. ``raw`` is the provider's answer.
 
-    ``status`` is queued, running, done or failed, or partial for an answer that is not whole. ``error`` says why.
+    ``status`` is queued, running, done, failed, or partial for an incomplete answer. ``error`` says why.
     """
 
     job: str
@@ -67,7 +67,7 @@ def database() -> Iterator[sqlite3.Connection]:
 
 
 def put(job: str, task: str, prompt: str, status: str) -> None:
-    """Insert the row of a job, or start it anew: a retry begins without the chunks of the attempt before."""
+    """Insert the row of a job, or reset it: a retry begins without the chunks of the attempt before."""
     with database() as connection:
         connection.execute(
             "insert or replace into summaries (job, task, prompt, status, changed) values (?, ?, ?, ?, ?)",
@@ -83,7 +83,7 @@ def add_chunk(job: str, number: int, text: str) -> None:
 
 
 def finish(job: str, text: str, raw: Any, flaw: str = "") -> None:
-    """Store an answer. ``flaw`` says what keeps it from being whole."""
+    """Store an answer. ``flaw`` says why it is incomplete."""
     status = "partial" if flaw else "done"
     with database() as connection:
         connection.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
@@ -163,3 +164,17 @@ def test_call_waits_as_long_as_its_retry_event_says() -> None:
     assert [event.delay for event in emitted.events] == [7.0]
     assert next(steps) == Sleep(7.0)
     assert isinstance(next(steps), SendRequest)
+
+
+def test_delays_do_not_use_the_random_numbers_of_the_program() -> None:
+    state = random.getstate()
+    try:
+        random.seed(7)
+        expected = random.random()
+        random.seed(7)
+        first = delay_before_retry(1, ConnectionFailed("x"), {}, limit=9)
+        assert random.random() == expected
+        random.seed(7)
+        assert delay_before_retry(1, ConnectionFailed("x"), {}, limit=9) != first
+    finally:
+        random.setstate(state)
