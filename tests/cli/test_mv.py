@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, RecordedChunk, RecordedResponse
-from aquila.cassettes.storage import recorded_uses, renaming
+from aquila.cassettes.storage import journal, recorded_uses, renaming
 from aquila.cassettes.storage.journal import Journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
@@ -216,6 +216,20 @@ def test_recordings_of_interrupted_runs_are_stored_first_and_running_runs_are_re
     left.close()
     assert cassettes.run(*words).out.startswith("test_a/test_old: stored 1 recording of an interrupted run\n")
     assert names(cassettes) == ["test_a/test_new.yaml"]
+
+
+def test_nothing_is_moved_if_recordings_of_an_interrupted_run_cannot_be_stored(cassettes: Cassettes) -> None:
+    write(cassettes, "test_a/test_old")
+    left = Journal(cassettes.folder, "0123456789abcdef")
+    left.append_entry(JournalEntry("test_a/test_old", "missing", "last", MatchRules(), NewRecording("key", 0, 0, ONE)))
+    left.close()
+    ((path,),) = journal.find_abandoned_journals(cassettes.folder).values()
+    path.write_bytes(path.read_bytes()[:50])
+    done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_new")
+    assert done.code == 2
+    assert "nothing was moved: " in done.err
+    assert "was damaged or cut off" in done.err
+    assert names(cassettes) == ["test_a/test_old.yaml"]
 
 
 words = st.from_regex(r"[a-z][a-z0-9_éß雪Ω]{0,8}", fullmatch=True)  # to list all of \w takes seconds
