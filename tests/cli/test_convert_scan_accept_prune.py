@@ -574,6 +574,8 @@ def test_prune_lists_unreadable_files_in_its_json(cassettes: Cassettes) -> None:
 def test_prune_finds_a_superseded_pending_file_of_the_other_format(cassettes: Cassettes) -> None:
     cassettes.write("a.msgpack", conversation("one", "1"))
     os.utime(cassettes.write("a.pending.yaml", conversation("one", "2")), (0, 0))
+    os.utime(cassettes.write("b.yaml", conversation("one", "1")), (0, 0))
+    cassettes.write("b.pending.yaml", conversation("one", "2"))  # newer than its cassette, so it still waits
     found = cassettes.run("prune", "--dry-run", "--json").json["files"]
     assert [(each["file"], each["why"]) for each in found] == [
         ("a.pending.yaml", "its cassette was recorded again later")
@@ -595,7 +597,8 @@ def test_prune_removes_the_cassettes_that_a_report_lists_as_unused(littered: Cas
     littered.write("old/orphan.pending.yaml", conversation("one", "2"))
     changed = littered.write("changed.yaml", conversation("one", "1"))
     report = report_of_run(littered, "old/orphan.yaml", "changed.yaml")
-    report["unused"] += [{**report["unused"][0], "file": "../pytest.ini"}, {**report["unused"][0], "folder": "more"}]
+    more = ({"file": "../pytest.ini"}, {"file": "removed.since.yaml"}, {"folder": "more"})
+    report["unused"] += [{**report["unused"][0], **changes} for changes in more]
     Path("unused.json").write_text(json.dumps(report))
     littered.write("changed.yaml", conversation("one", "recorded since"))
     recorded_uses.update_uses(littered.folder, {"test_a": ["old/orphan", "used"]}, whole=["test_a"])
@@ -611,6 +614,7 @@ def test_prune_removes_the_cassettes_that_a_report_lists_as_unused(littered: Cas
     assert changed.exists()
     left = [name for name in files(littered) if not name.startswith(".journal")]
     assert left == sorted({*SAFE, "changed.yaml", "@tests.jsonl"} - {"old/orphan.yaml"})
+    assert not (littered.folder / "old").exists()  # it is empty
     assert recorded_uses.read_uses(littered.folder) == {("used", "test_a")}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import aquila
 from aquila import errors
-from aquila.engine.calls.error_translation import ErrorContext, error_from_object, translate_error
+from aquila.engine.calls.error_translation import ErrorContext, error_from_object, error_of_status, translate_error
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.events import Event, Retry
 from tests.support.engines import KEY, Engine, live
@@ -61,11 +61,16 @@ def test_error_without_a_json_body_is_summarised(engine: Engine) -> None:
 
 
 def test_key_that_a_provider_echoes_is_in_no_error(engine: Engine) -> None:
-    body = {"error": {"message": f"Incorrect API key provided: {KEY}", "code": "invalid_api_key", "sent": [KEY]}}
+    body = {
+        "error": {"message": f"Incorrect API key provided: {KEY}", "code": "invalid_api_key", "sent": [KEY], KEY: ""}
+    }
     with serving(json_answer(body, 401)) as server, pytest.raises(errors.AuthenticationError) as caught:
         engine.ask("Hi", base_url=server.url)
     assert "Incorrect API key provided: [redacted]" in str(caught.value)
     assert KEY not in str(caught.value) + repr(caught.value) + repr(caught.value.body)
+    cause = caught.value.__cause__  # which a traceback shows, too
+    assert cause is not None
+    assert KEY not in repr(cause) + repr(vars(cause).get("body")) + repr(vars(cause).get("message"))
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} ", f"{KEY}\x01", f"{KEY}é"])
@@ -97,8 +102,10 @@ def test_key_at_the_end_of_a_shortened_message_is_in_no_error() -> None:
     for before in range(700, 1700):
         made = error_from_object({"message": "x" * before + KEY})
         translated = translate_error(made, context, begun=True)
-        assert KEY[:6] not in str(translated)
-        assert len(str(translated)) < 2000
+        refused = error_of_status(400, {"message": "x" * before + KEY}, context)
+        for error in (translated, refused):
+            assert KEY[:6] not in str(error)
+            assert len(str(error)) < 2000
 
 
 def test_html_instead_of_json_is_an_invalid_answer(engine: Engine, endpoint: str) -> None:

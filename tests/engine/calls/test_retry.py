@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aquila.engine.calls.error_translation import ErrorContext
-from aquila.engine.calls.retry import delay_before_retry
+from aquila.engine.calls.retry import asks_for_longer_wait, delay_before_retry
 from aquila.engine.calls.stored_answers import plan_deletion
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.loop.steps import RequestOutcome, SendRequest, Sleep
@@ -178,3 +178,18 @@ def test_delays_do_not_use_the_random_numbers_of_the_program() -> None:
         assert delay_before_retry(1, ConnectionFailed("x"), {}, limit=9) != first
     finally:
         random.setstate(state)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RateLimited("429", status=429, retry_after=61.0), True),
+        (RateLimited("429", status=429, retry_after=60.0), False),
+        (RateLimited("429", status=429), False),
+        (ProviderUnavailable("503", status=503, retry_after=61.0), True),
+        (ProviderUnavailable("500", status=500, retry_after=61.0), False),
+        (ConnectionFailed("no route"), False),
+    ],
+)
+def test_only_an_overloaded_provider_asks_for_a_longer_wait(error: Exception, expected: bool) -> None:
+    assert asks_for_longer_wait(error, 60.0) is expected
