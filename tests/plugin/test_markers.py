@@ -128,6 +128,29 @@ def test_where_warnings_are_errors_an_unknown_variable_ends_the_run_in_one_sente
     assert "Traceback" not in result.stderr.str()
 
 
+def test_of_several_markers_the_one_nearest_to_the_test_wins(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from aquila.recording import scope
+
+        pytestmark = pytest.mark.aquila("of_the_module", repeat="last", timeout=5)
+
+        @pytest.mark.aquila("of_the_class")
+        class TestIt:
+            @pytest.mark.aquila("of_the_test", repeat="error")
+            def test_it(self, aquila_cassette):
+                assert aquila_cassette.path.name == "of_the_test.yaml"
+                settings = scope.current_scope().settings
+                assert (settings.repeat, settings.timeout) == ("error", 5)
+
+            def test_without(self, aquila_cassette):
+                assert aquila_cassette.path.name == "of_the_class.yaml"
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
 def test_a_marker_that_a_fixture_adds_counts_as_one_above_the_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -201,6 +201,22 @@ def test_what_a_test_used_when_it_was_last_recorded_is_kept_as_long_as_the_test_
     assert [row["because"] for row in report["kept"]] == ["no test that was collected uses the fixture idle"]
 
 
+def test_a_test_that_fails_halfway_still_counts_as_a_user_of_the_cassettes_that_it_did_not_reach(
+    project: Project,
+) -> None:
+    tests = """
+    def test_it():
+        with aquila.use_cassette("jobs/x"):
+            post("one")
+        assert HOLDS
+        with aquila.use_cassette("jobs/y"):
+            post("two")
+    """
+    project.record(tests=tests.replace("HOLDS", "True")).assert_outcomes(passed=1)
+    project.record(tests=tests.replace("HOLDS", "False")).assert_outcomes(failed=1)
+    assert read_uses(project.cassettes) == {(name, "test_app.py::test_it") for name in ("jobs/x", "jobs/y")}
+
+
 def test_a_cassette_into_which_nothing_was_recorded_is_not_noted_as_used(project: Project) -> None:
     write(project, "test_app/test_other")
     project.record(tests="@pytest.mark.aquila('jobs/x')\ndef test_it(): pass").assert_outcomes(passed=1)
