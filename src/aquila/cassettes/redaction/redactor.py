@@ -184,17 +184,41 @@ class Redactor:
             self.count_later()
             return frozenset(self._secrets), self._rules, self._request_headers
 
-    def redact_request(self, request: RecordedRequest, numbers: SecretNumbers | None = None) -> RecordedRequest:
+    def learn_credentials(self, request: RecordedRequest) -> frozenset[str]:
+        """Return the credentials of a request. From now on they are removed from every response."""
+        _, own, media = self._examine_headers_cached(request.headers, self.count_later())
+        return own | self._find_named_secrets(request, media).values
+
+    def redact_filtered(self, request: RecordedRequest, credentials: frozenset[str]) -> RecordedRequest:
+        """Return a filtered request without those ``credentials`` of the unfiltered one that the filter has removed.
+
+        If it holds none of these, it is returned as the same object, with all its other secrets.
+        """
+        removed = credentials - self.learn_credentials(request)
+        if not removed:
+            return request
+        clean = self.redact_request(request, credentials=removed)
+        return request if clean == self.redact_request(request) else clean
+
+    def redact_request(
+        self,
+        request: RecordedRequest,
+        numbers: SecretNumbers | None = None,
+        *,
+        credentials: frozenset[str] = frozenset(),
+    ) -> RecordedRequest:
         """Return the request without secrets: allowed header fields only; URL and body scrubbed.
 
-        Its own credentials are removed from its URL and body too, and from every later response. ``numbers`` must be
-        empty; it collects the secrets, so that they get the same numbers in the response.
+        Its own credentials, and other ``credentials``, are removed from its URL and body too. Its own are also removed
+        from every later response. ``numbers`` must be empty; it collects the secrets, so that they get the same numbers
+        in the response.
         """
         headers, own, media = self._examine_headers_cached(request.headers, self.count_later())
         scrubber = self._known_scrubber(own)
         named = self._find_named_secrets(request, media)
-        if not named.values <= own:
-            own |= named.values
+        further = named.values | credentials
+        if not further <= own:
+            own |= further
             headers, scrubber = self._clean_headers(request.headers, own), self._known_scrubber(own)
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers
         url = scrubber.scrub_url(request.url, numbers)

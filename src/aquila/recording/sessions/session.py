@@ -280,15 +280,13 @@ class Session:
     def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
         """Return a request as it is compared and stored; None if a filter leaves it out.
 
-        The redactor sees it unfiltered first: the answer may repeat credentials that the filter removes.
+        Its credentials are found before that: the rest of the request, or its answer, may repeat what a filter removes.
         """
         if self.filters is None:
             return request
-        if self.mode == "replay":
-            self.redactor.choose_headers(request.headers)
-        else:
-            self.redactor.redact_request(request)
-        return self.filters.filter_request(request)
+        credentials = self.redactor.learn_credentials(request)
+        filtered = self.filters.filter_request(request)
+        return None if filtered is None else self.redactor.redact_filtered(filtered, credentials)
 
     def _further_count(self, numbers: Sequence[int]) -> int:
         """Return how many of these recordings come from other files."""
@@ -366,7 +364,7 @@ class Session:
 
     def find_numbers(self, request: RecordedRequest) -> Sequence[int]:
         """Return the numbers (from 0) of the recordings that answer a request, whether or not they were played."""
-        filtered = request if self.filters is None else self.filters.filter_request(request)
+        filtered = self.filter_request(request)
         if filtered is None:
             return ()
         self._compute_keys()
