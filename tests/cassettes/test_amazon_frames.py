@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 import random
 import struct
@@ -15,11 +14,12 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.model import RecordedChunk, RecordedResponse
-from aquila.cassettes.redaction import window_redaction
+from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from tests.cassettes.redaction.test_redaction_everywhere import pieces_of, prose, shaped, values
+from tests.support.cassettes import cut
 from tests.support.examples import examples
+from tests.support.large_answers import redact_in_parts, use_small_windows
 from tests.support.slow import slow_but
 
 MEDIA = (("content-type", "application/vnd.amazon.eventstream"),)
@@ -51,12 +51,12 @@ def invoke(pieces: Sequence[str]) -> bytes:
 
 
 def parts(pieces: Sequence[str]) -> bytes:
-    """What SageMaker streams: a text, cut anywhere."""
+    """The frames that SageMaker streams: a text, cut anywhere."""
     return b"".join(frame(piece.encode(), **{":content-type": "application/octet-stream"}) for piece in pieces)
 
 
 def payloads(data: bytes) -> list[bytes]:
-    """What botocore reads, which compares both checksums of each frame."""
+    """The payloads that botocore reads. It compares both checksums of each frame."""
     buffer = EventStreamBuffer()  # type: ignore[no-untyped-call]
     buffer.add_data(data)  # type: ignore[no-untyped-call]
     return [message.payload for message in buffer]
@@ -79,8 +79,7 @@ FRAMINGS = {"converse": (converse, read_converse), "invoke": (invoke, read_invok
 
 
 def scrubbed(redactor: Redactor, body: bytes, places: Sequence[int] = (), end: str = "complete") -> bytes:
-    bounds = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    chunks = tuple(RecordedChunk(body[a:b], at) for at, (a, b) in enumerate(itertools.pairwise(bounds)))
+    chunks = cut(body, places)
     response = RecordedResponse(200, MEDIA, chunks, end)  # type: ignore[arg-type]
     once = redactor.redact_response(response)
     assert redactor.redact_response(once) is once
@@ -116,7 +115,7 @@ def test_a_stream_without_secrets_stays_as_it_is(framing: str, text: str, places
 @pytest.mark.parametrize("framing", FRAMINGS)
 @given(secret=shaped, places=places, dice=st.randoms(use_true_random=False))
 @settings(max_examples=examples(25), deadline=None)
-def test_a_stream_that_broke_off_holds_none_and_still_waits_for_the_rest(
+def test_a_stream_that_broke_off_holds_no_secret_and_no_frame_that_is_damaged(
     framing: str, secret: str, places: list[int], dice: random.Random
 ) -> None:
     write, _ = FRAMINGS[framing]
@@ -146,19 +145,13 @@ def test_header_fields_are_scrubbed_too() -> None:
 def test_a_secret_is_found_where_a_window_of_a_large_stream_is_cut_or_ends(
     framing: str, ahead: int, overlaps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("STREAM_WINDOW", "STREAM_OVERLAP"):  # a smaller window ends in the same way, in less time
-        monkeypatch.setattr(window_redaction, name, getattr(window_redaction, name) // 8)
+    window, overlap = use_small_windows(monkeypatch)
     secret = "Zq81-not-shaped-like-a-key-4711"
     write, read = FRAMINGS[framing]
     other = write([" word"])
-    count = (window_redaction.STREAM_WINDOW - overlaps * window_redaction.STREAM_OVERLAP) // len(other) + ahead
-    after = window_redaction.STREAM_OVERLAP // len(other) + 200
-    answer = Redactor({secret: "x"}).redact_large_answer(is_stream=True)
-    done = []
-    for chunk in [*[other] * count, *[write([piece]) for piece in f" {secret} "], *[other] * after]:
-        answer.add_chunk(chunk)
-        while answer.is_full:
-            done.append(answer.take_part())
-    assert done
-    done.append(answer.take_rest(cut_off=False))
-    assert read(b"".join(part.data for part in done)) == " word" * count + " [redacted] " + " word" * after
+    count = (window - overlaps * overlap) // len(other) + ahead
+    after = overlap // len(other) + 200
+    chunks = [*[other] * count, *[write([piece]) for piece in f" {secret} "], *[other] * after]
+    parts = redact_in_parts(Redactor({secret: "x"}).redact_large_answer(is_stream=True), chunks)
+    assert len(parts) > 1
+    assert read(b"".join(part.data for part in parts)) == " word" * count + " [redacted] " + " word" * after

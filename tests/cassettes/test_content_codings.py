@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import sys
 import zlib
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aquila.cassettes.content_codings import DamagedBody, decode_body, decoder_for
+from tests.support.cassettes import cut
 from tests.support.compression import zstd
 
 
@@ -39,11 +39,6 @@ def decode(encoding: str, pieces: list[bytes]) -> bytes:
     return b"".join(map(decoder.decode, pieces)) + decoder.finish()
 
 
-def cut(body: bytes, places: list[int]) -> list[bytes]:
-    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return [body[start:end] for start, end in itertools.pairwise(edges)]
-
-
 @given(
     codings=st.lists(st.sampled_from([name for name in CODINGS if name != "identity"]), min_size=1, max_size=5),
     body=st.binary(max_size=300),
@@ -55,7 +50,7 @@ def test_any_stack_of_codings_is_undone_wherever_the_body_is_cut(
     coded = body
     for coding in codings:
         coded = CODINGS[coding](coded)
-    assert decode(", ".join(codings), cut(coded, places)) == body
+    assert decode(", ".join(codings), [chunk.data for chunk in cut(coded, places)]) == body
     assert decode_body(coded, " , ".join(codings).upper()) == body
 
 
@@ -69,12 +64,12 @@ def test_deflate_without_the_header_that_belongs_to_it_is_undone(size: int, step
 
 @pytest.mark.parametrize("step", [1, 7, 100_000])
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-def test_members_and_frames_follow_each_other(encoding: str, step: int) -> None:
+def test_all_gzip_members_and_zstd_frames_of_a_body_are_undone(encoding: str, step: int) -> None:
     coded = CODINGS[encoding](b"one ") + CODINGS[encoding](b"two")
     assert decode(encoding, [coded[at : at + step] for at in range(0, len(coded), step)]) == b"one two"
 
 
-def test_what_follows_a_gzip_body_is_ignored() -> None:
+def test_rubbish_after_a_gzip_body_is_ignored() -> None:
     assert decode("gzip", [gzip.compress(b"one"), b"rubbish", b"more"]) == b"one"
 
 
@@ -94,7 +89,7 @@ def test_a_zstd_body_that_ends_too_early_is_damaged() -> None:
 @pytest.mark.parametrize(
     "encoding", ["", "identity", "compress", "gzip, compress", "aws-chunked", ", ".join(["gzip"] * 6)]
 )
-def test_what_cannot_be_undone_wholly_is_left_alone(encoding: str) -> None:
+def test_a_body_in_an_unknown_coding_is_left_alone(encoding: str) -> None:
     assert decoder_for(encoding) is None
     assert decode_body(b"x", encoding) == b"x"
 

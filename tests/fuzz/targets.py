@@ -1,10 +1,9 @@
-"""The targets: a stranger's messages, journals, cassettes and copies; and secrets anywhere in what is recorded."""
+"""The targets: messages, journals, cassettes and copies that a stranger wrote; and secrets anywhere in a recording."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import random
 import tempfile
@@ -33,12 +32,13 @@ from aquila.huey.serializer import MsgpackSerializer
 from aquila.recording import scope as scopes
 from aquila.recording.runtime import run_key
 from aquila.recording.storing.interrupted_runs import recover_journals
+from tests.support.cassettes import cut
 from tests.support.compiled_copies import load_compiled
 from tests.support.mutations import mutate
 from tests.support.runs import separate_run
 
 executed: Counter[str] = Counter()
-"""How many inputs each target was given: who runs them asks whether it were any."""
+"""How many inputs each target was given. A run fails if it gave a target none."""
 
 SECRET = "a secret of thirty-two characters"
 SERIALIZERS = [
@@ -310,8 +310,7 @@ def redaction(secret: str, frame: str, before: str, after: str, places: list[int
     """A known secret is in nothing that is kept, wherever it stood and however it was cut; and twice is as once."""
     redactor = Redactor.from_environment({"SOME_KEY": secret})
     body = before.encode() + frame.format(secret, secret).encode() + after.encode()
-    bounds = sorted({0, len(body), *[place % (len(body) + 1) for place in places]})
-    chunks = tuple(RecordedChunk(body[a:b], n) for n, (a, b) in enumerate(itertools.pairwise(bounds)))
+    chunks = cut(body, places)
     request = RecordedRequest("POST", f"https://api.example/v1?q={secret}", (("x-a", secret),), body)
     once = redactor.redact_interaction(
         Interaction(request, RecordedResponse(200, (("x-a", secret),), chunks, "broken", secret))

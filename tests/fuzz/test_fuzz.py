@@ -1,7 +1,8 @@
-"""The targets hold, and whoever runs them is told if they ran nothing."""
+"""The targets hold, and a run that gives a target no input fails."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_run_counts_what_each_target_was_given_and_fails_if_that_is_nothing() -> None:
     ran = run("--seconds", "0.1", "redaction")
     assert ran.returncode == 0, ran.stderr
-    assert "redaction" in ran.stdout
+    assert re.fullmatch(r"redaction +[1-9][0-9,]* inputs\n", ran.stdout)
     idle = run("--seconds", "0", "redaction", "messages")
     assert idle.returncode == 1
     assert "nothing was run of: redaction, messages" in idle.stderr

@@ -1,4 +1,4 @@
-"""Whose code a file is, however Python was installed."""
+"""Files of the standard library are known, however Python was installed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_standard_library_is_known_where_it_is_installed_through_a_link(tmp_
 
 
 @pytest.mark.usefixtures("installed_through_a_link")
-def test_what_it_calls_may_block_an_event_loop_for_aquila_there() -> None:
+def test_blocking_calls_of_the_standard_library_are_known_where_it_is_installed_through_a_link() -> None:
     is_between = runpy.run_path(blocking_calls.__file__)["_is_between"]
     assert is_between(json.__file__)
     assert not is_between(__file__)

@@ -1,4 +1,4 @@
-"""A run owns what lasts while it is current; what is around it is as it was when it has left."""
+"""A run owns its state and its scopes, and leaves everything around it as it was."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_run_leaves_what_it_holds_last_first_even_when_it_fails(tmp_path: Path
     assert current_run() is outer
 
 
-def test_what_other_rooms_keep_for_a_run_is_made_once_and_belongs_to_it_alone(tmp_path: Path) -> None:
+def test_the_state_that_a_module_keeps_in_a_run_is_made_once_and_belongs_to_that_run(tmp_path: Path) -> None:
     class Kept:
         pass
 

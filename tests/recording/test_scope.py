@@ -107,7 +107,7 @@ def test_a_block_ends_where_the_working_directory_was_deleted(tmp_path: Path, mo
         (tmp_path / "gone").rmdir()
 
 
-def test_what_was_recorded_is_stored_though_a_setting_became_wrong_meanwhile(
+def test_recordings_are_stored_though_a_setting_became_wrong_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with (
@@ -120,7 +120,7 @@ def test_what_was_recorded_is_stored_though_a_setting_became_wrong_meanwhile(
     assert len(load_cassette(cassette.path).interactions) == 1
 
 
-def test_so_it_is_in_a_block_within_another_and_no_client_is_caught_afterwards(
+def test_a_wrong_setting_does_not_stop_a_nested_block_from_storing_and_releasing_clients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ask = httpx2.HTTPTransport.handle_request
@@ -240,7 +240,7 @@ def test_a_thread_of_a_pool_works_in_the_block_that_hands_it_work(inherits: bool
     result.stdout.fnmatch_lines([f"*own: {'one' if inherits else 'nothing'}"])
 
 
-def test_what_outlives_a_block_is_refused_instead_of_going_elsewhere() -> None:
+def test_a_context_that_outlives_its_block_is_refused_instead_of_using_another() -> None:
     with aquila.use_cassette("ended"):
         context = contextvars.copy_context()
     with pytest.raises(SessionClosed, match="ended"):

@@ -1,4 +1,4 @@
-"""What ``aquila.vcr`` does as Aquila does it: files that only vcrpy reads, secrets, options, and what means nothing."""
+"""Where ``aquila.vcr`` differs from vcrpy: files that only vcrpy reads, secrets, and options that have no effect."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_secrets_are_redacted_whatever_the_filters_do(server: Upstream) -> None:
             assert get(f"{server.url}/a?api_key=another-{SECRET[::-1]}") == 1
 
 
-def test_what_means_nothing_is_named_once(server: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_option_without_effect_is_named_once(server: Upstream, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         recorder = vcr.VCR(custom_patches=["x"], serializer="lines", decode_compressed_response=True)
         recorder.register_serializer("lines", LinesSerializer)
@@ -197,7 +197,7 @@ def test_a_test_run_records_only_where_it_is_told_to(tmp_path: Path) -> None:
         assert plan.settings["transport"] == "record"
 
 
-def test_the_ini_key_tightens_what_nobody_chose(tmp_path: Path) -> None:
+def test_the_ini_key_replaces_the_default_of_match_on_and_no_other_choice(tmp_path: Path) -> None:
     with separate_run(tmp_path, ini={"match_on": "method path body"}):
         path = {"path": str(tmp_path / "x.yaml")}
         assert "match_on" not in vcr.VCR().plan_cassette(options=path).settings

@@ -1,4 +1,4 @@
-"""What was written for vcrpy does the same with ``aquila.vcr``: each test runs with both, and one check serves both."""
+"""Code that was written for vcrpy does the same with ``aquila.vcr``: each test runs with both."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def misses(ask: Ask, *arguments: Any, **options: Any) -> bool:
     return False
 
 
-def test_it_records_once_and_replays(vcr: Any, ask: Ask, server: Upstream) -> None:
+def test_a_cassette_is_recorded_once_and_replayed(vcr: Any, ask: Ask, server: Upstream) -> None:
     with vcr.use_cassette("kept/one.yaml") as cassette:
         assert [ask(f"{server.url}/a?x=1", 1)["number"], ask(f"{server.url}/b")["number"]] == [1, 2]
         assert len(cassette) == 2
@@ -102,7 +102,9 @@ def test_it_records_once_and_replays(vcr: Any, ask: Ask, server: Upstream) -> No
 @pytest.mark.parametrize(
     ("mode", "answers"), [("none", [1, None]), ("once", [1, None]), ("new_episodes", [1, 2]), ("all", [2, 3])]
 )
-def test_record_modes(mode: str, answers: list[int | None], vcr: Any, ask: Ask, server: Upstream) -> None:
+def test_each_record_mode_replays_and_records_alike(
+    mode: str, answers: list[int | None], vcr: Any, ask: Ask, server: Upstream
+) -> None:
     with vcr.use_cassette("x.yaml"):
         ask(f"{server.url}/a")
     with vcr.use_cassette("x.yaml", record_mode=mode):
@@ -141,7 +143,7 @@ def test_a_recorder_has_options_that_each_cassette_may_change(vcr: Any, ask: Ask
         pass
 
 
-def test_contents_are_compared_where_they_are_to_be(vcr: Any, ask: Ask, server: Upstream) -> None:
+def test_bodies_are_compared_if_a_matcher_says_so(vcr: Any, ask: Ask, server: Upstream) -> None:
     with vcr.use_cassette("x.yaml"):
         ask(f"{server.url}/a", {"a": 1, "b": 2})
     with vcr.use_cassette("x.yaml", additional_matchers=["body"], allow_playback_repeats=True):
@@ -201,7 +203,7 @@ def test_filters_are_in_force_before_anything_is_compared_and_stored(vcr: Any, a
         assert misses(ask, f"{server.url}/id-3?who=w&day=n", {"q": 1})
 
 
-def test_a_request_that_a_filter_drops_goes_its_own_way(vcr: Any, ask: Ask, server: Upstream) -> None:
+def test_a_request_that_a_filter_drops_is_sent_and_not_recorded(vcr: Any, ask: Ask, server: Upstream) -> None:
     recorder = vcr.VCR(before_record_request=lambda request: None if request.path == "/token" else request)
     for count in (1, 2):
         with recorder.use_cassette("x.yaml") as cassette:
@@ -242,7 +244,9 @@ def test_answers_are_filtered_where_they_are_stored(vcr: Any, ask: Ask, server: 
     assert "hidden" in Path("x.yaml").read_text()
 
 
-def test_what_is_hidden_in_the_file_is_compared_and_given_out_as_it_was(vcr: Any, ask: Ask, server: Upstream) -> None:
+def test_a_value_that_is_hidden_in_the_file_is_compared_and_replayed_as_it_was(
+    vcr: Any, ask: Ask, server: Upstream
+) -> None:
     options = {
         "filter_sensitive_data": {"<WHO>": "me-at-home", "<NUMBER>": lambda request, response: None},
         "match_on": ["method", "uri", "body"],
@@ -283,7 +287,9 @@ def test_hooks_change_interactions_where_they_are_saved_and_loaded(vcr: Any, ask
 
 
 @pytest.mark.parametrize("options", [{"ignore_hosts": ["127.0.0.1"]}, {"ignore_localhost": True}])
-def test_what_is_ignored_is_not_recorded(options: dict[str, Any], vcr: Any, ask: Ask, server: Upstream) -> None:
+def test_requests_to_ignored_hosts_are_not_recorded(
+    options: dict[str, Any], vcr: Any, ask: Ask, server: Upstream
+) -> None:
     for number in (1, 2):
         with vcr.use_cassette("x.yaml", **options) as cassette:
             assert ask(f"{server.url}/a")["number"] == number
@@ -365,7 +371,7 @@ def test_a_function_may_say_where_the_cassette_of_a_decorated_one_is(vcr: Any, s
     assert Path("by/it.yaml").exists()
 
 
-def test_recordings_that_nothing_asks_for_are_dropped_where_that_is_wanted(vcr: Any, server: Upstream) -> None:
+def test_unused_recordings_are_dropped_if_an_option_says_so(vcr: Any, server: Upstream) -> None:
     with vcr.use_cassette("x.yaml"):
         for path in "ab":
             by_httpx(f"{server.url}/{path}")
@@ -377,7 +383,7 @@ def test_recordings_that_nothing_asks_for_are_dropped_where_that_is_wanted(vcr: 
             assert sorted(request.path for request in cassette.requests) == paths
 
 
-def test_they_are_dropped_there_too_where_nothing_is_recorded(vcr: Any, server: Upstream) -> None:
+def test_unused_recordings_are_dropped_though_nothing_is_recorded(vcr: Any, server: Upstream) -> None:
     with vcr.use_cassette("x.yaml"):
         for path in "ab":
             by_httpx(f"{server.url}/{path}")

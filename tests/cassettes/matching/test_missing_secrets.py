@@ -26,7 +26,7 @@ def search(key: str) -> RecordedRequest:
         (request({"q": "Oslo", "api_key": KEY}, SEARCH), request({"q": "Oslo", "api_key": None}, SEARCH), "api_key"),
     ],
 )
-def test_it_names_the_setting_that_gives_a_replay_a_dummy(
+def test_a_miss_names_the_setting_that_gives_a_replay_a_dummy(
     recorded: RecordedRequest, now: RecordedRequest, place: str
 ) -> None:
     text = explain(now, recorded)
@@ -42,5 +42,5 @@ def test_it_names_the_setting_that_gives_a_replay_a_dummy(
         (request({"q": f"What is {KEY}?"}, SEARCH), request({"q": "What is it?"}, SEARCH)),
     ],
 )
-def test_it_says_nothing_of_one_that_is_there_or_is_a_part_of_a_text(recorded: Any, now: Any) -> None:
+def test_a_miss_does_not_mention_a_secret_that_is_there_or_is_part_of_a_text(recorded: Any, now: Any) -> None:
     assert REMARK not in explain(now, recorded)

@@ -203,7 +203,7 @@ def test_the_patterns_of_all_folders_are_checked() -> None:
         rb"x\s*\s*y",
     ],
 )
-def test_patterns_that_do_are_told(pattern: bytes) -> None:
+def test_a_pattern_that_reads_a_stretch_again_is_noticed(pattern: bytes) -> None:
     assert rereads(pattern)
 
 
@@ -216,14 +216,16 @@ def test_the_shape_of_a_key_is_looked_for_within_one_run(shape: tuple[str, tuple
                 assert bytes_of(op, value) <= TOKEN
 
 
-# --- what functions change
+# --- the changes that a function makes
 
 words = st.lists(st.sampled_from(["a", "b", "eagle", " ", ", ", ".", "C-123456", "\u00e9", "\n"]), max_size=60)
 
 
 @given(before=words, after=words)
 @settings(max_examples=examples(200))
-def test_the_changes_of_a_function_make_of_a_text_what_the_function_made(before: list[str], after: list[str]) -> None:
+def test_applying_the_changes_of_a_function_gives_the_text_that_it_returned(
+    before: list[str], after: list[str]
+) -> None:
     data, wanted = "".join(before).encode(), "".join(after)
     found = text_changes.find_changes(lambda _: wanted, data)
     assert replace_found(data, found)[0].decode() == wanted
@@ -279,7 +281,7 @@ def test_a_long_beginning_of_a_secret_ends_soon(start: str, rest: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["ab", "Ab", "AB", "A", "é"])
-def test_whether_a_sentence_is_trivial_is_told_soon(word: str) -> None:
+def test_whether_a_sentence_is_trivial_is_found_soon(word: str) -> None:
     """With a pattern that matches each word in two ways this takes hours."""
     assert not is_trivial(" ".join([*[word] * 32, "12"]))
 

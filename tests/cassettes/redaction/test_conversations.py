@@ -22,14 +22,14 @@ def redacted(*frames: Frame) -> list[Frame | Close]:
 @pytest.mark.parametrize("write", [sent, received])
 @pytest.mark.parametrize("is_text", [True, False])
 @pytest.mark.parametrize("data", [f'{{"key": "{KEY}"}}', f'{{\r\n"key": "{KEY}"\r\n}}', f"\0 {KEY} \0", KEY])
-def test_no_form_of_a_frame_hides_it(write: Any, is_text: bool, data: str) -> None:
+def test_no_form_of_a_frame_hides_a_secret(write: Any, is_text: bool, data: str) -> None:
     (frame,) = redacted(write(data.encode(), is_text=is_text))
     assert isinstance(frame, Frame)
     assert frame.data.decode() == data.replace(KEY, "[redacted]")
     assert frame.is_text == is_text
 
 
-def test_it_is_found_where_it_is_split_over_deltas_between_other_messages() -> None:
+def test_a_secret_is_found_that_is_split_over_deltas_between_other_messages() -> None:
     pieces = [KEY[at : at + 10] for at in range(0, len(KEY), 10)]
     deltas = [received({"type": "response.output_text.delta", "item_id": "a", "delta": piece}) for piece in pieces]
     frames = redacted(sent({"type": "response.create"}), *deltas, sent({"type": "response.create"}))
@@ -39,7 +39,7 @@ def test_it_is_found_where_it_is_split_over_deltas_between_other_messages() -> N
     assert not any(piece.encode() in text for piece in pieces)
 
 
-def test_what_a_client_says_next_is_not_taken_for_the_rest_of_a_key() -> None:
+def test_the_next_message_of_a_client_is_not_taken_for_the_rest_of_a_key() -> None:
     first, second = redacted(sent({"text": f"my key is {KEY}"}), sent({"text": "plain words"}))
     assert isinstance(first, Frame)
     assert isinstance(second, Frame)
@@ -66,7 +66,7 @@ def test_the_key_of_the_handshake_is_not_stored_where_it_is_echoed() -> None:
     assert key not in clean.request.url
 
 
-def test_what_holds_no_secret_is_the_same_object() -> None:
+def test_a_conversation_without_secrets_is_the_same_object() -> None:
     response = RecordedResponse(101, chunks=tuple(store(sent({"a": 1}), received(b"\0", is_text=False))))
     assert Redactor().redact_response(response) is response
 
@@ -94,7 +94,7 @@ def test_a_message_is_compared_as_it_was_stored() -> None:
     assert Redactor().redact_message(data) == Redactor().redact_message(frame.data) == frame.data
 
 
-def test_what_was_searched_already_is_not_searched_again_in_base64(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binary_data_that_was_searched_is_not_searched_again_in_base64(monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[int] = []
     find = secret_patterns.find_secret_patterns
 

@@ -33,12 +33,12 @@ OTHERS = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_tells_a_secret(name: str) -> None:
+def test_a_variable_named_like_a_secret_holds_one(name: str) -> None:
     assert list(environment_secrets({name: PLAIN})) == [PLAIN]
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_names_tell_none(name: str) -> None:
+def test_other_variables_hold_no_secret(name: str) -> None:
     assert environment_secrets({name: PLAIN}) == {}
 
 
@@ -47,7 +47,8 @@ def test_other_names_tell_none(name: str) -> None:
     [
         ("DATABASE_URL", "postgres://app:p@ss%40word1@db:5432/x", {"p@ss%40word1", "p@ss@word1"}),
         ("SENTRY_URL", "https://0a1b2c3d4e5f60718293@o1.ingest.example/1", {"0a1b2c3d4e5f60718293"}),
-        ("REPO", "https://someone@host.example/x", set()),
+        ("REPO", "https://deploy-eagles@host.example/x", set()),
+        ("REPO", "https://deploy-eagles-of-sea@host.example/x", set()),
         ("STORE", "Endpoint=x;AccountName=y;AccountKey=aB3dE5gH7jK9mN==;z", {"aB3dE5gH7jK9mN=="}),
         ("PG", "host=db user=app password=tr0ub4dor", {"tr0ub4dor"}),
         ("JAVA_OPTS", "-Dx=1 -Djavax.net.ssl.keyStorePassword=tr0ub4dor", set()),
@@ -131,5 +132,5 @@ def test_a_plain_word_as_a_password_changes_no_prompt(value: str) -> None:
 @pytest.mark.parametrize(
     "value", ["tr0ub4dor", "qxkwvzjrmtpb", "hunter2-horse", "correct-horse-battery-staple", "123456789012", PLAIN]
 )
-def test_what_is_no_plain_word_is_a_secret(value: str) -> None:
+def test_a_value_that_is_no_plain_word_is_a_secret(value: str) -> None:
     assert not is_trivial(value)

@@ -20,6 +20,7 @@ from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.trivial_values import is_trivial
+from tests.support.cassettes import cut
 from tests.support.examples import examples
 from tests.support.values import is_number
 
@@ -126,7 +127,7 @@ BASE64: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def readings(data: bytes, depth: int = 3) -> set[bytes]:
-    """What a curious reader gets out of bytes: escapes decoded, several times over, each way; then base64."""
+    """All that bytes may be read as: escapes are decoded, several times and in each way, and then base64."""
     found = {data}
     if depth:
         unescaped = re.sub(
@@ -148,11 +149,6 @@ def survives(secret: str, data: bytes) -> bool:
     return any(secret.encode() in reading for reading in readings(data))
 
 
-def cut(body: bytes, places: Sequence[int]) -> tuple[RecordedChunk, ...]:
-    bounds = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return tuple(RecordedChunk(body[a:b], at) for at, (a, b) in enumerate(itertools.pairwise(bounds)))
-
-
 cuts = st.lists(st.integers(0, 10_000), max_size=6)
 
 
@@ -165,7 +161,7 @@ def check(redactor: Redactor, secret: str, body: bytes, places: Sequence[int], *
     response = RecordedResponse(
         200,
         (("x-echo", secret), ("server", secret), ("x-request-id", secret)),
-        cut(body, places),
+        cut(body, places, range(len(places) + 1)),
         "broken",
         secret,
         3,
@@ -263,7 +259,7 @@ def test_the_same_request_with_another_key_has_the_same_key(
 
 
 def chat(piece: str, number: int) -> dict[str, Any]:
-    return {"id": "chatcmpl-1", "choices": [{"index": number % 1, "delta": {"content": piece}, "finish_reason": None}]}
+    return {"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
 
 
 def responses(piece: str, number: int) -> dict[str, Any]:

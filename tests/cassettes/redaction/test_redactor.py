@@ -83,7 +83,7 @@ def stored_fields(*headers: tuple[str, str], keep: Sequence[str] = ()) -> list[s
         *("strict-transport-security", "access-control-allow-origin", "content-security-policy", "nel", "report-to"),
     ],
 )
-def test_credentials_who_asked_the_connection_and_browsers_are_left_out_of_answers(name: str) -> None:
+def test_fields_of_credentials_askers_connections_and_browsers_are_left_out_of_answers(name: str) -> None:
     assert stored_fields(("x-other", "1"), (name, "some value")) == ["x-other"]
 
 
@@ -360,7 +360,7 @@ def test_prose_and_code_are_left_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a sk-learn-tutorial 0123456789abcdef", '{"a": "x"}', ""])
-def test_what_holds_no_secret_is_the_same_object(text: str) -> None:
+def test_an_interaction_without_secrets_is_the_same_object(text: str) -> None:
     redactor = Redactor({PLAIN: "x"})
     request = post(text, ("content-type", "application/json"))
     response = answer(text.encode(), b"tail")

@@ -1,4 +1,4 @@
-"""What a request names as secret is a credential of it, and its echo is found wherever a service puts it."""
+"""A value that a request names as a secret is redacted, and so is its echo, wherever a service puts it."""
 
 from __future__ import annotations
 
@@ -200,10 +200,16 @@ def test_names_tell_nothing_in_prompts_schemas_and_lists_of_tokens(body: object)
 
 @pytest.mark.parametrize(
     "body",
-    ['{"password": "Zq81-not-4711"', '{"password": Zq81}', '{"a": "\\"', "[" * 5000, '{"password": "\\ud800-4711x"}'],
+    ['{"password": "Zq81-not-4711"', '{"password": Zq81}', '{"a": "\\"', "[" * 5000],
 )
-def test_bodies_that_are_no_json_are_searched_without_names(body: str) -> None:
-    Redactor().redact_request(request(body))
+def test_a_body_that_is_no_json_is_searched_without_names(body: str) -> None:
+    sent = request(body)
+    assert Redactor().redact_request(sent) is sent
+
+
+def test_a_named_secret_with_half_a_surrogate_pair_is_redacted() -> None:
+    clean = Redactor().redact_request(request('{"password": "\\ud800-4711x"}'))
+    assert clean.body == b'{"password": "[redacted]"}'
 
 
 def test_a_large_body_is_searched_for_names_too() -> None:
@@ -211,6 +217,17 @@ def test_a_large_body_is_searched_for_names_too() -> None:
     redactor = Redactor()
     clean = json.loads(redactor.redact_request(request(body)).body)
     assert {**clean, "prompt": ""} == {"prompt": "", "password": "[redacted]", "api_key": "[redacted-2]"}
+
+
+def test_a_large_form_is_searched_for_names_too() -> None:
+    body = "prompt=" + "word+" * LARGE + "&client_secret=Zq81-not-4711"
+    assert Redactor().redact_request(request(body, FORM)).body.endswith(b"+&client_secret=[redacted]")
+
+
+def test_a_parameter_of_an_authorization_that_is_no_secret_stays_in_a_prompt() -> None:
+    digest = 'Digest realm="eagles-of-4711", response="Zq81-not-4711"'
+    sent = request(json.dumps({"prompt": "eagles-of-4711, not Zq81-not-4711"}), authorization=digest)
+    assert json.loads(Redactor().redact_request(sent).body) == {"prompt": "eagles-of-4711, not [redacted]"}
 
 
 def test_names_count_in_no_answer() -> None:

@@ -11,8 +11,9 @@ import re
 import pytest
 
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction import window_redaction
+from aquila.cassettes.redaction import secret_patterns, window_redaction
 from aquila.cassettes.redaction.redactor import Redactor
+from tests.support.large_answers import redact_in_parts
 
 PASSWORD = "hunter2-horse-battery"
 SHAPED = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
@@ -31,22 +32,16 @@ def filler(kind: str, size: int, dice: random.Random) -> bytes:
 
 def clean(body: bytes, dice: random.Random, *, is_stream: bool = False) -> tuple[bytes, list[int]]:
     """The clean body of chunks of random sizes, and where its chunks end."""
-    redactor = REDACTOR.redact_large_answer(is_stream=is_stream)
-    done, ends, chunks = b"", [], 0
-    rest = body
+    chunks, rest = [], body
     while rest:
         size = dice.choice((1, 100, 4000, 65_536, 700_000))
-        redactor.add_chunk(rest[:size])
-        chunks += 1
+        chunks.append(rest[:size])
         rest = rest[size:]
-        while redactor.is_full:
-            part = redactor.take_part()
-            ends += [len(done) + end for end in part.ends]
-            done += part.data
-    part = redactor.take_rest(cut_off=False)
-    ends += [len(done) + end for end in part.ends]
-    done += part.data
-    assert len(ends) == chunks
+    done, ends = b"", list[int]()
+    for part in redact_in_parts(REDACTOR.redact_large_answer(is_stream=is_stream), chunks):
+        ends += [len(done) + end for end in part.ends]
+        done += part.data
+    assert len(ends) == len(chunks)
     assert ends == sorted(ends)
     assert ends[-1] == len(done)
     return done, ends
@@ -72,13 +67,9 @@ def test_a_secret_is_found_wherever_windows_and_chunks_end(kind: str, seed: int)
 
 def test_a_secret_across_the_end_of_a_window_is_found_by_the_next_one() -> None:
     for before in range(1, len(PASSWORD), 3):
-        redactor = REDACTOR.redact_large_answer(is_stream=False)
-        redactor.add_chunk(bytes(window_redaction.WINDOW - before) + PASSWORD.encode() + bytes(window_redaction.WINDOW))
-        parts = []
-        while redactor.is_full:
-            parts.append(redactor.take_part().data)
-        done = b"".join([*parts, redactor.take_rest(cut_off=False).data])
-        assert (done.count(b"[redacted]"), len(parts)) == (1, 2), before
+        body = bytes(window_redaction.WINDOW - before) + PASSWORD.encode() + bytes(window_redaction.WINDOW)
+        parts = [part.data for part in redact_in_parts(REDACTOR.redact_large_answer(is_stream=False), [body])]
+        assert (b"".join(parts), len(parts)) == (body.replace(PASSWORD.encode(), b"[redacted]"), 3), before
 
 
 def test_a_short_value_is_found_between_bytes_that_are_no_text() -> None:
@@ -102,7 +93,7 @@ def test_a_body_without_secrets_stays_what_it_is(kind: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_what_was_searched_before_stays_and_all_around_it_is_searched(
+def test_a_stretch_that_was_searched_before_stays_and_all_around_it_is_searched(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(window_redaction, "STREAM_WINDOW", 8_000)
@@ -167,14 +158,11 @@ def test_a_large_request_and_a_large_answer_are_searched_too() -> None:
 def test_rules_of_a_project_change_large_bodies_too() -> None:
     redactor = Redactor(extra=[r"acct-\d+", lambda text: text.replace("Alice", "Somebody")])
     body = b"fill " * 100_000 + b"acct-123 Alice " + b"fill " * 100_000
-    answer = redactor.redact_large_answer(is_stream=False)
-    parts = []
-    for start in range(0, len(body), 50_000):
-        answer.add_chunk(body[start : start + 50_000])
-        while answer.is_full:
-            parts.append(answer.take_part().data)
-    parts.append(answer.take_rest(cut_off=False).data)
-    assert b"".join(parts) == body.replace(b"acct-123", b"[redacted]").replace(b"Alice", b"Somebody")
+    chunks = [body[start : start + 50_000] for start in range(0, len(body), 50_000)]
+    parts = redact_in_parts(redactor.redact_large_answer(is_stream=False), chunks)
+    assert b"".join(part.data for part in parts) == body.replace(b"acct-123", b"[redacted]").replace(
+        b"Alice", b"Somebody"
+    )
 
 
 def test_tokens_whose_prefix_ends_with_a_dot_are_found() -> None:
@@ -187,8 +175,6 @@ def test_tokens_whose_prefix_ends_with_a_dot_are_found() -> None:
 
 @pytest.mark.slow
 def test_searching_for_prefixes_finds_what_looking_at_every_run_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from aquila.cassettes.redaction import secret_patterns
-
     dice = random.Random(11)
     tokens = [
         *(SHAPED, "ghp_" + "a1B2" * 9, "AKIA" + "ABCDEFGH234567AB", "AIza" + "a1B2c3-_" * 4 + "abc"),

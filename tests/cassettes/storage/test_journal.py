@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import zlib
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ entries = st.lists(
 )
 
 
+def played(number: int) -> JournalEntry:
+    """An entry that is told apart from others by its number."""
+    return JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
+
+
 def write_journal(root: Path, written: list[JournalEntry]) -> tuple[journal.Journal, Path, list[int]]:
     """Write a journal, and return it with its file and the sizes of that before and after each entry."""
     writer = journal.Journal(root, "5c09e00000000000")
@@ -65,12 +71,9 @@ def test_whole_entries_are_read_back_wherever_the_file_was_torn(
     writer.close()
 
 
-def test_of_a_journal_in_use_nothing_that_was_merged_is_read_again(tmp_path: Path) -> None:
+def test_entries_of_a_journal_in_use_are_not_read_again_after_they_were_merged(tmp_path: Path) -> None:
     writer = journal.Journal(tmp_path, "5c09e00000000000")
-    entries = [
-        JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
-        for number in range(3)
-    ]
+    entries = list(map(played, range(3)))
     writer.append_entry(entries[0])
     (path,) = journal.find_journals_of(tmp_path, "5c09e00000000000")
     for later in entries[1:]:
@@ -85,11 +88,8 @@ def test_of_a_journal_in_use_nothing_that_was_merged_is_read_again(tmp_path: Pat
     assert [each.name for each in path.parent.iterdir()] == [".gitignore"]
 
 
-def test_what_a_process_has_written_last_while_its_journal_was_merged_is_kept(tmp_path: Path) -> None:
-    entries = [
-        JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
-        for number in range(2)
-    ]
+def test_an_entry_that_was_written_while_its_journal_was_merged_is_kept(tmp_path: Path) -> None:
+    entries = list(map(played, range(2)))
     writer, path, sizes = write_journal(tmp_path, entries)
     writer.close()  # the process has written the second while the first was merged, and has ended
     journal.discard_journal(path, merged=sizes[1])
@@ -97,10 +97,10 @@ def test_what_a_process_has_written_last_while_its_journal_was_merged_is_kept(tm
     assert journal.find_abandoned_journals(tmp_path) == {"5c09e00000000000": [path]}
 
 
-def test_an_entry_that_is_finished_while_it_is_looked_at_is_no_damage(
+def test_an_entry_that_is_finished_while_it_is_checked_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0))
+    entry = played(0)
     writer, path, (_, end) = write_journal(tmp_path, [entry])
     whole = path.read_bytes()
     os.truncate(path, end - 3)
@@ -130,7 +130,7 @@ def test_an_entry_that_was_being_written_while_the_others_were_merged_is_read_la
 
 
 def test_an_entry_that_is_being_written_is_no_damage_unless_its_process_ends(tmp_path: Path) -> None:
-    entry = JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0))
+    entry = played(0)
     writer, path, (begin, end) = write_journal(tmp_path, [entry])
     with path.open("ab") as file:
         file.write(path.read_bytes()[begin + 1 : end - 3])
@@ -140,16 +140,10 @@ def test_an_entry_that_is_being_written_is_no_damage_unless_its_process_ends(tmp
     assert journal.keep_damaged_entries(path) is not None
 
 
-def test_a_damaged_entry_costs_itself_alone_and_its_bytes_are_kept(tmp_path: Path) -> None:
-    writer = journal.Journal(tmp_path, "5c09e00000000000")
-    entries = [
-        JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
-        for number in range(3)
-    ]
-    for entry in entries:
-        writer.append_entry(entry)
+def test_of_a_damaged_journal_only_the_damaged_entry_is_lost_and_its_bytes_are_kept(tmp_path: Path) -> None:
+    entries = list(map(played, range(3)))
+    writer, path, _ = write_journal(tmp_path, entries)
     writer.close()
-    (path,) = journal.find_journals_of(tmp_path, "5c09e00000000000")
     assert journal.keep_damaged_entries(path) is None
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"key 1", b"key 7"))  # still a whole entry, of another request
@@ -271,8 +265,6 @@ def test_a_folder_that_cannot_be_looked_into_is_a_clear_error(tmp_path: Path) ->
 
 
 def test_a_frame_of_another_version_is_named_with_its_file(tmp_path: Path) -> None:
-    import zlib
-
     path = tmp_path / "0123456789abcdef.1.journal"
     payload = b"\x91\x01"
     path.write_bytes(b"\0" + len(payload).to_bytes(4) + zlib.crc32(payload).to_bytes(4) + payload)
@@ -290,10 +282,9 @@ def test_a_durable_journal_is_on_the_disk_before_the_caller_goes_on(
         synced.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
 
     monkeypatch.setattr(os, "fsync", note)
-    entry = JournalEntry("x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0))
     for durable, expected in ((False, []), (True, ["folder", "folder", "file"])):
         writer = journal.Journal(tmp_path, f"5c09e0000000000{durable:d}", durable=durable)
-        writer.append_entry(entry)
+        writer.append_entry(played(0))
         writer.close()
         assert synced == expected
 
@@ -315,7 +306,7 @@ def test_macos_is_asked_to_write_to_the_disk_itself(
     monkeypatch.setattr(fcntl, "fcntl", note)
     monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
     writer = journal.Journal(tmp_path, "5c09e00000000000", durable=True)
-    writer.append_entry(JournalEntry("x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0)))
+    writer.append_entry(played(0))
     writer.close()
     assert asked == (["full", "fsync"] if refused else ["full"]) * 3  # two folders, and the journal
 
@@ -324,10 +315,7 @@ def test_an_entry_that_a_full_disk_took_in_part_leaves_those_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = journal.Journal(tmp_path, "5c09e00000000000")
-    first, second = (
-        JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
-        for number in range(2)
-    )
+    first, second = map(played, range(2))
     writer.append_entry(first)
     (path,) = journal.find_journals_of(tmp_path, "5c09e00000000000")
     whole = path.read_bytes()

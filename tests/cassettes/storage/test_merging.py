@@ -79,7 +79,7 @@ def test_a_taken_position_keeps_what_it_has_unless_everything_is_recorded_again(
     assert answers(merge_changes(stored, Changes((recorded("a", 0, 0, "new"),), replace=True), key)) == ["a:new"]
 
 
-def test_what_another_process_added_meanwhile_is_kept() -> None:
+def test_recordings_that_another_process_has_added_meanwhile_are_kept() -> None:
     meanwhile = cassette("a:1", "other:2")
     changes = Changes((recorded("b", 0, 1, "3"),), used=(RecordingPlayed("a", 0, 0),), drop=frozenset({("gone", 0)}))
     assert answers(merge_changes(meanwhile, changes, key)) == ["a:1", "b:3", "other:2"]
@@ -125,7 +125,13 @@ def test_a_gap_is_a_request_without_an_answer_where_every_request_was_recorded()
     assert [row.position for row in drop_retried_failures(rows, record_errors="last")] == [0, 2]
 
 
-def test_what_stays_comes_in_the_order_of_its_requests() -> None:
+def test_positions_stay_in_their_order_whichever_request_was_sent_first() -> None:
+    rows = [recorded("a", 2, 0, "second"), recorded("a", 0, 1, "first")]
+    kept = drop_retried_failures(rows, record_errors="last", whole=True)
+    assert [(row.position, row.interaction.response.body) for row in kept] == [(1, b"second"), (0, b"first")]
+
+
+def test_the_kept_recordings_are_in_the_order_of_their_requests() -> None:
     rows = [recorded("a", 0, 0, "1"), recorded("b", 0, 1, "2"), recorded("a", 1, 2, "3"), recorded("b", 1, 3, "4")]
     assert drop_retried_failures(rows, record_errors="last") == rows
 

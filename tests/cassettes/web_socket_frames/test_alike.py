@@ -1,4 +1,4 @@
-"""Two recordings in which a provider said the same, but for the ids and moments that it makes anew."""
+"""Two messages of a provider are the same except for the ids and moments that it makes anew."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def encode(value: Any) -> bytes:
         (b"no JSON", b"not JSON", None),
     ],
 )
-def test_what_differs_may_be_ids_and_moments_alone(one: Any, other: Any, ids: dict[str, str] | None) -> None:
+def test_messages_are_the_same_if_only_ids_and_moments_differ(one: Any, other: Any, ids: dict[str, str] | None) -> None:
     assert same_but_for_ids(encode(one), encode(other)) == ids
 
 
-def test_what_is_nested_too_deeply_is_not_looked_at() -> None:
+def test_messages_that_are_nested_too_deeply_are_not_compared() -> None:
     deep = b'{"a":' * 100_000
     assert same_but_for_ids(deep + b"1", deep + b"2") is None

@@ -1,4 +1,4 @@
-"""Numbers of JSON-RPC calls are the client's: they are compared by where they come up, and it gets its own back."""
+"""Numbers of JSON-RPC calls are compared by where they occur, and the answers to a client bear its own numbers."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_any_renaming_replays_and_gives_the_client_its_own(recorded: list[int], 
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=8))
-def test_what_is_no_renaming_is_a_miss(pairs: list[tuple[int, int]]) -> None:
+def test_numbers_that_are_used_otherwise_than_the_recorded_ones_are_a_miss(pairs: list[tuple[int, int]]) -> None:
     replay = replay_of(*[sent(call(recorded)) for recorded, _ in pairs])
     forth: dict[int, int] = {}
     back: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Ids that a client makes anew are compared by where they come up, and it gets its own back."""
+"""Ids that a client makes anew are compared by where they occur, and the provider repeats the new ones."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def test_an_id_that_was_the_clients_is_not_the_providers_now() -> None:
     assert miss_of(replay, {"id": "item_1"}).difference == "id: recorded 'mine', now 'item_1'"
 
 
-def test_what_the_provider_echoes_stays_the_clients() -> None:
+def test_an_id_of_the_client_that_the_provider_echoes_stays_the_clients() -> None:
     replay = replay_of(sent({"id": "a1"}), received({"id": "a1"}), sent({"id": "a1"}))
     assert send(replay, {"id": "b1"}) is None
     assert send(replay, {"id": "b1"}) is None

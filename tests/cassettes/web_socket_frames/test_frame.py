@@ -1,4 +1,4 @@
-"""A conversation is stored as an event stream, and comes back as it was."""
+"""A conversation is stored as an event stream, and is read as it was."""
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ def test_frames_come_back_as_they_were(sent: list[Frame]) -> None:
 
 @given(st.builds(Close, st.sampled_from(["client", "provider"]), st.integers(1000, 4999), st.text()))
 @settings(max_examples=examples(50))
-def test_so_does_the_way_it_ended(close: Close) -> None:
+def test_the_end_of_a_conversation_comes_back_as_it_was(close: Close) -> None:
     assert list(read_frames([store_close(close)])) == [close]
 
 

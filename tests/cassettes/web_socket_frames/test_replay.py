@@ -39,7 +39,7 @@ def test_a_client_may_run_ahead_of_its_reader() -> None:
     assert texts_of(replay.deliverable()) == ["1", "2", "3"]
 
 
-def test_what_is_awaited_is_named() -> None:
+def test_the_awaited_message_is_named() -> None:
     replay = replay_of(sent({"type": "response.create"}), sent({"setup": {}}), sent(b"hi"), sent(b"\0", is_text=False))
     seen = []
     for message in ({"type": "response.create"}, {"setup": {}}, b"hi"):
@@ -144,7 +144,7 @@ def test_secrets_are_compared_redacted_and_not_shown() -> None:
         (None, "silent", "left"),
     ],
 )
-def test_it_ends_as_it_had_ended(close: Close | None, end: End, ending: object) -> None:
+def test_a_replayed_conversation_ends_as_the_recorded_one_did(close: Close | None, end: End, ending: object) -> None:
     replay = replay_of(sent({"a": 1}), received(1), *([close] if close else []), end=end)
     assert replay.ended is None
     assert send(replay, {"a": 1}) is None
@@ -227,7 +227,7 @@ def test_a_message_is_read_once_and_only_if_it_is_written_otherwise(spelling: by
     assert len(read) == times * 200
 
 
-def test_what_was_refused_can_be_passed_over() -> None:
+def test_a_message_that_was_refused_can_be_passed_over() -> None:
     replay = replay_of(sent({"n": 1}), received(1), sent({"stream_id": "a", "n": 2}), received(2))
     assert miss_of(replay, {"n": 7}).found
     replay.pass_over()
@@ -247,7 +247,7 @@ def test_a_message_is_early_if_the_client_had_sent_it_soon_after_the_one_that_is
     assert not replay.comes_early(b'{"n": 99}', True)
 
 
-def test_what_was_sent_among_a_sound_does_not_make_its_end_less_early() -> None:
+def test_a_message_among_pieces_of_sound_does_not_make_the_end_of_the_sound_less_early() -> None:
     sound = [sent({"type": "input_audio_buffer.append", "audio": "AAAA"}) for _ in range(12)]
     update, commit = {"type": "session.update"}, {"type": "input_audio_buffer.commit"}
     replay = replay_of(*sound[:3], sent(update), *sound[3:], sent(commit))

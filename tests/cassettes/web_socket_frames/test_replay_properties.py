@@ -1,4 +1,4 @@
-"""For all conversations: one that follows the recording gets what was recorded, and one that does not is a miss."""
+"""For all conversations: a client that follows the recording gets its frames, and one that does not gets a miss."""
 
 import base64
 import json
@@ -122,7 +122,7 @@ class Driver:
 
 @given(conversations, st.sampled_from(ENDINGS), st.data())
 @settings(max_examples=examples(200), deadline=None)
-def test_one_that_follows_the_recording_gets_what_was_recorded(
+def test_a_client_that_follows_the_recording_gets_the_recorded_frames(
     frames: list[Frame], ending: tuple[Close | None, End, object], data: st.DataObject
 ) -> None:
     close, end, expected = ending

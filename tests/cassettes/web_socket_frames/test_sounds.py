@@ -35,7 +35,7 @@ def cut(data: bytes, size: int) -> list[bytes]:
 
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("size", [1, 7, 200, 256, 300, 1024])
-def test_it_may_be_cut_otherwise(write: Any, size: int) -> None:
+def test_sound_may_be_cut_otherwise(write: Any, size: int) -> None:
     is_text = write is not bytes
     frames = [sent(write(piece), is_text=is_text) for piece in cut(SOUND, 300)]
     replay = replay_of(*frames, sent(COMMIT), received(1))
@@ -48,7 +48,7 @@ def test_it_may_be_cut_otherwise(write: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_other_bytes_are_a_miss(write: Any) -> None:
+def test_other_bytes_of_sound_are_a_miss(write: Any) -> None:
     is_text = write is not bytes
     replay = replay_of(*[sent(write(piece), is_text=is_text) for piece in cut(SOUND, 300)])
     assert send(replay, write(SOUND[:500]), is_text=is_text) is None
@@ -103,7 +103,7 @@ def test_pieces_of_nothing_need_not_be_sent_and_may_be() -> None:
         assert send(replay, append(each)) is None
 
 
-def test_what_is_said_beside_the_sound_counts() -> None:
+def test_the_fields_beside_the_sound_count() -> None:
     replay = replay_of(sent(realtime_input(SOUND)))
     other = realtime_input(SOUND)
     other["realtime_input"]["media_chunks"][0]["mime_type"] = "audio/wav"
@@ -147,7 +147,7 @@ DUPLEX = [
 
 @pytest.mark.parametrize("first", [0, 100, 150, 200, 350, 400])
 @pytest.mark.parametrize("second", [0, 100, 200, 250, 400])
-def test_what_has_nothing_to_do_with_a_sound_may_come_whenever_it_is_due(first: int, second: int) -> None:
+def test_a_message_that_is_no_sound_may_come_between_any_pieces_of_sound(first: int, second: int) -> None:
     replay = replay_of(*DUPLEX)
     got: list[str] = []
     said = sorted([(max(first, 10), 0, OTHER), (max(first, second, 10), 1, ANOTHER)], key=lambda row: row[:2])
@@ -166,7 +166,7 @@ def test_what_has_nothing_to_do_with_a_sound_may_come_whenever_it_is_due(first: 
     assert replay.ended is not None
 
 
-def test_others_keep_their_order_and_do_not_pass_the_ends_of_the_sound() -> None:
+def test_messages_between_sound_keep_their_order_and_do_not_pass_its_ends() -> None:
     replay = replay_of(*DUPLEX)
     assert send(replay, append(SOUND[:10])) is None
     assert miss_of(replay, ANOTHER).difference

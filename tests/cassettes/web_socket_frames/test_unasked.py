@@ -1,4 +1,4 @@
-"""What a provider says unasked is stored first, so that recordings do not depend on a race."""
+"""The first message of a provider, which nobody asked for, is stored first: recordings must not depend on a race."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def at(frame: Frame, moment: int) -> Frame:
 
 
 @given(st.integers(0, 4))
-def test_wherever_it_fell_it_is_stored_first(place: int) -> None:
+def test_an_unasked_message_is_stored_first_wherever_it_arrived(place: int) -> None:
     frames = [at(sent(UPDATE), 20), *[at(sent({**APPEND, "n": number}), 21) for number in range(3)]]
     rest = [at(received({"type": "session.updated"}), 50), Close("client", 1000, at=60)]
     raced = [*frames[:place], at(received(CREATED), 22), *frames[place:], *rest]
@@ -45,7 +45,7 @@ def test_wherever_it_fell_it_is_stored_first(place: int) -> None:
         [sent(UPDATE), received({"type": ["session.created"]})],
     ],
 )
-def test_all_else_stays_where_it_fell(frames: list[Frame]) -> None:
+def test_all_other_messages_stay_where_they_arrived(frames: list[Frame]) -> None:
     stored = store(*frames)
     assert list(put_unasked_first(stored)) == stored
 

@@ -1,4 +1,4 @@
-"""However a host is spelt, it is the same host: for providers, for what is ignored, and for this machine."""
+"""A host is known by every spelling of its name: as a provider, as one that is ignored, and as this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aquila.recording.network.host_names import is_loopback, normalize_host
-from aquila.recording.network.model_hosts import PROVIDERS, is_listed, is_provider
+from aquila.recording.network.model_hosts import PROVIDERS, asks_model, is_listed, is_prompt, is_provider
 from aquila.settings import Settings
 
 NAMED = sorted(name for name in PROVIDERS if "*" not in name)
@@ -90,6 +90,7 @@ def test_a_proxy_of_this_machine_that_is_listed_is_a_provider_by_any_name(listed
     settings = Settings(providers=(listed,))
     assert is_provider(asked, 4000, settings)
     assert not is_provider(asked, 5000, settings)
+    assert not is_provider("example.org", 4000, settings)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +103,39 @@ def test_a_proxy_of_this_machine_that_is_listed_is_a_provider_by_any_name(listed
         ("[2001:DB8::1]:443", "2001:db8:0::1"),
     ],
 )
-def test_what_a_project_lists_may_be_spelt_in_any_way(pattern: str, host: str) -> None:
+def test_a_host_that_a_project_lists_may_be_spelt_in_any_way(pattern: str, host: str) -> None:
     assert is_listed(host, 443, (pattern,))
 
 
 def test_the_base_url_in_force_may_be_spelt_in_any_way() -> None:
     assert is_provider("LLM.corp.example.", 443, Settings(base_url="https://llm.Corp.example/v1"))
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "expected"),
+    [
+        ("api.openai.com", "/dashboard", True),
+        ("example.org", "/v1/chat/completions", True),
+        ("127.0.0.1", "/v1/chat/completions", True),
+        ("example.org", "/v1/files", False),
+        ("127.0.0.1", "/", False),
+    ],
+)
+def test_a_request_is_for_a_model_by_its_host_or_by_its_path(host: str, path: str, expected: bool) -> None:
+    assert asks_model(host, 443, path, Settings()) is expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/v1/chat/completions", True),
+        ("POST", "/v2/generate?stream=1", True),
+        ("POST", "/v1beta/models/gemini-9:generateContent", True),
+        ("GET", "/v1/chat/completions", False),
+        ("POST", "/v1/files", False),
+        ("POST", "/v1/responses/resp_1/cancel", False),
+        ("POST", "/v1/messages/count_tokens", False),
+    ],
+)
+def test_a_prompt_is_told_from_other_requests_to_a_provider(method: str, path: str, expected: bool) -> None:
+    assert is_prompt(method, path) is expected

@@ -1,4 +1,4 @@
-"""Misses of child processes, as the test that started them takes them in."""
+"""Misses of child processes reach the test that has started the process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.runs import separate_run
 MISSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CassetteMiss)]
 
 
-@pytest.mark.parametrize("kind", MISSES)
+@pytest.mark.parametrize("kind", MISSES, ids=lambda kind: kind.__name__)
 def test_every_kind_of_miss_arrives_as_it_was(kind: type[errors.CassetteMiss]) -> None:
     arrived = miss_from(json.loads(json.dumps(describe_miss(kind("what was asked", difference="a", group="b")))))
     assert (arrived.public_class, str(arrived)) == (kind, "what was asked")
@@ -77,7 +77,7 @@ def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path, file
     assert len(told.take("another scope")) == 1
 
 
-def test_a_child_says_from_when_on_its_misses_are_not_counted(tmp_path: Path) -> None:
+def test_a_child_says_that_its_misses_are_not_counted_after_the_first_ten_thousand(tmp_path: Path) -> None:
     told = ChildMisses()
     told.folder = str(tmp_path)
     for number in range(10_002):

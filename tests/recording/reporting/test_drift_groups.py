@@ -1,4 +1,4 @@
-"""How what drifted is grouped and written."""
+"""Requests that have drifted are grouped by their change, and each group is described."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def described(*rows: dict[str, Any], width: int = 100) -> list[str]:
     return list(describe_report(make_report(rows), width))
 
 
-def test_nothing_is_none() -> None:
+def test_no_drift_is_described_as_none() -> None:
     assert described() == ["drift: none"]
 
 
@@ -71,7 +71,7 @@ def test_a_value_that_is_new_in_every_run_is_told_in_one_line() -> None:
     ]
 
 
-def test_other_reasons_are_told() -> None:
+def test_each_other_reason_of_a_miss_is_described() -> None:
     rows = [
         row("a.py::test_a", kind="another", group="y"),
         row("b.py::test_b", kind="played_out", group="z", settings=[["aquila_repeat = last"]]),

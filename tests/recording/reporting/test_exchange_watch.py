@@ -1,4 +1,4 @@
-"""What a run notes of its requests reaches its report once."""
+"""Each exchange that a run notes reaches its report once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _EndsWhenAsked(SimpleNamespace):
         return self.asked > 1
 
 
-def test_what_was_noted_in_a_scope_that_is_just_ending_is_not_lost() -> None:
+def test_an_exchange_of_a_scope_that_is_just_ending_is_not_lost() -> None:
     told: list[WatchedExchange] = []
 
     def take_in(several: Sequence[WatchedExchange], *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a run that verifies notes of its replays: the file's own numbers, and requests as they were sent."""
+"""A run that verifies notes which recordings it has replayed, and the requests as they were sent."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_filters_change_neither_the_number_nor_the_request_that_is_sent_again(ru
     assert json.loads(played.request.body) == {"a": 1, "id": 7}
 
 
-def test_what_answers_from_another_file_is_not_one_of_this(run: Run) -> None:
+def test_a_recording_of_another_file_is_not_noted(run: Run) -> None:
     further = Cassette((recording({"a": 3}),))
     ask({"a": 3}, {"a": 2}, filters=Filters(load_further=lambda: further))
     assert numbers(run.play_log) == [2]
@@ -121,11 +121,13 @@ def test_a_forked_child_tells_its_parent(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_run_that_does_not_verify_notes_nothing(run: Run) -> None:
-    run.play_log = None
+    unused, run.play_log = run.play_log, None
     ask({"a": 1})
+    assert run.play_log is None
+    assert numbers(unused) == []
 
 
-def test_what_is_played_in_a_joined_scope_is_noted_at_once(run: Run) -> None:
+def test_a_play_in_a_joined_scope_is_noted_at_once(run: Run) -> None:
     joined = join_scope(ScopeReference("0123456789abcdef", "a test of another process", "x"))
     before = bind_scope(joined)
     try:

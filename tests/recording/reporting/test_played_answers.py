@@ -1,4 +1,4 @@
-"""What other processes tell of the answers that they played."""
+"""Answers that other processes have played are counted."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def test_a_key_set_during_a_conversation_is_not_stored(tmp_path: Path, monkeypat
                 talk(provider.url, key)
 
 
-def test_what_was_recorded_before_its_key_was_known_is_stored_without_it(
+def test_a_recording_that_was_made_before_its_key_was_known_is_stored_without_it(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with use("record"):
@@ -209,7 +209,7 @@ for line in sys.stdin:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("asks", "words"), [(True, 0), (False, 0), (False, 100_000)])
-def test_what_a_child_records_is_stored_without_a_key_that_only_its_parent_knows(
+def test_recordings_of_a_child_are_stored_without_a_key_that_only_its_parent_knows(
     asks: bool, words: int, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with use("record"):
@@ -223,8 +223,8 @@ def test_what_a_child_records_is_stored_without_a_key_that_only_its_parent_knows
     assert (tmp_path / "cassettes" / "x.yaml").read_text().count("request:") == 2 + asks
 
 
-def test_large_bodies_that_another_process_has_stored_are_redacted_by_whoever_knows_the_key(tmp_path: Path) -> None:
-    """Also by one that has known it since its redactor was made, and has learned nothing since."""
+def test_large_bodies_of_another_process_are_redacted_by_the_process_that_knows_the_key(tmp_path: Path) -> None:
+    """Also by a process that has known the key since its redactor was made, and has learned no key since."""
     body = b'{"text": "the key is %s.", "more": "%s"}' % (KEYS[1].encode(), b" word" * (LARGE // 5))
     file = BodyFile(name_of_body(body), len(body), tmp_path)
     file.path.write_bytes(body)
@@ -299,7 +299,7 @@ def test_whenever_a_key_is_set_no_file_has_it_and_it_is_replayed(
                 os.environ.pop(NAME, None)
             elif step == "plain":
                 in_body(server.url, "plain")
-            elif number in known:  # what nobody has named a key can be told from nothing
+            elif number in known:  # a key that no variable has held so far cannot be known
                 step(server.url, keys[number])
 
     with serving(by=echo) as server, separate_run(folder) as inner, contextlib.ExitStack() as cleanup:
@@ -338,7 +338,7 @@ def test_requests_that_become_equal_are_counted_in_their_order_behind_the_stored
     ]
 
 
-def test_what_other_processes_have_played_stays_known() -> None:
+def test_plays_of_other_processes_stay_known() -> None:
     played = RecordingPlayed("a key", 0, 1)
     group: JournalGroup = ("jobs/x", "missing", "last", MatchRules())
     assert redact_groups({group: [played]}, ()) == {group: [played]}

@@ -1,4 +1,4 @@
-"""Whether the environment is what it was."""
+"""A change of the environment is noticed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from aquila.recording.known_environment import KnownEnvironment
 
 
-def test_it_is_the_same_until_a_variable_is_set_changed_or_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_the_same_until_a_variable_is_set_changed_or_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDINARY", "one")
     known = KnownEnvironment()
     assert known.is_current()
@@ -24,7 +24,7 @@ def test_it_is_the_same_until_a_variable_is_set_changed_or_unset(monkeypatch: py
     assert known.is_current()
 
 
-def test_what_every_test_changes_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_every_test_changes_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AQUILA_QUEUES", raising=False)
     known = KnownEnvironment()
     for change in (
@@ -36,7 +36,7 @@ def test_what_every_test_changes_does_not_count(monkeypatch: pytest.MonkeyPatch)
         assert known.is_current()
 
 
-def test_it_is_compared_where_something_else_takes_the_place_of_the_environment(
+def test_a_mapping_that_replaces_the_environment_is_compared_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.environ", {"ORDINARY": "one", "AQUILA_QUEUES": "some"})

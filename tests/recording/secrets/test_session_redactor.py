@@ -1,4 +1,4 @@
-"""The redactor that sessions share: settled by secrets, rules and settings, and by nothing else."""
+"""Sessions share a redactor, which depends on secrets, rules and settings alone."""
 
 import functools
 import os
@@ -45,7 +45,7 @@ def between_tests(tmp_path: Path) -> Iterator[Run]:
 
 
 @pytest.mark.usefixtures("between_tests")
-def test_it_is_made_anew_only_when_the_secrets_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_redactor_is_made_anew_only_when_the_secrets_change(monkeypatch: pytest.MonkeyPatch) -> None:
     before = redactor_for(RULES)
     monkeypatch.setenv("SOME_OTHER_VARIABLE", "Zq81-not-shaped-like-a-key-4711")
     assert redactor_for(RULES) is before
@@ -72,8 +72,10 @@ def test_a_dummy_in_the_environment_hides_no_key_from_the_redactor(monkeypatch: 
     assert runtime.machine_keys().hidden == {}
 
 
-def test_what_a_test_has_set_is_known_until_it_ends(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it has taken back, and whoever looks. The next test knows nothing of it: none depends on another."""
+def test_a_secret_that_a_test_has_set_is_known_until_the_test_ends(
+    between_tests: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the test unsets the variable. The next test does not know it, so that no test depends on another."""
     with between_tests.running_test("test_one", None):
         monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
         monkeypatch.delenv("SOME_TOKEN")
@@ -82,7 +84,9 @@ def test_what_a_test_has_set_is_known_until_it_ends(between_tests: Run, monkeypa
         assert redactor_for(RULES).redact_text(SHAPELESS) == SHAPELESS
 
 
-def test_it_learns_what_is_set_after_it_was_made(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redactor_learns_secrets_that_are_set_after_it_was_made(
+    between_tests: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     early = redactor_for(RULES)
     request = RecordedRequest("GET", "https://x/y", (("accept", SHAPELESS),), b"")
     assert early.redact_request(request) == request
@@ -92,7 +96,7 @@ def test_it_learns_what_is_set_after_it_was_made(between_tests: Run, monkeypatch
     assert redactor_for(RULES).redact_request(request) == request
 
 
-def test_variables_are_noted_only_while_somebody_wants_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_are_noted_only_within_a_block_that_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     variables, put = SetVariables(), os.putenv
     with variables.noting(), variables.noting():
         for number in range(25_000):
@@ -141,7 +145,7 @@ def test_variables_are_noted_whatever_else_is_put_in_the_place_of_putenv(monkeyp
     assert os.putenv is put
 
 
-def test_what_a_test_sets_is_searched_once(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_a_test_sets_is_searched_once(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[tuple[str, str]] = []
     search = redactors._secrets_among
     monkeypatch.setattr(redactors, "_secrets_among", lambda rows: searched.extend(rows := list(rows)) or search(rows))
@@ -176,7 +180,7 @@ def test_a_forked_child_inherits_no_lock_that_another_thread_holds(lock: Any) ->
 
 
 @pytest.mark.usefixtures("between_tests")
-def test_what_the_machine_had_when_the_run_began_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_of_the_machine_when_the_run_began_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
     with dummy_keys.remember_environment():
         monkeypatch.delenv("SOME_TOKEN")
@@ -239,12 +243,12 @@ def test_a_short_key_is_hashed_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kept", range(8, len(SHAPELESS) - 8, 5))
-def test_what_a_shortened_text_leaves_of_a_key_is_found(kept: int) -> None:
+def test_the_parts_of_a_key_that_a_shortened_text_shows_are_redacted(kept: int) -> None:
     clean = Redactor({SHAPELESS: "key"}).redact_shortened_text
     assert clean(f"'{SHAPELESS[:kept]}...{SHAPELESS[kept:]}'") == "'[redacted]...[redacted]'"
     assert clean(f"a {SHAPELESS} b ... c") == "a [redacted] b ... c"
     assert clean("nothing ... at all ... here") == "nothing ... at all ... here"
 
 
-def test_a_parent_tells_of_each_key_that_is_no_trivial_value() -> None:
+def test_a_parent_passes_on_every_key_that_is_not_too_short_to_be_one() -> None:
     assert child_processes._SHORTEST_KEY == trivial_values.MIN_LENGTH

@@ -70,17 +70,28 @@ STORED = [interaction(1, "old 1"), interaction(2, "old 2"), interaction(1, "old 
         ([], []),
     ],
 )
-def test_of_the_stored_those_stay_that_were_played(asked: list[int], left: list[str]) -> None:
+def test_stored_recordings_that_were_not_played_are_dropped(asked: list[int], left: list[str]) -> None:
     assert store(STORED, asked, drop_unused=True) == left
 
 
-def test_all_stay_where_nothing_is_to_be_dropped() -> None:
+def test_all_recordings_stay_if_none_is_to_be_dropped() -> None:
     assert store(STORED, [3], drop_unused=False) == ["old 1", "old 2", "old 1 again", "new 3"]
 
 
-def test_what_is_recorded_again_stands_where_it_stood() -> None:
+def test_a_recording_that_is_made_again_keeps_its_place() -> None:
     assert store(STORED, [1, 2], drop_unused=True, mode="all") == ["new 1", "new 2"]
     assert store(STORED, [1, 2], drop_unused=False, mode="all") == ["new 1", "new 2", "old 1 again"]
+
+
+def test_a_recording_that_replaces_the_one_of_its_request_is_stored_alone() -> None:
+    session = open_session(Cassette(), "all")
+    decisions = [session.decide(interaction(number, "").request) for number in (1, 2)]
+    for number, decision in enumerate(decisions, start=1):
+        assert isinstance(decision, RecordDecision)
+        for answer in ("begun", "ended"):
+            row = NewRecording(decision.key, decision.position, decision.order, interaction(number, answer))
+            session.add_recording(row, replaces=answer == "ended")
+    assert [row.interaction.response.body for row in session.new_recordings] == [b"ended", b"ended"]
 
 
 def test_a_call_is_remembered_until_an_answer_ends_it() -> None:

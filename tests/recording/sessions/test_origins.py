@@ -125,7 +125,7 @@ BORROWERS = ("https://new", "https://new:1")
     st.lists(st.tuples(st.sampled_from(ORIGINS + BORROWERS), st.sampled_from("xy")), max_size=10),
     st.sampled_from([MODEL, OTHER]),
 )
-def test_what_a_run_records_answers_the_next_run_alike(stored: list[Asked], run: list[Asked], path: str) -> None:
+def test_the_recordings_of_a_run_answer_the_next_run_alike(stored: list[Asked], run: list[Asked], path: str) -> None:
     """Whatever hosts were recorded, and whatever hosts the run asks, more often than all of them were."""
     before = recorded(stored, path)
     first = session(before, "missing")
@@ -137,7 +137,9 @@ def test_what_a_run_records_answers_the_next_run_alike(stored: list[Asked], run:
 
 @settings(deadline=None)
 @given(runs, runs, st.sampled_from([MODEL, OTHER]))
-def test_recorded_all_anew_each_origin_has_its_own(stored: list[Asked], run: list[Asked], path: str) -> None:
+def test_if_everything_is_recorded_anew_each_origin_has_its_own_recordings(
+    stored: list[Asked], run: list[Asked], path: str
+) -> None:
     first = session(recorded(stored, path), "all")
     given_out = answers(first, run, path)
     after = merge_changes(recorded(stored, path), first.compute_changes(record_errors="last", drop_unused=True), key)

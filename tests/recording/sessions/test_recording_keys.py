@@ -11,6 +11,7 @@ from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.recording.sessions.recording_keys import holds_stand_in
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RefuseDecision, ReplayDecision
 
@@ -74,13 +75,27 @@ def test_a_request_that_is_the_same_but_not_equal_is_counted_with_the_equal_ones
 
 @pytest.mark.parametrize("status", [200, 503])
 @given(asked=st.lists(st.sampled_from([ONE, ONE_WITH_SPACES, OTHER, UNKNOWN]), max_size=8))
-def test_it_makes_no_difference_when_keys_are_computed(status: int, asked: list[RecordedRequest]) -> None:
+def test_a_session_decides_the_same_whenever_its_keys_are_computed(status: int, asked: list[RecordedRequest]) -> None:
     recorded = [ONE, OTHER, ONE, ONE]
     now = open_session(recorded, Identifier(), later=False, status=status)
     later = open_session(recorded, Identifier(), later=True, status=status)
     for request in asked:
         assert outcome_of(later, request) == outcome_of(now, request)
     assert later.plays.in_order() == now.plays.in_order()
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "expected"),
+    [
+        (f"{URL}?q=%5Bredacted-2%5D", b"", True),
+        (f"{URL}?key=aquila-no-key", b"", True),
+        (URL, b'{"said": "[redacted]"}', True),
+        (URL, b'{"key": "aquila-no-key"}', True),
+        (URL, b'{"key": "another"}', False),
+    ],
+)
+def test_placeholders_and_the_dummy_key_stand_for_secrets(url: str, body: bytes, expected: bool) -> None:
+    assert holds_stand_in(RecordedRequest("POST", url, (), body)) is expected
 
 
 def test_plays_are_told_in_the_order_of_their_requests() -> None:

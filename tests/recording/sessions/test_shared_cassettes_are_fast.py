@@ -1,4 +1,4 @@
-"""Many tests record into one cassette: each writes all of the file, and does nothing else once more for all of it."""
+"""Many tests record into one cassette: each writes the whole file, and works on no recording but its own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def outside(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often was done what takes time for each recording."""
+    """How often each function was called that takes time for a recording."""
     counted: Counter[str] = Counter()
 
     def count(place: Any, name: str) -> None:
@@ -76,7 +76,9 @@ def test_each_recording_is_written_read_and_compared_once(calls: Counter[str], t
 
 
 @pytest.mark.slow
-def test_so_it_is_where_tests_set_keys(calls: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recording_into_a_shared_cassette_is_quick_where_tests_set_keys(
+    calls: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before they open the cassette, after that, or not at all."""
     for number in range(3 * SESSIONS):
         monkeypatch.delenv("SOME_TOKEN", raising=False)
@@ -105,7 +107,7 @@ def test_keys_that_were_computed_with_more_secrets_are_no_others(monkeypatch: py
     assert key_under(Redactor())(request) == request.url
 
 
-def test_keys_are_those_that_a_thread_asks_for_whatever_another_asks_meanwhile() -> None:
+def test_a_thread_gets_the_keys_of_its_own_rules_whatever_another_asks_for_meanwhile() -> None:
     others: list[Rules] = []
 
     class Rules:
@@ -130,7 +132,7 @@ def test_keys_are_those_that_a_thread_asks_for_whatever_another_asks_meanwhile()
     assert find_for(Rules("other")) is not keys
 
 
-def test_what_was_saved_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cassette_that_was_saved_is_loaded_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         record(number)
     path = tmp_path / "cassettes" / "shared.yaml"
@@ -141,7 +143,7 @@ def test_what_was_saved_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.Mo
     assert read is not saved
 
 
-def test_what_another_process_has_written_meanwhile_stays(tmp_path: Path) -> None:
+def test_recordings_that_another_process_has_written_meanwhile_stay(tmp_path: Path) -> None:
     path = tmp_path / "cassettes" / "shared.yaml"
     record(0)
     one = path.read_bytes()

@@ -9,21 +9,12 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import Explanation
-from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
+from aquila.cassettes.storage.merging import Changes, NewRecording, merge_changes
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, RefuseDecision, ReplayDecision
-
-
-def interaction(key: str, answer: str, status: int = 200) -> Interaction:
-    return Interaction(
-        RecordedRequest("POST", f"https://x/{key}"), RecordedResponse(status, chunks=(RecordedChunk(answer.encode()),))
-    )
-
-
-def key(request: RecordedRequest) -> str:
-    return request.url.rpartition("/")[2]
+from tests.cassettes.storage.test_merging import interaction, key
 
 
 def answers(cassette: Cassette) -> dict[str, list[str]]:
@@ -34,7 +25,7 @@ def answers(cassette: Cassette) -> dict[str, list[str]]:
 
 
 class Shared:
-    """Counts as several processes see them."""
+    """Counts requests for several processes."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -65,7 +56,9 @@ runs = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2), st.sampled_f
 
 
 @given(runs, st.booleans())
-def test_what_several_processes_record_is_stored_as_if_one_had(run: list[tuple[str, int, int]], early: bool) -> None:
+def test_recordings_of_several_processes_are_stored_as_if_one_had_made_them(
+    run: list[tuple[str, int, int]], early: bool
+) -> None:
     alone, together = session(mode="missing"), [session(mode="missing") for _ in range(3)]
     shared = Shared()
     for each in together:
@@ -112,7 +105,7 @@ def test_requests_counted_before_sharing_are_handed_over() -> None:
     assert isinstance(one.decide(cassette.interactions[0].request), RefuseDecision)
 
 
-def test_where_the_first_recording_answers_all_no_other_counts_as_played_elsewhere() -> None:
+def test_if_the_first_recording_answers_all_no_other_counts_as_played_elsewhere() -> None:
     cassette = Cassette.from_interactions([interaction("a", "1"), interaction("a", "2")])
     one, other, shared = session(cassette, repeat="first"), session(cassette, repeat="first"), Shared()
     one.share_counts(shared)
@@ -129,12 +122,6 @@ def test_catching_up_without_sharing_changes_nothing() -> None:
     alone = session(Cassette.from_interactions([interaction("a", "1")]))
     alone.adopt_shared_plays()
     assert alone.plays.unplayed
-
-
-def test_recordings_in_the_same_slot_by_processes_that_count_apart_are_one() -> None:
-    rows = [NewRecording("a", 0, 0, interaction("a", "1")), NewRecording("a", 0, 0, interaction("a", "2"))]
-    kept = drop_retried_failures(rows, record_errors="last")
-    assert [row.interaction.response.body for row in kept] == [b"1"]
 
 
 @given(
@@ -157,7 +144,7 @@ def test_additions_stand_behind_the_recordings_that_their_positions_follow(
     assert merged == expected
 
 
-def test_what_was_asked_before_others_came_counts_for_them_too() -> None:
+def test_requests_that_were_made_before_another_process_came_count_for_it_too() -> None:
     cassette = Cassette.from_interactions(interaction("a", f"answer {number}") for number in range(4))
     shared, here, there = Shared(), session(cassette), session(cassette)
     request = interaction("a", "").request

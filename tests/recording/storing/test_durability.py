@@ -127,7 +127,7 @@ def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root
     assert prompts(root / "x.yaml") == [1]
 
 
-def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recordings_of_a_scope_are_its_own_until_they_are_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = cassette_files.save_cassette
     taken_over: list[object] = []
 
@@ -181,7 +181,7 @@ def leave_journal(
 
 
 @pytest.mark.parametrize("field", ["x-kept", "x.trace.id"])
-def test_what_is_known_to_be_secret_when_a_journal_is_taken_over_is_in_no_cassette(
+def test_a_secret_that_is_known_when_a_journal_is_taken_over_is_in_no_cassette(
     root: Path, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     leave_journal(root, "x", prompt="eagle-4711-of-the-sea", field=field)
@@ -251,7 +251,7 @@ def test_a_codec_that_fails_in_any_way_loses_nothing(root: Path, monkeypatch: py
     assert prompts(root / "hard.yaml") == ["hard"]
 
 
-def test_one_cassette_of_a_scope_that_fails_keeps_no_other_from_being_stored(
+def test_if_one_cassette_of_a_scope_cannot_be_stored_the_others_are(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_to_write(monkeypatch, b"hard")
@@ -311,7 +311,7 @@ def test_a_cassette_is_replaced_whole_or_not_at_all(root: Path, monkeypatch: pyt
     assert journal.find_abandoned_journals(root)
 
 
-def test_what_a_damaged_journal_still_holds_is_taken_over_and_the_rest_is_named(root: Path) -> None:
+def test_the_whole_entries_of_a_damaged_journal_are_taken_over_and_the_others_are_named(root: Path) -> None:
     for name in ("first", "second"):
         path = leave_journal(root, name)
     data = path.read_bytes()
@@ -348,8 +348,8 @@ def test_large_bodies_of_a_journal_that_is_gone_are_removed(root: Path) -> None:
     assert not bodies.exists()
 
 
-def test_who_holds_a_lock_for_long_is_said(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_lock_that_a_thread_holds_for_long_is_logged_with_its_owner(
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root.mkdir(exist_ok=True)
     monkeypatch.setattr(cassette_lock, "_SAID_AFTER", 0.05)
@@ -383,7 +383,7 @@ def test_who_holds_a_lock_for_long_is_said(
     assert f"{root / 'x.yaml'}: waiting to write it; process {os.getpid()} on " in message
 
 
-def test_a_lock_that_another_process_holds_is_said_with_its_owner(
+def test_a_lock_that_another_process_holds_is_logged_with_its_owner(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     reached, its_end = multiprocessing.Pipe()
@@ -497,7 +497,7 @@ def test_a_deleted_working_directory_is_a_clear_error(tmp_path: Path) -> None:
     assert "AQUILA_CASSETTE_DIR" in done.stdout
 
 
-def test_what_is_discarded_leaves_nothing_behind(root: Path) -> None:
+def test_a_scope_that_is_discarded_leaves_nothing_behind(root: Path) -> None:
     scope = scopes.Scope(kind="block", default_cassette="x", options={"transport": "record"})
     scope.recording.open_journal()
     assert journal.find_journals_of(root, scope.id)

@@ -46,7 +46,7 @@ def failing(number: int) -> Callable[..., Any]:
 
 
 @without_locks
-def test_where_files_cannot_be_locked_nothing_is_asked_and_the_error_says_what_to_do(
+def test_if_files_cannot_be_locked_nothing_is_sent_and_the_error_says_what_to_do(
     number: int, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []

@@ -60,7 +60,7 @@ def test_tokens_that_come_in_while_a_request_is_counted_are_counted_too(monkeypa
     assert budget.spent() == Spent(requests=1, tokens=7)
 
 
-def test_where_the_disk_is_full_no_request_is_counted_and_no_token_is_lost(
+def test_on_a_full_disk_no_request_is_counted_and_no_token_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = RecordBudget()

@@ -39,7 +39,7 @@ def test_an_age_is_told_in_the_largest_unit_that_it_fills() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no clock that tests leave alone")
-def test_the_clock_of_a_test_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_age_does_not_depend_on_a_clock_that_a_test_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be a mock that counts, or that has a value for each call of the program and no more."""
     calls: list[object] = []
     before = datetime.datetime.now(datetime.UTC)

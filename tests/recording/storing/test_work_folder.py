@@ -1,4 +1,4 @@
-"""The folder of journals and locks goes when nothing needs it, and no recording suffers from that."""
+"""The folder of journals and locks is removed when nothing needs it, and no recording is lost by that."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_recording_leaves_its_cassette_alone(root: Path) -> None:
     assert interrupted_runs.recover_journals(root) == ([], [])
 
 
-def test_what_is_left_to_take_over_keeps_the_folder(root: Path) -> None:
+def test_the_folder_stays_while_a_journal_waits_in_it(root: Path) -> None:
     left = journal.Journal(root, "0123456789abcdef")
     left.open()
     with aquila.use_cassette("x"), aquila.http_client() as client:
@@ -62,7 +62,6 @@ def test_what_is_left_to_take_over_keeps_the_folder(root: Path) -> None:
 _OPEN_AND_CLOSE = """
 import sys
 from pathlib import Path
-from aquila.cassettes.storage import journal
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 root = Path(sys.argv[1])

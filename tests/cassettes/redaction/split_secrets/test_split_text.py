@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila.cassettes.redaction import window_redaction
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.scrubber import Scrubber
 from aquila.cassettes.redaction.split_secrets import event_layouts, split_text
+from tests.support.large_answers import redact_in_parts, use_small_windows
 from tests.support.slow import slow_but
 
 REDACTOR = Redactor()
@@ -71,7 +71,7 @@ def vary(value: Any, dice: random.Random) -> Any:
 
 
 def texts_of(body: bytes) -> list[bytes]:
-    """What a body's texts are when they are put together."""
+    """The texts of a body, each put together from its pieces."""
     texts = []
 
     def find(text: bytes) -> list[FoundSecret]:
@@ -105,20 +105,13 @@ def event(text: str) -> bytes:
 def test_a_secret_in_pieces_is_found_where_a_window_is_cut_or_ends(
     ahead: int, overlaps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("STREAM_WINDOW", "STREAM_OVERLAP"):  # a smaller window ends in the same way, in less time
-        monkeypatch.setattr(window_redaction, name, getattr(window_redaction, name) // 8)
+    window, overlap = use_small_windows(monkeypatch)
     other = event(" word")
-    count = (window_redaction.STREAM_WINDOW - overlaps * window_redaction.STREAM_OVERLAP) // len(other) + ahead
-    after = window_redaction.STREAM_OVERLAP // len(other) + 200
+    count = (window - overlaps * overlap) // len(other) + ahead
+    after = overlap // len(other) + 200
     body = [other] * count + [event(piece) for piece in f" {KEY} "] + [other] * after
-    answer = REDACTOR.redact_large_answer(is_stream=True)
-    parts = []
-    for chunk in body:
-        answer.add_chunk(chunk)
-        while answer.is_full:
-            parts.append(answer.take_part())
-    assert parts
-    parts.append(answer.take_rest(cut_off=False))
+    parts = redact_in_parts(REDACTOR.redact_large_answer(is_stream=True), body)
+    assert len(parts) > 1
     done = b"".join(part.data for part in parts)
     texts = [json.loads(line[6:])["choices"][0]["delta"]["content"] for line in done.split(b"\n\n") if line]
     assert "".join(texts) == " word" * count + " [redacted] " + " word" * after

@@ -14,13 +14,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.model import RecordedChunk, RecordedResponse
+from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.redaction import window_redaction
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.scrubber import Scrubber
 from aquila.cassettes.redaction.split_secrets import split_text, stream_events
 from tests.cassettes.redaction.test_redaction_everywhere import pieces_of, prose, shaped, values
+from tests.support.cassettes import cut
 from tests.support.examples import examples
+from tests.support.large_answers import use_small_windows
 
 SHORTEST = 8
 """Of a known value that a stream broke off in, fewer characters than this may remain."""
@@ -182,13 +184,8 @@ FRAMINGS: dict[str, Framing] = {
 }
 
 
-def cut(body: bytes, places: Sequence[int]) -> tuple[RecordedChunk, ...]:
-    bounds = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return tuple(RecordedChunk(body[a:b], at) for at, (a, b) in enumerate(itertools.pairwise(bounds)))
-
-
 def scrubbed(redactor: Redactor, body: bytes, places: Sequence[int] = (), end: str = "complete") -> bytes:
-    response = RecordedResponse(200, (), cut(body, places), end)  # type: ignore[arg-type]
+    response = RecordedResponse(200, (), cut(body, places, range(len(places) + 1)), end)  # type: ignore[arg-type]
     once = redactor.redact_response(response)
     assert redactor.redact_response(once) is once
     assert [chunk.at for chunk in once.chunks] == [chunk.at for chunk in response.chunks]
@@ -245,7 +242,7 @@ def test_little_remains_of_a_known_value_in_which_a_stream_broke_off(
 
 
 def curious_readings(stored: bytes) -> Iterator[bytes]:
-    """What is put together of a stream that broke off: what stands in each field, and behind each ``data:``."""
+    """The texts that a reader may put together from a stream that broke off: of each field, and of each ``data:``."""
     yield b"".join(re.findall(rb"data: ([^\n]*)", stored))
     fields: dict[bytes, list[bytes]] = {}
     for name, text in re.findall(rb'(?:"(\w+)\\?": ?|(?:data: |^0:))"((?:[^"\\\n]|\\.)*)', stored, re.MULTILINE):
@@ -322,13 +319,12 @@ def test_a_field_that_occurs_twice_hides_nothing() -> None:
 def test_a_secret_in_pieces_is_found_where_a_window_of_a_large_stream_ends(
     framing: str, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("STREAM_WINDOW", "STREAM_OVERLAP"):  # a smaller window ends in the same way, in less time
-        monkeypatch.setattr(window_redaction, name, getattr(window_redaction, name) // 8)
+    window, overlap = use_small_windows(monkeypatch)
     secret = "Zq81-made-up-for-this-4711"
     write, read = FRAMINGS[framing]
     size = len(write([" word"] * 3)) - len(write([" word"] * 2))
-    count = (window_redaction.STREAM_WINDOW - window_redaction.STREAM_OVERLAP) // size + ahead
-    after = window_redaction.STREAM_OVERLAP // size + 200
+    count = (window - overlap) // size + ahead
+    after = overlap // size + 200
     body = write([" word"] * count + list(f" {secret} ") + [" word"] * after).encode()
     assert stream_events.may_come_in_pieces(body[: stream_events.BEGINNING])
     parts = list(window_redaction.redact_pieces([body], Scrubber({secret: "x"}, ()), is_stream=True))
