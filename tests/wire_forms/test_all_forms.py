@@ -1,4 +1,4 @@
-"""What holds for every wire form, whoever's it is. ``samples.py`` has a request in each."""
+"""The promises of every wire form. ``samples.py`` has a request in each."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 WORDS = st.text(max_size=8)
-"""Short ones: what an answer says is shown up to 2,000 characters."""
+"""Short ones, because only the first 2,000 characters of an answer are shown."""
 JSON_OBJECTS = st.dictionaries(WORDS, st.none() | st.booleans() | st.integers() | WORDS, max_size=3)
 
 
@@ -102,7 +102,7 @@ def write(form: WireForm, answer: Answer, *, streamed: bool = False, number: int
 
 
 def said_by(body: bytes) -> AnswerText:
-    """What the reader of ``--aquila-verify`` finds in an answer."""
+    """Read an answer as ``--aquila-verify`` does."""
     return read_answer_text(read_values(body)[1], body)
 
 
@@ -180,7 +180,7 @@ def _sample_body(form: WireForm) -> dict[str, Any]:
     texts=st.lists(WORDS.filter(bool), max_size=4),
     calls=st.lists(st.tuples(st.sampled_from(["weather", "time"]), JSON_OBJECTS), max_size=3),
 )
-def test_what_was_written_is_what_others_read(
+def test_an_answer_is_read_as_it_was_written(
     form: WireForm, streamed: bool, texts: list[str], calls: list[tuple[str, dict[str, Any]]]
 ) -> None:
     calls = calls if form.has_tools else []
@@ -210,7 +210,7 @@ def test_how_an_answer_ends_is_told_in_the_same_words_whole_and_streamed(
 
 @MESSAGES
 @BOTH
-def test_halves_of_characters_and_ends_of_lines_can_be_written(form: WireForm, streamed: bool) -> None:
+def test_half_surrogate_pairs_and_line_separators_can_be_written(form: WireForm, streamed: bool) -> None:
     calls = (AnsweredCall("weather", '{"a":"\udc00\u2028"}'),) if form.has_tools else ()
     answer = Answer(("a\ud83d", "b\x85\u2028\u2029", "\ude00"), calls)
     body = write(form, answer, streamed=streamed)
@@ -231,7 +231,7 @@ def test_a_refusal_is_read_as_text(form: WireForm, streamed: bool) -> None:
 
 @MESSAGES
 @BOTH
-def test_what_was_thought_is_written_and_is_no_text(form: WireForm, streamed: bool) -> None:
+def test_thoughts_are_written_and_are_no_text(form: WireForm, streamed: bool) -> None:
     body = write(form, Answer(reasoning=split_text("Hmm, rain."), texts=("Yes",)), streamed=streamed)
     assert said_by(body).text == text_of_answer(body) == "Yes"
     assert "Hmm" in json.dumps(read_values(body)[1]) or form.name == "OpenAI completions"  # which has no place for it
@@ -246,7 +246,7 @@ def test_answers_bear_different_ids_and_their_calls_too(form: WireForm) -> None:
 
 @MESSAGES
 @BOTH
-def test_the_usage_that_was_written_is_in_the_answer_unless_it_was_left_out(form: WireForm, streamed: bool) -> None:
+def test_the_usage_is_in_the_answer_as_it_was_written(form: WireForm, streamed: bool) -> None:
     request = SAMPLES[form.name](streamed)
     raw = {**json.loads(request.body), "stream_options": {"include_usage": True}}
     sent = form.read(replace(request, body=json.dumps(raw).encode()))
@@ -254,7 +254,6 @@ def test_the_usage_that_was_written_is_in_the_answer_unless_it_was_left_out(form
     shown = json.dumps(read_values(body)[1])
     assert "1234" in shown
     assert "567" in shown
-    assert form.answer(Answer(texts=("Hi",), usage=False), sent, 1).status == 200
 
 
 @MESSAGES

@@ -99,7 +99,7 @@ TEXTS = st.text(max_size=20)
     thoughts=st.lists(TEXTS, max_size=3),
     calls=st.lists(st.dictionaries(TEXTS, st.none() | st.integers() | TEXTS | st.lists(TEXTS), max_size=3), max_size=3),
 )
-def test_what_is_read_of_a_stream_is_what_comes_whole(
+def test_the_parts_of_a_stream_make_the_whole_answer(
     texts: list[str], thoughts: list[str], calls: list[dict[str, Any]]
 ) -> None:
     called = tuple(AnsweredCall("weather", json.dumps(each, ensure_ascii=False)) for each in calls)

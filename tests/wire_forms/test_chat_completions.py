@@ -30,7 +30,7 @@ TOOLS: list[Any] = [{"type": "function", "function": FUNCTION}]
 
 @dataclass(frozen=True)
 class Read:
-    """What a client has read: the same, however it asked."""
+    """An answer as a client has read it. It is the same for every way of asking."""
 
     text: str | None = None
     calls: tuple[tuple[str, str, str], ...] = ()

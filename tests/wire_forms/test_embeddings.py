@@ -59,13 +59,16 @@ def test_the_sdk_asks_for_numbers_of_32_bits() -> None:
     assert client.embeddings.create(model=MODEL, input="x", encoding_format="float").data[0].embedding == [0.1, 1e300]
 
 
-def test_usage_is_told() -> None:
+def test_usage_is_a_token_for_every_four_bytes_of_the_request() -> None:
+    script = Script().embed([1.0])
+
     async def ask() -> Any:
-        async with async_openai_client(Script().embed([1.0])) as client:
+        async with async_openai_client(script) as client:
             return await client.embeddings.create(model=MODEL, input="one two three")
 
     usage = asyncio.run(ask()).usage
-    assert usage.total_tokens == usage.prompt_tokens > 0
+    sent = len(script.requests[0].body)
+    assert usage.total_tokens == usage.prompt_tokens == sent // 4
 
 
 def test_an_error_is_answered_to_a_request_for_embeddings() -> None:

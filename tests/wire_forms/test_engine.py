@@ -1,4 +1,4 @@
-"""``ask``, ``stream`` and their kin read what a script wrote, over both endpoints of OpenAI."""
+"""``ask``, ``stream`` and their asynchronous twins read scripted answers over both endpoints of OpenAI."""
 
 from __future__ import annotations
 

@@ -73,5 +73,5 @@ def test_a_list_is_known_by_its_path(method: str, url: str, is_own: bool) -> Non
         ("POST", "/v1/batches"),
     ],
 )
-def test_what_a_script_cannot_answer_is_in_no_form(method: str, path: str) -> None:
+def test_a_request_that_a_script_cannot_answer_is_in_no_form(method: str, path: str) -> None:
     assert read_sent(RecordedRequest(method, f"https://api.openai.com{path}")).form == ""

@@ -26,7 +26,7 @@ TOOLS: list[Any] = [{"type": "function", "strict": False, **FUNCTION}]
 
 @dataclass(frozen=True)
 class Read:
-    """What a client has read: the same, however it asked."""
+    """An answer as a client has read it. It is the same for every way of asking."""
 
     text: str = ""
     calls: tuple[tuple[str, str, str], ...] = ()
@@ -323,7 +323,7 @@ def test_a_conversation_is_read() -> None:
     assert [(message.role, message.text) for message in simple.messages] == [("user", "hi")]
 
 
-def test_what_was_answered_can_be_sent_again() -> None:
+def test_the_items_of_an_answer_can_be_sent_again() -> None:
     script = Script().reasoning("Hm.").reply("I look.", tool_calls=[("weather", {"city": "Rome"})]).reply("Sunny.")
     client = openai_client(script)
     said = client.responses.create(**ASKED).output

@@ -327,12 +327,14 @@ def row(order: int, mark: str) -> NewRecording:
 
 def test_requests_that_become_equal_are_counted_in_their_order_behind_the_stored_ones() -> None:
     redactor = Redactor.from_environment({NAME: SECRET})
-    own, others = [row(9, ""), row(4, "")], [row(6, "")]
+    other = Interaction(RecordedRequest("GET", "https://a.example/y"), RecordedResponse(200))
+    own, others = [row(9, ""), NewRecording("other", 1, 5, other), row(4, "")], [row(6, "")]
     placed = redact_rows(
         own, others, redactor, -1, lambda request: request.body.decode(), {"[redacted]": 2}.__getitem__
     )
     assert sorted((each.order, each.key, each.position) for each in placed) == [
         (4, "[redacted]", 2),
+        (5, "other", 1),
         (6, "[redacted]", 3),
         (9, "[redacted]", 4),
     ]

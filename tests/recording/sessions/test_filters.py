@@ -145,6 +145,15 @@ def test_a_key_that_a_filter_takes_out_of_a_header_is_redacted_everywhere_else(t
     assert other not in str(missed.value)
 
 
+def test_a_key_that_a_filter_puts_into_a_stored_request_is_redacted(tmp_path: Path) -> None:
+    def add_key(interaction: Interaction) -> Interaction:
+        request = replace(interaction.request, body=json.dumps({"key": SECRET}).encode())
+        return replace(interaction, request=request)
+
+    assert use(Filters(change_stored=add_key), [{"a": 1}], transport="record") == [1]
+    assert [request for request, _ in stored(tmp_path)] == [{"key": "[redacted]"}]
+
+
 @pytest.mark.parametrize("match_on", [None, ["method"]])
 def test_a_comparison_takes_the_place_of_the_rules(match_on: list[str] | None, tmp_path: Path) -> None:
     def parity(one: RecordedRequest, other: RecordedRequest) -> bool:

@@ -30,7 +30,8 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, Recorde
 from aquila.cassettes.storage import cassette_files, cassette_lock, file_replacement, journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
-from aquila.errors import CassetteWriteError
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
+from aquila.errors import CassetteCorrupt, CassetteWriteError
 from aquila.recording import scope as scopes
 from aquila.recording.scope_joining import ScopeReference, reference_fields
 from aquila.recording.storing import interrupted_runs
@@ -192,10 +193,36 @@ def test_a_secret_that_is_known_when_a_journal_is_taken_over_is_in_no_cassette(
     assert recorded.response.headers == ((field, "as the run wanted it"),)
 
 
-def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_taken_over(root: Path) -> None:
-    bad = leave_journal(root, "lost", "aaaaaaaaaaaaaaaa")
+def test_plays_in_the_journal_of_a_killed_process_are_passed_over(root: Path) -> None:
+    leave_journal(root, "x")
+    left = journal.Journal(root, "bbbbbbbbbbbbbbbb")
+    left.append_entry(JournalEntry("x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0)))
+    left.close()
+    assert interrupted_runs.recover_journals(root) == ([(root / "x.yaml", 1)], [])
+    assert journal.find_abandoned_journals(root) == {}
+
+
+def test_a_journal_of_a_child_that_cannot_be_read_is_named_and_kept_and_the_rest_is_stored(root: Path) -> None:
+    with (
+        pytest.raises(CassetteCorrupt, match=r"\.journal: not a journal of this version"),
+        aquila.use_cassette("x") as cassette,
+        aquila.http_client() as client,
+    ):
+        post(client, "owner")
+        bad = make_unreadable(root / ".journal" / f"{cassette._scope.id}.1-0123456789abcdef.journal")
+    assert bad.exists()
+    assert prompts(root / "x.yaml") == ["owner"]
+
+
+def make_unreadable(path: Path) -> Path:
+    """Write a journal of another version, with the right checksum."""
     payload = b"\xc1 not msgpack"
-    bad.write_bytes(b"\0" + struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
+    path.write_bytes(b"\0" + struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
+    return path
+
+
+def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_taken_over(root: Path) -> None:
+    bad = make_unreadable(leave_journal(root, "lost", "aaaaaaaaaaaaaaaa"))
     leave_journal(root, "good", "bbbbbbbbbbbbbbbb")
     found = interrupted_runs.recover_journals(root)
     assert found.cassettes == [(root / "good.yaml", 1)]
