@@ -110,6 +110,27 @@ def test_at_the_end_a_miss_is_waited_for_whose_child_has_made_the_file_and_not_y
     assert in_folder.take("scope", is_last=True) == []
 
 
+def test_plays_and_jobs_of_a_child_arrive_once_and_rows_that_are_none_are_passed_over(
+    in_folder: ChildMisses, tmp_path: Path
+) -> None:
+    job = {"id": "task-1", "began": 1.5}
+    in_folder.tell_play("scope", ["message", 1.5])
+    in_folder.tell_job("scope", job)
+    with (tmp_path / "scope.jobs").open("a") as file:
+        file.write('{"id": 1, "began": 1.5}\n{"id": "task-2"}\n["task-3"]\nno JSON\n')
+    assert list(in_folder.take_plays("scope")) == [["message", 1.5]]
+    assert list(in_folder.take_jobs("scope")) == [job]
+    assert [*in_folder.take_plays("scope"), *in_folder.take_jobs("scope")] == []
+
+
+def test_a_child_reads_which_recordings_are_made_anew_until_its_parent_takes_that_back(in_folder: ChildMisses) -> None:
+    assert ChildMisses().read_anew() == in_folder.read_anew() == {}
+    in_folder.tell_anew({"jobs/x": ("key 1", "key 2")})
+    assert in_folder.read_anew() == {"jobs/x": ["key 1", "key 2"]}
+    in_folder.tell_anew({})
+    assert in_folder.read_anew() == {}
+
+
 @pytest.mark.parametrize("written", ["", '["CassetteMi'])
 def test_a_miss_that_a_child_could_not_write_is_told_once(in_folder: ChildMisses, tmp_path: Path, written: str) -> None:
     (tmp_path / "scope").write_text(written)
