@@ -1,5 +1,6 @@
 """Fixtures for Huey on every kind of storage, on servers that the suite starts itself."""
 
+import functools
 import importlib
 import sys
 import threading
@@ -18,6 +19,7 @@ from aquila.huey.state.redis_tables import RedisState
 from aquila.huey.state.sql_tables import PostgresState, SqliteState
 from aquila.huey.testing import use_test_queue
 from aquila.recording import runtime
+from tests.huey.storages import CLASSES
 from tests.support import servers
 from tests.support.stateful_project import stateful  # noqa: F401
 from tests.support.upstream import streamed, upstream
@@ -112,6 +114,12 @@ def make_huey(request, tmp_path):
         # On Redis, `close` closes no connection, and the garbage collector would warn of the open sockets.
         if isinstance(huey, RedisHuey):
             huey.storage.conn.connection_pool.disconnect()
+
+
+@pytest.fixture
+def make_aquila_huey(make_huey):
+    """Make a Huey of Aquila on a kind of storage: ``make_aquila_huey("redis", keep_running=True)``."""
+    return functools.partial(make_huey, classes=CLASSES)
 
 
 @pytest.fixture

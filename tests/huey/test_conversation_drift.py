@@ -12,7 +12,6 @@ from tests.support.stateful_project import StatefulProject
 
 pytest.importorskip("openai")
 pytest.importorskip("httpcore2")
-huey = pytest.importorskip("huey")
 
 JOBS = """
     from app import *

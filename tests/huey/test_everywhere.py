@@ -151,17 +151,15 @@ def places():
 
 
 @pytest.fixture
-def reachable(request):
+def reachable(request, monkeypatch):
     """The places whose servers can be run here."""
     missing = set()
     for kind, fixture in (("redis", "redis_url"), ("postgres", "postgres_dsn")):
         try:
-            os.environ[f"APP_{kind.upper()}"] = request.getfixturevalue(fixture)
+            monkeypatch.setenv(f"APP_{kind.upper()}", request.getfixturevalue(fixture))
         except pytest.skip.Exception:
             missing.add(kind)
-    yield [place for place in places() if place[1] not in missing]
-    for kind in ("REDIS", "POSTGRES"):
-        os.environ.pop(f"APP_{kind}", None)
+    return [place for place in places() if place[1] not in missing]
 
 
 @pytest.mark.long(25)

@@ -10,9 +10,10 @@ from weakref import WeakSet
 import pytest
 
 from aquila.errors import PickledMessages
-from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, SqliteHuey, connections_at_fork, instrument
+from aquila.huey import MemoryHuey, SqliteHuey, connections_at_fork, instrument
 from aquila.huey.live import publish_jobs
 from aquila.huey.state import state_of
+from tests.huey.storages import CLASSES
 from tests.support.forked import do_in_child
 
 pytestmark = [
@@ -20,7 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
 
-CLASSES = {"sqlite": SqliteHuey, "postgres": PostgresHuey, "file": FileHuey}
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
 
 
@@ -193,8 +193,8 @@ def test_an_instrumented_huey_and_what_is_beside_a_queue_of_files_count_too(make
     assert state_of(files)._storage in connections_at_fork._storages
 
 
-def test_a_task_that_forks_goes_on_in_the_child_while_another_thread_publishes(make_huey):
-    huey = make_huey("memory", {"memory": MemoryHuey})
+def test_a_task_that_forks_goes_on_in_the_child_while_another_thread_publishes():
+    huey = MemoryHuey("app")
     publish_jobs(huey)
     held, go = threading.Event(), threading.Event()
 

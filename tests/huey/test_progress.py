@@ -182,7 +182,7 @@ def test_a_time_limit_ends_a_stream_in_a_thread_worker(huey, held):
     signals, text = [], ""
     huey.signal()(lambda name, task, error=None: signals.append(name))
 
-    @huey.task(timeout=0.5)
+    @huey.task(timeout=0.1)
     def job():
         nonlocal text
         with aquila.stream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
@@ -230,7 +230,7 @@ def test_leaving_the_loop_stores_what_there_was(huey):
 
 
 def test_the_task_timeout_of_perform_job_and_of_a_stream_are_the_same(huey, held):
-    @huey.task(timeout=1)
+    @huey.task(timeout=0.1)
     def job():
         with aquila.stream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
             list(follow(stream))
@@ -274,7 +274,7 @@ def test_revoking_ends_the_stream_of_an_async_task_that_is_waiting_for_the_provi
 
 
 def test_a_time_limit_ends_the_stream_of_an_async_task(huey, held):
-    @huey.task(timeout=1)
+    @huey.task(timeout=0.1)
     async def job():
         async with aquila.astream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
             async for _ in afollow(stream, every=60):

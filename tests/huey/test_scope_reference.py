@@ -449,8 +449,8 @@ def test_a_malformed_reference_is_rejected(malformed):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_miss_in_a_worker_process_is_a_miss_of_the_test(replaying, make_huey):
-    huey = make_huey("sqlite", {"sqlite": instances.SqliteHuey})
+def test_a_miss_in_a_worker_process_is_a_miss_of_the_test(replaying, make_aquila_huey):
+    huey = make_aquila_huey("sqlite")
 
     @huey.task()
     def swallows():

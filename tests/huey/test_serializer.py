@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import copy
 import dataclasses
 import datetime as dt
 import decimal
@@ -147,7 +148,7 @@ def test_any_task_message_arrives_with_all_that_is_nested_in_it(message):
 @settings(max_examples=examples(50))
 def test_equal_values_make_equal_bytes(value):
     for serializer in ALL_SERIALIZERS:
-        assert serializer.serialize(value) == serializer.serialize(value)
+        assert serializer.serialize(value) == serializer.serialize(copy.deepcopy(value))
 
 
 class Colour(enum.Enum):
@@ -364,7 +365,7 @@ def test_an_altered_message_is_rejected_when_signed(message, data):
     with pytest.raises(MessageRejected):
         serializer.deserialize(bytes(sent))
     with pytest.raises(MessageRejected):
-        serializer.deserialize(serializer.serialize(message)[: position + 1][:-1])
+        serializer.deserialize(serializer.serialize(message)[:position])
 
 
 class Bomb:

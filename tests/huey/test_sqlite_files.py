@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 
 from aquila.errors import ConfigError
 from aquila.huey import SqliteHuey, sqlite_files
+from tests.huey.programs import START, declare_for_program, environment_of
 
 APP = """
 from aquila.huey import SqliteHuey
@@ -45,12 +45,10 @@ def test_a_consumer_that_starts_while_the_file_is_locked_waits_for_it_and_says_s
     def work(number):
         raise AssertionError("a worker's task")
 
-    work.task_class.__module__ = "locked_app"
-    huey._registry._registry = {"locked_app.work": work.task_class}
+    declare_for_program(huey, "locked_app", work)
     result = work(7)
     huey.storage.close()
-    command = [sys.executable, "-m", "huey.bin.huey_consumer", "locked_app.huey", "-n"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    command, environment = [sys.executable, "-c", START, "locked_app.huey", "-n"], environment_of(tmp_path)
     with locked(filename) as holder:
         consumer = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         try:

@@ -14,6 +14,7 @@ from aquila.errors import NotSerializable
 from aquila.huey import MemoryHuey, RedisHuey, checkpoint, follow, once, partial_answer
 from aquila.huey.progress import kept_progress, storage_patience, task_watch
 from aquila.huey.testing import build_task
+from tests.huey.programs import wait_until
 from tests.support.examples import examples
 from tests.support.limits import with_a_limit_in_time
 from tests.support.servers import redis_server
@@ -400,12 +401,3 @@ def test_what_others_have_written_under_the_keys_of_a_task_is_no_text_and_no_che
     huey.put(kept_progress.CHECKPOINTS_PREFIX + "mine", value)
     assert huey.execute(task) == "none"
     assert isinstance(value, dict) or "not written by Aquila" in warnings(caplog)[0]
-
-
-def wait_until(condition):
-    finished = threading.Event()
-    for _ in range(6000):
-        if condition():
-            return
-        finished.wait(0.01)
-    raise AssertionError("did not come within a minute")

@@ -5,7 +5,7 @@ import pytest
 from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.errors import BudgetExceeded
 from aquila.events import Usage
-from aquila.huey import MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, is_conflict
+from aquila.huey import is_conflict
 from aquila.huey.delivery import rescuer as rescuer_module
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
@@ -20,12 +20,10 @@ from aquila.huey.live import publish_jobs
 from aquila.huey.live.heartbeat_reader import read_workers
 from aquila.huey.state import state_of
 from tests.huey.delivery.test_rescuing import lose
+from tests.huey.storages import SHARED, STORAGES
 from tests.support.slow import slow_but
 
 HOUR, DAY = 3600.0, 86_400.0
-
-
-KINDS = {"sqlite": SqliteHuey, "redis": RedisHuey, "postgres": PostgresHuey}
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +31,16 @@ def clock_of_rescuer(clocks, monkeypatch):
     monkeypatch.setattr(rescuer_module, "time", clocks)
 
 
-@pytest.fixture(params=slow_but(["sqlite", "redis"], KINDS))
-def huey(request, make_huey):
-    made = make_huey(request.param, KINDS, keep_running=True)
+@pytest.fixture(params=slow_but(["sqlite", "redis"], SHARED))
+def huey(request, make_aquila_huey):
+    made = make_aquila_huey(request.param, keep_running=True)
     made.task(name="job")(lambda: 1)
     return made
 
 
-@pytest.fixture(params=slow_but(["redis"], ["memory", *KINDS]))
-def plain(request, make_huey):
-    return make_huey(request.param, {"memory": MemoryHuey, **KINDS})
+@pytest.fixture(params=slow_but(["redis"], STORAGES))
+def plain(request, make_aquila_huey):
+    return make_aquila_huey(request.param)
 
 
 @pytest.fixture

@@ -152,9 +152,9 @@ def test_where_messages_are_signed_one_that_is_not_ends_no_job():
 
 
 @pytest.mark.parametrize("kind", slow_but(["memory"], ["memory", "redis"]))
-def test_whoever_enqueued_a_signed_job_and_waits_learns_that_no_worker_could_read_it(make_huey, kind, monkeypatch):
+def test_whoever_waits_for_a_signed_job_learns_that_no_worker_could_read_it(make_aquila_huey, kind, monkeypatch):
     monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.02)
-    producer = make_huey(kind, {**KINDS, "memory": MemoryHuey}, serializer=MsgpackSerializer(SECRET))
+    producer = make_aquila_huey(kind, serializer=MsgpackSerializer(SECRET))
     worker = MemoryHuey(producer.name, serializer=MsgpackSerializer("another" + SECRET))
     worker.storage = producer.storage
     job = producer.task()(lambda: 1)

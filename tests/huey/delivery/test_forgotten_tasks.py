@@ -1,14 +1,13 @@
 """A consumer whose module makes the Huey and forgets the tasks: what it cannot run is kept, with the reason."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
 from aquila.huey import SqliteHuey
-from tests.huey.delivery.test_stopping import wait_until
+from tests.huey.programs import START, environment_of, wait_until
 
 HUEY = """
 from aquila.huey import SqliteHuey
@@ -22,15 +21,13 @@ from forgetful import huey
 def job(number):
     return number
 """
-CONSUMER = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
 
 
 @pytest.mark.slow
 def test_a_task_that_the_consumer_does_not_know_is_a_dead_letter_that_the_command_lists(tmp_path):
     (tmp_path / "forgetful.py").write_text(HUEY.format(file=str(tmp_path / "queue.db")))
     (tmp_path / "forgotten_tasks.py").write_text(TASKS)
-    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    environment = {**os.environ, "PYTHONPATH": paths}
+    environment = environment_of(tmp_path)
 
     def run(*words):
         command, options = [sys.executable, *words], {"stdout": subprocess.PIPE, "text": True, "timeout": 240}
@@ -39,7 +36,7 @@ def test_a_task_that_the_consumer_does_not_know_is_a_dead_letter_that_the_comman
     id = run("-c", "import forgotten_tasks; print(forgotten_tasks.job(7).id)").strip()
     huey = SqliteHuey("app", filename=str(tmp_path / "queue.db"))
     assert huey.pending_count() == 1
-    consumer = [sys.executable, "-c", CONSUMER, "forgetful.huey", "-n", "-w", "1", "-d", "0.01", "-m", "0.05"]
+    consumer = [sys.executable, "-c", START, "forgetful.huey", "-n", "-w", "1", "-d", "0.01", "-m", "0.05"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(consumer, env=environment, cwd=tmp_path, stderr=log)
     try:

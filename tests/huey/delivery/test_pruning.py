@@ -23,7 +23,9 @@ from aquila.huey.scope_sharing import collect_misses
 from aquila.huey.testing import drain_queue, run_periodic
 from aquila.recording import scope as scopes
 from aquila.recording.reporting.child_misses import describe_miss
-from tests.huey.delivery.test_stopping import wait_until
+from tests.huey.live.conftest import consumer
+from tests.huey.programs import wait_until
+from tests.huey.storages import STORAGES
 from tests.support.slow import slow_but
 
 DAY = dt.timedelta(days=1)
@@ -149,18 +151,9 @@ def test_a_measure_that_is_of_another_type_or_negative_is_refused_where_the_prun
             call(huey, **limits)
 
 
-KINDS = {
-    "memory": classes.MemoryHuey,
-    "sqlite": classes.SqliteHuey,
-    "file": classes.FileHuey,
-    "redis": classes.RedisHuey,
-    "postgres": classes.PostgresHuey,
-}
-
-
-@pytest.mark.parametrize("kind", slow_but(["sqlite", "redis"], KINDS))
-def test_every_storage_is_pruned_and_no_value_is_read(kind, make_huey, monkeypatch):
-    huey = make_huey(kind, KINDS)
+@pytest.mark.parametrize("kind", slow_but(["sqlite", "redis"], STORAGES))
+def test_every_storage_is_pruned_and_no_value_is_read(kind, make_aquila_huey, monkeypatch):
+    huey = make_aquila_huey(kind)
     for number in range(7):
         huey.put_result(f"task {number}", number)
     huey.put("r:other", (None, True))
@@ -176,8 +169,8 @@ def test_every_storage_is_pruned_and_no_value_is_read(kind, make_huey, monkeypat
     assert list_result_keys(huey) == []
 
 
-def test_a_result_that_is_fetched_while_results_are_pruned_hinders_nothing(make_huey, monkeypatch):
-    huey = make_huey("file", KINDS)
+def test_a_result_that_is_fetched_while_results_are_pruned_hinders_nothing(make_aquila_huey, monkeypatch):
+    huey = make_aquila_huey("file")
     for number in range(3):
         huey.put(f"{number}", number)
     listed = huey.storage._result_files
@@ -203,8 +196,8 @@ def test_results_that_redis_lets_expire_are_pruned(make_huey):
     assert list_result_keys(huey) == ["b"]
 
 
-def test_keys_that_begin_with_something_are_found_without_reading_the_others(make_huey):
-    huey = make_huey("redis", KINDS)
+def test_keys_that_begin_with_something_are_found_without_reading_the_others(make_aquila_huey):
+    huey = make_aquila_huey("redis")
     redis = huey.storage.conn
     redis.hset(huey.storage.result_key, mapping={f"task {number}": "x" * 100 for number in range(2000)})
     redis.hset(huey.storage.result_key, mapping={"a[*]-1": "x", "a[*]-2": "x", "a*1": "x"})
@@ -213,8 +206,8 @@ def test_keys_that_begin_with_something_are_found_without_reading_the_others(mak
     assert redis.info("stats")["total_net_output_bytes"] - before < 20_000  # Of which the answer to `info` has 5,000.
 
 
-def test_a_consumer_begins_without_reading_what_lies_in_the_result_store(make_huey, redis_url):
-    huey = make_huey("redis", KINDS, keep_running=True)
+def test_a_consumer_begins_without_reading_what_lies_in_the_result_store(make_aquila_huey, redis_url):
+    huey = make_aquila_huey("redis", keep_running=True)
     for number in range(200):
         huey.put_result(f"task {number}", "x" * 10_000)
     redis = huey.storage.conn
@@ -223,19 +216,16 @@ def test_a_consumer_begins_without_reading_what_lies_in_the_result_store(make_hu
         return redis.info("stats")["total_net_output_bytes"]
 
     before = bytes_read()
-    consumer = huey.create_consumer(workers=1, initial_delay=0.005, max_delay=0.01, periodic=False)
-    consumer._set_signal_handlers = lambda: None
-    consumer.start()
-    wait_until(lambda: list_consumers(huey))
-    requeue_lost_tasks(huey)
-    prune_results(huey, older_than=7 * DAY)
-    prune_results(huey, older_than=7 * DAY)
-    consumer.stop(graceful=True)
+    with consumer(huey):
+        wait_until(lambda: list_consumers(huey))
+        requeue_lost_tasks(huey)
+        prune_results(huey, older_than=7 * DAY)
+        prune_results(huey, older_than=7 * DAY)
     assert bytes_read() - before < 200_000  # of 2,000,000
 
 
-def test_misses_are_collected_without_reading_what_lies_in_the_result_store(make_huey, root):
-    huey = make_huey("redis", KINDS)
+def test_misses_are_collected_without_reading_what_lies_in_the_result_store(make_aquila_huey, root):
+    huey = make_aquila_huey("redis")
     redis = huey.storage.conn
     redis.hset(huey.storage.result_key, mapping={f"task {number}": "x" * 500 for number in range(3000)})
     with aquila.use_cassette("one", transport="replay") as used:
@@ -248,8 +238,8 @@ def test_misses_are_collected_without_reading_what_lies_in_the_result_store(make
         used.forget_misses()
 
 
-def test_a_second_prune_writes_down_nothing_that_the_first_one_has(make_huey):
-    huey = make_huey("redis", KINDS)
+def test_a_second_prune_writes_down_nothing_that_the_first_one_has(make_aquila_huey):
+    huey = make_aquila_huey("redis")
     redis = huey.storage.conn
     redis.hset(huey.storage.result_key, mapping={f"task {number}": "x" for number in range(3000)})
 

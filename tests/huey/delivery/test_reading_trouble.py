@@ -8,6 +8,7 @@ import pytest
 
 from aquila.huey import MemoryHuey
 from aquila.huey.delivery.reading_trouble import QUEUE, SCHEDULE, ReadingTrouble
+from tests.huey.live.conftest import consumer
 
 
 class Away(Exception):
@@ -19,18 +20,16 @@ def unsteady(monkeypatch):
     """A Huey whose storage fails for the first calls of a method: ``unsteady(method, calls)``."""
 
     def make(method, calls, **options):
-        huey, left = MemoryHuey("jobs", **options), [calls]
-        there, ask = threading.Event(), getattr(huey.storage, method)
+        huey, failures = MemoryHuey("jobs", **options), iter(range(calls))
+        ask = getattr(huey.storage, method)
 
         def fail_first(*arguments):
-            if left[0] > 0:
-                left[0] -= 1
+            if next(failures, None) is not None:
                 raise Away
-            there.set()
             return ask(*arguments)
 
         monkeypatch.setattr(huey.storage, method, fail_first)
-        return huey, there
+        return huey
 
     return make
 
@@ -47,7 +46,7 @@ def logged(caplog):
 
 def test_workers_log_once_that_the_queue_cannot_be_read(unsteady, caplog):
     caplog.set_level(logging.INFO, "huey")
-    huey, _ = unsteady("dequeue", 7)
+    huey = unsteady("dequeue", 7)
     executed = []
 
     @huey.task()
@@ -65,11 +64,11 @@ def test_workers_log_once_that_the_queue_cannot_be_read(unsteady, caplog):
 
 
 def test_each_time_that_the_storage_goes_away_is_said(unsteady, caplog, monkeypatch):
-    huey, _ = unsteady("dequeue", 2)
+    huey = unsteady("dequeue", 2)
     (worker,), _ = make_workers(huey, 1)
     for _ in range(3):
         worker.loop()
-    huey, _ = unsteady("dequeue", 2)
+    huey = unsteady("dequeue", 2)
     monkeypatch.setattr(worker, "huey", huey)
     for _ in range(3):
         worker.loop()
@@ -77,7 +76,7 @@ def test_each_time_that_the_storage_goes_away_is_said(unsteady, caplog, monkeypa
 
 
 def test_the_scheduler_logs_once_that_the_schedule_cannot_be_read(unsteady, caplog, monkeypatch):
-    huey, _ = unsteady("read_schedule", 3)
+    huey = unsteady("read_schedule", 3)
     _, scheduler = make_workers(huey)
     monkeypatch.setattr(scheduler, "sleep_for_interval", lambda *arguments: None)
     soon, late = float("inf"), 0.0  # One that is late does not look.
@@ -117,7 +116,7 @@ def test_an_answer_to_what_was_asked_before_ends_no_trouble():
 
 @pytest.mark.parametrize("keep_running", [False, True])
 def test_a_consumer_goes_on_when_its_storage_comes_back(unsteady, caplog, keep_running):
-    huey, there = unsteady("dequeue", 20, keep_running=keep_running)
+    huey = unsteady("dequeue", 20, keep_running=keep_running)
     executed = threading.Event()
 
     @huey.task()
@@ -125,10 +124,6 @@ def test_a_consumer_goes_on_when_its_storage_comes_back(unsteady, caplog, keep_r
         executed.set()
 
     job()
-    consumer = huey.create_consumer(workers=2, initial_delay=0.001, max_delay=0.001, periodic=False)
-    consumer._set_signal_handlers = lambda: None
-    consumer.start()
-    there.wait()
-    executed.wait()
-    consumer.stop(graceful=True)
+    with consumer(huey, workers=2):
+        assert executed.wait(60)
     assert [level for level, _ in logged(caplog)].count("ERROR") == 1

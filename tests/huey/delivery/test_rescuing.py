@@ -16,6 +16,7 @@ from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
 from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
+from tests.huey.live.conftest import consumer
 from tests.support.slow import slow_but
 
 
@@ -170,10 +171,7 @@ def test_every_consumer_takes_over_while_it_runs(make):  # noqa: F811
         return current_task().delivery
 
     huey.tasks_in_hand.kept.life._every = 0.01  # Its thread looks around as often.
-    consumer = huey.create_consumer(workers=1, periodic=False, check_worker_health=False)
-    consumer._set_signal_handlers = lambda: None
-    consumer.start()
-    try:
+    with consumer(huey):
         result = job()
         assert result.get(blocking=True, timeout=60) == 1
         lost = job.s()
@@ -182,9 +180,7 @@ def test_every_consumer_takes_over_while_it_runs(make):  # noqa: F811
         huey.storage.conn.lpush(copies_of(huey)._key_of("dead"), data)
         state.put(CONSUMERS, "dead", b"{}", order=state.now() - 60)
         assert huey.result(lost.id, blocking=True, timeout=60) == 2
-    finally:
-        consumer.stop(graceful=True)
-        huey.notify_interrupted_tasks()
+    huey.notify_interrupted_tasks()
     assert not list_consumers(huey)
 
 

@@ -12,25 +12,24 @@ from aquila.errors import ConfigError
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
 from aquila.huey.state import state_of
+from tests.huey.storages import CLASSES
 from tests.support.slow import slow_but
 
-KINDS = {
-    "sqlite": classes.SqliteHuey,
-    "file": classes.FileHuey,
-    "redis": classes.RedisHuey,
-    "priorities": classes.PriorityRedisHuey,
-    "postgres": classes.PostgresHuey,
-}
+KINDS = ["sqlite", "file", "redis", "priorities", "postgres"]
 SOON = dt.datetime(2026, 1, 1, 12, 0, 0)
 LATER = dt.datetime(2026, 1, 1, 13, 0, 0)
 
 
 @pytest.fixture
 def make(make_huey):
+    """Make a Huey of Aquila on a storage that can keep copies; a worker that waits for a message waits shortly."""
+
     def make(kind, **options):
         if kind in ("redis", "priorities", "postgres"):
             options["read_timeout"] = 0.02
-        return make_huey({"priorities": "redis"}.get(kind, kind), {**KINDS, "redis": KINDS.get(kind)}, **options)
+        if kind == "priorities":
+            return make_huey("redis", {"redis": classes.PriorityRedisHuey}, **options)
+        return make_huey(kind, CLASSES, **options)
 
     return make
 

@@ -4,6 +4,7 @@ Each consumer is ``huey_consumer``, a program of its own, as in a container.
 """
 
 import contextlib
+import contextvars
 import itertools
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 import uuid
 from types import SimpleNamespace
 
@@ -19,8 +20,10 @@ import pytest
 
 from aquila import huey as classes
 from aquila.huey import list_consumers
+from aquila.huey.delivery import tasks_in_hand
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
+from tests.huey.programs import PATIENCE, START, declare_for_program, environment_of, wait_until
 from tests.support.slow import nightly_but, slow_but
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
@@ -42,9 +45,7 @@ def job(name, seconds=0):
         time.sleep(0.01)
     return [current_task().delivery, checkpoint("begun"), name]
 """
-_PATIENCE = 240
-_START = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
-_GREENLET_START = f"from gevent import monkey; monkey.patch_all(); {_START}"
+_GREENLET_START = f"from gevent import monkey; monkey.patch_all(); {START}"
 
 
 @pytest.fixture
@@ -72,28 +73,15 @@ def app(tmp_path, request):
         def job(name, seconds=0):
             """Of which only the message is needed here."""
 
-        job.task_class.__module__ = "stopped_app"
-        huey._registry._registry = {"stopped_app.job": job.task_class}
+        declare_for_program(huey, "stopped_app", job)
 
         def start(worker_type="thread", workers=1, around=()):
-            program = _GREENLET_START if worker_type == "greenlet" else _START
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
-            command = [
-                *around,
-                sys.executable,
-                "-c",
-                program,
-                "stopped_app.huey",
-                "-n",
-                "-k",
-                worker_type,
-                "-w",
-                str(workers),
-            ]
+            program = _GREENLET_START if worker_type == "greenlet" else START
+            options = ["-n", "-k", worker_type, "-w", str(workers), "-d", "0.01", "-m", "0.05"]
+            command = [*around, sys.executable, "-c", program, "stopped_app.huey", *options]
+            environment = environment_of(tmp_path)
             with (tmp_path / f"log{len(running)}").open("wb") as log:
-                process = subprocess.Popen(
-                    [*command, "-d", "0.01", "-m", "0.05"], env=environment, stderr=log, start_new_session=True
-                )
+                process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
             running.append(process)
             return process
 
@@ -108,13 +96,6 @@ def app(tmp_path, request):
         huey.storage.close()
         if hasattr(huey.storage, "pool"):  # Of Redis, which Huey leaves to the garbage collector.
             huey.storage.pool.disconnect()
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def wait_until_it_runs(app, *results):
@@ -137,14 +118,14 @@ def test_sigterm_hands_running_tasks_back_and_they_are_enqueued_once(app, way):
     process = app.start(worker_type, workers=4)  # Two of them are idle, and must not get what is handed back.
     wait_until_it_runs(app, *results)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(_PATIENCE) == 0
+    assert process.wait(PATIENCE) == 0
     assert {task.id for task in app.huey.pending()} == {result.id for result in results}
     assert app.huey.pending_count() == 2
     assert not list_consumers(app.huey) or worker_type == "process"
     app.go()
     app.start(worker_type)
     for number, result in enumerate(results):
-        assert result.get(blocking=True, timeout=_PATIENCE) == [2, 2, f"job {number}"]
+        assert result.get(blocking=True, timeout=PATIENCE) == [2, 2, f"job {number}"]
     assert app.huey.pending_count() == 0
 
 
@@ -157,7 +138,7 @@ def test_sigint_lets_running_tasks_end(app, way):
     wait_until_it_runs(app, result)
     process.send_signal(signal.SIGINT)
     app.go()
-    assert process.wait(_PATIENCE) == 0
+    assert process.wait(PATIENCE) == 0
     assert result.get() == [1, 1, "job"]
     assert app.huey.pending_count() == 0
 
@@ -188,7 +169,7 @@ def test_a_killed_consumer_is_taken_over_by_one_that_runs(app, way):
         if entry.key in known:  # Instead of waiting until it is so.
             state.replace(CONSUMERS, entry.key, entry.value, b"{}", order=state.now() - 60)
     for number, result in enumerate(results):
-        assert result.get(blocking=True, timeout=_PATIENCE) == [2, 2, f"job {number}"]
+        assert result.get(blocking=True, timeout=PATIENCE) == [2, 2, f"job {number}"]
     wait_until(lambda: not {entry.id for entry in list_consumers(app.huey)} & set(known))
     assert other.poll() is None
 
@@ -218,10 +199,10 @@ def test_a_container_that_ended_takes_its_task_up_again_when_it_is_restarted(app
     if options["keep_running"]:
         assert [(entry.host, entry.pid) for entry in list_consumers(app.huey)] == [("box", 1)]
     os.killpg(process.pid, end)
-    process.wait(_PATIENCE)
+    process.wait(PATIENCE)
     app.go()
     app.start(around=container)
-    assert result.get(blocking=True, timeout=_PATIENCE) == [2, 2, "job"]
+    assert result.get(blocking=True, timeout=PATIENCE) == [2, 2, "job"]
 
 
 @pytest.mark.slow
@@ -235,9 +216,9 @@ def test_a_consumer_that_was_paused_stores_no_result_of_what_was_taken_over(app)
     wait_until(lambda: app.huey.get(f"aquila.checkpoints.{result.id}", peek=True) == {"begun": 2})
     os.kill(paused.pid, signal.SIGCONT)
     app.go()
-    assert result.get(blocking=True, timeout=_PATIENCE)[0] == 2
+    assert result.get(blocking=True, timeout=PATIENCE)[0] == 2
     paused.send_signal(signal.SIGINT)
-    assert paused.wait(_PATIENCE) == 0
+    assert paused.wait(PATIENCE) == 0
     assert app.huey.result(result.id) is None  # it was stored once, and read
 
 
@@ -249,3 +230,21 @@ def test_the_process_of_a_scheduler_leaves_no_consumer_behind(monkeypatch, tmp_p
     assert len(list_consumers(huey)) == 1
     scheduler.shutdown()
     assert list_consumers(huey) == []
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_message_that_comes_when_its_worker_has_been_told_to_stop_goes_back(make_aquila_huey, keep, monkeypatch):
+    huey = make_aquila_huey("sqlite", keep_running=keep)
+    huey.task()(lambda: 1)()
+    source, name = (huey.tasks_in_hand.kept.storage, "take") if keep else (huey.storage, "dequeue")
+    take, is_told = getattr(source, name), threading.Event()
+
+    def take_while_it_is_told(*arguments):
+        is_told.set()
+        return take(*arguments)
+
+    monkeypatch.setattr(source, name, take_while_it_is_told)
+    context = contextvars.copy_context()
+    context.run(tasks_in_hand.stop_flag.set, is_told)
+    assert context.run(huey.dequeue) is None
+    assert (huey.pending_count(), huey.tasks_in_hand.has_any) == (1, False)

@@ -3,6 +3,7 @@
 import datetime as dt
 import multiprocessing
 import os
+import threading
 
 import pytest
 from huey import MemoryHuey as PlainHuey
@@ -287,6 +288,22 @@ def test_a_finished_copy_is_removed_although_no_next_task_is_taken(kept):
         assert count_copies(kept) == 0
 
 
+def test_a_finished_copy_is_removed_although_the_storage_failed_when_the_next_task_was_to_be_taken(kept, monkeypatch):
+    @kept.task()
+    def job():
+        """Leaves no result, and so its copy."""
+
+    job()
+    kept.execute(kept.dequeue())
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.tasks_in_hand.kept.storage, "take", fail)
+        with pytest.raises(Away):
+            kept.dequeue()
+    assert count_copies(kept) == 1
+    assert kept.dequeue() is None
+    assert count_copies(kept) == 0
+
+
 class Struck(set):
     """The tasks that Huey has in flight. Once a signal strikes as one is added, or as it is taken out."""
 
@@ -450,6 +467,44 @@ def test_a_retry_that_the_storage_refused_is_stored_when_the_process_stops(make,
         huey.notify_interrupted_tasks()
         (task,) = huey.scheduled() if delay else huey.pending()
         assert task.retries == 1
+
+
+def test_a_retry_that_the_storage_refuses_while_the_process_stops_is_stored_at_its_end(make, monkeypatch):  # noqa: F811
+    huey = make("sqlite")
+    is_storing, is_waited_for, waits = threading.Event(), threading.Event(), []
+    enqueue, wait = huey.storage.enqueue, huey.tasks_in_hand._wait_until
+
+    @huey.task(retries=1)
+    def job():
+        raise ValueError
+
+    def refuse_once(*args):
+        monkeypatch.setattr(huey.storage, "enqueue", enqueue)
+        is_storing.set()
+        is_waited_for.wait(60)
+        raise Away
+
+    def wait_and_tell(condition):
+        waits.append(condition)
+        if len(waits) == 2:  # First for threads that take a message, then for those that store an outcome.
+            is_waited_for.set()
+        wait(condition)
+
+    def work():
+        with pytest.raises(Away):
+            huey.execute(task)
+        huey.storage.close()
+
+    job()
+    task = huey.dequeue()
+    monkeypatch.setattr(huey.storage, "enqueue", refuse_once)
+    monkeypatch.setattr(huey.tasks_in_hand, "_wait_until", wait_and_tell)
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert is_storing.wait(60)
+    huey.notify_interrupted_tasks()
+    worker.join()
+    assert [again.retries for again in huey.pending()] == [0]
 
 
 def test_what_was_due_and_refused_is_handed_back_once(make, monkeypatch):  # noqa: F811

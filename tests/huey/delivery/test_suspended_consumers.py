@@ -11,14 +11,15 @@ from collections import Counter
 
 import pytest
 
-from aquila.huey import PostgresHuey, RedisHuey, SqliteHuey, dead_letters, is_conflict, list_consumers
+from aquila.huey import dead_letters, is_conflict, list_consumers
+from tests.huey.programs import START, environment_of
+from tests.huey.storages import CLASSES, SHARED
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no processes that can be suspended"),
 ]
 
-CLASSES = {"redis": RedisHuey, "sqlite": SqliteHuey, "postgres": PostgresHuey}
 LOST_AFTER = 1.5  # Seconds; half a minute would only make the test longer.
 NUMBERS = range(2)
 APP = """
@@ -69,7 +70,7 @@ def nothing():
 
 
 @pytest.mark.long(30)
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", SHARED)
 def test_the_tasks_of_a_suspended_consumer_have_one_outcome_each(kind, tmp_path, request, import_app):
     place = {
         "redis": lambda: {"url": request.getfixturevalue("redis_url")},
@@ -92,20 +93,9 @@ def test_the_tasks_of_a_suspended_consumer_have_one_outcome_each(kind, tmp_path,
         pytest.fail(f"{what}: {noted()}")
 
     def start(workers):
-        path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-        command = [
-            sys.executable,
-            "-m",
-            "huey.bin.huey_consumer",
-            f"{app.__name__}.huey",
-            "-w",
-            str(workers),
-            "-d",
-            ".02",
-        ]
-        log = open(tmp_path / f"consumer{len(consumers)}.log", "w")  # noqa: SIM115 -- closed by the next statement
-        with log:
-            consumers.append(subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stderr=log))
+        command = [sys.executable, "-c", START, f"{app.__name__}.huey", "-w", str(workers), "-d", ".02"]
+        with open(tmp_path / f"consumer{len(consumers)}.log", "w") as log:
+            consumers.append(subprocess.Popen(command, env=environment_of(tmp_path), stderr=log))
         return consumers[-1]
 
     def suspend(consumer):

@@ -14,6 +14,7 @@ class Provider(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
         self.while_answering = lambda: None
+        self.reports_usage = True
 
     @property
     def asked(self):
@@ -37,8 +38,9 @@ class Provider(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
             return httpx2.Response(status, headers=headers, json={"error": {"message": "too much"}})
         choice = {"index": 0, "message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}
         answer = {"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-        return httpx2.Response(200, json={**answer, "usage": usage})
+        if self.reports_usage:
+            answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        return httpx2.Response(200, json=answer)
 
     async def handle_async_request(self, request):
         return self.handle_request(request)

@@ -14,10 +14,11 @@ import time
 
 import pytest
 
-from aquila.huey import PostgresHuey, RedisHuey, SqliteHuey
 from aquila.huey.limits.counting import Counts
 from aquila.huey.limits.shared_limits import TABLE
 from aquila.huey.state import state_of
+from tests.huey.programs import START, declare_for_program
+from tests.huey.storages import SHARED
 from tests.support.slow import nightly_but
 from tests.support.upstream import Answer, upstream
 
@@ -26,7 +27,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no processes that can be suspended"),
 ]
 
-CLASSES = {"redis": RedisHuey, "postgres": PostgresHuey, "sqlite": SqliteHuey}
 AT_ONCE = 3
 LEASE = 5.0  # Seconds; a minute would only make the test longer.
 ROUNDS = 4
@@ -46,7 +46,6 @@ set_limits(huey, {limit!r}, lease={lease!r})
 def ask(number):
     return aquila.ask(f"{{number}} {{os.getppid()}} {{os.getpid()}}", base_url={url!r}, model="m").text
 """
-_START = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
 
 
 class Provider:
@@ -106,8 +105,7 @@ class Consumers:
         def ask(number):
             """Of which only the message is needed here."""
 
-        ask.task_class.__module__ = "asking_app"
-        huey._registry._registry = {"asking_app.ask": ask.task_class}
+        declare_for_program(huey, "asking_app", ask)
         self._ask = ask
 
     def start(self, kind):
@@ -115,7 +113,7 @@ class Consumers:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AQUILA_")}
         environment |= {"PYTHONPATH": str(self._folder), "OPENAI_API_KEY": "-"}
         options = ["-k", kind, "-w", str(WORKERS[kind]), "-n", "-d", "0.02", "-m", "0.1", "-c", "0.5"]
-        command = [sys.executable, "-c", _START, "asking_app.huey", *options]
+        command = [sys.executable, "-c", START, "asking_app.huey", *options]
         with open(self._folder / "log", "ab") as log:
             process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
         self.running[process.pid] = process
@@ -151,11 +149,11 @@ class Consumers:
 
 
 @pytest.fixture
-def consumers(request, make_huey, tmp_path):
+def consumers(request, make_aquila_huey, tmp_path):
     kind = request.param
     provider = Provider()
     with upstream(provider.answer) as server:
-        huey = make_huey(kind, CLASSES)
+        huey = make_aquila_huey(kind)
         if kind == "sqlite":
             place = {"filename": huey.storage.filename, "fsync": False}
         else:
@@ -174,7 +172,7 @@ def consumers(request, make_huey, tmp_path):
 
 
 @pytest.mark.long(30)
-@pytest.mark.parametrize("consumers", nightly_but(["redis"], CLASSES), indirect=True)
+@pytest.mark.parametrize("consumers", nightly_but(["redis"], SHARED), indirect=True)
 def test_no_more_requests_are_in_progress_and_no_place_is_lost(consumers, capsys):
     provider = consumers.provider
     consumers.do_rounds()

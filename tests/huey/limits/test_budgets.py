@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 import aquila
 from aquila import errors
 from aquila.events import Usage
-from aquila.huey import MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, ask_task, set_limits, within_limits
+from aquila.huey import MemoryHuey, ask_task, set_limits, within_limits
 from aquila.huey.limits import budgets
 from aquila.huey.limits.budgets import EXAMPLE, TABLE, Cap, _read, parse_budget, reserve_amounts
 from aquila.huey.state import SharedState, state_of
 from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
 from aquila.prices import Price, PriceTable
+from tests.huey.storages import STORAGES
 from tests.support.slow import slow_but
 
 NOON = datetime.datetime(2026, 11, 26, 12, 30, tzinfo=datetime.UTC).timestamp()
 DAY = datetime.date(2026, 11, 1)
 PRICES = PriceTable([Price(model="priced", input=1000, output=2000, as_of=DAY, source="a test")])
-CLASSES = {"memory": MemoryHuey, "sqlite": SqliteHuey, "redis": RedisHuey, "postgres": PostgresHuey}
 
 
 def spent_of(state: SharedState, caps: Iterable[Cap], now: float) -> dict[str, str]:
@@ -119,22 +119,31 @@ def test_a_model_without_a_price_is_refused(huey, provider):
         MemoryHuey("other", budget="5 USD per day")
 
 
-@pytest.mark.parametrize("ending", ["refused", "no usage"])
-def test_a_reservation_is_corrected_or_stays(huey, provider, ending):
-    budget(huey, "1000 tokens per day")
-    if ending == "refused":
-        provider.refusals = [(400, {})]
-        perform_job(asking(huey, provider, max_output_tokens=500), 1, raises=errors.BadRequest)
-    else:
-
-        @huey.task()
-        def leaves():
-            with aquila.stream("hi", transport=provider, max_output_tokens=500):
-                pass
-
-        perform_job(leaves)
+def spent_today(huey):
     (spent,) = spent_of(state_of(huey), huey.limits.caps, state_of(huey).now()).values()
-    assert spent == "0 tokens"
+    return spent
+
+
+def test_a_request_that_is_refused_or_never_sent_spends_nothing(huey, provider):
+    budget(huey, "1000 tokens per day")
+    provider.refusals = [(400, {})]
+    perform_job(asking(huey, provider, max_output_tokens=500), 1, raises=errors.BadRequest)
+    assert (provider.asked, spent_today(huey)) == (1, "0 tokens")
+
+    @huey.task()
+    def leave():
+        with aquila.stream("hi", transport=provider, max_output_tokens=500):
+            pass
+
+    perform_job(leave)
+    assert (provider.asked, spent_today(huey)) == (1, "0 tokens")
+
+
+def test_an_answer_that_reports_no_usage_spends_what_was_reserved_for_it(huey, provider):
+    budget(huey, "1000 tokens per day")
+    provider.reports_usage = False
+    perform_job(asking(huey, provider, max_output_tokens=500), 1)
+    assert spent_today(huey) == "505 tokens"
 
 
 def test_a_budget_holds_outside_of_tasks_too(provider):
@@ -210,9 +219,9 @@ def test_the_spending_of_a_task_is_kept_until_it_cannot_run_any_more():
         assert {key for key in keys if key.startswith("task:")} == left
 
 
-@pytest.mark.parametrize("kind", slow_but(["sqlite"], CLASSES))
-def test_a_retry_that_is_away_for_months_finds_what_its_task_has_spent(kind, make_huey, provider):
-    huey, days = make_huey(kind, CLASSES), 86_400.0
+@pytest.mark.parametrize("kind", slow_but(["sqlite"], STORAGES))
+def test_a_retry_that_is_away_for_months_finds_what_its_task_has_spent(kind, make_aquila_huey, provider):
+    huey, days = make_aquila_huey(kind), 86_400.0
     away = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=60)
     asked = []
 
@@ -296,9 +305,9 @@ def test_reservations_never_exceed_a_budget(requests, most):
     assert spent_of(state, caps, NOON) == {f"{most} tokens per day": f"{counted:,} tokens"}
 
 
-@pytest.mark.parametrize("kind", list(CLASSES))
-def test_of_threads_that_race_none_spends_what_is_not_there(make_huey, kind):
-    huey = make_huey(kind, classes=CLASSES)
+@pytest.mark.parametrize("kind", STORAGES)
+def test_of_threads_that_race_none_spends_what_is_not_there(make_aquila_huey, kind):
+    huey = make_aquila_huey(kind)
     state, caps = state_of(huey), parse_budget("50 tokens per day, 100 tokens per queue")
     let_in, start = [], threading.Barrier(5)
 

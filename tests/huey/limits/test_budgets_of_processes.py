@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from aquila.huey import PostgresHuey, RedisHuey
 from aquila.huey.limits.budgets import TABLE, _read
 from aquila.huey.state import state_of
+from tests.huey.programs import declare_for_program
 from tests.support.slow import nightly_but
 
 PROCESSES = 3
@@ -42,10 +42,10 @@ while (task := app.dequeue()) is not None:
 
 
 @pytest.fixture(params=nightly_but(["redis"], ["redis", "postgres"]))
-def place(request, make_huey):
+def place(request, make_aquila_huey):
     kind = request.param
     where = request.getfixturevalue("redis_url" if kind == "redis" else "postgres_dsn")
-    return make_huey(kind, {"redis": RedisHuey, "postgres": PostgresHuey}), kind, where
+    return make_aquila_huey(kind), kind, where
 
 
 def spend(place, tmp_path, budget, bounded, jobs):
@@ -53,9 +53,10 @@ def spend(place, tmp_path, budget, bounded, jobs):
     huey, kind, where = place
     script = tmp_path / "spender.py"
     script.write_text(SPENDER)
-    task_class = declare_their_task(huey)
+    job = huey.task(name="spend", retries=3)(lambda: None)
+    declare_for_program(huey, "__main__", job)
     for _ in range(jobs):
-        huey.enqueue(task_class())
+        job()
     command = [sys.executable, str(script), kind, huey.name, where, budget, bounded]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OPENAI_API_KEY": "-"}
     spenders = [
@@ -75,14 +76,6 @@ def spend(place, tmp_path, budget, bounded, jobs):
     assert [spender.returncode for spender in spenders] == [0] * PROCESSES
     assert huey.pending_count() == huey.scheduled_count() == 0
     return collections.Counter(task for each in said for task in each)
-
-
-def declare_their_task(huey):
-    task_class = huey.task(name="spend", retries=3)(lambda: None).task_class
-    huey._registry.unregister(task_class)
-    task_class.__module__ = "__main__"  # As in the script.
-    huey._registry.register(task_class)
-    return task_class
 
 
 def spent(huey):

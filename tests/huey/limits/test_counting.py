@@ -1,6 +1,7 @@
 """Limits as a pure function of what is counted: never more than they say, and everybody's turn comes."""
 
 import heapq
+import json
 import math
 import random
 
@@ -198,7 +199,7 @@ stored_values = st.recursive(
 @example(b'{"a":{"*|requests|60":{"1":1}},"l":{},"t":{},"s":1,"n":1,"w":1e308}')
 @example(b'{"a":{"*: 2/min":{"1%s":1}},"l":{},"t":{},"s":1,"n":1}' % (b"0" * 400))
 @example(b'{"a":{},"l":{},"t":{"*: 2/min":1%s},"s":1,"n":1}' % (b"0" * 400))
-@given(st.binary(max_size=40) | stored_values.map(lambda value: __import__("json").dumps(value).encode()))
+@given(st.binary(max_size=40) | stored_values.map(lambda value: json.dumps(value).encode()))
 def test_whatever_is_stored_is_read(data):
     rules = parse_limits("*: 2/min, 1 at once, 50 tokens/s")
     counts = Counts.read(data)

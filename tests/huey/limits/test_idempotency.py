@@ -60,10 +60,10 @@ def test_async_tasks_and_streams_carry_it_too(huey):
     @huey.task()
     async def answer():
         async with aquila.astream("hi", transport=provider) as stream:
-            return (await stream.result()).text if callable(stream.result) else (await stream.result).text
+            return (await stream.result()).text
 
-    perform_job(answer)
-    assert keys(provider)
+    assert perform_job(answer).value == "yes"
+    assert len(keys(provider)) == 1
 
 
 def test_a_recording_replays_for_another_task_and_holds_no_key(root, huey, monkeypatch):

@@ -9,18 +9,7 @@ import pytest
 
 import aquila
 from aquila import errors
-from aquila.huey import (
-    FileHuey,
-    MemoryHuey,
-    PostgresHuey,
-    RedisHuey,
-    SqliteHuey,
-    ask_task,
-    instrument,
-    limited,
-    set_limits,
-    within_limits,
-)
+from aquila.huey import MemoryHuey, PostgresHuey, SqliteHuey, ask_task, instrument, limited, set_limits, within_limits
 from aquila.huey.limits.budgets import Reservation
 from aquila.huey.limits.counting import Counts, LimitTurn
 from aquila.huey.limits.providers import PROVIDERS
@@ -28,12 +17,8 @@ from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import TABLE, RequestNeed, acquire, counters_of
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
+from tests.huey.storages import SHARED, STORAGES
 from tests.support.limit_counts import describe_counts
-
-STORAGES = ["memory", "sqlite", "file", "redis", "postgres"]
-CLASSES = {
-    "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
-}  # fmt: skip
 
 
 def limit(huey, text, **options):
@@ -185,8 +170,8 @@ def test_a_slot_is_free_however_the_request_ends(huey, provider, ending):
 
 
 @pytest.mark.parametrize("kind", STORAGES)
-def test_of_threads_that_race_as_many_are_let_in_as_may_be(make_huey, kind):
-    huey = make_huey(kind, classes=CLASSES)
+def test_of_threads_that_race_as_many_are_let_in_as_may_be(make_aquila_huey, kind):
+    huey = make_aquila_huey(kind)
     limits = "openai: 7/h; openai/gpt*: 3 at once"
     outcomes, start = [], threading.Barrier(6)
 
@@ -258,9 +243,9 @@ def end(racers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["redis", "sqlite", "postgres"])
-def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_huey, kind, request):
-    huey = make_huey(kind, classes=CLASSES)
+@pytest.mark.parametrize("kind", SHARED)
+def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_aquila_huey, kind, request):
+    huey = make_aquila_huey(kind)
     huey.storage.name = "raced"
     limits = "openai: 40/h, 5 at once"
     dsn = request.getfixturevalue("postgres_dsn") if kind == "postgres" else None
@@ -284,8 +269,8 @@ def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_huey
         pytest.fail("the slots of the killed processes are not free again")
 
 
-def test_the_slot_of_a_long_request_is_renewed(make_huey):
-    huey = make_huey("memory", classes=CLASSES)
+def test_the_slot_of_a_long_request_is_renewed():
+    huey = MemoryHuey("app")
     state, renewed = state_of(huey), threading.Event()
     update, times = state.update, []
 

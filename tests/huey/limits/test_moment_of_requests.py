@@ -11,21 +11,18 @@ import uuid
 import pytest
 
 import aquila
-from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, set_limits, within_limits
+from aquila.huey import MemoryHuey, set_limits, within_limits
 from aquila.huey.limits.counting import LimitTurn
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
 from aquila.huey.state import state_of
 from aquila.transports import upstreams
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
+from tests.huey.storages import STORAGES
 from tests.support.engines import ENGINES
 from tests.support.provider import responses_events
 from tests.support.responses_over_sockets import answering, over_socket
 from tests.support.upstream import streamed, upstream
-
-CLASSES = {
-    "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
-}  # fmt: skip
 
 ASKS = """
 import json, logging, sys
@@ -67,9 +64,9 @@ def ask(state, limits, now):
     return acquire(state, counters_of(parse_limits(limits)), need, 60.0, now)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
-def test_a_request_that_others_were_faster_than_is_counted_when_it_is_let_in(make_huey, monkeypatch, kind):
-    state, clock = state_of(make_huey(kind, classes=CLASSES)), [2e9]
+@pytest.mark.parametrize("kind", STORAGES)
+def test_a_request_that_others_were_faster_than_is_counted_when_it_is_let_in(make_aquila_huey, monkeypatch, kind):
+    state, clock = state_of(make_aquila_huey(kind)), [2e9]
     monkeypatch.setattr(state, "now", lambda: clock[0])
     replace, others = state.replace, []
 

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from aquila.huey import RedisHuey
-
 WORKER = """
 import json, logging, sys
 from aquila.huey import RedisHuey, ask_task, set_limits
@@ -38,8 +36,8 @@ def ask_two_models(huey, url, refusal=""):
 
 
 @pytest.mark.slow
-def test_a_pause_that_a_provider_asked_one_process_for_is_kept_by_another(make_huey, redis_url):
-    huey = make_huey("redis", {"redis": RedisHuey})
+def test_a_pause_that_a_provider_asked_one_process_for_is_kept_by_another(make_aquila_huey, redis_url):
+    huey = make_aquila_huey("redis")
     first = ask_two_models(huey, redis_url, "3000")
     second = ask_two_models(huey, redis_url)
     assert [found["a"]["asked"] for found in (first, second)] == [1, 0]

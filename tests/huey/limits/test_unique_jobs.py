@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 
 from aquila import errors
 from aquila.huey import (
-    FileHuey,
     MemoryHuey,
-    PostgresHuey,
-    RedisHuey,
-    SqliteHuey,
     Unique,
     ask_task,
     dead_letters,
@@ -31,10 +27,7 @@ from aquila.huey.limits.unique_jobs import TABLE, Claim
 from aquila.huey.limits.unique_settings import canonical_value
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job
-
-CLASSES = {
-    "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
-}  # fmt: skip
+from tests.huey.storages import SHARED, STORAGES
 
 
 def stages(huey):
@@ -222,9 +215,9 @@ def test_a_long_execution_renews_its_claim(huey, monkeypatch):
     assert moments[:4] == sorted(moments[:4])
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
-def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_huey, kind, monkeypatch):
-    huey = make_huey(kind, classes=CLASSES, keep_running=True)
+@pytest.mark.parametrize("kind", SHARED)
+def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_aquila_huey, kind, monkeypatch):
+    huey = make_aquila_huey(kind, keep_running=True)
     summarise = declare(huey)
     first = summarise(1)
     for _ in range(3):
@@ -240,8 +233,8 @@ def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_
     assert not is_conflict(summarise(1))
 
 
-def test_with_keep_running_the_claim_of_a_lost_job_stays_though_another_job_ends(make_huey, monkeypatch):
-    huey = make_huey("sqlite", classes=CLASSES, keep_running=True, lost_after=3600)
+def test_with_keep_running_the_claim_of_a_lost_job_stays_though_another_job_ends(make_aquila_huey, monkeypatch):
+    huey = make_aquila_huey("sqlite", keep_running=True, lost_after=3600)
     summarise = declare(huey)
     first = summarise(1)
     take_and_die(huey).end()
@@ -255,9 +248,9 @@ def test_with_keep_running_the_claim_of_a_lost_job_stays_though_another_job_ends
 
 
 def test_with_keep_running_a_worker_that_is_killed_when_it_has_stored_the_result_keeps_nobody_out(
-    make_huey, monkeypatch
+    make_aquila_huey, monkeypatch
 ):
-    huey = make_huey("sqlite", classes=CLASSES, keep_running=True)
+    huey = make_aquila_huey("sqlite", keep_running=True)
     summarise = declare(huey)
     first = summarise(1)
     take_and_die(huey).end()
@@ -269,8 +262,8 @@ def test_with_keep_running_a_worker_that_is_killed_when_it_has_stored_the_result
 
 
 @pytest.mark.parametrize("step", ["enqueuing", "running"])
-def test_the_claim_of_a_killed_worker_lasts_no_longer_if_the_clock_is_put_back(make_huey, monkeypatch, step):
-    huey = make_huey("sqlite", classes=CLASSES)
+def test_the_claim_of_a_killed_worker_lasts_no_longer_if_the_clock_is_put_back(make_aquila_huey, monkeypatch, step):
+    huey = make_aquila_huey("sqlite")
     summarise = declare(huey)
     first = summarise(1)
     unique_jobs.begin_execution(huey, huey.dequeue())._ended.set()
@@ -299,8 +292,8 @@ def take_and_die(huey):
 
 
 @pytest.mark.parametrize("keeps", [False, True])
-def test_a_job_that_is_handed_back_keeps_others_out(make_huey, keeps):
-    huey = make_huey("sqlite", classes=CLASSES, keep_running=keeps)
+def test_a_job_that_is_handed_back_keeps_others_out(make_aquila_huey, keeps):
+    huey = make_aquila_huey("sqlite", keep_running=keeps)
     summarise = declare(huey)
     first = summarise(1)
     execution = unique_jobs.begin_execution(huey, huey.dequeue())
@@ -311,8 +304,8 @@ def test_a_job_that_is_handed_back_keeps_others_out(make_huey, keeps):
     assert huey.pending_count() == 1
 
 
-def test_a_job_whose_task_no_worker_knows_keeps_nobody_out(make_huey):
-    huey = make_huey("sqlite", classes=CLASSES)
+def test_a_job_whose_task_no_worker_knows_keeps_nobody_out(make_aquila_huey):
+    huey = make_aquila_huey("sqlite")
     summarise = declare(huey)
     first, other = summarise(1), summarise(2)
     known = huey._registry._registry.copy()
@@ -328,8 +321,8 @@ def test_a_job_whose_task_no_worker_knows_keeps_nobody_out(make_huey):
     assert is_conflict(summarise(2))
 
 
-def test_a_dead_letter_is_not_retried_beside_an_identical_job(make_huey):
-    huey = make_huey("sqlite", classes=CLASSES)
+def test_a_dead_letter_is_not_retried_beside_an_identical_job(make_aquila_huey):
+    huey = make_aquila_huey("sqlite")
 
     def fail():
         raise ValueError("no")
@@ -469,9 +462,9 @@ def test_in_immediate_mode_and_performed_alone_it_is_as_ever(huey):
     assert stages(huey) == []
 
 
-@pytest.mark.parametrize("kind", list(CLASSES))
-def test_of_threads_that_race_one_is_let_in(make_huey, kind):
-    huey = make_huey(kind, classes=CLASSES)
+@pytest.mark.parametrize("kind", STORAGES)
+def test_of_threads_that_race_one_is_let_in(make_aquila_huey, kind):
+    huey = make_aquila_huey(kind)
     summarise = declare(huey)
     results, start = [], threading.Barrier(5)
 

@@ -10,23 +10,21 @@ import threading
 import httpx2
 import pytest
 
-from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
+from aquila.huey import PostgresHuey
 from aquila.huey.live import publish_jobs
 from aquila.huey.live.waking import wake_ups_of
 from tests.support.process_groups import process_group
 from tests.support.upstream import chat_chunks
 
-CLASSES = {"memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey}
-
 
 @pytest.fixture
-def published(make_huey):
+def published(make_aquila_huey):
     """Make a Huey that publishes: ``published("redis")``. Options go to ``publish_jobs``."""
 
     made = []
 
     def make(kind="memory", **options):
-        huey = make_huey(kind, CLASSES)
+        huey = make_aquila_huey(kind)
         publish_jobs(huey, **{"every": 0.01, "heartbeat": 0.2, **options})
         made.append(huey)
         return huey

@@ -473,7 +473,7 @@ def test_a_form_that_no_page_of_this_server_sent_does_nothing(huey, write):
     data = {"form": form_value(client.get("/").text), "queue": huey.name, "action": "cancel", "id": result.id}
     assert client.post("/act", data=data).status_code == 403
     assert client.post("/act", data=data, headers={"origin": "http://evil.example"}).status_code == 403
-    assert client.get("/act").status_code in (404, 405)
+    assert client.get("/act").status_code == 404
     assert not huey.is_revoked(result)
 
 
@@ -552,7 +552,6 @@ def test_it_can_stand_beside_an_application_that_mounts_nothing(huey, write):
 
 def test_several_queues_are_shown_side_by_side(published):
     first, second = published(), published()
-    client = client_of(first)
     client = TestClient(app(first, second), base_url=HOST)
     assert all(f"?queue={huey.name}" in client.get("/").text for huey in (first, second))
     assert f"Jobs of {second.name}" in client.get(f"/?queue={second.name}").text
@@ -714,7 +713,7 @@ def test_a_job_whose_last_events_cannot_be_read_ends_for_those_who_follow_it(hue
     result = write("eagles")
     run(huey, result)
     append_batch(state_of(huey), result.id, b"odd")
-    assert "done" in [event.kind for event in subscribe(huey, result, timeout=60)]
+    assert [event.kind for event in subscribe(huey, result, timeout=60)] == ["queued", "started", "text", "done"]
 
 
 def test_what_a_suspended_worker_publishes_late_is_no_newer_attempt(huey, write):

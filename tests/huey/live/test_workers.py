@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 import uuid
 from types import SimpleNamespace
 
@@ -20,13 +19,7 @@ from aquila.huey.live.summaries import JOBS_TABLE
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer, settle
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.005)
+from tests.huey.programs import wait_until
 
 
 @pytest.fixture

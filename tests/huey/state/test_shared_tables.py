@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey
 from aquila.huey.state import Entry, EntryChange, state_of
+from tests.huey.storages import STORAGES
 
-KINDS = ("memory", "sqlite", "file", "redis", "postgres")
 KEYS = st.sampled_from(["a", "B", "b", "Ä", "a b", "%s?", "é", "'"])
 VALUES = st.sampled_from([b"", b"0", b"17", b"\x00\xff", b"x" * 2000])
 ORDERS = st.sampled_from([-1.5, 0.0, 1.0, 1.0000001, 1732650000.123456, 1732650000.1234562])
@@ -120,7 +120,7 @@ class _Model(RuleBasedStateMachine):
         return sorted(rows, key=lambda entry: (entry.order, entry.key))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORAGES)
 def test_a_table_does_what_a_dict_with_an_order_does(make_huey, kind):
     class Model(_Model):
         state = state_of(make_huey(kind))
@@ -128,7 +128,7 @@ def test_a_table_does_what_a_dict_with_an_order_does(make_huey, kind):
     run_state_machine_as_test(Model, settings=settings(max_examples=20, stateful_step_count=15, deadline=None))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORAGES)
 def test_of_many_that_change_an_entry_at_once_none_is_lost_and_one_wins(make_huey, kind):
     state = state_of(make_huey(kind))
     state.put("t", "prize", b"1", order=0)
@@ -201,7 +201,7 @@ def test_two_that_remove_the_same_never_wait_for_each_other(make_huey, remove):
             done.result()  # Postgres ends one of two that wait for each other.
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORAGES)
 def test_an_update_that_wants_no_change_makes_none(make_huey, kind):
     state = state_of(make_huey(kind))
     assert state.update("t", "a", lambda present: None) is None
@@ -226,7 +226,7 @@ def test_another_huey_on_the_storage_sees_the_tables_of_its_queue_alone(make_hue
     assert state_of(other).get("t", "a") == b"2"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORAGES)
 def test_a_dropped_table_leaves_the_others(make_huey, kind):
     state = state_of(make_huey(kind))
     state.put("t", "a", b"1", order=0)
@@ -235,7 +235,7 @@ def test_a_dropped_table_leaves_the_others(make_huey, kind):
     assert (state.get("t", "a"), state.get("u", "a")) == (None, b"2")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORAGES)
 def test_the_clock_of_the_storage_goes_forward(make_huey, kind):
     state = state_of(make_huey(kind))
     first = state.now()

@@ -19,6 +19,7 @@ from huey.api import chord
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
 from aquila.huey.delivery.consumer import AquilaWorker
 from aquila.huey.testing import all_enqueued, run_consumer, use_test_queue
+from aquila.huey.testing.consumers import consumer_runs
 from aquila.huey.testing.consumers.consumer_delays import QuickScheduler
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 
@@ -213,21 +214,27 @@ def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqu
     assert sorted(done) == ["first", "second"]
 
 
-def test_without_draining_the_rest_stays(make_huey):
+def test_without_draining_the_rest_stays(make_huey, monkeypatch):
     huey, started, go = make_huey("memory"), threading.Event(), threading.Event()
+    stop = consumer_runs._TestConsumer.stop
 
     @huey.task()
     def wait():
         started.set()
         go.wait(60)
 
+    def let_go_and_stop(consumer, graceful=False):
+        consumer.stop_flag.set()
+        go.set()
+        stop(consumer, graceful)
+
+    monkeypatch.setattr(consumer_runs._TestConsumer, "stop", let_go_and_stop)
     with use_test_queue(huey):
         with run_consumer(drain=False):
             wait()
             wait()
-            started.wait(60)
-            threading.Timer(0.05, go.set).start()
-        assert len(all_enqueued(wait)) <= 1
+            assert started.wait(60)
+        assert len(all_enqueued(wait)) == 1
 
 
 @needs_fork
@@ -288,6 +295,20 @@ def test_waiting_says_what_did_not_come_and_what_is_pending(make_huey):
         result = task()
         assert started.wait(60)
         consumer.wait(result, timeout=0.05)
+
+
+def test_an_empty_queue_may_have_a_schedule_unless_that_is_to_be_empty_too(make_huey):
+    huey = make_huey("memory")
+
+    @huey.task()
+    def task():
+        return 1
+
+    with use_test_queue(huey), run_consumer() as consumer:
+        task.schedule(delay=3600)
+        consumer.wait_until_empty()
+        with pytest.raises(TaskError, match=r"an empty queue did not come .* \(pending: 0, scheduled: 1\)"):
+            consumer.wait_until_empty(scheduled=True, timeout=0.02)
 
 
 def test_pytest_keeps_its_signal_handlers_and_huey_its_timeouts(make_huey):

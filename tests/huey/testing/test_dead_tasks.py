@@ -24,11 +24,13 @@ def divide(huey):
 def test_a_task_that_failed_for_good_is_found_by_its_arguments(huey, divide):
     divide(1)
     divide(2, b=1)
+    divide(3)
     refute_dead_letter()
     drain_queue(raise_errors=False)
     letter = assert_dead_letter(divide, a=1, kind="failed", reason="ZeroDivisionError")
     assert letter.task_name.endswith("divide")
     assert assert_dead_letter().id == assert_dead_letter(divide, 1, queue="app").id == letter.id
+    assert assert_dead_letter(divide, 3).id != letter.id
     refute_dead_letter(divide, a=2)
     refute_dead_letter(divide, reason="ValueError")
     refute_dead_letter(kind="unreadable")

@@ -2,14 +2,13 @@
 
 import datetime as dt
 import itertools
-import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import time_machine
 from huey import Huey, MemoryHuey, crontab
-from huey.api import chord, group
+from huey.api import Task, chord, group
 from huey.exceptions import CancelExecution, RetryTask
 from huey.storage import MemoryStorage
 
@@ -204,6 +203,7 @@ def test_without_recursion_only_what_was_there_is_executed(huey, note, done):
     @huey.task(retries=1)
     def spawn():
         note("spawned")
+        note("urgent", priority=10)
         raise ValueError
 
     spawn()
@@ -211,7 +211,9 @@ def test_without_recursion_only_what_was_there_is_executed(huey, note, done):
     drained = drain_queue(with_recursion=False)
     assert drained == {"error": 1, "complete": 1}
     assert done == ["there"]
-    assert sorted(task.name for task in all_enqueued()) == ["note", "spawn"]
+    assert [(task.name, task.args) for task in all_enqueued()] == [
+        ("note", ("urgent",)), ("note", ("spawned",)), ("spawn", ()),
+    ]  # fmt: skip
 
 
 def test_a_limit_holds(huey, note, done):
@@ -277,12 +279,13 @@ def test_on_any_storage_it_is_the_same(kind, make_huey, done):
 
     with use_test_queue(huey, storage="own"):
         note("a")
+        note.schedule(("c",), delay=120)
         note.schedule(("b",), delay=60)
-        assert len(all_enqueued()) == 2
-        assert drain_queue() == {"error": 1, "complete": 1, "scheduled": 1}
-        assert drain_queue(with_scheduled=True) == {"complete": 1}
+        assert len(all_enqueued()) == 3
+        assert drain_queue() == {"error": 1, "complete": 1, "scheduled": 2}
+        assert drain_queue(with_scheduled=True) == {"complete": 2}
         assert drain_queue() == {}
-    assert done == ["a", "a", "b"]
+    assert done == ["a", "a", "b", "c"]
 
 
 # Periodic tasks
@@ -319,13 +322,13 @@ def test_periodic_tasks_of_a_stretch_are_executed_in_order(nightly, done):
 
 def test_a_moment_with_a_zone_is_converted(nightly, done):
     run_periodic(dt.datetime(2026, 1, 1, 5, 0, tzinfo=dt.timezone(dt.timedelta(hours=3))))
-    assert "nightly" in done
+    assert done == ["nightly", "half-hourly"]
 
 
 def test_without_a_moment_it_is_now(nightly, done):
     with time_machine.travel(dt.datetime(2026, 1, 1, 2, 0, tzinfo=dt.UTC)):
         run_periodic()
-    assert "nightly" in done
+    assert done == ["nightly", "half-hourly"]
 
 
 def test_a_periodic_task_with_a_parameter_that_no_scheduler_fills_is_refused(huey):
@@ -344,6 +347,15 @@ def test_a_periodic_task_that_fails_raises(huey):
 
     with pytest.raises(ValueError, match="boom"):
         run_periodic()
+
+
+def test_a_periodic_task_that_will_be_retried_does_not_raise(huey):
+    @huey.periodic_task(lambda moment: True, retries=1)
+    def fail():
+        raise ValueError("boom")
+
+    (run,) = run_periodic()
+    assert (run.state, run.retry.left) == ("error", 0)
 
 
 # Modes
@@ -418,8 +430,11 @@ def test_own_storage_is_emptied_first(make_huey):
         return 1
 
     task()
+    huey.execute(huey.dequeue())
+    task()
+    huey.add_schedule(task.s(eta=dt.datetime(2100, 1, 1)))
     with use_test_queue(huey, storage="own"):
-        assert huey.pending_count() == 0
+        assert (huey.pending_count(), huey.scheduled_count(), huey.result_count()) == (0, 0, 0)
         task()
     assert huey.pending_count() == 1
 
@@ -530,9 +545,6 @@ def test_a_mode_is_not_collected_as_a_test(pytester):
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
-logging.getLogger("huey").addHandler(logging.NullHandler())
-
-
 def test_a_mini_huey_is_refused_and_left_unchanged():
     mini_huey = pytest.importorskip("huey.contrib.mini", reason="gevent is not installed")
     mini = mini_huey.MiniHuey("app")
@@ -584,6 +596,17 @@ def test_what_a_task_schedules_is_counted_from_its_own_time(huey, done):
     between.schedule(delay=5400)
     assert drain_queue(with_time_skipping=True)["complete"] == 5
     assert done == [0, 3600, "between", 7200, 10800]
+
+
+def test_a_task_that_is_overdue_does_not_put_the_clock_back(huey, note, done):
+    @huey.task()
+    def late():
+        note.schedule(("overdue",), eta=huey._get_timestamp() - dt.timedelta(hours=1))
+
+    late.schedule(delay=7200)
+    drained = drain_queue(with_time_skipping=True)
+    assert done == ["overdue"]
+    assert drained.skipped.total_seconds() == pytest.approx(7200, abs=5)
 
 
 def test_a_time_to_skip_at_most_leaves_what_is_due_later(huey, done):
@@ -723,10 +746,11 @@ def test_what_others_put_in_the_place_of_hueys_enqueue_is_called(huey, note, mon
     assert seen == ["note"]
 
 
-def test_a_receiver_that_changes_the_stored_result_is_found(huey, note):
-    @huey.signal("complete")
-    def change(signal, task):
-        huey.put_result(task.id, "another")
+@pytest.mark.parametrize("kind", ["receiver", "hook"])
+def test_a_receiver_or_a_hook_that_changes_the_stored_result_is_found(huey, note, kind):
+    @(huey.signal("complete") if kind == "receiver" else huey.post_execute())
+    def change(*about):
+        huey.put_result(next(each.id for each in about if isinstance(each, Task)), "another")
 
     note(1)
     with pytest.raises(TaskContractBroken, match=r"1 and came out as .*another"):

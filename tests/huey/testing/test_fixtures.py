@@ -3,7 +3,7 @@
 import pytest
 
 APP = """
-import os, tempfile
+import os
 from huey import SqliteHuey, crontab
 huey = SqliteHuey("app", filename={filename!r}, results=True)
 
@@ -24,17 +24,11 @@ def pid():
 
 
 @pytest.fixture
-def project(pytester):
-    """A project with an application and an ini file; returns the function that runs its tests."""
-    pytester.makepyfile(app=APP.format(filename=str(pytester.path / "q.db")))
-    pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
-
-    def run(*arguments, **files):
-        pytester.makepyfile(**files)
-        return pytester.runpytest_subprocess("-W", "error", *arguments)
-
-    run.pytester = pytester
-    return run
+def project(run_project):
+    """A project with an application, which its ini file names; returns the function that runs its tests."""
+    run_project.pytester.makepyfile(app=APP.format(filename=str(run_project.pytester.path / "q.db")))
+    run_project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
+    return run_project
 
 
 @pytest.mark.slow
@@ -218,12 +212,7 @@ def test_where_a_huey_is_under_test_both_names_work_and_the_project_s_own_come_f
 
 
 @pytest.mark.parametrize(
-    ("way", "overrides"),
-    [
-        ("pytest_plugins", False),
-        pytest.param("addopts", False, marks=pytest.mark.slow),
-        pytest.param("pytest_plugins", True, marks=pytest.mark.slow),
-    ],
+    ("way", "overrides"), [("pytest_plugins", False), ("addopts", False), ("pytest_plugins", True)]
 )
 @pytest.mark.slow
 def test_fixtures_of_the_project_s_plugins_come_before_the_short_names(project, way, overrides):
@@ -261,15 +250,8 @@ def test_an_object_in_the_ini_file_that_is_no_huey_is_named(project):
     assert "AttributeError" not in result.stdout.str()
 
 
-@pytest.mark.parametrize(
-    ("report", "outcomes"),
-    [
-        ("fail", {"errors": 1}),
-        pytest.param("ignore", {}, marks=pytest.mark.slow),
-        pytest.param("warn", {"errors": 1}, marks=pytest.mark.slow),
-    ],
-)
 @pytest.mark.slow
+@pytest.mark.parametrize(("report", "outcomes"), [("fail", {"errors": 1}), ("ignore", {}), ("warn", {"errors": 1})])
 def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
     project.pytester.makeini(f"[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_leftover = {report}\n")
     result = project(

@@ -20,18 +20,11 @@ def tick():
 
 
 @pytest.fixture
-def project(pytester):
-    """A project with three applications, and nothing in its ini file; returns the function that runs its tests."""
-    pytester.makepyfile(**APPS)
-    pytester.makeini("[pytest]\npythonpath = .\n")
-
-    def run(*arguments, **files):
-        if files:
-            pytester.makepyfile(**files)
-        return pytester.runpytest_subprocess("-W", "error", *arguments)
-
-    run.pytester = pytester
-    return run
+def project(run_project):
+    """A project with three applications, of which its ini file names none; returns the function that runs its tests."""
+    run_project.pytester.makepyfile(**APPS)
+    run_project.pytester.makeini("[pytest]\npythonpath = .\n")
+    return run_project
 
 
 EVERY_FIXTURE = """

@@ -45,22 +45,16 @@ def fall_silent():
 
 
 @pytest.fixture
-def project(pytester):
-    pytester.makepyfile(app=APP)
-    pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
-
-    def run(test, *arguments):
-        pytester.makepyfile(test_app=test)
-        return pytester.runpytest_subprocess("-W", "error", *arguments)
-
-    run.pytester = pytester
-    return run
+def project(run_project):
+    run_project.pytester.makepyfile(app=APP)
+    run_project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
+    return run_project
 
 
 @pytest.mark.slow
 def test_one_consumer_serves_each_test_with_its_own_answers_and_errors(project):
     result = project(
-        """
+        test_app="""
         import pytest
         import app
         from aquila.errors import RemoteTaskError
@@ -102,12 +96,12 @@ def test_one_consumer_serves_each_test_with_its_own_answers_and_errors(project):
 @pytest.mark.slow
 def test_it_says_what_it_needs(project):
     project.pytester.makeini("[pytest]\npythonpath = .\n")
-    result = project("def test_one(aquila_consumer): pass")
+    result = project(test_app="def test_one(aquila_consumer): pass")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*ConfigError: aquila_consumer serves all tests of a run, so its Huey must be known*"])
     project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
     result = project(
-        """
+        test_app="""
         import pytest
         from huey import MemoryHuey
 
@@ -154,3 +148,28 @@ def test_workers_that_wait_in_the_server_of_the_queue_are_idle():
                 assert storage.is_waited_at.wait(60)
         finally:
             storage.end_waits()
+
+
+def test_the_end_of_a_test_waits_for_a_task_that_executes():
+    huey = MemoryHuey("app")
+    started, go, looks, done = threading.Event(), threading.Event(), [], []
+
+    @huey.task()
+    def work():
+        started.set()
+        go.wait(60)
+        done.append("work")
+
+    with share_consumer(huey, timeout=20) as shared:
+        is_idle = shared._is_idle
+
+        def look_and_let_go():
+            looks.append(is_idle())
+            go.set()
+            return looks[-1]
+
+        shared._is_idle = look_and_let_go
+        with shared.serve():
+            work()
+            assert started.wait(60)
+    assert (looks[0], done) == (False, ["work"])

@@ -13,18 +13,11 @@ def greet(name):
 
 
 @pytest.fixture
-def project(pytester):
-    """A project with an application and an ini file; returns the function that runs its tests."""
-    pytester.makepyfile(app=APP.format(filename=str(pytester.path / "q.db")))
-    pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
-
-    def run(*arguments, **files):
-        if files:
-            pytester.makepyfile(**files)
-        return pytester.runpytest_subprocess("-W", "error", *arguments)
-
-    run.pytester = pytester
-    return run
+def project(run_project):
+    """A project with an application, which its ini file names; returns the function that runs its tests."""
+    run_project.pytester.makepyfile(app=APP.format(filename=str(run_project.pytester.path / "q.db")))
+    run_project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
+    return run_project
 
 
 def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
