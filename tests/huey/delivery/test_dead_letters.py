@@ -1,11 +1,13 @@
 """What no worker could read, know or finish is kept with its reason, and can be retried and dropped."""
 
+import contextlib
 import datetime as dt
 import pickle
 import threading
 import time
 
 import huey as _huey
+import msgpack
 import pytest
 import time_machine
 from huey import CancelExecution, crontab
@@ -235,6 +237,21 @@ def test_whoever_waits_learns_that_the_message_of_a_retry_could_not_be_read(part
         result.get(blocking=True, timeout=60)
 
 
+def test_the_letter_of_a_job_that_failed_says_nothing_of_its_message_to_whoever_waits_again(parted):
+    producer, waiter, _ = parted
+
+    @producer.task()
+    def fail():
+        raise ValueError
+
+    result = fail()
+    producer.execute(producer.dequeue())
+    assert [letter.kind for letter in dead_letters(producer)] == ["failed"]
+    assert producer.get(result.id)  # Somebody has fetched the error.
+    with pytest.raises(ResultTimeout):
+        waiter.result(result.id, blocking=True, timeout=0.05)
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data + b"0", lambda data: b"\x80\x04."])
 def test_a_dead_letter_whose_message_the_waiter_cannot_verify_ends_nobody(damage, parted):
     producer, waiter, worker = parted
@@ -306,14 +323,14 @@ def test_a_wait_for_a_signed_job_does_not_end_because_dead_letters_cannot_be_see
     assert ("could not look" in caplog.text) == bool(failing)
 
 
-def test_no_part_of_a_wait_for_a_signed_job_has_a_timeout_of_zero(monkeypatch):
+def test_no_part_of_a_wait_for_a_signed_job_has_a_timeout_of_zero_and_only_the_last_revokes_the_job(monkeypatch):
     # With `notify_result`, Huey hands it to Redis, which takes 0 for no timeout.
     monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
     huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
     seen = []
 
-    def wait(self, blocking, timeout, *rest):
-        seen.append(timeout)
+    def wait(self, blocking, timeout, backoff, max_delay, revoke_on_timeout, preserve):
+        seen.append((timeout, revoke_on_timeout))
         while time.monotonic() < started + 0.02:
             pass
         raise ResultTimeout("nothing")
@@ -321,9 +338,9 @@ def test_no_part_of_a_wait_for_a_signed_job_has_a_timeout_of_zero(monkeypatch):
     result, started = huey.task()(lambda: 1)(), time.monotonic()
     monkeypatch.setattr(Result, "get_raw_result", wait)
     with pytest.raises(ResultTimeout):
-        result.get(blocking=True, timeout=0.015)
-    assert len(seen) == 2
-    assert min(seen) > 0
+        result.get(blocking=True, timeout=0.015, revoke_on_timeout=True)
+    assert all(timeout > 0 for timeout, _ in seen)
+    assert [revokes for _, revokes in seen] == [False, True]
 
 
 def test_a_forged_message_ends_nobody_who_waits_for_a_signed_job():
@@ -532,14 +549,39 @@ def test_a_retry_has_all_retries_again_and_the_same_id(huey):
     for _ in range(2):
         huey.execute(huey.dequeue())
     letters = dead_letters(huey)
-    assert letters.retry(result.id).reason == "ValueError"
-    assert len(letters) == 0
-    for _ in range(2):
-        huey.execute(huey.dequeue())
+    with time_machine.travel(dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)):  # It expires a minute after that.
+        assert letters.retry(result.id).reason == "ValueError"
+        assert len(letters) == 0
+        for _ in range(2):
+            huey.execute(huey.dequeue())
     assert seen == [[1, 1, 1], [2, 1, 0], [1, 1, 1], [2, 1, 0]]
     assert huey.result(result.id) == 7
     with pytest.raises(TaskError, match="no dead letter"):
         letters.retry(result.id)
+
+
+def test_a_retry_begins_with_the_first_delay_again(huey):
+    @huey.task(retries=1, retry_delay=10, retry_backoff=3)
+    def job():
+        raise ValueError
+
+    with use_test_queue(huey):
+        result = job()
+        drain_queue(with_scheduled=True, raise_errors=False)
+        dead_letters(huey).retry(result.id)
+        assert [task.retry_delay for task in huey.pending()] == [10]
+
+
+@pytest.mark.parametrize(("ago", "is_over"), [(59, False), (61, True), (-61, True)], ids=str)
+def test_the_mark_of_a_process_that_was_killed_while_it_retried_runs_out(huey, ago, is_over):
+    huey.storage.enqueue(unknown_message())
+    huey.dequeue()
+    letters, state = dead_letters(huey), state_of(huey)
+    marked = {**msgpack.unpackb(state.get(TABLE, "the id")), "retried_at": state.now() - ago}
+    state.put(TABLE, "the id", msgpack.packb(marked), order=state.now())
+    with contextlib.nullcontext() if is_over else pytest.raises(TaskError, match="is being retried by somebody else"):
+        letters.retry("the id")
+    assert huey.pending_count() == is_over
 
 
 def test_an_unreadable_message_is_retried_as_it_is(huey):

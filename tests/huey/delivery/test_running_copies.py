@@ -176,13 +176,14 @@ def test_a_worker_that_waits_gets_what_comes(kind, make):
 def test_priorities_are_kept(kind, make):
     huey = make(kind)
     copies = copies_of(huey)
-    for priority in (1, 3, 2):
-        huey.storage.enqueue(b"%d" % priority, priority)
-    taken = [copies.take("one", ()) for _ in range(3)]
-    assert [copy.data for copy in taken] == [b"3", b"2", b"1"]
-    for priority, copy in zip((1, 3, 2), taken, strict=True):
-        copies.move_to_queue(copy, b"%d" % priority, priority)
-    assert [copies.take("one", ()).data for _ in range(3)] == [b"3", b"2", b"1"]
+    messages = [(b"1", 1), (b"3, the first", 3), (b"2", 2), (b"3, another", 3)]  # Of two equal ones the first is first.
+    for data, priority in messages:
+        huey.storage.enqueue(data, priority)
+    taken = [copies.take("one", ()) for _ in messages]
+    assert [copy.data for copy in taken] == [b"3, the first", b"3, another", b"2", b"1"]
+    for (data, priority), copy in zip(messages, taken, strict=True):
+        copies.move_to_queue(copy, data, priority)
+    assert [copies.take("one", ()).data for _ in messages] == [b"3, the first", b"3, another", b"2", b"1"]
 
 
 def test_results_that_expire_are_stored_as_such(make_huey):
@@ -288,6 +289,22 @@ def test_what_the_storage_gave_and_no_worker_got_is_enqueued_again(make, caplog)
     assert huey.pending_count() == 1
     assert [copy.data for copy in copies_of(huey).list_copies(in_hand.kept.life.id)] == [known._aquila_message]
     in_hand.let_go(known)
+    in_hand.hand_back_rest()
+
+
+def test_a_message_on_its_way_to_a_worker_is_not_enqueued_again(make):
+    huey = make("sqlite", keep_running=True)
+    huey.task()(lambda: 1)()
+    in_hand = huey.tasks_in_hand
+    in_hand.kept.life.ensure_beating()
+    copies_of(huey).take(in_hand.kept.life.id, ())
+    in_hand._taking.add(-1)  # A worker that has asked for a message.
+    for _ in range(3):
+        in_hand.kept._requeue_unclaimed()
+    assert huey.pending_count() == 0
+    in_hand._taking.discard(-1)
+    in_hand.kept._requeue_unclaimed()
+    assert huey.pending_count() == 1
     in_hand.hand_back_rest()
 
 

@@ -90,6 +90,24 @@ def test_a_task_of_which_cannot_be_stored_what_became_of_it_is_delivered_again(k
     assert result.get() == "done"
 
 
+def test_a_task_that_could_not_be_delivered_again_counts_as_lost_when_it_is(kept, monkeypatch):
+    @kept.task()
+    def job():
+        return "done"
+
+    job()
+    copies = kept.tasks_in_hand.kept
+    with monkeypatch.context() as patch:
+        patch.setattr(copies.storage, "move_to_results", fail)
+        with pytest.raises(Away):
+            kept.execute(kept.dequeue())
+        patch.setattr(copies.storage, "move_to_queue", fail)
+        with pytest.raises(Away):
+            copies.look_around()
+    copies.look_around()
+    assert [task._aquila_losses for task in kept.pending()] == [1]
+
+
 @pytest.mark.parametrize("step", ["move_to_queue", "move_to_schedule"])
 def test_a_retry_waits_for_a_storage_that_comes_back(kept, step, monkeypatch):
     monkeypatch.setattr(storage_patience, "FIRST_DELAY", 0.001)
@@ -351,6 +369,20 @@ def test_an_interrupt_loses_no_task_wherever_it_strikes(make, step, keep_running
     assert (huey.pending_count(), huey.tasks_in_hand.has_any) == (1, False)
     huey.execute(huey.dequeue())
     assert (result.get(), huey.pending_count()) == ("done", 0)
+
+
+def test_an_interrupted_task_is_handed_back_with_the_arguments_that_it_came_with(make):  # noqa: F811
+    huey = make("sqlite")
+
+    @huey.task()
+    def job(items):
+        items.append("changed by the code")
+        raise KeyboardInterrupt
+
+    job(["as it came"])
+    huey.execute(huey.dequeue())
+    huey.notify_interrupted_tasks()
+    assert [task.args for task in huey.pending()] == [(["as it came"],)]
 
 
 def test_an_interrupted_task_that_was_taken_over_is_not_handed_back(kept):

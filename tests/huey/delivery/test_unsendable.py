@@ -163,6 +163,22 @@ def test_a_retry_that_cannot_be_enqueued_has_failed_and_calls_its_handler_once(h
     assert "ValueError: first" in letter.details
 
 
+def test_a_chord_goes_on_without_a_member_whose_result_cannot_be_stored(huey):
+    joined = []
+
+    @huey.task()
+    def member(value):
+        return value or object()
+
+    @huey.task()
+    def join(results):
+        joined.append([type(result).__name__ for result in results])
+
+    huey.enqueue(chord([member.s(1), member.s(0)], join.s()))
+    drain(huey)
+    assert joined == [["int", "Error"]]
+
+
 @pytest.mark.parametrize("last_fails", [False, True])
 def test_whoever_waits_for_a_chord_whose_callback_cannot_be_sent_is_told(huey, last_fails):
     publish_jobs(huey, every=0.01)

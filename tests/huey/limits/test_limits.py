@@ -4,21 +4,27 @@ import subprocess
 import sys
 import threading
 import uuid
+from types import SimpleNamespace
 
 import pytest
 
 import aquila
 from aquila import errors
+from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.huey import MemoryHuey, PostgresHuey, SqliteHuey, ask_task, instrument, limited, set_limits, within_limits
+from aquila.huey.limits import limits_without_task
 from aquila.huey.limits.budgets import Reservation
 from aquila.huey.limits.counting import Counts, LimitTurn
+from aquila.huey.limits.estimates import estimate_input
 from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import TABLE, RequestNeed, acquire, counters_of
+from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from tests.huey.storages import SHARED, STORAGES
 from tests.support.limit_counts import describe_counts
+from tests.support.runs import separate_run
 
 
 def limit(huey, text, **options):
@@ -139,6 +145,44 @@ def test_tokens_are_estimated_and_then_counted(huey, provider):
     assert perform_job(task, 1).state == "complete"
     assert counted(huey, "openai: 100 tokens/min") == [30]
     assert perform_job(task, 1).state == "retry"  # 70 may come
+
+
+def test_an_answer_that_reports_no_usage_counts_as_it_was_estimated(huey, provider):
+    limit(huey, "openai: 1000 tokens/min")
+    provider.reports_usage = False
+    perform_job(ask_task(huey, "{x}", name="answer", transport=provider, max_output_tokens=70), 1)
+    assert counted(huey, "openai: 1000 tokens/min") == [75]
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"messages": [{"role": "user", "content": "x" * 389}]}, 101),
+        ({"input": "data:image/png;base64," + "A" * 100_000}, 1000),
+        ({"input": "A" * 100_000}, 1000),
+        ({"input": "word " * 20_000}, 25_000),
+        ({"file": b"a sound"}, 1000),
+        ({"model": "m" * 400, "metadata": {"about": "x" * 400}, "stream": True}, 1),
+    ],
+    ids=["text", "a picture", "a file as text", "long text", "a file", "what no model reads"],
+)
+def test_the_tokens_of_a_request_are_estimated_by_its_length_and_those_of_a_file_are_not(body, tokens):
+    assert estimate_input(body) == tokens
+
+
+def test_a_request_that_a_budget_refuses_counts_in_no_limit(huey, provider):
+    limit(huey, "openai: 5/min, 1 at once", budget="1 token per day")
+    perform_job(ask_task(huey, "{x}", name="answer", transport=provider), 1, raises=errors.BudgetExceeded)
+    assert (provider.asked, counted(huey, "openai: 5/min, 1 at once")) == (0, [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("transport", "is_counted"), [("live", True), ("record", True), ("replay", False), ("script", False)]
+)
+def test_in_production_a_request_that_asks_no_provider_is_not_counted(tmp_path, transport, is_counted):
+    huey = MemoryHuey("app", limit="openai: 60/min")
+    with separate_run(tmp_path):
+        assert TaskGate(huey).counts(OutgoingRequest("", "api.openai.com", "m", transport, "", {})) is is_counted
 
 
 @pytest.mark.parametrize("ending", ["answer", "refusal", "left", "async"])
@@ -338,8 +382,19 @@ def test_requests_of_other_clients_can_be_counted(huey):
     assert perform_job(other_client, 1).state == "retry"
     with pytest.raises(errors.LimitReached), limited(huey, "api.openai.com", tokens=60, wait=False):
         pass
+    limit(huey, "openai: 1 at once")
+    with pytest.raises(ValueError, match="it fails"), limited(huey, "openai"):
+        raise ValueError("it fails")
+    assert counted(huey, "openai: 1 at once") == [0]
     with pytest.raises(errors.ConfigError, match="no provider 'opnai' is known"), limited(huey, "opnai"):
         pass
+
+
+def test_a_request_of_another_client_that_waits_several_times_waits_no_longer_than_it_may():
+    answers, asked = [0.001, 0.002, "let in"], []
+    gate = SimpleNamespace(admit=lambda request, waited: asked.append(waited) or answers.pop(0))
+    assert limits_without_task._wait_for(gate, None) == "let in"
+    assert asked == [0, 0.001, 0.003]
 
 
 def test_a_url_of_another_client_is_counted_by_its_host():

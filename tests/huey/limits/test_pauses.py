@@ -92,6 +92,17 @@ def test_a_pause_lasts_no_longer_than_a_task_is_ever_to_wait(huey):
     assert all(run.retry.delay < 1000 for run in drained.runs if run.state == "retry")
 
 
+def test_a_pause_is_one_of_a_host_a_model_and_an_account():
+    state = MemoryState()
+    provider_pauses.note_pause(state, OutgoingRequest("", "api.openai.com", "m", "live", "mine", {}), 10.0)
+    for host, model, account in [
+        ("other", "m", "mine"),
+        ("api.openai.com", "other", "mine"),
+        ("api.openai.com", "m", "other"),
+    ]:
+        assert provider_pauses.find_delay(state, OutgoingRequest("", host, model, "live", account, {})) == 0.0
+
+
 NO_PAUSES = [b"[1%s, 1, 1]" % (b"0" * 400), b"[Infinity, 1, 1]", b"[1e9, 1e9, NaN]", b"[1]", b"[[], 1, 1]", b"{}", b"-"]
 
 

@@ -1,5 +1,6 @@
 """The page of jobs: what it shows, whom it answers, and what it does for whom."""
 
+import datetime as dt
 import json
 import re
 from html import unescape
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import jinja2
 import pytest
+import time_machine
 from huey.exceptions import HueyException
 from huey.signals import SIGNAL_ERROR
 from starlette.applications import Starlette
@@ -22,7 +24,7 @@ from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.live import app, job_index, pausing, subscribe
 from aquila.huey.live.events import append_batch, encode_batch
 from aquila.huey.live.job_view import JobView
-from aquila.huey.live.page import contents, page_events
+from aquila.huey.live.page import actions, contents, page_events
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.summaries import JOBS_TABLE
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
@@ -386,7 +388,7 @@ def test_a_signed_in_user_can_cancel_a_job(huey, write):
     assert act(client, "cancel", huey, result).status_code == 409
 
 
-def test_a_job_that_failed_can_be_tried_again(huey):
+def test_a_job_that_failed_can_be_tried_again(huey, monkeypatch):
     outcomes = iter([ValueError(), None])
 
     @huey.task(name="sometimes")
@@ -399,7 +401,10 @@ def test_a_job_that_failed_can_be_tried_again(huey):
     client = signed_in(huey)
     assert "Retry" in client.get(page_of(huey, result)).text
     assert "Dead letters" in client.get("/").text
+    woken = []
+    monkeypatch.setattr(actions, "wake_subscribers", lambda place, jobs: woken.append((place, jobs)))
     assert act(client, "retry", huey, result).status_code == 303
+    assert woken == [(huey, [result.id])]
     assert "Failed" not in client.get(page_of(huey, result)).text
     with consumer(huey):
         second = list(subscribe(huey, result, after=first[-1].number, timeout=60))
@@ -420,9 +425,11 @@ def test_a_job_that_waits_for_its_retry_cannot_be_deleted(huey, write):
 def test_a_job_that_ended_can_be_deleted(huey, write):
     result, waiting = write("eagles"), write.schedule(args=("kites",), delay=3600)
     run(huey, result)
+    huey.put_result(result.id, "its result")
     client = signed_in(huey)
     assert act(client, "delete", huey, result).status_code == 303
     assert state_of(huey).get(JOBS_TABLE, result.id) is None
+    assert result.get() is None
     assert result.id not in client.get("/").text
     assert act(client, "delete", huey, waiting).status_code == 409
 
@@ -465,6 +472,24 @@ def test_a_form_of_another_page_does_nothing(huey, write, change):
     client = signed_in(huey)
     assert act(client, "cancel", huey, result, **change).status_code == 403
     assert not huey.is_revoked(result)
+
+
+def test_a_form_without_its_cookie_does_nothing(huey, write):
+    result = write("eagles")
+    client = signed_in(huey)
+    client.cookies.delete("aquila_jobs_form")
+    data = {"form": "", "queue": huey.name, "action": "cancel", "id": result.id}
+    assert client.post("/act", data=data, headers=own_page()).status_code == 403
+    assert not huey.is_revoked(result)
+
+
+def test_a_session_ends_after_twelve_hours(huey):
+    client = signed_in(huey)
+    session = client.cookies["aquila_jobs_session"]
+    for hours, shown in ((11.9, True), (12.1, False)):
+        with time_machine.travel(dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)):
+            client.cookies.set("aquila_jobs_session", session)  # A browser forgets it; who has copied it does not.
+            assert ("Pause" in client.get("/").text) is shown
 
 
 def test_a_form_that_no_page_of_this_server_sent_does_nothing(huey, write):
