@@ -393,7 +393,7 @@ def test_readers_of_the_text_so_far_see_the_whole_of_it(tell, huey):
         [1, "text", {"lengths": None, "usage": None, "requests": 1, "unreported": 0, "meta": None}],
     ],
 )
-def test_what_others_have_written_there_is_no_answer(huey, tell, stored):
+def test_foreign_values_in_the_place_of_a_kept_answer_are_ignored(huey, tell, stored):
     provider = Provider(cut(WHOLE, 1), chat_chunks("anew"))
     task = tell(provider, resume="replay")
     result = task()

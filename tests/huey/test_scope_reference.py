@@ -280,7 +280,7 @@ def test_outside_pytest_a_replaying_task_without_a_stamp_is_a_scope_of_its_own(h
     assert all(scope.closed for scope in seen)
 
 
-def test_what_is_live_on_purpose_is_not_refused(huey, monkeypatch, tmp_path):
+def test_a_live_run_refuses_no_task(huey, monkeypatch, tmp_path):
     with separate_run(tmp_path, defaults={"transport": "live"}, under_pytest=True):
 
         @huey.task()

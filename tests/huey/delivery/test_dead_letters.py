@@ -69,7 +69,7 @@ def test_an_unreadable_message_is_kept_and_the_next_one_is_taken(huey, name, cap
     assert letter == dead_letters(huey).get(letter.id)
 
 
-def test_one_signed_with_another_secret_is_kept():
+def test_a_message_signed_with_another_secret_is_kept():
     huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
     other = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
     other.task(name="job")(print)
@@ -107,7 +107,7 @@ CLAIMED = {
 
 
 @pytest.mark.parametrize("name", CLAIMED)
-def test_who_waits_for_what_cannot_be_read_is_told_where_every_message_is_believed(huey, name):
+def test_a_waiting_caller_is_told_of_an_unreadable_message_where_messages_are_not_signed(huey, name):
     result, data = CLAIMED[name]()
     huey.storage.enqueue(data)
     assert huey.dequeue() is None
@@ -118,7 +118,7 @@ def test_who_waits_for_what_cannot_be_read_is_told_where_every_message_is_believ
         huey.result(result.id, blocking=True, timeout=60)
 
 
-def test_a_pickle_whose_class_is_missing_here_ends_its_job_where_pickles_are_read():
+def test_a_pickle_whose_class_is_missing_ends_its_job_where_pickles_are_read():
     with pytest.warns(PickledMessages):
         huey = classes.instrument(_huey.MemoryHuey("app"))
     huey.storage.enqueue(
@@ -135,7 +135,7 @@ class GoneLater:
     pass
 
 
-def test_an_odd_copy_of_a_job_that_has_ended_does_not_take_its_result(huey):
+def test_an_unreadable_copy_of_a_job_that_has_ended_does_not_replace_its_result(huey):
     result, data = CLAIMED["compressed"]()
     huey.put_result(result.id, "done")
     huey.storage.enqueue(data)
@@ -143,7 +143,7 @@ def test_an_odd_copy_of_a_job_that_has_ended_does_not_take_its_result(huey):
     assert huey.result(result.id) == "done"
 
 
-def test_where_messages_are_signed_one_that_is_not_ends_no_job():
+def test_an_unsigned_message_ends_no_job_where_messages_are_signed():
     huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
     for serializer in (MsgpackSerializer(), MsgpackSerializer("another" + SECRET), _huey.serializer.Serializer()):
         result, data = of_a_producer(serializer=serializer)
@@ -197,7 +197,7 @@ def test_another_process_that_waits_learns_that_no_worker_could_read_the_message
             waiter.result(result.id, blocking=True, timeout=60)
 
 
-def test_whoever_waits_learns_it_although_many_more_became_dead_letters_since(parted, monkeypatch):
+def test_an_unreadable_message_is_found_behind_many_newer_dead_letters(parted, monkeypatch):
     monkeypatch.setattr("aquila.huey.delivery.signed_results._PAGE", 2)
     producer, waiter, worker = parted
     job = producer.task()(lambda: 1)
@@ -208,7 +208,7 @@ def test_whoever_waits_learns_it_although_many_more_became_dead_letters_since(pa
         waiter.result(results[0].id, blocking=True, timeout=60)
 
 
-def test_whoever_waits_for_a_task_that_was_to_follow_learns_it_too(parted):
+def test_whoever_waits_for_a_following_task_learns_that_the_first_could_not_be_read(parted):
     producer, waiter, worker = parted
     job = producer.task(name="job")(lambda *values: 1)
     results = producer.enqueue(job.s().then(job).then(job))
@@ -285,7 +285,7 @@ def test_a_dead_letter_of_before_ends_nobody_who_waits_for_the_same_job_again(mo
         result.get(blocking=True, timeout=0.02)
 
 
-def test_what_a_dead_letter_says_is_not_told_to_whoever_waits_for_a_signed_job(monkeypatch):
+def test_the_reason_in_a_dead_letter_is_not_told_to_whoever_waits_for_a_signed_job(monkeypatch):
     monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
     huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
     stranger = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
@@ -358,7 +358,7 @@ def test_a_forged_message_ends_nobody_who_waits_for_a_signed_job():
         result.get(blocking=True, timeout=0.01)
 
 
-def test_one_that_is_signed_as_it_should_be_ends_its_job_whatever_is_wrong_with_it():
+def test_a_correctly_signed_message_that_cannot_be_read_ends_its_job():
     huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
     message = Message(id="the id", name="jobs.job", args=(1,), kwargs={"__aquila__": {"unheard": "of"}})
     huey.task(name="job")(print)
@@ -381,7 +381,7 @@ def pickled_call(id="the id", name="jobs.unknown", **fields):
     st.tuples(st.sampled_from([b"", b"\xc1q\x01\4", b"\xc1q\x01\7", b"\x80\x04"]), st.binary(max_size=60)).map(b"".join)
     | st.builds(pickled_call, st.sampled_from(ODD_TEXTS), st.sampled_from(ODD_TEXTS) | st.text(max_size=9))
 )
-def test_whatever_bytes_say_they_are_they_are_kept_and_nothing_is_raised(data):
+def test_any_bytes_are_kept_as_a_dead_letter_and_nothing_is_raised(data):
     for serializer in (MsgpackSerializer(), _huey.serializer.Serializer()):
         huey = MemoryHuey("app", serializer=MsgpackSerializer())
         huey.serializer = serializer
@@ -404,7 +404,7 @@ def test_whatever_bytes_say_they_are_they_are_kept_and_nothing_is_raised(data):
     ids=str,
 )
 @pytest.mark.parametrize("reads_pickles", [False, True])
-def test_what_a_pickle_says_that_no_storage_holds_does_not_come_back_for_ever(make, fields, reads_pickles):  # noqa: F811
+def test_a_pickle_with_values_that_no_storage_can_hold_is_kept_and_not_enqueued_again(make, fields, reads_pickles):  # noqa: F811
     huey = make("sqlite")
     if reads_pickles:
         huey.serializer = _huey.serializer.Serializer()
@@ -458,7 +458,7 @@ def test_a_task_that_was_renamed_is_told_from_a_consumer_without_tasks(huey):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whoever_waits_for_what_is_retried_is_not_told_of_the_failure_of_before(kind, make):  # noqa: F811
+def test_a_retried_dead_letter_takes_the_stored_error_away(kind, make):  # noqa: F811
     huey, broken = make(kind), [True]
 
     @huey.task()
@@ -483,7 +483,7 @@ def test_whoever_waits_for_what_is_retried_is_not_told_of_the_failure_of_before(
     assert (before.get(), after.get()) == (1, 2)
 
 
-def test_what_follows_a_retried_task_is_not_failed_any_more(huey):
+def test_a_retried_dead_letter_takes_the_errors_of_following_tasks_away(huey):
     follower = Message(id="the next", name="jobs.unknown", args=(), kwargs={})
     huey.storage.enqueue(unknown_message(on_complete=follower))
     huey.dequeue()
@@ -492,7 +492,7 @@ def test_what_follows_a_retried_task_is_not_failed_any_more(huey):
     assert [huey.storage.has_data_for_key(id) for id in ("the id", "the next")] == [False, False]
 
 
-def test_what_follows_is_not_failed_any_more_where_its_retry_comes_from_a_process_without_the_tasks(huey):
+def test_a_process_without_the_tasks_takes_the_errors_of_following_tasks_away_when_it_retries(huey):
     last = Message(id="the last", name="jobs.unknown", args=(), kwargs={})
     follower = Message(id="the next", name="jobs.unknown", args=(), kwargs={}, on_complete=last)
     huey.storage.enqueue(unknown_message(on_complete=follower))
@@ -859,7 +859,7 @@ def test_where_the_storage_is_away_a_message_goes_back_to_the_queue(huey, monkey
 # In tests
 
 
-def test_a_test_asserts_on_them_through_its_huey(huey):
+def test_dead_letters_of_a_test_are_those_of_its_own_queue(huey):
     @huey.task()
     def job(number):
         raise ValueError(number)

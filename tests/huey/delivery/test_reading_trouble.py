@@ -63,7 +63,7 @@ def test_workers_log_once_that_the_queue_cannot_be_read(unsteady, caplog):
     assert all("loop" not in vars(worker) for worker in workers)
 
 
-def test_each_time_that_the_storage_goes_away_is_said(unsteady, caplog, monkeypatch):
+def test_each_outage_of_the_storage_is_logged(unsteady, caplog, monkeypatch):
     huey = unsteady("dequeue", 2)
     (worker,), _ = make_workers(huey, 1)
     for _ in range(3):
@@ -90,7 +90,7 @@ def test_the_scheduler_logs_once_that_the_schedule_cannot_be_read(unsteady, capl
     assert logged(caplog) == [("ERROR", SCHEDULE), ("WARNING", "the schedule of 'jobs' can be read again")]
 
 
-def test_another_trouble_is_said_and_one_that_goes_on_after_a_while(monkeypatch, caplog):
+def test_an_error_of_another_class_is_logged_at_once_and_one_that_goes_on_each_minute(monkeypatch, caplog):
     huey = MemoryHuey("jobs")
     (worker,), _ = make_workers(huey, 1)
     away, refused, now = Away(), PermissionError("no permission to run 'brpop'"), [1000.0]

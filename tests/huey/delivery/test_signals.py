@@ -11,7 +11,7 @@ from aquila.huey import AquilaHuey, MemoryHuey
 from aquila.huey.delivery.delivering_huey import find_own
 
 
-def test_a_class_that_sends_signals_by_itself_sends_all_where_nobody_listens():
+def test_a_class_with_its_own_emit_sends_all_signals_where_there_is_no_receiver():
     class Counting(Huey):
         sent: list = []
 
@@ -29,7 +29,7 @@ def test_a_class_that_sends_signals_by_itself_sends_all_where_nobody_listens():
     assert Counting.sent == ["enqueued", "executing", "complete"]
 
 
-def test_who_begins_to_listen_in_the_midst_hears_the_rest():
+def test_a_receiver_that_is_added_while_a_task_executes_gets_the_signals_that_follow():
     huey, heard = MemoryHuey("app"), []
 
     @huey.task()
@@ -42,7 +42,7 @@ def test_who_begins_to_listen_in_the_midst_hears_the_rest():
 
 
 @pytest.mark.parametrize(("kind", "name"), [(Huey, "_emit"), (Signal, "send")], ids=["emit", "send"])
-def test_who_instruments_the_sending_of_signals_hears_all_where_nobody_listens(kind, name, monkeypatch):
+def test_a_patch_of_the_sending_of_signals_gets_all_where_there_is_no_receiver(kind, name, monkeypatch):
     heard, original = [], getattr(kind, name)
 
     def send(self, signal, task, *args, **kwargs):
@@ -59,7 +59,7 @@ def test_who_instruments_the_sending_of_signals_hears_all_where_nobody_listens(k
     assert heard == ["enqueued", "executing", "complete"]
 
 
-def test_who_has_instrumented_them_before_is_told_from_huey(monkeypatch):
+def test_an_earlier_patch_of_the_sending_is_told_from_hueys_own_function(monkeypatch):
     own = Huey._emit
     assert find_own(Huey, "_emit") is own
 

@@ -539,7 +539,7 @@ def test_a_retry_that_the_storage_refuses_while_the_process_stops_is_stored_at_i
     assert [again.retries for again in huey.pending()] == [0]
 
 
-def test_what_was_due_and_refused_is_handed_back_once(make, monkeypatch):  # noqa: F811
+def test_a_due_task_that_the_storage_refused_is_handed_back_once(make, monkeypatch):  # noqa: F811
     huey = make("sqlite")
 
     @huey.task()

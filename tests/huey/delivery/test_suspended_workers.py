@@ -67,7 +67,7 @@ def test_a_machine_that_slept_is_seen_by_the_clock_of_the_storage(kept, monkeypa
     assert [task.name for task in kept.pending()] == ["job"]
 
 
-def test_it_is_told_once_that_a_task_was_taken_over(kept, caplog):
+def test_that_a_task_was_taken_over_is_logged_once(kept, caplog):
     @kept.task()
     def job():
         suspend(kept)

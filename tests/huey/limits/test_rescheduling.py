@@ -263,7 +263,7 @@ def test_errors_of_other_clients_are_understood(huey, failing):
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), ClientError, ExceptionGroup("both", [ValueError()])])
-def test_other_errors_name_no_moment(error):
+def test_other_errors_name_no_delay(error):
     if error is ClientError:
         error = ClientError()
         error.response = {"Error": {}}
@@ -284,7 +284,7 @@ class OddError(Exception):
         max_leaves=6,
     )
 )
-def test_whatever_an_error_holds_it_is_only_looked_at(response):
+def test_reading_the_delay_of_any_error_raises_nothing(response):
     found = delay_until_return(OddError(response))
     assert found is None or found >= 0, found
 

@@ -454,7 +454,7 @@ def test_a_scheduler_enqueues_a_periodic_task_once_while_one_is_queued(huey):
     assert huey.pending_count() == 1
 
 
-def test_in_immediate_mode_and_performed_alone_it_is_as_ever(huey):
+def test_a_unique_task_runs_each_time_in_immediate_mode_and_in_perform_job(huey):
     now = MemoryHuey("now", immediate=True)
     summarise = declare(now)
     assert [summarise(1).get(), summarise(1).get()] == ["done", "done"]

@@ -137,7 +137,7 @@ def test_jobs_that_others_forget_are_forgotten(published):
     assert index.states["done"] == 7
 
 
-def test_what_anybody_wrote_among_the_jobs_is_passed_over(published):
+def test_foreign_entries_among_the_jobs_are_left_out(published):
     huey = published()
     job = put(huey, 1)
     for number, value in enumerate((b"", b"\xff", b"[]", b"7", b'{"runs": 5}', b'{"runs": [[]]}', b"[" * 99_999)):

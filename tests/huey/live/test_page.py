@@ -266,7 +266,7 @@ def test_no_page_shows_the_secrets_in_arguments_and_checkpoints(huey):
     assert json.loads(unescape(kept)) == {"session": session, "secret": "[redacted]"}
 
 
-def test_a_job_that_nobody_knows_has_none(huey):
+def test_an_unknown_job_has_no_page(huey):
     client = client_of(huey)
     for path in ("/job?queue=other&id=x", f"/job?queue={huey.name}&id=x", "/nothing", "/job"):
         answer = client.get(path)

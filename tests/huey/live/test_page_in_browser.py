@@ -220,7 +220,7 @@ def test_text_of_any_script_stands_as_its_readers_expect(browser, huey, server):
     )  # The first letter is on the right, and the exclamation mark ends the line on the left.
 
 
-def test_whoever_hears_the_page_hears_how_the_job_ends(browser, huey, server, steps):
+def test_a_screen_reader_is_told_how_the_job_ends(browser, huey, server, steps):
     result = declare_stream(huey, Provider("one two three", steps))("eagles")
     tab = Watched(browser)
     with consumer(huey):

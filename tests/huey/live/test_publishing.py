@@ -500,7 +500,7 @@ def test_no_job_fails_because_nobody_can_be_told_of_it(published, monkeypatch, c
     assert [event.kind for event in events] == ["queued", "started", "done"]
 
 
-def test_that_there_is_nothing_to_store_does_not_mean_that_the_storage_is_back(published, monkeypatch, caplog):
+def test_a_flush_with_nothing_to_store_does_not_say_that_the_storage_is_back(published, monkeypatch, caplog):
     huey = published()
 
     @huey.task()

@@ -196,7 +196,7 @@ def test_a_storage_that_is_away_is_waited_for(published, monkeypatch, caplog):
     assert caplog.text.count("the storage does not answer") == 1
 
 
-def test_what_anybody_wrote_among_the_events_is_passed_over(published):
+def test_foreign_entries_among_the_events_are_left_out(published):
     huey = published()
     result = write_job(huey, Provider())
     with consumer(huey):

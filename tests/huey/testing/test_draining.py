@@ -133,7 +133,7 @@ def test_without_raise_errors_exceptions_are_kept(huey):
     assert str(drained.runs[0].exception) == "boom"
 
 
-def test_what_is_scheduled_waits_unless_it_is_asked_for(huey, note, done):
+def test_scheduled_tasks_wait_unless_with_scheduled_is_given(huey, note, done):
     note.schedule(("late",), delay=3600)
     note("now")
     assert drain_queue() == {"complete": 1, "scheduled": 1}
@@ -361,7 +361,7 @@ def test_a_periodic_task_that_will_be_retried_does_not_raise(huey):
 # Modes
 
 
-def test_a_mode_leaves_what_is_pending_alone():
+def test_a_test_queue_leaves_pending_tasks_alone():
     huey = MemoryHuey()
 
     @huey.task()
@@ -379,7 +379,7 @@ def test_a_mode_leaves_what_is_pending_alone():
     assert huey.pending_count() == 1
 
 
-def test_a_mode_turns_immediate_off_for_a_while():
+def test_a_test_queue_turns_immediate_mode_off_until_it_is_closed():
     huey = MemoryHuey(immediate=True)
 
     @huey.task()
@@ -392,7 +392,7 @@ def test_a_mode_turns_immediate_off_for_a_while():
     assert huey.immediate
 
 
-def test_what_turns_immediate_mode_on_and_off_keeps_the_test_queue(make_huey):
+def test_a_test_that_turns_immediate_mode_on_and_off_keeps_its_test_queue(make_huey):
     huey = make_huey("sqlite")
     real = huey.storage
 
@@ -452,13 +452,13 @@ def test_a_wrong_mode_or_storage_is_refused(huey):
         pass
 
 
-def test_a_huey_in_place_of_the_mode_as_of_the_fixture_is_told_of_what_takes_one(huey):
+def test_a_huey_that_is_given_as_the_mode_is_refused_with_the_function_that_takes_one(huey):
     message = r"open aquila\.huey\.testing\.use_test_queue\(huey\)$"
     with pytest.raises(ConfigError, match=message), use_test_queue(huey, MemoryHuey("mail")):
         pass
 
 
-def test_inline_executes_after_the_way_over_the_wire(huey):
+def test_inline_executes_after_a_round_trip_over_the_wire(huey):
     @huey.task()
     def append(items):
         items.append(1)
@@ -579,7 +579,7 @@ def test_time_is_skipped_for_schedules_retries_and_growing_delays(huey):
     assert [run.retry and run.retry.delay for run in drained.runs] == [10, 30, 90, None]
 
 
-def test_what_a_task_schedules_is_counted_from_its_own_time(huey, done):
+def test_the_schedules_of_a_task_are_counted_from_its_own_time(huey, done):
     start = huey._get_timestamp()
 
     @huey.task()
@@ -668,7 +668,7 @@ def test_a_drain_that_waits_for_a_rate_limit_in_vain_names_what_skips_its_time(h
         drain_queue(with_scheduled=True)
 
 
-def test_what_tasks_and_other_threads_see_is_the_real_time_unless_that_is_moved_too(huey):
+def test_tasks_and_other_threads_see_the_real_time_unless_move_clock_moves_it(huey):
     seen = []
 
     @huey.task()
@@ -691,18 +691,18 @@ def test_what_tasks_and_other_threads_see_is_the_real_time_unless_that_is_moved_
 
 @pytest.mark.parametrize("option", ["with_scheduled", "with_time_skipping"])
 @pytest.mark.parametrize("value", [3600, "all", dt.date(2026, 1, 1)], ids=str)
-def test_a_stretch_of_time_that_is_none_is_refused(huey, option, value):
+def test_a_value_that_is_no_time_is_refused(huey, option, value):
     with pytest.raises(ConfigError, match=r"take True, a datetime or a timedelta, .*, not "):
         drain_queue(**{option: value})
 
 
 @pytest.mark.parametrize("options", [{"with_scheduled": True}, {"with_time_skipping": False}], ids=str)
-def test_options_that_say_different_things_about_time_are_refused(huey, options):
+def test_options_about_time_that_contradict_each_other_are_refused(huey, options):
     with pytest.raises(ConfigError, match="with_time_skipping"):
         drain_queue(**{"with_time_skipping": True, "move_clock": print, **options})
 
 
-def test_what_else_waits_is_not_read_for_each_task(monkeypatch):
+def test_draining_does_not_read_the_whole_queue_for_each_task(monkeypatch):
     huey = MemoryHuey("jobs")
 
     @huey.task()
@@ -719,7 +719,7 @@ def test_what_else_waits_is_not_read_for_each_task(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [MemoryHuey, aquila.huey.MemoryHuey])
-def test_an_enqueue_of_ones_own_is_called(kind):
+def test_an_overridden_enqueue_is_called(kind):
     class Counting(kind):
         enqueued = 0
 
@@ -739,7 +739,7 @@ def test_an_enqueue_of_ones_own_is_called(kind):
     assert huey.enqueued == 1
 
 
-def test_what_others_put_in_the_place_of_hueys_enqueue_is_called(huey, note, monkeypatch):
+def test_a_patched_enqueue_of_huey_is_called(huey, note, monkeypatch):
     seen, enqueue = [], Huey.enqueue
     monkeypatch.setattr(Huey, "enqueue", lambda self, task: seen.append(task.name) or enqueue(self, task))
     note(1)
@@ -757,7 +757,7 @@ def test_a_receiver_or_a_hook_that_changes_the_stored_result_is_found(huey, note
         drain_queue()
 
 
-def test_the_results_of_runs_that_are_looked_at_later_are_those_of_their_time(huey):
+def test_a_run_keeps_its_stored_result_although_that_is_fetched_later(huey):
     @huey.task()
     def make():
         return {"made": [1]}

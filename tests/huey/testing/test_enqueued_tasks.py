@@ -431,7 +431,7 @@ def test_of_several_queues_the_name_says_which(huey, send):
         (None, "_emit"),
     ],
 )
-def test_what_replaces_a_function_of_a_huey_for_a_while_is_called(place, name, use):
+def test_a_patched_function_of_a_huey_is_called(place, name, use):
     huey = aquila.huey.MemoryHuey("app")
 
     @huey.task()
@@ -450,7 +450,7 @@ def test_what_replaces_a_function_of_a_huey_for_a_while_is_called(place, name, u
 
 @pytest.mark.parametrize("place", [aquila.huey.MemoryHuey, MemoryHuey, Huey])
 @pytest.mark.parametrize(("name", "answer"), [("is_revoked", True), ("_revoke_keys", ["all"])])
-def test_what_says_for_a_while_whether_a_task_is_revoked_is_asked(place, name, answer):
+def test_a_patched_check_for_revoked_tasks_is_called(place, name, answer):
     huey = aquila.huey.MemoryHuey("app")
     huey.put("all", (None, False))
     done = []

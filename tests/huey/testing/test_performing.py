@@ -40,7 +40,7 @@ def pickling():
         yield huey
 
 
-def test_a_run_tells_what_came_of_the_task(huey):
+def test_a_run_says_how_its_task_ended(huey):
     @huey.task(retries=2)
     def add(a, b=0):
         return {"sum": a + b}
@@ -329,7 +329,7 @@ def test_a_parameter_that_huey_takes_gets_its_argument_by_kwargs(huey):
     assert build_task(odd, kwargs={"priority": 3}).priority is None
 
 
-def test_arguments_stand_either_apart_or_in_the_call(huey):
+def test_arguments_are_given_in_the_call_or_as_args_and_kwargs_but_not_both(huey):
     @huey.task()
     def add(a, b=0):
         return a + b
@@ -591,7 +591,7 @@ def test_cancelling_is_an_outcome(huey):
 
 
 @pytest.mark.parametrize("kind", [AquilaMemoryHuey, MemoryHuey])
-def test_an_execute_of_ones_own_gets_a_moment_as_in_a_worker(kind):
+def test_an_overridden_execute_gets_a_moment_as_in_a_worker(kind):
     moments = []
 
     class Noting(kind):
@@ -623,7 +623,7 @@ def test_an_execute_of_ones_own_gets_a_moment_as_in_a_worker(kind):
     assert dt.datetime.fromisoformat(moments[3]) - dt.datetime.fromisoformat(moments[2]) >= dt.timedelta(hours=1)
 
 
-def test_an_execute_of_ones_own_that_calls_only_hueys_execution_executes():
+def test_an_overridden_execute_that_calls_hueys_private_method_executes_the_task():
     class Bare(AquilaMemoryHuey):
         def execute(self, task, timestamp=None):
             return self._execute(task, self._get_timestamp())
