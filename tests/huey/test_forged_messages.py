@@ -235,6 +235,7 @@ def test_a_foreign_entry_in_the_place_of_a_miss_breaks_nothing(value, tmp_path):
         assert ["cannot be read" in str(miss) for miss in used.misses] == [True, True]
         collect_misses(huey, scope)
         assert len(used.misses) == 2
+        assert not huey.all_results()
         used.forget_misses()
     huey.storage.close()
 

@@ -244,6 +244,38 @@ def test_an_answer_that_was_complete_is_not_asked_for_again(huey, shown):
     assert not [key for key in huey.all_results() if key.startswith("aquila.")]
 
 
+def test_metadata_that_names_the_attempt_does_not_prevent_resuming(huey):
+    begun = responses_stream("one ", "two ", "three").partition(b"event: response.output_item.done")[0]
+    provider = Provider((begun,), [responses_stream("three", " four")])
+
+    @huey.task(retries=1)
+    def job():
+        options = {"endpoint": "responses", "metadata": {"attempt": str(current_task().attempt)}}
+        with aquila.stream("Tell me", transport=provider, max_retries=0, **options) as stream:
+            list(follow(stream, resume="continue"))
+        return stream.response.text
+
+    assert run_all(job)[1].value == "one two three four"
+    assert [body["metadata"] for body in provider.bodies] == [{"attempt": "1"}, {"attempt": "2"}]
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["complete", "cut"])
+def test_a_refusal_is_not_kept_so_a_retry_asks_again(huey, is_cut):
+    refusal = [chunk.replace(b'"content":"', b'"refusal":"') for chunk in chat_chunks("I will not do that")]
+    provider = Provider(tuple(refusal[:4]) if is_cut else refusal, chat_chunks("Here it is"))
+
+    @huey.task(retries=1)
+    def job():
+        with aquila.stream("Tell me", transport=provider, max_retries=0) as stream:
+            texts = [event.text for event in follow(stream, resume="continue") if isinstance(event, aquila.Chunk)]
+        if stream.response.refusal:
+            raise ValueError(stream.response.refusal)
+        return ["".join(texts), stream.response.text]
+
+    assert run_all(job)[1].value == ["Here it is", "Here it is"]
+    assert [body["messages"] for body in provider.bodies] == [[{"role": "user", "content": "Tell me"}]] * 2
+
+
 def test_each_answer_to_the_same_prompt_is_one_of_its_own(huey):
     answers = [chat_chunks("a hen"), chat_chunks("an owl"), cut("a grey goose", 2), chat_chunks("goose")]
     provider = Provider(*answers)

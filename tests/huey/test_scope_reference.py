@@ -29,6 +29,7 @@ from aquila.errors import (
 from aquila.huey import instances, instrumenting, scope_reference
 from aquila.huey.message_fields import attach_fields
 from aquila.huey.scope_reference import KEY
+from aquila.huey.scope_sharing import SharedRequestCounts
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording import scope as scopes
@@ -446,6 +447,13 @@ def test_a_malformed_reference_is_rejected(malformed):
 
 
 # Other processes
+
+
+def test_requests_are_counted_from_zero_in_each_scope_and_by_all_workers_together(make_aquila_huey):
+    storage = make_aquila_huey("memory").storage
+    one, another, other_scope = (SharedRequestCounts(storage, scope) for scope in ("1", "1", "2"))
+    assert [counts.count_request("a") for counts in (one, another, one, other_scope)] == [0, 1, 2, 0]
+    assert [counts.count_of(label) for counts in (another, other_scope) for label in ("a", "b")] == [3, 0, 1, 0]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")

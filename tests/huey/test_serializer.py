@@ -628,6 +628,13 @@ def test_a_signature_is_bound_to_the_purpose():
             serializer.deserialize(relabelled)
 
 
+def test_signatures_of_earlier_versions_stay_valid():
+    # While a project is updated, producers and workers of two versions share the queue.
+    serializer = MsgpackSerializer(SECRET, queue="app")
+    signed = bytes.fromhex("c17101027e679b5774ec82ab1a7e1350229560f6ff53d26c8e03dcf8faebecbf653870b5a178")
+    assert (serializer.serialize("x"), serializer.deserialize(signed)) == (signed, "x")
+
+
 def test_an_unsigned_message_that_lies_about_its_purpose_is_rejected():
     serializer = MsgpackSerializer()
     with pytest.raises(MessageRejected, match="holds something else"):

@@ -116,6 +116,11 @@ def test_json_without_spaces_is_shown_as_it_grows():
     assert len(data["text"]) >= 5_000
 
 
+def test_long_arguments_are_cut(job):
+    shown = redact_arguments(describe_arguments(build_task(job, ["word " * 10] * 1_000)))
+    assert (len(shown), shown[-2:]) == (16_002, " …")
+
+
 def test_a_long_error_keeps_its_class_and_its_end():
     message, traceback = describe_error(ValueError(f"begun {'word ' * 500_000} ended"))
     assert message.startswith("ValueError: begun word")

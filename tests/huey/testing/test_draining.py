@@ -211,8 +211,9 @@ def test_without_recursion_only_what_was_there_is_executed(huey, note, done):
     drained = drain_queue(with_recursion=False)
     assert drained == {"error": 1, "complete": 1}
     assert done == ["there"]
+    note("later", priority=5)
     assert [(task.name, task.args) for task in all_enqueued()] == [
-        ("note", ("urgent",)), ("note", ("spawned",)), ("spawn", ()),
+        ("note", ("urgent",)), ("note", ("later",)), ("note", ("spawned",)), ("spawn", ()),
     ]  # fmt: skip
 
 

@@ -1,0 +1,35 @@
+"""What the report of a run tells of the executions of tasks."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from aquila.huey.testing import drain_queue
+from aquila.recording import runtime
+
+KEY = "sk-proj-q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEuR5iO0xQ"
+
+
+@pytest.fixture
+def jobs():
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime.current_run(), "exchange_watch", SimpleNamespace(take_job=told.append))
+        yield told
+
+
+def test_an_execution_is_told_without_the_secrets_of_its_arguments_and_error(huey, jobs):
+    @huey.task(retries=1, retry_delay=7)
+    def job(place, password):
+        raise ValueError(f"{KEY} does not fit {password}")
+
+    result = job("Rome", password="hunter2hunter2")
+    drain_queue(with_scheduled=True, raise_errors=False)
+    assert [(told["id"], told["number"], told["outcome"], told.get("delay")) for told in jobs] == [
+        (result.id, 1, "error", 7.0),
+        (result.id, 2, "error", None),
+    ]
+    for told in jobs:
+        assert "Rome" in told["arguments"]
+        assert "does not fit" in told["error"]
+        assert not [secret for secret in (KEY, "hunter2hunter2") if secret in str(told)]
