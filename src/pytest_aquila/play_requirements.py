@@ -60,9 +60,11 @@ def fail_for_unplayed(scope: Scope) -> None:
     for session in scope.sessions.opened_for(scope.default_cassette):
         if session.mode == "replay" and session.plays.unplayed:
             whole, parts = describe_unplayed(session.plays.unplayed, session.plays.conversations)
-            texts = [f"recordings {', '.join(map(str, whole))}"] * bool(whole) + parts
+            one = len(whole) == 1
+            texts = [f"recording{'' if one else 's'} {', '.join(map(str, whole))}"] * bool(whole) + parts
+            were = "was" if one and not parts else "were"
             pytest.fail(
-                f"cassette {session.name}: {' and '.join(texts)} were not played (aquila_unplayed = fail). "
+                f"cassette {session.name}: {' and '.join(texts)} {were} not played (aquila_unplayed = fail). "
                 f"Record it again: {scope.record_command(everything=bool(parts))}",
                 pytrace=False,
             )

@@ -85,7 +85,7 @@ def test_option():
     result.stdout.fnmatch_lines(
         [
             "*unsupported @pytest.mark.vcr options: no_such_option*",
-            "cassette two.yaml: recordings 2 were not played*",
+            "cassette two.yaml: recording 2 was not played*",
             "cassette two.yaml: a recording of 2020-02-20*",
             "aquila: cassetter: observe_timeout has no effect",
             "aquila: cassetter: --vcr-check-orphans has no effect: run with --aquila-orphans",

@@ -81,6 +81,20 @@ def test_an_old_recording_fails_its_test_where_that_is_wanted(project: Project) 
     project.run().assert_outcomes(passed=3)
 
 
+def test_an_old_recording_that_a_block_within_a_test_plays_fails_that_test(project: Project) -> None:
+    tests = """
+        def test_it():
+            with aquila.use_cassette("block"):
+                post("a")
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    make_old(project.cassettes / "block.yaml", 1)
+    project.pytester.makeini("[pytest]\naquila_max_age = 90d\naquila_outdated = fail\n")
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["cassette block: a recording of 2020-01-01T00:00:00Z is *"])
+
+
 @pytest.mark.slow
 def test_what_a_killed_run_recorded_again_replaces_nothing(project: Project) -> None:
     project.record(tests=TESTS)

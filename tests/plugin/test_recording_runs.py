@@ -515,7 +515,21 @@ def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project
     project.pytester.makeini("[pytest]\naquila_unplayed = fail\n")
     result = project.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["cassette test_app/test_it: recordings 2 were not played*"])
+    result.stdout.fnmatch_lines(["cassette test_app/test_it: recording 2 was not played (aquila_unplayed = fail)*"])
+
+
+def test_a_test_need_not_play_all_of_a_cassette_that_it_shares(project: Project) -> None:
+    tests = """
+        @pytest.mark.aquila("shared")
+        def test_one():
+            post("one")
+
+        @pytest.mark.aquila("shared")
+        def test_two():
+            post("two")
+        """
+    project.record(tests=tests).assert_outcomes(passed=2)
+    project.run("-o", "aquila_unplayed=fail").assert_outcomes(passed=2)
 
 
 def test_cassettes_that_no_test_used_are_listed_on_request(project: Project) -> None:
