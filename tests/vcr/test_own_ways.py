@@ -165,6 +165,14 @@ def test_secrets_are_redacted_whatever_the_filters_do(server: Upstream) -> None:
             assert get(f"{server.url}/a?api_key=another-{SECRET[::-1]}") == 1
 
 
+def test_a_key_that_filter_headers_takes_out_is_redacted_in_the_body_too(server: Upstream) -> None:
+    key = "quiet-owl-" + "7731-garden-gate"  # of no known form
+    with vcr.use_cassette("x.yaml", filter_headers=["authorization"]):
+        httpx.post(f"{server.url}/a", json={"text": f"My key is {key}"}, headers={"authorization": f"Bearer {key}"})
+    assert "My key is [redacted]" in Path("x.yaml").read_text()
+    assert key not in Path("x.yaml").read_text()
+
+
 def test_an_option_without_effect_is_named_once(server: Upstream, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         recorder = vcr.VCR(custom_patches=["x"], serializer="lines", decode_compressed_response=True)
