@@ -1,4 +1,4 @@
-"""What a client asks, and of whom, is read rightly from what it hands to the methods that are caught."""
+"""The host and the path of a request are read correctly from the arguments of the patched methods."""
 
 from __future__ import annotations
 

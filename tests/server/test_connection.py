@@ -1,4 +1,4 @@
-"""What is no proper HTTP is refused, and who is slow, endless or many is bounded. Over real sockets."""
+"""Improper HTTP is refused; slow and endless requests, and many connections, are bounded. Over real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open a WebSocket at the server, what of keys stays out of files, and what is bounded. Over real sockets."""
+"""WebSockets at the server: who may open one, that no key gets into files, and what is bounded. Over real sockets."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tests.support.upstream import Answer, upstream
 from tests.support.web_sockets import web_socket_server
 
 COUNT = 20
-"""So many are hardly in their order by chance."""
+"""So many that they are hardly in order by chance."""
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "again"}]}
 

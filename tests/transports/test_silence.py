@@ -31,7 +31,7 @@ from tests.support.slow import slow_but
 from tests.support.upstream import Answer, streamed, upstream
 
 LIMIT = 0.5
-"""So long, in seconds, the program of a test waits for what never comes. Where a machine is slow, longer."""
+"""The seconds that the program of a test waits for what never comes; on a slow machine more."""
 
 
 @functools.cache

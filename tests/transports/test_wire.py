@@ -1,4 +1,4 @@
-"""What goes over the wire as a cassette holds it."""
+"""Answers as cassettes hold them: without their content codings."""
 
 from __future__ import annotations
 

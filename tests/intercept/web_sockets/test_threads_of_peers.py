@@ -58,7 +58,7 @@ def test_what_is_said_at_once_takes_no_thread(name: str) -> None:
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_reader_that_comes_before_the_question_is_looked_after() -> None:
+def test_a_reader_that_waits_before_the_question_gets_the_answers() -> None:
     with aquila.use_cassette("x", silence=0.2), connect_in_thread(URL) as connection:
         with pytest.raises(TimeoutError):
             connection.recv(0)
@@ -90,7 +90,7 @@ def test_a_forked_child_that_ends_its_use_of_the_cassette_breaks_nothing() -> No
 
 
 @pytest.mark.usefixtures("recorded")
-def test_readers_are_looked_after_when_more_of_them_wait_than_messages_are_there() -> None:
+def test_a_thread_begins_when_more_readers_wait_than_messages_are_there() -> None:
     with aquila.use_cassette("x"):
         conversation: Any = answering.answer_handshake(RecordedRequest("GET", URL))
         calls: list[str] = []
