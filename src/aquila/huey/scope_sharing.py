@@ -82,9 +82,7 @@ def _take(huey: Any, key: str) -> Any:
     try:
         return huey.get(key)
     except MessageRejected:
-        # No worker of this queue has written the entry. Huey has not removed it, so it would be found again each time.
-        huey.delete(key)
-        return None
+        return None  # No worker of this queue has written the entry.
 
 
 def collect_misses_of_current_scope(huey: Any) -> None:
