@@ -261,7 +261,8 @@ def test_metadata_that_names_the_attempt_does_not_prevent_resuming(huey):
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["complete", "cut"])
 def test_a_refusal_is_not_kept_so_a_retry_asks_again(huey, is_cut):
-    refusal = [chunk.replace(b'"content":"', b'"refusal":"') for chunk in chat_chunks("I will not do that")]
+    role, word, *rest = chat_chunks("Well, I will not do that")
+    refusal = [role, word, *(chunk.replace(b'"content":"', b'"refusal":"') for chunk in rest)]
     provider = Provider(tuple(refusal[:4]) if is_cut else refusal, chat_chunks("Here it is"))
 
     @huey.task(retries=1)

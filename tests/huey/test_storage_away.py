@@ -305,6 +305,14 @@ def test_a_checkpoint_that_cannot_be_stored_fails_nothing_and_is_stored_later(qu
     assert stored == {"first": "paid for", "second": "paid too"}
 
 
+def test_a_checkpoint_waits_no_longer_than_its_task_has_time(monkeypatch):
+    waits = []
+    monkeypatch.setattr(kept_progress, "ask_until_answered", lambda ask, patience: waits.append(patience) or ask())
+    run_task(MemoryHuey("app"), lambda: checkpoint("part", 1), timeout=4)
+    loading, storing, _ = waits  # The last wait is for removing it when the task has ended.
+    assert max(loading, storing) <= 4
+
+
 def test_a_task_does_not_begin_anew_because_it_cannot_read_what_it_kept(quick, monkeypatch):
     monkeypatch.setattr(kept_progress, "PATIENCE_TO_LOAD", 0.01)
     huey, calls, raised = UnsteadyHuey(), [], []
@@ -353,6 +361,15 @@ def test_a_task_begins_though_the_storage_is_away_for_a_moment(quick):
     huey.answers = lambda: next(answers, True)
     assert huey.execute(task) == "done"
     assert huey.result(task.id) == "done"
+
+
+def test_a_question_whether_a_task_is_revoked_does_not_wait_for_the_storage(quick):
+    huey = UnsteadyHuey()
+    task = build_task(huey.task()(lambda: "done"))
+    answers = iter([False])
+    huey.answers = lambda: next(answers, True)
+    with pytest.raises(Away):
+        huey.is_revoked(task)
 
 
 def test_checkpoints_that_cannot_be_deleted_fail_no_task(quick, monkeypatch, caplog):

@@ -15,6 +15,7 @@ import aquila
 from aquila import errors
 from aquila.huey import MemoryHuey, Rescheduling, TaskRescheduled, ask_task, current_task, dead_letters, once
 from aquila.huey.limits.rescheduling import delay_until_return, read_waits
+from aquila.huey.telemetry.queue_time import note_enqueue_times
 from aquila.huey.testing import build_task, drain_queue, perform_job
 from tests.support.runs import name_upstream
 
@@ -132,6 +133,7 @@ def test_it_costs_no_retry_and_keeps_what_the_task_has_kept(huey):
 
 @pytest.mark.parametrize("bounds", [{"most": 3}, {"within": 100}])
 def test_it_does_not_go_on_for_ever(huey, bounds):
+    note_enqueue_times(huey)  # So every message has fields, also one that begins anew.
     huey.rescheduling = Rescheduling(**bounds)
     task = asking(huey, Provider(*[(429, {"retry-after": "40"})] * 9), retries=5)
     built = build_task(task)

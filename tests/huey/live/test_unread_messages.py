@@ -140,6 +140,19 @@ def test_the_job_of_a_message_is_found_beyond_the_first_page(producer, monkeypat
         assert unread.find_job(state_of(huey), identify_message(message)).id == result.id
 
 
+def test_a_copy_of_the_message_of_a_job_that_has_ended_finds_no_job(producer):
+    huey, job = producer
+    results = [job(1), job(2)]
+    messages = huey.storage.enqueued_items()
+    unread = UnreadMessages()
+    assert unread.find_job(state_of(huey), identify_message(messages[0])).id == results[0].id
+    for _ in results:
+        huey.execute(huey.dequeue())
+    huey.publisher.store.flush()
+    assert unread.find_job(state_of(huey), identify_message(messages[1])) is None
+    settle(huey)
+
+
 def test_the_job_of_a_message_is_found_though_the_clock_was_put_back(producer, monkeypatch):
     huey, job = producer
     state, clock = state_of(huey), [2e9, 0.0]

@@ -11,7 +11,7 @@ from huey.serializer import Serializer
 from aquila.huey import list_consumers, requeue_lost_tasks
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
-from aquila.huey.live import event_writer
+from aquila.huey.live import event_writer, publish_jobs
 from aquila.huey.live.heartbeat_reader import read_workers
 from aquila.huey.live.job_index import JobIndex
 from aquila.huey.live.pausing import pause_queue
@@ -23,10 +23,11 @@ from tests.huey.programs import wait_until
 
 
 @pytest.fixture
-def kept(published):
-    huey = published("sqlite", every=0.01, heartbeat=0.02)
-    huey.start_keeping()
-    return huey
+def kept(make_aquila_huey):
+    huey = make_aquila_huey("sqlite", keep_running=True)
+    publish_jobs(huey, every=0.01, heartbeat=0.02)
+    yield huey
+    settle(huey)
 
 
 def state_on_page(huey, result):
@@ -71,7 +72,7 @@ def test_a_worker_with_keep_running_is_shown_by_that_heartbeat_alone(kept):
         assert (row.host, row.pid, row.is_alive) == (shown.host, shown.pid, True)
         kept.tasks_in_hand.kept.life.beat()
         assert read_workers(kept)[0].running == (result.id,)
-        wait_until(lambda: state_of(kept).count(WORKERS_TABLE) == 0)  # One was sent before its consumer began.
+        assert state_of(kept).count(WORKERS_TABLE) == 0
         went_on.set()
         assert result.get(blocking=True, timeout=60) == 1
     settle(kept)
