@@ -103,7 +103,7 @@ VERDICTS = {
     ("test_once", "unauthorized"): "clear",
     ("test_once", "end_early"): "clear",
 }
-"""What is said of these programs under faults, wherever their answers come from."""
+"""The verdicts on these programs, wherever their answers come from."""
 
 
 @pytest.mark.slow

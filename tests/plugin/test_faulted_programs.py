@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugin.test_fault_runs import read_verdicts
 from tests.support.slow import nightly_but
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -252,12 +252,7 @@ def run(folder: Path, tests: str, *arguments: str) -> tuple[int, str, dict[tuple
         stderr=subprocess.STDOUT,
         text=True,
     )
-    rows = json.loads((folder / "report.json").read_text())["runs"]
-    said = {
-        (row["test"].partition("::")[2], row["fault"]): (row["verdict"], *(each["name"] for each in row["findings"]))
-        for row in rows
-    }
-    return done.returncode, done.stdout, said
+    return done.returncode, done.stdout, read_verdicts(folder)
 
 
 @pytest.mark.slow

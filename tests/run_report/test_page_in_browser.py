@@ -435,12 +435,10 @@ def test_a_word_that_is_typed_finds_what_it_finds_at_once(browser, write):
         tab.page.fill("#search", query)
         fresh.open(path)
         fresh.page.fill("#search", query)
-        tab.page.wait_for_function(
-            "(query) => decodeURIComponent(location.hash).includes(query)", arg=f"q={query}" * bool(query)
-        )
-        fresh.page.wait_for_function(
-            "(query) => decodeURIComponent(location.hash).includes(query)", arg=f"q={query}" * bool(query)
-        )
+        for one in (tab, fresh):
+            one.page.wait_for_function(
+                "(query) => decodeURIComponent(location.hash).includes(query)", arg=f"q={query}" * bool(query)
+            )
         assert tab.text("#count") == fresh.text("#count"), query
         assert names(tab) == names(fresh), query
     tab.assert_quiet()
