@@ -92,6 +92,23 @@ def test_the_summary_names_the_setting_for_a_value_that_is_new_in_every_run(proj
     assert 'If it is new in every run: aquila_normalize = "uuid". If it is meant: pytest test_app.py::test_run' in typed
 
 
+def test_values_of_other_kinds_in_one_field_are_other_changes(project: Project) -> None:
+    tests = """
+    import uuid
+
+    @pytest.mark.parametrize("task", ["sort", "count"])
+    def test_run(aquila_cassette, task):
+        post(f"{task} in run {uuid.uuid4()}")
+
+    def test_object(aquila_cassette):
+        post(f"describe <object at 0x{uuid.uuid4().hex[:12]}>")
+    """
+    project.record(tests=tests)
+    (line,) = news(project.run())
+    assert line.startswith("aquila: 3 tests miss, 2 of them by the same change: prompt: recorded 'sort in run ")
+    assert " in test_app.py::test_run[sort], test_app.py::test_run[count]. " in line
+
+
 def test_a_setting_that_cures_only_one_of_a_tests_misses_is_not_named_at_the_end(project: Project) -> None:
     tests = """
     import contextlib, uuid

@@ -48,6 +48,7 @@ chosen the value."""
 _MOST_IGNORED = 5  # fields that one piece of advice leaves out
 _LONGEST_WORD = 64  # characters of a value that may be an id or a flag, and no prompt
 _ALL = tuple(KIND_BY_NAME)
+_PLACEHOLDER = re.compile("⟨[^⟨⟩]*⟩")
 
 Advice: TypeAlias = Mapping[str, tuple[str, ...]]
 """Settings by their names, each with its whole value."""
@@ -161,15 +162,20 @@ def without_fresh_values(found: Sequence[Difference]) -> list[Difference]:
 
     Two requests with equal lists differ by the same change of the program.
     """
-    masked = [
-        replace(each, recorded=_mask_value(examined.recorded), now=_mask_value(examined.now)) if examined else each
+    return [
+        _without_fresh_values(examined) if examined else each
         for each, examined in zip(found, _examine_differences(found), strict=True)
     ]
-    # A field in which only fresh values differ is represented by its path.
-    return [
-        replace(each, recorded=with_any_index(each.path), now=ABSENT) if each.recorded == each.now else each
-        for each in masked
-    ]
+
+
+def _without_fresh_values(examined: _Examined) -> Difference:
+    """Represent a field in which only fresh values differ by its path and the kinds of fresh values there."""
+    whole, recorded, now = examined
+    one, other = _mask_value(recorded), _mask_value(now)
+    if one != other:
+        return replace(whole, recorded=one, now=other)
+    kinds = dict.fromkeys(_PLACEHOLDER.findall(one)) if isinstance(one, str) else ()
+    return replace(whole, recorded=" ".join([with_any_index(whole.path), *kinds]), now=ABSENT)
 
 
 def _mask_value(value: Any) -> Any:
