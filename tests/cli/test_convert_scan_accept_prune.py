@@ -198,6 +198,33 @@ def test_scan_knows_placeholders_of_other_recorders(word: str, kind: str, body: 
         assert cassettes.run("scan").code == code
 
 
+def with_url(one: Interaction) -> Interaction:
+    return replace(one, request=replace(one.request, url=f"{one.request.url}?q={TOKEN}"))
+
+
+def with_header(one: Interaction) -> Interaction:
+    return replace(one, response=replace(one.response, headers=(("content-type", f"text/plain; a={TOKEN}"),)))
+
+
+def with_error(one: Interaction) -> Interaction:
+    return replace(one, response=replace(one.response, end="broken", error=f"reset while sending {TOKEN}"))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (with_url, "secret in the request"),
+        (with_header, "secret in the header field content-type"),
+        (with_error, "secret in the answer"),
+    ],
+)
+def test_scan_searches_every_part_of_a_recording(
+    change: Callable[[Interaction], Interaction], kind: str, cassettes: Cassettes
+) -> None:
+    cassettes.write("a.msgpack", change(conversation("one", "1")))
+    assert [leak["kind"] for leak in cassettes.run("scan", "--json").json["found"]] == [kind]
+
+
 def test_scan_finds_a_secret_that_a_stream_holds_in_pieces(cassettes: Cassettes) -> None:
     # After the part that the file shows as the text of the answer.
     path = cassettes.write("a.yaml", conversation("which?", "eagles " * 400 + TOKEN, chunks=400))
@@ -679,10 +706,13 @@ def test_convert_copies_large_bodies(cassettes: Cassettes) -> None:
 
 
 def test_scan_searches_large_bodies(cassettes: Cassettes) -> None:
-    cassettes.write("x.yaml", with_large_body(b"much " * 60_000 + b"sk-proj-" + b"a1B2c3D4e5F6g7H8i9J0 "))
-    done = cassettes.run("scan")
-    assert done.code == 1
-    assert "secret in the answer" in done.out
+    body = b"much " * 60_000 + b"sk-proj-" + b"a1B2c3D4e5F6g7H8i9J0 "
+    upload = conversation("one", "1")
+    cassettes.write("x.yaml", with_large_body(body), replace(upload, request=replace(upload.request, body=body)))
+    assert [(leak["interaction"], leak["kind"]) for leak in cassettes.run("scan", "--json").json["found"]] == [
+        (1, "secret in the answer"),
+        (2, "secret in the request"),
+    ]
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {

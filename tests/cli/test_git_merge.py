@@ -256,6 +256,20 @@ def test_a_file_that_is_no_cassette_is_merged_line_by_line(tmp_path: Path) -> No
     assert other.read_text() == "a: 0\n\n\n\nb: 3\n"
 
 
+def test_a_cassette_of_vcrpy_is_merged_line_by_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text = (
+        "interactions:\n- request: {method: GET, uri: 'https://a.example/', body: null, headers: {}}\n"
+        "  response:\n    body: {string: BODY}\n    headers: {}\n    status: {code: 200, message: MESSAGE}\n"
+        "version: 1\n"
+    )
+    versions = [tmp_path / name for name in ("base.yaml", "ours.yaml", "theirs.yaml")]
+    for path, body, message in zip(versions, "aba", "aab", strict=True):
+        path.write_text(text.replace("BODY", body).replace("MESSAGE", message))
+    assert main(["cassettes", "merge", *map(str, versions)]) == 0
+    assert "merged line by line, because it was not written by Aquila" in capfd.readouterr().err
+    assert versions[1].read_text() == text.replace("BODY", "b").replace("MESSAGE", "b")
+
+
 def test_a_version_that_is_not_there_is_an_error_and_no_conflict(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,9 +53,10 @@ def test_status_becomes_an_error_with_status_request_id_and_message(
 
 def test_error_without_a_json_body_is_summarised(engine: Engine) -> None:
     page = Answer([b"<html><body>Bad gateway" + b"x" * 5000], 502, "text/html")
-    with serving(page, Answer([], 500, "")) as server:
-        with pytest.raises(errors.ProviderUnavailable, match="answered 502: an HTML page instead of JSON"):
-            engine.ask("Hi", base_url=server.url, max_retries=0)
+    with serving(page, Answer([b"a page"], 502, "text/html"), Answer([], 500, "")) as server:
+        for _ in range(2):
+            with pytest.raises(errors.ProviderUnavailable, match="answered 502: an HTML page instead of JSON"):
+                engine.ask("Hi", base_url=server.url, max_retries=0)
         with pytest.raises(errors.ProviderUnavailable, match="answered 500: no body"):
             engine.ask("Hi", base_url=server.url, max_retries=0)
 
