@@ -160,6 +160,10 @@ def test_control_characters_of_a_recording_are_not_printed(cassettes: Cassettes)
         assert "\u202e" not in out
 
 
+def test_control_characters_of_an_argument_are_not_printed(cassettes: Cassettes) -> None:
+    assert r"else\x1b[2J\u202ewhere" in cassettes.run("list", "--dir", "else\x1b[2J\u202ewhere").err
+
+
 def test_a_folder_that_is_not_there_is_named(cassettes: Cassettes) -> None:
     done = cassettes.run("list", "--dir", "elsewhere")
     assert done.code == 2

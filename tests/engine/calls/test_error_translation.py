@@ -13,7 +13,13 @@ import pytest
 
 import aquila
 from aquila import errors
-from aquila.engine.calls.error_translation import ErrorContext, error_from_object, error_of_status, translate_error
+from aquila.engine.calls.error_translation import (
+    ErrorContext,
+    error_from_object,
+    error_of_protocol,
+    error_of_status,
+    translate_error,
+)
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.events import Event, Retry
 from tests.support.engines import KEY, Engine, live
@@ -100,13 +106,17 @@ def test_key_at_the_end_of_a_shortened_body_is_in_no_error(engine: Engine, statu
 
 def test_key_at_the_end_of_a_shortened_message_is_in_no_error() -> None:
     context = ErrorContext("host", Timeouts(), (KEY,))
-    for before in range(700, 1700):
+    for before in (*range(700, 1700), 5000):
         made = error_from_object({"message": "x" * before + KEY})
         translated = translate_error(made, context, begun=True)
         refused = error_of_status(400, {"message": "x" * before + KEY}, context)
         for error in (translated, refused):
             assert KEY[:6] not in str(error)
             assert len(str(error)) < 2000
+
+
+def test_key_among_the_fields_of_an_answer_is_in_no_error() -> None:
+    assert KEY not in str(error_of_protocol(KeyError(KEY), ErrorContext("host", Timeouts(), (KEY,)), "chat"))
 
 
 def test_html_instead_of_json_is_an_invalid_answer(engine: Engine, endpoint: str) -> None:
