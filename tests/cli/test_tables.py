@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila.cli.output import escape_controls, format_size
+from aquila.cli.output import Output, escape_controls, format_size
 from aquila.cli.tables import Column, cut_text, display_width, lay_out_table
 from tests.cli.conftest import Cassettes, conversation
 
@@ -87,6 +87,11 @@ def test_what_is_cut_in_the_middle_keeps_its_beginning_and_its_end() -> None:
 )
 def test_sizes_are_said_in_the_unit_that_fits(count: int, said: str) -> None:
     assert format_size(count) == said
+
+
+def test_line_breaks_in_a_cell_become_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().print_table(("NAME", "WHY"), [("a", "one\n  two\x1b")])
+    assert capsys.readouterr().out == "NAME  WHY\na     one two\\x1b\n"
 
 
 def test_list_and_show_fit_80_columns_without_a_terminal_and_keep_names_and_dates(
