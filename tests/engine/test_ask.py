@@ -19,11 +19,11 @@ from tests.support.server import Answer, cut, json_answer, serving, sse
 def test_answer_holds_text_usage_meta_and_raw(engine: Engine, endpoint: str) -> None:
     answer = Answer(cut(STREAMS[endpoint]("Hel", "lo ", "✨")), headers={"x-request-id": "req_7"})
     with serving(answer) as server:
-        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, metadata={"job": 123})
+        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, model="an-alias", metadata={"job": 123})
     assert reply.text == str(reply) == "Hello ✨"
     assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.total_tokens) == (5, 2, 7)
     expected = {
-        "model": "test-model",
+        "model": "test-model",  # as the provider names it
         "endpoint": endpoint,
         "finish_reason": "stop",
         "id": {"chat": "chatcmpl-1", "responses": "resp_1"}[endpoint],
@@ -43,6 +43,11 @@ def test_answer_holds_text_usage_meta_and_raw(engine: Engine, endpoint: str) -> 
         assert reply.raw["object"] == "response"
         assert reply.raw["output"][0]["content"][0]["text"] == "Hello ✨"
         assert (reply.usage.cached_tokens, reply.usage.reasoning_tokens) == (1, 1)
+
+
+def test_meta_counts_the_retries(engine: Engine) -> None:
+    with serving(json_answer({}, 503, retry_after="0.001"), chat_stream("ok")) as server:
+        assert engine.ask("Hi", base_url=server.url).meta["retries"] == 1
 
 
 def test_raw_answer_has_its_keys_in_a_fixed_order(engine: Engine) -> None:

@@ -19,7 +19,7 @@ from aquila.errors import AuthenticationError, CassetteMiss, RequestTimeout, Str
 from aquila.events import Chunk, Event, Retry
 from aquila.recording.runtime import current_run
 from tests.support.engines import KEY, Engine
-from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call
+from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call, response_object
 from tests.support.runs import separate_run
 from tests.support.server import Answer, cut, json_answer, serving, sse
 
@@ -69,6 +69,17 @@ def test_changed_prompt_is_a_miss_and_not_a_retry(engine: Engine) -> None:
         with pytest.raises(CassetteMiss):
             engine.ask("Hi", **replaying(url, **changed))
     assert engine.ask("Hi", **replaying(url)).text == "ok"
+
+
+def test_replay_does_not_wait_between_the_requests_for_a_background_answer(engine: Engine) -> None:
+    options: dict[str, Any] = {"endpoint": "responses", "background": True}
+    answers = [json_answer(response_object([], status=status)) for status in ("queued", "completed")]
+    with serving(*answers) as server:
+        url = server.url
+        engine.ask("Hi", **recording(url, poll_interval=0.001, **options))
+    assert (
+        engine.ask("Hi", **replaying(url, poll_interval=600, timeout=aquila.Timeouts(total=60), **options)).text == ""
+    )
 
 
 def test_tool_loop_is_recorded_turn_by_turn(engine: Engine) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
 
+import httpx2
+import openai
 import pytest
 
 from aquila.engine.calls.error_translation import ErrorContext
@@ -17,6 +19,7 @@ from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.loop.steps import RequestOutcome, SendRequest, Sleep
 from aquila.errors import (
     BadRequest,
+    CassetteMiss,
     ConnectionFailed,
     ProviderError,
     ProviderUnavailable,
@@ -193,3 +196,18 @@ def test_delays_do_not_use_the_random_numbers_of_the_program() -> None:
 )
 def test_only_an_overloaded_provider_asks_for_a_longer_wait(error: Exception, expected: bool) -> None:
     assert asks_for_longer_wait(error, 60.0) is expected
+
+
+def test_an_error_of_a_transport_that_the_sdk_has_wrapped_is_not_its_own_cause() -> None:
+    raised = CassetteMiss("nothing like it")
+    wrapped = openai.APIConnectionError(request=httpx2.Request("DELETE", "https://example.org/v1/responses/resp_1"))
+    wrapped.__cause__ = raised
+    plan = plan_deletion("resp_1", {})
+    steps = plan.make_loop(
+        plan, Telemetry(CallInfo("call-1", "delete_response", ""), shows_content=False), ErrorContext("", plan.timeouts)
+    ).steps()
+    next(steps)
+    with pytest.raises(CassetteMiss) as caught:
+        steps.send(RequestOutcome(error=wrapped))
+    assert caught.value is raised
+    assert raised.__cause__ is None
