@@ -339,6 +339,7 @@ def test_no_message_moves_a_process_to_another_transport(tmp_path, own, transpor
 def test_where_the_test_replays_its_worker_replays_whatever_it_was_started_to_do(tmp_path, own):
     with separate_run(tmp_path, defaults={"transport": own}, under_pytest=True):
         assert execute_with(reference(), transport_here) == "replay"
+        assert "nothing is recorded" in execute_with(reference(), ask)  # It was not refused, which replays, too.
 
 
 @pytest.mark.parametrize(
