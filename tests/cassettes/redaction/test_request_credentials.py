@@ -44,6 +44,8 @@ CARRIED: dict[str, Callable[[str], RecordedRequest]] = {
     "query": lambda value: request(url=f"{URL}?q=1&api_key={quote(value, safe='')}"),
     "query, camel case": lambda value: request(url=f"{URL}?accessToken={quote(value, safe='')}"),
     "query, any token": lambda value: request(url=f"{URL}?upload_token={quote(value, safe='')}"),
+    "query, an id that is a key": lambda value: request(url=f"{URL}?q=Oslo&appid={quote(value, safe='')}"),
+    "form, an id that is a key": lambda value: request(f"q=Oslo&app_id={quote_plus(value)}", FORM),
     "fragment": lambda value: request(url=f"{URL}#access_token={quote(value, safe='')}&state=1"),
     "cookie": lambda value: request(cookie=f"theme=dark; session={value}; lang=en"),
     "userinfo": lambda value: request(url=f"https://app:{quote(value, safe='')}@x.example/v1"),

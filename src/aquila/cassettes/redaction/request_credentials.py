@@ -54,7 +54,7 @@ _LIKELY = lazy_pattern(
     r"(?:.*_)?(?:token|secret|auth|credentials?|creds|cookie|pwd|pass|passcode|bearer|jwt|pat)(?:_?\d+)?"
 )
 _LIKELY_PARAMETER = lazy_pattern(
-    r"(?:app_?)?key|sig|(?:.*_)?signature|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
+    r"(?:app_?)?key|app_?id|sig|(?:.*_)?signature|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
 )
 _SHORTEST_CODE = 10
 """A parameter ``code`` of at least so many characters, one of them a digit, is an OAuth code. ``code=EUR`` is none."""
