@@ -60,7 +60,7 @@ def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
     run = config.stash[RUN] = Run(_layers_of(config, chosen))
     run.runs_tests = True
     with contextlib.suppress(OSError):  # there is nowhere to put temporary files, which most tests do not need
-        run.messages = tempfile.gettempdir(), os.urandom(8).hex()
+        run.messages = runtime.new_place_of_messages(tempfile.gettempdir())
     if chosen.aquila_verify is not None:
         run.play_log = play_log.PlayLog()  # before dummy keys are set, because they depend on it
     run.__enter__()

@@ -137,19 +137,25 @@ def test_a_refusal_after_the_last_test_fails_the_run(
     assert f"aquila: refused when no test could fail for it any more: {told}" in shown
 
 
+SHOWING = """
+import asking
+
+def show(prompt):
+    try:
+        print(asking.ask("{url}", prompt.strip()), flush=True)
+    except Exception as error:
+        print(error, flush=True)
+"""
 LEFT = '''
 import subprocess, sys
 import pytest
 
 PROGRAM = """
-import sys
-import asking
+import subprocess, sys
+import showing
 
 for line in sys.stdin:
-    try:
-        print(asking.ask("{url}", line.strip()), flush=True)
-    except Exception as error:
-        print(error, flush=True)
+    {answer}
 """
 
 @pytest.fixture(scope="session")
@@ -186,10 +192,25 @@ print(f"exit codes: {int(code)}, {int(again)}")
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param("showing.show(line)", id="by itself"),
+        # As uvicorn and gunicorn do, which start their workers anew.
+        pytest.param(
+            "subprocess.run([sys.executable, '-c', f'import showing; showing.show({line!r})'])", id="by a worker"
+        ),
+    ],
+)
 def test_a_server_that_outlives_the_run_that_recorded_it_sends_nothing_in_the_next(
-    pytester: pytest.Pytester, echoing: Upstream
+    pytester: pytest.Pytester, echoing: Upstream, answer: str
 ) -> None:
-    pytester.makepyfile(asking=ASKING, test_it=LEFT.replace("{url}", echoing.url), two_runs=TWO_RUNS)
+    pytester.makepyfile(
+        asking=ASKING,
+        showing=SHOWING.replace("{url}", echoing.url),
+        test_it=LEFT.replace("{answer}", answer),
+        two_runs=TWO_RUNS,
+    )
     result = pytester.run(sys.executable, "two_runs.py", "-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(
         ["*ask of the run has ended, and a process that it started is still making requests.*", "exit codes: 0, 1"]

@@ -90,7 +90,7 @@ def _describe_layers(
     known: tuple[str, ...],
     hidden: tuple[str, ...],
     key: str,
-    messages: tuple[str, str] | None,
+    messages: tuple[str, str, str] | None,
 ) -> str:
     """Describe all but the scope. Cached, because every test asks for it, nearly always with the same arguments.
 

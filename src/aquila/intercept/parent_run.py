@@ -153,7 +153,8 @@ def read_parent_variable(stamp: str, *, told: bool) -> _Parent | None:
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
     is_whole = all(isinstance(value, _KINDS[name]) for name, value in fields.items())
-    return parent if is_whole and (parent.messages is None or list(map(type, parent.messages)) == [str, str]) else None
+    is_whole = is_whole and (parent.messages is None or list(map(type, parent.messages)) == [str, str, str])
+    return parent if is_whole else None
 
 
 def _enter_run_of(parent: _Parent) -> None:
@@ -165,10 +166,11 @@ def _enter_run_of(parent: _Parent) -> None:
     )
     run = runtime.Run(parent.layers)
     if parent.messages:
-        run.messages = parent.messages[0], parent.messages[1]
+        root, mark, identity = parent.messages
+        run.messages = root, mark, identity
     if joining is not None and (folder := child_misses.misses_folder(run)) is not None:
         if parent.shows_end is not None:
-            run.state_of(child_misses.ChildMisses).look_for_open_scopes()
+            run.state_of(child_misses.ChildMisses).look_for_open_scopes(run)
         run.tells_jobs = parent.jobs
         if parent.plays:
             run.play_log = play_log.PlayLog(folder)

@@ -192,9 +192,9 @@ class Run:
         self.process = getpid()
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""
-        self.messages: tuple[str, str] | None = None
-        """The parent and the mark of the folder in which child processes leave messages for the process that runs the
-        tests. Both are known before the folder exists; see ``reporting.child_misses``."""
+        self.messages: tuple[str, str, str] | None = None
+        """Where child processes leave messages for the process that runs the tests: the parent of the folder, the mark
+        of the folder, and the identity of its parent; see ``reporting.child_misses``."""
         self.told_by_children: ChildMisses | None = None
         """The messages of child processes, once there is a folder for them. Reading this field imports nothing."""
         self.bounded_threads: set[int] = set()
@@ -372,6 +372,20 @@ Not a context variable: requests come from any thread, and a thread that a libra
 left_threads: list[LeftThreads] = []
 """The threads of each run that a program has left while they went on; mostly empty. ``intercept.left_threads`` adds to
 it, and ``current_run`` removes an entry once its last thread has ended."""
+
+
+def new_place_of_messages(root: str) -> tuple[str, str, str]:
+    """Return a value for ``Run.messages``: a new folder in ``root``, which is not made yet."""
+    return root, os.urandom(8).hex(), identity_of_folder(root)
+
+
+def identity_of_folder(path: str) -> str:
+    """Return what tells a folder from one with the same path in a container. Empty if that is not known."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{status.st_dev}-{status.st_ino}"
 
 
 def current_run() -> Run:

@@ -19,6 +19,7 @@ from aquila.cassettes.storage.regular_files import append_whole, open_to_append
 from aquila.errors import CassetteMiss, ConversationDrifted, LiveCallRefused
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila import temporary_folders
@@ -74,7 +75,7 @@ class ChildMisses:
         self.folder: str | None = None
         self.open_scopes: open_to_children.OpenToChildren | None = None
         """The open scopes of the process that made the folder."""
-        self._was_shown = False  # whether this process has seen `open_scopes` of its parent
+        self._was_shown = False  # whether this process sees `open_scopes` of its parent, while they are there
         self._time_when_empty: int | None = None  # see `may_have_messages`; known to the process that made the folder
         # Two threads that read one file must not both take the same rows.
         self._lock = renewed_in_child(threading.Lock())
@@ -101,8 +102,8 @@ class ChildMisses:
         Raises ``OSError`` if it cannot be made.
         """
         if run.messages is None:
-            run.messages = temporary_folders.temporary_root(), os.urandom(8).hex()
-        root, mark = run.messages
+            run.messages = runtime.new_place_of_messages(temporary_folders.temporary_root())
+        root, mark, _ = run.messages
         try:
             folder = run.hold(temporary_folders.TemporaryFolder(_PURPOSE, mark, root))
         except FileExistsError:  # this was called before, in a test that had put something in place of `open`
@@ -264,9 +265,14 @@ class ChildMisses:
         if self.open_scopes is not None and self.open_scopes.process == os.getpid():
             self.open_scopes.remove(scope_id)
 
-    def look_for_open_scopes(self) -> None:
-        """Note that the parent shows its open scopes here. If they are gone later, its run has ended."""
-        self._was_shown = self.folder is not None and open_to_children.is_shown(self.folder)
+    def look_for_open_scopes(self, run: Run) -> None:
+        """Note whether this process can see the open scopes of its parent. If they are gone then, its run has ended."""
+        if self.folder is None or run.messages is None:
+            return
+        root, _, identity = run.messages
+        # A process that another child has started may begin after the run. Then only the place is left.
+        is_place = identity == runtime.identity_of_folder(root) != ""
+        self._was_shown = is_place or open_to_children.is_shown(self.folder)
 
     def is_open(self, scope_id: str) -> bool:
         """Whether a scope is still open in the parent process, which lets its children see that."""
@@ -370,7 +376,7 @@ def misses_folder(run: Run) -> str | None:
     if run.runs_tests and run.is_here:  # also while a conftest is imported, or nothing would make it later
         misses.make_folder(run)
     elif run.messages is not None:
-        root, mark = run.messages
+        root, mark, _ = run.messages
         misses.folder = temporary_folders.path_of(_PURPOSE, mark, root)
     return misses.folder
 
