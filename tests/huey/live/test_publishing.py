@@ -105,15 +105,16 @@ def test_a_retry_says_when_it_will_be(published):
     assert summary_of(huey, result).state == "retrying"
 
 
-def test_tool_calls_are_published_with_what_they_were_given_and_gave(published):
-    huey = published()
+@pytest.mark.parametrize("content", [True, False], ids=["with content", "without content"])
+def test_tool_calls_are_published_with_what_they_were_given_and_gave(published, content):
+    huey = published(content=content)
 
     @tool
-    def weather(city: str) -> dict:
+    def weather(city: str, api_key: str) -> dict:
         """The weather."""
         return {"city": city, "sky": "clear", "api_key": KEY}
 
-    answers = iter([one_call("weather", '{"city": "Ulm"}'), chat_stream("Clear.")])
+    answers = iter([one_call("weather", json.dumps({"city": "Ulm", "api_key": KEY})), chat_stream("Clear.")])
 
     class Answers(Provider):
         def chunks(self):
@@ -127,9 +128,12 @@ def test_tool_calls_are_published_with_what_they_were_given_and_gave(published):
         events = events_of(huey, ask())
     called, gave = (next(event for event in events if event.kind == kind) for kind in ("tool_call", "tool_result"))
     assert called.data["tool"] == "weather"
-    assert json.loads(called.data["arguments"]) == {"city": "Ulm"}
     assert gave.data["id"] == called.data["id"]
-    assert json.loads(gave.data["result"])["sky"] == "clear"
+    if content:
+        assert json.loads(called.data["arguments"]) == {"city": "Ulm", "api_key": "[redacted]"}
+        assert json.loads(gave.data["result"]) == {"city": "Ulm", "sky": "clear", "api_key": "[redacted]"}
+    else:
+        assert "Ulm" not in repr(events)
     assert KEY not in repr(events)
 
 
