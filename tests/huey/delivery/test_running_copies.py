@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from huey import RedisExpireHuey
+from huey.api import chord
 from huey.storage import BlackHoleStorage
 
 from aquila import huey as classes
@@ -315,3 +316,28 @@ def test_a_storage_that_is_none_of_hueys_own_is_refused_where_copies_are_asked_f
     huey = OtherHuey("app", storage_class=BlackHoleStorage, keep_running=True)
     with pytest.raises(ConfigError, match="Use a Huey class with one of these"):
         huey.dequeue()
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "chord"])
+def test_a_copy_is_kept_until_the_task_that_follows_is_enqueued(make, kind, monkeypatch):
+    huey = make("sqlite", keep_running=True)
+
+    @huey.task()
+    def first():
+        return 1
+
+    @huey.task()
+    def following(value):
+        return value
+
+    huey.enqueue(first.s().then(following) if kind == "pipeline" else chord([first.s()], following.s()))
+    task, enqueue, kept = huey.dequeue(), huey.storage.enqueue, []
+    copies, owner = copies_of(huey), huey.tasks_in_hand.kept.life.id
+
+    def note_copies(*arguments):
+        kept.append(copies.count(owner))
+        return enqueue(*arguments)
+
+    monkeypatch.setattr(huey.storage, "enqueue", note_copies)
+    huey.execute(task)
+    assert kept == [1]
