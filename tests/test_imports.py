@@ -312,7 +312,7 @@ NEEDED_BY_NO_REPLAY = {
     "aquila.hookspecs",
     "aquila.optional",
     "aquila.spelling",
-    "aquila.cassettes.codecs.answer_summary",
+    "aquila.cassettes.answers.answer_text",
     "aquila.cassettes.codecs.event_streams.stream_reader",
     "aquila.cassettes.codecs.yaml",
     "aquila.cassettes.content_codings",

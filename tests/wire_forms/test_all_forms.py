@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aquila.cassettes.amazon_frames import read_frames
-from aquila.cassettes.codecs.answer_summary import text_of_answer
+from aquila.cassettes.answers.answer_text import text_of_answer
 from aquila.cassettes.model import RecordedRequest
 from aquila.verifying.answers import AnswerText, find_error, read_answer_text, read_values
 from aquila.wire_forms.answer import FINISHES, Answer, AnsweredCall, AnsweredError, Finish, WrittenUsage, split_text

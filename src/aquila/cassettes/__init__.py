@@ -7,6 +7,7 @@ No module here knows an HTTP client or the settings of a run; callers pass both 
 - ``redaction``: finds secrets and removes them before anything is written.
 - ``storage``: names, files, journals, and how recordings are merged into a file.
 - ``codecs``: the file formats.
+- ``answers``: the text and the tokens of answers, for people who read them.
 - ``web_socket_frames``: stores, compares and replays conversations over WebSockets.
 - ``multipart`` parses multipart bodies, ``content_codings`` undoes compression, and ``amazon_frames`` reads the streams
   of AWS. ``body_file`` reads a body that lies in a file beside its cassette. ``object_memo`` remembers values that were

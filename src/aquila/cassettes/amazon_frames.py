@@ -7,10 +7,11 @@ payload; and the CRC-32 of everything before. Numbers are big-endian.
 from __future__ import annotations
 
 import base64
+import json
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aquila.lazy_patterns import lazy_pattern
 
@@ -52,6 +53,14 @@ def read_frames(data: bytes) -> Iterator[AmazonFrame]:
         headers, payload = data[at + _PRELUDE.size : headers_end], data[headers_end:payload_end]
         yield AmazonFrame(at, end, headers, payload, size, header_size)
         at = end
+
+
+def read_json_frames(body: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects in the whole frames of an Amazon event stream. Raises ``ValueError`` for other content."""
+    for frame in read_frames(body):
+        if frame.end - frame.start == frame.size:
+            event = json.loads(frame.payload)
+            yield json.loads(base64.b64decode(event["bytes"])) if "bytes" in event else event
 
 
 def _read_prelude(data: bytes, at: int) -> tuple[int, int] | None:

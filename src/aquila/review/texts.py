@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from aquila.cassettes.codecs.transcript import text_said, write_transcript
+from aquila.cassettes.answers.transcript import text_said, write_transcript
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import canonical_request

@@ -1,6 +1,6 @@
 """Reads the content of answers: text, reasoning, tool calls, images, and why they ended.
 
-It knows the same forms as ``answer_summary``. Fields that are missing or malformed are skipped.
+It knows the same forms as ``answer_text``. Fields that are missing or malformed are skipped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from aquila.cassettes.codecs.answer_summary import read_aws_frames
+from aquila.cassettes.amazon_frames import read_json_frames
 from aquila.cassettes.web_socket_frames.frame import parse_object
 from aquila.run_report.media import Media, find_media
 from aquila.wire_forms.sent import mapping, mappings, string
@@ -120,7 +120,7 @@ def _read_events(body: bytes) -> Iterator[tuple[int, _Event]]:
             if length < 16 or at + length > len(body):
                 return
             at += length
-            for event in read_aws_frames(body[at - length : at]):
+            for event in read_json_frames(body[at - length : at]):
                 yield at, event
         return
     if body.lstrip()[:1] in (b"{", b"["):

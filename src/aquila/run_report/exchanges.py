@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from aquila.cassettes.answers.answer_usage import usage_of_response
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
-from aquila.cassettes.codecs.answer_usage import usage_of_response
 from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import Close, NotAFrame, is_conversation, read_event
 from aquila.errors import CassetteCorrupt

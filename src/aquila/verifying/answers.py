@@ -1,6 +1,6 @@
 """Reads an answer: its JSON values, its text, its tool calls, and its finish reason.
 
-For answers in a form that ``run_report.answers`` does not know, the text is what ``answer_summary`` finds.
+For answers in a form that ``run_report.answers`` does not know, the text is what ``answer_text`` finds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aquila.cassettes.codecs.answer_summary import read_aws_frames, text_of_answer
+from aquila.cassettes.amazon_frames import read_json_frames
+from aquila.cassettes.answers.answer_text import text_of_answer
 from aquila.run_report.answers import read_answer_values
 
 Form = Literal["json", "events", "bytes"]
@@ -48,7 +49,7 @@ def read_values(body: bytes) -> tuple[Form, list[Any]]:
         pass
     try:
         # A frame of AWS begins with its length in four bytes, so with zero if it is below 16 MiB.
-        events = list(read_aws_frames(body) if body.startswith(b"\0") else _read_events(body.decode()))
+        events = list(read_json_frames(body) if body.startswith(b"\0") else _read_events(body.decode()))
     except _Unknown:
         return "bytes", []
     return ("events", events) if events else ("bytes", [])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.codecs import answer_usage, codec_for
+from aquila.cassettes.answers import answer_usage
+from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs.yaml import codec as yaml_codec
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import compiled_copies, user_key

@@ -4,8 +4,6 @@
   ``yaml`` stores JSON bodies as structure (``json_body``).
 - ``vcrpy`` and ``cassetter`` are formats of other recorders, which are read and never written. ``foreign`` has the
   functions that both readers use.
-- ``answer_summary`` returns the text of an answer, ``answer_usage`` its tokens, and ``transcript`` the messages of a
-  conversation over a WebSocket, all for people who read a cassette.
 - ``gc_pause`` pauses the garbage collector while a cassette is read.
 
 Imported by ``storage`` and everything below ``cassettes``.

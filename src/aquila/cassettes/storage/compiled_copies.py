@@ -35,13 +35,14 @@ from aquila.cassettes.storage.user_key import MAC_SIZE, keyed_checksum, user_key
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.codecs import answer_usage, gc_pause
+    from aquila.cassettes.answers import answer_usage
+    from aquila.cassettes.codecs import gc_pause
     from aquila.cassettes.codecs import msgpack as msgpack_codec
     from aquila.cassettes.matching import match_rules, request_key
 else:
     lazy_modules(
         globals(),
-        answer_usage="aquila.cassettes.codecs.answer_usage",
+        answer_usage="aquila.cassettes.answers.answer_usage",
         gc_pause="aquila.cassettes.codecs.gc_pause",
         match_rules="aquila.cassettes.matching.match_rules",
         msgpack_codec="aquila.cassettes.codecs.msgpack",

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquila.cassettes.codecs.answer_summary import status_of
-from aquila.cassettes.codecs.transcript import write_transcript
+from aquila.cassettes.answers.answer_text import status_of
+from aquila.cassettes.answers.transcript import write_transcript
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.difference import ABSENT, Difference, format_value
 from aquila.cassettes.matching.match_rules import MatchRules

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aquila.cassettes.codecs.answer_summary import status_of
-from aquila.cassettes.codecs.transcript import write_transcript
+from aquila.cassettes.answers.answer_text import status_of
+from aquila.cassettes.answers.transcript import write_transcript
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.request_key import canonical_request

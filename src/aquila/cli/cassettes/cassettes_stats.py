@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from aquila.cassettes.codecs.answer_summary import status_of
+from aquila.cassettes.answers.answer_text import status_of
 from aquila.cassettes.model import Interaction
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.comparing.interaction_summary import (

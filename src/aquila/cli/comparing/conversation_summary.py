@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from aquila.cassettes.codecs.transcript import read_object
+from aquila.cassettes.answers.transcript import read_object
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.web_socket_frames.frame import Close, Frame
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from aquila.cassettes.codecs.transcript import read_object
+from aquila.cassettes.answers.transcript import read_object
 from aquila.cassettes.web_socket_frames.frame import Close, Frame
 
 _MOST_FIELDS = 8

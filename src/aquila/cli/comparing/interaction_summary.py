@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from aquila.cassettes.codecs.answer_summary import model_of_answer, text_of_answer
-from aquila.cassettes.codecs.transcript import text_said
+from aquila.cassettes.answers.answer_text import model_of_answer, text_of_answer
+from aquila.cassettes.answers.transcript import text_said
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.web_socket_frames.frame import frames_of

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from aquila.cassettes.answers.answer_text import model_of_chunks
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.codecs.answer_summary import model_of_chunks
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Interaction, Kind, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import journal

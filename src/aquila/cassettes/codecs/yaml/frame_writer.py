@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aquila.cassettes.answers import answer_text
+from aquila.cassettes.answers.transcript import write_transcript
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.codecs import answer_summary, json_body
+from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.stream_writer import MAX_BODY, NOT_IN_A_TABLE, write_tables
-from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.codecs.yaml.frame_reader import (
     BINARY,
     BINARY_ROWS,
@@ -121,7 +122,7 @@ def _is_row(frame: Frame) -> bool:
 
 
 def _write_rows(turn: Sequence[Frame], rows: str) -> dict[str, Any]:
-    text = answer_summary.cut_summary(answer_summary.text_of_messages([frame.data for frame in turn]))
+    text = answer_text.cut_summary(answer_text.text_of_messages([frame.data for frame in turn]))
     return {**({"text": text} if text else {}), ROWS if turn[0].is_text else BINARY_ROWS: rows}
 
 

@@ -10,8 +10,9 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from aquila.cassettes.answers import answer_text
 from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
-from aquila.cassettes.codecs import answer_summary, json_body
+from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.stream_writer import write_chunk_list, write_sizes, write_table
 from aquila.cassettes.codecs.yaml import emitter, frame_writer
 from aquila.cassettes.codecs.yaml.emitter import LONG_KEY
@@ -92,7 +93,7 @@ def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tupl
         if is_conversation and stored is None and response.status == SWITCHED
         else None
     )
-    text = answer_summary.cut_summary(answer_summary.text_of_stream(body)) if said is None else ""
+    text = answer_text.cut_summary(answer_text.text_of_stream(body)) if said is None else ""
     if text:
         tree["text"] = text
     if headers:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from aquila.cassettes.answers.answer_usage import total_of, usage_of_response
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.codecs.answer_usage import total_of, usage_of_response
 from aquila.cassettes.model import SWITCHED, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage.body_writer import write_body
 from aquila.run_report.exchanges import MOST_FRAMES

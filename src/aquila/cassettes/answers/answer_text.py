@@ -7,13 +7,12 @@ call is shown as ``name(arguments)`` on a line of its own.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from aquila.cassettes.amazon_frames import read_frames
+from aquila.cassettes.amazon_frames import read_json_frames
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Interaction, RecordedChunk
 
@@ -124,16 +123,8 @@ def _read_events(body: bytes) -> Iterator[Event]:
     if body.startswith(b"["):  # Gemini, without server-sent events
         return iter(json.loads(body))
     if body.startswith(b"\0"):
-        return read_aws_frames(body)
+        return read_json_frames(body)
     return map(json.loads, re.findall(_DATA, body.decode()))
-
-
-def read_aws_frames(body: bytes) -> Iterator[Event]:
-    """Yield the JSON objects in the whole frames of an Amazon event stream. Raises ``ValueError`` for other content."""
-    for frame in read_frames(body):
-        if frame.end - frame.start == frame.size:
-            event = json.loads(frame.payload)
-            yield json.loads(base64.b64decode(event["bytes"])) if "bytes" in event else event
 
 
 # --- the text of an answer that came whole

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from aquila.cassettes.codecs.answer_summary import text_of_messages
+from aquila.cassettes.answers.answer_text import text_of_messages
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, parse_object
 
 _MOST_KINDS = 12

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.codecs.answer_summary import (
+from aquila.cassettes.answers.answer_text import (
     LONGEST,
     cut_summary,
     model_of_answer,

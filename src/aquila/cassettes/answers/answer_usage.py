@@ -15,12 +15,12 @@ from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
 
 if TYPE_CHECKING:
-    from aquila.cassettes.codecs import answer_summary
+    from aquila.cassettes import amazon_frames
     from aquila.cassettes.web_socket_frames import frame as frames
 else:
     lazy_modules(
         globals(),
-        answer_summary="aquila.cassettes.codecs.answer_summary",
+        amazon_frames="aquila.cassettes.amazon_frames",
         frames="aquila.cassettes.web_socket_frames.frame",
     )
 
@@ -139,7 +139,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _events_of(body: bytes) -> Iterator[dict[str, Any]]:
     if body[:1] == b"\0":
-        yield from answer_summary.read_aws_frames(body)
+        yield from amazon_frames.read_json_frames(body)
         return
     if _MAY_HAVE.search(body) is None:
         return
