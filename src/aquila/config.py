@@ -190,7 +190,6 @@ class SettingsLayers:
         "_latest",
         "_resolved",
         "_sources_are_empty",
-        "_transports",
         "command_line",
         "defaults",
         "finds_drift",
@@ -229,10 +228,9 @@ class SettingsLayers:
         self._copies = copies
         # A run may decide its transport itself. That is no reason to parse anything: the text is the value.
         self._sources_are_empty = not self.ini and not self.command_line and self.defaults.keys() <= {"transport"}
-        # Two caches, keyed by values of environment variables, each cleared when it is full: tests set variables and
-        # put them back, so few keys return often. No lock: threads that compute the same key store equal values.
+        # A cache, keyed by values of environment variables, cleared when it is full: tests set variables and put them
+        # back, so few keys return often. No lock: threads that compute the same key store equal values.
         self._resolved: dict[tuple[Any, ...], Settings] = {}
-        self._transports: dict[tuple[Any, Any], str] = {}
         # What `resolve` returned last: the variables that were not set, those that were and their values, the settings.
         self._latest: tuple[set[bytes], tuple[tuple[bytes, bytes], ...], Settings] | None = None
 
@@ -279,20 +277,6 @@ class SettingsLayers:
         usual: Any = SimpleNamespace(**{**DEFAULTS, **self.defaults}, root=self.root)
         return usual  # type: ignore[no-any-return]
 
-    @property
-    def transport(self) -> str:
-        """The name of the transport in force now: that of ``resolve``, found faster."""
-        inner = getattr(os.environ, "_data", None)
-        if type(inner) is not dict or sys.platform == "win32":
-            return self.resolve().transport
-        variables = inner.get(b"AQUILA_TRANSPORT"), inner.get(b"AQUILA_RECORD")
-        known = self._transports.get(variables)
-        if known is None:
-            if len(self._transports) >= _MOST_RESOLVED:
-                self._transports.clear()
-            known = self._transports[variables] = self.resolve().transport
-        return known
-
     def gives(self, name: str) -> bool:
         """Whether the command line, the environment or the ini file sets an option, even to its default."""
         variable = VARIABLE_OF.get(name)
@@ -336,7 +320,7 @@ class SettingsLayers:
         return cls(**{**data, "root": Path(data["root"])})
 
 
-# How many entries each cache of `SettingsLayers` holds at most.
+# How many entries the cache of `SettingsLayers` holds at most.
 _MOST_RESOLVED = 16
 
 

@@ -268,7 +268,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         in_hand = getattr(task, "_aquila_in_hand", None)
         entered = unique = None
         if hasattr(task, "_aquila_scope") and (  # Absent: the task was never on the wire, so its scope is the caller's.
-            task._aquila_scope is not None or run.layers.transport in WITH_CASSETTE
+            task._aquila_scope is not None or run.layers.resolve().transport in WITH_CASSETTE
         ):
             entered = enter_task_scope(self, task, run)
         if hasattr(task, "_aquila_unique") and self.ready_to_run(task, timestamp):
