@@ -24,6 +24,7 @@ LAYERS = [
         "aquila.fork_locks",
         "aquila.temporary_folders",
         "aquila.plurals",
+        "aquila.json_fields",
         "aquila.process_marks",
         "aquila.quick_records",
         "aquila.spelling",

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aquila.cassettes.answers.answer_content import read_answer, read_both_ends
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.prices import read_prices
-from aquila.run_report.answers import read_answer, read_both_ends
 from aquila.run_report.bodies import LONGEST, Bodies, read_body
 from aquila.run_report.costs import Costs
 from aquila.run_report.exchanges import ExchangeReader

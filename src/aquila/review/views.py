@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from aquila.cassettes.answers.answer_text import model_of_answer, status_of
+from aquila.cassettes.answers.answer_content import model_of_answer
+from aquila.cassettes.answers.answer_text import status_of
 from aquila.cassettes.matching.difference import ABSENT, dump_json
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, Interaction

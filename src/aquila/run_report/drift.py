@@ -6,11 +6,11 @@ import hashlib
 import json
 from typing import Any
 
+from aquila.cassettes.answers.answer_content import read_answer
 from aquila.cassettes.matching.difference import ABSENT
 from aquila.cassettes.matching.miss_message import explain_miss
 from aquila.cassettes.model import RecordedRequest
 from aquila.recording.sessions.session import Session
-from aquila.run_report.answers import read_answer
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.requests import join_texts
 from aquila.run_report.schema import Change, Drift

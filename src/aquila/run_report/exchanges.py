@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from aquila.cassettes.answers.answer_content import AnswerContent, read_provider_messages
 from aquila.cassettes.answers.answer_usage import usage_of_response
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import Close, NotAFrame, is_conversation, read_event
 from aquila.errors import CassetteCorrupt
-from aquila.run_report.answers import AnswerFacts, read_provider_messages
 from aquila.run_report.bodies import LONGEST, LONGEST_END, Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.large_answers import read_body_of
@@ -123,7 +123,7 @@ class ExchangeReader:
             return
         if media_type.startswith(("audio/", "image/", "video/")):
             exchange["response_body"] = self.bodies.add_image(body.begin, media_type, body.size)
-            facts = AnswerFacts()
+            facts = AnswerContent()
         else:
             exchange["response_body"] = self.bodies.add_body(body.begin, media_type, end=body.end, size=body.size)
             facts = body.read()
@@ -134,7 +134,7 @@ class ExchangeReader:
         if response.status >= 400 and facts.error:
             exchange["error"] = facts.error
 
-    def _add_answer(self, exchange: Exchange, facts: AnswerFacts) -> None:
+    def _add_answer(self, exchange: Exchange, facts: AnswerContent) -> None:
         answer = answer_messages(facts, self.bodies)
         if answer:
             exchange["answer"] = answer
@@ -184,7 +184,7 @@ class ExchangeReader:
             exchange["model"] = named[0]
 
 
-def _add_times(timing: Timing, sizes: Sequence[int], times: Sequence[int], facts: AnswerFacts) -> None:
+def _add_times(timing: Timing, sizes: Sequence[int], times: Sequence[int], facts: AnswerContent) -> None:
     if len(times) > 1:
         step = -(-len(times) // MOST_CHUNKS)
         timing["chunks"] = list(times[::step])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from aquila.cassettes.answers.answer_content import AnswerContent, read_both_ends
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import RecordedResponse
-from aquila.run_report.answers import AnswerFacts, read_both_ends
 from aquila.run_report.bodies import tell_left_out
 
 MOST_READ = 4 * 1024 * 1024
@@ -32,7 +32,7 @@ class AnswerBody(NamedTuple):
         """The number of bytes between the two that were not read."""
         return self.size - len(self.begin) - len(self.end)
 
-    def read(self) -> AnswerFacts:
+    def read(self) -> AnswerContent:
         """Return the content of the answer."""
         return read_both_ends(self.begin, self.end, tell_left_out(self.left_out))
 

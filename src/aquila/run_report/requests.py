@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any, get_args
 
-from aquila.run_report.answers import AnswerChoice, AnswerFacts
+from aquila.cassettes.answers.answer_content import AnswerChoice, AnswerContent
+from aquila.cassettes.answers.found_media import Kind, Media, find_media
+from aquila.json_fields import mapping
 from aquila.run_report.bodies import Bodies
-from aquila.run_report.media import Kind, Media, as_part, find_media, join_pieces
+from aquila.run_report.media import as_part, join_pieces
 from aquila.run_report.schema import Message, Part, Text, ToolCall
-from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall, mapping
+from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
 
 _KINDS = get_args(Kind)
 _NO_PARAMETERS = frozenset(
@@ -56,7 +58,7 @@ def read_parameters(sent: SentRequest) -> dict[str, Any]:
     return found
 
 
-def answer_messages(facts: AnswerFacts, bodies: Bodies) -> list[Message]:
+def answer_messages(facts: AnswerContent, bodies: Bodies) -> list[Message]:
     """Return the messages of an answer, one for each choice."""
     return [_answer_message(choice, bodies) for choice in facts.choices.values() if choice.has_begun]
 

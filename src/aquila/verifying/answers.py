@@ -1,7 +1,4 @@
-"""Reads an answer: its JSON values, its text, its tool calls, and its finish reason.
-
-For answers in a form that ``run_report.answers`` does not know, the text is what ``answer_text`` finds.
-"""
+"""Reads an answer: its JSON values, its text, its tool calls, and its finish reason."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aquila.cassettes.amazon_frames import read_json_frames
-from aquila.cassettes.answers.answer_text import text_of_answer
-from aquila.run_report.answers import read_answer_values
+from aquila.cassettes.answers.answer_content import read_answer, read_answer_values
 
 Form = Literal["json", "events", "bytes"]
 """The form of an answer: one JSON value, a stream of events, or bytes without fields."""
@@ -93,9 +89,9 @@ def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
 def read_answer_text(values: Sequence[Any], body: bytes) -> AnswerText:
     """Return the content of an answer. ``values`` are those that ``read_values`` returned for ``body``."""
     facts = read_answer_values(values)
+    if not any(choice.finish or choice.has_begun for choice in facts.choices.values()):
+        facts = read_answer(body)  # it also reads what is cut off, and one array of events
     choices = facts.choices.values()
-    if not any(choice.finish or choice.has_begun for choice in choices):
-        return AnswerText(text_of_answer(body))
     return AnswerText(
         "".join(text for choice in choices for text in choice.text),
         tuple((call.name, "".join(call.arguments)) for choice in choices for call in choice.calls.values()),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from aquila.cassettes.answers.answer_text import model_of_answer
+from aquila.cassettes.answers.answer_content import model_of_answer
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.errors import CassetteCorrupt
 from aquila.plurals import count_of

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from aquila.cassettes.amazon_frames import AmazonFrame, write_frame
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, mappings, string, string_or_none
 from aquila.wire_forms.answer import (
     Answer,
     AnsweredError,
@@ -32,18 +33,7 @@ from aquila.wire_forms.form import (
     retry_headers,
     write_json,
 )
-from aquila.wire_forms.sent import (
-    SentMessage,
-    SentRequest,
-    SentTool,
-    SentToolCall,
-    mapping,
-    mappings,
-    read_json,
-    string,
-    string_or_none,
-    text_of,
-)
+from aquila.wire_forms.sent import SentMessage, SentRequest, SentTool, SentToolCall, read_json, text_of
 
 FRAMES_TYPE = ("content-type", "application/vnd.amazon.eventstream")
 _PATH = re.compile(r"/model/([^/]+)/(converse|converse-stream)$")

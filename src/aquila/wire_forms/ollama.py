@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, mappings, string, string_or_none
 from aquila.wire_forms.answer import Answer, AnsweredError, WrittenUsage, compact_json
 from aquila.wire_forms.form import (
     Piece,
@@ -21,18 +22,7 @@ from aquila.wire_forms.form import (
     retry_headers,
     write_json,
 )
-from aquila.wire_forms.sent import (
-    SentMessage,
-    SentRequest,
-    SentToolCall,
-    mapping,
-    mappings,
-    read_arguments,
-    read_json,
-    read_tool,
-    string,
-    string_or_none,
-)
+from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall, read_arguments, read_json, read_tool
 
 LINES_TYPE = ("content-type", "application/x-ndjson")
 _CREATED_AT = "2023-11-14T22:13:20Z"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, mappings, string
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,23 +184,3 @@ def read_tool(tool: Mapping[str, Any], schema: str) -> SentTool:
     """Return a tool; one without a name is named by its type. ``schema`` is the field with its JSON schema."""
     name = string(tool.get("name")) or string(tool.get("type"))
     return SentTool(name, string(tool.get("description")), mapping(tool.get(schema)))
-
-
-def string(value: Any) -> str:
-    """Return ``value`` if it is text, else an empty text."""
-    return value if isinstance(value, str) else ""
-
-
-def string_or_none(value: Any) -> str | None:
-    """Return ``value`` if it is text, else None."""
-    return value if isinstance(value, str) else None
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Return ``value`` if it is an object, else an empty object."""
-    return value if isinstance(value, dict) else {}
-
-
-def mappings(value: Any) -> list[dict[str, Any]]:
-    """Return the objects in ``value`` if it is a list, else an empty list."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from aquila.cassettes.answers.answer_content import read_answer
 from aquila.fork_locks import renewed_in_child
 from aquila.recording.storing.answers_in_progress import AnswerInProgress, AnswersInProgress
 from aquila.recording.storing.machine_clock import machine_seconds
-from aquila.run_report.answers import read_answer
 from aquila.wire_forms.table import read_sent
 from pytest_aquila.summary import run_news
 

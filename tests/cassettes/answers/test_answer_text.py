@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aquila.cassettes.answers.answer_content import model_of_answer
 from aquila.cassettes.answers.answer_text import (
     LONGEST,
     cut_summary,
-    model_of_answer,
     text_of_answer,
     text_of_messages,
     text_of_stream,
@@ -35,6 +35,10 @@ def done(item: dict[str, Any]) -> dict[str, Any]:
     return {"type": "response.output_item.done", "item": item}
 
 
+def said(kind: str, **fields: str) -> dict[str, Any]:
+    return {"type": "message", "content": [{"type": kind, **fields}]}
+
+
 def block(index: int, content: dict[str, Any], kind: str = "delta") -> dict[str, Any]:
     name = "delta" if kind == "delta" else "content_block"
     return {"type": f"content_block_{kind}", "index": index, name: content}
@@ -52,8 +56,8 @@ CALLED = 'capital({"country":"UK"})'
         ({"choices": [{"message": {"content": None, "tool_calls": [CALL, CALL]}}]}, f"{CALLED}\n{CALLED}"),
         ({"choices": [{"message": {"content": "See:", "tool_calls": [CALL]}}]}, f"See:\n{CALLED}"),
         ({"choices": [{"text": "Hello"}]}, "Hello"),
-        ({"output": [{"type": "reasoning"}, {"content": [{"type": "output_text", "text": "Hello"}]}]}, "Hello"),
-        ({"output": [{"content": [{"type": "refusal", "refusal": "No."}]}]}, "No."),
+        ({"output": [{"type": "reasoning"}, said("output_text", text="Hello")]}, "Hello"),
+        ({"output": [said("refusal", refusal="No.")]}, "No."),
         ({"output": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "f({})"),
         ({"content": [{"type": "text", "text": "Hello"}]}, "Hello"),
         ({"content": [{"type": "tool_use", "name": "f", "input": {"a": 1}}]}, 'f({"a": 1})'),
@@ -105,6 +109,7 @@ def test_the_text_of_an_answer(answer: dict[str, Any], text: str) -> None:
         (b'event: x\r\ndata: {"choices":[{"delta":{"content":"Hello"}}]}\r\n\r\n', "Hello"),
         (stream(delta(content="\ud83d"), delta(content="\ude00")), "😀"),
         (stream(delta(content="half \ud83d")), "half \ufffd"),
+        (stream(delta(content="Hel")) + b"data: {\n\n" + stream(delta(content="lo")), "Hello"),
         (b"data: Hello\n\n", ""),
         (b"Hello", ""),
         (b"", ""),

@@ -2,12 +2,12 @@
 
 A replay delivers the bytes of an answer, whatever is read here.
 
-- ``answer_text`` finds the text and the tool calls of an answer, and the name of its model. Begin here.
+- ``answer_content`` finds text, reasoning, tool calls, media, the model and the end of an answer, for every provider.
+  Begin here.
+- ``answer_text`` writes the text and the tool calls as one text.
 - ``answer_usage`` finds the tokens that an answer reports.
+- ``found_media`` finds images, sounds and files, in requests too.
 - ``transcript`` writes a conversation over a WebSocket as lines.
-
-The parts of an answer one by one (text, reasoning, tool calls, media) are read by ``aquila.run_report.answers``. It has
-a reader of its own for each kind of event, so a new kind of event needs a change in both.
 
 Imported by ``codecs``, ``storage`` and everything below ``cassettes``.
 """

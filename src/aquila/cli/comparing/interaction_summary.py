@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from aquila.cassettes.answers.answer_text import model_of_answer, text_of_answer
+from aquila.cassettes.answers.answer_content import model_of_answer
+from aquila.cassettes.answers.answer_text import text_of_answer
 from aquila.cassettes.answers.transcript import text_said
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction

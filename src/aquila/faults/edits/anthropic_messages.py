@@ -23,7 +23,7 @@ from aquila.faults.edits.form_edits import (
     rename_each,
 )
 from aquila.faults.fault import ImpossibleFault
-from aquila.wire_forms.sent import mapping, mappings
+from aquila.json_fields import mapping, mappings
 
 _SAID = ("text", "tool_use")
 _BLOCK_EVENTS = ("content_block_start", "content_block_delta", "content_block_stop")

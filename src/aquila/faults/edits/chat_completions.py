@@ -18,7 +18,7 @@ from aquila.faults.edits.form_edits import (
     rename_each,
 )
 from aquila.faults.fault import ImpossibleFault
-from aquila.wire_forms.sent import mapping, mappings, string
+from aquila.json_fields import mapping, mappings, string
 
 _SAID = ("content", "refusal", "tool_calls", "function_call", "audio", "annotations")
 _CALLED = ("tool_calls", "function_call")

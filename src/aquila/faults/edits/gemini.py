@@ -20,7 +20,7 @@ from aquila.faults.edits.form_edits import (
     rename_each,
 )
 from aquila.faults.fault import ImpossibleFault
-from aquila.wire_forms.sent import mapping, mappings
+from aquila.json_fields import mapping, mappings
 
 _REASONS: dict[Cut, str] = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
 

@@ -25,7 +25,7 @@ from aquila.faults.edits.form_edits import (
     rename_each,
 )
 from aquila.faults.fault import ImpossibleFault
-from aquila.wire_forms.sent import mapping, mappings, string
+from aquila.json_fields import mapping, mappings, string
 
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 _SAID = ("message", *_CALLS)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from aquila.cassettes.answers.answer_text import model_of_chunks
+from aquila.cassettes.answers.answer_content import model_of_chunks
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Interaction, Kind, RecordedChunk, RecordedResponse

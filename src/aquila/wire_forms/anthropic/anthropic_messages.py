@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, mappings, string, string_or_none
 from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments
 from aquila.wire_forms.anthropic.anthropic_errors import AnthropicForm, request_headers
 from aquila.wire_forms.form import (
@@ -26,19 +27,7 @@ from aquila.wire_forms.form import (
     write_events,
     write_json,
 )
-from aquila.wire_forms.sent import (
-    SentMessage,
-    SentRequest,
-    SentToolCall,
-    mapping,
-    mappings,
-    parts_of,
-    read_json,
-    read_tool,
-    string,
-    string_or_none,
-    text_of,
-)
+from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall, parts_of, read_json, read_tool, text_of
 
 _STOP_REASONS: dict[Finish, str] = {
     "stop": "end_turn",

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import Close, Frame
+from aquila.json_fields import mapping, mappings, string
 from aquila.wire_forms.answer import compact_json
 from aquila.wire_forms.conversations.conversation_form import (
     ConversationForm,
@@ -27,7 +28,6 @@ from aquila.wire_forms.conversations.conversation_form import (
 )
 from aquila.wire_forms.form import JSON_TYPE
 from aquila.wire_forms.gemini.gemini_requests import field_of
-from aquila.wire_forms.sent import mapping, mappings, string
 
 # Ten milliseconds of silence: 240 samples of 16 bits, which stand for spoken output.
 _SILENCE = {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(b"\0" * 480).decode()}

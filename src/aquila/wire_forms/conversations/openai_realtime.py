@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import Frame
+from aquila.json_fields import mapping, mappings, string
 from aquila.wire_forms.answer import compact_json
 from aquila.wire_forms.conversations.conversation_form import (
     ConversationForm,
@@ -27,7 +28,6 @@ from aquila.wire_forms.conversations.conversation_form import (
 )
 from aquila.wire_forms.conversations.realtime_events import RealtimeAnswer, Timed
 from aquila.wire_forms.form import JSON_TYPE
-from aquila.wire_forms.sent import mapping, mappings, string
 
 _ANSWER_FIELDS = (
     *("instructions", "tools", "tool_choice", "output_modalities", "max_output_tokens", "prompt", "reasoning"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import Frame
+from aquila.json_fields import string
 from aquila.wire_forms.answer import Answer, AnsweredError, compact_json
 from aquila.wire_forms.conversations.conversation_form import (
     ConversationForm,
@@ -24,7 +25,6 @@ from aquila.wire_forms.conversations.conversation_form import (
 from aquila.wire_forms.form import JSON_TYPE
 from aquila.wire_forms.openai.openai_common import write_openai_error
 from aquila.wire_forms.openai.responses import write_warm_up
-from aquila.wire_forms.sent import string
 
 _MESSAGE_FIELDS = ("type", "event_id", "stream_id", "generate", "stream", "background")
 """Fields of a message that the body of an HTTP request does not have, or that have no meaning here."""

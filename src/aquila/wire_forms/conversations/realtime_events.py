@@ -9,8 +9,8 @@ import base64
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from aquila.json_fields import mapping, mappings, string
 from aquila.wire_forms.conversations.conversation_form import Value
-from aquila.wire_forms.sent import mapping, mappings, string
 
 Timed = tuple[Value, int]
 """An event, and its time in milliseconds."""

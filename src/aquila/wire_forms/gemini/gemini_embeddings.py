@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, mappings
 from aquila.wire_forms.answer import Answer
 from aquila.wire_forms.form import Written, write_json
 from aquila.wire_forms.gemini.gemini_errors import GeminiForm
 from aquila.wire_forms.gemini.gemini_requests import model_of, read_gemini_path, text_of_content
-from aquila.wire_forms.sent import SentMessage, SentRequest, mapping, mappings, read_json, text_of
+from aquila.wire_forms.sent import SentMessage, SentRequest, read_json, text_of
 
 _METHODS = ("embedContent", "batchEmbedContents")
 

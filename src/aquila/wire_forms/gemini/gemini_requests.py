@@ -9,17 +9,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from aquila.cassettes.model import RecordedRequest
-from aquila.wire_forms.sent import (
-    SentMessage,
-    SentRequest,
-    SentTool,
-    SentToolCall,
-    mapping,
-    mappings,
-    read_json,
-    string,
-    string_or_none,
-)
+from aquila.json_fields import mapping, mappings, string, string_or_none
+from aquila.wire_forms.sent import SentMessage, SentRequest, SentTool, SentToolCall, read_json
 
 _PATH = re.compile(r".*/(?:models|tunedModels|endpoints)/([^/:]+):(\w+)")
 _ROLES = {"model": "assistant", "function": "tool", "": "user"}

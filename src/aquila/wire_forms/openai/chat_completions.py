@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, mappings, string, string_or_none
 from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments, split_text
 from aquila.wire_forms.form import (
     CREATED,
@@ -34,13 +35,9 @@ from aquila.wire_forms.sent import (
     SentRequest,
     SentTool,
     SentToolCall,
-    mapping,
-    mappings,
     parts_of,
     read_arguments,
     read_json,
-    string,
-    string_or_none,
     text_of,
 )
 

@@ -10,11 +10,12 @@ from itertools import accumulate
 from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, string
 from aquila.wire_forms.answer import Answer, Finish, WrittenUsage
 from aquila.wire_forms.form import CREATED, Piece, Written, answering_model, write_event, write_events, write_json
 from aquila.wire_forms.openai.chat_completions import DONE, count_choices, write_usage
 from aquila.wire_forms.openai.openai_common import OpenAIForm, openai_headers, read_model
-from aquila.wire_forms.sent import SentMessage, SentRequest, mapping, read_json, string
+from aquila.wire_forms.sent import SentMessage, SentRequest, read_json
 
 _FINISH: dict[Finish, str] = {"refusal": "stop", "tool_calls": "stop"}
 _OTHER_FORMS = ("/chat/completions", "/fim/completions")

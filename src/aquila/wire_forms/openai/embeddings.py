@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, string
 from aquila.wire_forms.answer import Answer
 from aquila.wire_forms.form import Written, answering_model, write_json
 from aquila.wire_forms.openai.openai_common import OpenAIForm, openai_headers, read_model
-from aquila.wire_forms.sent import SentMessage, SentRequest, mapping, read_json, string
+from aquila.wire_forms.sent import SentMessage, SentRequest, read_json
 
 
 class Embeddings(OpenAIForm):

@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.json_fields import mapping, mappings, string
 from aquila.wire_forms.answer import AnsweredError
 from aquila.wire_forms.form import WireForm, Written, retry_headers, write_json
-from aquila.wire_forms.sent import SentRequest, mapping, mappings, string
+from aquila.wire_forms.sent import SentRequest
 
 _AZURE_DEPLOYMENT = re.compile(r"/deployments/([^/?#]+)/")
 

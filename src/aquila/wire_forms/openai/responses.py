@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest, RecordedResponse
+from aquila.json_fields import mapping, mappings, string, string_or_none
 from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments, split_text
 from aquila.wire_forms.form import CREATED, JSON_TYPE, Written, answering_model, call_id, write_events, write_json
 from aquila.wire_forms.openai.openai_common import (
@@ -27,14 +28,10 @@ from aquila.wire_forms.sent import (
     SentMessage,
     SentRequest,
     SentToolCall,
-    mapping,
-    mappings,
     parts_of,
     read_arguments,
     read_json,
     read_tool,
-    string,
-    string_or_none,
     text_of,
 )
 

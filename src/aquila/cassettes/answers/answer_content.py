@@ -1,22 +1,30 @@
 """Reads the content of answers: text, reasoning, tool calls, images, and why they ended.
 
-It knows the same forms as ``answer_text``. Fields that are missing or malformed are skipped.
+This module reads the answers of OpenAI (chat completions, completions, responses, realtime), Anthropic, Gemini, Cohere,
+Ollama and Bedrock: JSON objects, and streams of them as server-sent events, as JSON lines, in one JSON array, or in
+AWS's binary frames. Fields that are missing or malformed are skipped.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from aquila.cassettes.amazon_frames import read_json_frames
+from aquila.cassettes.answers.found_media import Media, find_media
+from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.web_socket_frames.frame import parse_object
-from aquila.run_report.media import Media, find_media
-from aquila.wire_forms.sent import mapping, mappings, string
+from aquila.json_fields import mapping, mappings, string
 
-_Event = dict[str, Any]
+Event: TypeAlias = dict[str, Any]
+
+MODEL_WITHIN = 64 * 1024
+"""In how many bytes of an answer that lies in a file the name of its model is looked for."""
+
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -46,7 +54,7 @@ class AnswerChoice:
 
 
 @dataclass
-class AnswerFacts:
+class AnswerContent:
     """The content of an answer. ``first_at``: the end of its first token in the body, in bytes."""
 
     choices: dict[Any, AnswerChoice] = field(default_factory=dict)
@@ -58,27 +66,42 @@ class AnswerFacts:
         return self.choices.setdefault(index if isinstance(index, int | str) else 0, AnswerChoice())
 
 
-def read_answer(body: bytes) -> AnswerFacts:
+def read_answer(body: bytes) -> AnswerContent:
     """Return the content of an answer's body, streamed or not."""
-    facts = AnswerFacts()
-    try:
-        for end, event in _read_events(body):
+    facts = AnswerContent()
+    for end, event in read_events(body):
+        with suppress(*_MALFORMED):
             _read_event(event, facts)
-            if facts.first_at is None and any(each.has_begun for each in facts.choices.values()):
-                facts.first_at = end
-    except _MALFORMED:
-        pass  # a malformed event ends the reading; what came before it counts
+        if facts.first_at is None and any(each.has_begun for each in facts.choices.values()):
+            facts.first_at = end
     return facts
 
 
-def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerFacts:
+def model_of_answer(body: bytes) -> str:
+    """Return the name of the model that an answer names; an empty string if it names none."""
+    for _, event in read_events(body):
+        for holder in (event, event.get("response"), event.get("message"), event.get("session")):
+            model = (holder.get("model") or holder.get("modelVersion")) if isinstance(holder, dict) else None
+            if isinstance(model, str):
+                return model[:200].encode("utf-8", "replace").decode()
+    return ""
+
+
+def model_of_chunks(chunks: Sequence[RecordedChunk]) -> str:
+    """Return ``model_of_answer`` of an answer in chunks. If the chunks lie in a file, only its beginning is read."""
+    if isinstance(chunks, StoredChunks):
+        return model_of_answer(chunks.file.first_bytes(MODEL_WITHIN))
+    return model_of_answer(b"".join([chunk.data for chunk in chunks]))
+
+
+def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerContent:
     """Return the content of the beginning and the end of an answer's body, with the text ``gap`` in between.
 
     ``end`` may begin within an event. For frames of AWS only the beginning is read, because a frame in the middle of
     the bytes cannot be found.
     """
     facts = read_answer(begin)
-    rest = read_answer(end.partition(b"\n")[2]) if begin[:1] != b"\0" else AnswerFacts()
+    rest = read_answer(end.partition(b"\n")[2]) if begin[:1] != b"\0" else AnswerContent()
     for index, said in rest.choices.items():
         choice = facts.choice(index)
         for pieces, more in ((choice.text, said.text), (choice.reasoning, said.reasoning)):
@@ -95,14 +118,14 @@ def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerFacts:
     return facts
 
 
-def read_provider_messages(messages: Iterable[bytes]) -> AnswerFacts:
+def read_provider_messages(messages: Iterable[bytes]) -> AnswerContent:
     """Return the content of the messages that a provider sent over a WebSocket."""
     return read_answer_values(parse_object(message) for message in messages if message[:1] == b"{")
 
 
-def read_answer_values(values: Iterable[Any]) -> AnswerFacts:
+def read_answer_values(values: Iterable[Any]) -> AnswerContent:
     """Return the content of an answer whose JSON value, or those of its events, were read already."""
-    facts = AnswerFacts()
+    facts = AnswerContent()
     for value in values:
         if isinstance(value, dict):
             with suppress(*_MALFORMED):
@@ -110,8 +133,8 @@ def read_answer_values(values: Iterable[Any]) -> AnswerFacts:
     return facts
 
 
-def _read_events(body: bytes) -> Iterator[tuple[int, _Event]]:
-    """Yield the JSON objects of a body, each with the byte at which it ends."""
+def read_events(body: bytes) -> Iterator[tuple[int, Event]]:
+    """Yield the JSON objects of an answer's body, each with the byte at which it ends. Skips malformed ones."""
     if body[:1] == b"\0":
         at = 0
         while at < len(body):
@@ -120,8 +143,8 @@ def _read_events(body: bytes) -> Iterator[tuple[int, _Event]]:
             if length < 16 or at + length > len(body):
                 return
             at += length
-            for event in read_json_frames(body[at - length : at]):
-                yield at, event
+            with suppress(*_MALFORMED):
+                yield from [(at, event) for event in read_json_frames(body[at - length : at])]
         return
     if body.lstrip()[:1] in (b"{", b"["):
         yield from _read_json(body)
@@ -132,16 +155,15 @@ def _read_events(body: bytes) -> Iterator[tuple[int, _Event]]:
         end = len(body) if end < 0 else end + 1
         line = body[at:end].strip()
         if line.startswith(b"data:") and (data := line[5:].strip()).startswith(b"{"):
-            found = parse_object(data)
-            if found is not None:
-                yield end, found
+            with suppress(ValueError, RecursionError):
+                yield end, json.loads(data)
         at = end
 
 
-def _read_json(body: bytes) -> Iterator[tuple[int, _Event]]:
+def _read_json(body: bytes) -> Iterator[tuple[int, Event]]:
     try:
         whole = json.loads(body)
-    except ValueError:  # one JSON object in each line, or a body that was cut
+    except (ValueError, RecursionError):  # one JSON object in each line, or a body that was cut
         at = 0
         for line in body.splitlines(keepends=True):
             at += len(line)
@@ -153,7 +175,7 @@ def _read_json(body: bytes) -> Iterator[tuple[int, _Event]]:
             yield len(body), each
 
 
-def _read_event(event: _Event, facts: AnswerFacts) -> None:
+def _read_event(event: Event, facts: AnswerContent) -> None:
     error = event.get("error") or mapping(event.get("response")).get("error")
     if error:
         text = error if isinstance(error, str) else string(mapping(error).get("message"))
@@ -180,7 +202,7 @@ def _add_call(choice: AnswerChoice, index: Any, name: Any, call_id: Any, argumen
         call.arguments.append(json.dumps(arguments, ensure_ascii=False))
 
 
-def _read_openai(event: _Event, facts: AnswerFacts) -> None:
+def _read_openai(event: Event, facts: AnswerContent) -> None:
     """Read chat completions and completions, whole or in chunks."""
     for given in mappings(event.get("choices")):
         said = mapping(given.get("message")) or mapping(given.get("delta")) or given
@@ -230,14 +252,14 @@ def _read_blocks(blocks: Any, choice: AnswerChoice) -> None:
             choice.media += find_media(block)
 
 
-def _read_call_item(item: _Event, choice: AnswerChoice, index: Any) -> None:
+def _read_call_item(item: Event, choice: AnswerChoice, index: Any) -> None:
     """Read a call of the Responses API. Those of the provider's own tools, such as its search, are named by type."""
     arguments = item.get("arguments", item.get("input"))
     _add_call(choice, index, item.get("name") or item.get("type"), item.get("call_id"), arguments)
     choice.media += find_media(item)
 
 
-def _read_output(event: _Event, facts: AnswerFacts) -> None:
+def _read_output(event: Event, facts: AnswerContent) -> None:
     output = event["output"]
     if isinstance(output, dict):  # Bedrock's converse
         _read_blocks(mapping(output.get("message")).get("content"), facts.choice())
@@ -247,17 +269,17 @@ def _read_output(event: _Event, facts: AnswerFacts) -> None:
         _read_end_of_response(event, facts)
 
 
-def _read_stop(event: _Event, facts: AnswerFacts) -> None:
+def _read_stop(event: Event, facts: AnswerContent) -> None:
     """Read why an answer of Bedrock's converse ended, from the whole answer or from an event of its stream."""
     facts.choice().finish = string(event.get("stopReason"))
 
 
-def _read_end_of_response(response: _Event, facts: AnswerFacts) -> None:
+def _read_end_of_response(response: Event, facts: AnswerContent) -> None:
     reason = mapping(response.get("incomplete_details")).get("reason")
     facts.choice().finish = string(reason) or string(response.get("status"))
 
 
-def _read_content(event: _Event, facts: AnswerFacts) -> None:
+def _read_content(event: Event, facts: AnswerContent) -> None:
     content, choice = event["content"], facts.choice()
     if isinstance(content, str):
         _add(choice.text, content)
@@ -266,14 +288,14 @@ def _read_content(event: _Event, facts: AnswerFacts) -> None:
     _read_end_of_message(event, facts)
 
 
-def _read_end_of_message(end: _Event, facts: AnswerFacts) -> None:
+def _read_end_of_message(end: Event, facts: AnswerContent) -> None:
     """Read why an answer of Anthropic ended, and the text of a refusal."""
     choice = facts.choice()
     choice.finish = string(end.get("stop_reason")) or choice.finish
     _add(choice.text, mapping(end.get("stop_details")).get("explanation"))
 
 
-def _read_gemini(event: _Event, facts: AnswerFacts) -> None:
+def _read_gemini(event: Event, facts: AnswerContent) -> None:
     for given in mappings(event.get("candidates")):
         choice = facts.choice(given.get("index", 0))
         for part in mappings(mapping(given.get("content")).get("parts")):
@@ -288,7 +310,7 @@ def _read_gemini(event: _Event, facts: AnswerFacts) -> None:
         choice.finish = string(refusal.get("blockReason")) or choice.finish
 
 
-def _read_bedrock_event(event: _Event, facts: AnswerFacts) -> None:
+def _read_bedrock_event(event: Event, facts: AnswerContent) -> None:
     choice, index = facts.choice(), event["contentBlockIndex"]
     if started := mapping(mapping(event.get("start")).get("toolUse")):
         _add_call(choice, index, started.get("name"), started.get("toolUseId"), None)
@@ -299,11 +321,13 @@ def _read_bedrock_event(event: _Event, facts: AnswerFacts) -> None:
         _add_call(choice, index, None, None, piece)
 
 
-def _read_ollama(event: _Event, facts: AnswerFacts) -> None:
+def _read_message(event: Event, facts: AnswerContent) -> None:
+    """Read an answer of Ollama or a line of its stream, or a whole answer of Cohere's API version 2."""
     choice, message = facts.choice(), mapping(event.get("message"))
     choice.finish = string(event.get("done_reason"))
     _add(choice.reasoning, event.get("thinking"), message.get("thinking"))
     _add(choice.text, event.get("response"), message.get("content"))
+    _read_blocks(message.get("content"), choice)
     for call in mappings(message.get("tool_calls")):
         function = mapping(call.get("function"))
         _add_call(choice, len(choice.calls), function.get("name"), call.get("id"), function.get("arguments") or {})
@@ -317,7 +341,7 @@ _ENDS_OF_RESPONSES = frozenset(f"response.{name}" for name in ("completed", "inc
 _REASONING_DELTAS = frozenset(f"response.{name}.delta" for name in ("reasoning_summary_text", "reasoning_text"))
 
 
-def _read_typed(event: _Event, facts: AnswerFacts) -> None:
+def _read_typed(event: Event, facts: AnswerContent) -> None:
     """Read an event of the Responses API, of Anthropic, or of Cohere's API version 2."""
     kind, choice = string(event.get("type")), facts.choice()
     if kind in _TEXT_DELTAS:
@@ -354,20 +378,39 @@ def _read_typed(event: _Event, facts: AnswerFacts) -> None:
         _add_call(choice, event.get("index"), function.get("name"), call.get("id"), function.get("arguments"))
 
 
-def _has(key: str) -> Callable[[_Event], bool]:
+def _read_cohere_line(event: Event, facts: AnswerContent) -> None:
+    """Read an event of Cohere's API version 1."""
+    if event["event_type"] == "text-generation":
+        _add(facts.choice().text, event.get("text"))
+
+
+def _read_gemini_message(event: Event, facts: AnswerContent) -> None:
+    """Read a message of Gemini over a WebSocket: its text, the words of its sound, and its calls."""
+    choice, said = facts.choice(), mapping(event.get("serverContent"))
+    _add(choice.text, mapping(said.get("outputTranscription")).get("text"))
+    for part in mappings(mapping(said.get("modelTurn")).get("parts")):
+        _add(choice.reasoning if part.get("thought") else choice.text, part.get("text"))
+    for call in mappings(mapping(event.get("toolCall")).get("functionCalls")):
+        _add_call(choice, len(choice.calls), call.get("name"), call.get("id"), call.get("args") or {})
+
+
+def _has(key: str) -> Callable[[Event], bool]:
     return lambda event: key in event
 
 
-_READERS: tuple[tuple[Callable[[_Event], bool], Callable[[_Event, AnswerFacts], None]], ...] = (
+_READERS: tuple[tuple[Callable[[Event], bool], Callable[[Event, AnswerContent], None]], ...] = (
     (_has("choices"), _read_openai),
     (_has("candidates"), _read_gemini),
     (_has("promptFeedback"), _read_gemini),
+    (_has("serverContent"), _read_gemini_message),
+    (_has("toolCall"), _read_gemini_message),
     (_has("output"), _read_output),
     (_has("content"), _read_content),
     (_has("contentBlockIndex"), _read_bedrock_event),
     (_has("stopReason"), _read_stop),
     (lambda event: isinstance(event.get("type"), str), _read_typed),
-    (_has("message"), _read_ollama),
-    (_has("response"), _read_ollama),
+    (_has("event_type"), _read_cohere_line),
+    (_has("message"), _read_message),
+    (_has("response"), _read_message),
 )
 """The readers of events, each with its condition; the first that fits reads the event."""
