@@ -32,7 +32,7 @@ def run(code: str, *arguments: str, **variables: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         env=environment(**variables),
     )
     assert done.returncode == 0, done.stderr
@@ -228,7 +228,7 @@ def test_no_module_of_aquila_keeps_pytest_alive_until_the_interpreter_ends(tmp_p
             check=True,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1200,
             env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
         )
         outlived[plugin] = set(re.findall(r"^# cleanup\[3\] wiping (\S+)$", ended.stderr, re.MULTILINE))

@@ -10,7 +10,7 @@ from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 from pydantic import BaseModel
 
 import aquila
-from aquila import errors
+from aquila import api, errors
 from aquila.huey import ask_task, stream_task
 from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing import build_task, drain_queue, perform_job
@@ -180,6 +180,23 @@ def test_a_time_limit_holds_whatever_the_worker(declare):
         go.set()
     assert runs[0].state == "timeout"
     assert runs[0].retry.left == 0
+
+
+@pytest.mark.parametrize(
+    ("time_limit", "total", "least", "most"),
+    [(10_000, 70, 70, 70), (50, 70, 0, 50), (10_000, None, 70, 10_000), (None, 70, 70, 70)],
+)
+def test_a_call_has_its_own_limit_or_the_time_that_its_task_has_left(huey, monkeypatch, time_limit, total, least, most):
+    limits, ask = [], api.ask
+
+    def note_limits(prompt, **options):
+        limits.append(options["timeout"].total)
+        return ask(prompt, **options)
+
+    monkeypatch.setattr(api, "ask", note_limits)
+    own = aquila.Timeouts(total=total)
+    perform_job(ask_task(huey, "{x}", name="limited", transport=Provider(), time_limit=time_limit, timeout=own), 1)
+    assert least <= limits[0] <= most
 
 
 class Verdict(BaseModel):

@@ -57,10 +57,16 @@ def test_of_a_request_only_allowed_headers_are_stored() -> None:
         ("content-length", "3"),
         ("user-agent", "x"),
         ("openai-beta", "assistants=v2"),
+        ("anthropic-beta", "files-api-2025-04-14"),
+        ("anthropic-version", "2023-06-01"),
+        ("mcp-session-id", "a-session"),
     )
     assert Redactor().redact_request(request).headers == (
         ("accept", "application/json"),
         ("openai-beta", "assistants=v2"),
+        ("anthropic-beta", "files-api-2025-04-14"),
+        ("anthropic-version", "2023-06-01"),
+        ("mcp-session-id", "a-session"),
     )
 
 

@@ -131,6 +131,18 @@ def rates_of(client):
     return words, html.count('<rect class="done"'), html.count('<rect class="failed"'), html.count('<rect class="slot"')
 
 
+def test_the_overview_counts_the_jobs_that_wait_and_those_that_are_due_later(huey, write):
+    def counts():
+        html = client_of(huey).get("/").text
+        return [re.search(rf'<dt>{name}</dt><dd class="number">(\d+)<', html)[1] for name in ("Waiting", "Due later")]
+
+    assert counts() == ["0", "0"]
+    write("eagles")
+    write("kites")
+    huey.add_schedule(write.s("owls", eta=dt.datetime(2100, 1, 1)))
+    assert counts() == ["2", "1"]
+
+
 def test_the_overview_counts_the_jobs_that_ended_in_the_last_minute_and_hour(huey, write, clocks, monkeypatch):
     clocks.set_by = 90 - state_of(huey).now() % 60  # Within a minute: no test sees it turn.
     monkeypatch.setattr(job_index, "_LOOK_EVERY", 0.0)
