@@ -5,6 +5,7 @@ All code that sees such requests asks here: the intercepted transports, vcrpy's 
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
@@ -323,6 +324,16 @@ else the provider's HTTP API by another client. Or replace it with an object of 
 """
 
 
+def _advice_about_proxies() -> str:
+    """Return what to do about a proxy that the environment names: a client on sockets of its own connects to that."""
+    names = [name for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY") if {name, name.lower()} & os.environ.keys()]
+    if not names:
+        return ""
+    return (
+        f"Or unset {' and '.join(names)} for the tests: through a proxy no client on sockets of its own is recorded.\n"
+    )
+
+
 def _unrecordable_message(what: str, client: str, *, speaks_http2: bool) -> str:
     """Return the message for a refused connection whose client cannot ask the cassette in use."""
     test = runtime.current_run().test_name or "none is running"
@@ -331,6 +342,6 @@ def _unrecordable_message(what: str, client: str, *, speaks_http2: bool) -> str:
         "\n"
         f"  test       {test}\n"
         "\n"
-        f"{_OF_HTTP2 if speaks_http2 else _OF_OTHERS}"
+        f"{_OF_HTTP2 if speaks_http2 else _OF_OTHERS + _advice_about_proxies()}"
         "To let it go, mark the test @pytest.mark.aquila_live, or name the host in the ini key aquila_ignore_hosts."
     )

@@ -113,6 +113,23 @@ def test_what_is_no_request_of_http_1_is_refused_by_name(run: Run, provider: Ups
     result.stdout.fnmatch_lines(["*sockets of its own: what it sent is not HTTP/1.1)", "*", "*`aquila serve *"])
 
 
+def test_a_client_that_goes_through_a_proxy_is_refused_and_told_to_unset_it(run: Run, provider: Upstream) -> None:
+    result = run(
+        """
+        import socket
+        import ssl
+
+        def test_it(aquila_cassette, monkeypatch):
+            monkeypatch.setenv("https_proxy", "http://somebody:a-password@127.0.0.1:3128")
+            with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_connection(proxy.getsockname()) as mine:
+                ssl.create_default_context().wrap_socket(mine, server_hostname="api.openai.com")
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*api.openai.com* was refused: *", "*", "*Or unset HTTPS_PROXY for the tests: *"])
+    assert provider.requests == []
+
+
 def test_a_client_that_refuses_the_certificate_fails_its_test_and_is_told_why(run: Run, provider: Upstream) -> None:
     """As those of pyOpenSSL do, which verify past the module ``ssl``."""
     result = run(
