@@ -127,7 +127,12 @@ CLIENTS = (
     ),
     Client("llama-index", "llama_index_chat", ("llama-index-llms-openai",), group="wild-openai2"),
     Client("langchain-openai, langgraph", "langchain_chat", ("langchain-openai", "langgraph")),
-    Client("pydantic-ai", "pydantic_agent", ("pydantic-ai-slim",)),
+    Client(
+        "pydantic-ai",
+        "pydantic_agent",
+        ("pydantic-ai-slim",),
+        remarks="with Gemini it makes the ids of tool calls itself, anew in each run: set `aquila_normalize = hex`",
+    ),
     Client("smolagents", "smol_agents", ("smolagents",)),
     Client("huggingface_hub", "hugging_face", ("huggingface_hub",), _HUGGING_FACE, ("HF_TOKEN",), key_form="hf_{}"),
     Client("ollama", "ollama_chat", ("ollama",), ("ollama.com",), ("OLLAMA_API_KEY",)),
