@@ -19,6 +19,7 @@ from aquila.errors import AuthenticationError, CassetteMiss, RequestTimeout, Str
 from aquila.events import Chunk, Event, Retry
 from aquila.recording.runtime import current_run
 from tests.support.engines import KEY, Engine
+from tests.support.limits import with_a_limit_in_time
 from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call, response_object
 from tests.support.runs import separate_run
 from tests.support.server import Answer, cut, json_answer, serving, sse
@@ -77,9 +78,8 @@ def test_replay_does_not_wait_between_the_requests_for_a_background_answer(engin
     with serving(*answers) as server:
         url = server.url
         engine.ask("Hi", **recording(url, poll_interval=0.001, **options))
-    assert (
-        engine.ask("Hi", **replaying(url, poll_interval=600, timeout=aquila.Timeouts(total=60), **options)).text == ""
-    )
+    limits = aquila.Timeouts(total=60)  # less than the interval
+    assert engine.ask("Hi", **replaying(url, poll_interval=600, timeout=limits, **options)).text == ""
 
 
 def test_tool_loop_is_recorded_turn_by_turn(engine: Engine) -> None:
@@ -173,15 +173,20 @@ def test_broken_stream_breaks_again_on_replay(engine: Engine, folder: Path) -> N
 
 
 def test_an_exceeded_total_time_is_recorded_and_exceeded_again_on_replay(engine: Engine, folder: Path) -> None:
-    limits = aquila.Timeouts(idle=20, total=0.3)
-    with serving(Answer([FIRST, threading.Event()])) as server:
-        url = server.url
+    def scenario(limit: float) -> None:
+        for path in folder.glob("*.yaml"):
+            path.unlink()
+        limits = aquila.Timeouts(idle=20, total=limit)
+        with serving(Answer([FIRST, threading.Event()])) as server:
+            url = server.url
+            with pytest.raises(RequestTimeout, match="total"):
+                engine.ask("Hi", **recording(url, timeout=limits))
+        (folder / "x.pending.yaml").rename(folder / "x.yaml")  # the call failed
+        assert [row.response.end for row in recorded(folder)] == ["silent"]
         with pytest.raises(RequestTimeout, match="total"):
-            engine.ask("Hi", **recording(url, timeout=limits))
-    (folder / "x.pending.yaml").rename(folder / "x.yaml")  # the call failed
-    assert [row.response.end for row in recorded(folder)] == ["silent"]
-    with pytest.raises(RequestTimeout, match="total"):
-        engine.ask("Hi", **replaying(url, timeout=limits))
+            engine.ask("Hi", **replaying(url, timeout=limits))
+
+    with_a_limit_in_time(scenario, 0.3)
 
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["in a task that ends", "in a task that goes on"])

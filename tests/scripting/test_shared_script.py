@@ -7,6 +7,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -58,9 +59,8 @@ def test_a_server_that_is_closed_leaves_no_thread() -> None:
 
 def test_another_process_is_told_which_answer_is_the_last() -> None:
     script = Script().reply("one").reply("two")
-    server = ScriptServer("key", lambda scope, cassette: script)
-    answers = [RemoteScript("key", server.token, "scope").decide(REQUEST) for _ in range(3)]
-    server.close()
+    with closing(ScriptServer("key", lambda scope, cassette: script)) as server:
+        answers = [RemoteScript("key", server.token, "scope").decide(REQUEST) for _ in range(3)]
     assert [answer and answer.last for answer in answers] == [False, True, None]
 
 
@@ -68,7 +68,8 @@ def test_the_script_of_a_test_that_has_ended_is_an_error() -> None:
     def find_script(scope: str, cassette: str | None) -> Script:
         raise LookupError(scope)
 
-    server = ScriptServer("key", find_script)
-    with pytest.raises(ScriptUnreachable, match="the test that wrote it has ended"):
+    with (
+        closing(ScriptServer("key", find_script)) as server,
+        pytest.raises(ScriptUnreachable, match="the test that wrote it has ended"),
+    ):
         ask(server)
-    server.close()

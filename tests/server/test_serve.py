@@ -166,6 +166,7 @@ def test_a_cassettes_name_never_leaves_the_folder(
 def test_any_path_and_method_is_passed_through(serve: Serve) -> None:
     asked = [("GET", path) for path in ("/", "/v1/models", "/v1/files/a%2Fb?x=1&x=2", "/api/chat")]
     asked += [(method, "/v1/files/1") for method in ("POST", "PUT", "PATCH", "DELETE")]
+    # An upstream that is given as ``ws://`` gets plain requests, too.
     with (
         serving(by=lambda seen: json_answer([seen.method, seen.path])) as upstream,
         serve(record="all", upstream=upstream.url.replace("http", "ws", 1)) as running,

@@ -19,4 +19,5 @@ def alike(use: Callable[[], T]) -> T:
     with aquila.use_cassette("x") as cassette:
         assert use() == live
         assert cassette.all_played
+        assert not cassette.misses
     return live

@@ -140,8 +140,14 @@ def test_idle_connections_of_a_program_are_used_again_and_end_with_their_event_l
 
 def test_threads_share_a_pool_and_a_forked_child_has_its_own() -> None:
     transport, url = LiveTransport(), httpx2.URL("http://127.0.0.1/")
+    all_are_there = threading.Barrier(4)
+
+    def ask(_: int) -> httpx2.HTTPTransport:
+        all_are_there.wait(60)
+        return transport.pool_for(url)
+
     with ThreadPoolExecutor(4) as threads:
-        (pool,) = set(threads.map(transport.pool_for, [url] * 8))
+        (pool,) = set(threads.map(ask, range(4)))
 
     def look() -> None:
         assert transport.pool_for(url) is not pool

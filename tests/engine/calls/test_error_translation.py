@@ -23,6 +23,7 @@ from aquila.engine.calls.error_translation import (
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.events import Event, Retry
 from tests.support.engines import KEY, Engine, live
+from tests.support.limits import with_a_limit_in_time
 from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call, response_object
 from tests.support.server import Answer, json_answer, serving, sse
 
@@ -268,12 +269,14 @@ def test_an_error_in_a_list_is_read(engine: Engine) -> None:
 
 
 def test_no_further_retry_is_reported_after_the_total_time(engine: Engine) -> None:
-    told: list[Event] = []
-    with serving(json_answer(ERROR, 503, retry_after="60")) as server, pytest.raises(errors.RequestTimeout):
-        engine.ask(
-            "Hi", base_url=server.url, timeout=aquila.Timeouts(total=0.1), sink=aquila.Sink.callback(told.append)
-        )
-    assert [event.attempt for event in told if isinstance(event, Retry)] == [1]
+    def scenario(limit: float) -> None:
+        told: list[Event] = []
+        options = {"timeout": aquila.Timeouts(total=limit), "sink": aquila.Sink.callback(told.append)}
+        with serving(json_answer(ERROR, 503, retry_after="60")) as server, pytest.raises(errors.RequestTimeout):
+            engine.ask("Hi", base_url=server.url, **options)
+        assert [event.attempt for event in told if isinstance(event, Retry)] == [1]
+
+    with_a_limit_in_time(scenario, 0.1)
 
 
 def test_total_time_ends_a_stream_that_is_silent(engine: Engine) -> None:
