@@ -5,4 +5,4 @@ from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHue
 CLASSES = {"memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey}
 STORAGES = tuple(CLASSES)
 SHARED = ("redis", "sqlite", "postgres")
-"""The storages that several processes can share."""
+"""The storages on which tests let several processes share a queue."""

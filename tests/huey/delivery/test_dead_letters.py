@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import pickle
 import threading
-import time
+from types import SimpleNamespace
 
 import huey as _huey
 import msgpack
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from aquila import huey as classes
 from aquila.errors import ConfigError, MessageRejected, PickledMessages, TaskError
 from aquila.huey import AquilaHuey, MemoryHuey, MsgpackSerializer, current_task, dead_letters
+from aquila.huey.delivery import signed_results
 from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
 from aquila.huey.state import state_of
@@ -325,22 +326,21 @@ def test_a_wait_for_a_signed_job_does_not_end_because_dead_letters_cannot_be_see
 
 def test_no_part_of_a_wait_for_a_signed_job_has_a_timeout_of_zero_and_only_the_last_revokes_the_job(monkeypatch):
     # With `notify_result`, Huey hands it to Redis, which takes 0 for no timeout.
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
     huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
-    seen = []
+    seen, clock = [], [1000.0]
 
     def wait(self, blocking, timeout, backoff, max_delay, revoke_on_timeout, preserve):
         seen.append((timeout, revoke_on_timeout))
-        while time.monotonic() < started + 0.02:
-            pass
+        clock[0] += 2.0  # It takes longer than the whole wait may take.
         raise ResultTimeout("nothing")
 
-    result, started = huey.task()(lambda: 1)(), time.monotonic()
+    result = huey.task()(lambda: 1)()
     monkeypatch.setattr(Result, "get_raw_result", wait)
+    monkeypatch.setattr(signed_results, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     with pytest.raises(ResultTimeout):
-        result.get(blocking=True, timeout=0.015, revoke_on_timeout=True)
-    assert all(timeout > 0 for timeout, _ in seen)
-    assert [revokes for _, revokes in seen] == [False, True]
+        result.get(blocking=True, timeout=1.5, revoke_on_timeout=True)
+    assert seen == [(signed_results._FIRST_LOOK, False), (signed_results._SHORTEST, True)]
+    assert signed_results._SHORTEST > 0
 
 
 def test_a_forged_message_ends_nobody_who_waits_for_a_signed_job():
@@ -573,12 +573,14 @@ def test_a_retry_begins_with_the_first_delay_again(huey):
 
 
 @pytest.mark.parametrize(("ago", "is_over"), [(59, False), (61, True), (-61, True)], ids=str)
-def test_the_mark_of_a_process_that_was_killed_while_it_retried_runs_out(huey, ago, is_over):
+def test_the_mark_of_a_process_that_was_killed_while_it_retried_runs_out(huey, ago, is_over, monkeypatch):
     huey.storage.enqueue(unknown_message())
     huey.dequeue()
     letters, state = dead_letters(huey), state_of(huey)
-    marked = {**msgpack.unpackb(state.get(TABLE, "the id")), "retried_at": state.now() - ago}
-    state.put(TABLE, "the id", msgpack.packb(marked), order=state.now())
+    now = state.now()
+    monkeypatch.setattr(state, "now", lambda: now)
+    marked = {**msgpack.unpackb(state.get(TABLE, "the id")), "retried_at": now - ago}
+    state.put(TABLE, "the id", msgpack.packb(marked), order=now)
     with contextlib.nullcontext() if is_over else pytest.raises(TaskError, match="is being retried by somebody else"):
         letters.retry("the id")
     assert huey.pending_count() == is_over

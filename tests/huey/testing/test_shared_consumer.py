@@ -140,7 +140,7 @@ def test_workers_that_wait_in_the_server_of_the_queue_are_idle():
     huey = MemoryHuey("app")
     double = huey.task()(lambda number: 2 * number)
     storage = _WaitingStorage("app")
-    with share_consumer(huey, timeout=20) as shared, use_test_queue(huey, storage=storage):
+    with share_consumer(huey, timeout=60) as shared, use_test_queue(huey, storage=storage):
         try:
             with shared.serve() as consumer:
                 assert consumer.wait(double(4)) == 8
@@ -160,7 +160,7 @@ def test_the_end_of_a_test_waits_for_a_task_that_executes():
         go.wait(60)
         done.append("work")
 
-    with share_consumer(huey, timeout=20) as shared:
+    with share_consumer(huey, timeout=60) as shared:
         is_idle = shared._is_idle
 
         def look_and_let_go():
