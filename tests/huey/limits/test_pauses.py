@@ -94,13 +94,17 @@ def test_a_pause_lasts_no_longer_than_a_task_is_ever_to_wait(huey):
 
 def test_a_pause_is_one_of_a_host_a_model_and_an_account():
     state = MemoryState()
-    provider_pauses.note_pause(state, OutgoingRequest("", "api.openai.com", "m", "live", "mine", {}), 10.0)
-    for host, model, account in [
-        ("other", "m", "mine"),
-        ("api.openai.com", "other", "mine"),
-        ("api.openai.com", "m", "other"),
-    ]:
-        assert provider_pauses.find_delay(state, OutgoingRequest("", host, model, "live", account, {})) == 0.0
+    provider_pauses.note_pause(state, OutgoingRequest("", "api.openai.com", "m", "live", "mine", {}), 1000.0)
+    found = [
+        provider_pauses.find_delay(state, OutgoingRequest("", host, model, "live", account, {})) > 0
+        for host, model, account in [
+            ("other", "m", "mine"),
+            ("api.openai.com", "other", "mine"),
+            ("api.openai.com", "m", "other"),
+            ("api.openai.com", "m", "mine"),
+        ]
+    ]
+    assert found == [False, False, False, True]
 
 
 NO_PAUSES = [b"[1%s, 1, 1]" % (b"0" * 400), b"[Infinity, 1, 1]", b"[1e9, 1e9, NaN]", b"[1]", b"[[], 1, 1]", b"{}", b"-"]
