@@ -115,7 +115,7 @@ def test_a_stream_without_secrets_stays_as_it_is(framing: str, text: str, places
 @pytest.mark.parametrize("framing", FRAMINGS)
 @given(secret=shaped, places=places, dice=st.randoms(use_true_random=False))
 @settings(max_examples=examples(25), deadline=None)
-def test_a_stream_that_broke_off_holds_no_secret_and_no_frame_that_is_damaged(
+def test_a_stream_that_broke_off_holds_no_secret_and_no_damaged_frame(
     framing: str, secret: str, places: list[int], dice: random.Random
 ) -> None:
     write, _ = FRAMINGS[framing]

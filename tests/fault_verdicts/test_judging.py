@@ -82,7 +82,7 @@ def test_a_faulted_answer_that_is_replaced_by_a_good_one_is_not_lost() -> None:
     assert findings([attempt(0, fault="no_connection", status=0)]) == ["accepted"]
 
 
-def test_what_is_left_behind_is_found_whatever_the_test_did() -> None:
+def test_leaks_are_found_even_if_the_test_noticed_the_fault() -> None:
     cut = [attempt(0, fault="refusal")]
     for more, expected in (({}, ["accepted", "leaks"]), ({"has_noticed": True}, ["leaks"])):
         assert findings(cut, leaks=["a thread"], **more) == expected

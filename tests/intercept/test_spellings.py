@@ -155,7 +155,7 @@ def test_an_alias_for_an_address_that_is_listed_is_refused(
     assert provider.requests == []
 
 
-def test_a_guard_of_all_lets_an_ignored_host_through_at_the_address_of_its_name(
+def test_with_the_guard_all_an_ignored_host_is_reached_at_its_resolved_address(
     run: GuardedRun, provider: Upstream
 ) -> None:
     with reachable({"ignored.example": int(provider.url.rpartition(":")[2])}):

@@ -81,7 +81,7 @@ def test_the_limit_for_which_it_was_cancelled_is_recorded_so_that_it_strikes_at_
     assert (lost.response.end, lost.response.error) == ("silent", "TimeLimit: total, 0 s")
 
 
-def test_a_loser_is_not_kept_beside_the_cassette_where_the_block_fails(
+def test_a_loser_is_not_kept_beside_the_cassette_if_the_block_fails(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (

@@ -59,7 +59,7 @@ def test_a_file_of_another_format_is_named_and_nobody_is_told_to_delete_it(text:
 
 
 @pytest.mark.parametrize("value", [{"alice": "tok-4711"}, ["other", 1], 5, "text"])
-def test_of_other_msgpack_data_nobody_is_told_to_delete_it(value: Any) -> None:
+def test_nobody_is_told_to_delete_other_msgpack_data(value: Any) -> None:
     with pytest.raises(CassetteCorrupt, match="not a cassette, though in msgpack form") as raised:
         MSGPACK.loads(msgpack.packb(value), source="x.msgpack")
     assert "delete" not in str(raised.value)

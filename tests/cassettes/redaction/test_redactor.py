@@ -89,7 +89,7 @@ def stored_fields(*headers: tuple[str, str], keep: Sequence[str] = ()) -> list[s
         *("strict-transport-security", "access-control-allow-origin", "content-security-policy", "nel", "report-to"),
     ],
 )
-def test_fields_of_credentials_askers_connections_and_browsers_are_left_out_of_answers(name: str) -> None:
+def test_header_fields_about_credentials_accounts_connections_and_browsers_are_left_out_of_answers(name: str) -> None:
     assert stored_fields(("x-other", "1"), (name, "some value")) == ["x-other"]
 
 

@@ -122,6 +122,7 @@ def test_a_client_that_goes_through_a_proxy_is_refused_and_told_to_unset_it(run:
         def test_it(aquila_cassette, monkeypatch):
             monkeypatch.setenv("https_proxy", "http://somebody:a-password@127.0.0.1:3128")
             with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_connection(proxy.getsockname()) as mine:
+                mine.settimeout(60)
                 ssl.create_default_context().wrap_socket(mine, server_hostname="api.openai.com")
         """
     )

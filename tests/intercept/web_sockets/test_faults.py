@@ -338,7 +338,7 @@ def test_messages_of_the_program_after_a_fault_are_not_compared(under: Opening) 
 def test_what_a_program_adds_after_a_fault_is_no_miss(under: Opening) -> None:
     with under("garbage(at=2)") as used, connect(URL) as connection:
         connection.send(ASKED)
-        while connection.recv() != "{malformed: <<<":
+        while connection.recv(60) != "{malformed: <<<":
             pass
         connection.send('{"type":"response.cancel"}')
     assert not used.misses

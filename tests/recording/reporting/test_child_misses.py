@@ -110,7 +110,7 @@ def test_at_the_end_a_miss_is_waited_for_whose_child_has_made_the_file_and_not_y
     assert in_folder.take("scope", is_last=True) == []
 
 
-def test_plays_and_jobs_of_a_child_arrive_once_and_rows_that_are_none_are_passed_over(
+def test_plays_and_jobs_of_a_child_arrive_once_and_malformed_rows_are_ignored(
     in_folder: ChildMisses, tmp_path: Path
 ) -> None:
     job = {"id": "task-1", "began": 1.5}

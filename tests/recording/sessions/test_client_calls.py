@@ -18,7 +18,7 @@ def attempt(number: int) -> RecordedRequest:
     return RecordedRequest("POST", "https://x.example/v1", (("x-stainless-retry-count", str(number)),))
 
 
-def test_an_attempt_belongs_to_the_call_that_has_made_one_less() -> None:
+def test_an_attempt_belongs_to_the_call_that_has_made_one_attempt_less() -> None:
     calls = OpenCalls()
     one = calls.add_call("key", attempt(0))
     assert calls.find_call("key", attempt(1)) is one
@@ -30,7 +30,9 @@ def test_an_attempt_belongs_to_the_call_that_has_made_one_less() -> None:
 
 
 @pytest.mark.parametrize(("mode", "second"), [("replay", ReplayDecision), ("missing", RecordDecision)])
-def test_a_failure_without_a_number_of_attempts_ends_a_call_in_a_replay_alone(mode: str, second: type) -> None:
+def test_a_recorded_failure_without_a_number_of_attempts_ends_a_call_only_in_replay_mode(
+    mode: str, second: type
+) -> None:
     """Recordings of other tools have no such number. The next attempt may be answered, so it is recorded."""
     failure = Interaction(attempt(0), RecordedResponse(503))
     session = Session(
