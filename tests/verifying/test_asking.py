@@ -181,4 +181,5 @@ def test_ctrl_c_sends_no_further_request_of_a_conversation(upstream: Upstream) -
         upstream.released.set()
     for worker in workers:
         worker.join(60)
+    assert [worker for worker in workers if worker.is_alive()] == []
     assert "/2" not in upstream.asked

@@ -12,7 +12,6 @@ import pytest
 from aquila.cassettes.body_file import BodyFile, StoredRequest
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
-from aquila.recording.network.model_hosts import is_prompt
 from aquila.recording.reporting.play_log import PlayedRecording, PlayLog
 from aquila.verifying.planning import Plan, Sample, make_plan
 from tests.support.runs import separate_run
@@ -66,33 +65,6 @@ def test_failures_and_other_requests_than_prompts_are_not_asked(row: Interaction
     plan = plan_of(tmp_path, [row, recording({})])
     assert places(plan) == [["01"]]
     assert reason in plan.aside[0].reason
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "expected"),
-    [
-        ("POST", "/v1/chat/completions", True),
-        ("POST", "/v1/responses", True),
-        ("POST", "/v1/messages", True),
-        ("POST", "/v1/embeddings", True),
-        ("POST", "/v1beta/models/g:streamGenerateContent?alt=sse", True),
-        ("POST", "/openai/deployments/d/chat/completions", True),
-        ("POST", "/model/m/converse", True),
-        ("POST", "/api/chat", True),
-        ("POST", "/v2/chat", True),
-        ("GET", "/v1/models", False),
-        ("POST", "/v1/responses/resp_1/cancel", False),
-        ("DELETE", "/v1/responses/resp_1", False),
-        ("POST", "/v1/files", False),
-        ("POST", "/v1/batches", False),
-        ("POST", "/v1/messages/batches", False),
-        ("POST", "/v1/fine_tuning/jobs", False),
-        ("POST", "/v1/vector_stores", False),
-        ("POST", "/v1/assistants", False),
-    ],
-)
-def test_only_prompts_are_sent_again(method: str, path: str, expected: bool) -> None:
-    assert is_prompt(method, path) is expected
 
 
 def test_a_conversation_is_asked_in_order_even_across_cassettes(tmp_path: Path) -> None:
