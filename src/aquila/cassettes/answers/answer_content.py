@@ -120,7 +120,7 @@ def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerContent:
 
 def read_provider_messages(messages: Iterable[bytes]) -> AnswerContent:
     """Return the content of the messages that a provider sent over a WebSocket."""
-    return read_answer_values(parse_object(message) for message in messages if message[:1] == b"{")
+    return read_answer_values(parse_object(message) for message in messages if message.lstrip()[:1] == b"{")
 
 
 def read_answer_values(values: Iterable[Any]) -> AnswerContent:
@@ -144,7 +144,8 @@ def read_events(body: bytes) -> Iterator[tuple[int, Event]]:
                 return
             at += length
             with suppress(*_MALFORMED):
-                yield from [(at, event) for event in read_json_frames(body[at - length : at])]
+                frames = read_json_frames(body[at - length : at])
+                yield from [(at, event) for event in frames if isinstance(event, dict)]
         return
     if body.lstrip()[:1] in (b"{", b"["):
         yield from _read_json(body)

@@ -43,7 +43,7 @@ def cut_summary(text: str) -> str:
 
 
 def _is_one_object(body: bytes) -> bool:
-    if not body.startswith(b"{"):
+    if body.lstrip()[:1] != b"{":
         return False
     try:
         json.loads(body)
@@ -55,7 +55,8 @@ def _is_one_object(body: bytes) -> bool:
 
 def _pieces(content: answer_content.AnswerContent) -> Iterator[str]:
     for choice in content.choices.values():
-        yield "\n"
+        if choice.text or choice.calls:
+            yield "\n"
         yield from choice.text
         for call in choice.calls.values():
             yield f"\n{call.name}({''.join(call.arguments)})"
