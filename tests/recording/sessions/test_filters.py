@@ -154,6 +154,17 @@ def test_a_key_that_a_filter_puts_into_a_stored_request_is_redacted(tmp_path: Pa
     assert [request for request, _ in stored(tmp_path)] == [{"key": "[redacted]"}]
 
 
+def test_a_value_that_another_tool_stored_though_it_filters_it_out_of_a_header_is_replayed(tmp_path: Path) -> None:
+    body = json.dumps({"cart": "quiet-owl-" + "7731-garden-gate"}).encode()
+    save_cassette(tmp_path / "cassettes" / "x.yaml", Cassette((recording(body, 7),)))
+    with aquila.use_cassette("x", transport="replay"), httpx2.Client() as client:
+        scope = current_scope()
+        assert scope is not None
+        scope.use_filters(Filters(change_request=lambda request: request.with_parts(request.url, ())))
+        headers = {"cookie": "cart=quiet-owl-" + "7731-garden-gate"}
+        assert client.post(URL, content=body, headers=headers).json() == {"number": 7}
+
+
 @pytest.mark.parametrize("match_on", [None, ["method"]])
 def test_a_comparison_takes_the_place_of_the_rules(match_on: list[str] | None, tmp_path: Path) -> None:
     def parity(one: RecordedRequest, other: RecordedRequest) -> bool:
