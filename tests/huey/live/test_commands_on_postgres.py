@@ -75,7 +75,7 @@ def test_dead_letters_and_the_page_on_postgres(run):
             assert all(topic in overview.text for topic in ("eagles", "öwls", "storks"))
             assert "öwls" in client.get(url, params={"q": "öwls"}).text
             done = client.post(f"{url}/act", data={"queue": "jöbs", "id": scheduled, "action": "cancel"})
-            assert done.status_code == 200
+            assert done.status_code == 303
             assert client.get(f"{url}/job", params={"queue": "jöbs", "id": second}).status_code == 200
         finally:
             page.send_signal(signal.SIGINT)
