@@ -8,6 +8,7 @@ AWS's binary frames. Fields that are missing or malformed are skipped.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.web_socket_frames.frame import parse_object
 from aquila.json_fields import mapping, mappings, string
+from aquila.lazy_patterns import lazy_pattern
 
 Event: TypeAlias = dict[str, Any]
 
 MODEL_WITHIN = 64 * 1024
 """In how many bytes of an answer that lies in a file the name of its model is looked for."""
 
+_DATA = lazy_pattern(rb"^data:[ \t]*(\{.*)\n?", re.MULTILINE)
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -150,15 +153,9 @@ def read_events(body: bytes) -> Iterator[tuple[int, Event]]:
     if body.lstrip()[:1] in (b"{", b"["):
         yield from _read_json(body)
         return
-    at = 0
-    while at < len(body):
-        end = body.find(b"\n", at)
-        end = len(body) if end < 0 else end + 1
-        line = body[at:end].strip()
-        if line.startswith(b"data:") and (data := line[5:].strip()).startswith(b"{"):
-            with suppress(ValueError, RecursionError):
-                yield end, json.loads(data)
-        at = end
+    for line in _DATA.finditer(body):
+        with suppress(ValueError, RecursionError):
+            yield line.end(), json.loads(line[1])
 
 
 def _read_json(body: bytes) -> Iterator[tuple[int, Event]]:
@@ -181,9 +178,10 @@ def _read_event(event: Event, facts: AnswerContent) -> None:
     if error:
         text = error if isinstance(error, str) else string(mapping(error).get("message"))
         facts.error = facts.error or text
-    reader = next((reader for fits, reader in _READERS if fits(event)), None)
-    if reader is not None:
-        reader(event, facts)
+    for key, reader in _READERS:
+        if key in event:
+            reader(event, facts)
+            return
 
 
 # --- each kind of event
@@ -395,23 +393,19 @@ def _read_gemini_message(event: Event, facts: AnswerContent) -> None:
         _add_call(choice, len(choice.calls), call.get("name"), call.get("id"), call.get("args") or {})
 
 
-def _has(key: str) -> Callable[[Event], bool]:
-    return lambda event: key in event
-
-
-_READERS: tuple[tuple[Callable[[Event], bool], Callable[[Event, AnswerContent], None]], ...] = (
-    (_has("choices"), _read_openai),
-    (_has("candidates"), _read_gemini),
-    (_has("promptFeedback"), _read_gemini),
-    (_has("serverContent"), _read_gemini_message),
-    (_has("toolCall"), _read_gemini_message),
-    (_has("output"), _read_output),
-    (_has("content"), _read_content),
-    (_has("contentBlockIndex"), _read_bedrock_event),
-    (_has("stopReason"), _read_stop),
-    (lambda event: isinstance(event.get("type"), str), _read_typed),
-    (_has("event_type"), _read_cohere_line),
-    (_has("message"), _read_message),
-    (_has("response"), _read_message),
+_READERS: tuple[tuple[str, Callable[[Event, AnswerContent], None]], ...] = (
+    ("choices", _read_openai),
+    ("candidates", _read_gemini),
+    ("promptFeedback", _read_gemini),
+    ("serverContent", _read_gemini_message),
+    ("toolCall", _read_gemini_message),
+    ("output", _read_output),
+    ("content", _read_content),
+    ("contentBlockIndex", _read_bedrock_event),
+    ("stopReason", _read_stop),
+    ("type", _read_typed),
+    ("event_type", _read_cohere_line),
+    ("message", _read_message),
+    ("response", _read_message),
 )
-"""The readers of events, each with its condition; the first that fits reads the event."""
+"""The functions that read events, each by a key that the event has. The first row that fits counts."""
