@@ -71,6 +71,22 @@ def test_a_job_is_published_from_its_queue_to_its_end(published, kind):
     assert json.loads(done.arguments) == {"topic": "eagles"}
 
 
+def test_a_job_is_published_though_the_thread_that_stores_ends_while_it_begins(published, monkeypatch):
+    huey = published(every=0.001)
+    store = huey.publisher.store
+
+    def describe_late(task):
+        if store._thread is not None:
+            store._thread.join()  # It ends when it finds nothing to store.
+        return ""
+
+    monkeypatch.setattr("aquila.huey.live.publisher.describe_arguments", describe_late)
+    result = huey.task(name="job")(int)()
+    huey.execute(huey.dequeue())
+    settle(huey)
+    assert summary_of(huey, result).state == "done"
+
+
 def test_each_attempt_and_its_error_are_published(published):
     huey = published()
     attempts = []

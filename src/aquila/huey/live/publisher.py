@@ -265,14 +265,16 @@ class JobPublisher:
 
     def _begin_run(self, task: Task, now: float) -> None:
         attempt, delivery = attempt_of(task), int(getattr(task, "_aquila_deliveries", 0))
-        run = JobRun(
-            self.store.make_run_key(), attempt=attempt, delivery=delivery, started=now, worker=self.store.worker
-        )
-        record = JobRecord(StoragePlace(self.huey.storage), self._summarize(task), run)
+        summary = self._summarize(task)
         # Described now, because the task may change them. Secrets are removed later, in the thread that stores: it is
         # slow.
         arguments = describe_arguments(task) if self.content else ""
+        # Making the key starts that thread, which ends when it has nothing to store. So the record is added at once.
         with self.lock:
+            run = JobRun(
+                self.store.make_run_key(), attempt=attempt, delivery=delivery, started=now, worker=self.store.worker
+            )
+            record = JobRecord(StoragePlace(self.huey.storage), summary, run)
             # The first execution of a job writes its first batch. Of any other it is not known which numbers are taken.
             record.number = 1 if attempt == 1 and not delivery else 0
             record.add_event(
