@@ -24,7 +24,7 @@ from aquila.lazy_patterns import lazy_pattern
 
 Event: TypeAlias = dict[str, Any]
 
-MODEL_WITHIN = 64 * 1024
+_MODEL_WITHIN = 64 * 1024
 """In how many bytes of an answer that lies in a file the name of its model is looked for."""
 
 _DATA = lazy_pattern(rb"^data:[ \t]*(\{.*)\n?", re.MULTILINE)
@@ -93,7 +93,7 @@ def model_of_answer(body: bytes) -> str:
 def model_of_chunks(chunks: Sequence[RecordedChunk]) -> str:
     """Return ``model_of_answer`` of an answer in chunks. If the chunks lie in a file, only its beginning is read."""
     if isinstance(chunks, StoredChunks):
-        return model_of_answer(chunks.file.first_bytes(MODEL_WITHIN))
+        return model_of_answer(chunks.file.first_bytes(_MODEL_WITHIN))
     return model_of_answer(b"".join([chunk.data for chunk in chunks]))
 
 

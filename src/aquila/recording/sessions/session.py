@@ -286,12 +286,11 @@ class Session:
             return request
         credentials = self.redactor.learn_credentials(request)
         filtered = self.filters.filter_request(request)
-        clean = None if filtered is None else self.redactor.redact_filtered(filtered, credentials)
-        if filtered is None or clean is filtered or self.mode != "replay":
-            return clean
-        self._compute_keys()
-        # Another tool, such as vcrpy, may have stored what is redacted here.
-        return filtered if self.numbers_of(self.key_of(filtered)) else clean
+        if filtered is not None and self.mode == "replay":
+            self._compute_keys()
+            if self.numbers_of(self.key_of(filtered)):  # as is usual; vcrpy also stores what would be redacted here
+                return filtered
+        return None if filtered is None else self.redactor.redact_filtered(filtered, credentials)
 
     def _further_count(self, numbers: Sequence[int]) -> int:
         """Return how many of these recordings come from other files."""
