@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.faults.contents import CONTENT_FAULTS, REFUSAL, error_event, finish_length, refusal
-from aquila.faults.edits.edit_table import FORM_EDITS
+from aquila.faults.contents import CONTENT_FAULTS, FORM_EDITS, REFUSAL, error_event, finish_length, refusal
 from aquila.faults.edits.form_edits import FormEdits
 from aquila.faults.fault import ImpossibleFault
 from aquila.scripting.script import Script

@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.faults.edits.anthropic_messages import AnthropicMessageEdits
+from aquila.faults.edits.chat_completions import ChatCompletionEdits
 from aquila.faults.edits.draft import Draft, Value
-from aquila.faults.edits.edit_table import FORM_EDITS
 from aquila.faults.edits.form_edits import FormEdits
+from aquila.faults.edits.gemini import GeminiEdits
+from aquila.faults.edits.responses import ResponseEdits
 from aquila.faults.fault import ImpossibleFault
 from aquila.wire_forms.table import find_wire_form
+
+FORM_EDITS: Mapping[str, FormEdits] = {
+    edits.form: edits for edits in (ChatCompletionEdits(), ResponseEdits(), AnthropicMessageEdits(), GeminiEdits())
+}
+"""The edits of each wire form whose answers can be changed, by the name of the form."""
 
 REFUSAL = "I'm sorry, but I can't help with that."
 
@@ -83,12 +90,7 @@ CONTENT_FAULTS = (
 )
 
 
-class _Opened(NamedTuple):
-    edits: FormEdits
-    draft: Draft
-
-
-def _open(interaction: Interaction) -> _Opened:
+def _open(interaction: Interaction) -> tuple[FormEdits, Draft]:
     """Return an answer to be changed, and the edits of its wire form. Raises ``ImpossibleFault`` if there are none."""
     form = find_wire_form(interaction.request)
     if form is None:
@@ -103,7 +105,7 @@ def _open(interaction: Interaction) -> _Opened:
     draft = Draft(response)
     if any(map(_is_error, draft.values)):
         raise ImpossibleFault("the answer already reports an error")
-    return _Opened(edits, draft)
+    return edits, draft
 
 
 def _is_error(value: Value) -> bool:
