@@ -19,8 +19,8 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.run_report.collecting import ExchangeCollector
 from aquila.run_report.partial_files import PartialFile
-from pytest_aquila.report_writing.command_line import describe_command
 from pytest_aquila.report_writing.report_guard import ReportGuard
+from pytest_aquila.report_writing.written_reports import describe_command
 from tests.plugin.conftest import Project
 from tests.support.report_schema import read_report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread  # a thread of `threading` would count as left behind by the test
+import importlib
 import json
 import os
 import queue
@@ -14,12 +15,11 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import thread
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from aquila.fault_verdicts.system_proxies import keep_system_proxies, read_system_proxies
 from aquila.temporary_folders import remove_left_folders, remove_own_folders
 
 if sys.platform == "win32":  # for type checkers; `pytest_aquila.options` has refused such a run before
@@ -179,3 +179,29 @@ def _read_message(reading: int, until: float) -> list[Any]:
         if len(data) >= _SIZE.size:
             size = _SIZE.size + _SIZE.unpack_from(data)[0]
     return [json.loads(data[_SIZE.size :])]
+
+
+_READERS = ("_get_proxies", "_get_proxy_settings")
+"""The functions of Python's module ``_scproxy``, which exists on macOS alone."""
+
+
+def read_system_proxies() -> dict[str, dict[str, Any]]:
+    """Return the results of ``_READERS``, by their names. Empty on other systems."""
+    try:
+        system = importlib.import_module("_scproxy")
+    except ImportError:
+        return {}
+    return {name: getattr(system, name)() for name in _READERS}
+
+
+def keep_system_proxies(known: Mapping[str, dict[str, Any]]) -> None:
+    """Let ``_READERS`` return, in a child, what ``read_system_proxies`` returned in its parent.
+
+    Each new client asks the system for its proxies, and the framework of macOS that answers may end a forked process by
+    a signal.
+    """
+    if known:
+        for module in (sys.modules["_scproxy"], sys.modules.get("urllib.request")):  # which imported them by name
+            for name, value in known.items():
+                if hasattr(module, name):
+                    setattr(module, name, value.copy)

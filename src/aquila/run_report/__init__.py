@@ -5,10 +5,10 @@ exchanges from the notes of scopes, and ``exchanges`` makes them from requests a
 as one HTML file, ``markdown`` as a few lines. This package knows cassettes, wire forms, prices and redaction, and not
 pytest: the plugin collects, the command line reviews, and both use the data of this package.
 
-- An exchange: ``requests`` reads its messages, the answer through ``aquila.cassettes.answers``, ``large_answers`` reads
-  a large body, and ``media`` writes images, sounds and files. ``drift`` lists the differences from the nearest
-  recording, and ``word_diff`` the words that differ. ``costs`` computes the cost, and ``stored_places`` finds where the
-  recording is stored. ``related_requests`` finds retries among the requests of a test, and the results of tool calls.
+- An exchange: ``requests`` reads its messages, the answer through ``aquila.cassettes.answers``, and ``large_answers``
+  reads a large body. ``drift`` lists the differences from the nearest recording, and ``word_diff`` the words that
+  differ. ``costs`` computes the cost, and ``stored_places`` finds where the recording is stored. ``related_requests``
+  finds retries among the requests of a test, and the results of tool calls.
 - A report: ``bodies`` stores each text once, ``totals`` has the sums, ``redaction`` removes secrets, ``partial_files``
   are the files that each process writes, and ``json_schema`` describes the data.
 

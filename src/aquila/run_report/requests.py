@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, get_args
 
 from aquila.cassettes.answers.answer_content import AnswerChoice, AnswerContent
 from aquila.cassettes.answers.found_media import Kind, Media, find_media
 from aquila.json_fields import mapping
 from aquila.run_report.bodies import Bodies
-from aquila.run_report.media import as_part, join_pieces
 from aquila.run_report.schema import Message, Part, Text, ToolCall
 from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
 
@@ -118,3 +120,28 @@ def _arguments(value: Any, bodies: Bodies) -> Text:
     if value is None:
         return ""
     return bodies.add_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def join_pieces(found: Iterable[Media]) -> Iterator[Media]:
+    """Yield media, with the pieces of a streamed sound joined, because they are samples without a header."""
+    for _, group in itertools.groupby(found, key=lambda each: each.media_type if _is_piece(each) else id(each)):
+        first, *others = group
+        yield replace(first, data=b"".join([each.data or b"" for each in (first, *others)])) if others else first
+
+
+def _is_piece(media: Media) -> bool:
+    return media.data is not None and media.media_type.lower().startswith(("audio/pcm", "audio/l16"))
+
+
+def as_part(media: Media, bodies: Bodies) -> Part:
+    """Return an image, sound or file as a part of a message."""
+    part: Part = {"kind": media.kind}
+    if media.name:
+        part["name"] = media.name[:200]
+    if media.media_type:
+        part["media_type"] = media.media_type
+    if media.data is not None:
+        part["body"] = bodies.add_image(media.data, media.media_type)
+    elif media.url:
+        part["url"] = media.url[:2000]
+    return part

@@ -5,8 +5,8 @@ replayed, guarded and redacted as everywhere in Aquila. Options of vcrpy that ha
 is named once, at the end of a test run. ``docs/migrating.md`` lists the differences. Needs the extra ``vcr``.
 
 - ``recorder`` has the class ``VCR``. Begin here.
-- ``option_translation`` translates its options, ``matching`` its matchers, and ``saved_interactions`` its hooks on
-  interactions. ``ignored_options`` names the options without an effect.
+- ``option_translation`` translates its options and hooks, and ``matching`` its matchers. ``ignored_options`` names the
+  options without an effect.
 - ``blocks`` has the result of ``use_cassette``, and ``cassette`` the cassette that a program gets.
 - ``forms`` converts requests and answers to vcrpy's objects, and back.
 - ``other_files`` loads files that only vcrpy can read. ``aquila.cassettes.codecs.vcrpy`` reads vcrpy's own YAML.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import os
+import re
 import select
 import sys
 import threading
@@ -30,7 +32,6 @@ from aquila.recording.scope import Scope
 from aquila.recording.scripts import SharedScripts
 from aquila.recording.secrets import outgoing
 from pytest_aquila import test_scopes
-from pytest_aquila.faulted_tests.faked_waits import FakedWaits
 from pytest_aquila.recording_runs import second_attempts
 
 _MOST_ATTEMPTS = 100
@@ -275,3 +276,41 @@ def _after(seconds: float, do: Any) -> None:
         do()
 
     _thread.start_new_thread(wait, ())
+
+
+_ABOUT_WAITS = re.compile(r"sleep|wait|delay|back_?off|retr|pause|jitter|interval|attempt", re.IGNORECASE)
+
+
+class FakedWaits:
+    """Notices whether a test replaces the waits of its program, so that its back-off cannot be judged.
+
+    A test of back-off seldom waits. It replaces ``time.sleep`` by a function that does nothing, or sets the seconds
+    between two attempts to 0. ``watch`` is never undone: the process is a forked child.
+    """
+
+    def __init__(self) -> None:
+        self.found = False
+        """Whether something was patched whose name suggests a wait."""
+
+    def watch(self) -> None:
+        """Begin to notice patches by ``pytest.MonkeyPatch`` and ``unittest.mock``."""
+        for name in ("setattr", "setitem", "setenv"):
+            self._watch_method(pytest.MonkeyPatch, name)
+        mock: Any = sys.modules.get("unittest.mock")
+        if mock is not None:
+            # Private classes: `mock.patch` returns their objects, and names no public class.
+            self._watch_method(mock._patch, "__enter__", "attribute")
+            self._watch_method(mock._patch_dict, "__enter__", "values")
+
+    def _watch_method(self, kind: type, name: str, field: str | None = None) -> None:
+        original = getattr(kind, name)
+
+        @functools.wraps(original)
+        def watched(this: Any, *arguments: Any, **named: Any) -> Any:
+            named_by = arguments[:2] if field is None else (getattr(this, field, ""),)
+            texts = [text for each in named_by for text in (each if isinstance(each, dict) else (each,))]
+            if any(isinstance(text, str) and _ABOUT_WAITS.search(text) for text in texts):
+                self.found = True
+            return original(this, *arguments, **named)
+
+        setattr(kind, name, watched)

@@ -9,8 +9,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -27,11 +28,10 @@ from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, join_parts
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
-from aquila.typed_words import path_from
+from aquila.typed_words import join_words, path_from
 from pytest_aquila import test_scopes
 from pytest_aquila.report_writing import wanted_reports
 from pytest_aquila.report_writing.collected_tests import CollectedTests
-from pytest_aquila.report_writing.command_line import describe_command
 from pytest_aquila.report_writing.targets import partial_of, read_targets
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary import pending_report, redacted_terminal, unused_cassettes
@@ -290,3 +290,24 @@ def _find_facts(config: pytest.Config, extent: RunExtent) -> dict[str, list[str]
         "orphans": [] if extent.why_partial() else _find_orphans(extent, totals, root),
         "notes": [outgoing.redact_outgoing(each) for each in (totals.sentences if totals is not None else ())],
     }
+
+
+_NAME = r"-{0,2}[\w.-]*(?:key|token|secret|password|passwd|credential)[\w.-]*"
+_WITH_VALUE = re.compile(rf"({_NAME}=).+", re.IGNORECASE | re.DOTALL)
+_OPTION = re.compile(rf"--?(?!-){_NAME}", re.IGNORECASE)
+_MASK = "[redacted]"
+
+
+def describe_command(arguments: Sequence[str]) -> str:
+    """Return the command line of pytest without secrets: values of options with names such as ``key`` are masked."""
+    return outgoing.redact_outgoing(join_words(["pytest", *_mask(arguments)]))
+
+
+def _mask(arguments: Sequence[str]) -> Iterator[str]:
+    is_value = False
+    for argument in arguments:
+        if is_value and not argument.startswith("-"):
+            yield _MASK
+        else:
+            yield _WITH_VALUE.sub(rf"\1{_MASK}", argument) if _WITH_VALUE.fullmatch(argument) else argument
+        is_value = argument.startswith("-") and _OPTION.fullmatch(argument) is not None

@@ -15,11 +15,10 @@ from aquila.huey import MemoryHuey, PostgresHuey, SqliteHuey, ask_task, instrume
 from aquila.huey.limits import limits_without_task
 from aquila.huey.limits.budgets import Reservation
 from aquila.huey.limits.counting import Counts, LimitTurn
-from aquila.huey.limits.estimates import estimate_input
 from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import TABLE, RequestNeed, acquire, counters_of
-from aquila.huey.limits.task_gate import TaskGate
+from aquila.huey.limits.task_gate import TaskGate, estimate_input
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from tests.huey.storages import SHARED, STORAGES

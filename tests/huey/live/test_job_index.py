@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila.huey.live.job_index import JobIndex, JobQuery
-from aquila.huey.live.job_rates import JobRates
+from aquila.huey.live.job_index import JobIndex, JobQuery, JobRates
 from aquila.huey.live.retention import forget_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, STATES, JobRun, JobSummary, decode_summary
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE

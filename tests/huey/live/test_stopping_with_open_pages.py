@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from aquila.huey.live.page import page_events
-from aquila.huey.live.page.server_end import is_server_ending
+from aquila.huey.live.page.page_events import is_server_ending
 from aquila.huey.live.subscription import reading_limiter
 from aquila.huey.progress.storage_patience import Outage
 

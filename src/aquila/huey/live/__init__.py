@@ -2,15 +2,15 @@
 
 Begin reading with ``publisher``, which collects events in producers and workers. ``event_writer`` stores them:
 as batches of ``events``, and in one summary for each job (``summaries``). ``subscription`` reads the events of one job,
-and ``waking`` wakes the programs that wait for them. ``job_index`` reads the summaries of all jobs. ``job_view``
-combines the events of one job for its page. ``page`` is the web page. Everything is in the shared state of the queue,
-so it outlives each process.
+and ``waking`` wakes the programs that wait for them. ``job_index`` reads the summaries of all jobs, and counts how many
+end over time. ``job_view`` combines the events of one job for its page. ``page`` is the web page. Everything is in the
+shared state of the queue, so it outlives each process.
 
 - Storing: ``job_record`` collects one execution, ``model_calls`` adds the events of its model calls, ``redacting``
   removes secrets, ``retention`` removes old jobs, ``unread_messages`` finds the job of an unreadable message.
-- Queues and workers: ``job_rates`` counts the jobs that end over time, ``pausing`` pauses a queue, ``clock`` tells the
-  time of the storage. ``worker_heartbeats`` sends heartbeats, and ``heartbeat_reader`` reads which workers live.
-  The heartbeats by which lost tasks are taken over are in ``delivery.consumer_heartbeats``.
+- Queues and workers: ``pausing`` pauses a queue, ``clock`` tells the time of the storage. ``worker_heartbeats`` sends
+  heartbeats, and ``heartbeat_reader`` reads which workers live. The heartbeats by which lost tasks are taken over are
+  in ``delivery.consumer_heartbeats``.
 
 Imported by ``instances``, ``watched_jobs``, ``delivery``, ``telemetry`` and ``cli``.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,7 +18,6 @@ import anyio.to_thread
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from aquila.huey.live.page.server_end import is_server_ending
 from aquila.huey.live.subscription import AsyncWakeUp, reading_limiter
 from aquila.huey.live.waking import look_every, wake_ups_of
 from aquila.huey.progress.storage_patience import Outage
@@ -142,3 +142,21 @@ async def _wait(woken: AsyncWakeUp, seconds: float) -> None:
     while not is_server_ending() and (left := until - time.monotonic()) > 0:
         if await woken.wait(min(left, _END_NOTICED_WITHIN)):
             return
+
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def is_server_ending() -> bool:
+    """Return whether uvicorn runs in this process, has got a signal, and waits for its connections.
+
+    False with other servers: those that are known (hypercorn, daphne, granian) end streams themselves.
+    """
+    # No message of ASGI says it to an application that streams, and uvicorn waits for a stream that does not end.
+    # uvicorn 0.54 handles its signals by a method of its server, and notes in an attribute of it that it must stop.
+    # Asking is cheap. If the program has a signal handler of its own, the server is not found, and the stream goes on.
+    for number in _STOPPING:
+        server = getattr(signal.getsignal(number), "__self__", None)
+        if getattr(server, "should_exit", False) is True:
+            return True
+    return False
