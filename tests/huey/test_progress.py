@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import httpx2
 import pytest
@@ -239,6 +240,32 @@ def test_the_task_timeout_of_perform_job_and_of_a_stream_are_the_same(huey, held
             list(follow(stream))
 
     assert perform_job(job, raises=TaskTimeout).state == "timeout"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_time_limit_ends_the_loop_of_a_slow_reader_although_more_events_are_there(huey, is_async):
+    content, headers = b"".join(chat_chunks("one two three")), {"content-type": "text/event-stream"}
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, headers=headers, content=content))
+    seen = []
+
+    def read_slowly(event, task):
+        seen.append(event)
+        task._deadline = time.monotonic() - 1  # of Huey, as if reading this event had taken all the time
+
+    @huey.task(timeout=1000, context=True)
+    def job(task):
+        with aquila.stream("p", transport=transport) as stream:
+            for event in follow(stream, every=60):
+                read_slowly(event, task)
+
+    @huey.task(timeout=1000, context=True)
+    async def async_job(task):
+        async with aquila.astream("p", transport=transport) as stream:
+            async for event in afollow(stream, every=60):
+                read_slowly(event, task)
+
+    assert perform_job(async_job if is_async else job, raises=TaskTimeout).state == "timeout"
+    assert len(seen) == 1
 
 
 # Async tasks

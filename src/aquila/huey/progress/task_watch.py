@@ -1,7 +1,8 @@
-"""Watches the task of a stream in threads of its own, because the reader may be waiting for the provider.
+"""Watches the task of a stream in a thread of its own, because the reader may be waiting for the provider.
 
-The storage may not answer for seconds, or not at all. So only one thread waits for it. The time limit has another
-thread, and at the end the reader waits a bounded time until the last text is stored.
+The storage may not answer for seconds, or not at all. So only that thread waits for it, and at the end the reader waits
+a bounded time until the last text is stored. The call of the stream ends a wait at the time limit of its task; here the
+limit ends a reader who is slow, although more events are there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from huey.exceptions import CancelExecution, TaskTimeout
+from huey.exceptions import CancelExecution
 
 from aquila.errors import NotSerializable
 from aquila.huey.progress.storage_patience import Outage, logger
@@ -29,7 +30,7 @@ class TaskWatch:
     - ``current``: the task.
     - ``every``: seconds between two looks, at which the text is stored and the storage is asked for a revocation.
     - ``store``: stores the text so far, if there is more of it than before. Called in the thread that asks the storage.
-    - ``end_stream``: closes the connection of the stream. Called in that thread or in the thread of the time limit.
+    - ``end_stream``: closes the connection of the stream. Called in that thread.
     """
 
     def __init__(
@@ -40,8 +41,7 @@ class TaskWatch:
         self._store = store
         self._end_stream = end_stream
         # fork: of one stream of a task, whose threads are the parent's
-        # Two threads may end the task, and only the first reason counts. Whoever reads the reason waits until the
-        # stream has ended, so that nobody closes it before.
+        # Whoever reads the reason waits until the stream has ended, so that nobody closes it before.
         self._lock = threading.Lock()
         self._reason: Exception | None = None  # Why the task must end. Set once, by `_end_with`.
         self._finishing = threading.Event()  # Set once, by `finish`; it ends the thread that asks the storage.
@@ -53,7 +53,6 @@ class TaskWatch:
         )
         name = f"aquila-follow-{current.id}"
         self._asking = threading.Thread(target=self._ask_storage, name=name, daemon=True)
-        self._timer: threading.Timer | None = None
 
     @property
     def is_running(self) -> bool:
@@ -61,25 +60,15 @@ class TaskWatch:
         return self._asking.ident is not None and not self._finishing.is_set()
 
     def start(self) -> None:
-        """Start the threads."""
-        task = self._current.task
-        if task.timeout:
-            # The remaining time of Huey's own limit, so that the stream is never ended before Huey would end the task.
-            self._timer = threading.Timer(
-                task.time_remaining, self._end_with, (TaskTimeout(f"timeout {task.timeout}s"),)
-            )
-            self._timer.daemon = True
-            self._timer.start()
+        """Start the thread."""
         self._asking.start()
 
     def finish(self, *, is_complete: bool) -> None:
-        """Store the last text and end the threads. Never raises.
+        """Store the last text and end the thread. Never raises.
 
         Waits for the storage, longer if the answer is not complete; see ``PATIENCE``. A thread that still hangs then is
         left to itself. It is a daemon.
         """
-        if self._timer is not None:
-            self._timer.cancel()
         self._patience = PATIENCE_WHEN_COMPLETE if is_complete else PATIENCE
         self._finishing.set()
         self._asking.join(self._patience + 0.5)  # The thread gives up first, unless a call of the storage hangs.
@@ -95,6 +84,7 @@ class TaskWatch:
         with self._lock:
             if self._reason is not None:
                 raise self._reason
+        self._current.task.check_timeout()
 
     def _end_with(self, reason: Exception) -> None:
         with self._lock:
