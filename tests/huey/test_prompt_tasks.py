@@ -5,7 +5,7 @@ import threading
 
 import httpx2
 import pytest
-from huey.api import group
+from huey.api import MemoryHuey, group
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 from pydantic import BaseModel
 
@@ -180,6 +180,14 @@ def test_a_time_limit_holds_whatever_the_worker(declare):
         go.set()
     assert runs[0].state == "timeout"
     assert runs[0].retry.left == 0
+
+
+def test_a_time_limit_ends_the_task_of_a_plain_huey_which_sets_none_in_a_thread(held):
+    huey, signals = MemoryHuey("plain"), []
+    huey.signal()(lambda name, task, error=None: signals.append(name))
+    ask_task(huey, "{x}", name="slow", transport=held.transport(), time_limit=0.1, timeout=20, retries=1)(1)
+    huey.execute(huey.dequeue())
+    assert "timeout" in signals
 
 
 @pytest.mark.parametrize(

@@ -273,9 +273,8 @@ class Session:
         """Play a recording of a request that ``sent`` only resembles: of the key of ``like``, the n-th for the n-th."""
         with self._lock:
             key, numbers = next(row for row in self._keys.numbers_by_key().items() if like in row[1])
-            call = self._open_calls.find_call(key, sent) if self._open_calls.by_key else None
             position = 0 if self._repeat == "first" else min(asked, len(numbers) - 1)
-            return self._play_recording(key, position, numbers, sent, call)
+            return self._play_recording(key, position, numbers, sent, None)
 
     def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
         """Return a request as it is compared and stored; None if a filter leaves it out.
