@@ -17,19 +17,15 @@ from pytest_aquila import node_ids, scope_ends, test_scopes, typed_command
 
 
 def pass_on(item: pytest.Item) -> Sequence[CassetteMiss]:
-    """Return the misses of shared fixtures that belong to a running test so far, and add new ones to its report.
-
-    While a fixture records, its misses decide what is stored, so they stay with it.
-    """
+    """Return the misses of shared fixtures that belong to a running test so far, and add new ones to its report."""
     known = item.stash.setdefault(test_scopes.SHARED_MISSES, [])
     for scope in item.config.stash[test_scopes.RUN].scopes.unclosed():
         if scope.kind != "fixture" or not scope.is_shared or not scope.misses.untaken:
             continue
-        if (settings := scope.settings).transport == "replay":
-            misses = scope.known_misses.take()
-            command = typed_command.record_command(item, node_ids.id_to_type(item))
-            known += [_with_command(miss, scope.command, command) for miss in misses]
-            scope_ends.add_report(item, reports.summarize_misses(scope, misses), settings)
+        misses = scope.known_misses.take()
+        command = typed_command.record_command(item, node_ids.id_to_type(item))
+        known += [_with_command(miss, scope.command, command) for miss in misses]
+        scope_ends.add_report(item, reports.summarize_misses(scope, misses), scope.settings)
     return known
 
 

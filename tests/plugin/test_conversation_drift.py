@@ -62,6 +62,32 @@ def test_no_request_is_sent_with_an_id_that_the_provider_does_not_know(stateful:
     assert live[0].json.get("previous_response_id") is None
 
 
+@pytest.mark.slow
+def test_a_drift_in_the_server_of_a_fixture_fails_the_test_that_asked(stateful: StatefulProject) -> None:
+    tests = """
+        import subprocess, sys
+        PROGRAM = "import sys, app; [print(app.converse(*line.strip().split('|')), flush=True) for line in sys.stdin]"
+
+        @pytest.fixture(scope="session")
+        def server():
+            pipe = subprocess.PIPE
+            with subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=pipe, stdout=pipe, text=True) as program:
+                yield program
+
+        def test_asks(server):
+            print("What is an eagle?|a bird|it is large", file=server.stdin, flush=True)
+            server.stdout.readline()
+
+        def test_does_not_ask(server):
+            pass
+        """
+    stateful.record(tests).assert_outcomes(passed=2)
+    stateful.api.restart()
+    result = stateful.record(tests.replace("is large", "is very large"))
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_app.py::test_asks - ConversationDrifted: *"])
+
+
 BY_A_LIBRARY = """
     import LIBRARY as library
 
