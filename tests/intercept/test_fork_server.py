@@ -42,6 +42,7 @@ def prompts(cassette: Path) -> list[str]:
     return sorted(json.loads(each.request.body)["prompt"] for each in load_cassette(cassette).interactions)
 
 
+@pytest.mark.slow  # processes that load everything anew
 def test_each_process_uses_the_cassette_that_is_open_when_it_is_started(root: Path, echoing: Upstream) -> None:
     context = multiprocessing.get_context("forkserver")
 
@@ -59,6 +60,7 @@ def test_each_process_uses_the_cassette_that_is_open_when_it_is_started(root: Pa
     assert len(echoing.requests) == 2
 
 
+@pytest.mark.slow  # processes that load everything anew
 def test_a_process_is_told_while_a_profiler_replaces_exec(
     root: Path, echoing: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +98,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow  # processes that load everything anew
 def test_a_process_joins_where_a_program_has_put_its_packages_on_the_path_itself(
     tmp_path: Path, root: Path, echoing: Upstream
 ) -> None:

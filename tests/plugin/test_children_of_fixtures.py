@@ -82,6 +82,7 @@ def test_a_server_of_a_fixture_answers_tests_without_cassettes(project: Project)
     assert len(project.calls) == 3
 
 
+@pytest.mark.slow  # servers in processes of their own
 def test_a_changed_prompt_of_a_server_fails_the_test_that_asked(project: Project) -> None:
     project.record("-p", "no:randomly", tests=SERVER).assert_outcomes(passed=3)
     result = project.run("-p", "no:randomly", tests=SERVER.replace('ask("two")', 'ask("another")'))
@@ -89,6 +90,7 @@ def test_a_changed_prompt_of_a_server_fails_the_test_that_asked(project: Project
     assert len(project.calls) == 3
 
 
+@pytest.mark.slow  # servers in processes of their own
 def test_a_server_may_be_asked_more_often_than_was_recorded(project: Project) -> None:
     # The tests may have been recorded in several workers of pytest-xdist, or one of them may be new.
     project.record("-k", "one", tests=SERVER).assert_outcomes(passed=1, deselected=2)
@@ -139,6 +141,7 @@ def test_a_miss_that_a_server_swallows_fails_the_test_that_asked(project: Projec
     project.run().assert_outcomes(passed=3)
 
 
+@pytest.mark.slow  # servers in processes of their own
 def test_each_test_that_asks_a_server_what_is_not_recorded_fails(project: Project) -> None:
     make_swallowing(project)
     project.record("-p", "no:randomly", tests=SWALLOWING).assert_outcomes(passed=3)

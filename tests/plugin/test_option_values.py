@@ -8,6 +8,7 @@ import pytest
 
 from pytest_aquila import option_values
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 ASKS = "from app import post\ndef test_it(aquila_cassette):\n    post('one')\n"
 
@@ -115,18 +116,18 @@ def test_a_test_that_leaves_a_wrong_setting_leaves_no_scope_open(pytester: pytes
     result.assert_outcomes(passed=3, failed=1, errors=2)
 
 
-@pytest.mark.parametrize("end", ["assert 0", "raise KeyboardInterrupt"])
+@pytest.mark.parametrize("end", slow_but(["assert 0"], ["assert 0", "raise KeyboardInterrupt"]))
 def test_a_run_in_which_a_test_leaves_a_wrong_setting_still_has_its_summary(
     end: str, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(
         f"""
         import os
-        import aquila
+        import httpx2
 
         def test_leaves_it(aquila_cassette):
             try:
-                aquila.ask("x")
+                httpx2.get("https://api.openai.com/v1/models")
             except BaseException:
                 pass
             os.environ["AQUILA_TIMEOUT"] = "soon"

@@ -15,7 +15,6 @@ from pytest_aquila.report_writing import written_reports
 from tests.plugin.conftest import RUNS_TESTS_AGAIN, Project
 from tests.support.forked import do_in_child
 from tests.support.report_schema import read_report
-from tests.support.slow import slow_but
 
 REPORT = "--aquila-report=run.json"
 
@@ -56,7 +55,8 @@ def test_workers_write_into_one_report(project: Project, monkeypatch: pytest.Mon
     assert not list(project.pytester.path.glob("run.json.partial*"))
 
 
-@pytest.mark.parametrize("how", slow_but(["interrupt"], ["interrupt", "exit", "stop"]))
+@pytest.mark.slow  # processes that are interrupted
+@pytest.mark.parametrize("how", ["interrupt", "exit", "stop"])
 def test_an_interrupted_run_has_what_was_done_and_says_why(project: Project, how: str) -> None:
     tests = """
         def test_one(aquila_script):

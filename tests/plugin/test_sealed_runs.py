@@ -26,7 +26,7 @@ from tests.support.sealing import (
     start_sealed_pytest,
     write_tests,
 )
-from tests.support.slow import nightly_but, slow_but
+from tests.support.slow import nightly_but
 
 pytestmark = needs_sealing()
 
@@ -186,11 +186,10 @@ def namespace_of(process: str = "self") -> str:
     return os.readlink(f"/proc/{process}/ns/net")
 
 
+@pytest.mark.slow  # processes in a namespace of their own
 @pytest.mark.parametrize(
     ("guard", "workers"),
-    slow_but(
-        [("sealed", ())], [("off", ()), ("sealed", ()), ("sealed", ("-p", "xdist", "-n", "2"))], of_several_names=True
-    ),
+    [("off", ()), ("sealed", ()), ("sealed", ("-p", "xdist", "-n", "2"))],
     ids=str,
 )
 def test_nothing_reaches_a_server_outside_whatever_tries(

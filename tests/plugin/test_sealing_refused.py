@@ -57,11 +57,9 @@ def outcome_of(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow  # processes in a namespace of their own
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the filter is written for two processors")
-@pytest.mark.parametrize(
-    "workers",
-    [pytest.param((), id="alone"), pytest.param(("-p", "xdist", "-n", "2"), id="xdist", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "xdist"])
 def test_a_container_that_refuses_namespaces(folder: Path, workers: tuple[str, ...]) -> None:
     write_tests(folder, TEST)
     done = run_pytest(folder, *workers, command=(sys.executable, "-c", WITHOUT_UNSHARE, COMMAND), env=SEALED)

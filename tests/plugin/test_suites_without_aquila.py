@@ -137,9 +137,9 @@ def test_a_key_of_azure_is_shown_only_where_one_is_set_or_wanted(
     ("mark", "words", "key", "outcome", "advised"),
     [
         ("skipif", "", None, "failed", True),
-        ("skipif", "-unset", None, "skipped", False),
-        ("skipif", "-unset", "a-key-of-the-machine", "failed", False),
-        ("", "", None, "failed", False),
+        pytest.param("skipif", "-unset", None, "skipped", False, marks=pytest.mark.slow),
+        pytest.param("skipif", "-unset", "a-key-of-the-machine", "failed", False, marks=pytest.mark.slow),
+        pytest.param("", "", None, "failed", False, marks=pytest.mark.slow),
     ],
 )
 def test_a_test_that_runs_because_of_a_dummy_says_how_it_is_skipped(

@@ -9,6 +9,7 @@ from pytest_aquila.summary.end_of_run import summary_line
 from pytest_aquila.summary.run_totals import RunTotals
 from tests.plugin.conftest import Project
 from tests.run_report.sample_runs import make_exchange, make_test
+from tests.support.slow import slow_but
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,10 @@ def test_no_tokens_are_told_where_answers_tell_none(tokens: int, end: str) -> No
 ASKS = "subprocess.run([sys.executable, '-c', 'import app; [app.post(1) for _ in range(3)]'], check=True)"
 
 
-@pytest.mark.parametrize("asks", ["post(1), post(1), post(1)", ASKS, f"post(1); {ASKS.replace('3', '2')}"])
+ALONE = "post(1), post(1), post(1)"
+
+
+@pytest.mark.parametrize("asks", slow_but([ALONE], [ALONE, ASKS, f"post(1); {ASKS.replace('3', '2')}"]))
 def test_what_a_repeated_answer_took_is_saved_once(asks: str, project: Project) -> None:
     project.record(tests="def test_it(aquila_cassette): post(1)")
     project.pytester.makeini("[pytest]\naquila_repeat = last\n")

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.process_groups import process_group
-from tests.support.slow import slow_but
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
@@ -102,7 +101,8 @@ DISTRIBUTED = ("-n1",)
 RECORDING = ("-o", "aquila_record_budget=9 requests", "--aquila-record")
 
 
-@pytest.mark.parametrize("arguments", slow_but([ALONE], [ALONE, DISTRIBUTED, RECORDING]))
+@pytest.mark.slow  # processes that are interrupted
+@pytest.mark.parametrize("arguments", [ALONE, DISTRIBUTED, RECORDING])
 def test_a_run_that_is_interrupted_leaves_nothing(folder: Path, arguments: tuple[str, ...]) -> None:
     if "-n1" in arguments:
         pytest.importorskip("xdist")

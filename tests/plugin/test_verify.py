@@ -286,6 +286,7 @@ def test_an_interruption_reports_what_was_answered_until_then(project: VerifyPro
     assert project.report["interrupted"]
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_where_the_tests_themselves_were_interrupted(project: VerifyProject) -> None:
     project.write([], "def test_it(aquila_cassette):\n    raise KeyboardInterrupt")
     result = project.verify()

@@ -260,6 +260,7 @@ def test_without_vcrpy_it_says_what_to_install() -> None:
     assert "aquila.vcr needs the package 'vcr'; install it with: pip install 'aquila-llm[vcr]'" in done.stdout
 
 
+@pytest.mark.slow  # a process
 def test_with_an_old_vcrpy_it_says_what_to_install() -> None:
     code = "import vcr; vcr.__version__ = '8.5.0'\ntry:\n    import aquila.vcr\nexcept Exception as e: print(e)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

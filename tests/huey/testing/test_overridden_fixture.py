@@ -282,6 +282,7 @@ def test_what_the_import_of_such_a_conftest_enqueues_is_let_through_with_workers
     done.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow  # a process for each run
 def test_a_huey_that_a_conftest_imports_under_the_name_of_the_fixture_overrides_nothing(project):
     done = project(
         conftest="from app import huey as aquila_huey\n",

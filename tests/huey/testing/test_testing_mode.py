@@ -359,6 +359,7 @@ def test_no_way_into_the_queue_of_another_huey_of_the_same_name_is_open(project)
     result.stdout.no_fnmatch_line("*secret*refused*")
 
 
+@pytest.mark.slow  # a process for each run
 def test_a_storage_that_hands_on_to_a_real_one_is_let_through_with_it(project):
     result = project(
         test_one="""
