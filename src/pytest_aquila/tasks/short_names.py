@@ -6,29 +6,14 @@ of the same name in the project or in any plugin overrides the one here. ``fixtu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from typing import Any
 
 import pytest
 
 from aquila.typed_settings import placed_setting
 from pytest_aquila import fixture_names
 from pytest_aquila.options import settings_file
-
-if TYPE_CHECKING:
-    from aquila.testing import (
-        AllEnqueued,
-        AssertDeadLetter,
-        AssertEnqueued,
-        AssertUnique,
-        BuildTask,
-        DrainQueue,
-        PerformJob,
-        RefuteDeadLetter,
-        RefuteEnqueued,
-        RunConsumer,
-        RunPeriodic,
-        UseTestQueue,
-    )
 
 NAMES = (
     "all_enqueued",
@@ -57,73 +42,18 @@ def advise_on_short_name(error: object, config: pytest.Config) -> str | None:
     )
 
 
-@pytest.fixture
-def perform_job(aquila_perform_job: PerformJob) -> PerformJob:
-    """The fixture ``aquila_perform_job``."""
-    return aquila_perform_job
+def _make_fixture(name: str) -> Any:
+    """Return a fixture that is another one, under its name without the prefix."""
+    full = f"aquila_{name}"
+
+    def hand_on(**fixtures: Any) -> Any:
+        return fixtures[full]
+
+    hand_on.__doc__ = f"The fixture ``{full}``."
+    # By the signature pytest finds the other fixture, and sets it up like any that a test names.
+    named = inspect.Parameter(full, inspect.Parameter.KEYWORD_ONLY)
+    vars(hand_on)["__signature__"] = inspect.Signature([named])
+    return pytest.fixture(name=name)(hand_on)
 
 
-@pytest.fixture
-def build_task(aquila_build_task: BuildTask) -> BuildTask:
-    """The fixture ``aquila_build_task``."""
-    return aquila_build_task
-
-
-@pytest.fixture
-def all_enqueued(aquila_all_enqueued: AllEnqueued) -> AllEnqueued:
-    """The fixture ``aquila_all_enqueued``."""
-    return aquila_all_enqueued
-
-
-@pytest.fixture
-def assert_enqueued(aquila_assert_enqueued: AssertEnqueued) -> AssertEnqueued:
-    """The fixture ``aquila_assert_enqueued``."""
-    return aquila_assert_enqueued
-
-
-@pytest.fixture
-def assert_unique(aquila_assert_unique: AssertUnique) -> AssertUnique:
-    """The fixture ``aquila_assert_unique``."""
-    return aquila_assert_unique
-
-
-@pytest.fixture
-def refute_enqueued(aquila_refute_enqueued: RefuteEnqueued) -> RefuteEnqueued:
-    """The fixture ``aquila_refute_enqueued``."""
-    return aquila_refute_enqueued
-
-
-@pytest.fixture
-def assert_dead_letter(aquila_assert_dead_letter: AssertDeadLetter) -> AssertDeadLetter:
-    """The fixture ``aquila_assert_dead_letter``."""
-    return aquila_assert_dead_letter
-
-
-@pytest.fixture
-def refute_dead_letter(aquila_refute_dead_letter: RefuteDeadLetter) -> RefuteDeadLetter:
-    """The fixture ``aquila_refute_dead_letter``."""
-    return aquila_refute_dead_letter
-
-
-@pytest.fixture
-def drain_queue(aquila_drain_queue: DrainQueue) -> DrainQueue:
-    """The fixture ``aquila_drain_queue``."""
-    return aquila_drain_queue
-
-
-@pytest.fixture
-def run_periodic(aquila_run_periodic: RunPeriodic) -> RunPeriodic:
-    """The fixture ``aquila_run_periodic``."""
-    return aquila_run_periodic
-
-
-@pytest.fixture
-def use_test_queue(aquila_use_test_queue: UseTestQueue) -> UseTestQueue:
-    """The fixture ``aquila_use_test_queue``."""
-    return aquila_use_test_queue
-
-
-@pytest.fixture
-def run_consumer(aquila_run_consumer: RunConsumer) -> RunConsumer:
-    """The fixture ``aquila_run_consumer``."""
-    return aquila_run_consumer
+globals().update({name: _make_fixture(name) for name in NAMES})
