@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What may be raised where JSON is read that has another form than its provider describes."""
+
 
 def string(value: Any) -> str:
     """Return ``value`` if it is text, else an empty text."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from aquila.cassettes.amazon_frames import read_json_frames
 from aquila.cassettes.answers.answer_content import read_answer, read_answer_values
+from aquila.json_fields import MALFORMED
 
 Form = Literal["json", "events", "bytes"]
 """The form of an answer: one JSON value, a stream of events, or bytes without fields."""
@@ -17,7 +18,6 @@ Form = Literal["json", "events", "bytes"]
 _DONE = "[DONE]"
 _LINE_END = re.compile(r"\r\n|\n|\r")
 """The line ends of server-sent events. ``str.splitlines`` also splits at others, which may occur within a text."""
-_Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def read_values(body: bytes) -> tuple[Form, list[Any]]:
     try:
         # A frame of AWS begins with its length in four bytes, so with zero if it is below 16 MiB.
         events = list(read_json_frames(body) if body.startswith(b"\0") else _read_events(body.decode()))
-    except _Unknown:
+    except MALFORMED:
         return "bytes", []
     return ("events", events) if events else ("bytes", [])
 

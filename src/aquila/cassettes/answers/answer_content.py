@@ -19,7 +19,7 @@ from aquila.cassettes.answers.found_media import Media, find_media
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.web_socket_frames.frame import parse_object
-from aquila.json_fields import mapping, mappings, string
+from aquila.json_fields import MALFORMED, mapping, mappings, string
 from aquila.lazy_patterns import lazy_pattern
 
 Event: TypeAlias = dict[str, Any]
@@ -28,7 +28,6 @@ _MODEL_WITHIN = 64 * 1024
 """In how many bytes of an answer that lies in a file the name of its model is looked for."""
 
 _DATA = lazy_pattern(rb"^data:[ \t]*(\{.*)\n?", re.MULTILINE)
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass
@@ -73,7 +72,7 @@ def read_answer(body: bytes) -> AnswerContent:
     """Return the content of an answer's body, streamed or not."""
     facts = AnswerContent()
     for end, event in read_events(body):
-        with suppress(*_MALFORMED):
+        with suppress(*MALFORMED):
             _read_event(event, facts)
         if facts.first_at is None and any(each.has_begun for each in facts.choices.values()):
             facts.first_at = end
@@ -131,7 +130,7 @@ def read_answer_values(values: Iterable[Any]) -> AnswerContent:
     facts = AnswerContent()
     for value in values:
         if isinstance(value, dict):
-            with suppress(*_MALFORMED):
+            with suppress(*MALFORMED):
                 _read_event(value, facts)
     return facts
 
@@ -146,7 +145,7 @@ def read_events(body: bytes) -> Iterator[tuple[int, Event]]:
             if length < 16 or at + length > len(body):
                 return
             at += length
-            with suppress(*_MALFORMED):
+            with suppress(*MALFORMED):
                 frames = read_json_frames(body[at - length : at])
                 yield from [(at, event) for event in frames if isinstance(event, dict)]
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import SWITCHED, RecordedChunk, RecordedResponse
+from aquila.json_fields import MALFORMED, mapping
 from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
 
@@ -50,8 +51,6 @@ _BEGINNING, _END = 64 * 1024, 256 * 1024
 """How many bytes are read at each end of a large answer. Anthropic reports input tokens in the first event; all other
 counts are at the end."""
 
-_Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-
 
 def tokens_of(response: RecordedResponse) -> int:
     """Return how many tokens an answer took in all, 0 if it reports none. Raises like ``usage_of_response``."""
@@ -78,7 +77,7 @@ def usage_of_answer(body: bytes) -> dict[str, int]:
     try:
         for event in _events_of(body):
             read_event_usage(event, usage)
-    except _Unknown:
+    except MALFORMED:
         pass  # the events before this one count
     return usage
 
@@ -90,7 +89,7 @@ def usage_of_ends(beginning: bytes, end: bytes) -> dict[str, int]:
         text = end[found.end() : found.end() + _LONGEST_USAGE].decode("utf-8", "replace")
         try:
             _read_usage({"usage": json.JSONDecoder().raw_decode(text)[0]}, usage)
-        except _Unknown:
+        except MALFORMED:
             continue
     for line in end.splitlines()[-2:]:  # Ollama reports tokens in the last line, outside of any `usage`
         _read_usage(frames.parse_object(line) or {}, usage)
@@ -117,7 +116,7 @@ def total_of(usage: dict[str, int]) -> int:
 
 def read_event_usage(event: dict[str, Any], usage: dict[str, int]) -> None:
     """Add the tokens of one event, or of a whole answer, to ``usage``. Later events replace earlier counts."""
-    for holder in (event, _mapping(event.get("response")), _mapping(event.get("message"))):
+    for holder in (event, mapping(event.get("response")), mapping(event.get("message"))):
         _read_usage(holder, usage)
 
 
@@ -131,10 +130,6 @@ def _received(chunks: Iterable[RecordedChunk]) -> Iterator[bytes]:
             continue
         if isinstance(said, frames.Frame) and not said.sent:
             yield said.data
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _events_of(body: bytes) -> Iterator[dict[str, Any]]:
@@ -161,12 +156,12 @@ def _events_of(body: bytes) -> Iterator[dict[str, Any]]:
 def _read_usage(holder: dict[str, Any], usage: dict[str, int]) -> None:
     if _HOLDERS.isdisjoint(holder):
         return
-    found = _mapping(holder.get("usage")) or _mapping(holder.get("usageMetadata")) or holder
+    found = mapping(holder.get("usage")) or mapping(holder.get("usageMetadata")) or holder
     for name, kind in _TOKENS.items():
         if (count := _count_of(found.get(name))) is not None:
             usage[kind] = count
     for details in ("prompt_tokens_details", "input_tokens_details"):
-        if (cached := _count_of(_mapping(found.get(details)).get("cached_tokens"))) is not None:
+        if (cached := _count_of(mapping(found.get(details)).get("cached_tokens"))) is not None:
             usage["cached_tokens"] = cached
     if "candidatesTokenCount" in found:
         usage["output_tokens"] = usage.get("output_tokens", 0) + (_count_of(found.get("thoughtsTokenCount")) or 0)

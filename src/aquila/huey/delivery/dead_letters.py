@@ -30,6 +30,7 @@ from aquila.huey.scope_reference import KEY
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import Entry, state_of
+from aquila.json_fields import string, string_or_none
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -321,18 +322,14 @@ def read_letter(entry: Entry) -> DeadLetter:
     return DeadLetter(
         id=entry.key,
         kind=kind,
-        reason=_as_text(fields.get("reason")) or "",
+        reason=string(fields.get("reason")),
         at=_as_time(entry.order),
         message=message,
-        task_id=_as_text(fields.get("task_id")),
-        task_name=_as_text(fields.get("task_name")),
-        details=_as_text(fields.get("details")) or "",
+        task_id=string_or_none(fields.get("task_id")),
+        task_name=string_or_none(fields.get("task_name")),
+        details=string(fields.get("details")),
         priority=priority if isinstance(priority, int | float) else None,
     )
-
-
-def _as_text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _as_time(seconds: float) -> dt.datetime:
