@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.answers.answer_content import model_of_answer
 from aquila.cassettes.answers.answer_text import text_of_answer
-from aquila.cassettes.answers.transcript import text_said
+from aquila.cassettes.answers.transcript import read_object, text_said
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
-from aquila.cassettes.web_socket_frames.frame import frames_of
-from aquila.cli.comparing import conversation_summary
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, frames_of
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
 from aquila.recording.sessions.session_factory import match_rules_of
@@ -24,7 +26,7 @@ from aquila.recording.storing.recording_age import age_in_days
 def model_of(interaction: Interaction) -> str:
     """Return the model that a request names, or an empty string."""
     if interaction.kind == "websocket":
-        return conversation_summary.model_named(interaction, frames_of(interaction) or ())
+        return _model_named(interaction, frames_of(interaction) or ())
     body = _body_of(interaction)
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
@@ -34,7 +36,7 @@ def prompt_of(interaction: Interaction) -> str:
     """Return the text of the last message in a request to a model; empty for any other request."""
     said = frames_of(interaction)
     if said is not None:
-        return next(filter(None, map(_text_of, conversation_summary.asked_last(said))), "")
+        return next(filter(None, map(_text_of, _asked_last(said))), "")
     body = _body_of(interaction)
     if not isinstance(body, dict):
         return ""
@@ -167,6 +169,46 @@ def describe_interaction(interaction: Interaction, number: int, *, full: bool = 
 def _describe_content(interaction: Interaction) -> dict[str, Any]:
     said = frames_of(interaction)
     if said is not None:
-        return {"frames": conversation_summary.describe_frames(said)}
+        return {"frames": [_describe_frame(each) for each in said]}
     chunks = interaction.response.chunks
     return {"chunks": [{"at": one.at, "data": one.data.decode("utf-8", "backslashreplace")} for one in chunks]}
+
+
+def _describe_frame(each: Frame | Close) -> dict[str, Any]:
+    if isinstance(each, Close):
+        return {"at": each.at, "by": each.by, "close": each.code, "reason": each.reason}
+    by = "client" if each.sent else "provider"
+    if each.is_text:
+        return {"at": each.at, "by": by, "text": each.data.decode("utf-8", "backslashreplace")}
+    return {"at": each.at, "by": by, "base64": base64.b64encode(each.data).decode()}
+
+
+def _model_named(interaction: Interaction, said: Sequence[Frame | Close]) -> str:
+    """Return the model that the handshake or a message of the client names; an empty text if none does."""
+    in_query = parse_qs(urlsplit(interaction.request.url).query).get("model", [""])[0]
+    for value in _sent_objects(said) if not in_query else ():
+        for holder in (value, value.get("session"), value.get("response"), value.get("setup")):
+            model = holder.get("model") if isinstance(holder, dict) else None
+            if isinstance(model, str):
+                return model
+    return in_query
+
+
+def _asked_last(said: Sequence[Frame | Close]) -> Iterator[Any]:
+    """Yield the client's questions, the last one first.
+
+    Each is a JSON value that holds text in the form of its protocol, or None.
+    """
+    for value in reversed(list(_sent_objects(said))):
+        response, item = value.get("response"), value.get("item")
+        content = value.get("client_content") or value.get("clientContent")
+        yield value.get("input")  # the Responses API
+        yield response.get("input") if isinstance(response, dict) else None
+        yield item if isinstance(item, dict) else None  # the Realtime API
+        yield content.get("turns") if isinstance(content, dict) else None  # Gemini
+        yield value.get("text")
+
+
+def _sent_objects(said: Sequence[Frame | Close]) -> Iterator[dict[str, Any]]:
+    parsed = (read_object(each) for each in said if isinstance(each, Frame) and each.sent)
+    return (value for value in parsed if value is not None)
