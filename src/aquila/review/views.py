@@ -119,10 +119,6 @@ def _facts(was: Interaction | None, now: Interaction | None) -> Iterator[tuple[s
             yield name, before, after
 
 
-def _model_asked(interaction: Interaction) -> str:
-    return read_sent(interaction.request).model
-
-
 def _model_answering(interaction: Interaction) -> str:
     model = interaction.model or model_of_answer(interaction.response.body)
     return " ".join(filter(None, (interaction.upstream, model)))
@@ -133,7 +129,7 @@ def _tokens(interaction: Interaction) -> str:
 
 
 _FACTS: tuple[tuple[str, Callable[[Interaction], str]], ...] = (
-    ("model", _model_asked),
+    ("model", lambda one: read_sent(one.request).model),
     ("answered by", _model_answering),
     ("status", status_of),
     ("tokens", _tokens),

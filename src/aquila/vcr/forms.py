@@ -77,11 +77,6 @@ def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) ->
     return replace(original, chunks=(RecordedChunk(body, at),) if body else ())
 
 
-def response_from_vcr(response: Mapping[str, Any]) -> RecordedResponse:
-    """Return the recorded form of an answer of vcrpy that comes from a file."""
-    return from_vcr_response(response, RecordedResponse(0))
-
-
 def _first_of_each(headers: Headers) -> dict[str, str]:
     first: dict[str, str] = {}
     for name, value in headers:

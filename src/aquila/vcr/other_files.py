@@ -17,12 +17,12 @@ from vcr.persisters.filesystem import FilesystemPersister
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.codecs.msgpack import MAGIC
 from aquila.cassettes.codecs.yaml.tree import is_ours
-from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.errors import CassetteCorrupt
 from aquila.recording import runtime
-from aquila.vcr.forms import request_from_vcr, response_from_vcr
+from aquila.vcr.forms import from_vcr_response, request_from_vcr
 
 _LONGEST = 190
 """The longest file name, in bytes, that is used as it is. File systems allow 255, of which suffixes need some."""
@@ -110,7 +110,9 @@ def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
     except FileNotFoundError:  # vcrpy's own error for a missing cassette is one
         return Cassette()
     rows = zip(requests, responses, strict=True)
-    return Cassette.from_interactions(Interaction(request_from_vcr(q), response_from_vcr(a)) for q, a in rows)
+    return Cassette.from_interactions(
+        Interaction(request_from_vcr(q), from_vcr_response(a, RecordedResponse(0))) for q, a in rows
+    )
 
 
 def _has_own_way(persister: Any) -> bool:

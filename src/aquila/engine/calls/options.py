@@ -368,13 +368,9 @@ class Options:
                 )
         return options
 
-    def with_tool_choice(self, choice: Any) -> Self:
-        """Return the same options with another ``tool_choice``."""
-        return type(self)({**self.__dict__, "tool_choice": choice})
-
-    def with_provider_options(self, fields: Mapping[str, Any]) -> Self:
-        """Return the same options with other ``provider_options``."""
-        return type(self)({**self.__dict__, "provider_options": fields})
+    def with_other(self, name: str, value: Any) -> Self:
+        """Return the same options, one of them with another value, which is not checked."""
+        return type(self)({**self.__dict__, name: value})
 
     def __repr__(self) -> str:
         hidden = ("api_key", *(name for name in _MAPPING_DEFAULTS if not self.__dict__[name]))

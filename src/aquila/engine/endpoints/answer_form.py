@@ -51,7 +51,7 @@ def find_odd_field(answer: Any, form: Form, place: str = "the event") -> OddFiel
 def _find(value: Any, form: Form, path: str) -> tuple[str, Any, str] | None:
     """Return the path of the first field without its form, its value, and what is expected there."""
     if isinstance(form, dict):
-        if not _is_object(value):
+        if not isinstance(value, Mapping) and not hasattr(value, "model_fields_set"):
             return path, value, "an object"
         for name, inner in form.items():
             field = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
@@ -70,10 +70,6 @@ def _find(value: Any, form: Form, path: str) -> tuple[str, Any, str] | None:
     if isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds):
         return None
     return path, value, " or ".join(dict.fromkeys(map(_name_of_type, kinds)))
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping) or hasattr(value, "model_fields_set")
 
 
 def _name_of(value: Any) -> str:

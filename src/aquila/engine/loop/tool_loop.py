@@ -269,7 +269,7 @@ class ToolLoop(RequestLoop):
             if self._stopped or not all(map(self._options.tools.runs_here, calls)):
                 break
             # A ``tool_choice`` that forces a call would force one in every turn, and the loop would never end.
-            self._turn_options = self._options.with_tool_choice(without_forced_call(self._options.tool_choice))
+            self._turn_options = self._options.with_other("tool_choice", without_forced_call(self._options.tool_choice))
             self._request = self._next_request()
         if self._rounds is not None and self._rounds.stopped:
             notice = self._rounds.stop_notice

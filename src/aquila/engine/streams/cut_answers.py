@@ -80,7 +80,7 @@ class CutAnswer:
         return dataclasses.replace(
             plan,
             messages=(*plan.messages, *self._added_messages()),
-            options=plan.options.with_provider_options(fields),
+            options=plan.options.with_other("provider_options", fields),
         )
 
     def _added_messages(self) -> tuple[Message, ...]:

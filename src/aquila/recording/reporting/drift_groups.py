@@ -71,16 +71,15 @@ def _make_group(rows: Sequence[Row], pytest: str) -> dict[str, Any]:
         "kind": first["kind"],
         "tests": tests,
         "requests": len(rows),
-        "changes": [_without_values(change) if change["new_in_every_run"] else change for change in first["changes"]],
+        # Values that are new in every run say nothing about the group.
+        "changes": [
+            {**change, "recorded": None, "now": None} if change["new_in_every_run"] else change
+            for change in first["changes"]
+        ],
         "reason": _describe_reason(first),
         "settings": ["\n".join(each) for each in settings],
         "record": record_command(tests, pytest=pytest),
     }
-
-
-def _without_values(change: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a change without its values: they are new in every run, and say nothing about the group."""
-    return {**change, "recorded": None, "now": None}
 
 
 def _describe_reason(row: Row) -> str | None:

@@ -65,13 +65,10 @@ class UnknownId(NamedTuple):
         for session, number in self.conversation:
             numbers.setdefault(session.name, []).append(str(number + 1))
         yield "the provider does not know it. Record the whole conversation again:"
-        yield from (f"  {_noun_for(len(each))} {', '.join(each)} of {name}" for name, each in numbers.items())
+        for name, each in numbers.items():
+            yield f"  {'recording' if len(each) == 1 else 'recordings'} {', '.join(each)} of {name}"
         if self.held_by is not None:
             yield f"One of these is for {self.held_by.describe()}, which does not run again with one test."
-
-
-def _noun_for(number: int) -> str:
-    return "recording" if number == 1 else "recordings"
 
 
 def find_drift(
