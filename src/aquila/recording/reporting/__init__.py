@@ -2,7 +2,8 @@
 
 Begin with ``reports`` (what a scope did, in numbers and names). ``drift_watch`` and ``drift_groups`` are for a run that
 looks for drift, ``play_log`` for one that verifies, ``wire_watch`` for one that tries faults, ``exchange_watch`` for
-one that writes a report. ``miss_log``, ``renamed_tests``, ``gone_tests`` and ``unrecorded_tests`` are about misses.
+one that writes a report. ``miss_log``, ``cassette_search``, ``renamed_tests``, ``other_tests``, ``gone_tests`` and
+``unrecorded_tests`` are about misses.
 ``child_misses`` has the messages of child processes to their test, and ``open_to_children`` shows child processes
 which scopes are still open. ``played_answers`` counts the seconds and tokens of played answers.
 

@@ -31,7 +31,7 @@ from aquila.typed_words import quote_word
 if TYPE_CHECKING:
     from aquila.cassettes.matching import miss_message, request_key
     from aquila.recording import scripts
-    from aquila.recording.reporting import drift_watch, renamed_tests
+    from aquila.recording.reporting import drift_watch, other_tests, renamed_tests
     from aquila.recording.scope import Scope
     from aquila.recording.sessions import drifted_conversations
     from aquila.recording.sessions import filters as request_filters
@@ -44,6 +44,7 @@ else:
         drift_watch="aquila.recording.reporting.drift_watch",
         interrupted_runs="aquila.recording.storing.interrupted_runs",
         miss_message="aquila.cassettes.matching.miss_message",
+        other_tests="aquila.recording.reporting.other_tests",
         pending_recordings="aquila.recording.storing.pending_recordings",
         recording_age="aquila.recording.storing.recording_age",
         request_filters="aquila.recording.sessions.filters",
@@ -153,8 +154,10 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
     if not drifted_conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
         unknown = drifted_conversations.find_unknown_id(scope, session, missed.request)
     if unknown is None or drifted_conversations.will_repeat(scope, unknown):
-        explained = _compare_with_recordings(scope, session, path, missed, scope.record_command())
-        explained = renamed_tests.mention_rename(explained, scope, session, path, missed.request)
+        compared = _compare_with_recordings(scope, session, path, missed, scope.record_command())
+        explained = renamed_tests.mention_rename(compared, scope, session, path, missed.request)
+        if explained is compared:
+            explained = other_tests.mention_other_test(explained, scope, session, path, missed)
         explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
         return pending_recordings.mention_pending(explained, scope, session, missed)
     explained = _compare_with_recordings(scope, session, path, missed, "")

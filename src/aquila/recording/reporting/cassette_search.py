@@ -1,0 +1,128 @@
+"""Finds a missed request in other cassettes of the same folder, by its key.
+
+A run reads a bounded number of files for each kind of search, each file once. ``renamed_tests`` searches the cassettes
+of tests that are gone, ``other_tests`` all of them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from aquila.cassettes.storage import cassette_files
+from aquila.errors import AquilaError
+from aquila.fork_locks import renewed_in_child
+from aquila.recording import runtime
+from aquila.recording.storing.pending_files import shown_path
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching.match_rules import MatchRules
+    from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.recording.sessions.session import Session
+
+MOST_LISTED = 20_000
+MOST_READ = 500
+MOST_BYTES = 32 * 1024 * 1024
+"""How many files a search lists and reads at most in a run, and how many bytes of them."""
+MOST_NEAR = 50
+"""How many files with a similar name are looked at for one miss."""
+
+
+class StoredCassette(NamedTuple):
+    """A cassette: its file, and its name."""
+
+    path: Path
+    name: str
+
+
+class SearchedFolder:
+    """The searched cassettes of one cassette folder, by the folder and by the last part of their names."""
+
+    def __init__(self, cassettes: Iterable[StoredCassette]) -> None:
+        self.by_folder: dict[str, list[StoredCassette]] = defaultdict(list)
+        self.by_last: dict[str, list[StoredCassette]] = defaultdict(list)
+        self.unread = list(cassettes)
+        """Those that were not read yet. They are read one by one until one has the request."""
+        for one in self.unread:
+            folder, _, last = one.name.rpartition("/")
+            self.by_folder[folder].append(one)
+            self.by_last[last].append(one)
+
+    def near(self, cassette: str) -> list[StoredCassette]:
+        """Return those with a similar name, the most similar first."""
+        folder, _, last = cassette.rpartition("/")
+        found = dict.fromkeys([*self.by_last.get(last, ()), *self.by_folder.get(folder, ())])
+        return heapq.nsmallest(MOST_NEAR, found, key=lambda one: _distance(one.name, cassette))
+
+
+class CassetteSearch(ABC):
+    """The cassettes that a run searches, by cassette folder, and the keys of their recordings."""
+
+    def __init__(self) -> None:
+        # Held while files are read, so that each is read once: any thread may miss. The run owns this object, and
+        # nothing is removed before it ends, because what a replay searches does not change meanwhile.
+        self._lock = renewed_in_child(threading.Lock())
+        self._folders: dict[Path, SearchedFolder] = {}
+        self._known: set[tuple[Path, MatchRules]] = set()  # files whose keys are in `_by_key`, or that cannot be read
+        self._by_key: dict[tuple[MatchRules, str], list[StoredCassette]] = defaultdict(list)
+        self._count, self._bytes = 0, 0  # of the files that were read, see MOST_READ and MOST_BYTES
+
+    @abstractmethod
+    def list_cassettes(self, root: Path, project: Path) -> Iterable[StoredCassette]:
+        """Return the cassettes to be searched below ``root``. ``project`` is the folder of the project."""
+
+    def find(self, root: Path, project: Path, cassette: str, session: Session, key: str) -> list[StoredCassette]:
+        """Return the cassettes in ``root`` with a recording of ``key``, the one with the most similar name first.
+
+        ``project`` is the folder of the project. ``cassette`` and ``session`` are those that missed.
+        """
+        with self._lock:
+            if root not in self._folders:
+                self._folders[root] = SearchedFolder(self.list_cassettes(root, project))
+            folder = self._folders[root]
+            for one in folder.near(cassette):
+                self._read(one, session)
+            while folder.unread and (session.rules, key) not in self._by_key and self._may_read():
+                self._read(folder.unread.pop(), session)
+            found = [one for one in self._by_key.get((session.rules, key), ()) if one.path.is_relative_to(root)]
+            return sorted(found, key=lambda one: _distance(one.name, cassette))
+
+    def _may_read(self, size: int = 0) -> bool:
+        return self._count < MOST_READ and self._bytes + size <= MOST_BYTES
+
+    def _read(self, one: StoredCassette, session: Session) -> None:
+        """Note the keys of the recordings in a file, unless it was read already or too many files were."""
+        if (one.path, session.rules) in self._known:
+            return
+        self._known.add((one.path, session.rules))
+        with suppress(OSError, AquilaError):
+            size = one.path.stat().st_size
+            if self._may_read(size):
+                self._count, self._bytes = self._count + 1, self._bytes + size
+                copies = runtime.current_run().layers.copies_folder()
+                stored = cassette_files.load_cassette(one.path, copies_folder=copies)
+                for key in {session.key_of(each.request) for each in stored.interactions}:
+                    self._by_key[session.rules, key].append(one)
+
+
+def _distance(name: str, mine: str) -> tuple[bool, bool, bool, str]:
+    folder, _, last = name.rpartition("/")
+    my_folder, _, my_last = mine.rpartition("/")
+    return last != my_last, folder != my_folder, last.partition("-")[1:] != my_last.partition("-")[1:], name
+
+
+def name_place(
+    explained: Explanation, session: Session, found: Sequence[StoredCassette], advice: Iterable[str]
+) -> Explanation:
+    """Add to the explanation of a miss where its request is recorded, and lines of advice."""
+    more = f" (and in {len(found) - 1} more)" if len(found) > 1 else ""
+    place = f"The same request is recorded in {shown_path(found[0].path)}{more}."
+    added = session.redactor.redact_text("\n".join(["", "", place, *advice]))
+    return replace(explained, text=explained.text + added)

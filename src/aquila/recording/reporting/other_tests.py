@@ -1,0 +1,59 @@
+"""Finds the recording of a missed request in the cassette of another test.
+
+The usual cause is a cache, or another object that tests share: when the test was recorded, an earlier test had already
+sent the request. Alone or in another order the test then misses, and its own cassette cannot tell why.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names import name_of_file
+from aquila.recording.reporting.cassette_search import MOST_LISTED, CassetteSearch, StoredCassette, name_place
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import MissedRequest
+
+
+ADVICE = (
+    "Did a cache, or something else that tests share, have the answer when this test was recorded?",
+    "Then nothing was sent, and nothing recorded. Empty it before each test, and record this one",
+    "again.",
+)
+
+
+class OtherTests(CassetteSearch):
+    """Searches all cassettes of a folder."""
+
+    def list_cassettes(self, root: Path, project: Path) -> Iterator[StoredCassette]:
+        """Yield all cassettes."""
+        for path in itertools.islice(cassette_files.find_cassette_files(root), MOST_LISTED):
+            yield StoredCassette(path, name_of_file(root, path))
+
+
+def mention_other_test(
+    explained: Explanation, scope: Scope, session: Session, path: Path, missed: MissedRequest
+) -> Explanation:
+    """Add to the explanation of a miss in which other cassette the same request is recorded, if in any.
+
+    ``path`` is the file of the session's cassette. If that has the request, it was made once more than it is recorded,
+    and nothing is added.
+    """
+    if missed.recording_count:
+        return explained
+    root = scope.settings.cassette_root()
+    project = scope.run.layers.root.absolute()
+    with suppress(OSError):
+        search = scope.run.state_of(OtherTests)
+        found = search.find(root, project, name_of_file(root, path), session, session.key_of(missed.request))
+        if found := [one for one in found if one.path != path]:
+            return name_place(explained, session, found, ADVICE)
+    return explained
