@@ -17,18 +17,24 @@ _SEAL = "from aquila.intercept.sealing.entering import main; main()"
 
 
 @functools.cache
-def why_not_permitted() -> str:
-    """Return why no process may enter a network namespace of its own here, or ``""`` if it may."""
+def _try_sealing() -> tuple[bool, str]:
+    """Return whether a process may enter a network namespace of its own here, and what it is told meanwhile."""
     if sys.platform != "linux":
-        return "only Linux has network namespaces"
+        return False, "only Linux has network namespaces"
     done = subprocess.run([sys.executable, "-c", _SEAL, "", "/bin/true"], capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else " ".join(done.stderr.split())
+    return done.returncode == 0, " ".join(done.stderr.split())
 
 
 def needs_sealing() -> pytest.MarkDecorator:
     """A mark that skips tests of sealed processes where the machine does not permit sealing."""
-    reason = why_not_permitted()
-    return pytest.mark.skipif(bool(reason), reason=f"this machine does not permit sealing: {reason}")
+    is_permitted, told = _try_sealing()
+    return pytest.mark.skipif(not is_permitted, reason=f"this machine does not permit sealing: {told}")
+
+
+def needs_user_namespace() -> pytest.MarkDecorator:
+    """A mark that skips tests where root is sealed without a user namespace, as in a chroot or a container."""
+    is_permitted, told = _try_sealing()
+    return pytest.mark.skipif(not is_permitted or bool(told), reason=f"no process gets a user namespace here: {told}")
 
 
 COMMAND = str(Path(sys.executable).with_name("pytest"))

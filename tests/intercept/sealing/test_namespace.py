@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from aquila.intercept.sealing.namespace import is_sealed
-from tests.support.sealing import needs_sealing
+from tests.support.sealing import needs_sealing, needs_user_namespace
 
 pytestmark = needs_sealing()
+in_user_namespace = needs_user_namespace()
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 NOBODY = 65534
@@ -34,6 +35,7 @@ def run(code: str, *arguments: str) -> str:
     return done.stdout
 
 
+@in_user_namespace
 def test_what_is_sealed_is_seen_from_the_interfaces() -> None:
     shown = run(
         """
@@ -60,6 +62,7 @@ def test_an_interface_that_is_down_is_a_way_out_for_whoever_brings_it_up() -> No
         assert shown == "False\n"
 
 
+@in_user_namespace
 def test_a_namespace_whose_loopback_is_down_is_not_one() -> None:
     assert run("namespace._unshare(0x50000000); print(namespace.is_sealed())") == "False\n"
 
@@ -86,6 +89,7 @@ def test_root_stays_root_and_every_other_user_stays_itself(tmp_path: Path) -> No
         assert ((tmp_path / name).stat().st_uid, (tmp_path / name).stat().st_gid) == (NOBODY, NOBODY)
 
 
+@in_user_namespace
 @needs_root
 def test_root_cannot_go_back() -> None:
     shown = run(
@@ -101,6 +105,7 @@ def test_root_cannot_go_back() -> None:
     assert shown == "-1 Operation not permitted\n" * 2
 
 
+@in_user_namespace
 @needs_root
 def test_another_user_keeps_the_own_id_and_becomes_nobody_else(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
