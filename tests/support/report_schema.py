@@ -24,4 +24,5 @@ def read_report(folder: Path) -> Any:
     """Return the report ``run.json`` of a folder. Raises ``jsonschema.ValidationError`` if it breaks the schema."""
     report = json.loads((folder / "run.json").read_text())
     _validator().validate(report)
+    assert report["schema"] == 1  # what docs/report.md says to readers
     return report

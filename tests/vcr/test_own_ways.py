@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from aquila import vcr
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteCorrupt, CassetteMiss
 from aquila.recording import runtime
+from aquila.recording.scope import Scope
 from tests.support.runs import separate_run
 from tests.support.upstream import Answer, Upstream, upstream
 
@@ -239,6 +241,23 @@ def test_unused_recordings_are_dropped_where_that_was_asked_for(server: Upstream
     assert len(load_cassette(Path("x.yaml")).interactions) == 2
     record_with(vcr, "x.yaml", f"{server.url}/c", record_mode="new_episodes", drop_unused_requests=True)
     assert [each.request.url[-1] for each in load_cassette(Path("x.yaml")).interactions] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("drops", "settings", "is_owned", "are_kept"),
+    [
+        (True, {"record": "missing"}, True, False),
+        (False, {"record": "missing"}, False, True),
+        (False, {}, False, False),
+    ],
+)
+def test_unused_recordings_of_a_cassette_that_tests_may_share_are_dropped_only_where_that_was_asked_for(
+    drops: bool, settings: dict[str, Any], is_owned: bool, are_kept: bool
+) -> None:
+    plan = replace(vcr.VCR().plan_cassette(options={"path": "x.yaml"}), drops_unused=drops, settings=settings)
+    scope = Scope(kind="test", name="a test")
+    plan.apply_to(scope, owned=False, source="a test")
+    assert (scope.owns_cassette, scope.keeps_unused, scope.drops_unused) == (is_owned, are_kept, drops)
 
 
 def test_async_blocks_and_own_blocks_within_nest(server: Upstream) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.answers import answer_usage
+from aquila.cassettes.body_file import LARGE, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs.yaml import codec as yaml_codec
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import compiled_copies, user_key
+from aquila.cassettes.storage.cassette_files import save_cassette
 from aquila.errors import CassetteCorrupt
 from tests.support.compiled_copies import load_compiled
 
@@ -200,6 +202,21 @@ def test_threads_that_load_at_once_all_get_the_cassette(path: Path, tmp_path: Pa
         thread.join()
     assert results == [made()] * 40
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("of", ["answer", "request"])
+def test_a_cassette_whose_large_body_lies_in_a_file_has_a_copy_that_names_this_file_too(
+    of: str, tmp_path: Path, parses: list[str]
+) -> None:
+    path, large = tmp_path / "demo.yaml", bytes(range(256)) * (LARGE // 256 + 1)
+    asked, answer = (b"q", large) if of == "answer" else (large, b"a")
+    request = RecordedRequest("POST", "https://api.example/v1", (), asked)
+    save_cassette(path, Cassette((Interaction(request, RecordedResponse(200, (), (RecordedChunk(answer),))),)))
+    for _ in range(2):
+        (one,) = load_compiled(path, tmp_path / "copies").interactions
+        assert isinstance(one.request, StoredRequest) is (of == "request")
+        assert isinstance(one.response.chunks, StoredChunks) is (of == "answer")
+    assert len(parses) == 1
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,16 @@ def test_recordings_of_one_key_stand_in_the_order_of_their_positions() -> None:
     assert answers(merge_changes(cassette("a:1"), Changes(rows), key)) == ["a:1", "k:first", "k:second", "a:later"]
 
 
+def test_a_new_recording_stands_before_and_one_behind_the_stored_one_of_its_key_as_their_positions_say() -> None:
+    changes = Changes(
+        (recorded("k", 2, 0, "new 2"), recorded("k", 0, 1, "new 0")),
+        used=(RecordingPlayed("a", 0, 2),),
+        drop=frozenset({("k", 0)}),
+    )
+    merged = answers(merge_changes(cassette("k:old 0", "k:old 1", "a:1"), changes, key))
+    assert merged == ["k:new 0", "k:old 1", "k:new 2", "a:1"]
+
+
 def test_the_same_request_to_another_host_stands_behind_the_one_that_was_sent_before() -> None:
     # A third host is answered by both, in the order of the cassette.
     used = (RecordingPlayed("same@one", 0, 0), RecordingPlayed("b", 0, 1))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import aquila
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import (
+    is_cassette_name,
     is_pending_file,
     load_cassette,
     pending_path,
@@ -75,6 +76,21 @@ def test_the_longest_names_can_be_written(name: str, tmp_path: Path) -> None:
 def test_the_folder_of_journals_holds_no_cassette(name: str) -> None:
     with pytest.raises(CassetteNameError, match="Aquila's own"):
         cassette_path(ROOT, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("a.yaml", True),
+        ("jobs/a.msgpack", True),
+        ("a.txt", False),
+        ("a.pending.yaml", False),
+        ("._a.yaml", False),  # written by macOS
+        (".journal/a.yaml", False),
+    ],
+)
+def test_a_file_is_a_cassette_by_its_name(name: str, is_one: bool) -> None:
+    assert is_cassette_name(ROOT / name, ROOT) is is_one
 
 
 def test_a_name_is_a_yaml_file_unless_it_says_otherwise(tmp_path: Path) -> None:

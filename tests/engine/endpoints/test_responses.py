@@ -40,6 +40,24 @@ class City(pydantic.BaseModel):
     people: int = 0
 
 
+def add(a: int) -> int:
+    """Add one."""
+    return a + 1
+
+
+def test_calls_that_come_with_one_id_are_sent_back_with_the_ids_that_their_results_have(engine: Engine) -> None:
+    calls = [call_item("add", '{"a": 1}'), call_item("add", '{"a": 2}')]
+    with serving(responses_stream(items=calls), responses_stream("ok")) as server:
+        engine.ask("Hi", base_url=server.url, endpoint="responses", tools=[add])
+    _, *sent = server.seen[1].json["input"]
+    assert [(item["type"], item["call_id"]) for item in sent] == [
+        ("function_call", "call_1"),
+        ("function_call", "call_1_1"),
+        ("function_call_output", "call_1"),
+        ("function_call_output", "call_1_1"),
+    ]
+
+
 def test_options_of_the_responses_api_are_sent(engine: Engine) -> None:
     with serving(responses_stream("ok")) as server:
         engine.ask(

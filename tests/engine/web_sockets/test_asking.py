@@ -118,6 +118,20 @@ def test_tool_results_are_sent_over_the_same_connection_without_the_earlier_inpu
     ]
 
 
+@pytest.mark.parametrize("field", ["previous_response_id", "conversation"])
+def test_a_conversation_that_the_caller_continues_is_not_continued_in_another_way(engine: Engine, field: str) -> None:
+    with answering(called(("double", '{"x": 4}'), id="resp_a"), responses_events("all done")) as provider:
+        engine.ask("Hi", **over_socket(provider, tools=[double], provider_options={field: "given"}))
+        sent = provider.asked
+    assert [each[field] for each in sent] == ["given", "given"]
+    assert ("previous_response_id" in sent[1]) is (field == "previous_response_id")
+    assert [item.get("type", "message") for item in sent[1]["input"]] == [
+        "message",
+        "function_call",
+        "function_call_output",
+    ]
+
+
 def test_an_answer_with_a_schema_is_parsed(engine: Engine) -> None:
     class City(BaseModel):
         name: str

@@ -18,7 +18,7 @@ from huey.api import chord
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
 from aquila.huey.delivery.consumer import AquilaWorker
-from aquila.huey.testing import all_enqueued, run_consumer, use_test_queue
+from aquila.huey.testing import all_enqueued, drain_queue, run_consumer, use_test_queue
 from aquila.huey.testing.consumers import consumer_runs
 from aquila.huey.testing.consumers.consumer_delays import QuickScheduler
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
@@ -235,6 +235,31 @@ def test_without_draining_the_rest_stays(make_huey, monkeypatch):
             wait()
             assert started.wait(60)
         assert len(all_enqueued(wait)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a program is told to end by a signal")
+@pytest.mark.parametrize(("drain", "started"), [(True, ["log", "rest"]), (False, ["log"])])
+def test_what_is_enqueued_while_a_program_ends_is_left_to_another_program(make_huey, monkeypatch, drain, started):
+    huey, programs = make_huey("file"), []
+
+    @huey.task()
+    def enqueued_late():
+        pass
+
+    @contextlib.contextmanager
+    def run_program(running, command, log_file):
+        programs.append(log_file.name)
+        if len(programs) == 2:
+            drain_queue()
+        yield
+        if len(programs) == 1:
+            enqueued_late()
+
+    monkeypatch.setattr(consumer_runs, "_program", run_program)
+    with use_test_queue(huey, storage="own"):
+        with run_consumer(subprocess="app.huey", drain=drain, timeout=5):
+            pass
+        assert programs == started
 
 
 @needs_fork

@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+import functools
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
 import pytest
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.recording.sessions.client_calls import OpenCalls
+from aquila.recording.sessions.client_calls import OpenCalls, find_calling_frame
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
+
+LIBRARY = sysconfig.get_path("purelib")
+STANDARD = sysconfig.get_path("stdlib")
+
+
+@pytest.mark.parametrize(
+    ("around", "found"),
+    [
+        ([], "openai.client"),
+        ([("helper", f"{LIBRARY}/helper/__init__.py")], "helper"),
+        ([("contextlib", f"{STANDARD}/contextlib.py")], "contextlib"),
+        ([("<made>", "<string>")], "<made>"),
+        ([("importlib._bootstrap", "<frozen importlib._bootstrap>")], "importlib._bootstrap"),
+        ([("aquila.api", "src/aquila/api.py")], "aquila.api"),
+        # What calls a program is no part of the call, wherever it is installed.
+        ([("huey.api", f"{LIBRARY}/huey/api.py")], "openai.client"),
+        ([("threading", f"{STANDARD}/threading.py")], "openai.client"),
+        ([("aquila.huey.prompt_tasks", "src/aquila/huey/prompt_tasks.py")], "openai.client"),
+        # Typed into a terminal, or the program itself.
+        ([("__main__", "<stdin>")], "openai.client"),
+        ([("cell", "<ipython-input-1>")], "openai.client"),
+    ],
+)
+def test_a_call_begins_where_the_program_or_what_runs_it_calls_a_library(
+    around: list[tuple[str, str]], found: str, tmp_path: Path
+) -> None:
+    innermost = ("openai.client", f"{LIBRARY}/openai/client.py")
+    call: Callable[[], FrameType | None] = functools.partial(find_calling_frame, tmp_path)
+    for module, filename in [innermost, *reversed(around)]:
+        namespace: dict[str, Any] = {"__name__": module, "inner": call}
+        exec(compile("def call():\n    return inner()", filename, "exec"), namespace)
+        call = namespace["call"]
+    frame = call()
+    assert frame is not None
+    assert frame.f_globals["__name__"] == found
 
 
 def attempt(number: int) -> RecordedRequest:

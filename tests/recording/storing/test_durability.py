@@ -19,6 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -46,6 +47,23 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and 
 def root(tmp_path: Path) -> Iterator[Path]:
     with writers.recording_project(tmp_path) as cassettes:
         yield cassettes
+
+
+@pytest.mark.parametrize(
+    ("kind", "end", "chunks", "is_cut"),
+    [
+        ("http", "closed", 1, True),
+        ("http", "complete", 1, False),
+        ("websocket", "closed", 0, True),
+        ("websocket", "closed", 1, False),
+    ],
+)
+def test_of_an_interrupted_test_an_answer_that_was_left_is_kept_only_if_it_is_a_conversation_that_began(
+    kind: Literal["http", "websocket"], end: Literal["closed", "complete"], chunks: int, is_cut: bool
+) -> None:
+    response = RecordedResponse(200, (), (RecordedChunk(b"x"),) * chunks, end)
+    made = Interaction(RecordedRequest("POST", "https://x.test/"), response, kind=kind)
+    assert interrupted_runs.was_cut(NewRecording("key", 0, 0, made)) is is_cut
 
 
 def prompts(path: Path) -> list[object]:

@@ -147,7 +147,7 @@ def _owner_of(filename: str, module: str, root: Path) -> Literal["library", "run
     package = module.partition(".")[0]
     if package in _RUNNERS or module in _RUNNING_MODULES:
         return "runner"
-    if package == "aquila" or filename.startswith("<frozen "):
+    if package == "aquila":
         return "library"
     if filename.startswith("<"):  # made by a library, or typed in
         return "program" if module == "__main__" or filename.startswith("<ipython") else "library"
