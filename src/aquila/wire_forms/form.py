@@ -71,10 +71,12 @@ class WireForm(ABC):
     """The kind of its requests."""
     has_tools: ClassVar[bool] = True
     """Whether its answers can call tools."""
+    path: ClassVar[str]
+    """The end of the paths of its requests, for a form that does not override ``matches``."""
 
-    @abstractmethod
     def matches(self, method: str, path: str, headers: Headers) -> bool:
         """Whether a request has this form. ``path`` is without query and final slash."""
+        return method == "POST" and path.endswith(self.path)
 
     @abstractmethod
     def read(self, request: RecordedRequest) -> SentRequest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.model import RecordedRequest
 from aquila.json_fields import mapping, mappings, string, string_or_none
 from aquila.wire_forms.answer import Answer, AnsweredError, WrittenUsage, compact_json
 from aquila.wire_forms.form import (
@@ -39,12 +39,7 @@ _USUAL_ERRORS = {
 
 
 class OllamaForm(WireForm):
-    """A wire form of Ollama's. ``path`` is the end of its requests' paths."""
-
-    path: str
-
-    def matches(self, method: str, path: str, headers: Headers) -> bool:
-        return method == "POST" and path.endswith(self.path)
+    """A wire form of Ollama's."""
 
     def write_error(self, error: AnsweredError, sent: SentRequest, number: int) -> Written:
         usual = _USUAL_ERRORS.get(error.status, "internal server error")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.model import RecordedRequest
 from aquila.json_fields import mapping, mappings, string, string_or_none
 from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments, split_text
 from aquila.wire_forms.form import (
@@ -53,9 +53,7 @@ class ChatCompletions(OpenAIForm):
     """``POST …/chat/completions``. If a request asks for several choices, all of them are equal."""
 
     name = "OpenAI chat completions"
-
-    def matches(self, method: str, path: str, headers: Headers) -> bool:
-        return method == "POST" and path.endswith("/chat/completions")
+    path = "/chat/completions"
 
     def read(self, request: RecordedRequest) -> SentRequest:
         raw = read_json(request)

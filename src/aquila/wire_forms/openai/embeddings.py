@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.model import RecordedRequest
 from aquila.json_fields import mapping, string
 from aquila.wire_forms.answer import Answer
 from aquila.wire_forms.form import Written, answering_model, write_json
@@ -23,10 +23,8 @@ class Embeddings(OpenAIForm):
     """``POST …/embeddings``. Vectors are sent as they were written, whatever ``dimensions`` a request asks for."""
 
     name = "OpenAI embeddings"
+    path = "/embeddings"
     kind = "embeddings"
-
-    def matches(self, method: str, path: str, headers: Headers) -> bool:
-        return method == "POST" and path.endswith("/embeddings")
 
     def read(self, request: RecordedRequest) -> SentRequest:
         """Return the content of a request, with a message for each input; without text if it is given as tokens."""

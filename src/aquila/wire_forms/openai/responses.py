@@ -67,9 +67,7 @@ class Responses(OpenAIForm):
     """``POST …/responses``. An answer in the background is complete at once."""
 
     name = "OpenAI Responses"
-
-    def matches(self, method: str, path: str, headers: Headers) -> bool:
-        return method == "POST" and path.endswith("/responses")
+    path = "/responses"
 
     def read(self, request: RecordedRequest) -> SentRequest:
         return read_response_request(self.name, request)
@@ -137,10 +135,8 @@ class InputTokens(OpenAIForm):
     """``POST …/responses/input_tokens``."""
 
     name = "OpenAI count of tokens"
+    path = "/responses/input_tokens"
     kind = "token_count"
-
-    def matches(self, method: str, path: str, headers: Headers) -> bool:
-        return method == "POST" and path.endswith("/responses/input_tokens")
 
     def read(self, request: RecordedRequest) -> SentRequest:
         return read_response_request(self.name, request)
