@@ -30,7 +30,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
 from aquila.recording.storing.large_answer import LargeAnswer
-from aquila.recording.storing.machine_clock import machine_seconds
+from aquila.recording.storing.machine_clock import machine_seconds, milliseconds_since
 from aquila.recording.storing.recorder import ScopeRecording
 
 _ENDS_TURN = re.compile(rb'"type"\s*:\s*"[^"]*(?:completed|done|failed|incomplete|error)"|"turnComplete"')
@@ -81,7 +81,7 @@ class FrameRecorder:
 
     def accept(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Note the answer to the handshake. A refusal has a body, and ends the conversation."""
-        at = self._elapsed()
+        at = milliseconds_since(self._clock)
         with self._lock:
             chunks = (RecordedChunk(body, at),) if body else ()
             self._response = RecordedResponse(status, headers, chunks, started=at)
@@ -93,7 +93,7 @@ class FrameRecorder:
             if self._end is None:
                 # A message of the client after one of the provider begins another turn.
                 self._turn_has_ended |= self._provider_has_spoken
-                self._add(store_frame(Frame(data, True, is_text, self._elapsed())))
+                self._add(store_frame(Frame(data, True, is_text, milliseconds_since(self._clock))))
 
     def add_received(self, data: bytes, *, is_text: bool) -> None:
         """Add a message of the provider."""
@@ -102,7 +102,7 @@ class FrameRecorder:
                 self._provider_has_spoken = True
                 self._received += 1
                 self._turn_has_ended |= (is_text or data[:1] == b"{") and _ends_turn(data)  # Gemini's JSON is binary
-                self._add(store_frame(Frame(data, False, is_text, self._elapsed())))
+                self._add(store_frame(Frame(data, False, is_text, milliseconds_since(self._clock))))
 
     def _add(self, chunk: RecordedChunk) -> None:
         self._chunks.append(chunk)
@@ -156,7 +156,7 @@ class FrameRecorder:
         with self._lock:
             if self._end is not None:
                 return
-            at = self._elapsed()
+            at = milliseconds_since(self._clock)
             if self._reader_was_cancelled and (end != "broken" if close is None else close.by == "client"):
                 self._drop_undelivered()
             if close is not None:
@@ -234,7 +234,7 @@ class FrameRecorder:
             self._turn_has_ended = self._provider_has_spoken = False
             chunks, self._written = tuple(self._chunks[self._written :]), len(self._chunks)
             self._parts += 1
-            response = replace(self._response, chunks=chunks, end="closed", ended=self._elapsed())
+            response = replace(self._response, chunks=chunks, end="closed", ended=milliseconds_since(self._clock))
         self._recording.store_part(self._session, self._decision, response, self._parts)
 
     def _move_to_disk(self) -> None:
@@ -260,9 +260,6 @@ class FrameRecorder:
         self._written = len(self._chunks)
         self._move_to_disk()
         return self._on_disk.finish(cut_off=cut_off)
-
-    def _elapsed(self) -> int:
-        return round((machine_seconds() - self._clock) * 1000)
 
 
 def _ends_turn(data: bytes) -> bool:
