@@ -8,16 +8,17 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from aquila.cassettes.answers import answer_text
 from aquila.cassettes.answers.answer_content import model_of_answer
 from aquila.cassettes.answers.answer_text import (
     LONGEST,
     cut_summary,
+    summary_of_stream,
     text_of_answer,
     text_of_messages,
-    text_of_stream,
 )
 from tests.support.cassettes import bodies, json_bodies, sse_bodies
 from tests.support.examples import examples
@@ -201,14 +202,14 @@ ANTHROPIC = [
     ],
 )
 def test_the_text_of_streams_of_other_providers(body: bytes, text: str) -> None:
-    assert text_of_stream(body) == text_of_answer(body) == text
+    assert summary_of_stream(body) == text_of_answer(body) == text
 
 
 def test_an_answer_that_came_whole_is_no_stream() -> None:
     whole = json.dumps({"choices": [{"message": {"content": "Hello"}}]}, indent=2).encode()
     for body in (whole, b"\n  \n" + whole):  # OpenRouter sends blanks while the client waits
         assert text_of_answer(body) == "Hello"
-        assert text_of_stream(body) == ""
+        assert summary_of_stream(body) == ""
 
 
 def test_a_choice_without_text_and_calls_takes_no_line() -> None:
@@ -238,11 +239,36 @@ def test_the_model_that_answered(body: bytes, model: str) -> None:
 
 
 def test_a_long_text_is_cut_only_where_the_answer_stands_beside_it() -> None:
-    whole = text_of_stream(stream(delta(content="word " * 1000)))
-    assert whole == "word " * 1000
-    text = cut_summary(whole)
+    body = stream(delta(content="word " * 1000))
+    assert text_of_answer(body) == "word " * 1000
+    text = summary_of_stream(body)
     assert len(text) == LONGEST
     assert text.endswith("…")
+
+
+EVENTS = st.one_of(
+    st.builds(
+        lambda index, text: {"choices": [{"index": index, "delta": {"content": text}}]},
+        st.integers(0, 1),
+        st.text(st.sampled_from("a\n\ud83d\ude00"), max_size=6),
+    ),
+    st.just(delta(tool_calls=[CALL])),
+)
+
+
+@given(st.lists(EVENTS, max_size=12))
+@example([delta(content=half) for half in ("\ud83d", "\ude00", "\ud83d", "\ude00aaa")])
+def test_the_summary_of_any_stream_is_the_beginning_of_its_text(events: list[dict[str, Any]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answer_text, "LONGEST", 3)
+        assert summary_of_stream(stream(*events)) == cut_summary(text_of_answer(stream(*events)))
+
+
+def test_of_a_long_stream_only_the_beginning_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(json, "loads", lambda text, loads=json.loads: read.append(text) or loads(text))
+    summary_of_stream(stream(*[delta(content="word " * 100)] * 1000))
+    assert len(read) < 20
 
 
 @settings(max_examples=examples(200), deadline=None)

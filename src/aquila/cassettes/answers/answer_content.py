@@ -79,6 +79,25 @@ def read_answer(body: bytes) -> AnswerContent:
     return facts
 
 
+def read_beginning(body: bytes, characters: int) -> AnswerContent:
+    """Return the content of an answer's body up to the event with which its first message has so many characters.
+
+    Line feeds are not counted.
+    """
+    facts = AnswerContent()
+    pieces = found = 0
+    for _, event in read_events(body):
+        with suppress(*MALFORMED):
+            _read_event(event, facts)
+        for message in facts.choices.values():
+            found += sum(len(piece) - piece.count("\n") for piece in message.text[pieces:])
+            pieces = len(message.text)
+            break
+        if found >= characters:
+            break
+    return facts
+
+
 def model_of_answer(body: bytes) -> str:
     """Return the name of the model that an answer names; an empty string if it names none."""
     for _, event in read_events(body):

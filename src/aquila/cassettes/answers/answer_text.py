@@ -20,9 +20,12 @@ def text_of_answer(body: bytes) -> str:
     return _join(_pieces(answer_content.read_answer(body)))
 
 
-def text_of_stream(body: bytes) -> str:
-    """Return the text of an answer that was streamed; an empty string for any other answer."""
-    return "" if _is_one_object(body) else text_of_answer(body)
+def summary_of_stream(body: bytes) -> str:
+    """Return the text of an answer that was streamed, cut by ``cut_summary``; an empty string for any other answer."""
+    if _is_one_object(body):
+        return ""
+    # Twice as many, because two halves of a surrogate pair become one character.
+    return cut_summary(_join(_pieces(answer_content.read_beginning(body, 2 * LONGEST + 2))))
 
 
 def text_of_messages(messages: Iterable[bytes]) -> str:

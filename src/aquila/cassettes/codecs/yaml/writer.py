@@ -93,7 +93,7 @@ def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tupl
         if is_conversation and stored is None and response.status == SWITCHED
         else None
     )
-    text = answer_text.cut_summary(answer_text.text_of_stream(body)) if said is None else ""
+    text = answer_text.summary_of_stream(body) if said is None else ""
     if text:
         tree["text"] = text
     if headers:
