@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.recording.scope import Scope
-    from aquila.recording.secrets import redactors as known_redactors
     from aquila.recording.sessions import session_factory
 else:
     lazy_modules(
         globals(),
-        known_redactors="aquila.recording.secrets.redactors",
         session_factory="aquila.recording.sessions.session_factory",
     )
 
@@ -132,4 +130,4 @@ def _redactors_of_scope(scope: Scope) -> Iterator[Redactor]:
         settings = Settings()
     yield from (session.redactor for session in scope.sessions.opened())
     # Blocks within the scope have their own sessions. This redactor knows the same secrets of the machine as theirs.
-    yield known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
+    yield session_factory.redactor_of(settings)

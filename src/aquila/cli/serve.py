@@ -38,8 +38,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording import runtime
 from aquila.recording.scope import Scope
-from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import redactor_of
 from aquila.settings import Settings
 from aquila.typed_words import join_words
 
@@ -243,7 +242,7 @@ def _print_token(admission: Admission, output: Output, *, opens_key: bool) -> No
 
 def _redact_target(target: str) -> str:
     settings = runtime.current_settings()
-    redactor = redactor_for(match_rules_of(settings), settings.keep_headers)
+    redactor = redactor_of(settings)
     return redactor.redact_request(RecordedRequest("GET", f"http://localhost{target}")).url[len("http://localhost") :]
 
 

@@ -31,8 +31,7 @@ from aquila.cli.tables import Column
 from aquila.errors import CassetteError
 from aquila.plurals import count_of
 from aquila.recording import runtime
-from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import redactor_of
 from aquila.review.kept_decisions import hold_reviews
 
 
@@ -119,7 +118,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     before, written = source.stat().st_size, source.stat().st_mtime_ns
     left_out: list[str] = []
     if _is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
-        clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
+        clean = redactor_of(settings).redact_interaction
         found = cassette
         cassette = Cassette.from_interactions(with_provenance(clean(one), one) for one in found.interactions)
         left_out = _fields_left_out(found, cassette)

@@ -38,8 +38,7 @@ from aquila.errors import ConfigError, reason_of
 from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
 from aquila.recording import runtime
-from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
+from aquila.recording.sessions.session_factory import match_rules_of, redactor_of, request_identifier
 from aquila.review.alignment import find_similar
 from aquila.review.proposals import differences_of
 from aquila.temporary_folders import TemporaryFolder
@@ -96,7 +95,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             return _compare_in_git(here, versions, options, output, Path(scratch))
         settings = runtime.current_settings()
         rules = match_rules_of(settings)
-        clean = redactor_for(rules, settings.keep_headers).redact_interaction
+        clean = redactor_of(settings).redact_interaction
         pairs = choose_pairs(here, options.a, options.b, Path(scratch))
         differing = unreadable = 0
         results: list[dict[str, Any]] = []

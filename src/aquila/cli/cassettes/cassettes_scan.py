@@ -24,8 +24,7 @@ from aquila.cli.output import Output
 from aquila.cli.progress import track_progress
 from aquila.plurals import count_of
 from aquila.recording import runtime
-from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import redactor_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         if not options.files:
             files += here.list_pending()
         settings = runtime.current_settings()
-        known = redactor_for(match_rules_of(settings), settings.keep_headers)
+        known = redactor_of(settings)
         for path in track_progress(files, "scanning", quiet=options.quiet):
             try:
                 leaks += _find_leaks(path, known, is_inside=here.folder_of(path) is not None)

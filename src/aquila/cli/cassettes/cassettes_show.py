@@ -35,8 +35,7 @@ from aquila.errors import CassetteError
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
-from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
 
 _COLUMNS = (
     Column("#"),
@@ -66,7 +65,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         path = here.find_one(options.cassette)
         cassette = project.load_cassette(path)
         settings = runtime.current_settings()
-        clean = redactor_for(match_rules_of(settings), settings.keep_headers).redact_interaction
+        clean = redactor_of(settings).redact_interaction
         interactions = [with_provenance(clean(one), one) for one in cassette.interactions]
         if options.yaml:
             sys.stdout.flush()

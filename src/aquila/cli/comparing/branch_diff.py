@@ -18,8 +18,7 @@ from aquila.errors import AquilaError
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
-from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
 from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.proposals import KINDS, Kind, Proposal, compare_versions
 from aquila.review.views import ProposalView, view_proposal
@@ -60,7 +59,7 @@ def compare_in_git(
     """
     settings = runtime.current_settings()
     rules = match_rules_of(settings)
-    clean = redactor_for(rules, settings.keep_headers).redact_interaction
+    clean = redactor_of(settings).redact_interaction
     key_of = stored_key(rules, settings.keep_headers)
     found = []
     for base in bases:

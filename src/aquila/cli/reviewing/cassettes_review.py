@@ -36,8 +36,7 @@ from aquila.optional import import_optional
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest
-from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings
 from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.applying import take_back
@@ -123,9 +122,7 @@ class Desk:
         self.here, self.options = here, options
         settings = runtime.current_settings()
         self._rules, self._keep_headers = match_rules_of(settings), settings.keep_headers
-        self.clean: Callable[[Interaction], Interaction] = redactor_for(
-            self._rules, self._keep_headers
-        ).redact_interaction
+        self.clean: Callable[[Interaction], Interaction] = redactor_of(settings).redact_interaction
         pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_waiting()]
         chosen = self._choose(dict.fromkeys(cassette for cassette, _ in pending), options.names)
         self.files = [

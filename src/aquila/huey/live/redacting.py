@@ -18,8 +18,7 @@ from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.huey.error_texts import UNCUT, redact_long_text, text_of, traceback_of
 from aquila.recording import runtime
-from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import redactor_of
 
 _LONGEST_ARGUMENTS = 16_000
 _LONGEST_PART = 4 * _LONGEST_ARGUMENTS
@@ -59,7 +58,7 @@ def redact_json(text: str) -> str:
 
 def _find_redactor() -> Redactor:
     settings = runtime.current_settings()
-    return redactor_for(match_rules_of(settings), settings.keep_headers)
+    return redactor_of(settings)
 
 
 def describe_arguments(task: Task) -> str:

@@ -12,9 +12,8 @@ from aquila.cassettes.web_socket_frames.replay import Ending
 from aquila.errors import CassetteMiss, UnscriptedRequest
 from aquila.intercept.web_sockets.watched_readings import Readings
 from aquila.recording.scope import Scope
-from aquila.recording.secrets import redactors
 from aquila.recording.sessions.session_decisions import ReplayDecision
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import redactor_of
 from aquila.scripting.conversation import ScriptedConversation, ScriptedTurn
 from aquila.scripting.shared_script import AnswersRequests
 from aquila.settings import Settings
@@ -145,8 +144,7 @@ class ScriptedSide:
         return ScriptedTurn(frames, ending)
 
     def _redact(self, text: str) -> str:
-        settings = self._settings
-        return redactors.redactor_for(match_rules_of(settings), settings.keep_headers).redact_text(text)
+        return redactor_of(self._settings).redact_text(text)
 
 
 def _refuse(missed: UnscriptedRequest) -> NoReturn:

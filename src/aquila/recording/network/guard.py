@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     from aquila.recording import askers
     from aquila.recording.reporting import child_misses
     from aquila.recording.scope import Scope
-    from aquila.recording.secrets import redactors as known_redactors
     from aquila.recording.sessions import session_factory
 else:
     lazy_modules(
         globals(),
         askers="aquila.recording.askers",
         child_misses="aquila.recording.reporting.child_misses",
-        known_redactors="aquila.recording.secrets.redactors",
         session_factory="aquila.recording.sessions.session_factory",
     )
 
@@ -156,5 +154,4 @@ def format_address(host: str, port: int | None) -> str:
 
 def _redact_path(path: str, settings: Settings) -> str:
     """Return a path, or an address with one, without secrets: a query may hold a key."""
-    redactor = known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
-    return redactor.redact_text(path)
+    return session_factory.redactor_of(settings).redact_text(path)

@@ -77,7 +77,7 @@ def run_redactor() -> redactor.Redactor:
     """Return the redactor for the settings of the run in force."""
     try:
         settings = runtime.current_settings()
-        return redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
+        return session_factory.redactor_of(settings)
     except errors.ConfigError:  # a wrong setting; the text to be redacted may be the message about it
         return redactor.Redactor.from_environment(os.environ)
 

@@ -30,6 +30,7 @@ from aquila.typed_words import quote_word
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching import miss_message, request_key
+    from aquila.cassettes.redaction.redactor import Redactor
     from aquila.recording import scripts
     from aquila.recording.reporting import drift_watch, other_tests, renamed_tests
     from aquila.recording.scope import Scope
@@ -216,6 +217,11 @@ def _cached_match_rules(
 def match_rules_of(settings: Settings) -> MatchRules:
     """Return the rules by which ``settings`` compare requests."""
     return _cached_match_rules(settings.match_on, settings.ignore, settings.ignore_query, settings.normalize)
+
+
+def redactor_of(settings: Settings) -> Redactor:
+    """Return the redactor for what is recorded and shown under ``settings``."""
+    return redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
 
 
 def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: Settings) -> bool:

@@ -15,9 +15,8 @@ from aquila.cassettes.web_socket_frames.frame import is_conversation
 from aquila.errors import UnscriptedRequest, reason_of
 from aquila.recording import askers, miss_outcomes
 from aquila.recording.scope import Scope
-from aquila.recording.secrets import redactors
 from aquila.recording.sessions.session_decisions import ReplayDecision
-from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.sessions.session_factory import redactor_of
 from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.shared_script import AnswersRequests
 from aquila.settings import Settings
@@ -116,7 +115,7 @@ def ask_script(
     try:
         return ask(asked)
     except Exception as error:  # noqa: BLE001 - a function of the test may raise anything
-        redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
+        redactor = redactor_of(settings)
         clean = redactor.redact_request(asked)
         text = f"the script cannot answer {clean.method} {clean.url}: {reason_of(error)}"
         refuse(UnscriptedRequest(redactor.redact_text(text)))
@@ -124,7 +123,7 @@ def ask_script(
 
 def explain_unscripted(asked: RecordedRequest, script: AnswersRequests, settings: Settings) -> UnscriptedRequest:
     """Return the error for a request that a script does not answer."""
-    redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
+    redactor = redactor_of(settings)
     clean = redactor.redact_request(asked)
     what = "a message to" if is_conversation(asked) else clean.method
     text = f"no answer is scripted for {what} {clean.url}\n\n{script.explain(clean)}"
@@ -133,7 +132,7 @@ def explain_unscripted(asked: RecordedRequest, script: AnswersRequests, settings
 
 def explain_left_behind(asked: RecordedRequest, test: str, settings: Settings) -> UnscriptedRequest:
     """Return the error for a request of a thread or task that an earlier ``test`` left running."""
-    redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
+    redactor = redactor_of(settings)
     clean = redactor.redact_request(asked)
     kind, name = ("thread", threading.current_thread().name)
     if miss_outcomes.is_in_background_task():
