@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 JOBS_TABLE = "live.jobs"
@@ -164,10 +164,7 @@ _KINDS = {
 def _without_empty(record: JobSummary | JobRun) -> dict[str, Any]:
     """Return the fields of a record that are not empty."""
     # Without `asdict`, which copies each value deeply and takes many times as long: every job comes here.
-    return {name: value for name in _NAMES[type(record)] if (value := getattr(record, name))}
-
-
-_NAMES = {kind: tuple(each.name for each in fields(kind) if each.name != "runs") for kind in (JobSummary, JobRun)}
+    return {name: value for name in _KINDS[type(record)] if (value := getattr(record, name))}
 
 
 def _take_fields(record: T, plain: dict[str, Any]) -> T:

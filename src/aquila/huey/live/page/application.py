@@ -122,7 +122,7 @@ class _JobEndpoints:
         if level == "none":
             return Response(status_code=401)
         overview = JobOverview.read(self._site, request.query_params, may_act=level == "act")
-        base, form = request.scope.get("root_path", ""), form_value_of(request)
+        base, form = _base_of(request), form_value_of(request)
         sent: list[str] = []
 
         def look() -> list[page_events.Message]:
@@ -154,7 +154,7 @@ class _JobEndpoints:
             return Response(status_code=401 if level == "none" else 404)
         given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
         after = int(given) if given.isdecimal() and len(given) < 16 else 0
-        base, form = request.scope.get("root_path", ""), form_value_of(request)
+        base, form = _base_of(request), form_value_of(request)
 
         may_act = level == "act"
 
@@ -185,10 +185,9 @@ class _JobEndpoints:
         try:
             await anyio.to_thread.run_sync(act, limiter=reading_limiter())
         except actions.ActionRefused as error:
-            text = render_template("message.html", title="That was not done", message=f"{error}.", **_base_of(request))
-            return HTMLResponse(text, 409)
+            return _say(request, 409, "That was not done", f"{error}.")
         where = f"/job?{urlencode({'queue': queue.name, 'id': job})}" if action in ("cancel", "retry") else ""
-        return RedirectResponse(_base_of(request)["base"] + (where or f"/?{urlencode({'queue': queue.name})}"), 303)
+        return RedirectResponse(_base_of(request) + (where or f"/?{urlencode({'queue': queue.name})}"), 303)
 
     async def show_sign_in(self, request: Request) -> Response:
         """Ask for the token."""
@@ -199,20 +198,14 @@ class _JobEndpoints:
         form = await self._read_form(request)
         if form is None or not self._access.may_post(request, form.get("form", "")):
             return self._refuse(request)
-        response = RedirectResponse(request.scope.get("root_path", "") + "/", 303)
+        response = RedirectResponse(_base_of(request) + "/", 303)
         if self._access.open_session(request, response, form.get("token", "")):
             return response
         return self._ask_for_token(request, message="That is not the token.", status=403)
 
     async def show_not_found(self, request: Request, error: Exception | None = None) -> Response:
         """Say that there is no such page."""
-        text = render_template(
-            "message.html",
-            title="Not here",
-            message="There is no such job or page. The job may have been deleted.",
-            **_base_of(request),
-        )
-        return HTMLResponse(text, 404)
+        return _say(request, 404, "Not here", "There is no such job or page. The job may have been deleted.")
 
     def _find_page(self, request: Request) -> JobPage | None:
         queue = self._site.find(request.query_params.get("queue", ""))
@@ -229,7 +222,7 @@ class _JobEndpoints:
                 return None
             can_sign_in = level == "read" and self._access.can_sign_in
             return render_template(
-                template, **values, form=form, level=level, can_sign_in=can_sign_in, **_base_of(request)
+                template, **values, form=form, level=level, can_sign_in=can_sign_in, base=_base_of(request)
             )
 
         try:
@@ -237,20 +230,11 @@ class _JobEndpoints:
         except Exception as error:
             if isinstance(error, ConfigError) or page_events.is_fault_of_page(error):
                 raise
-            text = render_template(
-                "message.html",
-                title="The queue's storage does not answer",
-                message=f"{type(error).__name__}: this page looks again in a few seconds.",
-                again=True,
-                **_base_of(request),
-            )
-            return HTMLResponse(text, 503, {"retry-after": "3"})
-        if html is None:
-            return await self.show_not_found(request)
-        response = HTMLResponse(html)
-        if request.cookies.get(FORM_COOKIE) != form:
-            set_cookie(request, response, FORM_COOKIE, form)
-        return response
+            message = f"{type(error).__name__}: this page looks again in a few seconds."
+            response = _say(request, 503, "The queue's storage does not answer", message, again=True)
+            response.headers["retry-after"] = "3"
+            return response
+        return await self.show_not_found(request) if html is None else _with_form(request, form, html)
 
     async def _read_form(self, request: Request) -> dict[str, str] | None:
         body = bytearray()
@@ -265,21 +249,30 @@ class _JobEndpoints:
 
     def _refuse(self, request: Request) -> Response:
         message = "To act on jobs, open this page with the token, and try again from there."
-        return HTMLResponse(
-            render_template("message.html", title="Not allowed", message=message, **_base_of(request)), 403
-        )
+        return _say(request, 403, "Not allowed", message)
 
     def _ask_for_token(self, request: Request, *, message: str = "", status: int = 401) -> Response:
         if self._access.token is None or self._access.decide is not None:
             return self._refuse(request)
         form = form_value_of(request)
-        response = HTMLResponse(
-            render_template("sign_in.html", message=message, form=form, **_base_of(request)), status
-        )
-        if request.cookies.get(FORM_COOKIE) != form:
-            set_cookie(request, response, FORM_COOKIE, form)
-        return response
+        html = render_template("sign_in.html", message=message, form=form, base=_base_of(request))
+        return _with_form(request, form, html, status)
 
 
-def _base_of(request: Request) -> dict[str, str]:
-    return {"base": request.scope.get("root_path", "")}
+def _base_of(request: Request) -> str:
+    base: str = request.scope.get("root_path", "")
+    return base
+
+
+def _say(request: Request, status: int, title: str, message: str, **more: Any) -> Response:
+    """Return a page with nothing but a message."""
+    html = render_template("message.html", title=title, message=message, base=_base_of(request), **more)
+    return HTMLResponse(html, status)
+
+
+def _with_form(request: Request, form: str, html: str, status: int = 200) -> Response:
+    """Return a page whose forms have the hidden value ``form``, with the cookie that proves it."""
+    response = HTMLResponse(html, status)
+    if request.cookies.get(FORM_COOKIE) != form:
+        set_cookie(request, response, FORM_COOKIE, form)
+    return response
