@@ -56,6 +56,13 @@ def received_in(root: Path) -> list[list[bytes]]:
 each_client = pytest.mark.parametrize("client", [in_websockets, in_legacy_websockets, in_aiohttp])
 
 
+async def cancel(task: asyncio.Future[Any]) -> None:
+    """Cancel a task, and wait until it has ended."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 @each_client
 def test_the_winner_wins_the_replay_where_the_answer_of_the_loser_had_come_too_late_for_it(
     client: Callable[[str], contextlib.AbstractAsyncContextManager[Talk]], root: Path, held_writing: HeldWriting
@@ -115,9 +122,7 @@ def test_a_message_whose_reader_is_cancelled_while_it_is_written_is_for_the_next
             await asyncio.sleep(0)
             is_read.set()
             await asyncio.to_thread(held_writing.is_writing.wait, 60)
-            reader.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await reader
+            await cancel(reader)
             held_writing.may_write.set()
             return [await asyncio.wait_for(receive(), 60) for _ in range(2)]
 
@@ -141,9 +146,7 @@ def test_what_comes_when_nobody_reads_any_more_is_not_recorded(root: Path) -> No
             message = await connection.recv()
             reader = asyncio.create_task(connection.recv())
             await asyncio.sleep(0)
-            reader.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await reader
+            await cancel(reader)
             goes_on.set()
             await asyncio.to_thread(is_read.wait, 60)
             await (await connection.ping())  # what came before its pong has come, too
@@ -165,9 +168,7 @@ def test_what_a_later_reader_is_given_is_recorded(root: Path) -> None:
         async with connect(url) as connection:
             reader = asyncio.create_task(connection.recv())
             await asyncio.sleep(0)
-            reader.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await reader
+            await cancel(reader)
             await connection.send("go on")
             return ["".join([str(part) async for part in connection.recv_streaming()]), str(await connection.recv())]
 
