@@ -121,25 +121,29 @@ def test_a_changed_prompt_of_a_fixture_is_a_miss_of_each_test_that_uses_it(proje
 @pytest.mark.parametrize("swallowed", [True, False])
 def test_a_miss_at_the_teardown_of_a_fixture_is_an_error(project: Project, swallowed: bool) -> None:
     tests = """
-        @pytest.fixture(scope="module")
-        def answer():
-            yield post("setup")
-            try:
-                post("PROMPT")
-            except Exception:
-                if not SWALLOWED:
-                    raise
+        class TestOf:
+            @pytest.fixture(scope="class")
+            def answer(self):
+                yield post("setup")
+                try:
+                    post("PROMPT")
+                except Exception:
+                    if not SWALLOWED:
+                        raise
 
-        def test_one(answer):
-            pass
+            def test_one(self, answer):
+                pass
 
-        def test_two(answer):
+            def test_two(self, answer):
+                pass
+
+        def test_behind_it():
             pass
         """.replace("SWALLOWED", str(swallowed))
-    project.record(tests=tests).assert_outcomes(passed=2)
+    project.record(tests=tests).assert_outcomes(passed=3)
     result = project.run(tests=tests.replace("PROMPT", "changed"))
-    result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*ERROR at teardown of test_two*", "*@answer.yaml*"])
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of TestOf.test_two*", "*@answer.yaml*"])
 
 
 def test_a_fixture_that_fails_keeps_what_it_recorded_beside_its_cassette(project: Project) -> None:
