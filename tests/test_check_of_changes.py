@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ COMMANDS = {
     "bin/make": """
         case $1 in
         test-all)
-            until [ -s installing ] || [ -e succeeding ]; do sleep 0.02; done
-            while [ -e lasting ]; do : >testing; sleep 0.02; done
+            [ -e succeeding ] || read -r line <installed
+            [ ! -p lasting ] || { echo >testing; read -r line <lasting; }
             [ -e succeeding ] || exit 3
             result=${2##*=} ;;
         fuzz) echo "redaction 5 inputs" ;;
@@ -49,6 +48,7 @@ COMMANDS = {
         if [ ! -e succeeding ]; then
             sleep 600 &
             echo $$ $! >installing
+            echo >installed
             wait
         fi
         mkdir -p "$1/bin"
@@ -75,6 +75,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
     (tmp_path / ".venv/bin/pytest").symlink_to(tmp_path / "pytest")
     shutil.copy(REPOSITORY / ".ci" / "run", tmp_path / ".ci" / "run")
+    os.mkfifo(tmp_path / "installed")
     return tmp_path
 
 
@@ -96,7 +97,8 @@ def all_that_it_starts(project: Path) -> Iterator[tuple[subprocess.Popen[str], C
         yield process, lambda: bool(select.select([reading], [], [], PATIENCE)[0])
     finally:
         os.close(reading)
-        (project / "lasting").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # whoever reads from it goes on, if there is somebody
+            os.close(os.open(project / "lasting", os.O_WRONLY | os.O_NONBLOCK))
         for number in (project / "installing").read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(number), signal.SIGKILL)
@@ -140,12 +142,11 @@ def test_a_running_installer_is_ended_when_tests_fail(project: Path) -> None:
 
 @pytest.mark.parametrize("how", slow_but([signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]), ids=lambda how: how.name)
 def test_running_tests_are_ended_when_the_check_is_ended(project: Path, how: signal.Signals) -> None:
-    (project / "lasting").touch()
+    for name in ("lasting", "testing"):
+        os.mkfifo(project / name)
     with all_that_it_starts(project) as (process, have_ended):
-        deadline = time.monotonic() + PATIENCE
-        while not (project / "testing").exists():
-            assert time.monotonic() < deadline, "no test has begun"
-            time.sleep(0.02)
+        with open(os.open(project / "testing", os.O_RDWR)) as testing:
+            assert select.select([testing], [], [], PATIENCE)[0], "no test has begun"
         process.send_signal(how)
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 128 + how, errors
@@ -158,9 +159,10 @@ def test_mypy_runs_beside_the_tests_and_either_failure_fails_the_command(
 ) -> None:
     mypy = tmp_path / "bin" / "mypy"
     mypy.parent.mkdir()
-    mypy.write_text(f"#!/bin/sh\necho the types\n: >{tmp_path}/looked\nexit {types}\n")
+    os.mkfifo(looked := tmp_path / "looked")
+    mypy.write_text(f"#!/bin/sh\necho the types\necho >{looked}\nexit {types}\n")
     mypy.chmod(0o755)
-    run_tests = f"until [ -e {tmp_path}/looked ]; do sleep 0.01; done; echo the tests; exit {tests}"
+    run_tests = f"read -r line <{looked}; echo the tests; exit {tests}"
     beside = ["sh", str(REPOSITORY / "scripts" / "beside-mypy.sh"), str(tmp_path)]
     done = subprocess.run(
         [*beside, "sh", "-c", run_tests], check=False, capture_output=True, text=True, timeout=PATIENCE

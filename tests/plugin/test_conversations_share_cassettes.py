@@ -20,7 +20,7 @@ def talk(*said):
     with connect({URL!r}) as connection:
         for text in said:
             connection.send(text)
-            assert connection.recv() == text.upper()
+            assert connection.recv(60) == text.upper()
 """
 SHARED = """
 @pytest.mark.aquila("shared")

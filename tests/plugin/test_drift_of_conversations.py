@@ -20,7 +20,7 @@ def test_talk(aquila_cassette):
     with connect({URL!r}) as connection:
         for message in MESSAGES:
             connection.send(json.dumps(message))
-        assert connection.recv() == "bye"
+        assert connection.recv(60) == "bye"
 """
 
 

@@ -28,7 +28,7 @@ def talk(text):
     from websockets.sync.client import connect
     with connect("wss://api.openai.com/v1/responses?model=gpt-socket") as connection:
         connection.send(json.dumps({"type": "response.create", "model": "gpt-socket", "input": text}))
-        while json.loads(connection.recv())["type"] != "response.completed":
+        while json.loads(connection.recv(60))["type"] != "response.completed":
             pass
 
 

@@ -20,7 +20,7 @@ def talk(*said):
     with connect("wss://api.openai.com/v1/realtime?model=gpt-talks") as connection:
         for text in said:
             connection.send(json.dumps({"type": "say", "text": text}))
-            while json.loads(connection.recv())["type"] != "response.done":
+            while json.loads(connection.recv(60))["type"] != "response.done":
                 pass
 
 def test_it(aquila_cassette):

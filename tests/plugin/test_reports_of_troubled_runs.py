@@ -312,8 +312,22 @@ def test_a_command_is_shown_without_its_secrets(given: list[str], shown: str) ->
     assert describe_command(given).replace("'[redacted]'", "[redacted]") == shown
 
 
-def test_one_thread_at_a_time_collects() -> None:
-    guard, begun, goes_on = ReportGuard(), threading.Event(), threading.Event()
+class NoticedLock:
+    """A lock that sets an event before it is taken."""
+
+    def __init__(self, lock: threading.RLock, asked: threading.Event) -> None:
+        self._lock, self._asked = lock, asked
+
+    def __enter__(self) -> None:
+        self._asked.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_one_thread_at_a_time_collects(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard, begun, is_there, goes_on = ReportGuard(), threading.Event(), threading.Event(), threading.Event()
     seen: list[str] = []
 
     def collect() -> None:
@@ -322,12 +336,17 @@ def test_one_thread_at_a_time_collects() -> None:
         goes_on.wait(60)
         seen.append("ends")
 
+    def collect_second() -> None:
+        seen.append("second")
+        is_there.set()  # before the first has ended, if there is no lock
+
     first = threading.Thread(target=guard.attempt, args=(collect,))
     first.start()
-    begun.wait(60)
-    second = threading.Thread(target=guard.attempt, args=(lambda: seen.append("second"),))
+    assert begun.wait(60)
+    monkeypatch.setattr(guard, "_lock", NoticedLock(guard._lock, is_there))
+    second = threading.Thread(target=guard.attempt, args=(collect_second,))
     second.start()
-    second.join(0.1)  # without a lock it would have ended
+    assert is_there.wait(60)
     goes_on.set()
     first.join()
     second.join()

@@ -117,7 +117,7 @@ def test_socket(aquila_script):
     aquila_script.reply("over a socket")
     with connect("wss://api.openai.com/v1/responses?model=gpt-socket") as connection:
         connection.send(json.dumps({"type": "response.create", "model": "gpt-socket", "input": "Hi"}))
-        while json.loads(connection.recv())["type"] != "response.completed":
+        while json.loads(connection.recv(60))["type"] != "response.completed":
             pass
 
 

@@ -23,7 +23,7 @@ def ask(*questions, url=URL):
         for question in questions:
             connection.send(json.dumps({"type": "response.create", "model": "m", "input": question}))
             while True:
-                event = json.loads(connection.recv())
+                event = json.loads(connection.recv(60))
                 if event["type"] == "error":
                     said.append(event["error"]["code"])
                     break

@@ -391,7 +391,7 @@ REPORTED = (
         aquila_script.reply("over a socket " + KEYS[0] + SHAPED)
         with connect("wss://api.openai.com/v1/responses?api_key=" + KEYS[1]) as connection:
             connection.send(json.dumps({"type": "response.create", "model": "m", "input": "Hi " + KEYS[1]}))
-            while json.loads(connection.recv())["type"] != "response.completed":
+            while json.loads(connection.recv(60))["type"] != "response.completed":
                 pass
     """
 )

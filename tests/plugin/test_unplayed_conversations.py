@@ -19,7 +19,7 @@ def talk(*said):
     with connect("wss://api.openai.com/v1/realtime?model=m") as connection:
         for text in said:
             connection.send(json.dumps({"type": "say", "text": text}))
-            connection.recv()
+            connection.recv(60)
 
 def test_it(aquila_cassette):
     talk("one")

@@ -7,13 +7,14 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 
 import pytest
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.scripting import shared_script
-from aquila.scripting.script import Script
+from aquila.scripting.script import Script, ScriptedAnswer
 from aquila.scripting.shared_script import RemoteScript, ScriptServer, ScriptUnreachable
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has named pipes in the place of sockets")
@@ -29,8 +30,22 @@ def server() -> Iterator[ScriptServer]:
     server.close()
 
 
+def decide(server: ScriptServer) -> ScriptedAnswer | None:
+    """Ask as another process does, for a minute at most: a server that does not answer lets everybody wait."""
+    future: Future[ScriptedAnswer | None] = Future()
+
+    def fill() -> None:
+        try:
+            future.set_result(RemoteScript("key", server.token, "scope").decide(REQUEST))
+        except BaseException as error:  # noqa: BLE001 -- for the thread that waits
+            future.set_exception(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    return future.result(60)
+
+
 def ask(server: ScriptServer) -> bytes:
-    answer = RemoteScript("key", server.token, "scope").decide(REQUEST)
+    answer = decide(server)
     assert answer is not None
     return answer.response.body
 
@@ -60,7 +75,7 @@ def test_a_server_that_is_closed_leaves_no_thread() -> None:
 def test_another_process_is_told_which_answer_is_the_last() -> None:
     script = Script().reply("one").reply("two")
     with closing(ScriptServer("key", lambda scope, cassette: script)) as server:
-        answers = [RemoteScript("key", server.token, "scope").decide(REQUEST) for _ in range(3)]
+        answers = [decide(server) for _ in range(3)]
     assert [answer and answer.last for answer in answers] == [False, True, None]
 
 
