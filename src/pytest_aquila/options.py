@@ -46,68 +46,82 @@ _HUEY_KEYS = (
 """The ini keys of the fixtures for Huey tasks, with their help."""
 
 
-def _add_option(group: pytest.OptionGroup, name: str, **attributes: Any) -> None:
-    """Declare a command line option."""
-    # Without `dest` pytest searches all other options for the same one, which takes longer than everything else here.
-    group.addoption(name, dest=name.removeprefix("--").replace("-", "_"), **attributes)
+_REPORT = "--aquila-report"
+
+_COMMAND_OPTIONS = (
+    (
+        "--aquila-record",
+        "missing|all|pending",
+        "Record from the upstream what is missing or has drifted, and keep what matches; =all records everything "
+        "again; =pending does so beside the cassettes, for a review. A failing test replaces nothing.",
+    ),
+    (
+        "--aquila-transport",
+        "NAME",
+        "replay (default), live, record, local, script or module:factory; overrides AQUILA_TRANSPORT.",
+    ),
+    (
+        "--aquila-upstream",
+        "NAME",
+        "What to record from: live (default), local, script or module:factory; overrides AQUILA_UPSTREAM.",
+    ),
+    (
+        "--aquila-replay-timing",
+        "PACE",
+        "Pace of replayed answers: instant (default), recorded, or a factor of the recorded times.",
+    ),
+    (
+        "--aquila-orphans",
+        "FILE",
+        "After a run of all tests, list the cassettes that no test used; with FILE, write them there as JSON, for "
+        "aquila cassettes prune.",
+    ),
+    (
+        _REPORT,
+        "FILE",
+        "Write the requests of the tests and their answers to FILE: a page (FILE.html) or data (FILE.json). For "
+        "both, give the option twice.",
+    ),
+    (
+        "--aquila-drift",
+        "FILE",
+        "List the requests that no recording answers, grouped by change. In this run the nearest recording "
+        "answers them. With FILE, write the list there as JSON.",
+    ),
+    (
+        "--aquila-verify",
+        "SAMPLE",
+        "Replay; after the tests, send the same requests to the upstream with real keys, and say what was "
+        "refused, and which answers differ. Changes no cassette. =10%% or =20 takes a sample, oldest first.",
+    ),
+    ("--aquila-verify-json", "FILE", "Write what --aquila-verify finds to FILE, as JSON."),
+    (
+        "--aquila-faults",
+        "FAULTS",
+        "Run each test that has a cassette or a script once more under each of the usual faults, and say what it "
+        "does; =all takes every fault, =cut_stream,overloaded(times=2) takes these two. Changes no cassette.",
+    ),
+    ("--aquila-faults-json", "FILE", "Write what --aquila-faults finds to FILE, as JSON."),
+)
+"""The command line options, each with the name of its value and its help."""
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare the command line options and ini keys."""
     group = parser.getgroup("aquila", "aquila: cassettes for language models")
-    _add_option(
-        group,
-        "--aquila-record",
-        nargs="?",
-        const=IMPLIED_VALUES["--aquila-record"],
-        metavar="missing|all|pending",
-        default=None,
-        help="Record from the upstream what is missing or has drifted, and keep what matches; =all records everything "
-        "again; =pending does so beside the cassettes, for a review. A failing test replaces nothing.",
-    )
-    _add_option(
-        group,
-        "--aquila-transport",
-        default=None,
-        metavar="NAME",
-        help="replay (default), live, record, local, script or module:factory; overrides AQUILA_TRANSPORT.",
-    )
-    _add_option(
-        group,
-        "--aquila-upstream",
-        default=None,
-        metavar="NAME",
-        help="What to record from: live (default), local, script or module:factory; overrides AQUILA_UPSTREAM.",
-    )
-    _add_option(
-        group,
-        "--aquila-replay-timing",
-        default=None,
-        metavar="PACE",
-        help="Pace of replayed answers: instant (default), recorded, or a factor of the recorded times.",
-    )
-    _add_option(
-        group,
-        "--aquila-orphans",
-        nargs="?",
-        const=IMPLIED_VALUES["--aquila-orphans"],
-        default=None,
-        metavar="FILE",
-        help="After a run of all tests, list the cassettes that no test used; with FILE, write them there as JSON, for "
-        "aquila cassettes prune.",
-    )
-    _add_option(
-        group,
-        "--aquila-report",
-        action="append",
+    for name, metavar, help in _COMMAND_OPTIONS:
+        implied = {"nargs": "?", "const": IMPLIED_VALUES[name]} if name in IMPLIED_VALUES else {}
+        given: dict[str, Any] = {"action": "append", "default": []} if name == _REPORT else {"default": None, **implied}
+        # Without `dest` pytest searches all other options for the same one, which takes longer than all else here.
+        dest = name.removeprefix("--").replace("-", "_")
+        group.addoption(name, dest=dest, metavar=metavar, help=help, **given)
+    parser.addini("aquila_faults_timeout", "seconds that a test may take under a fault (30)", default=None)
+    parser.addini(
+        "aquila_faults_allowed",
+        "findings of --aquila-faults that fail no run: on each line a test, a fault and a finding, with * for any text",
+        type="linelist",
         default=[],
-        metavar="FILE",
-        help="Write the requests of the tests and their answers to FILE: a page (FILE.html) or data (FILE.json). For "
-        "both, give the option twice.",
     )
-    _add_drift_option(group)
-    _add_verify_options(group)
-    _add_fault_options(group, parser)
     for name, _, _, is_ini, _, help in OPTION_ROWS:
         if is_ini:
             parser.addini(f"aquila_{name}", help, default=None)
@@ -116,69 +130,6 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(name, help, type="bool", default=False)
     for name, help in _HUEY_KEYS:
         parser.addini(name, help, default=None)
-
-
-def _add_drift_option(group: pytest.OptionGroup) -> None:
-    """Declare ``--aquila-drift``."""
-    _add_option(
-        group,
-        "--aquila-drift",
-        nargs="?",
-        const=IMPLIED_VALUES["--aquila-drift"],
-        default=None,
-        metavar="FILE",
-        help="List the requests that no recording answers, grouped by change. In this run the nearest recording "
-        "answers them. With FILE, write the list there as JSON.",
-    )
-
-
-def _add_verify_options(group: pytest.OptionGroup) -> None:
-    """Declare ``--aquila-verify`` and ``--aquila-verify-json``."""
-    _add_option(
-        group,
-        "--aquila-verify",
-        nargs="?",
-        const=IMPLIED_VALUES["--aquila-verify"],
-        default=None,
-        metavar="SAMPLE",
-        help="Replay; after the tests, send the same requests to the upstream with real keys, and say what was "
-        "refused, and which answers differ. Changes no cassette. =10%% or =20 takes a sample, oldest first.",
-    )
-    _add_option(
-        group,
-        "--aquila-verify-json",
-        default=None,
-        metavar="FILE",
-        help="Write what --aquila-verify finds to FILE, as JSON.",
-    )
-
-
-def _add_fault_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None:
-    """Declare ``--aquila-faults`` and what goes with it."""
-    _add_option(
-        group,
-        "--aquila-faults",
-        nargs="?",
-        const=IMPLIED_VALUES["--aquila-faults"],
-        default=None,
-        metavar="FAULTS",
-        help="Run each test that has a cassette or a script once more under each of the usual faults, and say what it "
-        "does; =all takes every fault, =cut_stream,overloaded(times=2) takes these two. Changes no cassette.",
-    )
-    _add_option(
-        group,
-        "--aquila-faults-json",
-        default=None,
-        metavar="FILE",
-        help="Write what --aquila-faults finds to FILE, as JSON.",
-    )
-    parser.addini("aquila_faults_timeout", "seconds that a test may take under a fault (30)", default=None)
-    parser.addini(
-        "aquila_faults_allowed",
-        "findings of --aquila-faults that fail no run: on each line a test, a fault and a finding, with * for any text",
-        type="linelist",
-        default=[],
-    )
 
 
 def wants_faults(config: pytest.Config) -> bool:
