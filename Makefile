@@ -9,7 +9,7 @@ export PYTHON
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo jobs-demo check lint test test-all test-wild fuzz docs release-check bench clean environment
+.PHONY: help demo jobs-demo check types-here types-win32 types-darwin lint test test-all test-wild fuzz docs release-check bench clean environment
 
 help:
 	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a cut stream, a prompt that drifts'
@@ -35,11 +35,16 @@ demo: environment
 jobs-demo: environment
 	@$(bin)/python examples/watching/demo.py
 
+# mypy uses one processor, so two run at a time.
 check: lint
+	@$(MAKE) --no-print-directory -j 2 types-here types-win32 types-darwin
+
+types-here:
 	$(bin)/mypy
-	# For systems on which no test runs. Each has a cache of its own, or they would overwrite each other's.
-	$(bin)/mypy -p aquila -p pytest_aquila --platform win32 --cache-dir .mypy_cache/win32
-	$(bin)/mypy -p aquila -p pytest_aquila --platform darwin --cache-dir .mypy_cache/darwin
+
+# For systems on which no test runs. Each has a cache of its own, or they would overwrite each other's.
+types-win32 types-darwin: types-%:
+	$(bin)/mypy -p aquila -p pytest_aquila --platform $* --cache-dir .mypy_cache/$*
 
 lint: environment
 	$(bin)/ruff check .
