@@ -44,3 +44,24 @@ def test_a_miss_names_the_setting_that_gives_a_replay_a_dummy(
 )
 def test_a_miss_does_not_mention_a_secret_that_is_there_or_is_part_of_a_text(recorded: Any, now: Any) -> None:
     assert REMARK not in explain(now, recorded)
+
+
+def bot(token: str, method: str = "getMe") -> RecordedRequest:
+    return request({}, f"https://api.telegram.org/bot{token}/{method}")
+
+
+RECORDED = bot("%5Bredacted%5D")  # as a cassette stores it
+
+
+def test_a_miss_of_a_url_with_a_secret_in_its_path_names_the_setting() -> None:
+    text = explain(bot("no-token"), RECORDED)
+    assert f"{REMARK} path, and there is none now." in text
+    assert "\n  aquila_dummy_keys = NAME_OF_THE_VARIABLE\n" in text
+    for other in (bot("no-token", "sendMessage"), request({}, "https://api.telegram.org/botno-token/getMe", "PUT")):
+        assert REMARK not in explain(other, RECORDED)
+
+
+def test_a_miss_of_a_url_that_was_a_secret_names_a_dummy_that_is_a_url() -> None:
+    text = explain(request({}, "https://hooks.example/none"), request({}, "%5Bredacted%5D"))
+    assert f"{REMARK} path, and there is none now." in text
+    assert "\n  aquila_dummy_keys = NAME_OF_THE_VARIABLE=https://webhook.example/dummy\n" in text

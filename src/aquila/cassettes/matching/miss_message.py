@@ -209,7 +209,7 @@ def _explain_unrecorded(
         yield from cures.write_advice(nearest.advised, settings_file)
     elif not another and (fresh := cures.find_fresh_parts(found)):
         yield from cures.write_remark(fresh)
-    elif not another:
+    else:
         yield from write_cause(found, settings_file)
     yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
 

@@ -20,6 +20,7 @@ from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, without_number
 from aquila.typed_settings import place_of_settings, setting_line
 
 _LONGEST = 200_000  # characters of all texts that are compared
+_IN_URL = "%5Bredacted%5D"
 _WORD = re.compile(r"\d+(?:[.:]\d+)+|\w+|[^\w\s]")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*(?!\w)|\b\w*\d\w*")
 
@@ -29,8 +30,8 @@ def write_cause(found: Sequence[Difference], settings_file: str) -> Iterator[str
 
     ``settings_file`` is as for ``cures.write_advice``.
     """
-    if (path := _find_missing_secret(found)) is not None:
-        yield from _write_secret_remark(clip_path(path), settings_file)
+    if (missing := _find_missing_secret(found)) is not None:
+        yield from _write_secret_remark(missing, settings_file)
     elif (path := _find_reordered(found)) is not None:
         yield from _write_order_remark(clip_path(path))
     elif (path := _find_changing_numbers(found)) is not None:
@@ -40,26 +41,45 @@ def write_cause(found: Sequence[Difference], settings_file: str) -> Iterator[str
 # --- a secret that is missing, such as the key of a tool that is not set here
 
 
-def _find_missing_secret(found: Sequence[Difference]) -> str | None:
-    """Return the path of the first value that was a secret in the recording and is none now; None if there is none."""
-    return next((each.path for each in found if _is_secret(each.recorded) and not _is_secret(each.now)), None)
+def _find_missing_secret(found: Sequence[Difference]) -> Difference | None:
+    """Return the first value that was a secret in the recording and is none now; None if there is none."""
+    if any(each.path == "method" for each in found):
+        return None  # another request altogether
+    return next((each for each in found if _lacks_secret(each)), None)
+
+
+def _lacks_secret(difference: Difference) -> bool:
+    recorded, now = difference.recorded, difference.now
+    if difference.path == "path":  # of a URL, of which a token may be a part, as in those of Telegram
+        around = _split_at_secrets(recorded)
+        fits = re.fullmatch(".+".join(map(re.escape, around)), now)
+        return fits is not None and len(_split_at_secrets(now)) < len(around)
+    return _is_secret(recorded) and not _is_secret(now)
+
+
+def _split_at_secrets(path: str) -> list[str]:
+    return without_numbers(path).split(_IN_URL)
 
 
 def _is_secret(value: Any) -> bool:
     return isinstance(value, str) and without_numbers(value) == PLACEHOLDER.decode()
 
 
-def _write_secret_remark(path: str, settings_file: str) -> Iterator[str]:
+def _write_secret_remark(missing: Difference, settings_file: str) -> Iterator[str]:
     yield ""
     yield from textwrap.wrap(
-        f"A secret was recorded in {path}, and there is none now. If it comes from a variable of the environment that "
-        f"is not set here, name that variable in {place_of_settings(settings_file)}, and a replay gives it a dummy:",
+        f"A secret was recorded in {clip_path(missing.path)}, and there is none now. If it comes from a variable of "
+        f"the environment that is not set here, name that variable in {place_of_settings(settings_file)}, and a replay "
+        "gives it a dummy:",
         WIDTH,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    # A whole URL that is secret, such as that of a webhook, needs a dummy that a client takes for a URL.
+    whole = missing.path == "path" and not any(_split_at_secrets(missing.recorded))
+    value = "NAME_OF_THE_VARIABLE" + ("=https://webhook.example/dummy" if whole else "")
     yield ""
-    yield "  " + setting_line("dummy_keys", "NAME_OF_THE_VARIABLE", settings_file)
+    yield "  " + setting_line("dummy_keys", value, settings_file)
 
 
 # --- another order: that of a set, or that in which threads finished
