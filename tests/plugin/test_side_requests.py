@@ -157,6 +157,8 @@ def test_a_project_adds_rows_and_takes_others_away(pytester: pytest.Pytester) ->
         ("POST", "api.eu1.honeycomb.io/v1/traces", True),
         ("GET", "pypi.org/pypi/fastmcp/json", True),
         ("GET", "pypi.org/pypi/eagles/json", False),
+        ("GET", "api.gradio.app/pkg-version", True),
+        ("GET", "api.gradio.app/v3/tunnel-request", False),
         ("POST", "app.phoenix.arize.com/s/birds/v1/traces", True),
         ("POST", "api.openai.com/v1/traces", False),
         ("GET", "otlp.agentops.ai/v1/traces", False),

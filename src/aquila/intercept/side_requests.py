@@ -29,6 +29,7 @@ SIDE_REQUESTS = (
     "POST api.smith.langchain.com/otel/v1/traces",
     "POST *.api.smith.langchain.com/otel/v1/traces",
     "GET pypi.org/pypi/fastmcp/json",  # fastmcp: whether there is a newer one, when a server starts
+    "GET api.gradio.app/pkg-version",  # gradio: whether there is a newer one, when an app is made
     "GET huggingface.co/api/agent-harnesses",  # huggingface_hub: once a day
     "HEAD huggingface.co/api/telemetry/*",  # huggingface_hub, gradio, transformers
     # litellm: prices, when it is imported, and names of beta features, with the first request to Anthropic.
