@@ -12,9 +12,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from aquila.fault_verdicts.report import FaultReport
+from pytest_aquila.faulted_tests.fault_runs import FaultRuns
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -321,6 +325,8 @@ def test_ctrl_c_ends_what_runs_and_leaves_nothing_behind(folder: Path) -> None:
         (["--aquila-faults", "--aquila-record"], "", "leave --aquila-record"),
         (["--aquila-faults-json=x"], "", "give --aquila-faults, too"),
         (["--aquila-faults"], "aquila_faults_timeout = soon", "must be a number of seconds above 0"),
+        (["--aquila-faults"], "aquila_faults_timeout = inf", "must be a number of seconds above 0"),
+        (["--aquila-faults"], "aquila_faults_timeout = 0", "must be a number of seconds above 0"),
         (["--aquila-faults"], "aquila_faults_allowed = x * y", "'y' is none of accepted, hangs"),
         (["--aquila-faults"], "aquila_faults_allowed = x cut_steam accepted", "did you mean 'cut_stream'?"),
     ],
@@ -332,6 +338,22 @@ def test_wrong_options_are_refused_before_any_test(
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{said.replace('[', '[[]')}*"])
+
+
+def test_an_allowance_may_be_for_all_faults_that_fit_a_pattern(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naquila_faults_allowed = x cut_* accepted\n")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", "--aquila-faults")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_a_controller_takes_in_the_verdicts_of_its_workers_and_says_which_crashed(pytester: pytest.Pytester) -> None:
+    runs = FaultRuns(pytester.parseconfig("--aquila-faults"))
+    sent = FaultReport(not_run=[("test_it", "why")]).as_plain_data()
+    runs.pytest_testnodedown(SimpleNamespace(workeroutput={"aquila_faults": sent}), None)
+    runs.pytest_testnodedown(SimpleNamespace(gateway=SimpleNamespace(id="gw1")), "crashed")
+    runs.pytest_testnodedown(SimpleNamespace(), None)  # its tests had nothing to judge
+    crashed = ("worker gw1", "it crashed, and what it had judged is lost")
+    assert list(map(tuple, runs._report.not_run)) == [("test_it", "why"), crashed]
 
 
 @pytest.mark.slow

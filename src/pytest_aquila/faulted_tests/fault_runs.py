@@ -80,10 +80,7 @@ def read_chosen(text: str) -> tuple[Fault, ...]:
     if text == "usual":
         return tuple(fault for each in USUAL for fault in read_faults(each))
     if text == "all":
-        wanted = [
-            kind for kind in FAULTS.values() if all(each.default is not each.empty for each in kind.parameters.values())
-        ]
-        return tuple(Fault(kind) for kind in wanted)
+        return tuple(map(Fault, FAULTS.values()))
     try:
         return read_faults(text)
     except ConfigError as error:

@@ -45,6 +45,19 @@ def answer(*pieces: bytes, **fields: object) -> RecordedResponse:
     return RecordedResponse(200, (), tuple(RecordedChunk(piece, at) for at, piece in enumerate(pieces)), **fields)  # type: ignore[arg-type]
 
 
+# --- what filters of the program have changed
+
+
+def test_a_filtered_request_loses_only_what_the_filter_has_removed_elsewhere() -> None:
+    redactor = Redactor()
+    sent = post(f"{KEY} and more", ("authorization", f"Bearer {PLAIN}"), ("content-type", "text/plain"))
+    credentials = redactor.learn_credentials(sent)
+    filtered = post(sent.body, ("content-type", "text/plain"))
+    assert redactor.redact_filtered(filtered, credentials) is filtered
+    repeating = redactor.redact_filtered(post(f"{PLAIN} and more"), credentials)
+    assert repeating.body == b"[redacted] and more"
+
+
 # --- headers
 
 
