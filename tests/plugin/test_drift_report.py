@@ -6,11 +6,16 @@ import json
 import shlex
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from aquila.errors import CassetteRequired, LiveCallRefused
 from aquila.typed_settings import setting_lines
+from pytest_aquila import node_ids, test_scopes
+from pytest_aquila.summary import drift_report
+from pytest_aquila.summary.run_totals import RunTotals
 from tests.plugin.conftest import Project
 
 TESTS = """
@@ -111,6 +116,29 @@ def test_empty_fields_that_come_and_go_are_one_change_with_its_setting(
     assert "  aquila_ignore = <empty>" in lines
 
 
+@pytest.mark.parametrize(
+    ("cassette", "refusals", "error", "text"),
+    [
+        (None, ["was refused"], AssertionError("swallowed"), "was refused"),
+        (None, [], CassetteRequired("no cassette answers"), "no cassette answers"),
+        (None, [], LiveCallRefused("was refused"), "was refused"),
+        (None, [], AssertionError("not equal"), None),
+        ("test_app/test_it", ["was refused"], None, None),
+    ],
+)
+def test_a_test_without_a_cassette_that_asks_a_model_is_in_the_report(
+    monkeypatch: pytest.MonkeyPatch, cassette: str | None, refusals: list[str], error: BaseException, text: str | None
+) -> None:
+    monkeypatch.setattr(node_ids, "id_to_type", lambda item: "test_it")
+    run = SimpleNamespace(test=SimpleNamespace(refusals=refusals))
+    config = SimpleNamespace(stash={test_scopes.RUN: run})
+    item: Any = SimpleNamespace(stash={test_scopes.SCOPE: SimpleNamespace(default_cassette=cassette)}, config=config)
+    totals = RunTotals()
+    drift_report.note_test_without_cassette(item, error, totals)
+    seen = [(row["test"], row["kind"], row["text"]) for row in totals.drifted]
+    assert seen == ([] if text is None else [("test_it", "without_cassette", text)])
+
+
 @pytest.mark.slow
 def test_every_way_of_asking_is_answered_and_what_differs_is_told(
     project: Project, monkeypatch: pytest.MonkeyPatch
@@ -167,6 +195,7 @@ def test_a_difference_that_the_match_rules_leave_out_is_reported(project: Projec
     result = project.run("--aquila-drift")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["1 test: prompt recorded 'one', now 'two'*"])
+    assert not (project.pytester.path / "-").exists()  # no file was named
 
 
 @pytest.mark.slow

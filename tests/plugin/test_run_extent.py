@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from pytest_aquila import test_scopes
-from pytest_aquila.summary.run_extent import PlannedTest, RunExtent
+from pytest_aquila.summary.run_extent import PlannedTest, RunExtent, names_in_markers
 
 TEST = PlannedTest("test_app.py::test_it", "test_app.py::test_it", "test_app/test_it", ("named",))
 
 
-def make_extent() -> RunExtent:
-    """The extent of a run without options, whose tests replay."""
-    run = SimpleNamespace(layers=SimpleNamespace(resolve=lambda: SimpleNamespace(transport="replay")))
+def make_extent(transport: str = "replay", **options: object) -> RunExtent:
+    """The extent of a run with these options, and no paths."""
+    run = SimpleNamespace(layers=SimpleNamespace(resolve=lambda: SimpleNamespace(transport=transport)))
     config: Any = SimpleNamespace(
-        getoption=lambda name, default: default,
+        getoption=options.get,
         ArgsSource=pytest.Config.ArgsSource,
         args_source=pytest.Config.ArgsSource.TESTPATHS,
         stash={test_scopes.RUN: run},
@@ -60,6 +60,31 @@ def test_the_outcome_of_a_test_is_that_of_its_last_run_and_of_the_first_phase_th
             row.wasxfail = ""
         extent.pytest_runtest_logreport(row)
     assert (extent.outcome_of(TEST), extent.passed(TEST)) == (outcome, outcome == "passed")
+
+
+@pytest.mark.parametrize(
+    ("transport", "options", "reasons"),
+    [
+        ("replay", {}, []),
+        ("record", {}, []),
+        ("live", {}, ["it did not go through cassettes"]),
+        ("replay", {"disable_recording": True}, ["it did not go through cassettes"]),
+        ("replay", {"keyword": "x"}, ["-k was given"]),
+        ("replay", {"override_ini": ["python_files = a*.py", "aquila_unused=ignore"]}, ["-o python_files was given"]),
+    ],
+)
+def test_options_that_leave_tests_out_make_a_run_partial(
+    transport: str, options: dict[str, object], reasons: list[str]
+) -> None:
+    assert make_extent(transport, **options).why_partial() == [*reasons, "there was no test"]
+
+
+def test_the_cassettes_in_the_markers_of_a_test_are_those_of_aquila_and_of_pytest_recording() -> None:
+    ours, theirs = SimpleNamespace(args=("jobs/a",), kwargs={}), SimpleNamespace(args=("b.yaml",), kwargs={})
+    given = SimpleNamespace(args=(), kwargs={"cassette": "c"})
+    markers = {"aquila": [ours, given], "default_cassette": [theirs]}
+    item: Any = SimpleNamespace(iter_markers=markers.get)
+    assert list(names_in_markers(item)) == ["jobs/a", "c", "b"]
 
 
 def test_a_controller_knows_what_its_workers_noted(pytester: pytest.Pytester) -> None:

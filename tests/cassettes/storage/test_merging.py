@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -93,6 +94,20 @@ def test_recordings_that_another_process_has_added_meanwhile_are_kept() -> None:
     meanwhile = cassette("a:1", "other:2")
     changes = Changes((recorded("b", 0, 1, "3"),), used=(RecordingPlayed("a", 0, 0),), drop=frozenset({("gone", 0)}))
     assert answers(merge_changes(meanwhile, changes, key)) == ["a:1", "b:3", "other:2"]
+
+
+def test_a_scope_that_failed_keeps_what_the_program_itself_has_closed_or_read_to_its_end() -> None:
+    rows: list[NewRecording] = []
+    ends: list[tuple[str, bool, End]] = [
+        ("cut", True, "closed"),
+        ("whole", True, "complete"),
+        ("left", False, "closed"),
+    ]
+    for name, left_open, end in ends:
+        row = recorded(name, 0, len(rows), "")
+        response = replace(row.interaction.response, end=end)
+        rows.append(replace(row, left_open=left_open, interaction=replace(row.interaction, response=response)))
+    assert [row.key for row in Changes(tuple(rows)).without_left_open().recorded] == ["whole", "left"]
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503, 529])
