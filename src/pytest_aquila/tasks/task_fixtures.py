@@ -17,26 +17,10 @@ from pytest_aquila.options import read_key, settings_file
 
 if TYPE_CHECKING:
     from aquila import errors, typed_settings
+    from aquila import testing as public
     from aquila.huey import AquilaHuey, testing
     from aquila.huey.testing import attribute_patches, queue_under_test
     from aquila.huey.testing.consumers import shared_consumer
-    from aquila.testing import (
-        AllEnqueued,
-        AssertDeadLetter,
-        AssertEnqueued,
-        AssertUnique,
-        BuildTask,
-        Drained,
-        DrainQueue,
-        PerformJob,
-        RefuteDeadLetter,
-        RefuteEnqueued,
-        RunConsumer,
-        RunningConsumer,
-        RunPeriodic,
-        TaskRun,
-        UseTestQueue,
-    )
     from pytest_aquila.tasks import named_hueys
 else:
     lazy_modules(
@@ -125,87 +109,87 @@ def _report_leftover(report: str, test: str) -> None:
 
 
 @pytest.fixture
-def aquila_perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> PerformJob:
+def aquila_perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> public.PerformJob:
     """``aquila.huey.testing.perform_job``: execute one task as a worker would. A failing test shows its runs."""
     perform_job = testing.perform_job
 
-    def perform_and_report(task: Any, /, *args: Any, **keywords: Any) -> TaskRun[Any]:
+    def perform_and_report(task: Any, /, *args: Any, **keywords: Any) -> public.TaskRun[Any]:
         __tracebackhide__ = True
-        run: TaskRun[Any] = perform_job(task, *args, **keywords)
+        run: public.TaskRun[Any] = perform_job(task, *args, **keywords)
         request.node.add_report_section("call", "task run", repr(run))
         return run
 
-    return cast("PerformJob", perform_and_report)
+    return cast("public.PerformJob", perform_and_report)
 
 
 @pytest.fixture
-def aquila_build_task(aquila_tasks: AquilaHuey) -> BuildTask:
+def aquila_build_task(aquila_tasks: AquilaHuey) -> public.BuildTask:
     """``aquila.huey.testing.build_task``: make a task without enqueuing it."""
     return testing.build_task
 
 
 @pytest.fixture
-def aquila_all_enqueued(aquila_tasks: AquilaHuey) -> AllEnqueued:
+def aquila_all_enqueued(aquila_tasks: AquilaHuey) -> public.AllEnqueued:
     """``aquila.huey.testing.all_enqueued``: the tasks in the queue and the schedule that match."""
     return testing.all_enqueued
 
 
 @pytest.fixture
-def aquila_assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
+def aquila_assert_enqueued(aquila_tasks: AquilaHuey) -> public.AssertEnqueued:
     """``aquila.huey.testing.assert_enqueued``: check that a matching task is enqueued."""
     return testing.assert_enqueued
 
 
 @pytest.fixture
-def aquila_assert_unique(aquila_tasks: AquilaHuey) -> AssertUnique:
+def aquila_assert_unique(aquila_tasks: AquilaHuey) -> public.AssertUnique:
     """``aquila.huey.testing.assert_unique``: check that a matching task is enqueued, and none twice."""
     return testing.assert_unique
 
 
 @pytest.fixture
-def aquila_refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
+def aquila_refute_enqueued(aquila_tasks: AquilaHuey) -> public.RefuteEnqueued:
     """``aquila.huey.testing.refute_enqueued``: check that no matching task is enqueued."""
     return testing.refute_enqueued
 
 
 @pytest.fixture
-def aquila_assert_dead_letter(aquila_tasks: AquilaHuey) -> AssertDeadLetter:
+def aquila_assert_dead_letter(aquila_tasks: AquilaHuey) -> public.AssertDeadLetter:
     """``aquila.huey.testing.assert_dead_letter``: check that a task failed for good, or a message was unreadable."""
     return testing.assert_dead_letter
 
 
 @pytest.fixture
-def aquila_refute_dead_letter(aquila_tasks: AquilaHuey) -> RefuteDeadLetter:
+def aquila_refute_dead_letter(aquila_tasks: AquilaHuey) -> public.RefuteDeadLetter:
     """``aquila.huey.testing.refute_dead_letter``: check that no dead letter matches."""
     return testing.refute_dead_letter
 
 
 @pytest.fixture
-def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> DrainQueue:
+def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> public.DrainQueue:
     """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process. A failing test shows the runs."""
     drain_queue = testing.drain_queue
 
-    def drain_and_report(**options: Any) -> Drained:
+    def drain_and_report(**options: Any) -> public.Drained:
         __tracebackhide__ = True
-        drained: Drained = drain_queue(**_of_huey(aquila_tasks, options))
+        drained: public.Drained = drain_queue(**_of_huey(aquila_tasks, options))
         for run in drained.runs:
             request.node.add_report_section("call", "task run", repr(run))
         return drained
 
-    return cast("DrainQueue", drain_and_report)
+    return cast("public.DrainQueue", drain_and_report)
 
 
 @pytest.fixture
-def aquila_run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
+def aquila_run_periodic(aquila_tasks: AquilaHuey) -> public.RunPeriodic:
     """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
     run_periodic = testing.run_periodic
 
-    def run_of_huey(*args: Any, **options: Any) -> list[TaskRun[Any]]:
+    def run_of_huey(*args: Any, **options: Any) -> list[public.TaskRun[Any]]:
         __tracebackhide__ = True
-        runs: list[TaskRun[Any]] = run_periodic(*args, **_of_huey(aquila_tasks, options))
+        runs: list[public.TaskRun[Any]] = run_periodic(*args, **_of_huey(aquila_tasks, options))
         return runs
 
-    return cast("RunPeriodic", run_of_huey)
+    return cast("public.RunPeriodic", run_of_huey)
 
 
 def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +198,7 @@ def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def aquila_use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
+def aquila_use_test_queue(aquila_tasks: AquilaHuey) -> public.UseTestQueue:
     """``aquila.huey.testing.use_test_queue`` of the Huey under test: ``with use_test_queue("inline"):``."""
     use_test_queue = testing.use_test_queue
 
@@ -225,27 +209,27 @@ def aquila_use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
         opened: contextlib.AbstractContextManager[Any] = use_test_queue(huey, mode, **options)
         return opened
 
-    return cast("UseTestQueue", use_queue_of)
+    return cast("public.UseTestQueue", use_queue_of)
 
 
 @pytest.fixture
-def aquila_run_consumer(aquila_tasks: AquilaHuey, aquila_huey: Any, pytestconfig: pytest.Config) -> RunConsumer:
+def aquila_run_consumer(aquila_tasks: AquilaHuey, aquila_huey: Any, pytestconfig: pytest.Config) -> public.RunConsumer:
     """``aquila.huey.testing.run_consumer``: a real consumer for the length of a block."""
     run_consumer = testing.run_consumer
 
     def run_configured(
         *args: Any, subprocess: bool | str = False, **options: Any
-    ) -> contextlib.AbstractContextManager[RunningConsumer]:
+    ) -> contextlib.AbstractContextManager[public.RunningConsumer]:
         options = _of_huey(aquila_tasks, options)
         if subprocess is True:
             huey = queue_under_test.huey_under_test(options.get("huey"), options.get("queue"))
             subprocess = named_hueys.path_of(huey, pytestconfig, aquila_huey) or True
-        running: contextlib.AbstractContextManager[RunningConsumer] = run_consumer(
+        running: contextlib.AbstractContextManager[public.RunningConsumer] = run_consumer(
             *args, subprocess=subprocess, **options
         )
         return running
 
-    return cast("RunConsumer", run_configured)
+    return cast("public.RunConsumer", run_configured)
 
 
 @pytest.fixture(scope="session")
@@ -274,7 +258,7 @@ def aquila_shared_consumer(
 @pytest.fixture
 def aquila_consumer(
     aquila_shared_consumer: shared_consumer.SharedConsumer, aquila_tasks: AquilaHuey, request: pytest.FixtureRequest
-) -> Iterator[RunningConsumer]:
+) -> Iterator[public.RunningConsumer]:
     """A real consumer, which all tests share: threads that take the tasks of this test, and are idle when it ends."""
     if aquila_tasks is not aquila_shared_consumer.huey:
         raise errors.ConfigError(

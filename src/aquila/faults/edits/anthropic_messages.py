@@ -9,19 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from aquila.cassettes.codecs.yaml.tree import Number
+from aquila.faults.edits import form_edits
 from aquila.faults.edits.draft import Draft, Value, number
-from aquila.faults.edits.form_edits import (
-    NO_CALL,
-    NO_END,
-    NO_ID,
-    NO_USAGE,
-    Cut,
-    FormEdits,
-    cut_pieces,
-    drop_each,
-    find_holders,
-    rename_each,
-)
 from aquila.faults.fault import ImpossibleFault
 from aquila.json_fields import mapping, mappings
 
@@ -29,12 +18,12 @@ _SAID = ("text", "tool_use")
 _BLOCK_EVENTS = ("content_block_start", "content_block_delta", "content_block_stop")
 
 
-class AnthropicMessageEdits(FormEdits):
+class AnthropicMessageEdits(form_edits.FormEdits):
     """A stream has the message without content in ``message_start``, and its stop reason in ``message_delta``."""
 
     form = "Anthropic messages"
 
-    def end(self, draft: Draft, reason: Cut) -> None:
+    def end(self, draft: Draft, reason: form_edits.Cut) -> None:
         for end in _ends(draft):
             if reason == "length":
                 _set_stop_reason(end, "max_tokens", None)
@@ -74,19 +63,23 @@ class AnthropicMessageEdits(FormEdits):
             for value in draft.values
             if value.get("type") == "content_block_delta" and value.get("index") == index
         ]
-        cut_pieces([(delta, "partial_json") for delta in deltas if isinstance(delta.get("partial_json"), str)])
+        form_edits.cut_pieces(
+            [(delta, "partial_json") for delta in deltas if isinstance(delta.get("partial_json"), str)]
+        )
 
     def rename_tool(self, draft: Draft, name: str) -> None:
         _last_call(draft)[1]["name"] = str(name)
 
     def drop_call_id(self, draft: Draft) -> None:
-        drop_each([_last_call(draft)[1]], "id", NO_ID)
+        form_edits.drop_each([_last_call(draft)[1]], "id", form_edits.NO_ID)
 
     def drop_usage(self, draft: Draft) -> None:
-        drop_each([*_heads(draft), *(draft.values if draft.is_streamed else ())], "usage", NO_USAGE)
+        form_edits.drop_each(
+            [*_heads(draft), *(draft.values if draft.is_streamed else ())], "usage", form_edits.NO_USAGE
+        )
 
     def rename_model(self, draft: Draft, name: str) -> None:
-        rename_each(_heads(draft), "model", name)
+        form_edits.rename_each(_heads(draft), "model", name)
 
     def write_error(self, before: Sequence[Value]) -> Value:
         return {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
@@ -104,7 +97,7 @@ def _ends(draft: Draft) -> list[Value]:
     holders: list[Value] = list(draft.values)
     if draft.is_streamed:
         holders = [mapping(value.get("delta")) for value in holders if value.get("type") == "message_delta"]
-    return find_holders(holders, "stop_reason", NO_END)
+    return form_edits.find_holders(holders, "stop_reason", form_edits.NO_END)
 
 
 def _set_stop_reason(end: Value, reason: str, details: Value | None) -> None:
@@ -125,5 +118,5 @@ def _last_call(draft: Draft) -> tuple[Any, Value]:
             blocks.append((value.get("index"), mapping(value.get("content_block"))))
     calls = [each for each in blocks if each[1].get("type") == "tool_use"]
     if not calls:
-        raise ImpossibleFault(NO_CALL)
+        raise ImpossibleFault(form_edits.NO_CALL)
     return calls[-1]

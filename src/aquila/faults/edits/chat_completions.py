@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from aquila.faults.edits import form_edits
 from aquila.faults.edits.draft import Draft, Value
-from aquila.faults.edits.form_edits import (
-    NO_CALL,
-    NO_END,
-    NO_ID,
-    NO_USAGE,
-    Cut,
-    FormEdits,
-    cut_pieces,
-    drop_each,
-    find_holders,
-    rename_each,
-)
 from aquila.faults.fault import ImpossibleFault
 from aquila.json_fields import mapping, mappings, string
 
@@ -25,13 +14,13 @@ _CALLED = ("tool_calls", "function_call")
 _BODIES = {"function": "arguments", "custom": "input"}
 
 
-class ChatCompletionEdits(FormEdits):
+class ChatCompletionEdits(form_edits.FormEdits):
     """A choice of a whole answer has a ``message``; of a stream, a ``delta`` in each event."""
 
     form = "OpenAI chat completions"
 
-    def end(self, draft: Draft, reason: Cut) -> None:
-        for choice in find_holders(_choices(draft), "finish_reason", NO_END):
+    def end(self, draft: Draft, reason: form_edits.Cut) -> None:
+        for choice in form_edits.find_holders(_choices(draft), "finish_reason", form_edits.NO_END):
             choice["finish_reason"] = reason
 
     def silence(self, draft: Draft, refusal: str | None) -> None:
@@ -39,7 +28,7 @@ class ChatCompletionEdits(FormEdits):
         if not any(mapping(choice.get(_holder(draft))) for choice in choices):
             raise ImpossibleFault("the answer has no message")
         if not any(choice.get("finish_reason") for choice in choices):
-            raise ImpossibleFault(NO_END)
+            raise ImpossibleFault(form_edits.NO_END)
         refused: set[str] = set()
         for part in draft.parts:
             was_said = False
@@ -65,7 +54,7 @@ class ChatCompletionEdits(FormEdits):
 
     def cut_arguments(self, draft: Draft) -> None:
         bodies = [(body, _BODIES[kind]) for kind, body in _bodies(draft)]
-        cut_pieces([(body, key) for body, key in bodies if isinstance(body.get(key), str)])
+        form_edits.cut_pieces([(body, key) for body, key in bodies if isinstance(body.get(key), str)])
 
     def rename_tool(self, draft: Draft, name: str) -> None:
         named = [body for _, body in _bodies(draft) if string(body.get("name"))]
@@ -78,17 +67,19 @@ class ChatCompletionEdits(FormEdits):
             body["name"] = str(name) if body is named[0] or body["name"] == whole else ""
 
     def drop_call_id(self, draft: Draft) -> None:
-        drop_each(_last_call(draft), "id", NO_ID)
+        form_edits.drop_each(_last_call(draft), "id", form_edits.NO_ID)
 
     def drop_usage(self, draft: Draft) -> None:
         counted = [part for part in draft.parts if part.value.get("usage") is not None]
-        drop_each([*draft.values, *(mapping(value.get("x_groq")) for value in draft.values)], "usage", NO_USAGE)
+        form_edits.drop_each(
+            [*draft.values, *(mapping(value.get("x_groq")) for value in draft.values)], "usage", form_edits.NO_USAGE
+        )
         for part in counted:
             if draft.is_streamed and part.value.get("choices") == []:
                 part.remove()  # the event reported nothing else
 
     def rename_model(self, draft: Draft, name: str) -> None:
-        rename_each(list(draft.values), "model", name)
+        form_edits.rename_each(list(draft.values), "model", name)
 
     def write_error(self, before: Sequence[Value]) -> Value:
         message = "The server had an error while processing your request. Sorry about that!"
@@ -163,7 +154,7 @@ def _last_call(draft: Draft) -> list[Value]:
                 calls.append(begun)
             begun.append(call)
     if not calls:
-        raise ImpossibleFault(NO_CALL)
+        raise ImpossibleFault(form_edits.NO_CALL)
     return calls[-1]
 
 

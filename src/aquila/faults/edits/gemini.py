@@ -7,31 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aquila.faults.edits import form_edits
 from aquila.faults.edits.draft import Draft, Value, number
-from aquila.faults.edits.form_edits import (
-    NO_CALL,
-    NO_END,
-    NO_ID,
-    NO_USAGE,
-    Cut,
-    FormEdits,
-    drop_each,
-    find_holders,
-    rename_each,
-)
 from aquila.faults.fault import ImpossibleFault
 from aquila.json_fields import mapping, mappings
 
-_REASONS: dict[Cut, str] = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
+_REASONS: dict[form_edits.Cut, str] = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
 
 
-class GeminiEdits(FormEdits):
+class GeminiEdits(form_edits.FormEdits):
     """A refused prompt gets an answer without candidates, whose ``promptFeedback`` gives the reason."""
 
     form = "Gemini generateContent"
 
-    def end(self, draft: Draft, reason: Cut) -> None:
-        for candidate in find_holders(_candidates(draft), "finishReason", NO_END):
+    def end(self, draft: Draft, reason: form_edits.Cut) -> None:
+        for candidate in form_edits.find_holders(_candidates(draft), "finishReason", form_edits.NO_END):
             candidate["finishReason"] = _REASONS[reason]
 
     def silence(self, draft: Draft, refusal: str | None) -> None:
@@ -44,7 +34,7 @@ class GeminiEdits(FormEdits):
                 part.remove()
             return
         if not any(candidate.get("finishReason") for candidate in _candidates(draft)):
-            raise ImpossibleFault(NO_END)
+            raise ImpossibleFault(form_edits.NO_END)
         for part in draft.parts:
             candidates = mappings(part.value.get("candidates"))
             is_left = not candidates
@@ -61,13 +51,13 @@ class GeminiEdits(FormEdits):
         _last_call(draft)["name"] = str(name)
 
     def drop_call_id(self, draft: Draft) -> None:
-        drop_each([_last_call(draft)], "id", NO_ID)
+        form_edits.drop_each([_last_call(draft)], "id", form_edits.NO_ID)
 
     def drop_usage(self, draft: Draft) -> None:
-        drop_each(list(draft.values), "usageMetadata", NO_USAGE)
+        form_edits.drop_each(list(draft.values), "usageMetadata", form_edits.NO_USAGE)
 
     def rename_model(self, draft: Draft, name: str) -> None:
-        rename_each(list(draft.values), "modelVersion", name)
+        form_edits.rename_each(list(draft.values), "modelVersion", name)
 
     def write_error(self, before: Sequence[Value]) -> Value:
         message = "The model is overloaded. Please try again later."
@@ -112,5 +102,5 @@ def _last_call(draft: Draft) -> Value:
         if isinstance(part.get("functionCall"), dict)
     ]
     if not calls:
-        raise ImpossibleFault(NO_CALL)
+        raise ImpossibleFault(form_edits.NO_CALL)
     return mapping(calls[-1])

@@ -10,36 +10,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aquila.cassettes.codecs.yaml.tree import Number
+from aquila.faults.edits import form_edits
 from aquila.faults.edits.draft import Draft, DraftPart, Value, number
-from aquila.faults.edits.form_edits import (
-    NO_CALL,
-    NO_END,
-    NO_ID,
-    NO_USAGE,
-    Cut,
-    FormEdits,
-    cut_json,
-    cut_pieces,
-    drop_each,
-    find_holders,
-    rename_each,
-)
 from aquila.faults.fault import ImpossibleFault
 from aquila.json_fields import mapping, mappings, string
 
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 _SAID = ("message", *_CALLS)
-_REASONS: dict[Cut, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_REASONS: dict[form_edits.Cut, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _ITEM_EVENTS = ("response.output_item.added", "response.output_item.done")
 _ENDED = ("completed", "incomplete")
 
 
-class ResponseEdits(FormEdits):
+class ResponseEdits(form_edits.FormEdits):
     """A whole answer is a response; an event of a stream holds a response, an item, or a piece of an item."""
 
     form = "OpenAI Responses"
 
-    def end(self, draft: Draft, reason: Cut) -> None:
+    def end(self, draft: Draft, reason: form_edits.Cut) -> None:
         items: list[Value] = []
         for response in _set_final_status(draft, "incomplete"):
             response["incomplete_details"] = {"reason": _REASONS[reason]}
@@ -72,9 +60,9 @@ class ResponseEdits(FormEdits):
         wholes = [(holder, key) for holder, key in holders if string(holder.get(key))]
         deltas = [(event, "delta") for event in events if isinstance(event.get("delta"), str)]
         if not wholes or deltas:
-            cut_pieces(deltas)
+            form_edits.cut_pieces(deltas)
         for holder, key in wholes:
-            holder[key] = cut_json(holder[key])
+            holder[key] = form_edits.cut_json(holder[key])
 
     def rename_tool(self, draft: Draft, name: str) -> None:
         items, events = _last_call(draft)
@@ -82,14 +70,14 @@ class ResponseEdits(FormEdits):
             holder["name"] = str(name)
 
     def drop_call_id(self, draft: Draft) -> None:
-        drop_each(_last_call(draft)[0], "call_id", NO_ID)
+        form_edits.drop_each(_last_call(draft)[0], "call_id", form_edits.NO_ID)
 
     def drop_usage(self, draft: Draft) -> None:
-        for response in find_holders(_responses(draft), "usage", NO_USAGE):
+        for response in form_edits.find_holders(_responses(draft), "usage", form_edits.NO_USAGE):
             response["usage"] = None
 
     def rename_model(self, draft: Draft, name: str) -> None:
-        rename_each(_responses(draft), "model", name)
+        form_edits.rename_each(_responses(draft), "model", name)
 
     def write_error(self, before: Sequence[Value]) -> Value:
         message = "The server had an error while processing your request. Sorry about that!"
@@ -119,7 +107,7 @@ def _set_final_status(draft: Draft, status: str) -> list[Value]:
                 value["type"] = f"response.{status}"
             ended.append(response)
     if not ended:
-        raise ImpossibleFault(NO_END)
+        raise ImpossibleFault(form_edits.NO_END)
     return ended
 
 
@@ -146,7 +134,7 @@ def _last_call(draft: Draft) -> tuple[list[Value], list[Value]]:
     for response in _responses(draft):
         items += [item for item in mappings(response.get("output")) if string(item.get("type")) in _CALLS][-1:]
     if not items:
-        raise ImpossibleFault(NO_CALL)
+        raise ImpossibleFault(form_edits.NO_CALL)
     return items, events
 
 
