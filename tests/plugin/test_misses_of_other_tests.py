@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from aquila.cassettes.storage import cassette_files
 from tests.plugin.conftest import Project
 
 CACHED = """
@@ -45,3 +48,22 @@ def test_a_request_that_is_made_once_more_than_recorded_names_no_other_test(proj
     output = project.run(tests="def test_a(aquila_cassette): post('x'), post('x')\n").stdout.str()
     assert "this is request number 2 of its kind" in output
     assert "The same request is recorded" not in output
+
+
+def test_for_a_miss_at_most_fifty_cassettes_are_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(60))
+        def test_it(aquila_cassette, number):
+            post(f"one of {number}")
+
+        def test_last(aquila_cassette):
+            post("the last")
+    """
+    project.record(tests=tests)
+    read = []
+    load = cassette_files.load_cassette
+    monkeypatch.setattr(cassette_files, "load_cassette", lambda path, **rest: read.append(path) or load(path, **rest))
+    project.run("-k", "last", tests=tests.replace("the last", "changed")).assert_outcomes(failed=1)
+    assert len(read) == 50 + 1  # one is the cassette of the test itself

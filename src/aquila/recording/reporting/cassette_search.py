@@ -63,7 +63,12 @@ class SearchedFolder:
 
 
 class CassetteSearch(ABC):
-    """The cassettes that a run searches, by cassette folder, and the keys of their recordings."""
+    """The cassettes that a run searches, by cassette folder, and the keys of their recordings.
+
+    ``only_near``: only those with a similar name are searched, ``MOST_NEAR`` for each miss.
+    """
+
+    only_near = False
 
     def __init__(self) -> None:
         # Held while files are read, so that each is read once: any thread may miss. The run owns this object, and
@@ -89,8 +94,9 @@ class CassetteSearch(ABC):
             folder = self._folders[root]
             for one in folder.near(cassette):
                 self._read(one, session)
-            while folder.unread and (session.rules, key) not in self._by_key and self._may_read():
-                self._read(folder.unread.pop(), session)
+            if not self.only_near:
+                while folder.unread and (session.rules, key) not in self._by_key and self._may_read():
+                    self._read(folder.unread.pop(), session)
             found = [one for one in self._by_key.get((session.rules, key), ()) if one.path.is_relative_to(root)]
             return sorted(found, key=lambda one: _distance(one.name, cassette))
 

@@ -31,7 +31,13 @@ ADVICE = (
 
 
 class OtherTests(CassetteSearch):
-    """Searches all cassettes of a folder."""
+    """Searches the cassettes of the same test module, and those of equal name in others.
+
+    The usual miss is a changed prompt, which is recorded nowhere. To read hundreds of cassettes for it would take
+    longer than most tests.
+    """
+
+    only_near = True
 
     def list_cassettes(self, root: Path, project: Path) -> Iterator[StoredCassette]:
         """Yield all cassettes."""
