@@ -36,6 +36,27 @@ HARMLESS = """
     """
 
 
+def test_a_miss_that_the_teardown_of_a_fixture_swallows_fails_its_test_and_no_other(project: Project) -> None:
+    tests = """
+        @pytest.fixture
+        def tidied():
+            yield
+            try:
+                post("goodbye")
+            except BaseException:
+                pass
+
+        def test_it(aquila_cassette, tidied):
+            pass
+
+        def test_next(aquila_cassette):
+            pass
+        """
+    result = project.run(tests=tests)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["ERROR test_app.py::test_it - CassetteMiss: *"])
+
+
 @pytest.mark.parametrize("public", [CassetteMiss, PlayedOut, LiveCallRefused])
 def test_an_error_and_its_outcome_are_caught_by_the_public_class_and_can_be_pickled(
     public: type[UnansweredRequest],

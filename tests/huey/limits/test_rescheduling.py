@@ -153,7 +153,7 @@ def test_it_does_not_go_on_for_ever(huey, bounds):
 
 
 def test_waiting_for_a_turn_does_not_count_among_what_the_provider_asked_for(huey):
-    huey.rescheduling = Rescheduling(most=1)
+    huey.rescheduling = Rescheduling(most=1, longest_delay=20)
 
     @huey.task()
     def answer():
@@ -166,6 +166,9 @@ def test_waiting_for_a_turn_does_not_count_among_what_the_provider_asked_for(hue
     drained = drain_queue(with_scheduled=True, raise_errors=False)
     assert drained == {"retry": 4, "error": 1}
     assert isinstance(drained.runs[-1].exception, errors.WaitedTooLong)
+    waited = [run.exception.seconds for run in drained.runs[:-1]]
+    assert 20 < waited.pop(2) < 23
+    assert waited == [30, 30, 30]  # neither shortened nor spread: turns are apart already
 
 
 def test_a_task_that_deals_with_it_itself_is_not_rescheduled(huey):
