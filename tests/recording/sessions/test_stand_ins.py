@@ -1,4 +1,4 @@
-"""In a run that looks for drift, the recording that answers a request that no recording has."""
+"""Which recording answers a request that is sent again, and in a run that looks for drift, one that none has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def request(name: str) -> RecordedRequest:
     return RecordedRequest("POST", f"https://x.example/{name}")
 
 
-def play(names: str, stand_in: int | None, repeat: str = "error") -> list[int]:
+def play(names: str, stand_in: int | None, repeat: str = "error", *, looks_for_drift: bool = True) -> list[int]:
     """Send requests in a session whose recordings are ``RECORDED``; return the numbers of those that answer."""
     interactions = tuple(Interaction(request(name), RecordedResponse(200 + n)) for n, name in enumerate(RECORDED))
     session = Session(
@@ -31,13 +31,19 @@ def play(names: str, stand_in: int | None, repeat: str = "error") -> list[int]:
         explain_miss=lambda missed: Explanation("miss"),
         repeat=repeat,
     )
-    session.find_stand_in = lambda missed: stand_in
+    if looks_for_drift:
+        session.find_stand_in = lambda missed: stand_in
     played = []
     for name in names:
         decision = session.decide(request(name))
         assert isinstance(decision, ReplayDecision)
         played.append(interactions.index(decision.interaction))
     return played
+
+
+@pytest.mark.parametrize(("repeat", "played"), [("last", [0, 1, 1, 2, 1]), ("first", [0, 0, 0, 2, 0])])
+def test_a_request_that_is_sent_again_gets_the_recording_that_the_setting_names(repeat: str, played: list[int]) -> None:
+    assert play("aaaba", None, repeat, looks_for_drift=False) == played
 
 
 @pytest.mark.parametrize("nearest", [None, 2])
