@@ -143,4 +143,4 @@ def _close_scope(
         return scope.close(passed=passed, adds_only=adds_only)
     finally:
         scope.run.scopes.remove(scope)
-        del item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED]  # a test that runs again gets a new scope
+        del item.stash[test_scopes.SCOPE]  # a test that runs again gets a new scope
