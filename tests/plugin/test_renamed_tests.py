@@ -216,3 +216,21 @@ def test_a_fixture_whose_name_is_still_there_is_not_called_gone(project: Project
     project.record(tests=FIXTURES.format(scope="module", name="known"))
     output = project.run(tests=FIXTURES.format(scope="module", name="facts")).stdout.str()  # it says "known"
     assert commands_in(output) == []
+
+
+RECORDED = "http://gateway.example:4000/v1/chat/completions"
+
+
+def test_a_recording_of_another_base_url_is_found_for_a_renamed_test(project: Project) -> None:
+    app = project.pytester.path / "app.py"
+    app.write_text(app.read_text(encoding="utf-8").replace("/v1/x", "/v1/chat/completions"), encoding="utf-8")
+    project.record(tests=TESTS)
+    for cassette in (project.pytester.path / "cassettes").rglob("*.yaml"):
+        stored = cassette.read_text(encoding="utf-8")
+        moved = stored.replace("https://provider.example/v1/chat/completions", RECORDED)
+        assert RECORDED in moved
+        cassette.write_text(moved, encoding="utf-8")
+    output = project.run(tests=TESTS.replace("test_in_class", "test_inside")).stdout.str()
+    assert commands_in(output) == [
+        "aquila cassettes mv test_app.py::TestGroup::test_in_class test_app.py::TestGroup::test_inside"
+    ]

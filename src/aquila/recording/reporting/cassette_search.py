@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.storage import cassette_files
 from aquila.errors import AquilaError
 from aquila.fork_locks import renewed_in_child
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching.match_rules import MatchRules
     from aquila.cassettes.matching.miss_message import Explanation
     from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import MissedRequest
 
 MOST_LISTED = 20_000
 MOST_READ = 500
@@ -76,29 +78,41 @@ class CassetteSearch(ABC):
         self._lock = renewed_in_child(threading.Lock())
         self._folders: dict[Path, SearchedFolder] = {}
         self._known: set[tuple[Path, MatchRules]] = set()  # files whose keys are in `_by_key`, or that cannot be read
-        self._by_key: dict[tuple[MatchRules, str], list[StoredCassette]] = defaultdict(list)
+        # The cassettes with a recording of a content, each with the keys of these recordings, which have their origin.
+        self._by_content: dict[tuple[MatchRules, str], dict[StoredCassette, set[str]]] = defaultdict(dict)
         self._count, self._bytes = 0, 0  # of the files that were read, see MOST_READ and MOST_BYTES
 
     @abstractmethod
     def list_cassettes(self, root: Path, project: Path) -> Iterable[StoredCassette]:
         """Return the cassettes to be searched below ``root``. ``project`` is the folder of the project."""
 
-    def find(self, root: Path, project: Path, cassette: str, session: Session, key: str) -> list[StoredCassette]:
-        """Return the cassettes in ``root`` with a recording of ``key``, the one with the most similar name first.
+    def find(
+        self, root: Path, project: Path, cassette: str, session: Session, missed: MissedRequest
+    ) -> list[StoredCassette]:
+        """Return the cassettes in ``root`` that would answer a missed request, the most similar name first.
 
         ``project`` is the folder of the project. ``cassette`` and ``session`` are those that missed.
         """
+        key = session.key_of(missed.request)
         with self._lock:
             if root not in self._folders:
                 self._folders[root] = SearchedFolder(self.list_cassettes(root, project))
             folder = self._folders[root]
             for one in folder.near(cassette):
                 self._read(one, session)
-            if not self.only_near:
-                while folder.unread and (session.rules, key) not in self._by_key and self._may_read():
-                    self._read(folder.unread.pop(), session)
-            found = [one for one in self._by_key.get((session.rules, key), ()) if one.path.is_relative_to(root)]
-            return sorted(found, key=lambda one: _distance(one.name, cassette))
+            while not (found := self._find_read(session.rules, key, missed)) and self._may_go_on(folder):
+                self._read(folder.unread.pop(), session)
+        found = [one for one in found if one.path.is_relative_to(root)]
+        return sorted(found, key=lambda one: _distance(one.name, cassette))
+
+    def _find_read(self, rules: MatchRules, key: str, missed: MissedRequest) -> list[StoredCassette]:
+        """Return the cassettes that would answer a request, of those that were read."""
+        stored = self._by_content.get((rules, without_origin(key)), {})
+        own = [one for one, keys in stored.items() if key in keys]
+        return own or (list(stored) if stored and missed.takes_other_origins() else [])
+
+    def _may_go_on(self, folder: SearchedFolder) -> bool:
+        return not self.only_near and bool(folder.unread) and self._may_read()
 
     def _may_read(self, size: int = 0) -> bool:
         return self._count < MOST_READ and self._bytes + size <= MOST_BYTES
@@ -115,7 +129,7 @@ class CassetteSearch(ABC):
                 copies = runtime.current_run().layers.copies_folder()
                 stored = cassette_files.load_cassette(one.path, copies_folder=copies)
                 for key in {session.key_of(each.request) for each in stored.interactions}:
-                    self._by_key[session.rules, key].append(one)
+                    self._by_content[session.rules, without_origin(key)].setdefault(one, set()).add(key)
 
 
 def _distance(name: str, mine: str) -> tuple[bool, bool, bool, str]:

@@ -59,7 +59,7 @@ def mention_other_test(
     project = scope.run.layers.root.absolute()
     with suppress(OSError):
         search = scope.run.state_of(OtherTests)
-        found = search.find(root, project, name_of_file(root, path), session, session.key_of(missed.request))
+        found = search.find(root, project, name_of_file(root, path), session, missed)
         if found := [one for one in found if one.path != path]:
             return name_place(explained, session, found, ADVICE)
     return explained

@@ -28,9 +28,9 @@ from aquila.typed_words import join_words, path_from, quote_word
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
-    from aquila.cassettes.model import RecordedRequest
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import MissedRequest
 
 MOST_NAMED = 10
 """How many renames the summary names; each miss names its own."""
@@ -82,7 +82,7 @@ def _looks_like_a_module(folder: str, module: str, project: Path) -> bool:
 
 
 def mention_rename(
-    explained: Explanation, scope: Scope, session: Session, path: Path, request: RecordedRequest
+    explained: Explanation, scope: Scope, session: Session, path: Path, missed: MissedRequest
 ) -> Explanation:
     """Add to the explanation of a miss in which cassette of a gone test the same request is recorded, if in any.
 
@@ -94,7 +94,7 @@ def mention_rename(
     project = scope.run.layers.root.absolute()
     mine = name_of_file(root, path)
     with suppress(OSError):
-        found = scope.run.state_of(RenamedTests).find(root, project, mine, session, session.key_of(request))
+        found = scope.run.state_of(RenamedTests).find(root, project, mine, session, missed)
         if found:
             elsewhere = root != scope.run.layers.resolve().cassette_root()
             command = _command_for(found[0].name, mine, project) + (

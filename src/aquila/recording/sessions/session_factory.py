@@ -156,7 +156,7 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
         unknown = drifted_conversations.find_unknown_id(scope, session, missed.request)
     if unknown is None or drifted_conversations.will_repeat(scope, unknown):
         compared = _compare_with_recordings(scope, session, path, missed, scope.record_command())
-        explained = renamed_tests.mention_rename(compared, scope, session, path, missed.request)
+        explained = renamed_tests.mention_rename(compared, scope, session, path, missed)
         if explained is compared:
             explained = other_tests.mention_other_test(explained, scope, session, path, missed)
         explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
