@@ -99,6 +99,24 @@ def test_accepting_keeps_what_a_shared_cassette_got_between_two_failing_tests(
     assert len(load_cassette(project.cassettes / "shared.yaml").interactions) == 3
 
 
+def test_an_answer_that_the_teardown_of_a_failed_test_has_closed_is_not_kept(project: Project) -> None:
+    tests = """
+        @pytest.fixture
+        def answer(aquila_cassette):
+            with (
+                aquila.http_client() as http,
+                http.stream("POST", "https://provider.example/v1/x", json={"prompt": "one"}) as response,
+            ):
+                yield response
+
+        def test_it(answer):
+            assert not answer
+        """
+    project.record(tests=tests).assert_outcomes(failed=1)
+    assert len(project.calls) == 1
+    assert project.cassette_names == set()
+
+
 def test_a_pending_recording_of_another_request_is_not_said_to_answer(project: Project) -> None:
     project.record(tests=TEST + "    assert False\n")
     output = project.run(tests=TEST.replace("word)) ==", "'else')) ==").replace('post("one")', "1")).stdout.str()

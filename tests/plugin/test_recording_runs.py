@@ -681,3 +681,17 @@ def test_a_recording_whose_request_has_lost_its_body_is_made_anew(project: Proje
     project.run(f"--aquila-record={mode}").assert_outcomes(passed=1)
     project.run().assert_outcomes(passed=1)
     assert body.exists()
+
+
+@pytest.mark.parametrize(("options", "left"), [((), 2), (("-o", "aquila_unplayed=warn"), 1)])
+def test_a_recording_that_a_test_no_longer_plays_stays_where_nothing_is_recorded_unless_all_must_be_played(
+    project: Project, options: tuple[str, ...], left: int
+) -> None:
+    tests = """
+        def test_it(aquila_cassette):
+            for prompt in ("one", "two"):
+                post(prompt)
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    project.record(*options, tests=tests.replace(', "two"', ",")).assert_outcomes(passed=1)
+    assert len(project.bodies("test_app/test_it")) == left

@@ -98,6 +98,13 @@ def test_placeholders_and_the_dummy_key_stand_for_secrets(url: str, body: bytes,
     assert holds_stand_in(RecordedRequest("POST", url, (), body)) is expected
 
 
+def test_secrets_that_cannot_be_told_apart_here_equal_those_that_could_where_it_was_recorded() -> None:
+    recorded = RecordedRequest("POST", URL, JSON, b'{"one": "[redacted]", "other": "[redacted-2]"}')
+    session = open_session([recorded], Identifier(), later=False)
+    sent = RecordedRequest("POST", URL, JSON, b'{"one": "[redacted]", "other": "[redacted]"}')
+    assert outcome_of(session, sent) == "0 last"
+
+
 def test_plays_are_told_in_the_order_of_their_requests() -> None:
     session = open_session([ONE, OTHER, UNKNOWN], Identifier(), later=False)
     for request in (OTHER, UNKNOWN, ONE):
