@@ -29,7 +29,7 @@ from aquila.recording.reporting.wire_watch import Attempt
 from aquila.recording.scope import Scope
 from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.faulted_tests.faulted_attempt import ForkedAttempt
-from pytest_aquila.options import MARKER, read_key
+from pytest_aquila.options import read_key
 from pytest_aquila.recording_runs import second_attempts
 from pytest_aquila.report_writing.targets import write_json_or_say
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
@@ -233,8 +233,6 @@ def _scope_with_answers(item: pytest.Item) -> Scope | None:
     """Return the scope of a test that replays or has a script, or None if the test itself is about faults."""
     scope = test_scopes.opened_scope(item)
     if scope is None or scope.faults is not None or scope.settings.faults is not None:
-        return None
-    if any("faults" in marker.kwargs for marker in item.iter_markers(MARKER)):
         return None
     is_about_faults = "aquila_faults" in getattr(item, "fixturenames", ())
     return scope if scope.settings.transport in ("replay", "script") and not is_about_faults else None
