@@ -312,6 +312,28 @@ def test_a_miss_that_was_taken_for_an_answer_is_the_error(use: str, project: Pro
             next(iter(tasks)).add_done_callback(tasks.discard)
             await asyncio.wait_for(future, 60)
         """,
+        **{
+            f"queue, {way}": f"""
+            queue = asyncio.Queue()
+            async def work():
+                try:
+                    {awaits}
+                except Exception as error:
+                    failures.append(error)
+                    queue.put_nowait("failed")
+            task = asyncio.create_task(work())
+            task.add_done_callback(lambda _: queue.put_nowait("ended"))
+            assert await queue.get() == "failed"
+        """
+            for way, awaits in {
+                "task": "await asyncio.create_task(aask('hi'))",
+                "gather": "await asyncio.gather(aask('hi'), asyncio.sleep(0))",
+                "wait": "[done], _ = await asyncio.wait([asyncio.create_task(aask('hi'))]); done.result()",
+                "wait_for": "await asyncio.wait_for(aask('hi'), 60)",
+                "shield": "await asyncio.shield(aask('hi'))",
+                "a task of a task": "await asyncio.create_task(asyncio.wait_for(asyncio.gather(aask('hi')), 60))",
+            }.items()
+        },
     }.items(),
     ids=lambda waits_for: waits_for[0],
 )

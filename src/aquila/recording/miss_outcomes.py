@@ -13,7 +13,8 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Hashable, Iterator
+import types
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from aquila.errors import UnansweredRequest
@@ -40,7 +41,8 @@ def is_in_background_task() -> bool:
     """Say whether this is an asyncio task that nothing awaits, while the loop runs until another task is done.
 
     Such a task reports its results by other means, such as a queue or a future, and its failures in an
-    ``except Exception``. An outcome would end it silently, and the reader of the queue would wait for ever.
+    ``except Exception``. An outcome would end it silently, and the reader of the queue would wait for ever. The same
+    holds for the tasks that it awaits, as a workflow awaits its steps.
     """
     asyncio = sys.modules.get("asyncio")  # if nothing has imported it, this is no task, and the import is saved
     if asyncio is None:
@@ -49,24 +51,53 @@ def is_in_background_task() -> bool:
         task = asyncio.current_task()
     except RuntimeError:  # no loop runs in this thread
         return False
-    if task is None or _waiting_modules(task):
+    if task is None or _is_awaited_to_the_end(task, asyncio.isfuture):
         return False
     # `run_until_complete` adds a callback of `asyncio.base_events` to its task. If no task has one, the loop runs for a
     # plain future or for ever, and this task may be the test itself.
-    return any("asyncio.base_events" in _waiting_modules(other) for other in asyncio.all_tasks())
+    return any("asyncio.base_events" in map(_module_of, _waiting_callbacks(other)) for other in asyncio.all_tasks())
 
 
-def _waiting_modules(task: Any) -> set[str]:
-    """Return the modules of the callbacks by which asyncio or anyio wait for a task."""
-    # A private attribute of `asyncio.Task` (the C and the Python class have it): there is no public way to ask.
+def _is_awaited_to_the_end(task: Any, is_future: Callable[[Any], bool]) -> bool:
+    """Say whether ``run_until_complete`` waits for a task, or for one that awaits it, and so on; or what is unknown."""
+    seen, left = {id(task)}, [task]
+    while left:
+        future = left.pop()
+        for callback in _waiting_callbacks(future):
+            waiters = [each for each in _held_by(callback) if each is not future and is_future(each)]
+            if not waiters:
+                return True
+            left += [each for each in waiters if id(each) not in seen]
+            seen.update(map(id, waiters))
+    return False
+
+
+def _waiting_callbacks(future: Any) -> list[Any]:
+    """Return the callbacks by which asyncio or anyio wait for a task or a future."""
+    # A private attribute of `asyncio.Future` (the C and the Python class have it): there is no public way to ask.
     # Callbacks of programs, such as the `set.discard` of the documentation's recipe, wait for nothing.
-    callbacks = [getattr(row[0], "func", row[0]) for row in getattr(task, "_callbacks", None) or ()]
-    modules = {
-        getattr(each, "__module__", None) or type(getattr(each, "__self__", None)).__module__ for each in callbacks
-    }
-    return {module for module in modules if module.partition(".")[0] in _LOOP_LIBRARIES}
+    callbacks = [row[0] for row in getattr(future, "_callbacks", None) or ()]
+    return [each for each in callbacks if _module_of(each).partition(".")[0] in _LOOP_LIBRARIES]
 
 
+def _module_of(callback: Any) -> str:
+    function = getattr(callback, "func", callback)
+    return getattr(function, "__module__", None) or type(getattr(function, "__self__", None)).__module__
+
+
+def _held_by(callback: Any) -> list[Any]:
+    """Return what a callback of asyncio acts on: the object of a method, arguments of a partial, values of a closure.
+
+    A task that awaits is the object of its own method, and a ``TaskGroup`` has it as ``_parent_task``. ``gather``,
+    ``wait``, ``shield`` and ``wait_for`` hold a future that it awaits.
+    """
+    owner = getattr(callback, "__self__", None)
+    cells = getattr(callback, "__closure__", None) or ()
+    contents = [cell.cell_contents for cell in cells if cell != _EMPTY_CELL]
+    return [owner, getattr(owner, "_parent_task", None), *getattr(callback, "args", ()), *contents]
+
+
+_EMPTY_CELL = types.CellType()
 _LOOP_LIBRARIES = ("asyncio", "_asyncio", "anyio")
 
 
