@@ -127,7 +127,7 @@ def test_a_miss_at_the_teardown_of_a_fixture_is_an_error(project: Project, swall
                 yield post("setup")
                 try:
                     post("PROMPT")
-                except Exception:
+                except BaseException:
                     if not SWALLOWED:
                         raise
 

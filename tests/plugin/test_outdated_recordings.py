@@ -66,19 +66,30 @@ def test_only_what_is_old_is_recorded_again_each_in_its_place(project: Project) 
 
 
 def test_an_old_recording_fails_its_test_where_that_is_wanted(project: Project) -> None:
-    tests = TESTS + "\n\ndef test_own(aquila_cassette):\n    post('own')\n"
+    tests = f"""{TESTS}
+def test_own(aquila_cassette):
+    post("own")
+
+@pytest.fixture(scope="module")
+def asked():
+    return post("fixture")
+
+def test_of_a_fixture(asked):
+    pass
+"""
     project.record("-p", "no:randomly", tests=tests)
+    make_old(project.cassettes / "test_app" / "@asked.yaml", 6)
     make_old(project.cassettes / "test_app" / "test_own.yaml", 5)
     make_old(project.cassettes / "shared.yaml", 3)
     project.pytester.makeini("[pytest]\naquila_max_age = 90d\naquila_outdated = fail\n")
     result = project.run()
-    result.assert_outcomes(failed=2, passed=1)
+    result.assert_outcomes(failed=2, passed=1, errors=1)
     result.stdout.fnmatch_lines(
         ["cassette test_app/test_own: a recording of 2020-01-01T00:00:00Z is * days old, and may be 90 days old*"]
     )
     assert "Record again what is old: pytest test_app.py::test_own --aquila-record" in result.stdout.str()
-    project.record().assert_outcomes(passed=3)
-    project.run().assert_outcomes(passed=3)
+    project.record().assert_outcomes(passed=4)
+    project.run().assert_outcomes(passed=4)
 
 
 def test_an_old_recording_that_a_block_within_a_test_plays_fails_that_test(project: Project) -> None:
