@@ -77,7 +77,7 @@ class CassetteSearch(ABC):
         # nothing is removed before it ends, because what a replay searches does not change meanwhile.
         self._lock = renewed_in_child(threading.Lock())
         self._folders: dict[Path, SearchedFolder] = {}
-        self._known: set[tuple[Path, MatchRules]] = set()  # files whose keys are in `_by_key`, or that cannot be read
+        self._known: set[tuple[Path, MatchRules]] = set()  # files in `_by_content`, or that cannot be read
         # The cassettes with a recording of a content, each with the keys of these recordings, which have their origin.
         self._by_content: dict[tuple[MatchRules, str], dict[StoredCassette, set[str]]] = defaultdict(dict)
         self._count, self._bytes = 0, 0  # of the files that were read, see MOST_READ and MOST_BYTES
