@@ -217,6 +217,9 @@ def test_only_requests_to_models_are_in_the_cassette_of_a_fixture_of_the_whole_r
     project.record(tests=tests).assert_outcomes(passed=2)
     assert project.bodies("test_app/@service") == [b'{"prompt":"warm up"}']
     project.run("-k", "test_two").assert_outcomes(passed=1)
+    marked = tests.replace('scope="session"', 'scope="module"') + "\n        pytestmark = pytest.mark.aquila\n"
+    project.record(tests=marked).assert_outcomes(passed=2)
+    assert project.bodies("test_app/@service") == [b'{"prompt":"warm up"}', b""]  # all that its module asks
 
 
 def test_a_fixture_that_asks_for_another_while_it_is_set_up_keeps_its_own_cassette(project: Project) -> None:
