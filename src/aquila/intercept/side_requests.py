@@ -35,6 +35,8 @@ SIDE_REQUESTS = (
     # litellm: prices, when it is imported, and names of beta features, with the first request to Anthropic.
     "GET raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json",
     "GET raw.githubusercontent.com/BerriAI/litellm/main/litellm/anthropic_beta_headers_config.json",
+    # mem0: what it shows to its users, at most once an hour in each process.
+    "GET raw.githubusercontent.com/mem0ai/mem0/main/mem0/memory/oss_notices_config.json",
     # litellm: the abilities of an Ollama model, which it needs only to look up a price.
     "POST localhost:11434/api/show",
     "POST 127.0.0.1:11434/api/show",
@@ -54,6 +56,7 @@ SIDE_REQUESTS = (
     "POST logfire-*.pydantic.dev/v1/traces",  # logfire, from a thread
     "POST logfire-*.pydantic.dev/v1/metrics",
     "POST logfire-*.pydantic.dev/v1/logs",
+    "GET logfire-*.pydantic.dev/v1/info",  # whether its token is valid, once, from a thread
     "POST telemetry.crewai.com:4319/v1/traces",
     "POST os-api.agno.com/telemetry/*",  # agno, from a thread
     # Hosts that take traces by OpenTelemetry and have it in their names: agentops, braintrust, deepeval, langwatch.
