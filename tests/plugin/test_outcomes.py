@@ -230,6 +230,29 @@ def test_the_miss_is_the_error_of_the_test_in_whatever_task_or_thread_it_happene
         result.stdout.fnmatch_lines(["aquila: * 1 missed*"])
 
 
+def test_a_pool_of_threads_of_celery_reports_a_miss_to_who_waits_for_the_task(project: Project) -> None:
+    result = project.run(
+        tests="""
+        from concurrent.futures import ThreadPoolExecutor
+
+        def apply_target(target, callback):
+            try:
+                target()
+            except Exception as error:
+                callback(error)
+        apply_target.__module__ = "celery.concurrency.base"
+
+        def test_it(aquila_cassette):
+            told = []
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(apply_target, lambda: post("hi"), told.append)
+            assert told
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: nothing is recorded*"])
+
+
 def test_a_failed_assertion_stays_the_error_of_a_test_that_caught_a_miss(project: Project) -> None:
     result = project.run(
         tests="""

@@ -57,6 +57,13 @@ def is_own_request() -> bool:
     return mark is not None and mark.in_progress
 
 
+_REPORTER_MODULES = frozenset({"celery.concurrency.base"})
+"""Modules of functions that tell others what has failed in an executor, in an ``except Exception``.
+
+Nobody reads their future, so an outcome would be lost, and who waits for the result of a task would wait for ever.
+"""
+
+
 def share_with_executors(submit: Callable[..., Any]) -> Callable[..., Any]:
     """Return a ``ThreadPoolExecutor.submit`` that passes the mark on to the function. ``submit`` is the original.
 
@@ -70,17 +77,24 @@ def share_with_executors(submit: Callable[..., Any]) -> Callable[..., Any]:
         mark = _own_request.get()
         # An interpreter pool takes only what can be pickled, and its interpreters have no marks of ours.
         if type(self).__name__ != "InterpreterPoolExecutor":
+            is_reporter = getattr(function, "__module__", None) in _REPORTER_MODULES
+            run_function = _run_for if is_reporter else _run_within_boundary
             if mark is not None and mark.in_progress:
                 function = functools.partial(_run_as_part_of, mark, function)
             if runtime.current_run().make_outcome is not None:
-                function = functools.partial(_run_within_boundary, askers.find_asker(), function)
+                function = functools.partial(run_function, askers.find_asker(), function)
         return submit(self, function, *args, **kwargs)
 
     return submit_with_mark
 
 
 def _run_within_boundary(asker: runtime.Asker, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    with askers.working_for(asker), miss_outcomes.outcome_boundary():
+    with miss_outcomes.outcome_boundary():
+        return _run_for(asker, function, *args, **kwargs)
+
+
+def _run_for(asker: runtime.Asker, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    with askers.working_for(asker):
         return function(*args, **kwargs)
 
 
