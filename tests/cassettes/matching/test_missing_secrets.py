@@ -39,6 +39,7 @@ def test_a_miss_names_the_setting_that_gives_a_replay_a_dummy(
     [
         (search(KEY), request(b"", f"{SEARCH}?q=Bergen&key={KEY[:-1]}8", "GET", ())),
         (search(""), search(KEY)),
+        (search(KEY), request(b"", "https://search.example/of-another-kind?q=Oslo", "GET", ())),
         (request({"q": f"What is {KEY}?"}, SEARCH), request({"q": "What is it?"}, SEARCH)),
     ],
 )

@@ -43,9 +43,9 @@ def write_cause(found: Sequence[Difference], settings_file: str) -> Iterator[str
 
 def _find_missing_secret(found: Sequence[Difference]) -> Difference | None:
     """Return the first value that was a secret in the recording and is none now; None if there is none."""
-    if any(each.path == "method" for each in found):
+    if any(each.path == "method" or (each.path == "path" and not _lacks_secret(each)) for each in found):
         return None  # another request altogether
-    return next((each for each in found if _lacks_secret(each)), None)
+    return next(filter(_lacks_secret, found), None)
 
 
 def _lacks_secret(difference: Difference) -> bool:
