@@ -22,7 +22,7 @@ def test_third(aquila_cassette):
     cached("of both")
 """
 PLACE = "The same request is recorded in cassettes/test_app/test_first.yaml."
-ADVICE = "Did a cache, or something else that tests share, have the answer"
+ADVICE = "a cache, or something else that tests share, may have had the answer"
 
 
 def test_a_miss_of_what_a_cache_had_when_it_was_recorded_names_the_other_test(project: Project) -> None:

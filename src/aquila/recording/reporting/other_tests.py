@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 
 ADVICE = (
-    "Did a cache, or something else that tests share, have the answer when this test was recorded?",
-    "Then nothing was sent, and nothing recorded. Empty it before each test, and record this one",
-    "again.",
+    "If this was recorded before, a cache, or something else that tests share, may have had the answer",
+    "then, so that nothing was sent. Empty it before each test, and record again.",
 )
 
 
