@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from aquila.cassettes.storage import cassette_files
+from aquila.recording.reporting.other_tests import OtherTests
 from tests.plugin.conftest import Project
 
 CACHED = """
@@ -50,7 +53,18 @@ def test_a_request_that_is_made_once_more_than_recorded_names_no_other_test(proj
     assert "The same request is recorded" not in output
 
 
-def test_for_a_miss_at_most_fifty_cassettes_are_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The cassettes that are loaded from now on."""
+    names: list[str] = []
+    load = cassette_files.load_cassette
+    monkeypatch.setattr(
+        cassette_files, "load_cassette", lambda path, **rest: names.append(Path(path).stem) or load(path, **rest)
+    )
+    return names
+
+
+def test_for_a_miss_at_most_fifty_cassettes_are_read(project: Project, read: list[str]) -> None:
     tests = """
         import pytest
 
@@ -62,8 +76,22 @@ def test_for_a_miss_at_most_fifty_cassettes_are_read(project: Project, monkeypat
             post("the last")
     """
     project.record(tests=tests)
-    read = []
-    load = cassette_files.load_cassette
-    monkeypatch.setattr(cassette_files, "load_cassette", lambda path, **rest: read.append(path) or load(path, **rest))
+    read.clear()
     project.run("-k", "last", tests=tests.replace("the last", "changed")).assert_outcomes(failed=1)
     assert len(read) == 50 + 1  # one is the cassette of the test itself
+
+
+def test_for_misses_few_bytes_of_other_cassettes_are_read(
+    project: Project, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OtherTests, "most_bytes", 9000)
+    tests = """
+        def test_its_own(aquila_cassette): post("x" * 7000)
+        def test_large(aquila_cassette): post("x" * 8000)
+        def test_larger(aquila_cassette): post("x" * 8000 + "y")
+        def test_small(aquila_cassette): post("z")
+    """
+    project.record(tests=tests)
+    read.clear()
+    project.run("-k", "own", tests=tests.replace("7000", "1")).assert_outcomes(failed=1)
+    assert read == ["test_its_own", "test_large", "test_small"]

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 20_000
 MOST_READ = 500
-MOST_BYTES = 32 * 1024 * 1024
-"""How many files a search lists and reads at most in a run, and how many bytes of them."""
+"""How many files a search lists and reads at most in a run."""
 MOST_NEAR = 50
 """How many files with a similar name are looked at for one miss."""
 
@@ -58,19 +57,22 @@ class SearchedFolder:
             self.by_last[last].append(one)
 
     def near(self, cassette: str) -> list[StoredCassette]:
-        """Return those with a similar name, the most similar first."""
+        """Return other cassettes with a similar name, the most similar first."""
         folder, _, last = cassette.rpartition("/")
-        found = dict.fromkeys([*self.by_last.get(last, ()), *self.by_folder.get(folder, ())])
+        similar = dict.fromkeys([*self.by_last.get(last, ()), *self.by_folder.get(folder, ())])
+        found = [one for one in similar if one.name != cassette]
         return heapq.nsmallest(MOST_NEAR, found, key=lambda one: _distance(one.name, cassette))
 
 
 class CassetteSearch(ABC):
     """The cassettes that a run searches, by cassette folder, and the keys of their recordings.
 
-    ``only_near``: only those with a similar name are searched, ``MOST_NEAR`` for each miss.
+    - ``only_near``: only those with a similar name are searched, ``MOST_NEAR`` for each miss.
+    - ``most_bytes``: how many bytes of files a run reads at most.
     """
 
     only_near = False
+    most_bytes = 32 * 1024 * 1024
 
     def __init__(self) -> None:
         # Held while files are read, so that each is read once: any thread may miss. The run owns this object, and
@@ -80,7 +82,7 @@ class CassetteSearch(ABC):
         self._known: set[tuple[Path, MatchRules]] = set()  # files in `_by_content`, or that cannot be read
         # The cassettes with a recording of a content, each with the keys of these recordings, which have their origin.
         self._by_content: dict[tuple[MatchRules, str], dict[StoredCassette, set[str]]] = defaultdict(dict)
-        self._count, self._bytes = 0, 0  # of the files that were read, see MOST_READ and MOST_BYTES
+        self._count, self._bytes = 0, 0  # of the files that were read, see MOST_READ and `most_bytes`
 
     @abstractmethod
     def list_cassettes(self, root: Path, project: Path) -> Iterable[StoredCassette]:
@@ -115,7 +117,7 @@ class CassetteSearch(ABC):
         return not self.only_near and bool(folder.unread) and self._may_read()
 
     def _may_read(self, size: int = 0) -> bool:
-        return self._count < MOST_READ and self._bytes + size <= MOST_BYTES
+        return self._count < MOST_READ and self._bytes + size <= self.most_bytes
 
     def _read(self, one: StoredCassette, session: Session) -> None:
         """Note the keys of the recordings in a file, unless it was read already or too many files were."""

@@ -32,11 +32,12 @@ ADVICE = (
 class OtherTests(CassetteSearch):
     """Searches the cassettes of the same test module, and those of equal name in others.
 
-    The usual miss is a changed prompt, which is recorded nowhere. To read hundreds of cassettes for it would take
-    longer than most tests.
+    The usual miss is a changed prompt, which is recorded nowhere. To read hundreds of cassettes for it, or a few large
+    ones, would take longer than most tests.
     """
 
     only_near = True
+    most_bytes = 4 * 1024 * 1024
 
     def list_cassettes(self, root: Path, project: Path) -> Iterator[StoredCassette]:
         """Yield all cassettes."""
