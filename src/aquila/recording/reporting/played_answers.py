@@ -98,8 +98,8 @@ def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
         # Plays that other processes told are also in the counts. Plays of a worker in another container are only there.
         seen: set[int] = set()
         for interaction in session.plays.in_order(here=bool(told)):
-            answer = describe_played(interaction)
-            played.append(answer if id(interaction) not in seen else _as_repeated(answer))
+            is_new = id(interaction) not in seen  # else its tokens need not be counted again
+            played.append(describe_played(interaction) if is_new else PlayedAnswer(0.0, 0, interaction.recorded))
             seen.add(id(interaction))
         if told and seen:
             numbers = enumerate(session.cassette.interactions)
