@@ -49,7 +49,7 @@ def _make_fixture(name: str) -> Any:
     def hand_on(**fixtures: Any) -> Any:
         return fixtures[full]
 
-    hand_on.__doc__ = f"The fixture ``{full}``."
+    hand_on.__name__, hand_on.__doc__ = name, f"The fixture ``{full}``."
     # By the signature pytest finds the other fixture, and sets it up like any that a test names.
     named = inspect.Parameter(full, inspect.Parameter.KEYWORD_ONLY)
     vars(hand_on)["__signature__"] = inspect.Signature([named])

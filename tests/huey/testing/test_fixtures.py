@@ -207,8 +207,17 @@ def test_where_a_huey_is_under_test_both_names_work_and_the_project_s_own_come_f
             assert aquila_perform_job is perform_job and perform_job(greet, "eve").value == "eve"
             assert build_task == "the project's"
         """,
+        test_two="""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def too_wide(perform_job): pass
+
+        def test_two(too_wide): pass
+        """,
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["ScopeMismatch: *", "*  def perform_job(*aquila_perform_job)"])
 
 
 @pytest.mark.parametrize(
