@@ -165,6 +165,15 @@ def test_what_a_bare_except_swallowed_fails_the_test(project: Project) -> None:
                     group.start_soon(aask)
             anyio.run(go)
         """,
+        "anyio task group, behind the start": """
+            async def serve(*, task_status):
+                task_status.started()
+                await aask()
+            async def go():
+                async with anyio.create_task_group() as group:
+                    await group.start(serve)
+            anyio.run(go)
+        """,
         "trio": """
             async def go():
                 async with anyio.create_task_group() as group:
