@@ -95,3 +95,16 @@ def test_for_misses_few_bytes_of_other_cassettes_are_read(
     read.clear()
     project.run("-k", "own", tests=tests.replace("7000", "1")).assert_outcomes(failed=1)
     assert read == ["test_its_own", "test_large", "test_small"]
+
+
+def test_a_miss_is_one_though_its_test_has_named_another_cassette_folder(project: Project) -> None:
+    tests = """
+        def test_it(aquila_cassette, monkeypatch, tmp_path):
+            post("first")
+            monkeypatch.setenv("AQUILA_CASSETTE_DIR", str(tmp_path))
+            post("second")
+    """
+    project.record(tests=tests)
+    result = project.run(tests=tests.replace("second", "changed"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: *"])

@@ -46,16 +46,15 @@ class OtherTests(CassetteSearch):
 
 
 def mention_other_test(
-    explained: Explanation, scope: Scope, session: Session, path: Path, missed: MissedRequest
+    explained: Explanation, scope: Scope, session: Session, root: Path, path: Path, missed: MissedRequest
 ) -> Explanation:
     """Add to the explanation of a miss in which other cassette the same request is recorded, if in any.
 
-    ``path`` is the file of the session's cassette. If that has the request, it was made once more than it is recorded,
-    and nothing is added.
+    ``path`` is the file of the session's cassette, in the folder ``root``. If that has the request, it was made once
+    more than it is recorded, and nothing is added.
     """
     if missed.recording_count:
         return explained
-    root = scope.settings.cassette_root()
     project = scope.run.layers.root.absolute()
     with suppress(OSError):
         search = scope.run.state_of(OtherTests)

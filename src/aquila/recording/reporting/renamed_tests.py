@@ -82,15 +82,15 @@ def _looks_like_a_module(folder: str, module: str, project: Path) -> bool:
 
 
 def mention_rename(
-    explained: Explanation, scope: Scope, session: Session, path: Path, missed: MissedRequest
+    explained: Explanation, scope: Scope, session: Session, root: Path, path: Path, missed: MissedRequest
 ) -> Explanation:
     """Add to the explanation of a miss in which cassette of a gone test the same request is recorded, if in any.
 
-    ``path`` is the file of the session's cassette. If it exists, nothing is added: no other file could take its place.
+    ``path`` is the file of the session's cassette, in the folder ``root``. If it exists, nothing is added: no other
+    file could take its place.
     """
     if path.exists():
         return explained
-    root = scope.settings.cassette_root()
     project = scope.run.layers.root.absolute()
     mine = name_of_file(root, path)
     with suppress(OSError):

@@ -58,7 +58,8 @@ else:
 def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     """Open the session of a cassette under a scope's settings. A file that does not exist is an empty cassette."""
     settings = scope.settings
-    file = cassette_file(settings.cassette_root(), cassette)  # a replay whose requests all hit needs no `Path`
+    root = settings.cassette_root()  # a test may change the variable that names it
+    file = cassette_file(root, cassette)  # a replay whose requests all hit needs no `Path`
     if is_script(file):
         return _open_script(scope, cassette, Path(file), mode)
     if mode != "replay" and Path(file).suffix.lower() in READ_ONLY_SUFFIXES:
@@ -87,7 +88,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         identify_request=_late_identifier(rules, filters, mode),
         takes_other_origins=functools.partial(takes_other_origins, rules=rules, settings=settings),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
-        explain_miss=lambda missed: _explain_miss(scope, session, Path(file), missed),
+        explain_miss=lambda missed: _explain_miss(scope, session, root, Path(file), missed),
         find_drift=_drift_finder(scope, Path(file)) if mode == "missing" else None,
         put_aside=drifted_conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
         is_outdated=_find_outdated(settings) if mode == "missing" else None,
@@ -99,7 +100,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         # Fills the cache. Later, when a request is decided, reading folders could block an event loop.
         packages_of_project(scope.run.layers.root)
     if finds_drift:
-        explain = functools.partial(_explain_miss, scope, session, Path(file))
+        explain = functools.partial(_explain_miss, scope, session, root, Path(file))
         session.find_stand_in = drift_watch.note_drift(scope, session, explain)
     return session
 
@@ -149,16 +150,18 @@ def address_within(scope: Scope, url: str) -> str:
     return origin + normalizer.mask_text(address.removeprefix(origin))
 
 
-def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> miss_message.Explanation:
-    """Explain a miss in a replay. ``path`` is the file of its cassette."""
+def _explain_miss(
+    scope: Scope, session: Session, root: Path, path: Path, missed: MissedRequest
+) -> miss_message.Explanation:
+    """Explain a miss in a replay. ``path`` is the file of its cassette, in the cassette folder ``root``."""
     unknown = None
     if not drifted_conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
         unknown = drifted_conversations.find_unknown_id(scope, session, missed.request)
     if unknown is None or drifted_conversations.will_repeat(scope, unknown):
         compared = _compare_with_recordings(scope, session, path, missed, scope.record_command())
-        explained = renamed_tests.mention_rename(compared, scope, session, path, missed)
+        explained = renamed_tests.mention_rename(compared, scope, session, root, path, missed)
         if explained is compared:
-            explained = other_tests.mention_other_test(explained, scope, session, path, missed)
+            explained = other_tests.mention_other_test(explained, scope, session, root, path, missed)
         explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
         return pending_recordings.mention_pending(explained, scope, session, missed)
     explained = _compare_with_recordings(scope, session, path, missed, "")
