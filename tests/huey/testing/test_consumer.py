@@ -67,6 +67,25 @@ def test_tasks_run_to_their_end_whatever_they_enqueue(worker_type, kind, make_hu
         consumer.wait_until_empty(scheduled=True)
 
 
+def test_a_worker_that_ends_closes_the_connection_by_which_it_listens_and_no_other(make_huey, monkeypatch):
+    """Workers that end at once would both close the one that they share, and one of them would fail."""
+    huey, listening = make_huey("postgres"), []
+
+    @huey.task()
+    def double(n):
+        return 2 * n
+
+    with use_test_queue(huey, storage="own"):
+        connect = huey.storage._connect
+        monkeypatch.setattr(huey.storage, "_connect", lambda: listening.append(connect()) or listening[-1])
+        with run_consumer(workers=2) as consumer:
+            assert consumer.wait(double(2)) == 4
+            consumer.wait_for(lambda: len(listening) == 2)
+            shared = huey.storage.conn
+        assert not shared.closed
+        assert [each.closed for each in listening] == [True, True]
+
+
 def test_a_consumer_works_on_a_server_that_waits_for_whole_seconds_alone(make_huey, monkeypatch):
     """As Redis did before version 6."""
     redis = pytest.importorskip("redis")

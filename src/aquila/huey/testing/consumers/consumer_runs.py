@@ -42,8 +42,12 @@ class _ClosingWorker(EndsWithMaker, AquilaWorker):
     def shutdown(self) -> None:
         """Close the Postgres connection that listens, one for each thread. Huey leaves it to the garbage collector."""
         super().shutdown()
-        if hasattr(self.huey.storage, "_listen_local"):  # private: only Huey's storage on Postgres has it
-            self.huey.storage.close()
+        # Private: only Huey's storage on Postgres has it. Its `close` would close the one that all threads share, too,
+        # and fails if another thread has just done so.
+        listening: Any = getattr(self.huey.storage, "_listen_local", None)
+        if (connection := getattr(listening, "conn", None)) is not None:
+            connection.close()
+            del listening.conn
 
 
 class _TestConsumer(AquilaConsumer):
