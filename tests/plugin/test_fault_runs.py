@@ -277,7 +277,7 @@ def test_what_does_not_end_is_ended_and_said_to_hang(folder: Path) -> None:
     (folder / "test_hanging.py").write_text(HANGING)
     (folder / "pytest.ini").write_text("[pytest]\naquila_faults_timeout = 8\n")
     code, output = run(folder, "-p", "no:xdist", "--aquila-faults=stall,end_early", "--aquila-faults-json=report.json")
-    assert code == 1
+    assert code == 1, output
     assert read_verdicts(folder)["test_no_limit", "stall"] == ("hangs", "hangs", "no_read_timeout"), output
     assert "no end after 8 s, in app.py:" in output
 
