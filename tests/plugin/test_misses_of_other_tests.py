@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.storage import cassette_files
+from aquila.recording.reporting import cassette_search
 from aquila.recording.reporting.other_tests import OtherTests
 from tests.plugin.conftest import Project
 
@@ -64,11 +65,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_for_a_miss_at_most_fifty_cassettes_are_read(project: Project, read: list[str]) -> None:
+def test_for_a_miss_few_other_cassettes_are_read(
+    project: Project, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cassette_search, "MOST_NEAR", 3)
     tests = """
-        import pytest
-
-        @pytest.mark.parametrize("number", range(60))
+        @pytest.mark.parametrize("number", range(5))
         def test_it(aquila_cassette, number):
             post(f"one of {number}")
 
@@ -78,7 +80,7 @@ def test_for_a_miss_at_most_fifty_cassettes_are_read(project: Project, read: lis
     project.record(tests=tests)
     read.clear()
     project.run("-k", "last", tests=tests.replace("the last", "changed")).assert_outcomes(failed=1)
-    assert len(read) == 50 + 1  # one is the cassette of the test itself
+    assert len(read) == 3 + 1  # one is the cassette of the test itself
 
 
 def test_for_misses_few_bytes_of_other_cassettes_are_read(
