@@ -268,7 +268,7 @@ def test_of_a_long_stream_only_the_beginning_is_read(monkeypatch: pytest.MonkeyP
     read = []
     monkeypatch.setattr(json, "loads", lambda text, loads=json.loads: read.append(text) or loads(text))
     summary_of_stream(stream(*[delta(content="word " * 100)] * 1000))
-    assert len(read) < 20
+    assert 0 < len(read) < 20
 
 
 @settings(max_examples=examples(200), deadline=None)
