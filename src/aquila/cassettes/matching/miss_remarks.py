@@ -16,11 +16,10 @@ from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.cures import CHOSEN
 from aquila.cassettes.matching.difference import ABSENT, Difference, clip_path, dump_json
 from aquila.cassettes.matching.json_path import with_any_index
-from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, without_numbers
+from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, PLACEHOLDER_IN_URL, without_numbers
 from aquila.typed_settings import place_of_settings, setting_line
 
 _LONGEST = 200_000  # characters of all texts that are compared
-_IN_URL = "%5Bredacted%5D"
 _WORD = re.compile(r"\d+(?:[.:]\d+)+|\w+|[^\w\s]")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*(?!\w)|\b\w*\d\w*")
 
@@ -58,7 +57,7 @@ def _lacks_secret(difference: Difference) -> bool:
 
 
 def _split_at_secrets(path: str) -> list[str]:
-    return without_numbers(path).split(_IN_URL)
+    return without_numbers(path).split(PLACEHOLDER_IN_URL.decode())
 
 
 def _is_secret(value: Any) -> bool:

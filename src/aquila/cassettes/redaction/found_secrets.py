@@ -9,6 +9,8 @@ from aquila.quick_records import NamedTuple
 
 PLACEHOLDER = b"[redacted]"
 """Stands in place of a secret, so that the requests of two developers with different keys stay equal."""
+PLACEHOLDER_IN_URL = b"%5Bredacted%5D"
+"""The same in a URL."""
 
 _PLACEHOLDER = rb"\[redacted(?:-[0-9]+)?\]"
 _LONGEST = len(PLACEHOLDER) + 20  # bytes, with the longest number

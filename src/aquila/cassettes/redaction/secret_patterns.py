@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from aquila.cassettes.redaction.found_secrets import FoundSecret
+from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, PLACEHOLDER_IN_URL, FoundSecret
 from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
 from aquila.cassettes.redaction.trivial_values import is_common_word, is_trivial
 from aquila.lazy_patterns import lazy_pattern
@@ -297,7 +297,7 @@ def is_placeholder(value: bytes) -> bool:
 
 def redact_placeholders(data: bytes, *, is_url: bool = False) -> bytes:
     """Return a body or a URL with ``[redacted]``, which a redactor leaves as it is, in place of other placeholders."""
-    return _PLACEHOLDER_VALUE.sub(b"%5Bredacted%5D" if is_url else b"[redacted]", data)
+    return _PLACEHOLDER_VALUE.sub(PLACEHOLDER_IN_URL if is_url else PLACEHOLDER, data)
 
 
 def _find_passwords_in_urls(data: bytes) -> Iterator[FoundSecret]:

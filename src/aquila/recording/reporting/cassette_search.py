@@ -1,7 +1,7 @@
 """Finds a missed request in other cassettes of the same folder, by its key.
 
 A run reads a bounded number of files for each kind of search, each file once. ``renamed_tests`` searches the cassettes
-of tests that are gone, ``other_tests`` all of them.
+of tests that are gone, ``other_tests`` those of the same test module.
 """
 
 from __future__ import annotations

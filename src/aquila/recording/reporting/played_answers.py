@@ -99,19 +99,19 @@ def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
         seen: set[int] = set()
         for interaction in session.plays.in_order(here=bool(told)):
             is_new = id(interaction) not in seen  # else its tokens need not be counted again
-            played.append(describe_played(interaction) if is_new else PlayedAnswer(0.0, 0, interaction.recorded))
+            played.append(describe_played(interaction) if is_new else _repeated(interaction.recorded))
             seen.add(id(interaction))
         if told and seen:
             numbers = enumerate(session.cassette.interactions)
             places.update((session.name, number) for number, each in numbers if id(each) in seen)
     for answer, cassette, number in told:
-        played.append(answer if (cassette, number) not in places else _as_repeated(answer))
+        played.append(answer if (cassette, number) not in places else _repeated(answer.recorded))
         places.add((cassette, number))
     return played
 
 
-def _as_repeated(answer: PlayedAnswer) -> PlayedAnswer:
-    return answer._replace(seconds=0.0, tokens=0)
+def _repeated(recorded: str) -> PlayedAnswer:
+    return PlayedAnswer(0.0, 0, recorded)
 
 
 def _read_rows(scope: Scope, rows: Sequence[Any]) -> Iterator[tuple[PlayedAnswer, str, int]]:

@@ -1,6 +1,6 @@
 """Finds the recording of a missed request in the cassette of a test that is gone: it may have been renamed or moved.
 
-It searches only cassettes whose test is gone as far as the sources tell, and only for the exact key of the request.
+It searches only cassettes whose test is gone as far as the sources tell, and only for what would answer the request.
 """
 
 from __future__ import annotations
