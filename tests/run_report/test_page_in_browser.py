@@ -2,6 +2,7 @@
 
 import base64
 import re
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -150,6 +151,23 @@ def test_of_a_cause_there_is_a_list_of_its_tests(browser, sample):
     tab.page.click("text=Show these tests in the list")
     tab.wait_for("3 of 14 tests", "#count")
     assert len(names(tab)) == 3
+    tab.assert_quiet()
+
+
+@pytest.mark.parametrize("key", ["Enter", "Escape"])
+def test_what_was_just_typed_is_searched_when_the_search_is_left(browser, sample, key):
+    tab = Tab(browser)
+    tab.page.clock.install()
+    tab.open(sample)
+    tab.page.clock.pause_at(datetime.now() + timedelta(hours=1))  # the wait for the next letter never ends
+    tab.page.locator("#search").press_sequentially("planning")
+    tab.page.keyboard.press(key)
+    tab.wait_for("2 of 14 tests", "#count")
+    assert tab.page.evaluate("location.hash") == "#q=planning"
+    assert tab.page.input_value("#search") == "planning"
+    if key == "Enter":
+        found = tab.page.evaluate("document.activeElement.querySelector('.row-name').textContent")
+        assert found == names(tab)[0]
     tab.assert_quiet()
 
 

@@ -189,10 +189,15 @@ byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId
 byId("filter").addEventListener("submit", (event) => { event.preventDefault(); goToRow(0); });
 byId("clear").addEventListener("click", () => { go({ ...readAddress(""), test: place.test, sort: place.sort, view: place.view }); byId("search").value = ""; byId("search").focus(); });
 let typing = 0;
+const applySearch = () => {
+  clearTimeout(typing);
+  if (byId("search").value !== place.q) go({ q: byId("search").value });
+};
 byId("search").addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(() => go({ q: byId("search").value }), 80);
+  typing = setTimeout(applySearch, 80);
 });
+byId("search").addEventListener("change", applySearch); // it is left, or Enter was pressed
 addEventListener("load", () => search.prepareLater()); // while the browser is idle
 byId("help-button").addEventListener("click", () => byId("help").showModal());
 
@@ -217,6 +222,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
   const isTyping = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
   if (event.key === "Escape") {
+    if (event.target === byId("search")) event.preventDefault(); // Chromium would empty it, and the filter stays
     if (isTyping) return event.target.blur();
     if (!place.test) return;
     const link = [...byId("tests").querySelectorAll("a.row")].find((one) => one.hasAttribute("aria-current"));
