@@ -351,7 +351,9 @@ def test_it_fits_a_phone_and_is_used_by_keys(browser, huey, server, scheme):
     assert tab.page.evaluate("document.activeElement.id") == f"job-{results[1].id}"
     tab.page.keyboard.press("/")
     assert tab.page.evaluate("document.activeElement.id") == "search"
+    tab.page.keyboard.type("eagl")
     tab.page.keyboard.press("Escape")
+    assert tab.page.input_value("#search") == "eagl"
     tab.page.keyboard.press("k")
     tab.page.keyboard.press("Enter")
     wait_for_text(tab, "#job", "Failed")

@@ -187,9 +187,10 @@
   if (name) name.addEventListener("change", () => name.form.submit());
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    const search = document.getElementById("search");
+    if (event.key === "Escape" && event.target === search) event.preventDefault(); // Chromium would empty it
     if (event.key === "Escape" && typing) return event.target.blur();
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const search = document.getElementById("search");
     if (event.key === "/" && search) {
       event.preventDefault();
       return search.focus();
