@@ -85,7 +85,9 @@ def test_a_drift_in_the_server_of_a_fixture_fails_the_test_that_asked(stateful: 
     stateful.api.restart()
     result = stateful.record(tests.replace("is large", "is very large"))
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["FAILED test_app.py::test_asks - ConversationDrifted: *"])
+    command = "*  pytest test_app.py::test_asks --aquila-record=all"
+    result.stdout.fnmatch_lines([command, "FAILED test_app.py::test_asks - ConversationDrifted: *"])
+    result.stdout.no_fnmatch_line("*runs once more*")
 
 
 BY_A_LIBRARY = """

@@ -230,6 +230,8 @@ class Scope(ScriptsAndFaults):
     def share(self) -> None:
         """Say that its code does not run again with one test: its fixture is set up, and several tests use it."""
         self.is_shared = True
+        if self.settings.transport == "record":  # else nothing runs again
+            self.child_misses.tell_shared(self.id)
 
     def _announce_change(self) -> None:
         if self in self.run.scopes:

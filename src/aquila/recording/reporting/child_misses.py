@@ -67,7 +67,8 @@ _TORN = (
 class ChildMisses:
     """The folder of messages of a run, or of the run that started this process: a file for each scope and kind.
 
-    One file goes the other way: in it, the parent tells the children what is recorded anew. The run owns this object.
+    Two kinds go the other way: the parent tells the children what is recorded anew, and which scopes are shared. The
+    run owns this object.
     The process that made the folder removes it at the end of the run. Without a folder, ``tell`` methods do nothing.
     """
 
@@ -91,6 +92,14 @@ class ChildMisses:
     def tell_drift(self, scope_id: str, row: Mapping[str, Any]) -> None:
         """Write down a request in a scope of the parent process that has drifted."""
         self._append_in_limit(f"{scope_id}.drift", row)
+
+    def tell_shared(self, scope_id: str) -> None:
+        """Tell the children of a scope of this process that its code does not run again with one test."""
+        self._append(f"{scope_id}.shared", True)
+
+    def is_shared(self, scope_id: str) -> bool:
+        """Whether the parent has told so with ``tell_shared``."""
+        return self.folder is not None and os.path.exists(os.path.join(self.folder, f"{scope_id}.shared"))
 
     def tell_play(self, scope_id: str, row: Sequence[Any]) -> None:
         """Write down what was played in a scope of the parent process. No two rows are equal."""

@@ -169,7 +169,8 @@ def _may_repeat(scope: Scope) -> bool:
     if run.make_outcome is not None:
         return run.repetition.is_possible
     misses = run.state_of(ChildMisses)  # of a child process: its parent decides, and has not decided yet
-    return misses.folder is not None and not misses.read_anew()
+    is_shared = any(misses.is_shared(each.id) for each in scope.enclosing())
+    return misses.folder is not None and not misses.read_anew() and not is_shared
 
 
 def add_reason(explained: Explanation, scope: Scope, session: Session, unknown: UnknownId) -> Explanation:
