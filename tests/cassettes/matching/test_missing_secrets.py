@@ -64,5 +64,25 @@ def test_a_miss_of_a_url_with_a_secret_in_its_path_names_the_setting() -> None:
 
 def test_a_miss_of_a_url_that_was_a_secret_names_a_dummy_that_is_a_url() -> None:
     text = explain(request({}, "https://hooks.example/none"), request({}, "%5Bredacted%5D"))
-    assert f"{REMARK} path, and there is none now." in text
+    assert "\n    URL: recorded [redacted], now another one\n" in text
+    assert f"{REMARK} the URL, and there is none now." in text
     assert "\n  aquila_dummy_keys = NAME_OF_THE_VARIABLE=https://webhook.example/dummy\n" in text
+
+
+def test_a_miss_of_a_request_to_a_url_that_is_a_secret_says_so() -> None:
+    text = explain(request({"text": "two"}, "%5Bredacted%5D"), request({"text": "one"}, "%5Bredacted%5D"))
+    assert "\n  requested  POST [redacted] (the URL is a secret)\n" in text
+
+
+def test_secrets_of_a_path_are_found_in_linear_time() -> None:
+    between = "/" + "a" * 30
+
+    def path_with(*between_slashes: str) -> RecordedRequest:
+        return request({}, f"https://api.example/x{between.join(between_slashes)}/end")
+
+    recorded = path_with(*["%5Bredacted%5D"] * 12)
+    assert f"{REMARK} path" in explain(path_with(*["none"] * 12), recorded)
+    assert REMARK not in explain(path_with(*["none"] * 11), recorded)
+    assert REMARK not in explain(path_with(*["none"] * 11, ""), recorded)
+    # With a pattern, each of the secrets would end at each of two hundred places.
+    assert REMARK not in explain(path_with(*["none"] * 200, "end/2?"), recorded)

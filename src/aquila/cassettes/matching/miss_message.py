@@ -19,10 +19,11 @@ from aquila.cassettes.matching.difference import (
     weigh_differences,
 )
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.miss_remarks import write_cause
+from aquila.cassettes.matching.miss_remarks import is_secret_url, write_cause
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import CanonicalRequest, canonical_request, key_of
 from aquila.cassettes.model import Interaction, RecordedRequest
+from aquila.cassettes.redaction.found_secrets import PLACEHOLDER
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.plurals import count_of
 from aquila.typed_settings import setting_line
@@ -131,7 +132,8 @@ def _write_head(title: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _request_row(request: RecordedRequest) -> tuple[str, str]:
-    return "requested", f"{request.method.upper()} {request.url}"
+    url = f"{PLACEHOLDER.decode()} (the URL is a secret)" if is_secret_url(request.url) else request.url
+    return "requested", f"{request.method.upper()} {url}"
 
 
 # --- no recording
@@ -264,6 +266,9 @@ def _find_nearest(
 def _write_difference(difference: Difference) -> Iterator[str]:
     path = clip_around(difference.path, len(difference.path), WIDTH - 6)
     width = WIDTH - 20
+    if path == "path" and is_secret_url(difference.recorded):
+        yield f"    URL: recorded {PLACEHOLDER.decode()}, now another one"
+        return
     recorded = format_value(difference.recorded, difference.now, width)
     now = format_value(difference.now, difference.recorded, width)
     line = f"    {path}: recorded {recorded}, now {now}"

@@ -51,8 +51,7 @@ def _lacks_secret(difference: Difference) -> bool:
     recorded, now = difference.recorded, difference.now
     if difference.path == "path":  # of a URL, of which a token may be a part, as in those of Telegram
         around = _split_at_secrets(recorded)
-        fits = re.fullmatch(".+".join(map(re.escape, around)), now)
-        return fits is not None and len(_split_at_secrets(now)) < len(around)
+        return len(_split_at_secrets(now)) < len(around) and _fits_around_secrets(now, around)
     return _is_secret(recorded) and not _is_secret(now)
 
 
@@ -60,23 +59,41 @@ def _split_at_secrets(path: str) -> list[str]:
     return without_numbers(path).split(PLACEHOLDER_IN_URL.decode())
 
 
+def _fits_around_secrets(path: str, around: Sequence[str]) -> bool:
+    """Whether a path has these texts in their order, with something between each two. There are at least two."""
+    first, *middle, last = around
+    at = len(first)
+    for text in middle:  # each where it is found first: a pattern with `.+` would try all places of all of them
+        found = path.find(text, at + 1)
+        if found < 0:
+            return False
+        at = found + len(text)
+    return path.startswith(first) and path.endswith(last) and at < len(path) - len(last)
+
+
+def is_secret_url(text: Any) -> bool:
+    """Whether a URL, or its path, is a secret as a whole, such as that of a webhook."""
+    return isinstance(text, str) and without_numbers(text) == PLACEHOLDER_IN_URL.decode()
+
+
 def _is_secret(value: Any) -> bool:
     return isinstance(value, str) and without_numbers(value) == PLACEHOLDER.decode()
 
 
 def _write_secret_remark(missing: Difference, settings_file: str) -> Iterator[str]:
+    # The dummy for a whole URL is one that a client takes for a URL.
+    whole = missing.path == "path" and is_secret_url(missing.recorded)
+    value = "NAME_OF_THE_VARIABLE" + ("=https://webhook.example/dummy" if whole else "")
+    place = "the URL" if whole else clip_path(missing.path)
     yield ""
     yield from textwrap.wrap(
-        f"A secret was recorded in {clip_path(missing.path)}, and there is none now. If it comes from a variable of "
+        f"A secret was recorded in {place}, and there is none now. If it comes from a variable of "
         f"the environment that is not set here, name that variable in {place_of_settings(settings_file)}, and a replay "
         "gives it a dummy:",
         WIDTH,
         break_long_words=False,
         break_on_hyphens=False,
     )
-    # A whole URL that is secret, such as that of a webhook, needs a dummy that a client takes for a URL.
-    whole = missing.path == "path" and not any(_split_at_secrets(missing.recorded))
-    value = "NAME_OF_THE_VARIABLE" + ("=https://webhook.example/dummy" if whole else "")
     yield ""
     yield "  " + setting_line("dummy_keys", value, settings_file)
 
