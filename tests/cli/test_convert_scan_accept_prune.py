@@ -564,6 +564,10 @@ def test_prune_removes_nothing_when_stdin_is_not_a_terminal(
     done = littered.run("prune")
     assert done.code == 2
     assert "stdin is not a terminal, so prune cannot ask; pass --yes" in done.err
+    in_json = littered.run("prune", "--json")
+    assert in_json.code == 2
+    assert "--json is given, so prune cannot ask; pass --yes" in in_json.err
+    assert in_json.json == littered.run("prune", "--dry-run", "--json").json
     assert files(littered) == before
 
 

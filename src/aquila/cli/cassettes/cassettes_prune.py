@@ -71,13 +71,15 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             output.print_problem(f"unreadable, and left alone: {problem}")
         _print_unused(unused, output)
         remove = bool(unused) and not options.dry_run
+        status = 0
         if remove and not options.yes:
             if output.as_json or not sys.stdin.isatty():
                 reason = "--json is given" if output.as_json else "stdin is not a terminal"
                 print_error(f"aquila: {reason}, so prune cannot ask; pass --yes or --dry-run")
-                return FAILED
-            total = format_size(sum(file.size for file in unused))
-            remove = ask_user(f"Remove {count_of(len(unused), 'file')}, {total}?")
+                remove, status = False, FAILED
+            else:
+                total = format_size(sum(file.size for file in unused))
+                remove = ask_user(f"Remove {count_of(len(unused), 'file')}, {total}?")
         if remove:
             pending = [file.path for file in unused if cassette_files.is_pending_file(file.path)]
             with hold_reviews(map(here.recording_folder_of, pending), intent="removed"):
@@ -89,7 +91,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             output.print_line(f"removed {count_of(len(unused), 'file')}")
         files = [{"file": file.name, "why": file.reason, "bytes": file.size} for file in unused]
         output.print_json({"removed": remove, "files": files, "unreadable": unreadable, "notes": notes})
-    return 0
+    return status
 
 
 def _find_unused(here: project.Project, orphans: list[Path]) -> list[UnusedFile]:
