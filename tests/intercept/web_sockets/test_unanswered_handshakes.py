@@ -30,9 +30,9 @@ def url() -> Iterator[str]:
         yield f"ws://127.0.0.1:{server.getsockname()[1]}/v1/realtime?model=m"
 
 
-@pytest.fixture
-def closing_url() -> Iterator[str]:
-    """A server that reads a request and closes the connection without an answer."""
+@pytest.fixture(params=[b""])
+def closing_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server that reads a request, sends its parameter, which is nothing or not valid, and closes the connection."""
 
     def read_and_close() -> None:
         while True:
@@ -40,6 +40,7 @@ def closing_url() -> Iterator[str]:
             with connection:
                 if not connection.recv(65536):
                     return
+                connection.sendall(request.param)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=read_and_close)
@@ -218,6 +219,31 @@ def test_a_connection_that_is_closed_before_the_answer_is_closed_again(
     (interaction,) = load_cassette(root / "x.yaml").interactions
     assert interaction.response.end == "broken"
     assert interaction.response.error.startswith("RemoteProtocolError: ")
+
+
+WRONGLY_SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("closing_url", [WRONGLY_SWITCHED], ids=["wrong"], indirect=True)
+@pytest.mark.parametrize(
+    "name", slow_but(["in_threads"], ["in_threads", "in_a_loop", "of_old", "aiohttp_reading", "websocket_client"])
+)
+def test_an_answer_that_the_client_refuses_is_refused_again(
+    name: str, closing_url: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "LIMIT", 60)
+    with aquila.use_cassette("x", transport="record"):
+        failure_of(CLIENTS[name], closing_url)
+    with aquila.use_cassette("x") as cassette:
+        failure_of(CLIENTS[name], closing_url)
+        assert not cassette.misses
+        assert cassette.all_played
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert interaction.response.end == "broken"
+    assert not interaction.response.has_begun
 
 
 def mistaken(url: str) -> None:

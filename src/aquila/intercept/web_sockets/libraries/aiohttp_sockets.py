@@ -193,8 +193,9 @@ async def _record(connect: Callable[[], Any], recorder: FrameRecorder) -> Any:
         try:
             socket = await connect()
         except aiohttp.WSServerHandshakeError as error:
-            recorder.accept(error.status, _fields_of(error.headers or {}))
-            recorder.finish()
+            if error.status != SWITCHED:  # else aiohttp refuses the answer, such as one with a wrong accept field
+                recorder.accept(error.status, _fields_of(error.headers or {}))
+                recorder.finish()
             raise
         except _connect_timeout() as error:
             recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")

@@ -73,6 +73,9 @@ class ProtocolTap:
 
     def _begin(self, response: Any) -> None:
         self._has_begun = True
+        if response.status_code == SWITCHED and getattr(self._protocol, "handshake_exc", None) is not None:
+            self._recorder.finish_broken(NO_ANSWER)  # the client refuses it, such as one with a wrong accept field
+            return
         body = b"" if response.status_code == SWITCHED else response.body or b""
         self._recorder.accept(response.status_code, fields_of(response.headers), body)
         if response.status_code != SWITCHED:
