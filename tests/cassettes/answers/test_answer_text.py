@@ -45,6 +45,14 @@ def block(index: int, content: dict[str, Any], kind: str = "delta") -> dict[str,
     return {"type": f"content_block_{kind}", "index": index, name: content}
 
 
+def words(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def tool_use(name: str) -> dict[str, Any]:
+    return {"type": "tool_use", "name": name, "input": {}}
+
+
 CALL = {"function": {"name": "capital", "arguments": '{"country":"UK"}'}}
 CALLED = 'capital({"country":"UK"})'
 
@@ -62,6 +70,11 @@ CALLED = 'capital({"country":"UK"})'
         ({"output": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "f({})"),
         ({"content": [{"type": "text", "text": "Hello"}]}, "Hello"),
         ({"content": [{"type": "tool_use", "name": "f", "input": {"a": 1}}]}, 'f({"a": 1})'),
+        (
+            {"content": [words("First "), words("this."), tool_use("f"), tool_use("g"), words("Then"), tool_use("h")]},
+            "First this.\nf({})\ng({})\nThen\nh({})",
+        ),
+        ({"content": [tool_use("f"), words("Done"), words(".")]}, "f({})\nDone."),
         ({"choices": []}, ""),
         ({"error": {"message": "no such model"}}, ""),
         ({"output": "text"}, ""),
@@ -106,6 +119,14 @@ def test_the_text_of_an_answer(answer: dict[str, Any], text: str) -> None:
                 block(1, {"type": "input_json_delta", "partial_json": "1}"}),
             ),
             'Hello\nf({"a":1})',
+        ),
+        (
+            stream(
+                block(0, {"type": "server_tool_use", "name": "search", "input": {}}, "start"),
+                block(1, {"type": "text_delta", "text": "It "}),
+                block(1, {"type": "text_delta", "text": "rains."}),
+            ),
+            "search()\nIt rains.",
         ),
         (b'event: x\r\ndata: {"choices":[{"delta":{"content":"Hello"}}]}\r\n\r\n', "Hello"),
         (stream(delta(content="\ud83d"), delta(content="\ude00")), "😀"),

@@ -32,11 +32,12 @@ _DATA = lazy_pattern(rb"^data:[ \t]*(\{.*)\n?", re.MULTILINE)
 
 @dataclass
 class AnswerCall:
-    """A tool call, with its arguments in pieces."""
+    """A tool call, with its arguments in pieces. ``after``: how many pieces of the message's text came before it."""
 
     name: str = ""
     id: str = ""
     arguments: list[str] = field(default_factory=list)
+    after: int = 0
 
 
 @dataclass
@@ -125,12 +126,14 @@ def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerContent:
     rest = read_answer(end.partition(b"\n")[2]) if begin[:1] != b"\0" else AnswerContent()
     for index, said in rest.choices.items():
         choice = facts.choice(index)
+        earlier = len(choice.text) + bool(said.text)  # with the gap
         for pieces, more in ((choice.text, said.text), (choice.reasoning, said.reasoning)):
             if more:
                 pieces += [f"\n\n{gap}\n\n", *more]
         for name, call in said.calls.items():
             begun = None if call.name else choice.calls.get(name)
             if begun is None:
+                call.after += earlier
                 choice.calls["end", name] = call
             else:
                 begun.arguments += [gap, *call.arguments]
@@ -210,7 +213,7 @@ def _add(into: list[str], *values: Any) -> None:
 
 
 def _add_call(choice: AnswerChoice, index: Any, name: Any, call_id: Any, arguments: Any) -> None:
-    call = choice.calls.setdefault(index, AnswerCall())
+    call = choice.calls.setdefault(index, AnswerCall(after=len(choice.text)))
     call.name = call.name or string(name)
     call.id = call.id or string(call_id)
     if isinstance(arguments, str):

@@ -60,9 +60,16 @@ def _pieces(content: answer_content.AnswerContent) -> Iterator[str]:
     for choice in content.choices.values():
         if choice.text or choice.calls:
             yield "\n"
-        yield from choice.text
-        for call in choice.calls.values():
+        told = 0
+        for number, call in enumerate(choice.calls.values()):
+            if number and call.after > told:
+                yield "\n"
+            yield from choice.text[told : call.after]
+            told = call.after
             yield f"\n{call.name}({''.join(call.arguments)})"
+        if choice.calls and told < len(choice.text):
+            yield "\n"
+        yield from choice.text[told:]
 
 
 def _join(pieces: Iterable[str]) -> str:
