@@ -6,13 +6,14 @@ import threading
 import uuid
 from types import SimpleNamespace
 
+import httpx2
 import pytest
 
 import aquila
 from aquila import errors
 from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.huey import MemoryHuey, PostgresHuey, SqliteHuey, ask_task, instrument, limited, set_limits, within_limits
-from aquila.huey.limits import limits_without_task
+from aquila.huey.limits import limits_without_task, provider_pauses
 from aquila.huey.limits.budgets import Reservation
 from aquila.huey.limits.counting import Counts, LimitTurn
 from aquila.huey.limits.providers import PROVIDERS
@@ -387,6 +388,20 @@ def test_requests_of_other_clients_can_be_counted(huey):
     assert counted(huey, "openai: 1 at once") == [0]
     with pytest.raises(errors.ConfigError, match="no provider 'opnai' is known"), limited(huey, "opnai"):
         pass
+
+
+def test_a_refusal_that_another_client_raises_takes_no_tokens_and_begins_a_pause(huey):
+    limit(huey, "openai: 1k tokens/min")
+    request = httpx2.Request("POST", "https://api.openai.com/v1/chat/completions")
+    refused = httpx2.Response(429, headers={"Retry-After": "30"}, request=request)
+    for error, tokens, pauses in [
+        (httpx2.ReadTimeout("too slow", request=request), 61, 0),  # it may have taken them
+        (httpx2.HTTPStatusError("429", request=request, response=refused), 61, 1),
+    ]:
+        with pytest.raises(httpx2.HTTPError), limited(huey, "openai", prompt="hi", tokens=60):
+            raise error
+        assert counted(huey, "openai: 1k tokens/min") == [tokens]
+        assert len(state_of(huey).entries(provider_pauses.TABLE)) == pauses
 
 
 def test_a_request_of_another_client_that_waits_several_times_waits_no_longer_than_it_may():

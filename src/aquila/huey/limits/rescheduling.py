@@ -113,22 +113,32 @@ def reschedule_after(huey: Any, task: Task, error: BaseException) -> None:
 def delay_until_return(error: BaseException) -> float | None:
     """Return after how many seconds a task that raised ``error`` is to come back; None for an ordinary failure.
 
-    Also understands errors of other clients that hold the answer: those of openai, anthropic, httpx, requests and
-    botocore. For an exception group every error must name a delay; the longest counts.
+    For an exception group every error must name a delay; the longest counts.
     """
     if isinstance(error, BaseExceptionGroup):
         delays = [delay_until_return(each) for each in error.exceptions]
         named = [delay for delay in delays if delay is not None]
         return max(named) if len(named) == len(delays) else None
+    status, seconds = read_refusal(error)
+    return seconds if status is None or status in TOO_BUSY else None
+
+
+def read_refusal(error: BaseException | None) -> tuple[int | None, float | None]:
+    """Return the status with which a provider answered, and after how many seconds it asks to come back, if known.
+
+    Also understands errors of other clients that hold the answer: those of openai, anthropic, httpx, requests and
+    botocore.
+    """
     if isinstance(error, ProviderError):
-        return error.retry_after if error.status is None or error.status in TOO_BUSY else None
+        return error.status, error.retry_after
     try:
         status, headers = _read_answer(getattr(error, "response", None))
-        if type(status) is not int or status not in TOO_BUSY or not isinstance(headers, Mapping):
-            return None
-        return read_providers_delay({str(name).lower(): str(value) for name, value in headers.items()}, status)
+        if type(status) is not int or not isinstance(headers, Mapping):
+            return None, None
+        fields = {str(name).lower(): str(value) for name, value in headers.items()}
+        return status, read_providers_delay(fields, status)
     except Exception:  # noqa: BLE001 -- any library's exception: its attributes of these names may be anything
-        return None
+        return None, None
 
 
 def _read_answer(answer: Any) -> tuple[Any, Any]:

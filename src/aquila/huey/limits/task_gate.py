@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.engine.calls.retry import TOO_BUSY
-from aquila.errors import ConfigError, LimitReached, ProviderError
+from aquila.errors import ConfigError, LimitReached
 from aquila.events import Usage
 from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.limits.counting import LimitTurn
-from aquila.huey.limits.rescheduling import has_waited
+from aquila.huey.limits.rescheduling import has_waited, read_refusal
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.under_test import is_under_test
 
@@ -232,7 +232,8 @@ class GateAdmission:
             return
         # A provider that refuses has taken no tokens. Of a broken connection that is not known: what was reserved stays
         # counted.
-        refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
+        status, retry_after = read_refusal(error)
+        refused = status is not None and status >= 400
         try:
             # Each step is taken although another one fails: a slot that was never freed would be renewed for ever. The
             # steps run in reverse order: the slot is freed last, so that the next request finds the pause.
@@ -242,8 +243,8 @@ class GateAdmission:
                     steps.callback(self.held.settle, tokens, usage.output_tokens if usage is not None else None)
                 if self.spending is not None and (usage is not None or refused):
                     steps.callback(self.spending.settle, usage or Usage())
-                if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
-                    seconds = min(error.retry_after, self.longest_pause)
+                if status in TOO_BUSY and retry_after is not None:
+                    seconds = min(retry_after, self.longest_pause)
                     # Counted from the clock that a test has put forward, not from when the task is due: the task comes
                     # back by that clock.
                     moment = find_skipped_moment()
