@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -47,6 +48,21 @@ def close_before_forks(storage: Any) -> None:
             _storages.add(storage)
         case PostgresStorage() if storage.connection is None:
             _storages.add(storage)
+
+
+@contextlib.contextmanager
+def closing_again(storage: Any) -> Iterator[None]:
+    """Close the connection of a storage after the block, if it was closed before and is one that may be closed.
+
+    Whoever has made a database for a test cannot remove it while a connection is open.
+    """
+    was_closed = isinstance(storage, BaseSqlStorage) and storage._conn is None
+    try:
+        yield
+    finally:
+        if was_closed and storage in _storages:
+            with contextlib.suppress(Exception):  # The server may be away.
+                storage.close()
 
 
 def _close_connections() -> None:

@@ -289,6 +289,23 @@ def test_on_any_storage_it_is_the_same(kind, make_huey, done):
     assert done == ["a", "a", "b", "c"]
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_connection_that_a_test_queue_has_opened_is_closed_with_it(kind, make_huey):
+    storage = make_huey(kind).storage
+    huey = Huey("plain", storage_class=lambda *_, **__: storage)
+    task = huey.task()(lambda: None)
+    with use_test_queue(huey, storage="own"):
+        task()
+        opened = storage._conn
+    assert opened is not None
+    assert storage._conn is None
+
+    assert huey.pending_count() == 1  # opens it again, outside of a test
+    with use_test_queue(huey, storage="own"):
+        task()
+    assert storage._conn is not None
+
+
 # Periodic tasks
 
 

@@ -11,6 +11,7 @@ from huey import Huey
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
+from aquila.huey import connections_at_fork
 from aquila.huey.instrumenting import change_class, reject_other_than_huey
 from aquila.huey.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.task_ids import let_make_ids
@@ -134,7 +135,8 @@ def use_test_queue(
       its exception reaches the caller when no retry is left. A task that is scheduled for later waits for
       ``drain_queue(with_scheduled=True)``.
     - ``storage``: ``memory`` keeps everything in a fresh memory storage, and leaves the real queue untouched. ``own``
-      uses the storage of the Huey, **and empties it first**. A storage object of Huey is used as it is.
+      uses the storage of the Huey, **and empties it first**. A storage object of Huey is used as it is. A connection to
+      a database that was closed before is closed again at the end of the block.
 
     A Huey that is not one of ``aquila.huey`` is instrumented until the block ends. Test queues nest, and ``immediate``
     is off while one is open. Yields the Huey. Raises ``ConfigError`` for another mode or storage, and for an object
@@ -183,7 +185,7 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     # The private `_immediate`, because `huey.immediate = False` would build a new storage and lose the pending tasks.
     # `create_storage` is replaced for a program that sets `immediate` within the block: Huey would build the real one.
     replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False)
-    with under_test(), _put_under_test(huey), replaced:
+    with connections_at_fork.closing_again(used), under_test(), _put_under_test(huey), replaced:
         if storage == "own":
             huey.flush()
         queue = OpenTestQueue(huey, mode, production, used)
