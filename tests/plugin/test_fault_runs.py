@@ -346,6 +346,68 @@ def test_an_allowance_may_be_for_all_faults_that_fit_a_pattern(pytester: pytest.
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
+CHOICE = """
+import pytest
+
+shared_is, tries = [], []
+
+@pytest.fixture(scope="module")
+def shared():
+    shared_is.append("set up")
+    yield
+    shared_is.append("torn down")
+
+def test_passes(shared, aquila_script): pass
+def test_fails(aquila_script): assert 0
+@pytest.mark.xfail
+def test_xfails(aquila_script): assert 0
+@pytest.mark.xfail
+def test_xpasses(aquila_script): pass
+def test_passes_the_second_time(aquila_script):
+    tries.append(1)
+    assert len(tries) == 2
+@pytest.mark.aquila(faults="overloaded")
+def test_about_a_fault(aquila_script): aquila_script.unused = "ignore"; pytest.fail("not met")
+@pytest.mark.aquila(faults=None)
+def test_not_under_faults(shared, aquila_script): pass
+def test_that_may_set_faults(aquila_script, aquila_faults): pass
+def test_without_answers(shared): pass
+@pytest.fixture
+def broken():
+    yield
+    assert 0
+def test_fails_in_its_teardown(broken, aquila_script): pass
+def test_is_the_last_with_the_fixture(shared, aquila_script): pass
+"""
+
+
+def test_a_test_runs_under_faults_if_it_has_passed_and_chooses_none_itself(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: dict[str, list[str]] = {}
+
+    def attempt(self: FaultRuns, item: pytest.Item, **options: Any) -> dict[str, Any]:
+        run[item.name] = list(item.module.shared_is)  # type: ignore[attr-defined]
+        return {"ending": "passed", "attempts": []}
+
+    monkeypatch.setattr(FaultRuns, "_attempt", attempt)
+    pytester.makeconftest(
+        """
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):  # as plugins run a test again
+            if item.name == "test_passes_the_second_time":
+                runtestprotocol(item, nextitem=nextitem, log=False)
+        """
+    )
+    after = "from test_choice import shared_is\ndef test_it(): assert shared_is == ['set up', 'torn down']\n"
+    pytester.makepyfile(test_choice=CHOICE, test_next=after)
+    result = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--aquila-faults=overloaded")
+    result.assert_outcomes(passed=8, failed=2, errors=1, xfailed=1, xpassed=1)
+    assert list(run) == ["test_passes", "test_passes_the_second_time", "test_is_the_last_with_the_fixture"]
+    assert list(run.values()) == [["set up"]] * 3
+
+
 def test_a_controller_takes_in_the_verdicts_of_its_workers_and_says_which_crashed(pytester: pytest.Pytester) -> None:
     runs = FaultRuns(pytester.parseconfig("--aquila-faults"))
     sent = FaultReport(not_run=[("test_it", "why")]).as_plain_data()
