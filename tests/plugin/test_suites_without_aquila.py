@@ -107,16 +107,26 @@ def test_a_failure_that_shows_a_dummy_says_what_leaves_the_variable_unset(
     result.stdout.no_fnmatch_line("*is a dummy*")
 
 
-@pytest.mark.parametrize(("words", "own", "shown"), [
-    ("", None, None),
-    ("", "a-key-of-the-machine", "aquila-no-key"),
-    ("AZURE_OPENAI_API_KEY", None, "aquila-no-key"),
+AZURE, BEDROCK = "AZURE_OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"
+
+
+@pytest.mark.parametrize(("name", "words", "own", "shown"), [
+    (AZURE, "", None, None),
+    (AZURE, "", "a-key-of-the-machine", "aquila-no-key"),
+    (AZURE, AZURE, None, "aquila-no-key"),
+    (BEDROCK, "", None, None),
+    (BEDROCK, "", "a-key-of-the-machine", "aquila-no-key"),
 ])  # fmt: skip
-def test_a_key_of_azure_is_shown_only_where_one_is_set_or_wanted(
-    words: str, own: str | None, shown: str | None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+def test_keys_that_change_what_a_client_does_are_shown_only_where_they_are_set_or_wanted(
+    name: str,
+    words: str,
+    own: str | None,
+    shown: str | None,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if own is not None:
-        monkeypatch.setenv("AZURE_OPENAI_API_KEY", own)
+        monkeypatch.setenv(name, own)
     pytester.makeini(f"[pytest]\naquila_dummy_keys = {words}")
     pytester.makepyfile(
         f"""
@@ -124,10 +134,10 @@ def test_a_key_of_azure_is_shown_only_where_one_is_set_or_wanted(
 
         def test_it():
             assert os.environ.get("OPENAI_API_KEY") == "aquila-no-key"
-            assert os.environ.get("AZURE_OPENAI_API_KEY") == {shown!r}
+            assert os.environ.get({name!r}) == {shown!r}
 
         def test_script(aquila_script):
-            assert os.environ.get("AZURE_OPENAI_API_KEY") == {shown!r}
+            assert os.environ.get({name!r}) == {shown!r}
         """
     )
     pytester.runpytest_inprocess().assert_outcomes(passed=2)

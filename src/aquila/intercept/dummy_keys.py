@@ -92,8 +92,8 @@ def dummies_shown(settings: StartSettings, *, answers: bool) -> Mapping[str, str
     named = runtime.current_run().play_log is not None
     words, machine = settings.dummy_keys, runtime.machine_keys().environment
     variables = frozenset(machine) if provider_keys.NO_UNSET in words else None
-    if provider_keys.ONLY_WHERE_SET not in machine:
-        words = (f"-{provider_keys.ONLY_WHERE_SET}", *words)  # first, because a project's own word may add it
+    unset = [f"-{name}" for name in provider_keys.ONLY_WHERE_SET if name not in machine]
+    words = (*unset, *words)  # first, because a project's own word may add one
     return _cached_dummies(words, answers=answers, named=named, variables=variables)
 
 

@@ -16,6 +16,8 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "assemblyai": ("ASSEMBLYAI_API_KEY",),
     "azure": ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY", "AZURE_AI_API_KEY", "AZURE_INFERENCE_CREDENTIAL"),
     "baseten": ("BASETEN_API_KEY",),
+    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK",),
+    "cartesia": ("CARTESIA_API_KEY",),
     "cerebras": ("CEREBRAS_API_KEY",),
     "cohere": ("CO_API_KEY", "COHERE_API_KEY"),
     "dashscope": ("DASHSCOPE_API_KEY",),
@@ -23,10 +25,12 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "deepinfra": ("DEEPINFRA_API_KEY",),
     "deepseek": ("DEEPSEEK_API_KEY",),
     "elevenlabs": ("ELEVENLABS_API_KEY",),
+    "fal": ("FAL_KEY",),
     "fireworks": ("FIREWORKS_API_KEY",),
     "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
     "groq": ("GROQ_API_KEY",),
     "hyperbolic": ("HYPERBOLIC_API_KEY",),
+    "inception": ("INCEPTION_API_KEY",),
     "jina": ("JINA_API_KEY",),
     "minimax": ("MINIMAX_API_KEY",),
     "mistral": ("MISTRAL_API_KEY",),
@@ -34,6 +38,7 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "nebius": ("NEBIUS_API_KEY",),
     "novita": ("NOVITA_API_KEY",),
     "nvidia": ("NVIDIA_API_KEY",),
+    "ollama": ("OLLAMA_API_KEY",),
     "openai": ("OPENAI_API_KEY",),
     "openrouter": ("OPENROUTER_API_KEY",),
     "perplexity": ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
@@ -44,6 +49,7 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "siliconflow": ("SILICONFLOW_API_KEY",),
     "stability": ("STABILITY_API_KEY",),
     "together": ("TOGETHER_API_KEY",),
+    "upstage": ("UPSTAGE_API_KEY",),
     "vercel": ("AI_GATEWAY_API_KEY",),
     "volcengine": ("ARK_API_KEY",),
     "voyage": ("VOYAGE_API_KEY",),
@@ -58,8 +64,12 @@ SHARED_KEYS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": DUMMY_KEY,
     "AWS_SECRET_ACCESS_KEY": DUMMY_KEY,
     "HF_TOKEN": f"hf_{DUMMY_KEY}",  # its client checks the prefix
+    **dict.fromkeys(
+        ("BRAVE_API_KEY", "EXA_API_KEY", "FIRECRAWL_API_KEY", "SERPAPI_API_KEY", "SERPER_API_KEY", "TAVILY_API_KEY"),
+        DUMMY_KEY,
+    ),
 }
-"""Variables whose keys give access to more than models (buckets, data sets), with their dummies.
+"""Variables whose keys give access to other things than models (buckets, data sets, searches), with their dummies.
 
 A test without a cassette may need them, so they are replaced only while a cassette answers.
 """
@@ -68,9 +78,10 @@ REGIONS: Mapping[str, str] = {"AWS_DEFAULT_REGION": "us-east-1"}
 """Variables that a client needs besides a key, with the value for where none is set. Not secret, so never replaced."""
 
 
-ONLY_WHERE_SET = "AZURE_OPENAI_API_KEY"
-"""Replaced if the machine sets it, and unset otherwise. If both this and ``OPENAI_API_KEY`` are set, the module client
-of ``openai`` (``openai.chat.completions.create``) cannot tell which is meant, and raises an error."""
+ONLY_WHERE_SET = ("AWS_BEARER_TOKEN_BEDROCK", "AZURE_OPENAI_API_KEY")
+"""Replaced if the machine sets them, and unset otherwise. If both the second and ``OPENAI_API_KEY`` are set, the module
+client of ``openai`` (``openai.chat.completions.create``) cannot tell which is meant, and raises an error. With the
+first, clients of AWS would no longer sign their requests."""
 
 NO_UNSET = "-unset"
 """The word of the setting ``dummy_keys`` that leaves variables unset if the machine does not set them."""
