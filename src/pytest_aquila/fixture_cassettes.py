@@ -110,7 +110,6 @@ class FixtureCassette:
         self._take_report = take_report
         self._run: Run = item.config.stash[test_scopes.RUN]
         self._scope: Scope | None = None
-        self._is_set_up = False
         self._mark = runtime.Asker(fixture.argname, is_test=False)
         # Holds the context of `_answer` from `begin_teardown` to `end_teardown`, and is empty otherwise.
         self._tearing_down = contextlib.ExitStack()
@@ -129,7 +128,7 @@ class FixtureCassette:
         except BaseException as error:
             self._close_after(error)
             raise
-        self._is_set_up = True
+        # A scope that opens only at the teardown is in a run that records nothing, where nothing runs again.
         if scope is not None and self._fixture.scope != "function":
             scope.share()
 
@@ -146,8 +145,7 @@ class FixtureCassette:
 
     def begin_teardown(self) -> None:
         """Answer the requests until ``end_teardown``."""
-        item = test_scopes.running_item(self._item.config) or self._item
-        if self._scope is None and not test_scopes.has_own_cassette(self._fixture, item):
+        if self._scope is None and not test_scopes.has_own_cassette(self._fixture, self._item):
             return  # it is a fixture that gave its test a cassette
         self._tearing_down.enter_context(self._answer())
 
@@ -259,7 +257,6 @@ class FixtureCassette:
                     # Requests that are not to models go in only if its module or class has the marker, which does not
                     # depend on the test.
                     models_only=node.get_closest_marker(options.MARKER) is None,
-                    is_shared=self._is_set_up and self._fixture.scope != "function",
                     options=self._options(),
                     command_for_all=self._record_all_command,
                 )

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from aquila.errors import CassetteMiss
+from aquila.recording.reporting.miss_log import MissLog
+from pytest_aquila import node_ids, report_redaction, test_scopes, typed_command
+from pytest_aquila.fixture_cassettes import FixtureCassette
+from pytest_aquila.recording_runs import second_attempts
 from tests.plugin.conftest import Project
 from tests.support.slow import nightly_but, slow_but
 
@@ -416,3 +423,93 @@ def test_a_fixture_may_ask_a_model_on_this_machine_by_any_client(
     assert project.cassette_names == {"test_app/@model.yaml"}
     project.run().assert_outcomes(passed=1)
     assert len(project.calls) == 1
+
+
+def test_a_fixture_that_several_tests_use_is_shared_once_it_is_set_up(project: Project) -> None:
+    project.record(
+        tests="""
+        from aquila.recording.scope import current_scope
+
+        @pytest.fixture(scope="module")
+        def wide():
+            post("wide")
+            assert not current_scope().is_shared
+            yield
+            assert current_scope().is_shared
+
+        @pytest.fixture
+        def own():
+            post("own")
+            yield
+            assert not current_scope().is_shared
+
+        def test_it(wide, own): pass
+        """
+    ).assert_outcomes(passed=1)
+
+
+def made_for(fixture: Any, *, node: Any = None, run: Any = None, **item: Any) -> FixtureCassette:
+    """The cassette of a fixture outside of a run of pytest."""
+    config = SimpleNamespace(stash={test_scopes.RUN: run})
+    request = SimpleNamespace(node=node)
+    asking = SimpleNamespace(config=config, get_closest_marker=lambda name: None, **item)
+    return FixtureCassette(fixture, request, asking, lambda report, settings: None)  # type: ignore[arg-type]
+
+
+SHARED: Any = SimpleNamespace(argname="shared", scope="module")
+
+
+def scope_with(miss: CassetteMiss, closed: list[Any], log: MissLog | None = None) -> Any:
+    """A scope of a client with its own socket, in which a request misses while the scope ends."""
+    log = MissLog() if log is None else log
+    run = SimpleNamespace(test=None, scopes=SimpleNamespace(remove=print, announce_end=lambda _: log.remember(miss)))
+    close = lambda **options: closed.append(options)  # noqa: E731
+    return SimpleNamespace(
+        has_listeners=True, misses=log, hear_last_misses=lambda: log, run=run, settings=None, close=close
+    )
+
+
+def test_a_miss_of_an_answer_in_progress_is_one_of_the_teardown() -> None:
+    miss, closed = CassetteMiss("x"), list[Any]()
+    scope = scope_with(miss, closed)
+    cassette = made_for(SHARED, run=scope.run)
+    cassette._scope = scope
+    cassette.end_teardown()
+    assert test_scopes.take_teardown_misses(cassette._item.config) == [miss]
+    assert closed == [{"passed": False, "adds_only": False}]
+
+
+def test_a_drift_in_a_setup_is_a_reason_to_run_the_test_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    miss, log, planned = CassetteMiss("x"), MissLog(), list[Any]()
+    log.remember(miss)
+    scope = scope_with(miss, [], log)
+    cassette = made_for(SHARED, run=scope.run)
+    cassette._scope = scope
+    monkeypatch.setattr(second_attempts, "plan_second_attempt", lambda item, misses: planned.extend(misses))
+    monkeypatch.setattr(report_redaction, "redact_reports_for", print)
+    cassette._close_after(miss)
+    assert planned == [miss]
+
+
+def test_faults_of_a_marker_are_for_the_tests_and_not_for_their_fixtures() -> None:
+    marker = pytest.mark.aquila(faults="server_error", repeat="last").mark
+    node = SimpleNamespace(nodeid="TestIt", iter_markers=lambda: [marker])
+    assert made_for(SHARED, node=node)._options() == {"repeat": "last"}
+
+
+@pytest.mark.parametrize(
+    ("count", "named"),
+    [(10, [f"test_app.py::test_{n}" for n in range(10)]), (11, ["test_app.py"]), (0, ["test_x.py::it"])],
+)
+def test_a_command_names_the_tests_that_use_a_fixture_or_if_they_are_many_their_files(
+    count: int, named: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def test(name: str, *fixtures: object) -> Any:
+        return SimpleNamespace(_fixtureinfo=SimpleNamespace(name2fixturedefs={"shared": fixtures}), id=name)
+
+    users = [test(f"test_app.py::test_{n}", SHARED) for n in range(count)]
+    session = SimpleNamespace(items=[*users, test("test_y.py::test_that_does_not")])
+    monkeypatch.setattr(node_ids, "id_to_type", lambda item: item.id)
+    monkeypatch.setattr(typed_command, "complete_command", lambda config, command: command)
+    command = made_for(SHARED, session=session, id="test_x.py::it")._record_all_command()
+    assert command == f"pytest {' '.join(named)} --aquila-record=all"

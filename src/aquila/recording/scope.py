@@ -70,7 +70,6 @@ class Scope(ScriptsAndFaults):
         default_cassette: str | None = None,
         owns_cassette: bool = False,
         models_only: bool = False,
-        is_shared: bool = False,
         options: Mapping[str, Any] | None = None,
         joined_id: str | None = None,
         refusal: str | None = None,
@@ -81,8 +80,7 @@ class Scope(ScriptsAndFaults):
 
         ``default_cassette`` answers requests that name no cassette. ``owns_cassette`` says that it belongs to this
         scope alone, so that recordings it no longer uses may be dropped. ``models_only`` says that the cassette answers
-        only requests to models; others are treated as if there were no cassette. ``is_shared`` says that its code
-        does not run again with one test: it is that of a shared fixture. ``options`` override settings.
+        only requests to models; others are treated as if there were no cassette. ``options`` override settings.
         ``joined_id`` is the id of a scope of another process that this is a part of. ``refusal`` says why nothing
         answers here; then every request to a model raises ``CassetteRequired``.
         """
@@ -103,7 +101,7 @@ class Scope(ScriptsAndFaults):
         self._filters: Filters | None = None
         self._let_through: Callable[[str], bool] | None = None
         self.sessions = ScopeSessions(self, refusal=refusal)
-        self.is_shared = is_shared
+        self.is_shared = False  # see `share`
         self.ended_sessions: list[Session] = []
         """The sessions of blocks within it that have ended, while it records: the code goes on with their answers."""
         self.known_misses = MissLog()
