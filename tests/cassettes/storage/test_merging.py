@@ -144,6 +144,13 @@ def test_of_two_recordings_with_one_position_the_one_that_was_asked_for_first_st
     assert [row.interaction.response.body for row in kept] == [b"earlier", b"b"]
 
 
+def test_a_failure_gives_way_to_the_answer_that_another_process_got_to_the_same_request() -> None:
+    # A queue of jobs that starts a process for each job has tried again.
+    rows = [recorded("a", 0, 0, "busy", 429, call="1"), recorded("a", 0, 1, "fine", call="2")]
+    assert drop_retried_failures(rows, record_errors="last") == [rows[1]]
+    assert drop_retried_failures([rows[0], replace(rows[0], order=1)], record_errors="last")[0].order == 0
+
+
 def test_a_gap_is_a_request_without_an_answer_where_every_request_was_recorded() -> None:
     rows = [recorded("a", 0, 0, "1"), recorded("a", 2, 1, "3")]
     assert [row.position for row in drop_retried_failures(rows, record_errors="last", whole=True)] == [0, 1]
