@@ -261,6 +261,9 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Shorten reports whose message needs no traceback, and complete those that tell more than that a phase passed."""
+    error = call.excinfo.value if call.when == "setup" and call.excinfo is not None else None
+    if error is not None and not isinstance(error, pytest.skip.Exception) and test_scopes.has_unanswered(item):
+        unanswered.add_section(item, "setup", error)  # perhaps a server did not start because of a refusal
     simplifies = call.excinfo is not None and not item.config.getoption("fulltrace", False)
     if simplifies:
         unanswered.simplify_failure(item, call)
@@ -298,8 +301,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         scope_ends.end_failed_test(item, error, outcome)
         raise
     swallowed: list[UnansweredRequest] = [*test_scopes.take_teardown_misses(item.config)]
-    # A miss may have led to the skip, or to the xfail.
-    if outcome != "failed" and test_scopes.has_unanswered(item, is_last=True):
+    # A miss may have led to the skip, or to the xfail. A failed test hears too, or the next one would fail for it.
+    failed = outcome == "failed"
+    if test_scopes.has_unanswered(item, is_last=not failed) and not failed:
         swallowed += unanswered.unanswered_in(item)
     scope = test_scopes.end_test(item)
     if scope is not None:

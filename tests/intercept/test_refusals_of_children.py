@@ -95,6 +95,39 @@ def test_a_refusal_of_a_child_fails_the_test_whose_fixture_has_started_it(pytest
     result.assert_outcomes(passed=1, failed=1, errors=1)
 
 
+def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester: pytest.Pytester) -> None:
+    tests = """
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def server():
+            start("subprocess")
+            raise OSError("the server has ended")
+
+        @pytest.fixture
+        def asks_at_the_end():
+            yield
+            start("subprocess")
+
+        def test_of_a_setup(server): pass
+
+        def test_of_the_same_setup(server): pass
+
+        def test_after_a_setup(): pass
+
+        def test_of_a_call(asks_at_the_end): assert False, "this has failed by itself"
+
+        def test_after_a_call(): pass
+        """
+    pytester.makepyfile(asking=ASKING)
+    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
+    result = pytester.runpytest_subprocess(*PLAIN)
+    result.assert_outcomes(passed=2, failed=1, errors=2)
+    result.stdout.fnmatch_lines(
+        ["*Captured aquila setup*", "POST https://api.openai.com/* was refused*", "*::test_of_a_setup"]
+    )
+
+
 def test_children_are_guarded_after_a_test_that_has_cleared_the_environment(pytester: pytest.Pytester) -> None:
     tests = 'def test_that_clears_it(): del os.environ["AQUILA_SESSION"]\n\ndef test_it(): start("subprocess")\n'
     pytester.makepyfile(asking=ASKING, test_it=f"{TESTS}\n{tests}")
