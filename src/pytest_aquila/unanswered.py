@@ -153,7 +153,7 @@ def _project_rows(error: BaseException, shown: BaseException) -> list[TracebackT
     """Return the traceback rows in the project, of an error and of the errors down to the one that is shown instead."""
     rows: list[TracebackType] = []
     frames: set[int] = set()
-    for each in dict.fromkeys((error, *_path_to(error, shown))):
+    for each in (error, *_path_to(error, shown)):
         for row in _rows_of(each.__traceback__):
             if id(row.tb_frame) not in frames and _is_of_project(row.tb_frame.f_code.co_filename):
                 frames.add(id(row.tb_frame))

@@ -119,6 +119,31 @@ def test_a_client_that_retries_lets_a_miss_and_a_refusal_through_at_once(project
     result.stdout.fnmatch_lines(["*1 missed*"])
 
 
+def test_an_error_that_cannot_be_hashed_may_stand_for_a_miss(project: Project) -> None:
+    """Dataclasses that compare their fields have no hash."""
+    result = project.run(
+        tests="""
+        import dataclasses
+
+        @dataclasses.dataclass
+        class ToolError(Exception):
+            message: str
+
+        def ask():
+            try:
+                post("hi")
+            except BaseException as error:
+                raise ToolError("no answer") from error
+
+        def test_it(aquila_cassette):
+            ask()
+        """
+        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: *"])
+
+
 def test_what_a_bare_except_swallowed_fails_the_test(project: Project) -> None:
     result = project.run(
         tests="""
