@@ -18,6 +18,7 @@ from pytest_aquila.options import (
     replaces_recorder,
     settings_file,
 )
+from pytest_aquila.outcomes import text_of
 from pytest_aquila.tasks import short_names
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def add_advice(
         return
     advice = [
         key_advice.advise_on_missing_key(failure.value, of_run, of_test),
-        key_advice.advise_on_dummy(str(failure.value), of_run),
+        key_advice.advise_on_dummy(text_of(failure.value), of_run),
         short_names.advise_on_short_name(failure.value, config),
         _advise_on_recorder_fixture(failure.value, config),
     ]

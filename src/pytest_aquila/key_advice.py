@@ -14,6 +14,7 @@ from aquila.plurals import join_with_and
 from aquila.recording import runtime
 from aquila.recording.environment import DUMMY_KEY
 from aquila.typed_settings import place_of_settings, setting_line
+from pytest_aquila.outcomes import text_of
 
 if TYPE_CHECKING:
     import pytest
@@ -28,7 +29,7 @@ def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test
 
     ``of_run`` are the settings of the run, and ``of_test`` those of the test that failed: the same if it has none.
     """
-    names = dict.fromkeys(_KEY_VARIABLE.findall(str(failure)))
+    names = dict.fromkeys(_KEY_VARIABLE.findall(text_of(failure)))
     missing = [name for name in names if name not in os.environ]
     if not dummy_keys.needs_no_key(of_run):
         known = [name for name in missing if name in dummies_for_run(())]

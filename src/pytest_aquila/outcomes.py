@@ -13,6 +13,14 @@ import pytest
 from aquila.errors import UnansweredRequest, kind_of
 
 
+def text_of(error: BaseException) -> str:
+    """Return the text of an error; an empty one where the class of the error cannot write it, as pytest allows."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - `__str__` of a test's own class may raise anything
+        return ""
+
+
 def make_outcome(error: UnansweredRequest, *, with_traceback: bool = True) -> UnansweredRequest:
     """Return ``error`` as an outcome. Without ``with_traceback`` the report shows only its text."""
     # With the module "builtins" reports show the class without a module, as for pytest's own outcomes.

@@ -26,7 +26,7 @@ from aquila.recording import miss_outcomes
 from aquila.recording.installed_code import is_standard_library, package_of
 from aquila.recording.miss_outcomes import only_unanswered
 from pytest_aquila import test_scopes
-from pytest_aquila.outcomes import make_outcome
+from pytest_aquila.outcomes import make_outcome, text_of
 
 
 def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
@@ -46,7 +46,7 @@ def fail_for_swallowed(error: UnansweredRequest) -> None:
 
 def add_section(item: pytest.Item, when: str, error: BaseException) -> None:
     """Add to the report of a test that fails with ``error`` the unanswered requests that the error does not name."""
-    shown = str(_find_unanswered(item, error) or error)
+    shown = text_of(_find_unanswered(item, error) or error)
     for text in dict.fromkeys(map(str, unanswered_in(item))):
         if text not in shown:
             item.add_report_section(when, "aquila", text)
@@ -129,7 +129,7 @@ def _taken_for_answer(item: pytest.Item, error: BaseException) -> UnansweredRequ
     if isinstance(error, AttributeError):
         return error.obj if isinstance(error.obj, UnansweredRequest) else None
     if isinstance(error, TypeError):  # unlike `AttributeError` it names the object's class only in its text
-        return next((each for each in unanswered_in(item) if f"'{type(each).__name__}'" in str(error)), None)
+        return next((each for each in unanswered_in(item) if f"'{type(each).__name__}'" in text_of(error)), None)
     return None
 
 

@@ -144,6 +144,30 @@ def test_an_error_that_cannot_be_hashed_may_stand_for_a_miss(project: Project) -
     result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: *"])
 
 
+def test_an_error_whose_text_cannot_be_written_fails_only_its_test(project: Project) -> None:
+    result = project.run(
+        tests="""
+        class ApiError(Exception):
+            def __str__(self):
+                return None
+
+        def test_plain():
+            raise ApiError
+
+        def test_after_a_miss(aquila_cassette):
+            try:
+                post("hi")
+            except BaseException:
+                pass
+            raise ApiError
+        """
+        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
+    )
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(["FAILED *::test_plain - *ApiError*", "FAILED *::test_after_a_miss - *ApiError*"])
+    result.stdout.fnmatch_lines(["nothing is recorded yet in cassettes*test_after_a_miss*"])
+
+
 def test_what_a_bare_except_swallowed_fails_the_test(project: Project) -> None:
     result = project.run(
         tests="""

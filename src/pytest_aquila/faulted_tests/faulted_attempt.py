@@ -32,6 +32,7 @@ from aquila.recording.scope import Scope
 from aquila.recording.scripts import SharedScripts
 from aquila.recording.secrets import outgoing
 from pytest_aquila import test_scopes
+from pytest_aquila.outcomes import text_of
 from pytest_aquila.recording_runs import second_attempts
 
 _MOST_ATTEMPTS = 100
@@ -183,7 +184,7 @@ class ForkedAttempt:
 
     def _read_error(self, info: pytest.ExceptionInfo[BaseException]) -> tuple[Ending, str]:
         error, kind = info.value, type(info.value).__name__
-        text = f"{kind}: {_first_line(str(error))}"
+        text = f"{kind}: {_first_line(text_of(error))}"
         if isinstance(error, FaultFailed) and "nothing ended the silence" in str(error):
             return "silent", "nothing ended the silence"
         if isinstance(error, UnansweredRequest):
