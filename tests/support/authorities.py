@@ -1,25 +1,34 @@
-"""Lets all clients of httpx2 share their trusted authorities. Reading some hundred of them for each client is slow."""
+"""Lets the clients of httpx2 and of httpx share their trusted authorities, of which there are some hundred."""
 
 from __future__ import annotations
 
 import os
 import ssl
+import sys
+from collections.abc import Callable
 from functools import cache
-
-import httpcore2
-
-_read = httpcore2.default_ssl_context
-
-
-@cache
-def _read_once(_trust_env: bool, *places: str | None) -> ssl.SSLContext:
-    return _read(_trust_env=_trust_env)
-
-
-def _share(*, _trust_env: bool = True) -> ssl.SSLContext:
-    return _read_once(_trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+from typing import Any
 
 
 def share_authorities() -> None:
-    """Let the clients of httpx2 share one TLS context, as long as ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` stay."""
-    httpcore2.default_ssl_context = _share
+    """Let the clients of those libraries that are loaded share a TLS context, unless they name their own authorities.
+
+    It is read again when ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` changes.
+    """
+    for name in ("httpx", "httpx2"):
+        # Where the transports of both look up how to make a context.
+        if (transports := sys.modules.get(f"{name}._transports.default")) is not None:
+            transports.create_ssl_context = _sharing(transports.create_ssl_context)
+
+
+def _sharing(read: Callable[..., ssl.SSLContext]) -> Callable[..., ssl.SSLContext]:
+    @cache
+    def read_once(trust_env: bool, *_places: str | None) -> ssl.SSLContext:
+        return read(trust_env=trust_env)
+
+    def create_ssl_context(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        if verify is not True or cert is not None:
+            return read(verify=verify, cert=cert, trust_env=trust_env)
+        return read_once(trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+    return create_ssl_context

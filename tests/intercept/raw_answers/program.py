@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.intercept.raw_answers.answers import CASES, Case
 from tests.intercept.raw_answers.clients import CLIENTS, POSTING, Seen
+from tests.support.authorities import share_authorities
 
 
 def watch(ask: Callable[[str, Case], Seen], url: str, row: Case) -> Seen:
@@ -47,6 +48,7 @@ def main(mode: str, url: str, *names: str) -> None:
     """Print what the clients saw, by client and case."""
     for name in names:
         watch(CLIENTS[name], f"{url}/{name.replace(' ', '-')}/warm", CASES["a JSON answer"])  # loads its library
+    share_authorities()
     found: dict[str, dict[str, Seen]] = {}
     for name in names:
         with block_of(mode, name):
