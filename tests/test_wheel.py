@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
@@ -151,21 +152,48 @@ def make_environment(folder: Path, *requirements: str | Path) -> Path:
     done = run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     assert done.returncode == 0, done.stderr
     python = folder / "bin" / "python"
-    # The pip of this environment installs into that one, which is much faster than installing pip there first.
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
-    done = run(*pip, *requirements, cwd=folder)
-    if done.returncode:  # once more: the network may have failed for a moment
-        done = run(*pip, *requirements, cwd=folder)
-    if done.returncode and "CI" not in os.environ:
-        pytest.skip(f"the wheel's dependencies cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
+    install(python, *requirements)
     return python
 
 
+def install(python: Path, *requirements: str | Path) -> None:
+    """Install ``requirements`` into the environment of ``python``."""
+    # The pip of this environment installs into that one, which is much faster than installing pip there first. What
+    # a test imports is compiled then; that is a small part of what is installed.
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-compile", "--quiet")
+    command = (*pip, "--disable-pip-version-check", *requirements)
+    done = run(*command, cwd=python.parent)
+    if done.returncode:  # once more: the network may have failed for a moment
+        done = run(*command, cwd=python.parent)
+    if done.returncode and "CI" not in os.environ:
+        pytest.skip(f"the wheel's dependencies cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+
+
+@dataclass(frozen=True)
+class WithoutPytest:
+    """What was seen in an environment that had the library, and no pytest yet."""
+
+    python: Path
+    program: subprocess.CompletedProcess[str]
+    command: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def environment(wheel: Path, plugin_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a virtual environment into which the wheels, with what the examples need, were installed."""
-    return make_environment(tmp_path_factory.mktemp("environment"), f"{wheel}[huey,openai]", plugin_wheel)
+def without_pytest(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> WithoutPytest:
+    """Install the library with what the examples need, and run a program and the command at once."""
+    folder = tmp_path_factory.mktemp("environment")
+    python = make_environment(folder, f"{wheel}[openai,huey]")
+    (folder / "app.py").write_text(WITHOUT_PYTEST)
+    program = run(python, "-W", "error", "app.py", cwd=folder)
+    return WithoutPytest(python, program, run(python.parent / "aquila", "cassettes", "list", cwd=folder))
+
+
+@pytest.fixture(scope="module")
+def environment(without_pytest: WithoutPytest, plugin_wheel: Path) -> Path:
+    """The Python of the same environment, into which the plugin was installed next, and pytest with it."""
+    install(without_pytest.python, plugin_wheel)
+    return without_pytest.python
 
 
 CLIENT_TESTS = """
@@ -256,12 +284,10 @@ print("greeted")
 """
 
 
-def test_the_library_runs_jobs_and_its_command_without_pytest(wheel: Path, tmp_path: Path) -> None:
-    python = make_environment(tmp_path, f"{wheel}[openai,huey]")
-    (tmp_path / "app.py").write_text(WITHOUT_PYTEST)
-    done = run(python, "-W", "error", "app.py", cwd=tmp_path)
+def test_the_library_runs_jobs_and_its_command_without_pytest(without_pytest: WithoutPytest) -> None:
+    done = without_pytest.program
     assert done.stdout == "greeted\n", done.stdout + done.stderr
-    shown = run(python.parent / "aquila", "cassettes", "list", cwd=tmp_path)
+    shown = without_pytest.command
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert shown.stdout.startswith("no cassettes in ")
 
