@@ -30,6 +30,9 @@ _FENCE = re.compile(r"^(?:<!-- test: (?P<what>[^\n]*?) -->\n)?```(?P<language>\w
 _FILE = re.compile(r"# (?P<name>[\w./-]+\.(?:py|toml|ini|yaml|txt)|\.git(?:ignore|attributes))$")
 _DAYS = re.compile(r"\b(?:\d+ d|AGE)\b *")  # how old something is
 _SECONDS = re.compile(r"\b\d+\.\d+ ?s\b")
+_WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist -p no:xdist.looponfail"
+"""The plugins that are slow to load, and that no page uses."""
+
 _SCRUBBED = ("AQUILA_", "OPENAI_", "PYTEST_", "PYTHON", "COV_")
 
 
@@ -153,7 +156,7 @@ class Page:
             "HOME": str(self.folder),
             "COLUMNS": "80",
             "NO_COLOR": "1",
-            "PYTEST_ADDOPTS": "-p no:hypothesispytest -p no:anyio",  # which are slow to load and not needed
+            "PYTEST_ADDOPTS": _WITHOUT_IDLE_PLUGINS,
             **self.variables,
         }
 
