@@ -30,6 +30,9 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# No test takes the power away, and each flush waits for the disk. Tests that look at the flushes replace it themselves.
+os.fsync = lambda descriptor: None
+
 _WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail"
 """For the pytest runs that tests start: the plugins that take longest to load and do nothing there."""
 

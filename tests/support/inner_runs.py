@@ -7,17 +7,21 @@ library that an inner run loads stays loaded for the next inner run.
 
 from __future__ import annotations
 
+import ast
+import faulthandler
 import functools
 import importlib.metadata
 import sys
 import sysconfig
 import types
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import _pytest._code.code
 import _pytest.fixtures
 import _pytest.pytester
 import pluggy._manager
@@ -66,6 +70,9 @@ def quick_inner_runs() -> Iterator[None]:
     known = _distributions_with_plugins()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "distributions", lambda: iter(known))
+        patch.setattr(_pytest._code.code, "getstatementrange_ast", _find_statement)
+        # At each failure pytest ends what watches for a test that hangs: here, that of the outer run.
+        patch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: None)
         if not _CAN_PATCH:
             yield
             return
@@ -111,6 +118,21 @@ _find_hook_once = functools.lru_cache(maxsize=2000)(_find_hook)
 def _hook(plugin: Any, name: str) -> Any:
     lasts = isinstance(plugin, types.ModuleType) and plugin.__name__.partition(".")[0] in _LASTING
     return (_find_hook_once if lasts else _find_hook)(plugin, name)
+
+
+_find_statement_in: Any = _pytest._code.code.getstatementrange_ast
+
+
+def _find_statement(line: int, source: Any, assertion: bool = False, astnode: ast.AST | None = None) -> Any:
+    """Find the statement of a line, for a traceback. Most lines are in the same few large modules."""
+    return _find_statement_in(line, source, assertion, _parse(str(source)) if astnode is None else astnode)
+
+
+@functools.lru_cache(maxsize=100)
+def _parse(source: str) -> ast.AST:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source, "source", "exec")
 
 
 class _ReadOnce(importlib.metadata.Distribution):
