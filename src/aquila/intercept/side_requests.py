@@ -68,6 +68,9 @@ SIDE_REQUESTS = (
     "POST api.traceloop.com/v1/traces",
     "POST api.traceloop.com/v1/metrics",
     "POST api.*.honeyhive.ai/opentelemetry/v1/traces",
+    "POST t.explodinggradients.com/",  # ragas, with an id of the machine, in the thread that evaluates
+    "GET packages.unstructured.io/python-telemetry",  # unstructured: with the platform, from a thread for each document
+    "GET config.mlflow-telemetry.io/*",  # mlflow: where to send what it counts, before it sends anything
     "POST hty0gc1ok3.execute-api.us-east-1.amazonaws.com/v1/traces",  # guardrails-ai
     "POST api.lunary.ai/v1/runs/ingest",
     "POST www.comet.com/opik/api/v1/private/traces/batch",
