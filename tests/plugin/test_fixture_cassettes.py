@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from aquila.errors import CassetteMiss
+from aquila.recording import runtime
 from aquila.recording.reporting.miss_log import MissLog
 from pytest_aquila import node_ids, report_redaction, test_scopes, typed_command
 from pytest_aquila.fixture_cassettes import FixtureCassette
@@ -489,6 +492,51 @@ def test_a_drift_in_a_setup_is_a_reason_to_run_the_test_again(monkeypatch: pytes
     monkeypatch.setattr(report_redaction, "redact_reports_for", print)
     cassette._close_after(miss)
     assert planned == [miss]
+
+
+@pytest.mark.parametrize(("scope", "shared"), [("module", {"KEY": None}), ("function", {})])
+def test_variables_that_a_fixture_of_several_tests_sets_are_remembered_for_all(
+    scope: str, shared: dict[str, None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "set_variables", lambda: SimpleNamespace(count=0, since=lambda before: ["KEY"]))
+    run = SimpleNamespace(shared_variables={})
+    with made_for(SimpleNamespace(argname="key", scope=scope), run=run)._remembering_variables():
+        pass
+    assert run.shared_variables == shared
+
+
+@pytest.mark.parametrize(("scope", "is_test"), [("module", False), ("function", True)])
+def test_a_fixture_of_one_test_asks_for_that_test(scope: str, is_test: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[runtime.Asker] = []
+
+    @contextlib.contextmanager
+    def running_test(name: str, open_scope: object, mark: runtime.Asker) -> Iterator[None]:
+        asked.append(mark)
+        yield
+
+    test = SimpleNamespace(mark=runtime.Asker("test_it", is_test=True))
+    scopes = SimpleNamespace(surrounding=lambda: ())
+    run = SimpleNamespace(scopes=scopes, test=test, test_name="test_it", running_test=running_test)
+    cassette = made_for(SimpleNamespace(argname="data", scope=scope), run=run)
+    monkeypatch.setattr(cassette, "_may_be_used_by_children", lambda: False)
+    with cassette._answer():
+        pass
+    assert [each.is_test for each in asked] == [is_test]
+
+
+def test_a_fixture_that_plays_old_recordings_fails_where_that_is_not_wanted(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="module")
+        def data():
+            return post("data")
+
+        def test_it(data): pass
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    path = project.cassettes / "test_app" / "@data.yaml"
+    path.write_text(re.sub("at: [^ ]*Z", "at: 2020-01-01T00:00:00Z", path.read_text()))
+    strict = ("-o", "aquila_max_age=90d", "-o", "aquila_outdated=fail")
+    project.run(*strict).assert_outcomes(errors=1)
 
 
 def test_faults_of_a_marker_are_for_the_tests_and_not_for_their_fixtures() -> None:

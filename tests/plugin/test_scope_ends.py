@@ -24,13 +24,15 @@ class FakeScope:
         self.misses = MissLog()
         for number in range(misses):
             self.misses.remember(CassetteMiss(str(number)))
-        self.own = SimpleNamespace(faults=faults, transport="replay", unplayed="ignore")
+        self.own = SimpleNamespace(faults=faults, transport="replay", unplayed="ignore", record="missing")
         self.is_wrong = wrong
         self.owns_cassette = True
         self.default_cassette = "x"
         self.removed: list[FakeScope] = []
         self.run = SimpleNamespace(scopes=SimpleNamespace(remove=self.removed.append))
         self.closed_with: list[dict[str, bool]] = []
+        self.opened: list[tuple[str, str]] = []
+        self.sessions = SimpleNamespace(session_for=lambda cassette, mode: self.opened.append((cassette, mode)))
 
     @property
     def settings(self) -> Any:
@@ -91,6 +93,26 @@ def test_what_is_stored_follows_from_how_the_test_ended(
     needs_redactors = misses or outcome != "passed"
     expected = {"plan_second_attempt"} if misses else set()
     assert told.keys() == expected | {"redactors_of" if needs_redactors else "remember_redactors"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "transport", "unplayed", "owns", "mode"),
+    [
+        ("passed", "record", "ignore", True, "missing"),
+        ("passed", "replay", "warn", True, "replay"),
+        ("passed", "replay", "ignore", True, None),
+        ("passed", "live", "warn", True, None),
+        ("failed", "record", "warn", True, None),
+        ("passed", "record", "warn", False, None),
+    ],
+)
+def test_the_cassette_of_a_test_that_asks_nothing_any_more_is_looked_at(
+    told: dict[str, Any], outcome: Any, transport: str, unplayed: str, owns: bool, mode: str | None
+) -> None:
+    scope: Any = FakeScope()
+    scope.own.transport, scope.own.unplayed, scope.owns_cassette = transport, unplayed, owns
+    scope_ends.close_test_scope(item_of(scope), scope, outcome)
+    assert scope.opened == ([] if mode is None else [("x", mode)])
 
 
 def test_a_scope_with_a_wrong_setting_is_closed_all_the_same(told: dict[str, Any]) -> None:
