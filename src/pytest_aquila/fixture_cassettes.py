@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import names
     from aquila.recording import miss_outcomes
     from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids, outcomes, report_redaction, scope_ends, typed_command
+    from pytest_aquila import node_ids, outcomes, report_redaction, scope_ends, typed_command, unanswered
     from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
@@ -44,6 +44,7 @@ else:
         scope_ends="pytest_aquila.scope_ends",
         scopes="aquila.recording.scope",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
+        unanswered="pytest_aquila.unanswered",
     )
 
 
@@ -163,8 +164,10 @@ class FixtureCassette:
         """Close the scope of a setup that ended with ``error``."""
         if self._scope is None:
             return
-        second_attempts.plan_second_attempt(self._item, self._scope.misses)  # a fixture that failed is set up again
-        skipped = isinstance(error, pytest.skip.Exception) and not self._scope.misses
+        misses = self._scope.misses
+        unanswered.add_section(self._item, "setup", error, misses)  # perhaps a server did not start because of one
+        second_attempts.plan_second_attempt(self._item, misses)  # a fixture that failed is set up again
+        skipped = isinstance(error, pytest.skip.Exception) and not misses
         if not skipped:
             report_redaction.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
         try:

@@ -44,10 +44,18 @@ def fail_for_swallowed(error: UnansweredRequest) -> None:
     raise make_outcome(error, with_traceback=False)
 
 
-def add_section(item: pytest.Item, when: str, error: BaseException) -> None:
-    """Add to the report of a test that fails with ``error`` the unanswered requests that the error does not name."""
-    shown = text_of(_find_unanswered(item, error) or error)
-    for text in dict.fromkeys(map(str, unanswered_in(item))):
+def add_section(
+    item: pytest.Item, when: str, error: BaseException, misses: Sequence[CassetteMiss] | None = None
+) -> None:
+    """Add to the report of a test that fails with ``error`` the unanswered requests that the error does not name.
+
+    They are those of the test, or ``misses`` of a fixture.
+    """
+    if misses is None:
+        shown = text_of(_find_unanswered(item, error) or error)
+    else:
+        shown = "".join(map(text_of, _causes_of(error)))
+    for text in dict.fromkeys(map(str, unanswered_in(item) if misses is None else misses)):
         if text not in shown:
             item.add_report_section(when, "aquila", text)
 

@@ -141,6 +141,25 @@ def test_a_miss_that_a_server_swallows_fails_the_test_that_asked(project: Projec
     project.run().assert_outcomes(passed=3)
 
 
+def test_a_setup_that_fails_because_its_server_missed_shows_the_miss(project: Project) -> None:
+    tests = f"""
+{IMPORTS}
+@pytest.fixture(scope="session")
+def server():
+    if subprocess.run(PROGRAM, stderr=subprocess.DEVNULL).returncode:
+        raise OSError("the server did not start")
+
+def test_one(server): pass
+"""
+    project.record(tests=tests).assert_outcomes(passed=1)
+    result = project.run(tests=tests.replace("PROGRAM,", '[*PROGRAM[:-1], "from app import post; post(2)"],'))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["E *OSError: the server did not start", "*Captured aquila setup*", "*: recorded 1, now 2"]
+    )
+    assert result.stdout.str().count(": recorded 1, now 2") == 2  # and in the summary
+
+
 @pytest.mark.slow  # servers in processes of their own
 def test_each_test_that_asks_a_server_what_is_not_recorded_fails(project: Project) -> None:
     make_swallowing(project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from aquila.errors import SessionClosed
@@ -21,12 +22,19 @@ def require_open(scope: Scope) -> Scope:
         case "block":
             advice = f"No other block answers them: start the process within the block; {starts}"
         case "fixture":
-            advice = "Nothing answers them any more: end the process in the teardown of the fixture"
+            advice = (
+                "Nothing answers them any more: end the process in the teardown of the fixture, and by hand if its run "
+                "was killed"
+            )
         case _:
             advice = (
                 "No other test answers them: start the process in each test that uses it, or in a fixture that the "
                 f"tests share; {starts}"
             )
-    text = f"{scope.name or scope.id} has ended, and a process that it started is still making requests. {advice}"
+    process = f"process {os.getpid()}, a child of {os.getppid()}"  # who killed the run has to end it by its number
+    text = (
+        f"{scope.name or scope.id} has ended, and a process that it started is still making requests ({process}). "
+        f"{advice}"
+    )
     misses.tell_refusal(text, scope.run.test_name)  # no recording would answer it
     raise SessionClosed(text)
