@@ -137,7 +137,12 @@ class CassetteSearch(ABC):
 def _distance(name: str, mine: str) -> tuple[bool, bool, bool, str]:
     folder, _, last = name.rpartition("/")
     my_folder, _, my_last = mine.rpartition("/")
-    return last != my_last, folder != my_folder, last.partition("-")[1:] != my_last.partition("-")[1:], name
+    return last != my_last, folder != my_folder, _parameters_of(last) != _parameters_of(my_last), name
+
+
+def _parameters_of(last: str) -> str:
+    """Return the parameters in the last part of a cassette's name, without the hash of the whole name of the test."""
+    return (last.rpartition("+")[0] or last).partition("-")[2]
 
 
 def name_place(
