@@ -339,6 +339,11 @@ def test_pages_of_strangers_are_not_answered(huey, write, headers):
         assert "eagles" not in answer.text
 
 
+def test_the_application_begins_and_ends_as_a_server_asks_it_to(huey):
+    with client_of(huey) as client:
+        assert client.get("/").status_code == 200
+
+
 def test_a_link_from_elsewhere_can_be_followed(huey):
     headers = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document", "sec-fetch-mode": "navigate"}
     assert client_of(huey).get("/", headers=headers).status_code == 200
