@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aquila.intercept.sealing import entering
 from tests.support.sealing import COMMAND, SEALED, environment, needs_sealing, run_pytest, write_tests
 
 pytestmark = needs_sealing()
@@ -53,12 +54,31 @@ def test_it():
 """
 
 
+needs_filter = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "aarch64"), reason="the filter is written for two processors"
+)
+
+
 def outcome_of(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout + done.stderr
 
 
+@needs_filter
+def test_a_command_that_cannot_be_sealed_is_not_executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    executed: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda path, command, environment: executed.append(command))
+    entering.become_sealed(("/bin/echo", "ran"), ())
+    [sealing] = executed
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", WITHOUT_UNSHARE, *sealing], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith("ERROR: aquila_guard = sealed: this run may not enter a network namespace")
+    assert "unshare: Operation not permitted (EPERM)" in done.stderr
+
+
 @pytest.mark.slow  # processes in a namespace of their own
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the filter is written for two processors")
+@needs_filter
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "xdist"])
 def test_a_container_that_refuses_namespaces(folder: Path, workers: tuple[str, ...]) -> None:
     write_tests(folder, TEST)
