@@ -169,6 +169,9 @@ def test_what_a_refusal_advises_for_the_child_of_a_shared_fixture_works_as_typed
     assert len(echoing.requests) == 1
 
 
+CONFTESTS = ["import asking; asking.ask()", "import aquila\nwith aquila.use_cassette('x'): pass"]
+
+
 def test_a_refusal_in_the_process_of_the_tests_gives_no_advice_about_children(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(asking=ASKING, test_it="import asking\n\ndef test_it():\n    asking.ask()\n")
     result = pytester.runpytest_inprocess(*PLAIN)
@@ -176,9 +179,7 @@ def test_a_refusal_in_the_process_of_the_tests_gives_no_advice_about_children(py
     result.stdout.no_fnmatch_line("*child process*")
 
 
-@pytest.mark.parametrize(
-    "conftest", ["import asking; asking.ask()", "import aquila\nwith aquila.use_cassette('x'): pass"]
-)
+@pytest.mark.parametrize("conftest", slow_but(CONFTESTS[:1], CONFTESTS))
 def test_a_refusal_of_a_child_fails_its_test_though_a_conftest_has_used_aquila(
     conftest: str, pytester: pytest.Pytester
 ) -> None:
@@ -188,7 +189,7 @@ def test_a_refusal_of_a_child_fails_its_test_though_a_conftest_has_used_aquila(
     result.assert_outcomes(failed=2)
 
 
-@pytest.mark.parametrize("replaced", ["builtins.open", "os.open", "os.getpid"])
+@pytest.mark.parametrize("replaced", slow_but(["builtins.open"], ["builtins.open", "os.open", "os.getpid"]))
 def test_a_child_may_start_while_a_test_has_replaced_a_function(replaced: str, pytester: pytest.Pytester) -> None:
     replacing = f"""
         from unittest import mock

@@ -14,6 +14,7 @@ import pytest
 from aquila.config import SettingsLayers
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 from aquila.recording import runtime
+from tests.support.slow import slow_but
 
 
 class Client:
@@ -99,7 +100,7 @@ def test_a_library_without_a_guard_is_named_in_a_quiet_run_too(
     assert "socks" not in told
 
 
-@pytest.mark.parametrize("cassette", ["", "aquila_cassette"])
+@pytest.mark.parametrize("cassette", slow_but(["aquila_cassette"], ["", "aquila_cassette"]))
 def test_one_that_only_a_child_process_imports_is_named_once(pytester: pytest.Pytester, cassette: str) -> None:
     pytester.makepyfile(
         pycurl="",

@@ -12,6 +12,7 @@ import pytest
 from aquila import errors
 from aquila.recording.reporting.child_misses import ChildMisses, describe_miss, miss_from
 from tests.support.runs import separate_run
+from tests.support.slow import slow_but
 
 MISSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CassetteMiss)]
 
@@ -131,7 +132,7 @@ def test_a_child_reads_which_recordings_are_made_anew_until_its_parent_takes_tha
     assert in_folder.read_anew() == {}
 
 
-@pytest.mark.parametrize("written", ["", '["CassetteMi'])
+@pytest.mark.parametrize("written", slow_but(['["CassetteMi'], ["", '["CassetteMi']))
 def test_a_miss_that_a_child_could_not_write_is_told_once(in_folder: ChildMisses, tmp_path: Path, written: str) -> None:
     (tmp_path / "scope").write_text(written)
     assert in_folder.take("scope") == []
