@@ -65,6 +65,23 @@ def test_each_variant_of_a_renamed_test_is_moved_to_itself_though_all_ask_for_th
     assert moved == [["Simple", "Simple"], ["Worker", "Worker"]]
 
 
+def test_the_summary_names_the_rename_of_a_test_whose_child_process_misses(project: Project) -> None:
+    tests = """
+import multiprocessing
+
+def test_it(aquila_cassette):
+    process = multiprocessing.get_context("fork").Process(target=post, args=("one",))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+"""
+    project.record(tests=tests).assert_outcomes(passed=1)
+    output = project.run(tests=tests.replace("test_it", "test_that")).stdout.str()
+    assert re.search(
+        r"^aquila: tests miss .*: aquila cassettes mv test_app.py::test_it test_app.py::test_that$", output, re.M
+    )
+
+
 def test_a_renamed_module_is_moved_as_a_whole(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.record(tests=TESTS)
     (project.pytester.path / "test_app.py").rename(project.pytester.path / "test_web.py")

@@ -43,11 +43,11 @@ def sum_up(session: pytest.Session) -> None:
     if (told := run.told_by_children) is not None:
         totals_of(config).cassettes += sorted(told.take_used())
         totals_of(config).unheard += told.take_unheard()
-        for sentence, is_unguarded in told.take_notes():
+        for sentence, command, is_unguarded in told.take_notes():
             if is_unguarded:
                 totals_of(config).unguarded.append(sentence)
             else:
-                totals_of(config).notes.append((sentence, ""))
+                totals_of(config).notes.append((sentence, command))
     totals = config.stash.get(test_scopes.TOTALS, None)
     if totals is not None and is_worker:
         tests = map(node_ids.id_to_type, session.items)

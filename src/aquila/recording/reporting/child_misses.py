@@ -174,16 +174,16 @@ class ChildMisses:
                 case [int(), str(text), str() | None as test]:
                     yield LiveCallRefused(outgoing.redact_outgoing(text)), test
 
-    def tell_note(self, sentence: str, *, is_unguarded: bool = False) -> None:
-        """Write down a sentence for ``Run.notes`` of the parent, or for ``Run.unguarded`` if it ``is_unguarded``."""
-        self._append_in_limit(_NOTES, [sentence, is_unguarded])
+    def tell_note(self, sentence: str, command: str = "", *, is_unguarded: bool = False) -> None:
+        """Write down a row for ``Run.notes`` of the parent, or for ``Run.unguarded`` if it ``is_unguarded``."""
+        self._append_in_limit(_NOTES, [sentence, command, is_unguarded])
 
-    def take_notes(self) -> Iterator[tuple[str, bool]]:
-        """Yield the sentences that children told with ``tell_note`` since the last call, each with ``is_unguarded``."""
+    def take_notes(self) -> Iterator[tuple[str, str, bool]]:
+        """Yield what children told with ``tell_note`` since the last call: sentence, command, ``is_unguarded``."""
         for row in self._take_rows(_NOTES):
             match _parse_row(row):
-                case [str(sentence), bool(is_unguarded)]:
-                    yield outgoing.redact_outgoing(sentence), is_unguarded
+                case [str(sentence), str(command), bool(is_unguarded)]:
+                    yield outgoing.redact_outgoing(sentence), outgoing.redact_outgoing(command), is_unguarded
 
     def tell_met(self, mark: str, number: int) -> None:
         """Write down that a request has met the fault with a number of a plan of the parent process."""

@@ -100,7 +100,12 @@ def mention_rename(
             command = _command_for(found[0].name, mine, project) + (
                 f" --dir {quote_word(str(shown_path(root)))}" if elsewhere else ""
             )
-            scope.run.notes[scope.run.state_of(RenamedTests).note_for(command)] = None
+            run = scope.run
+            sentence, named = run.state_of(RenamedTests).note_for(command)
+            if run.runs_tests and run.is_here:
+                run.notes[sentence, named] = None
+            else:  # a child process, whose parent writes the summary
+                scope.child_misses.tell_note(sentence, named)
             advice = ["No test of that name is left. Was it renamed? To move its recordings:", "", f"  {command}"]
             return name_place(explained, session, found, advice)
     return explained
