@@ -82,6 +82,16 @@ def test_it(aquila_cassette):
     )
 
 
+def test_the_summary_says_on_a_narrow_terminal_how_many_renames_there_are(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = "".join(f"def test_{n}(aquila_cassette): post({n})\n" for n in range(3))
+    project.record(tests=tests)
+    monkeypatch.setenv("COLUMNS", "80")
+    output = project.run(tests=tests.replace("test_", "test_new_")).stdout.str()
+    assert "aquila: tests miss what is recorded for tests that are gone: 3 renames?\n" in output
+
+
 def test_a_renamed_module_is_moved_as_a_whole(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.record(tests=TESTS)
     (project.pytester.path / "test_app.py").rename(project.pytester.path / "test_web.py")

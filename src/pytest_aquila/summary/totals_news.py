@@ -83,7 +83,7 @@ def _describe_notes(notes: Iterable[tuple[str, str]]) -> Iterator[News]:
     renamed = [News(Kind.RENAMED, sentence, command=command) for sentence, command in unique if command]
     if len(renamed) > _MOST_COMMANDS:
         others = renamed[1:]
-        text = f"{renamed[0].text.rstrip('?')} (and {len(others):,} more)?"
+        text = f"{renamed[0].text.partition('.')[0]}: {len(renamed):,} renames?"  # the end of a longer one is cut off
         yield renamed[0]._replace(text=text, details=[f"  {each.command}" for each in others])
     else:
         yield from renamed
