@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,24 @@ def left(folder: Path) -> list[str]:
 ALONE: tuple[str, ...] = ()
 DISTRIBUTED = ("-n1",)
 RECORDING = ("-o", "aquila_record_budget=9 requests", "--aquila-record")
+
+
+RECORDS = """
+import os, tempfile
+
+def test_it(aquila_cassette):
+    assert [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("aquila-")]
+    raise ValueError
+"""
+
+
+def test_a_run_with_a_budget_leaves_nothing(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pytester.path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(pytester.path / "temporary"))
+    pytester.makepyfile(RECORDS)
+    result = pytester.runpytest_inprocess(*RECORDING, "--basetemp=base")
+    result.stdout.fnmatch_lines(["E *ValueError"])
+    assert os.listdir("temporary") == []
 
 
 @pytest.mark.slow  # processes that are interrupted
