@@ -22,9 +22,10 @@ def examples_of(path: Path) -> Iterator[tuple[str, int, str]]:
     if usage.PROMPT not in text:
         return
     module = path.relative_to(usage.SOURCE).with_suffix("").as_posix()
-    for node in ast.walk(ast.parse(text)):
-        body = getattr(node, "body", None)
-        for statement in body if isinstance(body, list) else []:
+    nodes: list[ast.AST] = [ast.parse(text)]
+    for node in nodes:
+        for statement in getattr(node, "body", ()):
+            nodes.append(statement)
             docstring = usage.text_of(statement)
             if usage.PROMPT in docstring:
                 yield f"{module}:{getattr(node, 'name', statement.lineno)}", statement.lineno, docstring
