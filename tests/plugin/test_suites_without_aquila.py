@@ -107,7 +107,7 @@ def test_a_failure_that_shows_a_dummy_says_what_leaves_the_variable_unset(
     result.stdout.no_fnmatch_line("*is a dummy*")
 
 
-AZURE, BEDROCK = "AZURE_OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"
+AZURE, BEDROCK, OLLAMA = "AZURE_OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK", "OLLAMA_API_KEY"
 
 
 @pytest.mark.parametrize(("name", "words", "own", "shown"), [
@@ -115,6 +115,7 @@ AZURE, BEDROCK = "AZURE_OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"
     (AZURE, "", "a-key-of-the-machine", "aquila-no-key"),
     (AZURE, AZURE, None, "aquila-no-key"),
     (BEDROCK, "", None, None),
+    (OLLAMA, "", None, None),
     (BEDROCK, "", "a-key-of-the-machine", "aquila-no-key"),
 ])  # fmt: skip
 def test_keys_that_change_what_a_client_does_are_shown_only_where_they_are_set_or_wanted(

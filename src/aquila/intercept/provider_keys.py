@@ -78,10 +78,11 @@ REGIONS: Mapping[str, str] = {"AWS_DEFAULT_REGION": "us-east-1"}
 """Variables that a client needs besides a key, with the value for where none is set. Not secret, so never replaced."""
 
 
-ONLY_WHERE_SET = ("AWS_BEARER_TOKEN_BEDROCK", "AZURE_OPENAI_API_KEY")
-"""Replaced if the machine sets them, and unset otherwise. If both the second and ``OPENAI_API_KEY`` are set, the module
-client of ``openai`` (``openai.chat.completions.create``) cannot tell which is meant, and raises an error. With the
-first, clients of AWS would no longer sign their requests."""
+ONLY_WHERE_SET = ("AWS_BEARER_TOKEN_BEDROCK", "AZURE_OPENAI_API_KEY", "OLLAMA_API_KEY")
+"""Replaced if the machine sets them, and unset otherwise. With the first, clients of AWS would no longer sign their
+requests. If both the second and ``OPENAI_API_KEY`` are set, the module client of ``openai``
+(``openai.chat.completions.create``) cannot tell which is meant, and raises an error. With the third, agno asks
+Ollama's cloud instead of the Ollama of the machine."""
 
 NO_UNSET = "-unset"
 """The word of the setting ``dummy_keys`` that leaves variables unset if the machine does not set them."""

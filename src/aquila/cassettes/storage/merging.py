@@ -104,10 +104,10 @@ def drop_retried_failures(
 
     The last answer of a call is kept. If it is a failure as well, it gets the number of attempts of the call. ``whole``
     says that every request was recorded; then a gap in the positions is a request without an answer, and is closed,
-    too. With ``record_errors="all"`` no failure is left out. Each process counts its own requests, so two may have
-    recorded the same slot. Then the earlier answer is kept; a failure only if no process got an answer, because a
-    replay would give it to every process, also to one that a queue of jobs starts to try again. The result is in the
-    order of the requests.
+    too. With ``record_errors="all"`` no failure of a retried call is left out. Each process counts its own requests, so
+    two may have recorded the same slot. Then the earlier answer is kept; a failure only if no process got an answer,
+    because a replay would give it to every process, also to one that a queue of jobs starts to try again. The result
+    is in the order of the requests.
     """
     rows: dict[str, dict[int, NewRecording]] = defaultdict(dict)
     for row in sorted(recorded, key=lambda row: (is_failure(row.interaction.response), row.order)):
