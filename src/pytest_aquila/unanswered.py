@@ -56,8 +56,9 @@ def add_section(
     else:
         shown = "".join(map(text_of, _causes_of(error)))
     for text in dict.fromkeys(map(str, unanswered_in(item) if misses is None else misses)):
-        if text not in shown:
-            item.add_report_section(when, "aquila", text)
+        section = when, "aquila", text
+        if text not in shown and section not in item._report_sections:  # that of an attempt before, if a plugin repeats
+            item.add_report_section(*section)
 
 
 def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:

@@ -342,6 +342,20 @@ def test_a_refusal_of_an_earlier_attempt_does_not_fail_the_next_one(project: Pro
     assert project.run(tests=tests).parseoutcomes() == {"passed": 1, "rerun": 1}
 
 
+def test_a_miss_of_each_attempt_is_shown_once(project: Project) -> None:
+    project.pytester.makeconftest(RUNS_TESTS_AGAIN)
+    tests = """
+        def test_it(aquila_cassette):
+            try:
+                post("hi")
+            except BaseException:
+                assert False, "the service is down"
+        """
+    result = project.run(tests=tests)
+    assert result.parseoutcomes() == {"failed": 1, "rerun": 1}
+    assert result.stdout.str().count("Captured aquila call") == 1
+
+
 @pytest.mark.parametrize("use", ["answer.status_code", "answer['text']", "answer + ''"])
 def test_a_miss_that_was_taken_for_an_answer_is_the_error(use: str, project: Project) -> None:
     """As langchain does with what `asyncio.gather` returns."""
