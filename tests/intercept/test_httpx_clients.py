@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.machinery
 import importlib.util
 import json
 import os
@@ -19,7 +18,6 @@ from typing import Any
 import anyio
 import httpx
 import httpx2
-import openai
 import pytest
 
 import aquila
@@ -452,14 +450,3 @@ def test_a_body_that_is_sent_in_chunks_gets_no_length_beside_them(library: Any, 
 
 def body_bytes(prompt: str) -> bytes:
     return json.dumps(body(prompt)).encode()
-
-
-def test_openai_asks_while_another_thread_imports_httpx(server: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    half = types.ModuleType("httpx")
-    half.__spec__ = importlib.machinery.ModuleSpec("httpx", None)
-    half.__spec__._initializing = True  # type: ignore[attr-defined]
-    with openai.OpenAI(api_key="test", base_url=f"{server.url}/v1") as client:
-        monkeypatch.setitem(sys.modules, "httpx", half)
-        with aquila.use_cassette("x", transport="record"):
-            create = client.chat.completions.with_raw_response.create
-            assert create(model="m", messages=[{"role": "user", "content": "hi"}]).status_code == 200

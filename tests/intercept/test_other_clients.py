@@ -9,7 +9,9 @@ import gzip
 import http.client
 import io
 import json
+import sys
 import tomllib
+import types
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -20,12 +22,15 @@ import aiohttp
 import boto3
 import botocore.config
 import httplib2
+import httpx
 import httpx2
+import openai
 import pytest
 import requests
 import urllib3
 
 import aquila
+from aquila import optional
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, MissingDependency
 from aquila.optional import OLDEST_VCRPY
@@ -419,3 +424,27 @@ def test_a_vcrpy_that_is_too_old_is_named_with_what_installs_another(monkeypatch
         ),
     ):
         requests.post("https://api.openai.com/v1/chat/completions", json={})
+
+
+def test_openai_asks_while_the_first_request_of_urllib3_imports_httpx(
+    server: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    client = openai.OpenAI(api_key="test", base_url=f"{server.url}/v1")
+
+    def import_vcrpy(*, purpose: str) -> None:
+        monkeypatch.setitem(sys.modules, "httpx", types.ModuleType("httpx"))  # without its classes: not loaded yet
+        create = client.chat.completions.with_raw_response.create
+        try:
+            asked.append(create(model="m", messages=[{"role": "user", "content": "hi"}]).status_code)
+        finally:
+            monkeypatch.setitem(sys.modules, "httpx", httpx)
+
+    monkeypatch.setattr(optional, "import_vcrpy", import_vcrpy)
+    with client, aquila.use_cassette("x", transport="record"):
+        monkeypatch.delitem(sys.modules, "httpx")
+        requests.get(f"{server.url}/v1/models", timeout=60)
+    assert asked == [200]
+    own: Any = httpx.Client()
+    with openai.OpenAI(api_key="test", http_client=own) as of_httpx:  # it knows httpx again
+        assert of_httpx._client is own

@@ -97,7 +97,6 @@ class Interception:
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "blockbuster.blockbuster": late_function("aquila.intercept.blocking_calls", "patch_detector"),
             "concurrent.futures.thread": late_function("aquila.intercept.httpx_clients", "patch_executors"),
-            "openai._httpx2": late_function("aquila.intercept.httpx_clients", "patch_openai"),
             "multiprocessing.spawn": late_function("aquila.intercept.fork_server", "patch_preparation"),
             "os": _patch_starts,
             "subprocess": _patch_starts,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.lazy_imports import find_loaded, lazy_modules
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.known_environment import KnownEnvironment
 from aquila.transports import CORE_LIBRARIES
@@ -215,16 +215,6 @@ def patch_executors(module: ModuleType) -> Iterable[Undoable]:
     """Let Aquila's own requests run functions in an executor, such as resolving a name."""
     # `asyncio` resolves names in a ThreadPoolExecutor, where the context of the request is missing.
     yield Patch(module.ThreadPoolExecutor, "submit", own_requests.share_with_executors)
-
-
-def patch_openai(module: ModuleType) -> Iterable[Undoable]:
-    """Let ``openai._httpx2`` take httpx for absent while another thread imports it.
-
-    It reads classes of httpx if that is in ``sys.modules``, although they may not be there yet. A program may never
-    import httpx itself: then vcrpy does so, in the thread that sends the first request by urllib3.
-    """
-    if hasattr(module, "_loaded_legacy_httpx"):  # private, and new in version 3
-        yield Patch(module, "_loaded_legacy_httpx", lambda _: functools.partial(find_loaded, "httpx"))
 
 
 class DeferredPool:

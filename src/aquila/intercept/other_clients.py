@@ -6,17 +6,20 @@ many patches, so they are put in place only when a client sends a request that a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from aquila.fork_locks import renewed_in_child
 from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import find_loaded, lazy_modules
 from aquila.recording import runtime
 from aquila.recording.network.model_hosts import asks_model
 
@@ -150,7 +153,8 @@ class OtherClients:
         try:
             # Without path and user, which may hold secrets.
             purpose = f"{method} {parts.scheme}://{host}: a cassette for this client"
-            optional.import_vcrpy(purpose=purpose)
+            with _hide_httpx_from_openai():
+                optional.import_vcrpy(purpose=purpose)
         except ImportError:
             if asks_model(host, port, parts.path, answering.settings):
                 raise
@@ -179,6 +183,28 @@ class OtherClients:
     def _make_stubs(self) -> Iterable[Undoable]:
         if not self._stubs.has_patches:  # another thread may have been first
             yield vcr_stubs.VcrPatches()
+
+
+_importing_vcrpy = renewed_in_child(threading.Lock())
+
+
+@contextlib.contextmanager
+def _hide_httpx_from_openai() -> Iterator[None]:
+    """Let version 3 of openai take httpx for absent while the block imports vcrpy, which imports httpx.
+
+    openai reads classes of httpx, in whatever thread it asks, as soon as that is in ``sys.modules``: they may not be
+    there yet.
+    """
+    with _importing_vcrpy:
+        openai: Any = find_loaded("openai._httpx2")
+        if "httpx" in sys.modules or not hasattr(openai, "_loaded_legacy_httpx"):
+            yield
+            return
+        patch = Patch(openai, "_loaded_legacy_httpx", lambda _: lambda: None)
+        try:
+            yield
+        finally:
+            patch.undo()
 
 
 def _is_redirected(session: Any, method: str, url: str) -> bool:
