@@ -54,7 +54,7 @@ def add_section(
     if misses is None:
         shown = text_of(_find_unanswered(item, error) or error)
     else:
-        shown = "".join(map(text_of, _causes_of(error)))
+        shown = "\n".join(map(text_of, (error, *_causes_of(error))))
     for text in dict.fromkeys(map(str, unanswered_in(item) if misses is None else misses)):
         section = when, "aquila", text
         if text not in shown and section not in item._report_sections:  # that of an attempt before, if a plugin repeats
