@@ -16,6 +16,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,7 @@ class SettingsLayers:
         "ini",
         "root",
         "settings_file",
+        "started_in",
         "under_pytest",
     )
 
@@ -209,6 +211,7 @@ class SettingsLayers:
         under_pytest: bool = False,
         finds_drift: bool = False,
         settings_file: str = "",
+        started_in: str = "",
         copies: Callable[[], Path | None] | None = None,
     ) -> None:
         """``root`` is the folder to which relative folders are relative. The mappings go from option names to values.
@@ -216,6 +219,7 @@ class SettingsLayers:
         ``under_pytest`` says that the plugin runs this process: then no request goes to a provider unless the user
         asks for it. ``finds_drift`` says that a replay answers every request and notes those without a recording.
         ``settings_file`` is the name of the file that has pytest's settings, for advice; empty if it is not known.
+        ``started_in`` is the folder in which the user types commands; if empty, the working directory of the process.
         ``copies`` returns the folder in which loading a cassette may leave a compiled copy, or None for no copies.
         """
         self.root = root
@@ -225,6 +229,7 @@ class SettingsLayers:
         self.under_pytest = under_pytest
         self.finds_drift = finds_drift
         self.settings_file = settings_file
+        self.started_in = started_in
         self._copies = copies
         # A run may decide its transport itself. That is no reason to parse anything: the text is the value.
         self._sources_are_empty = not self.ini and not self.command_line and self.defaults.keys() <= {"transport"}
@@ -284,6 +289,12 @@ class SettingsLayers:
             return True
         return name == "transport" and records_by_environment()
 
+    def shown_path(self, path: Path) -> Path:
+        """Return a path as it is shown: relative to the folder in which the user types commands, if it is in there."""
+        with suppress(ValueError, OSError):  # the working directory may have been deleted
+            return path.relative_to(self.started_in or Path.cwd())
+        return path
+
     def copies_folder(self) -> Path | None:
         """Return the folder for compiled copies of cassettes, or None if no copies are to be kept."""
         return self._copies() if self._copies is not None else None
@@ -302,6 +313,7 @@ class SettingsLayers:
             "under_pytest": self.under_pytest,
             "finds_drift": self.finds_drift,
             "settings_file": self.settings_file,
+            "started_in": self.started_in,
         }
 
     @classmethod
@@ -313,6 +325,7 @@ class SettingsLayers:
             "command_line": dict,
             "root": str,
             "settings_file": str,
+            "started_in": str,
         }
         kinds |= {"under_pytest": bool, "finds_drift": bool}
         if not all(isinstance(data[name], kind) for name, kind in kinds.items()):

@@ -197,6 +197,7 @@ def _layers_of(config: pytest.Config, chosen: argparse.Namespace) -> SettingsLay
         under_pytest=True,
         finds_drift=chosen.aquila_drift is not None,
         settings_file=options.settings_file(config),
+        started_in=str(config.invocation_params.dir),  # tests and child processes may work in another folder
         copies=functools.partial(_copies_folder, config),
     )
 

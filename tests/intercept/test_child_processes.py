@@ -170,6 +170,7 @@ LAYERS = {
     "under_pytest": True,
     "finds_drift": False,
     "settings_file": "",
+    "started_in": "",
 }
 
 

@@ -65,6 +65,15 @@ def test_each_variant_of_a_renamed_test_is_moved_to_itself_though_all_ask_for_th
     assert moved == [["Simple", "Simple"], ["Worker", "Worker"]]
 
 
+def test_a_test_that_works_in_another_folder_names_paths_from_where_the_run_began(project: Project) -> None:
+    tests = "def test_it(aquila_cassette, monkeypatch, tmp_path): monkeypatch.chdir(tmp_path); post('one')"
+    project.record(tests=tests)
+    output = project.run(tests=tests.replace("test_it", "test_that")).stdout.str()
+    assert commands_in(output) == ["aquila cassettes mv test_app.py::test_it test_app.py::test_that"]
+    assert "nothing is recorded yet in cassettes/test_app/test_that.yaml" in output
+    assert "The same request is recorded in cassettes/test_app/test_it.yaml" in output
+
+
 def test_the_summary_names_the_rename_of_a_test_whose_child_process_misses(project: Project) -> None:
     tests = """
 import multiprocessing

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, RecordedResponse
@@ -253,8 +252,7 @@ class RecordedSide:
 
     def _explain(self, title: str, details: str, advice: Sequence[str]) -> str:
         path = cassette_path(self._settings.cassette_root(), self._session.name)
-        with suppress(ValueError, OSError):  # the working directory may have been deleted
-            path = path.relative_to(Path.cwd())
+        path = self._scope.run.layers.shown_path(path)
         head = [title, "", f"  cassette   {path}", f"  requested  {self._address}"]
         body = ["", details] if details else []
         return self._session.redactor.redact_text("\n".join([*head, *body, "", *advice]))

@@ -97,7 +97,7 @@ def mention_rename(
         found = scope.run.state_of(RenamedTests).find(root, project, mine, session, missed)
         if found:
             elsewhere = root != scope.run.layers.resolve().cassette_root()
-            command = _command_for(found[0].name, mine, project) + (
+            command = _command_for(found[0].name, mine, project, scope.run.layers.started_in) + (
                 f" --dir {quote_word(str(shown_path(root)))}" if elsewhere else ""
             )
             run = scope.run
@@ -111,8 +111,11 @@ def mention_rename(
     return explained
 
 
-def _command_for(old: str, new: str, project: Path) -> str:
-    """Return the command that moves the recordings of a module, a class, a test with parameters, or one cassette."""
+def _command_for(old: str, new: str, project: Path, started_in: str) -> str:
+    """Return the command that moves the recordings of a module, a class, a test with parameters, or one cassette.
+
+    ``started_in`` is that of the run's ``SettingsLayers``.
+    """
     old_folder, _, old_last = old.rpartition("/")
     new_folder, _, new_last = new.rpartition("/")
     old_module, new_module = module_of_folder(old_folder), module_of_folder(new_folder)
@@ -124,7 +127,7 @@ def _command_for(old: str, new: str, project: Path) -> str:
         and (project / f"{new_module}.py").is_file()
     )
     if is_named_after_tests and "+" not in old_last + new_last:
-        paths = [_path_to_type(project / f"{module}.py") for module in (old_module, new_module)]
+        paths = [_path_to_type(project / f"{module}.py", started_in) for module in (old_module, new_module)]
         parts = [re.fullmatch(r"([^-@]*?)(\.?@.*|-.*|)", last) for last in (old_last, new_last)]
         tests = [part[1].replace(".", "::") for part in parts if part is not None]
         rests = {part[2] for part in parts if part is not None}  # parameters, or a fixture of the class
@@ -135,7 +138,7 @@ def _command_for(old: str, new: str, project: Path) -> str:
     return f"aquila cassettes mv {join_words(words)}"
 
 
-def _path_to_type(path: Path) -> str:
+def _path_to_type(path: Path, started_in: str) -> str:
     with suppress(OSError):
-        return path_from(os.getcwd(), path)
+        return path_from(started_in or os.getcwd(), path)
     return path.as_posix()

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,9 +180,7 @@ def _compare_with_recordings(
     scope: Scope, session: Session, path: Path, missed: MissedRequest, command: str
 ) -> miss_message.Explanation:
     """Say how a request differs from the recordings. ``command`` is what to type to record it."""
-    with suppress(ValueError, OSError):  # the working directory may have been deleted
-        path = path.relative_to(Path.cwd())
-    shown = str(path)
+    shown = str(scope.run.layers.shown_path(path))
     return miss_message.explain_miss(
         missed.request,
         recordings=session.cassette.interactions,

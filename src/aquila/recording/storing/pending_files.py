@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import candidate_paths, folder_of_cassette, name_of_file, name_on_this_system
+from aquila.recording import runtime
 from aquila.typed_words import quote_word
 
 
@@ -57,7 +57,5 @@ def accept_command(pending: Path, root: Path, *, usual_root: Path | None = None,
 
 
 def shown_path(path: Path) -> Path:
-    """Return a path as it is shown: relative to the working directory, if it is in there."""
-    with suppress(ValueError, OSError):  # the working directory may have been deleted
-        return path.relative_to(Path.cwd())
-    return path
+    """Return a path as it is shown: relative to the folder in which the user types commands, if it is in there."""
+    return runtime.current_run().layers.shown_path(path)
