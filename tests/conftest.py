@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.brief_workers import tell_less
 from tests.support.durations import begin_with_the_longest
-from tests.support.inner_runs import ModulesOfTests, quick_inner_runs
+from tests.support.inner_runs import WITHOUT_IDLE_PLUGINS, ModulesOfTests, quick_inner_runs
 from tests.support.rewriting import rewrite_a_share
 from tests.support.runs import separate_run
 
@@ -32,9 +32,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # No test takes the power away, and each flush waits for the disk. Tests that look at the flushes replace it themselves.
 os.fsync = lambda descriptor: None
-
-_WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail"
-"""For the pytest runs that tests start: the plugins that take longest to load and do nothing there."""
 
 _EXAMPLES = {"not slow": 10, "not nightly": 50}
 """The number of examples of a hypothesis test, by the mark that a run leaves out. A complete run tries a hundred."""
@@ -118,7 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _runs_without_idle_plugins() -> Iterator[None]:
     """Leave out the idle plugins in runs that tests start, but not in the workers of this run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_ADDOPTS", _WITHOUT_IDLE_PLUGINS)
+        patch.setenv("PYTEST_ADDOPTS", WITHOUT_IDLE_PLUGINS)
         yield
 
 
@@ -129,7 +126,7 @@ _pytest.pytester.SysModulesSnapshot = ModulesOfTests  # type: ignore[misc]
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """pytest's own fixture, whose runs leave out the idle plugins and share what they find out about plugins."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", _WITHOUT_IDLE_PLUGINS)
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_IDLE_PLUGINS)
 
     def quickly(run: Callable[..., Any]) -> Callable[..., Any]:
         def run_quickly(*arguments: Any, **options: Any) -> Any:

@@ -24,15 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.inner_runs import WITHOUT_IDLE_PLUGINS
+
 REPOSITORY = Path(__file__).parents[2]
 UPSTREAM = Path(__file__).parent / "upstream"
 _FENCE = re.compile(r"^(?:<!-- test: (?P<what>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 _FILE = re.compile(r"# (?P<name>[\w./-]+\.(?:py|toml|ini|yaml|txt)|\.git(?:ignore|attributes))$")
 _DAYS = re.compile(r"\b(?:\d+ d|AGE)\b *")  # how old something is
 _SECONDS = re.compile(r"\b\d+\.\d+ ?s\b")
-_WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist -p no:xdist.looponfail"
-"""The plugins that are slow to load, and that no page uses."""
-
 _SCRUBBED = ("AQUILA_", "OPENAI_", "PYTEST_", "PYTHON", "COV_")
 
 
@@ -156,7 +155,7 @@ class Page:
             "HOME": str(self.folder),
             "COLUMNS": "80",
             "NO_COLOR": "1",
-            "PYTEST_ADDOPTS": _WITHOUT_IDLE_PLUGINS,
+            "PYTEST_ADDOPTS": f"{WITHOUT_IDLE_PLUGINS} -p no:xdist",  # no page uses workers
             **self.variables,
         }
 

@@ -31,6 +31,9 @@ import aquila
 import pytest_aquila
 import tests
 
+WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail"
+"""Options of the runs that tests start: the plugins that take longest to load and do nothing there."""
+
 _LASTING = ("_pytest", "xdist", "pytest_aquila")
 """Packages whose modules and classes stay the same in all runs, unlike a test's own plugins and conftest files."""
 
