@@ -552,7 +552,7 @@ def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:
         pytest.raises(ConfigError, match=r"cannot listen on .*another port with --port"),
     ):
         open_listening_socket("127.0.0.1", taken.getsockname()[1])
-    for upstream in ("ftp://x", "https://", "https://x/?a=1"):
+    for upstream in ("ftp://x", "https://", "https://x/?a=1", "http://[::1", "http://x:a", "http://x:99999"):
         with pytest.raises(ConfigError, match="not the URL of a server"):
             Proxy(lambda: None, upstream=upstream)  # type: ignore[arg-type, return-value]
     with pytest.raises(UnknownTransport):

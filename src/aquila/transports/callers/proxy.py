@@ -223,8 +223,16 @@ def _resolve_upstream(upstream: str) -> tuple[str, Upstream]:
     """Return the base URL of all requests, and the upstream that answers them."""
     if "://" not in upstream:
         return LIVE_UPSTREAM, find_upstream(upstream)
-    parts = urlsplit(upstream)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if not _is_server_url(upstream):
         raise ConfigError(f"upstream {upstream!r} is not the URL of a server, such as {LIVE_UPSTREAM}")
     # Clients are told a base URL that ends in /v1, so their paths begin with it.
     return upstream.rstrip("/").removesuffix("/v1"), find_upstream("live")
+
+
+def _is_server_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        has_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half of an IPv6 address, or a port that is no number
+        return False
+    return has_server and not (parts.query or parts.fragment)
