@@ -76,3 +76,11 @@ def test_what_is_no_count_is_not_counted(count: Any) -> None:
     said = {"type": "response.done", "response": {"usage": usage}}
     assert total_of(usage_of_response(answer(*events(said)))) == 4
     assert total_of(usage_of_response(answer(*events(said), status=SWITCHED))) == 4
+
+
+@pytest.mark.parametrize(("candidates", "output"), [({}, 60), ({"candidatesTokenCount": 4}, 64)])
+def test_tokens_of_thoughts_count_as_output_even_if_no_text_follows(candidates: dict[str, int], output: int) -> None:
+    counts = {"promptTokenCount": 3, "thoughtsTokenCount": 60, **candidates, "totalTokenCount": 3 + output}
+    events_so_far = events({"usageMetadata": {"thoughtsTokenCount": 20}}, {"usageMetadata": counts})
+    usage = usage_of_response(answer(*events_so_far))
+    assert usage == {"input_tokens": 3, "output_tokens": output, "total_tokens": 3 + output}

@@ -163,8 +163,9 @@ def _read_usage(holder: dict[str, Any], usage: dict[str, int]) -> None:
     for details in ("prompt_tokens_details", "input_tokens_details"):
         if (cached := _count_of(mapping(found.get(details)).get("cached_tokens"))) is not None:
             usage["cached_tokens"] = cached
-    if "candidatesTokenCount" in found:
-        usage["output_tokens"] = usage.get("output_tokens", 0) + (_count_of(found.get("thoughtsTokenCount")) or 0)
+    # Gemini counts thoughts beside the candidates, and has no candidates if its limit of tokens ended the thoughts.
+    if (thoughts := _count_of(found.get("thoughtsTokenCount"))) is not None:
+        usage["output_tokens"] = (_count_of(found.get("candidatesTokenCount")) or 0) + thoughts
     # Anthropic's `input_tokens` exclude tokens that its cache has read or written. Those of other providers include
     # them.
     if _count_of(found.get("input_tokens")) is not None and "cache_read_input_tokens" in found:
