@@ -312,6 +312,7 @@ def test_all_headers_but_credentials_are_given_back() -> None:
         (recorded({"headers": ["a"]}), "'headers' must be a mapping"),
         (recorded({"headers": {"Accept": [{}]}}), "a header must be text"),
         (recorded(None, {"body": {"base64_string": "?"}}), "not base64"),
+        (recorded(None, {"body": {"base64_string": b"AAAA"}}), "not base64"),
         (recorded({"body": None, "parsed_body": {"a": b"\x00"}}), "no form for binary data"),
         (recorded(version=2), "of a version that is not known"),
         (recorded(interactions={}), "'interactions' must be a list"),

@@ -171,7 +171,7 @@ def _json_bytes(value: Tree, path: TreePath, length: str = "") -> bytes:
 def _from_base64(value: Tree, path: TreePath) -> bytes:
     try:
         return base64.b64decode("".join(value.split()), validate=True)
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError):  # also for what is no text
         raise FormatError("not base64", path) from None
 
 
