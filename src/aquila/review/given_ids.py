@@ -41,14 +41,16 @@ def find_renamed(
 
     ``rows`` are all of both versions. ``key_of`` returns the key of a request.
     """
-    paired = [row for row in rows if not row.same_request and row.was is not None and row.now is not None]
+    paired = [
+        (row, row.was, row.now) for row in rows if not row.same_request and row.was is not None and row.now is not None
+    ]
     if not paired:
         return frozenset()
     old = _Renaming(stored, {row.was: place for place, row in enumerate(rows)})
     new = _Renaming(pending, {row.now: place for place, row in enumerate(rows)})
     found = []
-    for row in paired:
-        one, other = old.rename(row.was or 0), new.rename(row.now or 0)
+    for row, was, now in paired:
+        one, other = old.rename(was), new.rename(now)
         if one is not None and other is not None and key_of(one) == key_of(other):
             found.append(row)
     return frozenset(found)

@@ -136,10 +136,10 @@ class RecordedSide:
         self, data: bytes, is_text: bool, *, may_wait: bool = False
     ) -> CassetteMiss | Literal["early"] | None:
         with self._deciding():
-            miss = self._take(data, is_text, may_wait=may_wait)
-            error = None if miss is None or miss == "early" else self._explain_or_pass(miss, data, is_text, may_wait)
+            taken = self._take(data, is_text, may_wait=may_wait)
+            refused = self._explain_or_pass(taken, data, is_text, may_wait) if isinstance(taken, FrameMiss) else taken
             self._play.sent = self._replay.taken_count
-            return "early" if miss == "early" else error
+            return refused
 
     def _explain_or_pass(
         self, miss: FrameMiss, data: bytes, is_text: bool, may_wait: bool
