@@ -263,6 +263,9 @@ class FixtureCassette:
                     options=self._options(),
                     command_for_all=self._record_all_command,
                 )
+                of_test = test_scopes.opened_scope(item)
+                if of_test is not None and self._fixture.scope == "function":
+                    scope.lend_script(of_test.lent_script)
                 scopes.open_scope(scope)
                 self._scope = scope
             return self._scope

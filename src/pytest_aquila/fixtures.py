@@ -67,7 +67,7 @@ def aquila_script(request: pytest.FixtureRequest) -> Script:
     that no request gets fails the test.
     """
     scope = scope_starts.scope_of(request.node)
-    written = script.Script()
+    written = scope.lent_script or script.Script()
     scope.use_script(written)
     return written
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aquila import errors
     from aquila.cassettes.storage import names
     from aquila.recording.scope import Scope
+    from aquila.scripting import script
     from pytest_aquila.faulted_tests import fault_check
 else:
     lazy_modules(
@@ -24,6 +25,7 @@ else:
         errors="aquila.errors",
         fault_check="pytest_aquila.faulted_tests.fault_check",
         names="aquila.cassettes.storage.names",
+        script="aquila.scripting.script",
     )
 
 
@@ -66,6 +68,8 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 options=settings,
             )
             _check_name(scope, named)
+            if test_scopes.uses_script_fixture(item):
+                scope.lend_script(script.Script())  # for processes of fixtures that come before aquila_script
             item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED] = scope, (named, settings)
             if test_scopes.PREPARE_SCOPE in item.stash:
                 item.stash[test_scopes.PREPARE_SCOPE](scope)

@@ -194,6 +194,81 @@ def test_children_and_forks_ask_the_script_of_the_test(project: pytest.Pytester)
     result.stdout.no_fnmatch_line("*cannot be read*")
 
 
+WORKERS = """
+import multiprocessing, os, subprocess, sys
+from helpers import ask
+import pytest
+os.environ["PYTHONPATH"] = f"{os.getcwd()}:{os.environ['PYTHONPATH']}"
+
+PROGRAM = "import helpers; [print(helpers.ask(text.strip()), flush=True) for text in iter(input, 'end')]"
+
+def work(pipe):
+    for text in iter(pipe.recv, "end"):
+        pipe.send(ask(text))
+
+@pytest.fixture
+def program():
+    started = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(started, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        def ask_it(text):
+            process.stdin.write(text + chr(10))
+            return process.stdout.readline().strip()
+        yield ask_it
+        process.stdin.write("end" + chr(10))
+
+@pytest.fixture
+def fork():
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=work, args=(theirs,))
+    process.start()
+    def ask_it(text):
+        ours.send(text)
+        return ours.recv()
+    yield ask_it
+    ours.send("end")
+    process.join()
+
+def check(worker, script):
+    script.reply("one").when("two").reply("two")
+    assert worker("one") == "one"
+    assert worker("two") == "two"
+    assert len(script.requests) == 2
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("worker", ["program", "fork"])
+@pytest.mark.parametrize("rest", ["", ", aquila_cassette"], ids=["alone", "beside-a-cassette"])
+def test_a_process_of_an_earlier_fixture_asks_the_script(worker: str, rest: str, project: pytest.Pytester) -> None:
+    project.makepyfile(f"{WORKERS}\ndef test_it({worker}, aquila_script{rest}): check({worker}, aquila_script)\n")
+    result = project.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*0 replayed, 0 recorded, 0 missed, 2 scripted*"])
+
+
+def test_an_earlier_fixture_that_asks_keeps_its_own_cassette(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_index="""
+        from helpers import ask
+        import pytest
+
+        @pytest.fixture
+        def index():
+            return ask("index")
+
+        def test_it(index, aquila_script):
+            aquila_script.reply("one")
+            assert (index, ask()) == ("Indexed.", "one")
+            assert len(aquila_script.requests) == 1
+        """
+    )
+    cassette = project.path / "cassettes" / "test_index" / "@index.script.yaml"
+    cassette.parent.mkdir(parents=True)
+    cassette.write_text("script:\n- reply: Indexed.\n")
+    result = project.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+
+
 SCRIPT = """\
 script:
 - reply: one

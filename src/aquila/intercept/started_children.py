@@ -34,10 +34,14 @@ def prepare_and_start(start: Callable[..., Any], *arguments: Any, **options: Any
 
 
 def go_on(*, in_child: bool) -> None:
-    """After a fork: note that the test itself runs in the child if its setup has not begun yet.
+    """After a fork: let the child ask the scripts that are lent to it.
 
-    Plugins such as pytest-forked run each test in a process of its own.
+    Note that the test itself runs in the child if its setup has not begun yet: plugins such as pytest-forked run each
+    test in a process of its own.
     """
     run = runtime.current_run()
+    if in_child:
+        for scope in run.scopes.unclosed():
+            scope.use_lent_script()
     if in_child and run.make_outcome is not None and run.test is not None and not run.test.has_begun:
         run.process = os.getpid()

@@ -43,7 +43,9 @@ def reference_fields(scope: Scope, *, recording: bool = True, settings: Settings
     options = {**scope.own_settings.options, "transport": settings.transport, "record": settings.record}
     if (plan := scope.faults) is not None:
         options["faults"] = plan.text
-    has_script = scope.has_script or scope.names_script(scope.default_cassette, settings)
+    has_script = (
+        scope.has_script or scope.lent_script is not None or scope.names_script(scope.default_cassette, settings)
+    )
     return {
         "scope": scope.id,
         "name": scope.name,

@@ -80,7 +80,7 @@ def _find_script(run: runtime.Run, scope_id: str, cassette: str | None) -> Answe
     if scope is None:
         raise LookupError(scope_id)
     if cassette is None:
-        return scope.script
+        return scope.script or scope.lent_script
     return open_script(scope, cassette, cassette_path(scope.settings.cassette_root(), cassette))
 
 

@@ -60,6 +60,8 @@ class ScriptsAndFaults:
         self._script: AnswersRequests | None = None
         self.has_script = False
         """Whether answers to its requests were written by hand, here or in a scope around it."""
+        self.lent_script: Script | None = None
+        """A script that answers child processes only: those that start before their test gets it, and writes it."""
         self.file_scripts: dict[str, Script] = {}
         """The scripts in files that were used, by the names of their cassettes."""
         self._named_scripts: dict[str, bool] = {}
@@ -112,6 +114,15 @@ class ScriptsAndFaults:
         for scope in self.run.scopes.unclosed():
             scope.note_script_of(self)
         self._announce_change()
+
+    def lend_script(self, script: Script | None) -> None:
+        """Let a script answer the child processes of the scope, which is not open yet."""
+        self.lent_script = script
+
+    def use_lent_script(self) -> None:
+        """Let the lent script answer in this process, too: a child process that was just forked."""
+        if self.lent_script is not None and not self.has_script:
+            self._script, self.has_script = self.lent_script, True
 
     def note_script_of(self, scope: ScriptsAndFaults) -> None:
         """Note that ``scope`` has got a script. It answers here, too, if that scope is around this one."""
