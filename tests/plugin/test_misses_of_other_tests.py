@@ -40,6 +40,14 @@ def test_a_miss_of_what_a_cache_had_when_it_was_recorded_names_the_other_test(pr
         assert ADVICE in output
 
 
+def test_a_miss_that_a_pending_file_answers_names_that_file_alone(project: Project) -> None:
+    tests = "def test_first(aquila_cassette): post('x')\ndef test_second(aquila_cassette):\n    post('x')\n"
+    project.record(tests=tests + "    assert False\n")
+    output = project.run(tests=tests).stdout.str()
+    assert "It answers this request. To store it:" in output
+    assert "The same request is recorded in" not in output
+
+
 def test_a_request_that_is_recorded_nowhere_names_no_other_test(project: Project) -> None:
     project.record(tests=CACHED)
     output = project.run(tests=CACHED.replace("of the second alone", "another")).stdout.str()

@@ -86,6 +86,16 @@ def mention_pending(explained: Explanation, scope: Scope, session: Session, miss
     return explained
 
 
+def answers(scope: Scope, session: Session, missed: MissedRequest) -> bool:
+    """Whether a pending file of the cassette has an answer to a missed request, and no failure."""
+    with suppress(AquilaError, OSError):
+        for path in find_pending_files(scope.settings.cassette_root(), session.name):
+            found = _find_answers(cassette_files.load_cassette(path), session, missed)
+            if not all(name_failure(each.response) for each in found):
+                return True
+    return False
+
+
 def _describe_file(path: Path, session: Session, missed: MissedRequest) -> Iterator[str]:
     shown = shown_path(path)
     try:
