@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila import errors, settings
+    from aquila import errors, settings, typed_words
     from aquila.config_types import StartSettings
     from aquila.settings import Settings
 else:
-    lazy_modules(globals(), errors="aquila.errors", settings="aquila.settings")
+    lazy_modules(globals(), errors="aquila.errors", settings="aquila.settings", typed_words="aquila.typed_words")
 
 # fmt: off
 OPTION_ROWS: tuple[tuple[str, Any, str | None, bool, str, str], ...] = (
@@ -292,8 +292,20 @@ class SettingsLayers:
     def shown_path(self, path: Path) -> Path:
         """Return a path as it is shown: relative to the folder in which the user types commands, if it is in there."""
         with suppress(ValueError, OSError):  # the working directory may have been deleted
-            return path.relative_to(self.started_in or Path.cwd())
+            return path.relative_to(self._folder_of_user())
         return path
+
+    def path_to_type(self, path: Path) -> str:
+        """Return a path as a user types it: from the folder in which the user types commands, whether it is in there.
+
+        Separated by ``/``.
+        """
+        with suppress(OSError):
+            return typed_words.path_from(self._folder_of_user(), path)
+        return path.as_posix()
+
+    def _folder_of_user(self) -> str:
+        return self.started_in or os.getcwd()
 
     def copies_folder(self) -> Path | None:
         """Return the folder for compiled copies of cassettes, or None if no copies are to be kept."""

@@ -249,6 +249,18 @@ def test_a_job_on_github_is_told_what_needs_action(
     assert "``two <b>`code`</b>``" in whole
 
 
+def test_a_job_on_github_is_told_of_pending_files_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    project.record(tests="def test_it(aquila_cassette):\n    post('one')\n    assert False\n").assert_outcomes(failed=1)
+    assert summary.read_text() == (
+        "### Aquila: what the tests asked\n\n1 file to review, with `aquila cassettes accept`:\n\n"
+        "- `cassettes/test_app/test_it.pending.yaml`\n\n"
+    )
+
+
 def test_a_job_on_github_names_a_test_once_whose_requests_miss_by_the_same_change(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

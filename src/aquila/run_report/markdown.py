@@ -33,7 +33,7 @@ def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence
     of it, the change with the most tests first. ``pending`` are the files that wait for a review.
     """
     counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    lines = ["### Aquila: what the tests asked", "", f"Requests: {counted}.", ""]
+    lines = ["### Aquila: what the tests asked", "", *([f"Requests: {counted}.", ""] if counted else [])]
     if changes:
         lines += [f"#### {count_of(len(changes), 'change')} without a recording", ""]
     for difference, tests in changes[:_MOST_ROWS]:

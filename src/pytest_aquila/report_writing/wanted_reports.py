@@ -11,11 +11,11 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.secrets import outgoing
-from aquila.typed_words import path_from
 from pytest_aquila import test_scopes
 from pytest_aquila.summary import pending_report
 
 if TYPE_CHECKING:
+    from aquila.config import SettingsLayers
     from aquila.run_report import markdown
     from pytest_aquila.report_writing import written_reports
     from pytest_aquila.summary import miss_report
@@ -59,9 +59,9 @@ class _ShortSummary:
     def pytest_terminal_summary(self, config: pytest.Config) -> None:
         """Write the summary."""
         with contextlib.suppress(Exception):  # an error of the job's summary must not fail the run
-            self._write(config.stash.get(test_scopes.TOTALS, None))
+            self._write(config.stash.get(test_scopes.TOTALS, None), config.stash[test_scopes.RUN].layers)
 
-    def _write(self, totals: RunTotals | None) -> None:
+    def _write(self, totals: RunTotals | None, layers: SettingsLayers) -> None:
         if totals is None:
             return
         waiting = pending_report.find_pending(totals)
@@ -70,6 +70,6 @@ class _ShortSummary:
         text = markdown.write_short(
             {name: getattr(totals, name) for name in ("replayed", "recorded", "scripted", "missed")},
             miss_report.group_by_change(totals.changed),
-            [path_from(os.getcwd(), each.path) for each in waiting],
+            [layers.path_to_type(each.path) for each in waiting],
         )
         append_to_step_summary(outgoing.redact_outgoing(text))

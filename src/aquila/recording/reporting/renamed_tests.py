@@ -6,9 +6,8 @@ It searches only cassettes whose test is gone as far as the sources tell, and on
 from __future__ import annotations
 
 import itertools
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from aquila.recording.reporting.cassette_search import (
 )
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.storing.pending_files import shown_path
-from aquila.typed_words import join_words, path_from, quote_word
+from aquila.typed_words import join_words, quote_word
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
@@ -97,7 +96,7 @@ def mention_rename(
         found = scope.run.state_of(RenamedTests).find(root, project, mine, session, missed)
         if found:
             elsewhere = root != scope.run.layers.resolve().cassette_root()
-            command = _command_for(found[0].name, mine, project, scope.run.layers.started_in) + (
+            command = _command_for(found[0].name, mine, project, scope.run.layers.path_to_type) + (
                 f" --dir {quote_word(str(shown_path(root)))}" if elsewhere else ""
             )
             run = scope.run
@@ -111,10 +110,10 @@ def mention_rename(
     return explained
 
 
-def _command_for(old: str, new: str, project: Path, started_in: str) -> str:
+def _command_for(old: str, new: str, project: Path, path_to_type: Callable[[Path], str]) -> str:
     """Return the command that moves the recordings of a module, a class, a test with parameters, or one cassette.
 
-    ``started_in`` is that of the run's ``SettingsLayers``.
+    ``path_to_type`` is that of the run's ``SettingsLayers``.
     """
     old_folder, _, old_last = old.rpartition("/")
     new_folder, _, new_last = new.rpartition("/")
@@ -127,7 +126,7 @@ def _command_for(old: str, new: str, project: Path, started_in: str) -> str:
         and (project / f"{new_module}.py").is_file()
     )
     if is_named_after_tests and "+" not in old_last + new_last:
-        paths = [_path_to_type(project / f"{module}.py", started_in) for module in (old_module, new_module)]
+        paths = [path_to_type(project / f"{module}.py") for module in (old_module, new_module)]
         parts = [re.fullmatch(r"([^-@]*?)(\.?@.*|-.*|)", last) for last in (old_last, new_last)]
         tests = [part[1].replace(".", "::") for part in parts if part is not None]
         rests = {part[2] for part in parts if part is not None}  # parameters, or a fixture of the class
@@ -136,9 +135,3 @@ def _command_for(old: str, new: str, project: Path, started_in: str) -> str:
         elif all(tests) and len(rests) == 1:
             words = [f"{path}::{test}" for path, test in zip(paths, tests, strict=True)]
     return f"aquila cassettes mv {join_words(words)}"
-
-
-def _path_to_type(path: Path, started_in: str) -> str:
-    with suppress(OSError):
-        return path_from(started_in or os.getcwd(), path)
-    return path.as_posix()
