@@ -83,6 +83,7 @@ def set_up(
         _cache_setup_failure(fixture, request, failure)
         if failure is error:
             raise
+        unanswered.note_misses(failure, unanswered.misses_behind(error))
     else:
         request.addfinalizer(cassette.begin_teardown)
         return result
@@ -165,7 +166,8 @@ class FixtureCassette:
         if self._scope is None:
             return
         misses = self._scope.misses
-        unanswered.add_section(self._item, "setup", error, misses)  # perhaps a server did not start because of one
+        if misses:
+            unanswered.note_misses(error, misses)  # perhaps a server did not start because of one
         second_attempts.plan_second_attempt(self._item, misses)  # a fixture that failed is set up again
         skipped = isinstance(error, pytest.skip.Exception) and not misses
         if not skipped:

@@ -246,7 +246,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             unanswered.add_section(item, "call", error)
         raise
     if test_scopes.has_unanswered(item):
-        unanswered.fail_for_swallowed(unanswered.unanswered_in(item)[0])
+        unanswered.fail_for_swallowed(unanswered.unanswered_in(item)[0], item)
     scope = test_scopes.opened_scope(item)
     if scope is not None:
         if scope.has_failed:  # a subtest has failed, after which the body goes on
@@ -262,7 +262,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Shorten reports whose message needs no traceback, and complete those that tell more than that a phase passed."""
     error = call.excinfo.value if call.when == "setup" and call.excinfo is not None else None
-    if error is not None and not isinstance(error, pytest.skip.Exception) and test_scopes.has_unanswered(item):
+    fails = error is not None and not isinstance(error, pytest.skip.Exception)
+    if fails and (test_scopes.has_unanswered(item) or unanswered.misses_behind(error)):
         unanswered.add_section(item, "setup", error)  # perhaps a server did not start because of a refusal
     simplifies = call.excinfo is not None and not item.config.getoption("fulltrace", False)
     if simplifies:
@@ -293,23 +294,29 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     """Close the scope of the test after its fixtures, and store the recordings of a passing test."""
     __tracebackhide__ = True
     outcome: Outcome = item.stash.get(test_scopes.OUTCOME, "skipped")
+    known = unanswered.texts_in(item) if outcome == "failed" else ()
     kept = second_attempts.keeping_shared_fixtures(item) if test_scopes.runs_again(item) else nullcontext()
     try:
         with kept:
             result = yield
     except BaseException as error:
+        if test_scopes.has_unanswered(item):
+            unanswered.add_section(item, "teardown", error, known)
         scope_ends.end_failed_test(item, error, outcome)
         raise
     swallowed: list[UnansweredRequest] = [*test_scopes.take_teardown_misses(item.config)]
     # A miss may have led to the skip, or to the xfail. A failed test hears too, or the next one would fail for it.
     failed = outcome == "failed"
-    if test_scopes.has_unanswered(item, is_last=not failed) and not failed:
-        swallowed += unanswered.unanswered_in(item)
+    if test_scopes.has_unanswered(item, is_last=not failed):
+        if failed:
+            unanswered.add_section(item, "teardown", None, known)
+        else:
+            swallowed += unanswered.unanswered_in(item)
     scope = test_scopes.end_test(item)
     if scope is not None:
         scope_ends.close_test_scope(item, scope, outcome)
     if swallowed:
-        unanswered.fail_for_swallowed(swallowed[-1])
+        unanswered.fail_for_swallowed(swallowed[-1], item)
     return result
 
 

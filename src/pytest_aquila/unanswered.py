@@ -6,8 +6,9 @@ shows only frames of the project, and its last line is one sentence. ``--full-tr
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +29,9 @@ from aquila.recording.miss_outcomes import only_unanswered
 from pytest_aquila import test_scopes
 from pytest_aquila.outcomes import make_outcome, text_of
 
+_MISSES = "_aquila_misses"
+"""The attribute of an error that holds the misses of the fixture that failed with it."""
+
 
 def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
     """Return the misses, those of the fixtures that it shares, and the refusals of the running test so far."""
@@ -39,26 +43,41 @@ def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
     return found + list(running.refusals) if running is not None else found
 
 
-def fail_for_swallowed(error: UnansweredRequest) -> None:
+def fail_for_swallowed(error: UnansweredRequest, item: pytest.Item) -> None:
     """Fail the test with an error that its code has swallowed. The report shows only the text of the error."""
+    # An earlier phase has it if the test is expected to fail: no report has shown its sections.
+    item._report_sections[:] = [each for each in item._report_sections if each[1:] != ("aquila", str(error))]
     raise make_outcome(error, with_traceback=False)
 
 
-def add_section(
-    item: pytest.Item, when: str, error: BaseException, misses: Sequence[CassetteMiss] | None = None
-) -> None:
-    """Add to the report of a test that fails with ``error`` the unanswered requests that the error does not name.
+def add_section(item: pytest.Item, when: str, error: BaseException | None, known: Collection[str] = ()) -> None:
+    """Add to the report of a test that fails the unanswered requests that its ``error`` does not name.
 
-    They are those of the test, or ``misses`` of a fixture.
+    ``known`` are the texts of those that an earlier report of the test has shown.
     """
-    if misses is None:
-        shown = text_of(_find_unanswered(item, error) or error)
-    else:
-        shown = "\n".join(map(text_of, (error, *_causes_of(error))))
-    for text in dict.fromkeys(map(str, unanswered_in(item) if misses is None else misses)):
+    shown = "" if error is None else text_of(_find_unanswered(item, error) or error)
+    for text in texts_in(item, error):
         section = when, "aquila", text
-        if text not in shown and section not in item._report_sections:  # that of an attempt before, if a plugin repeats
-            item.add_report_section(*section)
+        if text in shown or text in known or section in item._report_sections:  # the last, if a plugin repeats the test
+            continue
+        item.add_report_section(*section)
+
+
+def texts_in(item: pytest.Item, error: BaseException | None = None) -> Collection[str]:
+    """Return the texts of what is unanswered in the running test so far, and in the fixture that raised ``error``."""
+    return dict.fromkeys(map(str, (*misses_behind(error), *unanswered_in(item))))
+
+
+def note_misses(error: BaseException, misses: Sequence[CassetteMiss]) -> None:
+    """Note what a fixture has missed that failed with ``error``. Each test that uses the fixture gets that error."""
+    with contextlib.suppress(AttributeError, TypeError):  # a class that keeps no attributes
+        setattr(error, _MISSES, tuple(misses))
+
+
+def misses_behind(error: BaseException | None) -> Sequence[CassetteMiss]:
+    """Return the misses of the fixture that failed with ``error``."""
+    found: Sequence[CassetteMiss] = getattr(error, _MISSES, ())
+    return found
 
 
 def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -123,7 +142,7 @@ def _find_unanswered(item: pytest.Item, error: BaseException) -> UnansweredReque
     found = only_unanswered(error)
     if found is not None:
         return found
-    remembered = set(map(str, unanswered_in(item)))
+    remembered = texts_in(item, error)
     if not remembered or isinstance(error, (AssertionError, pytest.fail.Exception, pytest.skip.Exception)):
         return None
     for cause in _causes_of(error):

@@ -118,14 +118,24 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester:
         def test_of_a_call(asks_at_the_end): assert False, "this has failed by itself"
 
         def test_after_a_call(): pass
+
+        @pytest.fixture
+        def fails_at_the_end():
+            yield
+            start("subprocess")
+            raise OSError("this has ended")
+
+        def test_of_a_teardown(fails_at_the_end): pass
+
+        def test_after_a_teardown(): pass
         """
     pytester.makepyfile(asking=ASKING)
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
     result = pytester.runpytest_subprocess(*PLAIN)
-    result.assert_outcomes(passed=2, failed=1, errors=2)
-    result.stdout.fnmatch_lines(
-        ["*Captured aquila setup*", "POST https://api.openai.com/* was refused*", "*::test_of_a_setup"]
-    )
+    result.assert_outcomes(passed=4, failed=1, errors=3)
+    for phase, test in (("setup", "setup"), ("teardown", "teardown"), ("teardown", "call")):
+        refused = "POST https://api.openai.com/* was refused*"
+        result.stdout.fnmatch_lines([f"*Captured aquila {phase}*", refused, f"*::test_of_a_{test}"])
 
 
 def test_children_are_guarded_after_a_test_that_has_cleared_the_environment(pytester: pytest.Pytester) -> None:

@@ -57,6 +57,30 @@ def test_a_miss_that_the_teardown_of_a_fixture_swallows_fails_its_test_and_no_ot
     result.stdout.fnmatch_lines(["ERROR test_app.py::test_it - CassetteMiss: *"])
 
 
+def test_what_a_test_misses_that_is_expected_to_fail_is_shown_once(project: Project) -> None:
+    tests = """
+        def ask():
+            try:
+                post("hi")
+            except BaseException:
+                pass
+            raise ValueError("no answer")
+
+        @pytest.fixture
+        def asked(aquila_cassette):
+            ask()
+
+        @pytest.mark.xfail
+        def test_setup(asked): pass
+
+        @pytest.mark.xfail
+        def test_call(aquila_cassette): ask()
+        """
+    result = project.run(tests=tests)
+    result.assert_outcomes(errors=2, xfailed=2)
+    assert result.stdout.str().count("  requested  POST https://provider.example/v1/x") == 2
+
+
 @pytest.mark.parametrize("public", [CassetteMiss, PlayedOut, LiveCallRefused])
 def test_an_error_and_its_outcome_are_caught_by_the_public_class_and_can_be_pickled(
     public: type[UnansweredRequest],

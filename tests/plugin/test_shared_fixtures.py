@@ -210,6 +210,32 @@ def test_a_miss_that_a_shared_fixture_swallows_fails_every_test_that_uses_it(pro
     project.run().assert_outcomes(errors=2)
 
 
+WRAPPING = """
+    @pytest.fixture(scope="module")
+    def index():
+        try:
+            post("index")
+        except BaseException:
+            raise ValueError("no index"){cause}
+
+    def test_one(index): pass
+
+    def test_two(index): pass
+    """
+
+
+@pytest.mark.parametrize("cause", ["", " from None"], ids=["caused", "alone"])
+def test_each_test_of_a_shared_fixture_shows_the_miss_behind_the_error_of_the_fixture(
+    project: Project, cause: str
+) -> None:
+    result = project.run(tests=WRAPPING.format(cause=cause))
+    result.assert_outcomes(errors=2)
+    shown = result.stdout.str()
+    assert shown.count("  requested  POST https://provider.example/v1/x") == 2
+    named = "CassetteMiss: nothing is recorded yet*" if not cause else "ValueError: no index"
+    result.stdout.fnmatch_lines([f"ERROR *::{test} - {named}" for test in ("test_one", "test_two")])
+
+
 def test_a_yield_fixture_that_is_decorated_has_its_requests_in_the_cassette_and_the_test_has_not(
     project: Project,
 ) -> None:
