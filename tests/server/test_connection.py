@@ -312,7 +312,6 @@ class Late(BoundedConnection):
 def test_a_connection_that_came_too_late_is_closed_with_the_server() -> None:
     running = BackgroundServer(Starlette(), connection=Late)
     running._server.config.loop = "asyncio"  # uvloop closes them by itself
-    running._server.config.timeout_graceful_shutdown = 0  # since Python 3.12 it waits for them that long
     with running, socket.create_connection(running.address, timeout=60) as raw:
         assert Late.made.wait(60)
         running._server.should_exit = running._server.force_exit = True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from aquila.scripting.script import Script
 from aquila.server.access_log import RequestLog
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer
+from aquila.server.client_socket import ClientSocket
 from aquila.transports.callers.proxy import Proxy
 from tests.cassettes.web_socket_frames.conversations import received, sent, store
 from tests.server.conftest import ADMISSION, Serve
@@ -412,3 +414,50 @@ def test_clients_of_the_server_meet_the_faults_of_what_was_recorded(root: Path, 
     scope.close()
     assert first == seen
     assert second == f"response.completed after {len(events)}"  # each request meets it once
+
+
+def end_server_when(read: Callable[[ClientSocket], bool], monkeypatch: pytest.MonkeyPatch) -> list[BackgroundServer]:
+    """Let the server in the returned list begin to end when it has read from a client what ``read`` asks for."""
+    servers: list[BackgroundServer] = []
+    receive = ClientSocket.data_received
+    ending: set[asyncio.Task[None]] = set()
+
+    def data_received(self: ClientSocket, data: bytes) -> None:
+        receive(self, data)
+        if servers and not ending and read(self):
+            ending.add(asyncio.get_running_loop().create_task(servers[0]._server.shutdown()))
+
+    monkeypatch.setattr(ClientSocket, "data_received", data_received)
+    return servers
+
+
+def test_a_client_that_has_closed_when_the_server_ends_has_ended_its_conversation(
+    serve: Serve, talker: WebSocketProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    with serve(record="missing", upstream=talker.url) as running:
+        converse(running, "hi")
+    servers = end_server_when(lambda client: client.protocol.close_rcvd is not None, monkeypatch)
+    with serve(upstream=talker.url, log=RequestLog(str, lines.append)) as running:
+        servers.append(running)
+        converse(running, "hi")
+    assert lines[0].startswith(f"GET {PATH} 101 replayed ")
+    assert "ended" not in lines[0]
+
+
+def test_a_miss_that_has_been_read_when_the_server_ends_is_in_the_log(
+    serve: Serve, talker: WebSocketProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    with serve(record="missing", upstream=talker.url) as running:
+        converse(running, "hi")
+    servers = end_server_when(lambda client: True, monkeypatch)
+    with serve(upstream=talker.url, log=RequestLog(str, lines.append)) as running, dial(running) as connection:
+        assert connection.recv(60) == GREETING
+        servers.append(running)
+        connection.send("ho")
+        with pytest.raises(ConnectionClosed):
+            while True:  # there may be an event about the miss
+                connection.recv(60)
+    assert lines[0].startswith(f"GET {PATH} 101 missed ")
+    assert "ho" in "\n".join(lines[1:])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -24,6 +27,10 @@ from aquila.server.connection import BoundedConnection
 from aquila.transports import upstreams
 
 _LARGEST_PORT = 65535
+_TICK, _PAUSE = 0.1, 0.005
+"""The seconds between two looks whether a signal has come, and between two looks whether all clients have left."""
+_LEAVING_SECONDS = 2
+"""The seconds that answers may take when the server ends."""
 _MOST_CONNECTIONS = 1000
 """The greatest number of connections. A request on a further connection gets a 503."""
 
@@ -78,7 +85,7 @@ def check_certificate(path: Path) -> None:
 
 def make_server(
     app: ASGIApp, connection: type[BoundedConnection] = BoundedConnection, *, certificate: Path | None = None
-) -> uvicorn.Server:
+) -> _Server:
     """Make an ASGI server that logs errors only and speaks HTTP/1.1, without lifespan events.
 
     ``connection`` is the class of its connections, which sets their limits and handles WebSockets. ``certificate`` is
@@ -96,17 +103,48 @@ def make_server(
         server_header=False,
         date_header=False,
         limit_concurrency=_MOST_CONNECTIONS,
-        timeout_graceful_shutdown=2,
         ssl_certfile=certificate,
     )
     return _Server(config)
 
 
 class _Server(uvicorn.Server):
+    """A server that ends as soon as nothing is to be waited for. Uvicorn's own takes 0.2 seconds for each test."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+    _told: asyncio.Event
+
+    def end(self) -> None:
+        """End soon. Any thread may call it, at any time."""
+        self.should_exit = True
+        loop = self._loop
+        if loop is not None:  # else it has not begun, and looks at `should_exit` first
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._told.set)
+
+    async def main_loop(self) -> None:
+        self._told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        while not self.should_exit:  # also set by uvicorn's handlers of signals, which cannot wake the loop
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), _TICK)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        # What clients have sent by now is read, and answered or missed: it is in the log, whatever ends first.
+        for _ in range(3):  # reading it; waking the task that waits for it; running that task
+            await asyncio.sleep(0)
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        deadline = time.monotonic() + _LEAVING_SECONDS
+        while (state.connections or state.tasks) and not self.force_exit and time.monotonic() < deadline:
+            await asyncio.sleep(_PAUSE)
+        for task in list(state.tasks):
+            task.cancel()
         # Connections that were accepted during the shutdown. Nothing else closes their sockets.
-        for connection in list(self.server_state.connections):
+        for connection in list(state.connections):
             connection.transport.abort()
         await upstreams.close_network()  # uvloop fails to close a loop with open connections
 
@@ -144,7 +182,7 @@ class BackgroundServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join()
         self._socket.close()
         own_servers().discard(self.address)

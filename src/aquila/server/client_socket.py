@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, ProtocolError
 from websockets.extensions.permessage_deflate import enable_server_permessage_deflate
 from websockets.frames import Close
 from websockets.http11 import Response
-from websockets.protocol import CONNECTING
+from websockets.protocol import CLOSED, CONNECTING
 from websockets.server import ServerProtocol
 
 from aquila.cassettes.model import SWITCHED
@@ -63,6 +63,11 @@ class ClientSocket(ServerConnection):
     def flaw(self) -> Response | None:
         """The response to an invalid handshake; None for a valid one."""
         return None if self._acceptance is None or self._acceptance.status_code == SWITCHED else self._acceptance
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the client has closed the conversation, or its connection is lost."""
+        return self.protocol.close_rcvd is not None or self.protocol.state is CLOSED
 
     async def accept(self, headers: Iterable[tuple[str, str]]) -> None:
         """Accept a valid handshake. ``headers`` may name a subprotocol. Raises ``RuntimeError`` before a handshake."""

@@ -42,6 +42,15 @@ class ReplayToClient:
         listening = asyncio.create_task(self._listen())
         speaking = asyncio.create_task(self._speak())
         try:
+            return await self._end_with_first(listening, speaking)
+        except asyncio.CancelledError:  # the server ends, while the client is told of a miss, or is about to be
+            for task in (listening, speaking):
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    raise error from None
+            raise
+
+    async def _end_with_first(self, listening: asyncio.Task[str], speaking: asyncio.Task[str]) -> str:
+        try:
             await asyncio.wait((listening, speaking), return_when=asyncio.FIRST_COMPLETED)
             ended = listening if listening.done() else speaking
             return ended.result()

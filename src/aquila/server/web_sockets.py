@@ -56,7 +56,7 @@ class WebSockets:
         task = asyncio.get_running_loop().create_task(_Visit(self, handshake, socket).run())
         # uvicorn calls ``shutdown`` of each of its connections, and waits for its tasks. Both are removed when the task
         # ends.
-        open_one = _OpenSocket(task)
+        open_one = _OpenSocket(task, socket)
         state.connections.add(open_one)  # type: ignore[arg-type]
         state.tasks.add(task)
 
@@ -70,12 +70,19 @@ class WebSockets:
 class _OpenSocket:
     """An open WebSocket in uvicorn's set of connections, which needs only ``shutdown``."""
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[None], socket: ClientSocket) -> None:
         self._task = task
+        self._socket = socket
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection below, which uvicorn's connections have too."""
+        return self._socket.transport
 
     def shutdown(self) -> None:
-        """End the conversation, because the server ends."""
-        self._task.cancel()
+        """End the conversation, because the server ends, unless the client has ended it."""
+        if not self._socket.is_left:
+            self._task.cancel()
 
 
 class _Visit:

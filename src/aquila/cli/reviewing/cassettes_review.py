@@ -222,7 +222,7 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
         review.begin()
         token = admission.make_token()
         reading = contents.Reading(desk.view, desk.find_tests, desk.describe_unrecorded)
-        app = review_application.make_application(review, reading, token, lambda: setattr(server, "should_exit", True))
+        app = review_application.make_application(review, reading, token, lambda: server.end())  # noqa: PLW0108 - it is made below
         server = background_server.make_server(app)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with (
