@@ -408,6 +408,44 @@ def test_a_test_runs_under_faults_if_it_has_passed_and_chooses_none_itself(
     assert list(run.values()) == [["set up"]] * 3
 
 
+SERVED = """
+    import http.server, threading, urllib.error, urllib.request
+    import pytest
+
+    URL = "https://api.openai.com/v1/chat/completions"
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            try:
+                urllib.request.urlopen(urllib.request.Request(URL, b'{"model": "m", "messages": []}')).close()
+                self.send_response(204)
+            except Exception:
+                self.send_response(500)
+            self.end_headers()
+
+    @pytest.fixture(scope="module")
+    def server():
+        with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+
+    def test_it(server, aquila_script):
+        aquila_script.reply("one")
+        urllib.request.urlopen(server).close()
+    """
+
+
+def test_a_test_of_a_server_in_a_thread_is_not_run_and_what_that_is_refused_is_no_news(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(SERVED)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", "--aquila-faults=overloaded")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*::test_it: not run under faults: *(a thread of the test run makes its requests,*"])
+    result.stdout.no_fnmatch_line("*outside of any test*")
+
+
 def test_a_controller_takes_in_the_verdicts_of_its_workers_and_says_which_crashed(pytester: pytest.Pytester) -> None:
     runs = FaultRuns(pytester.parseconfig("--aquila-faults"))
     sent = FaultReport(not_run=[("test_it", "why")]).as_plain_data()

@@ -87,6 +87,9 @@ def read_chosen(text: str) -> tuple[Fault, ...]:
         raise pytest.UsageError(f"--aquila-faults={text}: {error}") from error
 
 
+_ASKED_A_THREAD = "a thread of the test run makes its requests, such as a server of a fixture that tests share"
+
+
 class FaultRuns:
     """A plugin that runs tests under faults and reports. The controller of pytest-xdist joins its workers' results."""
 
@@ -174,6 +177,8 @@ class FaultRuns:
             "fakes_waits": False,
             "leaks": [],
         }
+        run = self._config.stash[test_scopes.RUN]
+        refused = set(run.refused)
         try:
             outcome = run_in_fork(attempt.run, self._seconds)
         except TimeoutError:
@@ -181,7 +186,11 @@ class FaultRuns:
         except ChildEnded as ended:
             outcome |= {"ending": "killed" if ended.was_killed else "raised", "detail": str(ended)}
         # The attempt has heard what was refused to its own child processes. It fails no other test.
-        self._config.stash[test_scopes.RUN].state_of(ChildMisses).take_unheard()
+        run.state_of(ChildMisses).take_unheard()
+        # Nor is it news of the run what the fork has made a thread of this process ask, for which no test runs now.
+        for sentence in run.refused.keys() - refused:
+            del run.refused[sentence]
+            outcome["detail"] = _ASKED_A_THREAD
         return outcome
 
     @pytest.hookimpl(trylast=True)
