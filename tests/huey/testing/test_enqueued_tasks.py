@@ -79,6 +79,25 @@ def test_arguments_match_by_name_however_they_were_passed(send):
             call()
 
 
+def test_arguments_by_position_match_those_by_keyword(huey, send):
+    @huey.task()
+    def add(first, *numbers):
+        return first
+
+    send(subject="hi", to="a@b")
+    add(1, 2, 3)
+    assert_enqueued(send, "a@b", "hi")
+    assert_enqueued(add, 1, 2)
+    for wrong in (lambda: refute_enqueued(send, "a@b"), lambda: refute_enqueued(add, ANY, 2, 3)):
+        with pytest.raises(AssertionError, match="and should not be"):
+            wrong()
+    refute_enqueued(add, 1, 2, 3, 4)
+    with pytest.raises(AssertionError, match="to: expected 'c@d', is 'a@b'"):
+        assert_enqueued(send, "c@d")
+    with pytest.raises(AssertionError, match="argument 2: expected 4, is 2"):
+        assert_enqueued(add, 1, 4)
+
+
 def test_dictionaries_match_by_subset_at_every_depth(save):
     save({"id": 1, "tags": [{"name": "a", "colour": "red"}, {"name": "b"}], "pair": (1, 2)})
     assert_enqueued(save, {"id": 1})

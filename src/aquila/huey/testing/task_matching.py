@@ -57,13 +57,10 @@ class TaskPattern:
         return found
 
     def _argument_mismatches(self, task: Any) -> Iterator[str]:
-        for index, expected in enumerate(self.args):
-            if index >= len(task.args):
-                yield f"argument {index + 1}: expected {shortened_repr(expected)}, is not given by position"
-            else:
-                yield from find_mismatches(expected, task.args[index], f"argument {index + 1}")
         given = named_arguments(task)
-        for name, expected in self.kwargs.items():
+        if self.args:
+            given |= _name_positions(type(task), task.args)
+        for name, expected in (*_name_positions(type(task), self.args).items(), *self.kwargs.items()):
             if name not in given:
                 yield f"{name}: expected {shortened_repr(expected)}, is not given"
             else:
@@ -121,6 +118,14 @@ def named_arguments(task: Any) -> dict[str, Any]:
         if parameter.kind is parameter.VAR_KEYWORD:
             given.update(given.pop(parameter.name, {}))
     return given
+
+
+def _name_positions(task_class: Any, args: Sequence[Any]) -> dict[str, Any]:
+    """Return arguments by the names of their parameters. One without a name of its own is ``argument 3``."""
+    function = function_of(task_class) if args else None
+    parameters = signature_of(function).parameters.values() if function is not None else ()
+    names = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    return {names[at] if at < len(names) else f"argument {at + 1}": value for at, value in enumerate(args)}
 
 
 def find_mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
