@@ -204,7 +204,7 @@ def _path_to(error: BaseException, shown: BaseException) -> Iterator[BaseExcepti
 
 
 _OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(miss_outcomes.__file__), __file__))
-
+"""The folders of Aquila's two packages. ``_RUNNERS`` names them where they are installed."""
 
 _RUNNERS = frozenset(("_pytest", "aquila", "pluggy", "pytest", "pytest_aquila"))
 

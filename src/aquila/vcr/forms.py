@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import http
+import http.client
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -52,7 +52,7 @@ def to_vcr_response(response: RecordedResponse) -> dict[str, Any]:
     for name, value in response.headers:
         headers.setdefault(name, []).append(value)
     return {
-        "status": {"code": response.status, "message": _reason_of(response.status)},
+        "status": {"code": response.status, "message": http.client.responses.get(response.status, "")},
         "headers": CaseInsensitiveDict(headers),
         "body": {"string": response.body},
     }
@@ -127,10 +127,3 @@ def _to_bytes(body: Any, headers: Headers) -> bytes:
             return urlencode(body, doseq=True).encode()
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
     return b"".join(_to_bytes(piece, headers) for piece in body)
-
-
-def _reason_of(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""

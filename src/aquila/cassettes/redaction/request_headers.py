@@ -11,10 +11,13 @@ from functools import lru_cache
 
 from aquila.errors import ConfigError
 
+SUBPROTOCOLS = "sec-websocket-protocol"
+"""The field in which a WebSocket names its subprotocols, and where browsers put a key, too."""
+
 REQUEST_HEADERS = frozenset(
     {
         *("accept", "content-type", "anthropic-beta", "anthropic-version", "mcp-session-id", "openai-beta"),
-        "sec-websocket-protocol",  # redacted: browsers send keys as subprotocols
+        SUBPROTOCOLS,  # redacted
     }
 )
 """Request fields that are stored, and that ``match_on = headers`` compares."""
@@ -39,10 +42,6 @@ def is_secret_header(name: str) -> bool:
         return False
     first, *others = name.replace("_", "-").split("-")
     return first in _SECRET_WORDS or not _SECRET_WORDS.isdisjoint(others) or others[-1:] == ["pass"]
-
-
-SUBPROTOCOLS = "sec-websocket-protocol"
-"""The field in which a WebSocket names its subprotocols, and where browsers put a key, too."""
 
 
 def may_hold_credentials(name: str) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx2
 
+from aquila.cassettes.redaction.request_headers import SUBPROTOCOLS
 from aquila.errors import ConfigError
 from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.scope import Scope
@@ -51,7 +52,6 @@ HOP_BY_HOP = frozenset(
 """Header fields about a single connection (RFC 9110, 7.6.1), and fields that the next hop sets by itself."""
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """The header fields in which clients send their API key."""
-_SUBPROTOCOLS = "sec-websocket-protocol"
 _KEY_IN_QUERY = "key"
 """The query parameter in which Gemini's clients send their API key."""
 
@@ -187,13 +187,13 @@ def keys_shown_by(target: str, headers: Iterable[tuple[str, str]]) -> Iterator[s
     for name, value in headers:
         if name.lower() in CREDENTIALS:
             yield split_credential(value)[1]
-        elif name.lower() == _SUBPROTOCOLS:
+        elif name.lower() == SUBPROTOCOLS:
             yield from map(str.strip, value.split(","))
 
 
 def _put_into_field(key: str, name: str, value: str) -> str:
     """Return the value of a header field with its dummy key replaced by ``key``."""
-    if name.lower() == _SUBPROTOCOLS:
+    if name.lower() == SUBPROTOCOLS:
         return value.replace(DUMMY_KEY, key)
     bearer, shown = split_credential(value)
     return bearer + key if name.lower() in CREDENTIALS and shown.endswith(DUMMY_KEY) else value
