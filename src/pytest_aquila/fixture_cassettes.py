@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila import errors
+from aquila.cassettes.storage import names
 from aquila.config import find_cassette_root
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.typed_words import join_words
-from pytest_aquila import marker_options, options, test_scopes
+from pytest_aquila import marker_options, node_ids, options, test_scopes
 
 if TYPE_CHECKING:
     from aquila.recording.reporting.reports import ScopeReport
@@ -25,20 +27,15 @@ if TYPE_CHECKING:
     from aquila.settings import Settings
 
     TakeReport = Callable[[ScopeReport, Settings], None]
-    from aquila import errors
-    from aquila.cassettes.storage import names
     from aquila.recording import miss_outcomes
     from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids, outcomes, report_redaction, scope_ends, typed_command, unanswered
+    from pytest_aquila import outcomes, report_redaction, scope_ends, typed_command, unanswered
     from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
         globals(),
-        errors="aquila.errors",
         miss_outcomes="aquila.recording.miss_outcomes",
-        names="aquila.cassettes.storage.names",
         typed_command="pytest_aquila.typed_command",
-        node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
         report_redaction="pytest_aquila.report_redaction",
         scope_ends="pytest_aquila.scope_ends",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila import errors
 from aquila.config import DEFAULTS
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -16,7 +17,6 @@ from aquila.settings import Settings, parse_option
 from pytest_aquila.options import LIVE, MARKER
 
 if TYPE_CHECKING:
-    from aquila import errors
     from aquila.cassettes.redaction import request_headers
     from aquila.recording import scope_settings
     from aquila.recording.sessions import session_factory
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        errors="aquila.errors",
         request_headers="aquila.cassettes.redaction.request_headers",
         scope_settings="aquila.recording.scope_settings",
         session_factory="aquila.recording.sessions.session_factory",

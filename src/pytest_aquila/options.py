@@ -7,17 +7,12 @@ import gc
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from aquila.config import OPTION_ROWS
-from aquila.lazy_imports import lazy_modules
-
-if TYPE_CHECKING:
-    from aquila.intercept import provider_keys
-else:
-    lazy_modules(globals(), provider_keys="aquila.intercept.provider_keys")
+from aquila.intercept import provider_keys
 
 MARKER = "aquila"
 LIVE = "aquila_live"

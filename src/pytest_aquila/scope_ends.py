@@ -7,33 +7,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aquila import errors
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import test_scopes
+from aquila.recording.reporting import reports
+from pytest_aquila import node_ids, report_redaction, test_scopes
+from pytest_aquila.summary import run_totals
 
 if TYPE_CHECKING:
     from typing import Literal
 
-    from aquila import errors
-    from aquila.recording.reporting import reports
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
     from aquila.settings import Settings
-    from pytest_aquila import node_ids, play_requirements, report_redaction
+    from pytest_aquila import play_requirements
     from pytest_aquila.recording_runs import recording_progress, second_attempts
-    from pytest_aquila.summary import junit_facts, noted_uses, run_totals
+    from pytest_aquila.summary import junit_facts, noted_uses
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
 else:
     lazy_modules(
         globals(),
-        errors="aquila.errors",
         junit_facts="pytest_aquila.summary.junit_facts",
-        node_ids="pytest_aquila.node_ids",
         noted_uses="pytest_aquila.summary.noted_uses",
         play_requirements="pytest_aquila.play_requirements",
-        reports="aquila.recording.reporting.reports",
-        report_redaction="pytest_aquila.report_redaction",
-        run_totals="pytest_aquila.summary.run_totals",
         recording_progress="pytest_aquila.recording_runs.recording_progress",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
     )

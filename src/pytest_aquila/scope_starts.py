@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aquila import errors
+from aquila.cassettes.storage import names
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording import scope as scopes
@@ -14,17 +16,13 @@ from pytest_aquila import marker_options, node_ids, options, test_scopes, typed_
 if TYPE_CHECKING:
     from typing import Any
 
-    from aquila import errors
-    from aquila.cassettes.storage import names
     from aquila.recording.scope import Scope
     from aquila.scripting import script
     from pytest_aquila.faulted_tests import fault_check
 else:
     lazy_modules(
         globals(),
-        errors="aquila.errors",
         fault_check="pytest_aquila.faulted_tests.fault_check",
-        names="aquila.cassettes.storage.names",
         script="aquila.scripting.script",
     )
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.intercept import activation
 from aquila.lazy_imports import lazy_modules
 from pytest_aquila import options, run_life
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.errors import CassetteMiss
-    from aquila.intercept import activation
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
     from pytest_aquila import scope_starts, shared_misses
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        activation="aquila.intercept.activation",
         junit_facts="pytest_aquila.summary.junit_facts",
         scope_starts="pytest_aquila.scope_starts",
         shared_misses="pytest_aquila.shared_misses",

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.storage import cassette_files, names
 from aquila.errors import ConfigError
-from aquila.lazy_imports import lazy_modules
+from aquila.faults import fault as faults
+from aquila.faults import parsing
+from aquila.recording import runtime
+from pytest_aquila import node_ids, test_scopes
 
 if TYPE_CHECKING:
     import pytest
-
-    from aquila.cassettes.storage import cassette_files, names
-    from aquila.faults import fault as faults
-    from aquila.faults import parsing
-    from aquila.faults.fault import Fault
-    from aquila.recording import runtime
-    from pytest_aquila import node_ids, test_scopes
-else:
-    lazy_modules(
-        globals(),
-        cassette_files="aquila.cassettes.storage.cassette_files",
-        faults="aquila.faults.fault",
-        names="aquila.cassettes.storage.names",
-        node_ids="pytest_aquila.node_ids",
-        parsing="aquila.faults.parsing",
-        runtime="aquila.recording.runtime",
-        test_scopes="pytest_aquila.test_scopes",
-    )
 
 
 def check_faults(item: pytest.Item, cassette: str | None, text: str) -> None:
@@ -41,7 +27,7 @@ def check_faults(item: pytest.Item, cassette: str | None, text: str) -> None:
         raise ConfigError(f"{item.nodeid}: {error}") from None
 
 
-def _check_fault(item: pytest.Item, cassette: str | None, fault: Fault) -> None:
+def _check_fault(item: pytest.Item, cassette: str | None, fault: faults.Fault) -> None:
     """Raise ``ImpossibleFault`` if no answer in the test's cassette can have the fault. It may have no file yet."""
     if cassette is None:
         cassette = node_ids.own_cassette_name(item, node_ids.id_of(item))

@@ -13,24 +13,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from aquila.lazy_imports import lazy_modules
+from aquila import errors
+from aquila.recording.reporting import child_misses
 from pytest_aquila import test_scopes
 from pytest_aquila.recording_runs import rerun_status
-
-if TYPE_CHECKING:
-    from aquila import errors
-    from aquila.errors import CassetteMiss
-    from aquila.recording.reporting import child_misses
-else:
-    lazy_modules(
-        globals(),
-        child_misses="aquila.recording.reporting.child_misses",
-        errors="aquila.errors",
-    )
 
 
 def reason_of(item: pytest.Item) -> str:
@@ -38,7 +28,7 @@ def reason_of(item: pytest.Item) -> str:
     return item.stash[test_scopes.REASON]
 
 
-def plan_second_attempt(item: pytest.Item, misses: Iterable[CassetteMiss]) -> None:
+def plan_second_attempt(item: pytest.Item, misses: Iterable[errors.CassetteMiss]) -> None:
     """Plan a second attempt if one of the misses is in a conversation that can be recorded again.
 
     The plan is in the stash of the test, and ``run_again`` removes it.

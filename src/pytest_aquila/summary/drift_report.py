@@ -5,25 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteRequired, LiveCallRefused
-from aquila.lazy_imports import lazy_modules
+from aquila.recording.reporting import drift_groups, drift_watch
 from pytest_aquila import node_ids, options, test_scopes, typed_command
+from pytest_aquila.report_writing import targets
+from pytest_aquila.summary import redacted_terminal, run_news
 
 if TYPE_CHECKING:
     import pytest
 
-    from aquila.recording.reporting import drift_groups, drift_watch
-    from pytest_aquila.report_writing import targets
-    from pytest_aquila.summary import redacted_terminal, run_news
     from pytest_aquila.summary.run_totals import RunTotals
-else:
-    lazy_modules(
-        globals(),
-        drift_groups="aquila.recording.reporting.drift_groups",
-        drift_watch="aquila.recording.reporting.drift_watch",
-        redacted_terminal="pytest_aquila.summary.redacted_terminal",
-        run_news="pytest_aquila.summary.run_news",
-        targets="pytest_aquila.report_writing.targets",
-    )
 
 
 def note_test_without_cassette(item: pytest.Item, error: BaseException | None, totals: RunTotals) -> None:

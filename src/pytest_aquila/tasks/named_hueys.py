@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila import errors, typed_settings
+from aquila.huey import huey_paths
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from pytest_aquila.options import read_key
 
 if TYPE_CHECKING:
-    from aquila import errors, typed_settings
-    from aquila.huey import huey_paths, instrumenting
+    from aquila.huey import instrumenting
 else:
-    lazy_modules(
-        globals(),
-        errors="aquila.errors",
-        typed_settings="aquila.typed_settings",
-        huey_paths="aquila.huey.huey_paths",
-        instrumenting="aquila.huey.instrumenting",
-    )
+    lazy_modules(globals(), instrumenting="aquila.huey.instrumenting")
 
 WITH_QUEUE: pytest.StashKey[list[Any]] = pytest.StashKey()
 """The Hueys for which testing mode has opened a queue of the test that has this stash."""

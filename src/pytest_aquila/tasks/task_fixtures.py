@@ -12,26 +12,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from aquila import errors, typed_settings
+from aquila.huey import testing
+from aquila.huey.testing import attribute_patches
 from aquila.lazy_imports import lazy_modules
 from pytest_aquila.options import read_key, settings_file
+from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
-    from aquila import errors, typed_settings
     from aquila import testing as public
-    from aquila.huey import AquilaHuey, testing
-    from aquila.huey.testing import attribute_patches, queue_under_test
+    from aquila.huey import AquilaHuey
+    from aquila.huey.testing import queue_under_test
     from aquila.huey.testing.consumers import shared_consumer
-    from pytest_aquila.tasks import named_hueys
 else:
     lazy_modules(
         globals(),
-        named_hueys="pytest_aquila.tasks.named_hueys",
-        errors="aquila.errors",
-        typed_settings="aquila.typed_settings",
-        attribute_patches="aquila.huey.testing.attribute_patches",
         queue_under_test="aquila.huey.testing.queue_under_test",
         shared_consumer="aquila.huey.testing.consumers.shared_consumer",
-        testing="aquila.huey.testing",
     )
 
 __all__ = [

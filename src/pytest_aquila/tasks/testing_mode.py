@@ -18,22 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.huey.testing import real_queues
+from aquila import typed_settings
+from aquila.huey.testing import attribute_patches, real_queues
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from pytest_aquila import fixture_names, run_life
 from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
-    from aquila import typed_settings
-    from aquila.huey.testing import attribute_patches, queue_under_test
+    from aquila.huey.testing import queue_under_test
 else:
-    lazy_modules(
-        globals(),
-        attribute_patches="aquila.huey.testing.attribute_patches",
-        typed_settings="aquila.typed_settings",
-        queue_under_test="aquila.huey.testing.queue_under_test",
-    )
+    lazy_modules(globals(), queue_under_test="aquila.huey.testing.queue_under_test")
 
 
 class SharedQueues:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
 from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
-    from aquila.recording import runtime
     from aquila.vcr import ignored_options
     from pytest_aquila import scope_starts
     from pytest_aquila.vcr_compat import cassetter_config, cassetter_objects, cassettes
@@ -27,7 +27,6 @@ else:
         cassetter_objects="pytest_aquila.vcr_compat.cassetter_objects",
         cassettes="pytest_aquila.vcr_compat.cassettes",
         ignored_options="aquila.vcr.ignored_options",
-        runtime="aquila.recording.runtime",
         scope_starts="pytest_aquila.scope_starts",
         vcr="aquila.vcr",
     )

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
-
-if TYPE_CHECKING:
-    from pytest_aquila import options
-    from pytest_aquila.summary import run_news, run_totals
-else:
-    lazy_modules(
-        globals(),
-        options="pytest_aquila.options",
-        run_totals="pytest_aquila.summary.run_totals",
-        run_news="pytest_aquila.summary.run_news",
-    )
+from pytest_aquila import options
+from pytest_aquila.summary import run_news, run_totals
 
 RECORD_MODES = ("once", "new_episodes", "none", "all", "rewrite")
 REWRITE = "rewrite"
