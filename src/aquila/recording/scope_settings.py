@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aquila.lazy_imports import lazy_modules
+from aquila import errors, typed_settings
+from aquila.recording import runtime
 from aquila.settings import Settings
-
-if TYPE_CHECKING:
-    from aquila import errors, typed_settings
-    from aquila.recording import runtime
-else:
-    lazy_modules(
-        globals(),
-        errors="aquila.errors",
-        runtime="aquila.recording.runtime",
-        typed_settings="aquila.typed_settings",
-    )
 
 NEEDS_NETWORK = ("live", "record")
 """Transports that a sealed run cannot use."""

@@ -5,26 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aquila.errors import LiveCallRefused
-from aquila.lazy_imports import lazy_modules
-from aquila.recording import runtime
+from aquila.recording import askers, runtime
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.network.host_names import is_loopback
 from aquila.recording.network.model_hosts import asks_model, is_model_path, is_provider
 from aquila.recording.network.no_network import fail_unasked
+from aquila.recording.reporting import child_misses
+from aquila.recording.sessions import session_factory
 from aquila.settings import Settings
 
 if TYPE_CHECKING:
-    from aquila.recording import askers
-    from aquila.recording.reporting import child_misses
     from aquila.recording.scope import Scope
-    from aquila.recording.sessions import session_factory
-else:
-    lazy_modules(
-        globals(),
-        askers="aquila.recording.askers",
-        child_misses="aquila.recording.reporting.child_misses",
-        session_factory="aquila.recording.sessions.session_factory",
-    )
 
 
 def check_unanswered(

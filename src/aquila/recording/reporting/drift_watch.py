@@ -12,30 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from aquila import typed_settings
+from aquila.cassettes.matching import cures, difference, json_path
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON
 from aquila.cassettes.matching.request_key import key_at_origin, without_origin
 from aquila.cassettes.model import Interaction, RecordedRequest
-from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
-    from aquila import typed_settings
-    from aquila.cassettes.matching import cures, difference, json_path
-    from aquila.cassettes.matching.cures import Cure
-    from aquila.cassettes.matching.difference import Difference
     from aquila.cassettes.matching.miss_message import Explanation
     from aquila.cassettes.web_socket_frames.misses import FrameMiss
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
-else:
-    lazy_modules(
-        globals(),
-        cures="aquila.cassettes.matching.cures",
-        difference="aquila.cassettes.matching.difference",
-        json_path="aquila.cassettes.matching.json_path",
-        typed_settings="aquila.typed_settings",
-    )
 
 Kind = Literal["changed", "another", "played_out", "unrecorded", "without_cassette"]
 
@@ -182,7 +171,7 @@ def note_message(scope: Scope, session: Session, handshake: RecordedRequest, mis
 
 
 def _with_changes(
-    row: DriftedRequest, scope: Scope, session: Session, found: Sequence[Difference], cure: Cure | None
+    row: DriftedRequest, scope: Scope, session: Session, found: Sequence[difference.Difference], cure: cures.Cure | None
 ) -> DriftedRequest:
     """Return a row with what differs, and the settings under which it would match."""
     fresh = cures.find_fresh_fields(found)

@@ -10,12 +10,12 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from aquila import errors
 from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
-    from aquila import errors
     from aquila.cassettes.redaction import redactor
     from aquila.recording.secrets import redactors
     from aquila.recording.sessions import session_factory
@@ -23,7 +23,6 @@ else:
     # Most labels hold nothing that may be a secret.
     lazy_modules(
         globals(),
-        errors="aquila.errors",
         redactor="aquila.cassettes.redaction.redactor",
         redactors="aquila.recording.secrets.redactors",
         session_factory="aquila.recording.sessions.session_factory",

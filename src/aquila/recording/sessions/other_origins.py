@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aquila.cassettes.matching import request_key
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.recording_slots import Slot
-from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.recording_keys import CountedRequests
-
-if TYPE_CHECKING:
-    from aquila.cassettes.matching import request_key
-else:
-    lazy_modules(globals(), request_key="aquila.cassettes.matching.request_key")
 
 
 class OtherOrigins:

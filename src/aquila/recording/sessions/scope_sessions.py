@@ -12,19 +12,15 @@ from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import tell_plays
+from aquila.recording.sessions import session_factory
 from aquila.recording.sessions.session import Session
 
 if TYPE_CHECKING:
     from aquila.recording.reporting import drift_watch
     from aquila.recording.scope import Scope
-    from aquila.recording.sessions import session_factory
     from aquila.recording.sessions.recording_keys import RequestCounts
 else:
-    lazy_modules(
-        globals(),
-        drift_watch="aquila.recording.reporting.drift_watch",
-        session_factory="aquila.recording.sessions.session_factory",
-    )
+    lazy_modules(globals(), drift_watch="aquila.recording.reporting.drift_watch")
 
 
 class ScopeSessions:
