@@ -11,17 +11,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aquila import typed_settings
 from aquila.intercept import queue_places, watched_queues
-from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.environment import set_own_variables, unset_own_variables
-
-if TYPE_CHECKING:
-    from aquila import typed_settings
-else:
-    lazy_modules(globals(), typed_settings="aquila.typed_settings")
 
 VARIABLE = "AQUILA_QUEUES"
 

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-
-if TYPE_CHECKING:
-    from aquila.recording.reporting import child_misses
-else:
-    lazy_modules(globals(), child_misses="aquila.recording.reporting.child_misses")
+from aquila.recording.reporting import child_misses
 
 _WITHOUT_SOCKETS = (
     *("curl_cffi", "gevent", "grpc", "pycares", "pycurl", "uvloop"),

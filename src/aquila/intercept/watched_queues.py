@@ -14,23 +14,21 @@ from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from aquila import typed_settings
 from aquila.errors import CassetteRequired, SessionClosed
+from aquila.intercept import queue_places
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
-    from aquila import typed_settings
-    from aquila.intercept import queue_places
     from aquila.recording import scope as scopes
     from aquila.recording.network import guard
 else:
     lazy_modules(
         globals(),
         guard="aquila.recording.network.guard",
-        queue_places="aquila.intercept.queue_places",
         scopes="aquila.recording.scope",
-        typed_settings="aquila.typed_settings",
     )
 
 

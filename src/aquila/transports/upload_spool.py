@@ -7,17 +7,12 @@ import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, Self
 
 from aquila.cassettes.body_file import LARGE, PIECE, BodyFile
+from aquila.cassettes.storage import body_writer
 from aquila.errors import CassetteCorrupt
-from aquila.lazy_imports import lazy_modules
 from aquila.temporary_folders import TemporaryFolder
-
-if TYPE_CHECKING:
-    from aquila.cassettes.storage import body_writer
-else:
-    lazy_modules(globals(), body_writer="aquila.cassettes.storage.body_writer")
 
 
 class _Resemblance:

@@ -5,6 +5,8 @@ This is a module of its own because every run needs the list of secrets, but few
 
 from __future__ import annotations
 
+import binascii
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,12 +15,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from aquila.cassettes.redaction.trivial_values import is_trivial, words_of
-from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
 
 if TYPE_CHECKING:
-    import binascii
-    import json
     from typing import Protocol
 
     class WatchedVariables(Protocol):
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
         def find_since(self, position: int) -> Mapping[str, str]:
             """Return the secrets that were set since the count was ``position``, each with its kind."""
-else:
-    lazy_modules(globals(), binascii="binascii", json="json")
 
 
 _WORD = lazy_pattern(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

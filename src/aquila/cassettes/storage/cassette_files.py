@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aquila import typed_words
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, MAX_BYTES, cassette_suffixes, codec_for
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
@@ -20,7 +21,6 @@ from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila import typed_words
     from aquila.cassettes.storage import cassette_lock, file_replacement, large_bodies, work_folder
 else:
     lazy_modules(
@@ -28,7 +28,6 @@ else:
         cassette_lock="aquila.cassettes.storage.cassette_lock",
         file_replacement="aquila.cassettes.storage.file_replacement",
         large_bodies="aquila.cassettes.storage.large_bodies",
-        typed_words="aquila.typed_words",
         work_folder="aquila.cassettes.storage.work_folder",
     )
 

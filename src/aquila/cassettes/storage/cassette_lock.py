@@ -10,7 +10,9 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import logging
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,12 +29,9 @@ from aquila.cassettes.storage.work_folder import (
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    import logging
-    import platform
-
     import filelock
 else:
-    lazy_modules(globals(), logging="logging", platform="platform", filelock="filelock")
+    lazy_modules(globals(), filelock="filelock")
 
 _SAID_AFTER = 2.0
 """After how many seconds of waiting for a lock the user is told which process holds it."""

@@ -28,7 +28,7 @@ from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, print_error, shorten_path
 from aquila.cli.progress import track_progress
-from aquila.cli.reviewing import unrecorded_tests_text
+from aquila.cli.reviewing import review_keys, review_loop, review_screen, unrecorded_tests_text
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -45,23 +45,19 @@ from aquila.review.proposals import KINDS, Kind
 from aquila.review.reviewing import Item, Outcome, Review, choose_proposals
 from aquila.review.tested_by import TestPlace, find_tests
 from aquila.review.views import ProposalView, view_proposal
+from aquila.server.review_page import contents
 from aquila.spelling import suggest_name
 from aquila.typed_words import quote_word
 
 if TYPE_CHECKING:
-    from aquila.cli.reviewing import review_keys, review_loop, review_screen
     from aquila.server import admission, background_server
-    from aquila.server.review_page import contents, review_application
+    from aquila.server.review_page import review_application
 else:
     lazy_modules(
         globals(),
         admission="aquila.server.admission",
         review_application="aquila.server.review_page.review_application",
         background_server="aquila.server.background_server",
-        contents="aquila.server.review_page.contents",
-        review_keys="aquila.cli.reviewing.review_keys",
-        review_loop="aquila.cli.reviewing.review_loop",
-        review_screen="aquila.cli.reviewing.review_screen",
     )
 
 _COLUMNS = (Column("CASSETTE"), Column("#"), Column("ID"), Column("KIND"), Column("DIFFERENCE", "end", 20))

@@ -15,15 +15,16 @@ from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import ConfigError, LimitReached
 from aquila.events import Usage
+from aquila.huey import state as shared_state
 from aquila.huey.clock_of_test import find_skipped_moment
+from aquila.huey.limits import budgets
 from aquila.huey.limits.counting import LimitTurn
 from aquila.huey.limits.rescheduling import has_waited, read_refusal
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.under_test import is_under_test
 
 if TYPE_CHECKING:
-    from aquila.huey import state as shared_state
-    from aquila.huey.limits import budgets, idempotency, provider_pauses, shared_limits
+    from aquila.huey.limits import idempotency, provider_pauses, shared_limits
     from aquila.huey.limits.budgets import Cap, Reservation
     from aquila.huey.limits.idempotency import RequestNumbers
     from aquila.huey.limits.settings import Limits
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        budgets="aquila.huey.limits.budgets",
         idempotency="aquila.huey.limits.idempotency",
         provider_pauses="aquila.huey.limits.provider_pauses",
         shared_limits="aquila.huey.limits.shared_limits",
-        shared_state="aquila.huey.state",
     )
 
 logger = logging.getLogger("huey.aquila")

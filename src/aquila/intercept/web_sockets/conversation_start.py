@@ -11,19 +11,15 @@ from aquila.intercept.web_sockets.provider_side import ProviderSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope import Scope
+from aquila.transports.callers import system_errors
 from aquila.transports.routes.scope_route import refuse
 
 if TYPE_CHECKING:
     from aquila.errors import CassetteMiss
     from aquila.intercept.web_sockets import watched_side
     from aquila.recording.reporting.exchange_watch import WatchedExchange
-    from aquila.transports.callers import system_errors
 else:
-    lazy_modules(
-        globals(),
-        system_errors="aquila.transports.callers.system_errors",
-        watched_side="aquila.intercept.web_sockets.watched_side",
-    )
+    lazy_modules(globals(), watched_side="aquila.intercept.web_sockets.watched_side")
 
 
 def open_conversation(
