@@ -338,6 +338,13 @@ def test_periodic_tasks_of_a_stretch_are_executed_in_order(nightly, done):
         run_periodic(dt.datetime(2026, 1, 2), until=dt.datetime(2026, 1, 1))
 
 
+def test_a_stretch_that_begins_within_a_minute_has_the_minute_in_which_it_ends(nightly, done):
+    run_periodic(dt.datetime(2026, 1, 1, 1, 59, 30), until=dt.datetime(2026, 1, 1, 2, 30))
+    assert done == ["nightly", "half-hourly", "half-hourly"]
+    run_periodic(dt.datetime(2026, 1, 1, 1, 30, 30), until=dt.datetime(2026, 1, 1, 1, 59, 59))
+    assert done[3:] == ["half-hourly"]
+
+
 def test_a_moment_with_a_zone_is_converted(nightly, done):
     run_periodic(dt.datetime(2026, 1, 1, 5, 0, tzinfo=dt.timezone(dt.timedelta(hours=3))))
     assert done == ["nightly", "half-hourly"]

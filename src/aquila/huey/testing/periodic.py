@@ -64,7 +64,7 @@ def _iterate_minutes(huey: Any, at: datetime | None, until: datetime | None) -> 
         raise ConfigError(f"run_periodic(at={at}, until={until}) ends before it begins")
     while first <= last:
         yield first
-        first += _MINUTE
+        first = first.replace(second=0, microsecond=0) + _MINUTE  # a worker looks in each minute of the clock
 
 
 def _to_huey_time(huey: Any, moment: datetime) -> datetime:
