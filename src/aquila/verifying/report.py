@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from aquila.verifying.verification import Measured, Result, Verification, Verifi
 
 FORMAT_VERSION = 1
 _MOST_PLACES = 3
+_ID = re.compile(r"(?<![\w.-])(?:[a-z]+[_-](?=\w*\d)\w{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+"""What looks like an id of one object: ``file-9oXb2Lq8Z1``, ``batch_67b1…``, a UUID. No names of models."""
 _RESULTS: tuple[Result, ...] = ("same", "note", "critical", "not asked", "not verifiable", "skipped")
 _SHOWN = {
     "same": "the same",
@@ -49,9 +52,9 @@ def describe_verification(verification: Verification, root: Path) -> Iterator[Re
     for result in ("not asked", "not verifiable"):
         found = [(f"{result}: {row.reason}", row) for row in rows if row.result == result]
         yield from (ReportLine(text, "yellow") for text in _group(found, root))
-    skipped = Counter(row.reason for row in rows if row.result == "skipped")
-    for reason, count in skipped.most_common():
-        yield ReportLine(f"skipped: {count_of(count, 'recording')}: {reason}")
+    skipped = _merge_ids((row.reason, row) for row in rows if row.result == "skipped")
+    for reason, its_rows in sorted(skipped, key=lambda each: -len(each[1])):
+        yield ReportLine(f"skipped: {count_of(len(its_rows), 'recording')}: {reason}")
     if verification.interrupted:
         yield ReportLine("interrupted; what was answered until then is above", "yellow")
     yield _last_line(verification)
@@ -68,11 +71,19 @@ def _is_other_answer(row: VerifiedRecording) -> bool:
     return row.comparison.likeness in ("other tool calls", "other finish reason")
 
 
-def _group(found: Iterable[tuple[str, VerifiedRecording]], root: Path) -> Iterator[str]:
-    groups: dict[str, list[VerifiedRecording]] = {}
+def _merge_ids(found: Iterable[tuple[str, VerifiedRecording]]) -> list[tuple[str, list[VerifiedRecording]]]:
+    """Return each text once, with its recordings. Texts that differ only in ids are one, with ``…`` for these."""
+    groups: dict[str, dict[str, list[VerifiedRecording]]] = {}
     for text, row in found:
-        groups.setdefault(text, []).append(row)
-    for text, rows in groups.items():
+        groups.setdefault(_ID.sub("…", text), {}).setdefault(text, []).append(row)
+    return [
+        (masked if len(texts) > 1 else next(iter(texts)), [row for rows in texts.values() for row in rows])
+        for masked, texts in groups.items()
+    ]
+
+
+def _group(found: Iterable[tuple[str, VerifiedRecording]], root: Path) -> Iterator[str]:
+    for text, rows in _merge_ids(found):
         places = ", ".join(_place_of(row, root) for row in rows[:_MOST_PLACES])
         more = f" and {len(rows) - _MOST_PLACES} more" if len(rows) > _MOST_PLACES else ""
         yield f"{text} [{places}{more}]"

@@ -1,0 +1,50 @@
+"""The lines of a verification, as a reader gets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aquila.recording.reporting.play_log import PlayedRecording
+from aquila.verifying.comparison import AnswerComparison, Finding
+from aquila.verifying.report import describe_verification
+from aquila.verifying.verification import Result, Verification, VerifiedRecording
+
+ROOT = Path("/project")
+
+
+def verified(result: Result, text: str, number: int) -> VerifiedRecording:
+    played = PlayedRecording(ROOT / "x.yaml", number, (), "live", None)
+    found = (Finding("refused", "critical", "", text),) if result == "critical" else ()
+    return VerifiedRecording(played, None, result, "" if found else text, AnswerComparison(found))
+
+
+@pytest.mark.parametrize(
+    ("result", "begin", "end"),
+    [
+        ("skipped", "skipped: 2 recordings: ", ""),
+        ("not verifiable", "not verifiable: ", " [x.yaml 1, x.yaml 2]"),
+        ("critical", "critical: ", " [x.yaml 1, x.yaml 2]"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("texts", "shown"),
+    [
+        (("GET /v1/files/file-9oXb2Lq8Z1", "GET /v1/files/file-Ab3dE5gH71"), "GET /v1/files/…"),
+        (("no batch_67b1f00d9a", "no batch_67b1f00d9b"), "no …"),
+        (("GET /v1/files/file-9oXb2Lq8Z1",) * 2, "GET /v1/files/file-9oXb2Lq8Z1"),
+    ],
+)
+def test_what_differs_only_in_ids_is_one_line(
+    result: Result, begin: str, end: str, texts: tuple[str, str], shown: str
+) -> None:
+    rows = [verified(result, text, number) for number, text in enumerate(texts)]
+    first, *_ = describe_verification(Verification(rows), ROOT)
+    assert first.text == f"{begin}{shown}{end}"
+
+
+def test_other_models_and_other_paths_are_other_lines() -> None:
+    texts = ["no gpt-4.1-mini-2025-04-14", "no gpt-4o-2024-08-06", "GET /v1/files", "GET /v1/batches"]
+    rows = [verified("skipped", text, number) for number, text in enumerate(texts)]
+    assert len(list(describe_verification(Verification(rows), ROOT))) == len(texts) + 1
