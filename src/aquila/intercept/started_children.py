@@ -40,7 +40,7 @@ def go_on(*, in_child: bool) -> None:
     test in a process of its own.
     """
     run = runtime.current_run()
-    if in_child:
+    if in_child and "scopes" in vars(run):  # else there were none yet
         for scope in run.scopes.unclosed():
             scope.use_lent_script()
     if in_child and run.make_outcome is not None and run.test is not None and not run.test.has_begun:
