@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.brief_workers import tell_less
 from tests.support.durations import begin_with_the_longest
+from tests.support.forked_runs import starting_in_forks
 from tests.support.inner_runs import WITHOUT_IDLE_PLUGINS, ModulesOfTests, quick_inner_runs
 from tests.support.rewriting import rewrite_a_share
 from tests.support.runs import separate_run
@@ -137,6 +138,7 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 
     for name in ("inline_run", "parseconfigure", "getnode"):
         monkeypatch.setattr(pytester, name, quickly(getattr(pytester, name)))
+    monkeypatch.setattr(pytester, "popen", starting_in_forks(pytester.popen))
     return pytester
 
 

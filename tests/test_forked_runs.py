@@ -1,0 +1,94 @@
+"""Pytest runs that tests start as forks of a server: nothing in them differs from a new process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+ABOUT_ITSELF = """
+import json, locale, os, signal, sys
+from pathlib import Path
+
+def test_it():
+    main = sys.modules["__main__"]
+    about = {
+        "arguments": sys.argv,
+        "as typed": sys.orig_argv,
+        "main": [main.__name__, main.__file__, main.__spec__.name],
+        "path": sys.path,
+        "folder": os.getcwd(),
+        "environment": {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"},
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "interrupts": repr(signal.getsignal(signal.SIGINT)),
+        "flags": list(sys.flags),
+        "encoding": [locale.getencoding(), sys.__stdout__.encoding],
+        "aquila": "aquila" in sys.modules,
+        "clients": sorted({"httpx", "httpx2", "openai", "requests", "aiohttp"} & {*sys.modules}),
+    }
+    Path("about.json").write_text(json.dumps(about))
+    print("to stdout")
+    assert "WRONG" not in os.environ
+"""
+
+
+def about_runs(pytester: pytest.Pytester) -> tuple[Any, Any]:
+    """What a run as a fork and a run as a new process say about themselves."""
+    found = []
+    popen = subprocess.Popen
+    started: list[Any] = []
+
+    def count(command: Any, *arguments: Any, **options: Any) -> Any:
+        started.append(command)
+        return popen(command, *arguments, **options)
+
+    for forked in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not forked:
+                patch.setattr(
+                    pytester, "popen", lambda *given, **named: pytest.Pytester.popen(pytester, *given, **named)
+                )
+            patch.setattr(subprocess, "Popen", count)
+            started.clear()
+            result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--basetemp=made")
+        assert ("-mpytest" in str(started)) is not forked
+        result.assert_outcomes(passed=1)
+        found.append(json.loads((pytester.path / "about.json").read_text()))
+        numbered = next(argument for argument in found[-1]["arguments"] if "runpytest-" in argument)
+        found[-1] = json.loads(json.dumps(found[-1]).replace(numbered, "NUMBERED"))
+    return found[0], found[1]
+
+
+def test_a_run_that_is_a_fork_looks_like_a_new_process(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(ABOUT_ITSELF)
+    forked, new = about_runs(pytester)
+    assert forked == new
+
+
+def test_a_run_that_is_a_fork_fails_like_a_new_process(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRONG", "1")
+    pytester.makepyfile(ABOUT_ITSELF)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*to stdout*", "*1 failed*"])
+    assert pytester.runpytest_subprocess("--unknown").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_variable_that_python_reads_first_makes_a_new_process(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    pytester.makepyfile("import sys\n\ndef test_it():\n    if sys.flags.optimize != 1: raise ValueError\n")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1, warnings=1)
+
+
+def test_a_run_that_lasts_too_long_is_ended(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("import signal\n\ndef test_it(): signal.pause()\n")
+    with pytest.raises(pytest.Pytester.TimeoutExpired):
+        pytester.runpytest_subprocess(timeout=0.1)
+    pytester.makepyfile("def test_it(): pass\n")
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
