@@ -20,6 +20,7 @@ CALLED_BY_OTHERS = {
     "endheaders": "vcrpy, at its real connection",
     "makefile": "http.client, at a socket",
     "process_redirect": "websockets, at its client",
+    "main_loop": "uvicorn, at its server",
     "dirty": "programs that know the cassettes of vcrpy",
     "can_play_response_for": "programs that know the cassettes of vcrpy",
     "drop_all": "programs, at what `dead_letters` returns",
