@@ -55,37 +55,26 @@ if TYPE_CHECKING:
     from aquila.wire_forms.sent import SentToolCall as SentToolCall
 
 _NAMES = {
-    "AllEnqueued": "aquila.huey.testing.fixture_types",
-    "AssertDeadLetter": "aquila.huey.testing.fixture_types",
-    "AssertEnqueued": "aquila.huey.testing.fixture_types",
-    "AssertUnique": "aquila.huey.testing.fixture_types",
-    "BackgroundServer": "aquila.server.background_server",
-    "BuildTask": "aquila.huey.testing.fixture_types",
-    "CassetteOptions": "aquila.config_types",
-    "DrainQueue": "aquila.huey.testing.fixture_types",
-    "Drained": "aquila.huey.testing.draining",
-    "Fault": "aquila.faults.fault",
-    "FaultPlan": "aquila.faults.plan",
-    "Faults": "aquila.testing.use_faults",
-    "MarkerOptions": "aquila.config_types",
-    "PerformJob": "aquila.huey.testing.fixture_types",
-    "Refusals": "aquila.recording.network.refusals",
-    "RefuteDeadLetter": "aquila.huey.testing.fixture_types",
-    "RefuteEnqueued": "aquila.huey.testing.fixture_types",
-    "Rule": "aquila.scripting.script",
-    "RunConsumer": "aquila.huey.testing.fixture_types",
-    "RunPeriodic": "aquila.huey.testing.fixture_types",
-    "RunningConsumer": "aquila.huey.testing.consumers.running_consumer",
-    "ScheduledRetry": "aquila.huey.testing.task_run",
-    "Script": "aquila.scripting.script",
-    "SentMessage": "aquila.wire_forms.sent",
-    "SentRequest": "aquila.wire_forms.sent",
-    "SentTool": "aquila.wire_forms.sent",
-    "SentToolCall": "aquila.wire_forms.sent",
-    "TaskRun": "aquila.huey.testing.task_run",
-    "UseTestQueue": "aquila.huey.testing.fixture_types",
-    "UsedCassette": "aquila.recording.used_cassette",
-    "use_script": "aquila.testing.use_script",
+    name: module
+    for module, names in (
+        ("aquila.config_types", "CassetteOptions MarkerOptions"),
+        ("aquila.faults.fault", "Fault"),
+        ("aquila.faults.plan", "FaultPlan"),
+        ("aquila.huey.testing.consumers.running_consumer", "RunningConsumer"),
+        ("aquila.huey.testing.draining", "Drained"),
+        ("aquila.huey.testing.fixture_types", "AllEnqueued AssertDeadLetter AssertEnqueued AssertUnique BuildTask"),
+        ("aquila.huey.testing.fixture_types", "DrainQueue PerformJob RefuteDeadLetter RefuteEnqueued RunConsumer"),
+        ("aquila.huey.testing.fixture_types", "RunPeriodic UseTestQueue"),
+        ("aquila.huey.testing.task_run", "ScheduledRetry TaskRun"),
+        ("aquila.recording.network.refusals", "Refusals"),
+        ("aquila.recording.used_cassette", "UsedCassette"),
+        ("aquila.scripting.script", "Rule Script"),
+        ("aquila.server.background_server", "BackgroundServer"),
+        ("aquila.testing.use_faults", "Faults"),
+        ("aquila.testing.use_script", "use_script"),
+        ("aquila.wire_forms.sent", "SentMessage SentRequest SentTool SentToolCall"),
+    )
+    for name in names.split()
 }
 """Every public name and the module that defines it."""
 
