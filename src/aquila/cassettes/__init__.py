@@ -19,8 +19,9 @@ use them. Each is imported when it is first used, so that using one part does no
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from aquila.cassettes.codecs import Codec as Codec
@@ -33,29 +34,18 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import SecretFinding as SecretFinding
 
 _NAMES = {
-    "Cassette": "model",
-    "Codec": "codecs",
-    "Interaction": "model",
-    "RecordedChunk": "model",
-    "RecordedRequest": "model",
-    "RecordedResponse": "model",
-    "Redactor": "redaction.redactor",
-    "SecretFinding": "redaction.redactor",
+    "Cassette": "aquila.cassettes.model",
+    "Codec": "aquila.cassettes.codecs",
+    "Interaction": "aquila.cassettes.model",
+    "RecordedChunk": "aquila.cassettes.model",
+    "RecordedRequest": "aquila.cassettes.model",
+    "RecordedResponse": "aquila.cassettes.model",
+    "Redactor": "aquila.cassettes.redaction.redactor",
+    "SecretFinding": "aquila.cassettes.redaction.redactor",
 }
 """Every public name and the module that defines it."""
 
 __all__ = list(_NAMES)
 
-if not TYPE_CHECKING:  # with this function, type checkers would accept any name in this package
-
-    def __getattr__(name: str) -> Any:
-        module = _NAMES.get(name)
-        if module is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        globals()[name] = value
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)
