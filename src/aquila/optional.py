@@ -5,15 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aquila import typed_words
 from aquila.errors import MissingDependency
-from aquila.lazy_imports import import_module, lazy_modules
-
-if TYPE_CHECKING:
-    from aquila import typed_words
-else:
-    lazy_modules(globals(), typed_words="aquila.typed_words")
+from aquila.lazy_imports import import_module
 
 OLDEST_VCRPY = "9.4.2"
 """The first version whose stubs connect only when a request is known. The extra ``vcr`` requires it, too."""

@@ -13,16 +13,15 @@ import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from aquila.lazy_imports import lazy_modules
 from aquila.prices import prices_of
 from aquila.recording import runtime
 from aquila.recording.secrets import outgoing
-from aquila.run_report import markdown
+from aquila.run_report import markdown, page
 from aquila.run_report.collecting import ExchangeCollector
 from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, join_parts
@@ -37,11 +36,6 @@ from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary import pending_report, redacted_terminal, unused_cassettes
 from pytest_aquila.summary.run_extent import RunExtent, watch_extent
 from pytest_aquila.summary.run_totals import RunTotals
-
-if TYPE_CHECKING:
-    from aquila.run_report import page
-else:
-    lazy_modules(globals(), page="aquila.run_report.page")
 
 PLUGIN = "aquila-run-report"
 _SENT = "aquila_report"

@@ -16,14 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aquila import plugins
 from aquila.errors import ConfigError
-from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila import plugins
     from aquila.cassettes.model import Cassette
-else:
-    lazy_modules(globals(), plugins="aquila.plugins")
 
 
 class Codec(Protocol):

@@ -12,16 +12,10 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from aquila.intercept.sealing import namespace
+from aquila.intercept.sealing import explanation, namespace
 from aquila.intercept.sealing.handed_ports import PortCarrier
-from aquila.lazy_imports import lazy_modules
-
-if TYPE_CHECKING:
-    from aquila.intercept.sealing import explanation
-else:
-    lazy_modules(globals(), explanation="aquila.intercept.sealing.explanation")  # few runs are refused
 
 _USAGE_ERROR = 4
 """The exit code of pytest for a usage error."""

@@ -20,10 +20,10 @@ from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
-from aquila.lazy_imports import lazy_modules
 from aquila.option_table import read_budget
 from aquila.recording.reporting.played_answers import count_tokens, describe_recorded
 from aquila.recording.reporting.reports import StoredRecordings
+from aquila.recording.secrets import late_secrets
 from aquila.recording.sessions import drifted_conversations
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
@@ -40,9 +40,6 @@ from aquila.recording.storing.storage_failures import raise_failures
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
-    from aquila.recording.secrets import late_secrets
-else:
-    lazy_modules(globals(), late_secrets="aquila.recording.secrets.late_secrets")
 
 _UNSTORED = (CassetteWriteError, CassetteCorrupt)
 AnyRow = TypeVar("AnyRow", NewRecording, RecordingPlayed)
