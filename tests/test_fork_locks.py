@@ -139,7 +139,7 @@ def test_a_child_can_import_a_module_that_a_thread_of_its_parent_was_importing(
         threading, "release", threading.Event(), raising=False
     )  # set by nobody: the fork waits for 0.2 s
     namespace: dict[str, Any] = {}
-    lazy_modules(namespace, slow_module="slow_module")
+    lazy_modules(namespace, "slow_module")
     first = namespace["slow_module"]
     thread = threading.Thread(target=lambda: first.x)
     thread.start()

@@ -30,17 +30,29 @@ def unloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_module_is_imported_at_its_first_use_and_replaces_its_placeholder(unloaded: str) -> None:
     namespace: dict[str, object] = {}
-    lazy_modules(namespace, lazy=unloaded)
+    lazy_modules(namespace, f"{unloaded} as lazy")
     assert unloaded not in sys.modules
     assert namespace["lazy"].double(3) == 6  # type: ignore[attr-defined]
     assert namespace["lazy"] is sys.modules[unloaded]
+
+
+def test_a_table_is_written_like_the_imports_for_which_it_stands() -> None:
+    namespace: dict[str, Any] = {}
+    lazy_modules(namespace, "json", "os: path", "email.mime: audio, text as texts", "shlex as words")
+    assert {name: lazy._module for name, lazy in namespace.items()} == {
+        "json": "json",
+        "path": "os.path",
+        "audio": "email.mime.audio",
+        "texts": "email.mime.text",
+        "words": "shlex",
+    }
 
 
 def test_a_module_is_imported_while_a_test_replaces_the_import_function(
     unloaded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     namespace: dict[str, object] = {}
-    lazy_modules(namespace, lazy=unloaded)
+    lazy_modules(namespace, f"{unloaded} as lazy")
     find = builtins.__import__
 
     def fake(name: str, globals: Any, locals: Any, fromlist: Any, level: int) -> Any:
@@ -78,7 +90,7 @@ def test_the_fake_file_system_of_pyfakefs_is_paused_for_an_import(
     monkeypatch.setitem(sys.modules, "pyfakefs.fake_filesystem_unittest", pyfakefs)  # type: ignore[arg-type]
     for _ in range(2):  # what is loaded needs nothing
         namespace: dict[str, object] = {}
-        lazy_modules(namespace, lazy=unloaded)
+        lazy_modules(namespace, f"{unloaded} as lazy")
         assert namespace["lazy"].answer == 42  # type: ignore[attr-defined]
     assert Patcher.PATCHER is not None
     assert Patcher.PATCHER.steps == ["paused before False", "resumed after True"]
@@ -87,7 +99,7 @@ def test_the_fake_file_system_of_pyfakefs_is_paused_for_an_import(
 def test_inspecting_a_namespace_imports_nothing(unloaded: str) -> None:
     # pytest asks each name of a plugin or a conftest for these, to find fixtures.
     namespace: dict[str, object] = {}
-    lazy_modules(namespace, lazy=unloaded)
+    lazy_modules(namespace, f"{unloaded} as lazy")
     for name in ("_mock_name", "__wrapped__", "__file__", "_private"):
         assert not hasattr(namespace["lazy"], name)
     assert unloaded in repr(namespace["lazy"])
@@ -96,7 +108,7 @@ def test_inspecting_a_namespace_imports_nothing(unloaded: str) -> None:
 
 def test_a_kept_placeholder_still_works_after_the_import(unloaded: str) -> None:
     namespace: dict[str, object] = {}
-    lazy_modules(namespace, lazy=unloaded)
+    lazy_modules(namespace, f"{unloaded} as lazy")
     kept = namespace["lazy"]
     assert kept.answer == 42  # type: ignore[attr-defined]
     assert not isinstance(kept, types.ModuleType)
@@ -105,7 +117,7 @@ def test_a_kept_placeholder_still_works_after_the_import(unloaded: str) -> None:
 
 def test_missing_names_and_modules_raise_the_usual_errors(unloaded: str) -> None:
     namespace: dict[str, object] = {}
-    lazy_modules(namespace, lazy=unloaded, missing="no_such_module_of_tests")
+    lazy_modules(namespace, f"{unloaded} as lazy", "no_such_module_of_tests as missing")
     with pytest.raises(AttributeError, match=unloaded):
         _ = namespace["lazy"].nothing  # type: ignore[attr-defined]
     with pytest.raises(ModuleNotFoundError, match="no_such_module_of_tests"):
@@ -133,9 +145,10 @@ def lazy_tables(tree: ast.Module) -> Iterator[tuple[set[tuple[str, str]], set[tu
             continue
         for statement in node.orelse:
             match statement:
-                case ast.Expr(value=ast.Call(func=ast.Name(id="lazy_modules"), keywords=rows)):
-                    table = {(row.arg or "", ast.literal_eval(row.value)) for row in rows}
-                    yield table, set(imported_names(node.body))
+                case ast.Expr(value=ast.Call(func=ast.Name(id="lazy_modules"), args=[_, *rows])):
+                    table = dict[str, Any]()
+                    lazy_modules(table, *map(ast.literal_eval, rows))
+                    yield {(name, lazy._module) for name, lazy in table.items()}, set(imported_names(node.body))
 
 
 def imported_names(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:

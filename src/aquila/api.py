@@ -39,12 +39,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        async_stream="aquila.engine.streams.async_stream",
-        call_plan="aquila.engine.calls.call_plan",
-        stored_answers="aquila.engine.calls.stored_answers",
-        sync_stream="aquila.engine.streams.sync_stream",
-        to_thread="anyio.to_thread",
-        transcription="aquila.engine.calls.transcription",
+        "anyio: to_thread",
+        "aquila.engine.calls: call_plan, stored_answers, transcription",
+        "aquila.engine.streams: async_stream, sync_stream",
     )
 
 

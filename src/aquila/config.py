@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aquila.config_types import StartSettings
     from aquila.settings import Settings
 else:
-    lazy_modules(globals(), errors="aquila.errors", settings="aquila.settings", typed_words="aquila.typed_words")
+    lazy_modules(globals(), "aquila: errors, settings, typed_words")
 
 # fmt: off
 OPTION_ROWS: tuple[tuple[str, Any, str | None, bool, str, str], ...] = (

@@ -174,14 +174,18 @@ class LazyModule:
         return f"<module {self._module!r}, imported on first use>"
 
 
-def lazy_modules(namespace: dict[str, Any], /, **modules: str) -> None:
+def lazy_modules(namespace: dict[str, Any], /, *imports: str) -> None:
     """Put placeholders into a namespace for modules that are imported when they are first used.
 
-    ``namespace`` is the ``globals()`` of the importing module. ``modules`` says for each name there the full name of
-    the module. Type checkers do not see these names, so the caller also imports them under ``TYPE_CHECKING``.
+    ``namespace`` is the ``globals()`` of the importing module. Each of ``imports`` is written like the import for which
+    it stands: ``"package: module, other as name"``, or ``"module"``. Type checkers do not see these names, so the
+    caller also imports them under ``TYPE_CHECKING``.
     """
-    for name, module in modules.items():
-        namespace[name] = LazyModule(namespace, module)
+    for line in imports:
+        package, _, modules = line.rpartition(": ")
+        for each in modules.split(", "):
+            module, _, name = each.partition(" as ")
+            namespace[name or module] = LazyModule(namespace, f"{package}.{module}" if package else module)
 
 
 def late_function(module: str, name: str, /, *bound: Any) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aquila import hookspecs, spelling
 else:
-    lazy_modules(globals(), hookspecs="aquila.hookspecs", pluggy="pluggy", spelling="aquila.spelling")
+    lazy_modules(globals(), "pluggy", "aquila: hookspecs, spelling")
 
 logger = logging.getLogger("aquila")
 logger.addHandler(logging.NullHandler())  # quiet unless the application configures logging

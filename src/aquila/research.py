@@ -31,11 +31,8 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        async_stream="aquila.engine.streams.async_stream",
-        call_plan="aquila.engine.calls.call_plan",
-        stored_answers="aquila.engine.calls.stored_answers",
-        sync_stream="aquila.engine.streams.sync_stream",
-        timeouts="aquila.engine.calls.timeouts",
+        "aquila.engine.calls: call_plan, stored_answers, timeouts",
+        "aquila.engine.streams: async_stream, sync_stream",
     )
 
 __all__ = [

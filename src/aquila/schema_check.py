@@ -19,7 +19,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import fractions
 else:
-    lazy_modules(globals(), fractions="fractions")
+    lazy_modules(globals(), "fractions")
 
 
 @dataclass(frozen=True, slots=True)

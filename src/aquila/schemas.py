@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pydantic
     from pydantic import BaseModel, fields
 else:
-    lazy_modules(globals(), fields="pydantic.fields", pydantic="pydantic")
+    lazy_modules(globals(), "pydantic", "pydantic: fields")
 
 Schema = dict[str, Any]
 

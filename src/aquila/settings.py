@@ -19,7 +19,7 @@ from aquila.option_table import OPTIONS
 if TYPE_CHECKING:
     from aquila import spelling
 else:
-    lazy_modules(globals(), spelling="aquila.spelling")
+    lazy_modules(globals(), "aquila: spelling")
 
 INI_FILE = "ini file"
 """What messages call the file of pytest's settings if its name is not known."""

@@ -20,7 +20,7 @@ from aquila.response import Response
 if TYPE_CHECKING:
     from anyio import to_thread
 else:
-    lazy_modules(globals(), to_thread="anyio.to_thread")
+    lazy_modules(globals(), "anyio: to_thread")
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("aquila_left", default=lambda: False)
 """Returns whether the caller has closed the stream whose events are being pushed.

@@ -10,7 +10,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import difflib
 else:
-    lazy_modules(globals(), difflib="difflib")
+    lazy_modules(globals(), "difflib")
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str | None:

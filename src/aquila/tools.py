@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pydantic
     from pydantic import BaseModel
 else:
-    lazy_modules(globals(), pydantic="pydantic")
+    lazy_modules(globals(), "pydantic")
 
 CONTEXT = "tool_context"
 """The name of the parameter that receives the context of the call; the model does not see it."""

@@ -24,7 +24,7 @@ from pytest_aquila.tasks import short_names
 if TYPE_CHECKING:
     from pytest_aquila import sealed_run
 else:
-    lazy_modules(globals(), sealed_run="pytest_aquila.sealed_run")
+    lazy_modules(globals(), "pytest_aquila: sealed_run")
 
 _RECORDER_FIXTURES = {
     **dict.fromkeys(("vcr", "vcr_config", "vcr_cassette_dir"), tuple(REPLACED_RECORDERS)),

@@ -13,7 +13,7 @@ from aquila.recording.runtime import Run
 if TYPE_CHECKING:
     from aquila.intercept import left_threads
 else:
-    lazy_modules(globals(), left_threads="aquila.intercept.left_threads")
+    lazy_modules(globals(), "aquila.intercept: left_threads")
 
 
 class CallingProgram:

@@ -34,14 +34,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        miss_outcomes="aquila.recording.miss_outcomes",
-        typed_command="pytest_aquila.typed_command",
-        outcomes="pytest_aquila.outcomes",
-        report_redaction="pytest_aquila.report_redaction",
-        scope_ends="pytest_aquila.scope_ends",
-        scopes="aquila.recording.scope",
-        second_attempts="pytest_aquila.recording_runs.second_attempts",
-        unanswered="pytest_aquila.unanswered",
+        "aquila.recording: miss_outcomes, scope as scopes",
+        "pytest_aquila: outcomes, report_redaction, scope_ends, typed_command, unanswered",
+        "pytest_aquila.recording_runs: second_attempts",
     )
 
 

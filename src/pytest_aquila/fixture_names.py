@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Definitions = Sequence[pytest.FixtureDef[Any]] | None
 else:
-    lazy_modules(globals(), short_names="pytest_aquila.tasks.short_names")
+    lazy_modules(globals(), "pytest_aquila.tasks: short_names")
 
 PREFIX = "aquila_"
 MODULES = ("pytest_aquila.fixtures", "pytest_aquila.tasks.task_fixtures")

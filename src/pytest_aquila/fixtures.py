@@ -26,17 +26,14 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        admission="aquila.server.admission",
-        application="aquila.server.application",
-        background_server="aquila.server.background_server",
-        use_faults="aquila.testing.use_faults",
-        optional="aquila.optional",
-        proxy="aquila.transports.callers.proxy",
-        refusals="aquila.recording.network.refusals",
-        scope_starts="pytest_aquila.scope_starts",
-        script="aquila.scripting.script",
-        test_scopes="pytest_aquila.test_scopes",
-        used_cassette="aquila.recording.used_cassette",
+        "aquila: optional",
+        "aquila.recording: used_cassette",
+        "aquila.recording.network: refusals",
+        "aquila.scripting: script",
+        "aquila.server: admission, application, background_server",
+        "aquila.testing: use_faults",
+        "aquila.transports.callers: proxy",
+        "pytest_aquila: scope_starts, test_scopes",
     )
 
 __all__ = [

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        request_headers="aquila.cassettes.redaction.request_headers",
-        scope_settings="aquila.recording.scope_settings",
-        session_factory="aquila.recording.sessions.session_factory",
-        upstreams="aquila.transports.upstreams",
+        "aquila.cassettes.redaction: request_headers",
+        "aquila.recording: scope_settings",
+        "aquila.recording.sessions: session_factory",
+        "aquila.transports: upstreams",
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aquila import typed_words
     from aquila.cassettes.storage import names
 else:
-    lazy_modules(globals(), names="aquila.cassettes.storage.names", typed_words="aquila.typed_words")
+    lazy_modules(globals(), "aquila: typed_words", "aquila.cassettes.storage: names")
 
 
 def id_of(node: Any) -> str:

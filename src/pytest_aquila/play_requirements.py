@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.storing import recording_age
 else:
-    lazy_modules(globals(), recording_age="aquila.recording.storing.recording_age")
+    lazy_modules(globals(), "aquila.recording.storing: recording_age")
 
 
 def demand_faults_are_met(scope: Scope) -> None:

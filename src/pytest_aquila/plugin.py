@@ -46,26 +46,13 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        end_of_run="pytest_aquila.summary.end_of_run",
-        environment_check="pytest_aquila.environment_check",
-        errors="aquila.errors",
-        fixture_cassettes="pytest_aquila.fixture_cassettes",
-        grouped_misses="pytest_aquila.grouped_misses",
-        option_values="pytest_aquila.option_values",
-        outcomes="pytest_aquila.outcomes",
-        outgoing="aquila.recording.secrets.outgoing",
-        redacted_terminal="pytest_aquila.summary.redacted_terminal",
-        rerun_status="pytest_aquila.recording_runs.rerun_status",
-        run_kinds="pytest_aquila.run_kinds",
-        scope_ends="pytest_aquila.scope_ends",
-        scope_starts="pytest_aquila.scope_starts",
-        sealed_run="pytest_aquila.sealed_run",
-        second_attempts="pytest_aquila.recording_runs.second_attempts",
-        session_end="pytest_aquila.summary.session_end",
-        skipped_cassette_folders="pytest_aquila.skipped_cassette_folders",
-        test_reports="pytest_aquila.test_reports",
-        unanswered="pytest_aquila.unanswered",
-        vcr_compat="pytest_aquila.vcr_compat",
+        "aquila: errors",
+        "aquila.recording.secrets: outgoing",
+        "pytest_aquila: environment_check, fixture_cassettes, grouped_misses, option_values, outcomes, run_kinds",
+        "pytest_aquila: scope_ends, scope_starts, sealed_run, skipped_cassette_folders, test_reports, unanswered",
+        "pytest_aquila: vcr_compat",
+        "pytest_aquila.recording_runs: rerun_status, second_attempts",
+        "pytest_aquila.summary: end_of_run, redacted_terminal, session_end",
     )
 
 

@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.sessions import session_factory
 else:
-    lazy_modules(
-        globals(),
-        session_factory="aquila.recording.sessions.session_factory",
-    )
+    lazy_modules(globals(), "aquila.recording.sessions: session_factory")
 
 
 _OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(runtime.__file__), __file__))

@@ -25,16 +25,12 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        fault_runs="pytest_aquila.faulted_tests.fault_runs",
-        interrupted_runs="aquila.recording.storing.interrupted_runs",
-        orphans_report="pytest_aquila.summary.orphans_report",
-        recording_plan="pytest_aquila.recording_runs.recording_plan",
-        recording_progress="pytest_aquila.recording_runs.recording_progress",
-        run_totals="pytest_aquila.summary.run_totals",
-        sealed_run="pytest_aquila.sealed_run",
-        targets="pytest_aquila.report_writing.targets",
-        verify_run="pytest_aquila.verify_run",
-        wanted_reports="pytest_aquila.report_writing.wanted_reports",
+        "aquila.recording.storing: interrupted_runs",
+        "pytest_aquila: sealed_run, verify_run",
+        "pytest_aquila.faulted_tests: fault_runs",
+        "pytest_aquila.recording_runs: recording_plan, recording_progress",
+        "pytest_aquila.report_writing: targets, wanted_reports",
+        "pytest_aquila.summary: orphans_report, run_totals",
     )
 
 

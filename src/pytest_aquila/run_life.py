@@ -35,13 +35,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        calling_program="pytest_aquila.calling_program",
-        child_misses="aquila.recording.reporting.child_misses",
-        errors="aquila.errors",
-        marker_options="pytest_aquila.marker_options",
-        option_values="pytest_aquila.option_values",
-        play_log="aquila.recording.reporting.play_log",
-        settings="aquila.settings",
+        "aquila: errors, settings",
+        "aquila.recording.reporting: child_misses, play_log",
+        "pytest_aquila: calling_program, marker_options, option_values",
     )
 
 

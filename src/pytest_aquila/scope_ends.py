@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        junit_facts="pytest_aquila.summary.junit_facts",
-        noted_uses="pytest_aquila.summary.noted_uses",
-        play_requirements="pytest_aquila.play_requirements",
-        recording_progress="pytest_aquila.recording_runs.recording_progress",
-        second_attempts="pytest_aquila.recording_runs.second_attempts",
+        "pytest_aquila: play_requirements",
+        "pytest_aquila.recording_runs: recording_progress, second_attempts",
+        "pytest_aquila.summary: junit_facts, noted_uses",
     )
 
 

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from aquila.scripting import script
     from pytest_aquila.faulted_tests import fault_check
 else:
-    lazy_modules(
-        globals(),
-        fault_check="pytest_aquila.faulted_tests.fault_check",
-        script="aquila.scripting.script",
-    )
+    lazy_modules(globals(), "aquila.scripting: script", "pytest_aquila.faulted_tests: fault_check")
 
 
 def asking_item() -> pytest.Item:

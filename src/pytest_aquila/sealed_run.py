@@ -25,12 +25,7 @@ if TYPE_CHECKING:
     from aquila.intercept import policy
     from aquila.intercept.sealing import entering, namespace
 else:
-    lazy_modules(
-        globals(),
-        entering="aquila.intercept.sealing.entering",
-        namespace="aquila.intercept.sealing.namespace",
-        policy="aquila.intercept.policy",
-    )
+    lazy_modules(globals(), "aquila.intercept: policy", "aquila.intercept.sealing: entering, namespace")
 
 _OTHERWISE = "AQUILA_GUARD=all refuses in Python alone"
 

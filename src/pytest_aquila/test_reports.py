@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        drift_report="pytest_aquila.summary.drift_report",
-        run_totals="pytest_aquila.summary.run_totals",
-        second_attempts="pytest_aquila.recording_runs.second_attempts",
-        unanswered="pytest_aquila.unanswered",
+        "pytest_aquila: unanswered",
+        "pytest_aquila.recording_runs: second_attempts",
+        "pytest_aquila.summary: drift_report, run_totals",
     )
 
 

@@ -28,12 +28,7 @@ if TYPE_CHECKING:
     from pytest_aquila.summary import junit_facts
     from pytest_aquila.summary.run_totals import RunTotals
 else:
-    lazy_modules(
-        globals(),
-        junit_facts="pytest_aquila.summary.junit_facts",
-        scope_starts="pytest_aquila.scope_starts",
-        shared_misses="pytest_aquila.shared_misses",
-    )
+    lazy_modules(globals(), "pytest_aquila: scope_starts, shared_misses", "pytest_aquila.summary: junit_facts")
 
 RUN = run_life.RUN
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from aquila.cli import pytest_settings
     from aquila.recording import installed_code
 else:  # only where a folder between a test and the root has such a file, as in a monorepo, or a program calls pytest
-    lazy_modules(
-        globals(),
-        pytest_settings="aquila.cli.pytest_settings",
-        installed_code="aquila.recording.installed_code",
-    )
+    lazy_modules(globals(), "aquila.cli: pytest_settings", "aquila.recording: installed_code")
 
 _WITH_VALUE = {
     "-c": "-c",

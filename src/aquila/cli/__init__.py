@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aquila import variable_table
     from aquila.cli import completion
 else:
-    lazy_modules(globals(), completion="aquila.cli.completion", variable_table="aquila.variable_table")
+    lazy_modules(globals(), "aquila: variable_table", "aquila.cli: completion")
 
 FOUND, FAILED = 1, 2
 """Exit codes. FOUND: a secret, a difference or drift was found. FAILED: the command could not do its work."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich import console as rich_console
     from rich import progress as rich_progress
 else:
-    lazy_modules(globals(), rich_console="rich.console", rich_progress="rich.progress")
+    lazy_modules(globals(), "rich: console as rich_console, progress as rich_progress")
 
 Item = TypeVar("Item")
 

@@ -53,13 +53,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        access_log="aquila.server.access_log",
-        admissions="aquila.server.admission",
-        application="aquila.server.application",
-        background_server="aquila.server.background_server",
-        proxies="aquila.transports.callers.proxy",
-        script_file="aquila.scripting.script_file",
-        script_transport="aquila.transports.script_transport",
+        "aquila.scripting: script_file",
+        "aquila.server: access_log, application, background_server, admission as admissions",
+        "aquila.transports: script_transport",
+        "aquila.transports.callers: proxy as proxies",
     )
 
 _TOKEN_VARIABLE = "AQUILA_SERVER_TOKEN"

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from aquila.huey.live.clock import SharedClock
     from aquila.huey.live.publisher import JobPublisher
 else:
-    lazy_modules(globals(), watched_jobs="aquila.huey.watched_jobs")
+    lazy_modules(globals(), "aquila.huey: watched_jobs")
 
 
 class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aquila.recording import scope_joining
     from aquila.recording.scope import Scope
 else:
-    lazy_modules(globals(), scope_joining="aquila.recording.scope_joining")
+    lazy_modules(globals(), "aquila.recording: scope_joining")
 
 _MAX_OPEN = 16
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.settings import Settings
 else:
-    lazy_modules(globals(), scopes="aquila.recording.scope", scope_joining="aquila.recording.scope_joining")
+    lazy_modules(globals(), "aquila.recording: scope as scopes, scope_joining")
 
 KEY = "__aquila__"
 """The keyword argument. A worker without Aquila fails on it with a TypeError, instead of asking a real provider."""

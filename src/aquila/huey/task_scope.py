@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
 else:
-    lazy_modules(globals(), fault_parsing="aquila.faults.parsing", scopes="aquila.recording.scope")
+    lazy_modules(globals(), "aquila.faults: parsing as fault_parsing", "aquila.recording: scope as scopes")
 
 _NOT_EXECUTED = object()  # In the place of an outcome: the task was revoked, or has expired.
 

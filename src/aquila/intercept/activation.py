@@ -35,12 +35,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        errors="aquila.errors",
-        httpx_clients="aquila.intercept.httpx_clients",
-        scripts="aquila.recording.scripts",
-        socket_guard="aquila.intercept.socket_guard",
-        other_clients="aquila.intercept.other_clients",
-        web_socket_clients="aquila.intercept.web_sockets.clients",
+        "aquila: errors",
+        "aquila.intercept: httpx_clients, other_clients, socket_guard",
+        "aquila.intercept.web_sockets: clients as web_socket_clients",
+        "aquila.recording: scripts",
     )
 
 

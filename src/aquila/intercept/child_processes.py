@@ -30,11 +30,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        child_misses="aquila.recording.reporting.child_misses",
-        record_budget="aquila.recording.storing.record_budget",
-        fingerprints="aquila.cassettes.redaction.fingerprints",
-        scope_joining="aquila.recording.scope_joining",
-        scripts="aquila.recording.scripts",
+        "aquila.cassettes.redaction: fingerprints",
+        "aquila.recording: scope_joining, scripts",
+        "aquila.recording.reporting: child_misses",
+        "aquila.recording.storing: record_budget",
     )
 
 VARIABLE = "AQUILA_SESSION"

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        httpx_sockets="aquila.intercept.web_sockets.libraries.httpx_sockets",
-        intercepted_requests="aquila.transports.callers.intercepted_requests",
-        own_requests="aquila.transports.own_requests",
-        no_network="aquila.recording.network.no_network",
-        policy="aquila.intercept.policy",
+        "aquila.intercept: policy",
+        "aquila.intercept.web_sockets.libraries: httpx_sockets",
+        "aquila.recording.network: no_network",
+        "aquila.transports: own_requests",
+        "aquila.transports.callers: intercepted_requests",
     )
 
 

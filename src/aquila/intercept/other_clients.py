@@ -31,13 +31,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        errors="aquila.errors",
-        optional="aquila.optional",
-        aiohttp_answers="aquila.intercept.aiohttp_answers",
-        no_network="aquila.recording.network.no_network",
-        policy="aquila.intercept.policy",
-        typed_words="aquila.typed_words",
-        vcr_stubs="aquila.intercept.vcr_stubs",
+        "aquila: errors, optional, typed_words",
+        "aquila.intercept: aiohttp_answers, policy, vcr_stubs",
+        "aquila.recording.network: no_network",
     )
 
 _HTTPS_PORT = 443

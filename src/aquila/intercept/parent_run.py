@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        parent_queues="aquila.intercept.parent_queues",
-        child_misses="aquila.recording.reporting.child_misses",
-        play_log="aquila.recording.reporting.play_log",
-        record_budget="aquila.recording.storing.record_budget",
-        scope_joining="aquila.recording.scope_joining",
+        "aquila.intercept: parent_queues",
+        "aquila.recording: scope_joining",
+        "aquila.recording.reporting: child_misses, play_log",
+        "aquila.recording.storing: record_budget",
     )
 
 

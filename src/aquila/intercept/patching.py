@@ -33,12 +33,7 @@ if TYPE_CHECKING:
         def undo(self) -> None:
             """Take the change back."""
 else:
-    lazy_modules(
-        globals(),
-        calling_loader="aquila.intercept.calling_loader",
-        unknown_modules="aquila.intercept.unknown_modules",
-        util="importlib.util",
-    )
+    lazy_modules(globals(), "importlib: util", "aquila.intercept: calling_loader, unknown_modules")
     Undoable = object  # making the class of a protocol takes long, and every run loads this module
 
 _LONGEST_IMPORT = 15.0

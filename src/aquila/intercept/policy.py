@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        guard="aquila.recording.network.guard",
-        no_network="aquila.recording.network.no_network",
-        scopes="aquila.recording.scope",
-        typed_settings="aquila.typed_settings",
-        unknown_modules="aquila.intercept.unknown_modules",
+        "aquila: typed_settings",
+        "aquila.intercept: unknown_modules",
+        "aquila.recording: scope as scopes",
+        "aquila.recording.network: guard, no_network",
     )
 
 

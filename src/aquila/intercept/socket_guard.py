@@ -31,12 +31,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        compiled_clients="aquila.intercept.compiled_clients",
-        kept_originals="aquila.intercept.kept_originals",
-        redirection="aquila.intercept.own_sockets.redirection",
-        native_clients="aquila.intercept.native_clients",
-        policy="aquila.intercept.policy",
-        socket="socket",
+        "socket",
+        "aquila.intercept: compiled_clients, kept_originals, native_clients, policy",
+        "aquila.intercept.own_sockets: redirection",
     )
 
 _MOST_NAMES = 1000

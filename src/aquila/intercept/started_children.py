@@ -13,7 +13,7 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.recording.reporting import child_misses
 else:
-    lazy_modules(globals(), child_misses="aquila.recording.reporting.child_misses")
+    lazy_modules(globals(), "aquila.recording.reporting: child_misses")
 
 
 def prepare_for_children() -> None:

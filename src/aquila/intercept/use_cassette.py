@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aquila.config_types import CassetteOptions
     from aquila.faults import parsing as fault_parsing
 else:
-    lazy_modules(globals(), fault_parsing="aquila.faults.parsing")
+    lazy_modules(globals(), "aquila.faults: parsing as fault_parsing")
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from aquila.recording import scope as scopes
     from aquila.recording.network import guard
 else:
-    lazy_modules(
-        globals(),
-        guard="aquila.recording.network.guard",
-        scopes="aquila.recording.scope",
-    )
+    lazy_modules(globals(), "aquila.recording: scope as scopes", "aquila.recording.network: guard")
 
 
 class TestingMode:

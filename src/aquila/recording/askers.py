@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 else:
     # Loaded with the first thread of a run, which may use no cassette.
-    lazy_modules(globals(), miss_outcomes="aquila.recording.miss_outcomes", scopes="aquila.recording.scope")
+    lazy_modules(globals(), "aquila.recording: miss_outcomes, scope as scopes")
 
 NOBODY = runtime.Asker(None, is_test=False)
 """The mark of code that works for no test."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Text: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 else:
-    lazy_modules(globals(), environment_secrets="aquila.cassettes.redaction.environment_secrets")
+    lazy_modules(globals(), "aquila.cassettes.redaction: environment_secrets")
 
 DUMMY_KEY = "aquila-no-key"
 """The API key that clients get where no real key is needed. Not a secret."""

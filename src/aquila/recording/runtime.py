@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         def end_with_last(self) -> bool:
             """Take back what is in force for them, if none is alive. Return whether it was taken back."""
 else:
-    lazy_modules(globals(), hmac="hmac", open_scopes="aquila.recording.open_scopes")
+    lazy_modules(globals(), "aquila.recording: open_scopes", "hmac")
 
 
 class Asker:

@@ -38,11 +38,7 @@ if TYPE_CHECKING:
     from aquila.recording.storing import recorder
     from aquila.recording.storing.recorder import ScopeRecording
 else:
-    lazy_modules(
-        globals(),
-        outlived_scopes="aquila.recording.outlived_scopes",
-        recorder="aquila.recording.storing.recorder",
-    )
+    lazy_modules(globals(), "aquila.recording: outlived_scopes", "aquila.recording.storing: recorder")
 
 bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
 """The scope to which a context is bound. Whoever binds a scope restores the one before; see ``bind_scope``."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aquila.recording import scripts
     from aquila.settings import Settings
 else:
-    lazy_modules(globals(), scripts="aquila.recording.scripts")
+    lazy_modules(globals(), "aquila.recording: scripts")
 
 
 class ScopeReference(NamedTuple):

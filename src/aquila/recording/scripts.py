@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        exchange_watch="aquila.recording.reporting.exchange_watch",
-        script_file="aquila.scripting.script_file",
-        shared_script="aquila.scripting.shared_script",
-        temporary_folders="aquila.temporary_folders",
+        "aquila: temporary_folders",
+        "aquila.recording.reporting: exchange_watch",
+        "aquila.scripting: script_file, shared_script",
     )
 
 

@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from aquila.scripting.shared_script import AnswersRequests
     from aquila.settings import Settings
 else:
-    lazy_modules(
-        globals(),
-        fault_plan="aquila.faults.plan",
-        scripts="aquila.recording.scripts",
-    )
+    lazy_modules(globals(), "aquila.faults: plan as fault_plan", "aquila.recording: scripts")
 
 
 class ScriptsAndFaults:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aquila.wire_forms import table as wire_forms
     from aquila.wire_forms.sent import SentRequest
 else:
-    lazy_modules(globals(), wire_forms="aquila.wire_forms.table")
+    lazy_modules(globals(), "aquila.wire_forms: table as wire_forms")
 
 
 class UsedCassette:

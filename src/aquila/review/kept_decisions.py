@@ -26,7 +26,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import filelock
 else:
-    lazy_modules(globals(), filelock="filelock")
+    lazy_modules(globals(), "filelock")
 
 Choice: TypeAlias = Literal["accept", "reject", "skip"]
 

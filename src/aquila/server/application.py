@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aquila.server import web_sockets
     from aquila.server.web_sockets import WebSockets
 else:
-    lazy_modules(globals(), web_sockets="aquila.server.web_sockets")
+    lazy_modules(globals(), "aquila.server: web_sockets")
 
 logger = logging.getLogger("aquila")
 

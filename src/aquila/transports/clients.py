@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aquila.transports.client_options import HttpClientOptions
 else:
-    lazy_modules(globals(), lowlevel="anyio.lowlevel")
+    lazy_modules(globals(), "anyio: lowlevel")
 
 # The openai SDK's own limits: ten minutes, and five seconds to connect.
 _TIMEOUT = httpx2.Timeout(600.0, connect=5.0)

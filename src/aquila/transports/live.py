@@ -22,7 +22,7 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from anyio import lowlevel
 else:
-    lazy_modules(globals(), lowlevel="anyio.lowlevel")
+    lazy_modules(globals(), "anyio: lowlevel")
 
 
 _SOME_IDLE = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)

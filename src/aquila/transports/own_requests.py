@@ -23,7 +23,7 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.recording import askers, miss_outcomes
 else:
-    lazy_modules(globals(), askers="aquila.recording.askers", miss_outcomes="aquila.recording.miss_outcomes")
+    lazy_modules(globals(), "aquila.recording: askers, miss_outcomes")
 
 
 class _OwnRequest:

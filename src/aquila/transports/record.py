@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from aquila.recording.storing.recorder import ScopeRecording
     from aquila.transports.upstreams import Upstream
 else:
-    lazy_modules(
-        globals(), anyio="anyio", to_thread="anyio.to_thread", large_answer="aquila.recording.storing.large_answer"
-    )
+    lazy_modules(globals(), "anyio", "anyio: to_thread", "aquila.recording.storing: large_answer")
 
 _TERMINATOR = b"data: [DONE]"
 _NOT_MODIFIED = 304

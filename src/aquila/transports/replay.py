@@ -25,12 +25,7 @@ if TYPE_CHECKING:
     from aquila.transports.silence import Silence
     from aquila.wire_forms import table
 else:
-    lazy_modules(
-        globals(),
-        anyio="anyio",
-        requested_delay="aquila.transports.requested_delay",
-        table="aquila.wire_forms.table",
-    )
+    lazy_modules(globals(), "anyio", "aquila.transports: requested_delay", "aquila.wire_forms: table")
 
 
 class Pace:

@@ -18,7 +18,7 @@ from aquila.transports.callers.disconnected_caller import LEFT
 if TYPE_CHECKING:
     import anyio
 else:
-    lazy_modules(globals(), anyio="anyio")
+    lazy_modules(globals(), "anyio")
 
 _STEP = 0.05
 """The seconds of one step of a wait. Between two steps, other threads can end the wait or raise an error in it."""

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        live="aquila.transports.live",
-        local_transport="aquila.transports.local_model.local_transport",
-        script_transport="aquila.transports.script_transport",
-        spelling="aquila.spelling",
+        "aquila: spelling",
+        "aquila.transports: live, script_transport",
+        "aquila.transports.local_model: local_transport",
     )
 
 CASSETTE_MODES = ("replay", "record")

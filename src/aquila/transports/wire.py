@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from aquila.transports import upload_spool
     from aquila.transports.upload_spool import UploadSpool
 else:
-    lazy_modules(
-        globals(), content_codings="aquila.cassettes.content_codings", upload_spool="aquila.transports.upload_spool"
-    )
+    lazy_modules(globals(), "aquila.cassettes: content_codings", "aquila.transports: upload_spool")
 
 ERRORS: dict[str, type[httpx2.RequestError]] = {
     error.__name__: error

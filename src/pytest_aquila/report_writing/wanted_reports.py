@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        markdown="aquila.run_report.markdown",
-        miss_report="pytest_aquila.summary.miss_report",
-        written_reports="pytest_aquila.report_writing.written_reports",
+        "aquila.run_report: markdown",
+        "pytest_aquila.report_writing: written_reports",
+        "pytest_aquila.summary: miss_report",
     )
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"

@@ -30,15 +30,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        drift_report="pytest_aquila.summary.drift_report",
-        pending_report="pytest_aquila.summary.pending_report",
-        interrupted_runs="aquila.recording.storing.interrupted_runs",
-        run_news="pytest_aquila.summary.run_news",
-        summary_layout="pytest_aquila.summary.summary_layout",
-        totals_news="pytest_aquila.summary.totals_news",
-        unrecorded_tests_cache="pytest_aquila.summary.unrecorded_tests_cache",
-        typed_command="pytest_aquila.typed_command",
-        verify_run="pytest_aquila.verify_run",
+        "aquila.recording.storing: interrupted_runs",
+        "pytest_aquila: typed_command, verify_run",
+        "pytest_aquila.summary: drift_report, pending_report, run_news, summary_layout, totals_news",
+        "pytest_aquila.summary: unrecorded_tests_cache",
     )
 
 _ANY_WIDTH = 100_000

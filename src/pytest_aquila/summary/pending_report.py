@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_aquila.summary.run_news import Kind, News
     from pytest_aquila.summary.run_totals import RunTotals
 else:
-    lazy_modules(globals(), run_news="pytest_aquila.summary.run_news")
+    lazy_modules(globals(), "pytest_aquila.summary: run_news")
 
 
 class WaitingFile(NamedTuple):

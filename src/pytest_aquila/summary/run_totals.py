@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from pytest_aquila.summary.miss_report import ChangedRequest
     from pytest_aquila.summary.unrecorded_tests_cache import MissedCassette
 else:
-    lazy_modules(
-        globals(),
-        recording_age="aquila.recording.storing.recording_age",
-    )
+    lazy_modules(globals(), "aquila.recording.storing: recording_age")
 
 _NO_NEWS = ("cassettes", "uses")
 """The lists of totals that every run fills, also one that has nothing to tell."""

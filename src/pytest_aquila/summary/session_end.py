@@ -18,12 +18,7 @@ if TYPE_CHECKING:
     from pytest_aquila import verify_run
     from pytest_aquila.summary import drift_report, noted_uses
 else:
-    lazy_modules(
-        globals(),
-        drift_report="pytest_aquila.summary.drift_report",
-        noted_uses="pytest_aquila.summary.noted_uses",
-        verify_run="pytest_aquila.verify_run",
-    )
+    lazy_modules(globals(), "pytest_aquila: verify_run", "pytest_aquila.summary: drift_report, noted_uses")
 
 
 def sum_up(session: pytest.Session) -> None:

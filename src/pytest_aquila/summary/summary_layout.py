@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aquila.cli import tables
     from pytest_aquila.summary.run_news import News
 else:
-    lazy_modules(globals(), tables="aquila.cli.tables")
+    lazy_modules(globals(), "aquila.cli: tables")
 
 MOST_LINES = 8
 """The greatest number of terminal lines of the summary, including its last line."""

@@ -17,7 +17,7 @@ from pytest_aquila.options import read_key
 if TYPE_CHECKING:
     from aquila.huey import instrumenting
 else:
-    lazy_modules(globals(), instrumenting="aquila.huey.instrumenting")
+    lazy_modules(globals(), "aquila.huey: instrumenting")
 
 WITH_QUEUE: pytest.StashKey[list[Any]] = pytest.StashKey()
 """The Hueys for which testing mode has opened a queue of the test that has this stash."""

@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from aquila.huey.testing import queue_under_test
     from aquila.huey.testing.consumers import shared_consumer
 else:
-    lazy_modules(
-        globals(),
-        queue_under_test="aquila.huey.testing.queue_under_test",
-        shared_consumer="aquila.huey.testing.consumers.shared_consumer",
-    )
+    lazy_modules(globals(), "aquila.huey.testing: queue_under_test", "aquila.huey.testing.consumers: shared_consumer")
 
 __all__ = [
     "aquila_all_enqueued",

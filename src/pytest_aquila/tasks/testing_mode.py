@@ -28,7 +28,7 @@ from pytest_aquila.tasks import named_hueys
 if TYPE_CHECKING:
     from aquila.huey.testing import queue_under_test
 else:
-    lazy_modules(globals(), queue_under_test="aquila.huey.testing.queue_under_test")
+    lazy_modules(globals(), "aquila.huey.testing: queue_under_test")
 
 
 class SharedQueues:

@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        cassetter_config="pytest_aquila.vcr_compat.cassetter_config",
-        cassetter_objects="pytest_aquila.vcr_compat.cassetter_objects",
-        cassettes="pytest_aquila.vcr_compat.cassettes",
-        ignored_options="aquila.vcr.ignored_options",
-        scope_starts="pytest_aquila.scope_starts",
-        vcr="aquila.vcr",
+        "aquila: vcr",
+        "aquila.vcr: ignored_options",
+        "pytest_aquila: scope_starts",
+        "pytest_aquila.vcr_compat: cassetter_config, cassetter_objects, cassettes",
     )
 
 RECORD_MODES = ("none", "new_episodes", "all", "once", "rewrite", "verify")

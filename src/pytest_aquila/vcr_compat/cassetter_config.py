@@ -13,7 +13,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila import vcr
 else:
-    lazy_modules(globals(), vcr="aquila.vcr")
+    lazy_modules(globals(), "aquila: vcr")
 
 MATCHERS = {"method": "method", "uri": "uri", "headers": "headers", "body": "raw_body", "json_body": "body"}
 """From cassetter's matchers to vcrpy's."""

@@ -19,12 +19,7 @@ if TYPE_CHECKING:
     from aquila.vcr.option_translation import CassettePlan
     from pytest_aquila import options, scope_starts
 else:
-    lazy_modules(
-        globals(),
-        options="pytest_aquila.options",
-        scope_starts="pytest_aquila.scope_starts",
-        vcr="aquila.vcr",
-    )
+    lazy_modules(globals(), "aquila: vcr", "pytest_aquila: options, scope_starts")
 
 _LONGEST = 255
 """The longest file name in characters, by pytest-recording's rule."""

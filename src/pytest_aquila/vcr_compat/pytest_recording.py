@@ -14,11 +14,7 @@ if TYPE_CHECKING:
     from pytest_aquila import scope_starts
     from pytest_aquila.vcr_compat import cassettes
 else:
-    lazy_modules(
-        globals(),
-        cassettes="pytest_aquila.vcr_compat.cassettes",
-        scope_starts="pytest_aquila.scope_starts",
-    )
+    lazy_modules(globals(), "pytest_aquila: scope_starts", "pytest_aquila.vcr_compat: cassettes")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        aquila_vcr="aquila.vcr",
-        cassettes="pytest_aquila.vcr_compat.cassettes",
-        scope_starts="pytest_aquila.scope_starts",
+        "aquila: vcr as aquila_vcr",
+        "pytest_aquila: scope_starts",
+        "pytest_aquila.vcr_compat: cassettes",
     )
 
 RECORD_MODES = ("once", "new_episodes", "none", "all")

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from aquila.cassettes import amazon_frames
     from aquila.cassettes.web_socket_frames import frame as frames
 else:
-    lazy_modules(
-        globals(),
-        amazon_frames="aquila.cassettes.amazon_frames",
-        frames="aquila.cassettes.web_socket_frames.frame",
-    )
+    lazy_modules(globals(), "aquila.cassettes: amazon_frames", "aquila.cassettes.web_socket_frames: frame as frames")
 
 _TOKENS = {
     "input_tokens": "input_tokens",

@@ -55,11 +55,10 @@ if TYPE_CHECKING:
 else:  # few cassettes have sound, and most uses either read or write tables
     lazy_modules(
         globals(),
-        optional="aquila.optional",
-        sound_chunks="aquila.cassettes.web_socket_frames.sound_chunks",
-        stream_reader="aquila.cassettes.codecs.event_streams.stream_reader",
-        stream_writer="aquila.cassettes.codecs.event_streams.stream_writer",
-        tree="aquila.cassettes.codecs.yaml.tree",
+        "aquila: optional",
+        "aquila.cassettes.codecs.event_streams: stream_reader, stream_writer",
+        "aquila.cassettes.codecs.yaml: tree",
+        "aquila.cassettes.web_socket_frames: sound_chunks",
     )
 
 MAGIC = "aquila"

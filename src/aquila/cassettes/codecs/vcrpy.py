@@ -27,7 +27,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila.cassettes.codecs.yaml import values_1_1
 else:
-    lazy_modules(globals(), values_1_1="aquila.cassettes.codecs.yaml.values_1_1")
+    lazy_modules(globals(), "aquila.cassettes.codecs.yaml: values_1_1")
 
 MAX_BODY = 256 * 1024 * 1024
 """The most bytes that a compressed body may decode to."""

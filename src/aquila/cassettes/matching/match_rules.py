@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 else:
     from aquila.quick_records import dataclass
 
-    lazy_modules(
-        globals(),
-        json_path="aquila.cassettes.matching.json_path",
-        fresh_value_placeholders="aquila.cassettes.matching.fresh_value_placeholders",
-        spelling="aquila.spelling",
-    )
+    lazy_modules(globals(), "aquila: spelling", "aquila.cassettes.matching: fresh_value_placeholders, json_path")
 
 PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
 """Every part of a request that ``match_on`` can name, besides ``header:<name>``.

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        multipart="aquila.cassettes.multipart",
-        fresh_value_placeholders="aquila.cassettes.matching.fresh_value_placeholders",
-        uploaded_file="aquila.cassettes.matching.uploaded_file",
+        "aquila.cassettes: multipart",
+        "aquila.cassettes.matching: fresh_value_placeholders, uploaded_file",
     )
 
 Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction import found_secrets
     from aquila.cassettes.redaction.found_secrets import FoundSecret
 else:
-    lazy_modules(globals(), found_secrets="aquila.cassettes.redaction.found_secrets")
+    lazy_modules(globals(), "aquila.cassettes.redaction: found_secrets")
 
 _WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 _KINDS = (

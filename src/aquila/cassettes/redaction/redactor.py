@@ -54,13 +54,8 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        found_secrets="aquila.cassettes.redaction.found_secrets",
-        frame_redaction="aquila.cassettes.redaction.frame_redaction",
-        request_credentials="aquila.cassettes.redaction.request_credentials",
-        answer_headers="aquila.cassettes.redaction.response_headers",
-        window_redaction="aquila.cassettes.redaction.window_redaction",
-        scrubbers="aquila.cassettes.redaction.scrubber",
-        secret_patterns="aquila.cassettes.redaction.secret_patterns",
+        "aquila.cassettes.redaction: found_secrets, frame_redaction, request_credentials, secret_patterns",
+        "aquila.cassettes.redaction: window_redaction, response_headers as answer_headers, scrubber as scrubbers",
     )
 
 Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str] | FingerprintRule

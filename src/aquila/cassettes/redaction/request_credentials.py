@@ -26,11 +26,7 @@ if TYPE_CHECKING:
     from aquila.cassettes import multipart
     from aquila.cassettes.redaction import decoded_views
 else:
-    lazy_modules(
-        globals(),
-        multipart="aquila.cassettes.multipart",
-        decoded_views="aquila.cassettes.redaction.decoded_views",
-    )
+    lazy_modules(globals(), "aquila.cassettes: multipart", "aquila.cassettes.redaction: decoded_views")
 
 _TEXTS = frozenset(
     (

@@ -40,13 +40,9 @@ else:
     # What only answers that stream, and texts with escapes, need.
     lazy_modules(
         globals(),
-        amazon_frames="aquila.cassettes.amazon_frames",
-        views="aquila.cassettes.redaction.decoded_views",
-        frame_scrubbing="aquila.cassettes.redaction.split_secrets.frame_scrubbing",
-        split_text="aquila.cassettes.redaction.split_secrets.split_text",
-        stream_events="aquila.cassettes.redaction.split_secrets.stream_events",
-        text_changes="aquila.cassettes.redaction.text_changes",
-        windows="aquila.cassettes.redaction.window_redaction",
+        "aquila.cassettes: amazon_frames",
+        "aquila.cassettes.redaction: decoded_views as views, text_changes, window_redaction as windows",
+        "aquila.cassettes.redaction.split_secrets: frame_scrubbing, split_text, stream_events",
     )
 
 _DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL

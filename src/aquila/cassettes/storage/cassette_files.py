@@ -23,13 +23,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila.cassettes.storage import cassette_lock, file_replacement, large_bodies, work_folder
 else:
-    lazy_modules(
-        globals(),
-        cassette_lock="aquila.cassettes.storage.cassette_lock",
-        file_replacement="aquila.cassettes.storage.file_replacement",
-        large_bodies="aquila.cassettes.storage.large_bodies",
-        work_folder="aquila.cassettes.storage.work_folder",
-    )
+    lazy_modules(globals(), "aquila.cassettes.storage: cassette_lock, file_replacement, large_bodies, work_folder")
 
 _LIMITED_SUFFIXES = (".yaml", ".yml")
 _BODY_NAME = b"sha256-"

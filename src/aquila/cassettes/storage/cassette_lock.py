@@ -31,7 +31,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import filelock
 else:
-    lazy_modules(globals(), filelock="filelock")
+    lazy_modules(globals(), "filelock")
 
 _SAID_AFTER = 2.0
 """After how many seconds of waiting for a lock the user is told which process holds it."""

@@ -42,11 +42,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        answer_usage="aquila.cassettes.answers.answer_usage",
-        gc_pause="aquila.cassettes.codecs.gc_pause",
-        match_rules="aquila.cassettes.matching.match_rules",
-        msgpack_codec="aquila.cassettes.codecs.msgpack",
-        request_key="aquila.cassettes.matching.request_key",
+        "aquila.cassettes.answers: answer_usage",
+        "aquila.cassettes.codecs: gc_pause, msgpack as msgpack_codec",
+        "aquila.cassettes.matching: match_rules, request_key",
     )
 
 COPY_VERSION = 10

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import filelock
 else:
-    lazy_modules(globals(), fcntl="fcntl", filelock="filelock")
+    lazy_modules(globals(), "fcntl", "filelock")
 
 _HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"  # the names of `replace_file` and of `BodyWriter`
 _LEFT_AFTER = 2.0

@@ -57,7 +57,7 @@ from aquila.process_marks import process_mark
 if TYPE_CHECKING:
     import filelock
 else:
-    lazy_modules(globals(), filelock="filelock")
+    lazy_modules(globals(), "filelock")
 
 DAMAGED = ".damaged"
 """The suffix of a file beside a journal that keeps the bytes of the journal that cannot be read."""

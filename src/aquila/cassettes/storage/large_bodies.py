@@ -39,7 +39,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila.cassettes.storage import sound_files
 else:
-    lazy_modules(globals(), sound_files="aquila.cassettes.storage.sound_files")
+    lazy_modules(globals(), "aquila.cassettes.storage: sound_files")
 
 BODIES_FOLDER = "@bodies"
 """The folder beside cassettes that holds their large bodies. The cassette of a test never has this name."""

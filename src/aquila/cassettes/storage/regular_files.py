@@ -17,7 +17,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import filelock
 else:
-    lazy_modules(globals(), filelock="filelock")
+    lazy_modules(globals(), "filelock")
 
 BINARY = getattr(os, "O_BINARY", 0)
 """A flag for ``os.open``. Without it, Windows writes each ``\\n`` as ``\\r\\n``, and stops reading at a Ctrl-Z."""

@@ -46,9 +46,7 @@ from aquila.temporary_folders import TemporaryFolder
 if TYPE_CHECKING:
     from aquila.cli.comparing import branch_diff, diff_markdown
 else:
-    lazy_modules(
-        globals(), branch_diff="aquila.cli.comparing.branch_diff", diff_markdown="aquila.cli.comparing.diff_markdown"
-    )
+    lazy_modules(globals(), "aquila.cli.comparing: branch_diff, diff_markdown")
 
 _WIDTH = 70
 

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from aquila.huey.delivery import burying, dead_letters
     from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters
 else:
-    lazy_modules(
-        globals(),
-        burying="aquila.huey.delivery.burying",
-        dead_letters="aquila.huey.delivery.dead_letters",
-        error_texts="aquila.huey.error_texts",
-        instrumenting="aquila.huey.instrumenting",
-    )
+    lazy_modules(globals(), "aquila.huey: error_texts, instrumenting", "aquila.huey.delivery: burying, dead_letters")
 
 KINDS = ("unreadable", "unknown", "failed", "lost")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aquila.huey.delivery.dead_letters import DeadLetter
     from aquila.huey.live import redacting
 else:
-    lazy_modules(globals(), error_texts="aquila.huey.error_texts", redacting="aquila.huey.live.redacting")
+    lazy_modules(globals(), "aquila.huey: error_texts", "aquila.huey.live: redacting")
 
 _BEGINNING = 200
 

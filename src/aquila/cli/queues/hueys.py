@@ -12,7 +12,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila.huey import huey_paths, instrumenting
 else:
-    lazy_modules(globals(), huey_paths="aquila.huey.huey_paths", instrumenting="aquila.huey.instrumenting")
+    lazy_modules(globals(), "aquila.huey: huey_paths, instrumenting")
 
 
 def import_huey(place: str) -> Any:

@@ -30,12 +30,7 @@ if TYPE_CHECKING:
     from aquila.huey.live.page import application
     from aquila.server import admission, background_server
 else:
-    lazy_modules(
-        globals(),
-        admission="aquila.server.admission",
-        application="aquila.huey.live.page.application",
-        background_server="aquila.server.background_server",
-    )
+    lazy_modules(globals(), "aquila.huey.live.page: application", "aquila.server: admission, background_server")
 
 _TOKEN_VARIABLE = "AQUILA_JOBS_TOKEN"
 

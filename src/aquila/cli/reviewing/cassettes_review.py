@@ -55,9 +55,8 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        admission="aquila.server.admission",
-        review_application="aquila.server.review_page.review_application",
-        background_server="aquila.server.background_server",
+        "aquila.server: admission, background_server",
+        "aquila.server.review_page: review_application",
     )
 
 _COLUMNS = (Column("CASSETTE"), Column("#"), Column("ID"), Column("KIND"), Column("DIFFERENCE", "end", 20))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich import console as rich_console
     from rich import text as rich_text
 else:
-    lazy_modules(globals(), rich_console="rich.console", rich_text="rich.text")
+    lazy_modules(globals(), "rich: console as rich_console, text as rich_text")
 
 _AROUND = 90
 """How many unchanged characters are shown before and after a change."""

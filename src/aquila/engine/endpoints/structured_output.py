@@ -15,7 +15,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import pydantic
 else:
-    lazy_modules(globals(), pydantic="pydantic")
+    lazy_modules(globals(), "pydantic")
 
 
 def response_format_to_wire(wanted: Any) -> dict[str, Any]:

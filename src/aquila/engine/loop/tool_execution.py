@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aquila.engine.calls.options import Options
 else:
-    lazy_modules(globals(), pydantic="pydantic", pydantic_core="pydantic_core")
+    lazy_modules(globals(), "pydantic", "pydantic_core")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aquila.engine.streams import socket_exchange
 else:
-    lazy_modules(globals(), socket_exchange="aquila.engine.streams.socket_exchange")
+    lazy_modules(globals(), "aquila.engine.streams: socket_exchange")
 
 
 def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, None, None]:

@@ -28,7 +28,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila.huey.live import redacting
 else:
-    lazy_modules(globals(), redacting="aquila.huey.live.redacting")
+    lazy_modules(globals(), "aquila.huey.live: redacting")
 
 logger = logging.getLogger("huey.aquila")
 

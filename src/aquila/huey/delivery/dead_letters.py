@@ -36,7 +36,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila.huey.live import redacting
 else:
-    lazy_modules(globals(), redacting="aquila.huey.live.redacting")
+    lazy_modules(globals(), "aquila.huey.live: redacting")
 
 TABLE = "dead"
 """The table of the shared state. Its keys are the ids of letters, and its order is the time at which they were put."""

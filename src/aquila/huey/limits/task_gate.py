@@ -31,12 +31,7 @@ if TYPE_CHECKING:
     from aquila.huey.limits.shared_limits import Counter, HeldCapacity
     from aquila.huey.state import SharedState
 else:
-    lazy_modules(
-        globals(),
-        idempotency="aquila.huey.limits.idempotency",
-        provider_pauses="aquila.huey.limits.provider_pauses",
-        shared_limits="aquila.huey.limits.shared_limits",
-    )
+    lazy_modules(globals(), "aquila.huey.limits: idempotency, provider_pauses, shared_limits")
 
 logger = logging.getLogger("huey.aquila")
 

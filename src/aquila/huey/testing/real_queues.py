@@ -17,11 +17,7 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.huey.testing import queue_under_test, task_run
 else:
-    lazy_modules(
-        globals(),
-        queue_under_test="aquila.huey.testing.queue_under_test",
-        task_run="aquila.huey.testing.task_run",
-    )
+    lazy_modules(globals(), "aquila.huey.testing: queue_under_test, task_run")
 
 
 class RealQueues:

@@ -23,11 +23,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 else:
     # Loaded for the first client that is redirected: every connection of a run passes through this module.
-    lazy_modules(
-        globals(),
-        handshakes="aquila.intercept.own_sockets.handshakes",
-        listeners="aquila.intercept.own_sockets.listeners",
-    )
+    lazy_modules(globals(), "aquila.intercept.own_sockets: handshakes, listeners")
 
 
 class Redirection:

@@ -26,7 +26,7 @@ if sys.platform != "linux":  # for type checkers: `sealed_run` has checked this 
 if TYPE_CHECKING:
     import asyncio
 else:
-    lazy_modules(globals(), asyncio="asyncio")  # only the process outside needs it
+    lazy_modules(globals(), "asyncio")  # only the process outside needs it
 
 _LOOPBACKS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _BACKLOG = 4096

@@ -36,10 +36,7 @@ from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 if TYPE_CHECKING:
     from aquila.intercept.web_sockets import scripted_answering
 else:
-    lazy_modules(
-        globals(),
-        scripted_answering="aquila.intercept.web_sockets.scripted_answering",
-    )
+    lazy_modules(globals(), "aquila.intercept.web_sockets: scripted_answering")
 
 Answer: TypeAlias = ReplayedConversation | FrameRecorder | None
 """A replay, or a recorder for the conversation with the provider. None: the client connects as without Aquila."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aquila.intercept.web_sockets import watched_side
     from aquila.recording.reporting.exchange_watch import WatchedExchange
 else:
-    lazy_modules(globals(), watched_side="aquila.intercept.web_sockets.watched_side")
+    lazy_modules(globals(), "aquila.intercept.web_sockets: watched_side")
 
 
 def open_conversation(

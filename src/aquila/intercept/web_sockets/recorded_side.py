@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching import cures
     from aquila.faults import fault
 else:
-    lazy_modules(globals(), cures="aquila.cassettes.matching.cures", fault="aquila.faults.fault")
+    lazy_modules(globals(), "aquila.cassettes.matching: cures", "aquila.faults: fault")
 
 
 class RecordedSide:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        file_replacement="aquila.cassettes.storage.file_replacement",
-        open_to_children="aquila.recording.reporting.open_to_children",
-        outgoing="aquila.recording.secrets.outgoing",
-        temporary_folders="aquila.temporary_folders",
+        "aquila: temporary_folders",
+        "aquila.cassettes.storage: file_replacement",
+        "aquila.recording.reporting: open_to_children",
+        "aquila.recording.secrets: outgoing",
     )
 
 

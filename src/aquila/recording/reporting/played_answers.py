@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
 else:  # a run that replays mostly knows the tokens of its answers from the compiled copies of cassettes
-    lazy_modules(globals(), process_marks="aquila.process_marks", answer_usage="aquila.cassettes.answers.answer_usage")
+    lazy_modules(globals(), "aquila: process_marks", "aquila.cassettes.answers: answer_usage")
 
 # Numbers the messages of this process, so that no two are equal: equal lines of a file count once. `next` is atomic.
 _number = itertools.count()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.settings import Settings
 else:
-    lazy_modules(globals(), drift_watch="aquila.recording.reporting.drift_watch")
+    lazy_modules(globals(), "aquila.recording.reporting: drift_watch")
 
 
 Change: TypeAlias = tuple[str, str, str | None]

@@ -23,9 +23,9 @@ else:
     # Most labels hold nothing that may be a secret.
     lazy_modules(
         globals(),
-        redactor="aquila.cassettes.redaction.redactor",
-        redactors="aquila.recording.secrets.redactors",
-        session_factory="aquila.recording.sessions.session_factory",
+        "aquila.cassettes.redaction: redactor",
+        "aquila.recording.secrets: redactors",
+        "aquila.recording.sessions: session_factory",
     )
 
 _RUN = lazy_pattern(r"[\w-]{16,}+", re.ASCII)

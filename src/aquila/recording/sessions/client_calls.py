@@ -27,7 +27,7 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.recording import installed_code
 else:
-    lazy_modules(globals(), installed_code="aquila.recording.installed_code")
+    lazy_modules(globals(), "aquila.recording: installed_code")
 
 _RETRY_COUNT = "x-stainless-retry-count"
 """A header in which many SDKs say how often they have sent a request before. A hint where the stack says nothing."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.web_socket_frames import replay as conversation_replay
 else:
     # With it come the modules that compare and explain messages.
-    lazy_modules(globals(), conversation_replay="aquila.cassettes.web_socket_frames.replay")
+    lazy_modules(globals(), "aquila.cassettes.web_socket_frames: replay as conversation_replay")
 
 
 class PutAside:

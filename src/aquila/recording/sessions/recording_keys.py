@@ -29,7 +29,7 @@ if TYPE_CHECKING:
             """Return how many requests were counted."""
 
 else:  # most replays find a request by what equal requests have in common, and compute no key
-    lazy_modules(globals(), known_keys="aquila.recording.sessions.known_keys")
+    lazy_modules(globals(), "aquila.recording.sessions: known_keys")
 
 
 Identity: TypeAlias = tuple[str, str, Headers, bytes | BodyFile]

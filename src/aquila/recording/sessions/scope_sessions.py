@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.recording_keys import RequestCounts
 else:
-    lazy_modules(globals(), drift_watch="aquila.recording.reporting.drift_watch")
+    lazy_modules(globals(), "aquila.recording.reporting: drift_watch")
 
 
 class ScopeSessions:

@@ -51,13 +51,11 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        known_keys="aquila.recording.sessions.known_keys",
-        linked_recordings="aquila.cassettes.matching.linked_recordings",
-        merging="aquila.cassettes.storage.merging",
-        other_origins="aquila.recording.sessions.other_origins",
-        late_secrets="aquila.recording.secrets.late_secrets",
-        put_asides="aquila.recording.sessions.put_aside",
-        recording_age="aquila.recording.storing.recording_age",
+        "aquila.cassettes.matching: linked_recordings",
+        "aquila.cassettes.storage: merging",
+        "aquila.recording.secrets: late_secrets",
+        "aquila.recording.sessions: known_keys, other_origins, put_aside as put_asides",
+        "aquila.recording.storing: recording_age",
     )
 
 

@@ -40,17 +40,11 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        drifted_conversations="aquila.recording.sessions.drifted_conversations",
-        drift_watch="aquila.recording.reporting.drift_watch",
-        interrupted_runs="aquila.recording.storing.interrupted_runs",
-        miss_message="aquila.cassettes.matching.miss_message",
-        other_tests="aquila.recording.reporting.other_tests",
-        pending_recordings="aquila.recording.storing.pending_recordings",
-        recording_age="aquila.recording.storing.recording_age",
-        request_filters="aquila.recording.sessions.filters",
-        renamed_tests="aquila.recording.reporting.renamed_tests",
-        request_key="aquila.cassettes.matching.request_key",
-        scripts="aquila.recording.scripts",
+        "aquila.cassettes.matching: miss_message, request_key",
+        "aquila.recording: scripts",
+        "aquila.recording.reporting: drift_watch, other_tests, renamed_tests",
+        "aquila.recording.sessions: drifted_conversations, filters as request_filters",
+        "aquila.recording.storing: interrupted_runs, pending_recordings, recording_age",
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aquila.option_table import Budget
 else:
-    lazy_modules(globals(), filelock="filelock")
+    lazy_modules(globals(), "filelock")
 
 
 class Spent(NamedTuple):

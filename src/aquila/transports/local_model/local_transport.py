@@ -19,7 +19,7 @@ from aquila.transports.local_model.server import ModelServer, find_or_start, fin
 if TYPE_CHECKING:
     from anyio import to_thread
 else:
-    lazy_modules(globals(), to_thread="anyio.to_thread")
+    lazy_modules(globals(), "anyio: to_thread")
 
 # The header fields that the model's server needs. Credentials, cookies and fields of providers are not sent to it.
 _FORWARDED = frozenset({"accept", "content-type", "content-length", "transfer-encoding"})

@@ -20,12 +20,7 @@ if TYPE_CHECKING:
     from aquila.transports import record, watched_exchanges
     from aquila.transports.routes import opening_turns
 else:
-    lazy_modules(
-        globals(),
-        opening_turns="aquila.transports.routes.opening_turns",
-        record="aquila.transports.record",
-        watched_exchanges="aquila.transports.watched_exchanges",
-    )
+    lazy_modules(globals(), "aquila.transports: record, watched_exchanges", "aquila.transports.routes: opening_turns")
 
 
 class Route:

@@ -32,11 +32,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        guard="aquila.recording.network.guard",
-        faulted_route="aquila.transports.routes.faulted_route",
-        opening_turns="aquila.transports.routes.opening_turns",
-        script_route="aquila.transports.routes.script_route",
-        scripts="aquila.recording.scripts",
+        "aquila.recording: scripts",
+        "aquila.recording.network: guard",
+        "aquila.transports.routes: faulted_route, opening_turns, script_route",
     )
 
 Transport: TypeAlias = httpx2.BaseTransport | httpx2.AsyncBaseTransport

@@ -43,17 +43,12 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        no_network="aquila.recording.network.no_network",
-        askers="aquila.recording.askers",
-        guard="aquila.recording.network.guard",
-        miss_outcomes="aquila.recording.miss_outcomes",
-        disconnected_caller="aquila.transports.callers.disconnected_caller",
-        fault="aquila.faults.fault",
-        record="aquila.transports.record",
-        silences="aquila.transports.silence",
-        watched_answers="aquila.transports.watched_answers",
-        watched_exchanges="aquila.transports.watched_exchanges",
-        wire_forms="aquila.wire_forms.table",
+        "aquila.faults: fault",
+        "aquila.recording: askers, miss_outcomes",
+        "aquila.recording.network: guard, no_network",
+        "aquila.transports: record, watched_answers, watched_exchanges, silence as silences",
+        "aquila.transports.callers: disconnected_caller",
+        "aquila.wire_forms: table as wire_forms",
     )
 
 _AnswerT = TypeVar("_AnswerT")

@@ -24,14 +24,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        cassetter="aquila.cassettes.codecs.cassetter",
-        foreign="aquila.cassettes.codecs.foreign",
-        frame_reader="aquila.cassettes.codecs.yaml.frame_reader",
-        mistake_lines="aquila.cassettes.codecs.yaml.mistake_lines",
-        optional="aquila.optional",
-        parser="aquila.cassettes.codecs.yaml.parser",
-        vcrpy="aquila.cassettes.codecs.vcrpy",
-        writer="aquila.cassettes.codecs.yaml.writer",
+        "aquila: optional",
+        "aquila.cassettes.codecs: cassetter, foreign, vcrpy",
+        "aquila.cassettes.codecs.yaml: frame_reader, mistake_lines, parser, writer",
     )
 
 _HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
