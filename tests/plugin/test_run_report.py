@@ -249,6 +249,28 @@ def test_a_job_on_github_is_told_what_needs_action(
     assert "``two <b>`code`</b>``" in whole
 
 
+def test_an_answer_names_its_script_whatever_cassette_the_test_has(project: Project) -> None:
+    tests = """
+        import httpx2
+
+        def ask():
+            body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+            httpx2.post("https://api.openai.com/v1/chat/completions", json=body)
+
+        def test_beside_a_cassette(aquila_script, aquila_cassette):
+            aquila_script.reply("one")
+            ask()
+
+        @pytest.mark.aquila("greeting")
+        def test_in_a_file(): ask()
+        """
+    project.cassettes.mkdir()
+    (project.cassettes / "greeting.script.yaml").write_text("script:\n- reply: two\n")
+    project.run(REPORT, tests=tests).assert_outcomes(passed=2)
+    told = read_report(project.pytester.path)["tests"]
+    assert [test["exchanges"][0]["script"] for test in told] == ["aquila_script", "greeting"]
+
+
 def test_a_job_on_github_is_told_of_pending_files_alone(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -192,7 +192,8 @@ class ExchangeCollector:
         else:
             source = "scripted" if played.upstream == SCRIPT else "live"
             if noted.scope is not None and source == "scripted":
-                exchange["script"] = noted.scope.default_cassette or "aquila_script"
+                name = noted.scope.default_cassette
+                exchange["script"] = name if name in noted.scope.file_scripts else "aquila_script"
         exchange["source"], exchange["states"] = source, [source]
         if decision.fault:
             exchange["states"], exchange["faults"] = ["faulted"], [decision.fault]
