@@ -9,7 +9,7 @@ export PYTHON
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo jobs-demo check types-here types-win32 types-darwin lint test test-all test-wild fuzz docs release-check bench clean environment
+.PHONY: help demo jobs-demo check types types-here types-win32 types-darwin lint test test-all test-wild fuzz docs release-check bench clean environment
 
 help:
 	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a cut stream, a prompt that drifts'
@@ -37,7 +37,9 @@ jobs-demo: environment
 
 # mypy uses one processor, so two run at a time.
 check: lint
-	@$(MAKE) --no-print-directory -j 2 types-here types-win32 types-darwin
+	@$(MAKE) --no-print-directory -j 2 types
+
+types: types-here types-win32 types-darwin
 
 types-here:
 	$(bin)/mypy
@@ -53,10 +55,10 @@ lint: environment
 pytest := $(bin)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 15
 
 test: lint
-	sh scripts/beside-mypy.sh .venv $(pytest) -m "not slow" $(ARGS)
+	sh scripts/beside-types.sh types-here $(pytest) -m "not slow" $(ARGS)
 
-test-all: check
-	$(pytest) -m "not nightly" $(ARGS)
+test-all: lint
+	sh scripts/beside-types.sh types $(pytest) -m "not nightly" $(ARGS)
 
 # Libraries and plugins as people have them: the newest of each, and what the versions of others force apart. Each is a
 # dependency group of pyproject.toml, and an environment. GROUPS=wild-openai2 chooses. The plugins are tried on the newest
