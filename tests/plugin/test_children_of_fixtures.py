@@ -141,6 +141,15 @@ def test_a_miss_that_a_server_swallows_fails_the_test_that_asked(project: Projec
     project.run().assert_outcomes(passed=3)
 
 
+def test_a_refusal_of_a_server_names_the_test_that_started_it_as_that(project: Project) -> None:
+    make_swallowing(project)
+    result = project.run("-p", "no:randomly", "-k", "one or two", tests=SWALLOWING)  # nothing is recorded yet
+    result.assert_outcomes(failed=2, deselected=1)
+    output = result.stdout.str()
+    assert output.count("  started in test_app.py::test_one\n") == 2
+    assert "  test       " not in output
+
+
 def test_a_setup_that_fails_because_its_server_missed_shows_the_miss(project: Project) -> None:
     tests = f"""
 {IMPORTS}

@@ -335,11 +335,10 @@ def _advice_about_proxies() -> str:
 
 def _unrecordable_message(what: str, client: str, *, speaks_http2: bool) -> str:
     """Return the message for a refused connection whose client cannot ask the cassette in use."""
-    test = runtime.current_run().test_name or "none is running"
     return (
         f"{what} was refused: no cassette can answer its client ({client})\n"
         "\n"
-        f"  test       {test}\n"
+        f"{guard.line_of_test()}"
         "\n"
         f"{_OF_HTTP2 if speaks_http2 else _OF_OTHERS + _advice_about_proxies()}"
         "To let it go, mark the test @pytest.mark.aquila_live, or name the host in the ini key aquila_ignore_hosts."

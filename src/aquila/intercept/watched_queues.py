@@ -120,7 +120,7 @@ def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseExcep
         f"{what} was refused: it is real, and {which_run} is in testing mode\n"
         "\n"
         f"  job        {job}\n"
-        f"  test       {runtime.current_run().test_name or 'none is running'}\n"
+        f"{guard.line_of_test()}"
         "\n"
         f"{advice}\n"
         f"To let jobs into its real queue: {setting} in {typed_settings.place_of_settings(file)}, or "

@@ -97,12 +97,11 @@ def refusal_message(what: str, scope: Scope | None) -> str:
 
     ``scope`` is the scope in force, whose ``refusal_advice`` takes the place of the usual advice.
     """
-    test = runtime.current_run().test_name or "none is running (something that outlived its test?)"
     advice = (each.refusal_advice for each in (scope.enclosing() if scope is not None else ()))
     return (
         f"{what} was refused: nothing in this run asks for the network\n"
         "\n"
-        f"  test       {test}\n"
+        f"{line_of_test('none is running (something that outlived its test?)')}"
         "\n"
         f"{next(filter(None, advice), None) or _usual_advice()}"
     )
@@ -122,6 +121,15 @@ def _usual_advice() -> str:
         f"{let_it_go}"
         "The ini keys aquila_guard and aquila_ignore_hosts say what is refused."
     )
+
+
+def line_of_test(otherwise: str = "none is running") -> str:
+    """Return the line of a refusal that names the test. A child process may outlive the test that has started it.
+
+    ``otherwise`` stands there if no test is known.
+    """
+    label = "started in" if _is_child_process() else "test"
+    return f"  {label:10} {runtime.current_run().test_name or otherwise}\n"
 
 
 def _is_child_process() -> bool:
