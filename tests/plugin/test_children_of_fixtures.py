@@ -150,6 +150,27 @@ def test_a_refusal_of_a_server_names_the_test_that_started_it_as_that(project: P
     assert "  test       " not in output
 
 
+def test_a_cassette_that_a_server_cannot_read_fails_the_test_that_asked(project: Project) -> None:
+    make_swallowing(project)
+    project.record("-p", "no:randomly", "-k", "one", tests=SWALLOWING).assert_outcomes(passed=1, deselected=2)
+    path = project.cassettes / "test_app/@ask.yaml"
+    conflict = "<<<<<<< HEAD\n{0}=======\n{0}>>>>>>> other\n".format(path.read_text("utf-8"))
+    path.write_text(conflict, "utf-8")
+    result = project.run("-k", "two")  # the server's own answer is the one that the test expects
+    result.assert_outcomes(failed=1, deselected=2)
+    result.stdout.fnmatch_lines(["FAILED test_app.py::test_two - LiveCallRefused: *@ask.yaml*git conflict*"])
+
+
+def test_recordings_of_a_server_that_cannot_be_stored_fail_the_test_that_asked(project: Project) -> None:
+    make_swallowing(project)
+    (project.pytester.path / "cassettes").mkdir()
+    (project.pytester.path / "cassettes/.journal").touch()  # where the folder of the journals belongs
+    result = project.record("-k", "two", tests=SWALLOWING)
+    result.assert_outcomes(failed=1, deselected=2)
+    result.stdout.fnmatch_lines(["FAILED test_app.py::test_two - LiveCallRefused: cannot write *.journal*"])
+    assert not project.calls
+
+
 def test_a_setup_that_fails_because_its_server_missed_shows_the_miss(project: Project) -> None:
     tests = f"""
 {IMPORTS}

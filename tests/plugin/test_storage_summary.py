@@ -77,6 +77,25 @@ def test_errors_of_the_disk_are_counted_even_if_the_program_swallows_them(projec
     )
 
 
+def test_a_cassette_that_cannot_be_read_fails_a_test_that_swallows_the_error(project: Project) -> None:
+    tests = """
+        import contextlib
+
+        def test_it(aquila_cassette):
+            with contextlib.suppress(Exception):
+                post("one")
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    path = project.cassettes / "test_app/test_it.yaml"
+    path.write_text(path.read_text("utf-8").replace("...", ""), "utf-8")
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    assert result.stdout.str().count("the file is cut off") == 2  # in the failure, and in the list of failures
+    swallowed = project.run(tests=tests.replace("contextlib.suppress(Exception)", "contextlib.nullcontext()"))
+    swallowed.assert_outcomes(failed=1)
+    assert swallowed.stdout.str().count("the file is cut off") == 2
+
+
 def test_a_cassette_that_cannot_be_written_is_counted_and_what_waits_is_said(project: Project) -> None:
     result = project.record(
         tests="""

@@ -4,5 +4,6 @@ Begin with ``guard``, which refuses requests that no cassette answers, and ``mod
 paths of models. ``host_names`` and ``wildcards`` compare names. ``no_network`` has the error of a request that no test
 made. ``refusals`` are the refused requests of a test, for tests that expect them.
 
-``model_hosts``, ``host_names`` and ``wildcards`` are pure. Imported by ``sessions`` and everything below ``recording``.
+``model_hosts``, ``host_names`` and ``wildcards`` are pure. Imported by ``sessions``, ``storing`` and everything below
+``recording``.
 """

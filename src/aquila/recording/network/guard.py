@@ -15,6 +15,7 @@ from aquila.recording.sessions import session_factory
 from aquila.settings import Settings
 
 if TYPE_CHECKING:
+    from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
 
 
@@ -76,13 +77,18 @@ def make_refusal(message: str, *, ordinary: bool = False) -> BaseException:
     ``message`` is the text of the error. ``ordinary`` asks for an ordinary exception, also where an outcome of the test
     could be raised.
     """
+    refusal = note_refusal(message, runtime.current_run())
+    return refusal if ordinary else suit_to_place(refusal)
+
+
+def note_refusal(message: str, run: Run) -> LiveCallRefused:
+    """Note a refused request, so that the running test fails, in this process or in the one that has started it."""
     refusal = LiveCallRefused(message)
-    run = runtime.current_run()
     run.remember_refusal(refusal)
     if not (run.runs_tests and run.is_here):  # a child process: the test that runs in its parent is to fail
         child_misses.misses_folder(run)
         run.state_of(child_misses.ChildMisses).tell_refusal(str(refusal), run.test_name)
-    return refusal if ordinary else suit_to_place(refusal)
+    return refusal
 
 
 def refuse_web_socket(address: str, why: str) -> BaseException:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aquila.errors import CassetteRequired, SessionClosed
+from aquila.errors import CassetteCorrupt, CassetteRequired, SessionClosed
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
@@ -16,11 +16,12 @@ from aquila.recording.sessions import session_factory
 from aquila.recording.sessions.session import Session
 
 if TYPE_CHECKING:
+    from aquila.recording.network import guard
     from aquila.recording.reporting import drift_watch
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.recording_keys import RequestCounts
 else:
-    lazy_modules(globals(), "aquila.recording.reporting: drift_watch")
+    lazy_modules(globals(), "aquila.recording.network: guard", "aquila.recording.reporting: drift_watch")
 
 
 class ScopeSessions:
@@ -96,7 +97,12 @@ class ScopeSessions:
         if mode != "replay":
             # Before anything else: if recordings cannot be stored, no request must be sent, which costs money.
             scope.recording.open_journal()
-        session = session_factory.open_session(scope, cassette, mode)
+        try:
+            session = session_factory.open_session(scope, cassette, mode)
+        except CassetteCorrupt as error:
+            if scope.kind_of_owner != "block":  # like a miss: the program may swallow it, and use no answer of a model
+                guard.note_refusal(str(error), scope.run)
+            raise
         self.may_replay = self.may_replay or (bool(session.cassette.interactions) and not session.records_everything)
         run = scope.run
         if self.watches_contents:

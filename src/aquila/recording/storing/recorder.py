@@ -21,6 +21,7 @@ from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
 from aquila.option_table import read_budget
+from aquila.recording.network import guard
 from aquila.recording.reporting.played_answers import count_tokens, describe_recorded
 from aquila.recording.reporting.reports import StoredRecordings
 from aquila.recording.secrets import late_secrets
@@ -84,8 +85,11 @@ class ScopeRecording:
             raise
 
     def _count_failure(self, error: Exception) -> None:
-        if str(error) not in self.run.unstored:
-            self.run.unstored.append(str(error))
+        if str(error) in self.run.unstored:
+            return
+        self.run.unstored.append(str(error))
+        if not self._scope.is_owner:  # a child process: nobody sees the list
+            guard.note_refusal(str(error), self.run)
 
     def take_request(self, record: RecordDecision) -> BudgetSpent | None:
         """Count a request that is to be sent. If the budget of the run is spent, return the error instead.
