@@ -46,6 +46,21 @@ def test_after_a_crashed_worker_the_last_lines_say_what_waits_and_what_takes_it_
     result.stdout.no_fnmatch_line("*recording* wait*")
 
 
+def test_what_only_a_child_of_an_interrupted_test_has_recorded_is_counted_once(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_app="""
+        import subprocess, sys
+
+        def test_it(aquila_cassette):
+            subprocess.run([sys.executable, "-c", "from app import post; post(1)"], check=True)
+            raise KeyboardInterrupt
+        """
+    )
+    upstream = f"--aquila-upstream={project.module}:transport"
+    result = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", upstream, "--aquila-record")
+    result.stdout.fnmatch_lines(["aquila: 1 recording waits in cassettes/.journal: test_app/test_it (1). *"])
+
+
 def test_a_run_that_leaves_nothing_in_journals_says_nothing_of_them(project: Project) -> None:
     result = project.record(tests="def test_it(aquila_cassette): post('three'); assert 0")
     result.stdout.no_fnmatch_line("*recording* wait*")

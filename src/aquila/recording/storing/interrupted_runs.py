@@ -66,9 +66,9 @@ def find_waiting_recordings(root: Path, interrupted: Iterable[str] = ()) -> list
 
 def _recordings_in_journals(root: Path, interrupted: Iterable[str] = ()) -> Iterator[tuple[str, NewRecording]]:
     """Yield the recordings that ``find_waiting_recordings`` counts, each with the name of its cassette."""
-    left = [*journal.find_abandoned_journals(root).values()]
-    left += [journal.find_journals_of(root, scope) for scope in interrupted]
-    for paths in left:
+    # If only child processes of an interrupted scope have recorded, it is among the abandoned ones too.
+    left = journal.find_abandoned_journals(root) | {each: journal.find_journals_of(root, each) for each in interrupted}
+    for paths in left.values():
         groups, _ = read_journals(paths, keep_damaged=False)
         for (name, *_), rows in _without_open_endings(groups).items():
             yield from ((name, row) for row in rows if isinstance(row, NewRecording))
