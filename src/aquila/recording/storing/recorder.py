@@ -85,10 +85,9 @@ class ScopeRecording:
             raise
 
     def _count_failure(self, error: Exception) -> None:
-        if str(error) in self.run.unstored:
-            return
-        self.run.unstored.append(str(error))
-        if not self._scope.is_owner:  # a child process: nobody sees the list
+        if str(error) not in self.run.unstored:
+            self.run.unstored.append(str(error))
+        if not self._scope.is_owner:  # a child process, whose list nobody sees: the test that runs is to fail
             guard.note_refusal(str(error), self.run)
 
     def take_request(self, record: RecordDecision) -> BudgetSpent | None:
