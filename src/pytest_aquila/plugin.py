@@ -287,7 +287,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         with kept:
             result = yield
     except BaseException as error:
-        if test_scopes.has_unanswered(item):
+        lost = test_scopes.take_teardown_misses(item.config)
+        if test_scopes.has_unanswered(item) or lost:
+            unanswered.note_misses(error, lost)
             unanswered.add_section(item, "teardown", error, known)
         scope_ends.end_failed_test(item, error, outcome)
         raise
