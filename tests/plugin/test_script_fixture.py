@@ -246,6 +246,38 @@ def test_a_process_of_an_earlier_fixture_asks_the_script(worker: str, rest: str,
     result.stdout.fnmatch_lines(["*0 replayed, 0 recorded, 0 missed, 2 scripted*"])
 
 
+LEFT = ('*left*when("two"): no message holds the text', '*To answer it, add aquila_script.reply("...")*')
+
+
+@pytest.mark.slow
+def test_what_the_script_does_not_answer_such_a_process_names_what_is_left_there(project: pytest.Pytester) -> None:
+    test = """
+def test_it(program, aquila_script):
+    aquila_script.when("two").reply("two")
+    program("one")
+"""
+    project.makepyfile(f"{WORKERS}\n{test}")
+    result = project.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1, errors=1)
+    begin = "*Captured aquila teardown*", "*--aquila-record", "Nor does the script answer it:"
+    result.stdout.fnmatch_lines([*begin, *LEFT])
+
+
+def test_beside_a_cassette_that_is_not_recorded_yet_a_miss_names_what_is_left(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        from helpers import ask
+
+        def test_it(aquila_script, aquila_cassette):
+            aquila_script.when("two").reply("two")
+            ask("one")
+        """
+    )
+    result = project.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Nor does the script answer it:", *LEFT])
+
+
 def test_an_earlier_fixture_that_asks_keeps_its_own_cassette(project: pytest.Pytester) -> None:
     project.makepyfile(
         test_index="""

@@ -19,8 +19,11 @@ from aquila.settings import Settings
 
 if TYPE_CHECKING:
     from aquila import temporary_folders
+    from aquila.cassettes.matching.miss_message import Explanation
     from aquila.cassettes.model import Interaction
     from aquila.recording.reporting import exchange_watch
+    from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import MissedRequest
     from aquila.scripting import script_file, shared_script
     from aquila.scripting.shared_script import AnswersRequests, RemoteScript, ScriptServer, SharedAnswer
 else:
@@ -104,6 +107,19 @@ def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
     known = scope.file_scripts.get(cassette)
     # `setdefault`: of two threads that load it at once, both get the script that was stored first, with one count.
     return known if known is not None else scope.file_scripts.setdefault(cassette, script_file.load_script(path))
+
+
+def mention_script(explained: Explanation, scope: Scope, session: Session, missed: MissedRequest) -> Explanation:
+    """Add to the explanation of a miss which answers are left in the script of ``scope``, and how to add one."""
+    script = scope.script
+    if script is None:
+        return explained
+    with contextlib.suppress(Exception):  # a function of the test may raise anything, and another process be gone
+        told = script.explain(session.redactor.redact_request(missed.request))
+        # The part about the request is in the explanation already.
+        added = session.redactor.redact_text(f"\n\nNor does the script answer it:\n\n{told.partition(chr(10) * 2)[2]}")
+        return replace(explained, text=explained.text + added)
+    return explained
 
 
 def join_script(scope: Scope, token: str) -> None:
