@@ -11,15 +11,13 @@ import inspect
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aquila.errors import ConfigError
 from aquila.intercept import policy
 from aquila.intercept.native_clients import check_url, split_url
 from aquila.intercept.patching import Patch, Undoable
-
-if TYPE_CHECKING:
-    from aquila.intercept.socket_guard import SocketGuard
+from aquila.intercept.socket_guard import SocketGuard
 
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request", "trace", "websocket")
 

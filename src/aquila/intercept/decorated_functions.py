@@ -11,14 +11,12 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aquila.errors import UnsuitableFunction
 from aquila.intercept import activation
 from aquila.recording import scope as scopes
-
-if TYPE_CHECKING:
-    from aquila.recording.scope import Scope
+from aquila.recording.scope import Scope
 
 # Private classes of the standard library. Only the result shows that a function was decorated by `@contextmanager`.
 _MADE_BY_CONTEXTMANAGER = contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager

@@ -11,14 +11,11 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.intercept.patching import Patch, Undoable
-from aquila.intercept.socket_guard import find_argument
-
-if TYPE_CHECKING:
-    from aquila.intercept.socket_guard import SocketGuard
+from aquila.intercept.socket_guard import SocketGuard, find_argument
 
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.answers.answer_content import AnswerContent, read_provider_messages
@@ -21,9 +20,6 @@ from aquila.run_report.requests import answer_messages, read_messages, read_para
 from aquila.run_report.schema import Exchange, Frame, Text, Timing
 from aquila.wire_forms.sent import SentRequest
 from aquila.wire_forms.table import read_sent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MOST_CHUNKS = 1000
 """The greatest number of chunk times in an exchange."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from aquila.cassettes.storage import cassette_files, names
 from aquila.errors import ConfigError
@@ -10,9 +10,6 @@ from aquila.faults import fault as faults
 from aquila.faults import parsing
 from aquila.recording import runtime
 from pytest_aquila import node_ids, test_scopes
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def check_faults(item: pytest.Item, cassette: str | None, text: str) -> None:

@@ -10,20 +10,18 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from aquila.cassettes.answers.answer_content import read_answer
 from aquila.fork_locks import renewed_in_child
+from aquila.recording.runtime import Run
 from aquila.recording.storing.answers_in_progress import AnswerInProgress, AnswersInProgress
 from aquila.recording.storing.machine_clock import machine_seconds
 from aquila.wire_forms.table import read_sent
 from pytest_aquila.summary import run_news
-
-if TYPE_CHECKING:
-    from aquila.recording.runtime import Run
 
 SHOWN_AFTER = 2.0
 """Seconds after which an answer that is not complete is shown."""

@@ -7,11 +7,12 @@ import hashlib
 import html
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from aquila.recording.reporting.exchange_watch import ExchangeWatch
+from aquila.recording.runtime import Run
 from aquila.recording.secrets import outgoing
 from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
@@ -20,9 +21,6 @@ from aquila.run_report.totals import is_asked, usage_of
 from pytest_aquila import node_ids, typed_command
 from pytest_aquila.report_writing.report_guard import ReportGuard
 from pytest_aquila.summary import junit_facts
-
-if TYPE_CHECKING:
-    from aquila.recording.runtime import Run
 
 PLUGIN = "aquila-collected-tests"
 _WORST: tuple[Outcome, ...] = ("interrupted", "passed", "skipped", "xfailed", "xpassed", "failed", "error", "rerun")

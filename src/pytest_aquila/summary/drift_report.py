@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from aquila.errors import CassetteRequired, LiveCallRefused
 from aquila.recording.reporting import drift_groups, drift_watch
 from pytest_aquila import node_ids, options, test_scopes, typed_command
 from pytest_aquila.report_writing import targets
 from pytest_aquila.summary import redacted_terminal, run_news
-
-if TYPE_CHECKING:
-    import pytest
-
-    from pytest_aquila.summary.run_totals import RunTotals
+from pytest_aquila.summary.run_totals import RunTotals
 
 
 def note_test_without_cassette(item: pytest.Item, error: BaseException | None, totals: RunTotals) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from aquila.recording.secrets import outgoing
 from pytest_aquila.summary import run_totals
-
-if TYPE_CHECKING:
-    import pytest
 
 
 class RedactedTerminal:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,10 +11,7 @@ from aquila.quick_records import NamedTuple
 from aquila.recording.secrets import outgoing
 from pytest_aquila.run_life import NEWS
 from pytest_aquila.summary import summary_layout
-from pytest_aquila.summary.summary_layout import Line
-
-if TYPE_CHECKING:
-    from pytest_aquila.summary.summary_layout import Colour
+from pytest_aquila.summary.summary_layout import Colour, Line
 
 
 class Kind(enum.IntEnum):

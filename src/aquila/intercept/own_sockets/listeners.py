@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from aquila.errors import SessionClosed
 from aquila.fork_locks import renewed_in_child
@@ -18,13 +18,11 @@ from aquila.intercept import policy
 from aquila.intercept.own_sockets.handshakes import server_context, trusts_certificate
 from aquila.recording.network import guard
 from aquila.recording.network.host_names import normalize_host
+from aquila.recording.scope import Scope
 from aquila.transports.callers import socket_answers
 from aquila.transports.callers.disconnected_caller import LeavableUpstream
 from aquila.transports.callers.intercepted_requests import route_for
 from aquila.transports.upstreams import find_upstream
-
-if TYPE_CHECKING:
-    from aquila.recording.scope import Scope
 
 Address = tuple[str, int]
 
