@@ -32,6 +32,7 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "hyperbolic": ("HYPERBOLIC_API_KEY",),
     "inception": ("INCEPTION_API_KEY",),
     "jina": ("JINA_API_KEY",),
+    "letta": ("LETTA_API_KEY",),
     "minimax": ("MINIMAX_API_KEY",),
     "mistral": ("MISTRAL_API_KEY",),
     "moonshot": ("MOONSHOT_API_KEY",),

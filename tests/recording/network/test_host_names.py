@@ -35,6 +35,18 @@ def test_a_provider_is_known_by_every_spelling_of_its_name(drawn: tuple[str, str
     assert is_provider(spelt, 443, Settings())
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "api-inference.together.ai", "agent.deepgram.com", "api.eu.mistral.ai", "api.us.elevenlabs.io",
+        "api.eu.residency.elevenlabs.io", "api.eu.assemblyai.com", "streaming.eu.assemblyai.com",
+        "tts.us.assemblyai.com", "api.letta.com",
+    ],
+)  # fmt: skip
+def test_the_other_hosts_of_a_provider_are_known(host: str) -> None:
+    assert is_provider(host, 443, Settings())
+
+
 @given(st.integers(min_value=0, max_value=2**32 - 1))
 def test_an_address_is_known_by_every_spelling(number: int) -> None:
     a, b, c, d = number.to_bytes(4, "big")
