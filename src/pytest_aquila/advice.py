@@ -55,6 +55,7 @@ def add_advice(
         return
     advice = [
         key_advice.advise_on_missing_key(failure.value, of_run, of_test),
+        key_advice.advise_on_cloud_credentials(failure.value, of_test),
         key_advice.advise_on_dummy(text_of(failure.value), of_run),
         short_names.advise_on_short_name(failure.value, config),
         _advise_on_recorder_fixture(failure.value, config),

@@ -1,4 +1,4 @@
-"""Advice about a client that cannot be made because the variable with its key is not set."""
+"""Advice about a client that cannot be made, or cannot ask, because this machine has no key or credentials for it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 _KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_?KEY|KEY|KEY_ID|TOKEN|SECRET|CREDENTIALS?)\b")
 
 
+_GOOGLE_FILE = "GOOGLE_APPLICATION_CREDENTIALS"  # names a file, so no dummy would do
+_NO_TOKEN = "failed to retrieve a token from the included credentials"  # of the chains of credentials of Azure
+
+
 def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test: StartSettings) -> str | None:
     """Return advice on a failure, or None if its message names no unset variable that holds a key.
 
     ``of_run`` are the settings of the run, and ``of_test`` those of the test that failed: the same if it has none.
     """
     names = dict.fromkeys(_KEY_VARIABLE.findall(text_of(failure)))
-    missing = [name for name in names if name not in os.environ]
+    missing = [name for name in names if name not in os.environ and name != _GOOGLE_FILE]
     if not dummy_keys.needs_no_key(of_run):
         known = [name for name in missing if name in dummies_for_run(())]
         return None if isinstance(failure, MissingKey) else _advise_on_asking(known)
@@ -46,6 +50,33 @@ def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test
         "to the variables of the providers that it knows (aquila/intercept/provider_keys.py). To give "
         f"it to {'this one' if len(missing) == 1 else 'these'} too, add to {_setting(' '.join(missing))}"
     )
+
+
+def advise_on_cloud_credentials(failure: BaseException, of_test: StartSettings) -> str | None:
+    """Return advice on a client of a cloud that has found no credentials; None for other failures.
+
+    Its requests for a token are recorded, but it makes none without credentials, which the machine that recorded had.
+    ``of_test`` are the settings of the test that failed, or of the run if it has none.
+    """
+    kind, text = type(failure).__name__, text_of(failure)
+    if not dummy_keys.needs_no_key(of_test):
+        return None
+    if (kind == "DefaultCredentialsError" or _GOOGLE_FILE in text) and _GOOGLE_FILE not in os.environ:
+        return (
+            "A replay needs credentials of Google Cloud too, to request the recorded token with. They may be without a "
+            'secret: write such a file as docs/any-client.md shows in "Credentials of clouds", and add to '
+            f"{_setting(f'{_GOOGLE_FILE}=tests/no-account.json')}"
+        )
+    of_azure = kind == "CredentialUnavailableError" or _NO_TOKEN in text
+    if of_azure and "AZURE_CLIENT_SECRET" not in os.environ:
+        return (
+            "A replay needs credentials of Azure too, to request the recorded token with. They may be without a "
+            "secret, but with the ids of the recording: add to "
+            f"{_setting('AZURE_TENANT_ID=... AZURE_CLIENT_ID=... AZURE_CLIENT_SECRET')}. If the cassette has no "
+            'request for a token, a command such as az has given it: docs/any-client.md shows in "Credentials of '
+            'clouds" what helps then'
+        )
+    return None
 
 
 def advise_on_dummy(message: str, of_run: StartSettings) -> str | None:

@@ -237,6 +237,46 @@ def test_a_client_that_wants_another_variable_is_told_of_the_setting(pytester: p
         result.stdout.fnmatch_lines(f"*{name}*no request needs*aquila_dummy_keys = {name}*")
 
 
+CLOUDS = """
+    class DefaultCredentialsError(Exception): ...
+    class ClientAuthenticationError(Exception): ...
+
+    def test_google(aquila_cassette):
+        raise DefaultCredentialsError("Your default credentials were not found.")
+
+    def test_another_client_of_google(aquila_cassette):
+        raise RuntimeError("Please set GOOGLE_APPLICATION_CREDENTIALS")
+
+    def test_azure(aquila_cassette):
+        raise ClientAuthenticationError("X failed to retrieve a token from the included credentials.")
+"""
+
+
+def test_a_client_of_a_cloud_without_credentials_is_told_how_to_replay(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "AZURE_CLIENT_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    pytester.makepyfile(CLOUDS)
+    shown = pytester.runpytest_inprocess().stdout
+    for setting in (
+        "GOOGLE_APPLICATION_CREDENTIALS=tests/no-account.json",
+        "AZURE_TENANT_ID=... AZURE_CLIENT_ID=... AZURE_CLIENT_SECRET.",
+    ):
+        shown.fnmatch_lines_random(f"A replay needs credentials*: aquila_dummy_keys = {setting}*")
+    assert shown.str().count("aquila_dummy_keys") == 3
+
+
+def test_a_client_of_a_cloud_is_not_told_of_credentials_that_it_has_or_that_must_be_real(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(CLOUDS)
+    pytester.runpytest_inprocess("--aquila-record").stdout.no_fnmatch_line("*aquila_dummy_keys*")
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, "set")
+    pytester.runpytest_inprocess().stdout.no_fnmatch_line("*aquila_dummy_keys*")
+
+
 def test_a_failure_that_names_a_known_variable_gets_no_advice(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
