@@ -30,6 +30,7 @@ LAYERS = [
         "aquila.spelling",
         "aquila.typed_settings",
         "aquila.typed_words",
+        "aquila.wildcards",
     },
     {"aquila.config", "aquila.config_types", "aquila.option_table", "aquila.settings", "aquila.variable_table"},
     {

@@ -276,6 +276,14 @@ def test_folders_in_several_places_are_compared_by_the_names_within_them(team: C
     )
 
 
+def test_a_cassette_in_another_format_is_the_same_cassette_in_a_comparison_of_folders(cassettes: Cassettes) -> None:
+    for name in ("a/x.yaml", "b/x.msgpack", "a/y.msgpack", "a/y.yaml", "b/y.msgpack", "b/y.yaml"):
+        cassettes.write(name, ROW)
+    done = cassettes.run("diff", "cassettes/a", "cassettes/b")
+    assert (done.code, done.out) == (0, "3 cassettes compared, 0 differ\n")
+    assert (done := cassettes.run("diff", "a", "b")).code == 0, done.out
+
+
 def test_a_folder_that_another_process_removes_meanwhile_is_no_error(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

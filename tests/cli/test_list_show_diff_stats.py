@@ -113,6 +113,7 @@ def test_age_and_model_of_a_cassette_of_vcrpy_are_read_from_its_answers(
         assert (about["recorded"] or "")[:10] == (day or "")
         assert about["answered_by"] == answered_by
     assert (day or "-") in cassettes.run("show", "theirs.yaml").out.splitlines()[-1]
+    assert f"recorded               {f'{day} to {day}' if day else 'unknown'}\n" in cassettes.run("stats").out
     assert cassettes.run("stats", "--json").json["answered_by"] == {(answered_by or ["(unknown)"])[0]: 2}
 
 

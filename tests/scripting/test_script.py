@@ -41,6 +41,15 @@ def test_answers_by_content_come_before_the_others_and_the_last_one_repeats() ->
     assert said(ask(script, "please summarise", model="other")) == "queued"
 
 
+def test_only_a_star_is_special_in_the_name_of_a_model_or_a_tool() -> None:
+    tools = [{"type": "function", "function": {"name": "find"}}]
+    script = Script()
+    script.when(model="org/[eu]*").reply("model")
+    script.when(tool="fin?").reply("tool")
+    assert said(ask(script, model="org/[eu]-1", tools=tools)) == "model"
+    assert ask(script, model="org/e1", tools=tools) is None
+
+
 def test_the_first_of_several_matching_rules_answers() -> None:
     script = Script()
     script.when(re.compile(r"\d")).reply("number")

@@ -111,8 +111,7 @@ class Project:
         names = [self.name_of(path)]
         if folder is not None and folder != self.folder:
             names.append(_without_suffix(path.absolute().relative_to(folder)))
-        if path.suffix == ".msgpack" and not os.path.isfile(path.with_suffix(".yaml")):
-            names += [name.removesuffix(".msgpack") for name in names]
+        names += [short for name in names if (short := shorten_name(name, path)) != name]
         return tuple(names)
 
     def list_cassettes(self) -> list[Path]:
@@ -274,6 +273,12 @@ def list_folders(folders: Sequence[Path]) -> str:
 
 def _without_suffix(place: Path) -> str:
     return place.with_suffix("").as_posix() if place.suffix == ".yaml" else place.as_posix()
+
+
+def shorten_name(name: str, path: Path) -> str:
+    """Return the name of a file as its test has it: without ``.msgpack``, where no YAML file has that name."""
+    is_needed = path.suffix != ".msgpack" or os.path.isfile(path.with_suffix(".yaml"))
+    return name if is_needed else name.removesuffix(".msgpack")
 
 
 def _existing_cassette(folder: Path, name: str) -> Path | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
-from aquila.recording.network.wildcards import fits_pattern
 from aquila.recording.reporting.wire_watch import Attempt
+from aquila.wildcards import fits_pattern
 
 Verdict: TypeAlias = Literal["held", "clear", "changed", "accepted", "hangs", "leaks"]
 Ending: TypeAlias = Literal["passed", "raised", "asserted", "unanswered", "silent", "hung"]

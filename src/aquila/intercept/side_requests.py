@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from aquila.recording.network.wildcards import fits_pattern
+from aquila.wildcards import fits_pattern
 
 SIDE_REQUESTS = (
     "POST api.openai.com/v1/traces/ingest",  # openai-agents: tracing, from a thread

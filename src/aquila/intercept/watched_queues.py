@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextvars import ContextVar
-from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from aquila.intercept import queue_places
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.wildcards import fits_pattern
 
 if TYPE_CHECKING:
     from aquila.recording import scope as scopes
@@ -105,7 +105,7 @@ def is_ignored(name: str) -> bool:
         settings = scopes.find_surroundings().settings
     except (SessionClosed, CassetteRequired):  # no scope is in force here, so the settings of the run apply
         settings = runtime.current_settings()
-    return any(fnmatchcase(name, pattern) for pattern in settings.ignore_hueys)
+    return any(fits_pattern(name, pattern) for pattern in settings.ignore_hueys)
 
 
 def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseException:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from aquila.errors import ConfigError
+from aquila.wildcards import fits_pattern
 from aquila.wire_forms.sent import SentRequest
 
 Wanted: TypeAlias = str | re.Pattern[str]
@@ -44,9 +44,9 @@ class Conditions:
 
     def find_difference(self, sent: SentRequest) -> str | None:
         """Return in a few words why a request does not match, or None if it does."""
-        if self.model is not None and not fnmatchcase(sent.model, self.model):
+        if self.model is not None and not fits_pattern(sent.model, self.model):
             return f"the model is {sent.model or 'not named'}"
-        if self.tool is not None and not any(fnmatchcase(tool.name, self.tool) for tool in sent.tools):
+        if self.tool is not None and not any(fits_pattern(tool.name, self.tool) for tool in sent.tools):
             return f"no tool {self.tool} is offered"
         if self.text is not None and not _holds(sent.text, self.text):
             return "no message holds the text"

@@ -123,7 +123,7 @@ def _print_sums(sums: dict[str, Any], output: Output) -> None:
             ("on disk", format_size(sums["bytes"])),
             ("tokens in the answers", f"{sums['tokens']:,}" if sums["tokens"] else "none told"),
             ("time the answers took", f"{sums['milliseconds'] / 1000:,.1f} s"),
-            ("recorded", f"{day_of(sums['oldest'] or '')} to {day_of(sums['newest'] or '')}"),
+            ("recorded", f"{day_of(sums['oldest'])} to {day_of(sums['newest'])}" if sums["oldest"] else "unknown"),
             ("age of the oldest", format_age(sums["oldest"] or "")),
         ],
     )

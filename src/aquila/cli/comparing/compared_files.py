@@ -56,7 +56,7 @@ def choose_pairs(here: project.Project, a: str, b: str | None, scratch: Path) ->
 
 
 def _by_place(here: project.Project, name: str, files: list[Path]) -> dict[str, Path]:
-    """Return the files of a folder by their paths within it.
+    """Return the files of a folder by their paths within it, without suffix: the formats may differ.
 
     Raises ``CassetteError`` if ``name`` is not a folder, or is the name of several.
     """
@@ -68,10 +68,11 @@ def _by_place(here: project.Project, name: str, files: list[Path]) -> dict[str, 
             inside.append(path.relative_to(folder).as_posix().removesuffix(".yaml"))
         if not inside:
             raise CassetteError(f"{name!r} is no folder of cassettes; compare one with one, or a folder with a folder")
-        if inside[0] in found:
-            both = f"{here.name_of(found[inside[0]])} and {here.name_of(path)}"
+        place = project.shorten_name(inside[0], path)
+        if place in found:
+            both = f"{here.name_of(found[place])} and {here.name_of(path)}"
             raise CassetteError(f"{name!r} is a folder in several places: {both}. Give the path of one of them")
-        found[inside[0]] = path
+        found[place] = path
     return found
 
 

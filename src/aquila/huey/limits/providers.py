@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aquila.errors import ConfigError
-from aquila.recording.network.wildcards import fits_pattern
 from aquila.spelling import find_nearest
+from aquila.wildcards import fits_pattern
 
 PROVIDERS = {
     "anthropic": ("api.anthropic.com",),

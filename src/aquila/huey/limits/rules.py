@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from aquila.errors import ConfigError
 from aquila.huey.limits.providers import check_provider, is_host_of
-from aquila.recording.network.wildcards import fits_pattern
+from aquila.wildcards import fits_pattern
 
 EXAMPLE = "openai: 60/min, 4 at once, 100k tokens/min; openai/gpt-5*: 20/min"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aquila.recording.network.host_names import SPELLINGS_OF_LOOPBACK, is_loopback, normalize_host, normalize_pattern
-from aquila.recording.network.wildcards import fits_pattern
+from aquila.wildcards import fits_pattern
 
 if TYPE_CHECKING:
     from aquila.settings import Settings

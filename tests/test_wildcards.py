@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aquila.recording.network.wildcards import fits_pattern
+from aquila.wildcards import fits_pattern
 
 
 @given(st.text("ab*", max_size=8), st.text("ab", max_size=8))
