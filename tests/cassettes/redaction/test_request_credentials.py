@@ -32,6 +32,13 @@ def request(body: str = "", media: str = "application/json", url: str = URL, **h
     return RecordedRequest("POST", url, fields, body.encode())
 
 
+def test_a_plus_sign_in_a_key_of_a_query_is_no_space() -> None:
+    key = "3Fz8+kd92jdKQ+a8s7abQ=="
+    redactor = Redactor()
+    redactor.redact_request(request(url=f"{URL}?code={key}"))
+    assert redactor.redact_text(f"{URL}?status=1&code={key}") == f"{URL}?status=1&code=[redacted]"
+
+
 def part(name: str, value: str) -> str:
     return (
         '--b1\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'

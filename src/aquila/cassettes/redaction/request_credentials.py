@@ -52,6 +52,7 @@ _LIKELY = lazy_pattern(
 _LIKELY_PARAMETER = lazy_pattern(
     r"(?:app_?)?key|app_?id|sig|(?:.*_)?signature|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
 )
+_BASE64 = lazy_pattern(r"(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/]{20,}={0,2}")
 _SHORTEST_CODE = 10
 """A parameter ``code`` of at least so many characters, one of them a digit, is an OAuth code. ``code=EUR`` is none."""
 
@@ -272,9 +273,9 @@ def _in_parameters(text: str) -> Iterator[str]:
         if name.lower() == "code" and len(value) >= _SHORTEST_CODE and any(map(str.isdigit, value)):
             likelihood = "certain"
         if likelihood:
-            yield from _if_it_counts(
-                value.replace("+", " ") if "+" in value else value, certain=likelihood == "certain"
-            )
+            # A plus sign is a blank, except in a key that a program has put into its URL without escapes.
+            text = value if _BASE64.fullmatch(value) else value.replace("+", " ")
+            yield from _if_it_counts(text, certain=likelihood == "certain")
 
 
 def _json_parameters(text: str) -> Iterator[bytes]:
