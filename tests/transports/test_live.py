@@ -50,7 +50,11 @@ def test_the_environments_proxy_is_used_and_its_exceptions_kept(
         assert http.get("http://provider.invalid/v1/models").content == b"live"
         assert server.requests == [("http://provider.invalid/v1/models", b"")]
         assert http.get(f"{server.url}/direct").content == b"live"  # 127.0.0.1 is in NO_PROXY
-    assert server.requests[1][0] == "/direct"
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, server.url.removeprefix("http://"))  # an address with its port
+        assert http.get(f"{server.url}/direct").content == b"live"
+        assert http.get("http://127.0.0.1:1/v1/models").content == b"live"
+    assert [path for path, _ in server.requests[1:]] == ["/direct", "/direct", "http://127.0.0.1:1/v1/models"]
 
 
 @pytest.mark.slow

@@ -41,7 +41,8 @@ def _connection_limits() -> httpx2.Limits:
 def _proxy_for(url: httpx2.URL) -> str | None:
     """Return the proxy that the environment or the system sets for a URL, by the standard library's rules."""
     proxies = urllib.request.getproxies()
-    if not proxies or urllib.request.proxy_bypass(url.host):
+    # With the port, too: an exception may be for one port. Beside a port, an IPv6 address has brackets.
+    if not proxies or any(map(urllib.request.proxy_bypass, (url.host, url.netloc.decode("ascii")))):
         return None
     proxy = proxies.get(url.scheme) or proxies.get("all")
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
