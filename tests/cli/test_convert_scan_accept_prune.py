@@ -29,6 +29,7 @@ from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
 from aquila.recording.storing import recording_age
 from aquila.review.unfinished import write_note
+from aquila.typed_words import quote_word
 from tests.cli.conftest import Cassettes, conversation
 from tests.support.cassettes import cassettes as any_cassettes
 from tests.support.examples import examples
@@ -749,7 +750,7 @@ def test_every_command_names_a_damaged_large_body_and_what_to_type(
     change(body)
     done = cassettes.run(*command.split())
     assert f"{body}: the body of a recording {what}" in done.out
-    assert "git checkout -- " in done.out
+    assert f"git checkout -- {quote_word(str(body))})" in done.out
     assert (done.code != 0) == (not command.startswith("prune"))
     assert (cassettes.folder / name).read_bytes() == before
     assert not (cassettes.folder / "x.msgpack").exists()

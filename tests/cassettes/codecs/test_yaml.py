@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import parser
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt, CassetteTooNew
+from aquila.typed_words import quote_word
 from tests.support.cassettes import cassettes
 from tests.support.examples import examples
 
@@ -225,6 +227,16 @@ def test_a_file_that_is_no_cassette_is_refused(text: str | bytes, message: str) 
 def test_a_file_in_utf_16_is_refused(text: str, encoding: str) -> None:
     with pytest.raises(CassetteCorrupt, match=r"^demo.yaml: the file is UTF-16, .*git restore --source REVISION demo"):
         load(f"\ufeff{text}".encode(encoding))
+
+
+@pytest.mark.parametrize("data", [b"<<<<<<< ours\n", f"\ufeff{ONE}".encode("utf-16-le")], ids=["conflict", "UTF-16"])
+def test_commands_of_git_can_be_typed_whatever_the_name_of_the_file(data: bytes) -> None:
+    source = "my project/it's.yaml"
+    with pytest.raises(CassetteCorrupt) as refused:
+        codec_for(Path("x.yaml")).loads(data, source=source)
+    commands = re.findall(r"git (?:checkout|add|restore) .*", str(refused.value))
+    assert commands
+    assert all(quote_word(source) in command for command in commands)
 
 
 def test_a_byte_order_mark_changes_nothing() -> None:

@@ -18,13 +18,13 @@ from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila import optional
+    from aquila import optional, typed_words
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
     from aquila.cassettes.codecs.yaml import frame_reader, mistake_lines, parser, writer
 else:
     lazy_modules(
         globals(),
-        "aquila: optional",
+        "aquila: optional, typed_words",
         "aquila.cassettes.codecs: cassetter, foreign, vcrpy",
         "aquila.cassettes.codecs.yaml: frame_reader, mistake_lines, parser, writer",
     )
@@ -49,10 +49,11 @@ def _find_conflict(data: bytes) -> int:
 
 def _describe_conflict(data: bytes, at: int, source: str) -> str:
     line = data.count(b"\n", 0, at) + 1
+    file = typed_words.quote_word(source)
     return (
         f"{source}, line {line}: git conflict: two branches changed this cassette, and both versions are in it. Merge "
-        f"them by request: aquila cassettes install-merge-driver; git checkout --merge {source}; git add {source}. "
-        f"Or take one side: git checkout --ours {source} (or --theirs), and record again what is missing"
+        f"them by request: aquila cassettes install-merge-driver; git checkout --merge {file}; git add {file}. "
+        f"Or take one side: git checkout --ours {file} (or --theirs), and record again what is missing"
     )
 
 
