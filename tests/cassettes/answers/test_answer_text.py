@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.answers import answer_text
-from aquila.cassettes.answers.answer_content import model_of_answer
+from aquila.cassettes.answers.answer_content import model_of_answer, read_answer
 from aquila.cassettes.answers.answer_text import (
     LONGEST,
     cut_summary,
@@ -327,3 +327,28 @@ def test_a_message_that_is_no_json_says_nothing() -> None:
 
 def test_a_session_names_its_model() -> None:
     assert model_of_answer(b'data: {"type":"session.created","session":{"model":"gpt-realtime"}}\n\n') == "gpt-realtime"
+
+
+def test_parallel_calls_that_a_provider_gives_one_index_stay_apart() -> None:
+    def call(name: str, arguments: str, **fields: str) -> dict[str, Any]:
+        return {"index": 0, "function": {"name": name, "arguments": arguments}, **fields}
+
+    gemini = stream(delta(tool_calls=[call("f", '{"a":1}')]), delta(tool_calls=[call("g", '{"b":2}')]))
+    assert text_of_answer(gemini) == 'f({"a":1})\ng({"b":2})'
+    with_ids = stream(delta(tool_calls=[call("f", "{}", id="1")]), delta(tool_calls=[call("f", "{}", id="2")]))
+    assert text_of_answer(with_ids) == "f({})\nf({})"
+    # Some repeat the name with every piece, or once more at the end.
+    repeated = [delta(tool_calls=[call("f", piece)]) for piece in ('{"a":', "1}", "")]
+    assert text_of_answer(stream(*repeated)) == 'f({"a":1})'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"finish_reason": "MAX_TOKENS", "message": {"content": [{"type": "text", "text": "Hel"}]}}).encode(),
+        stream({"type": "message-end", "delta": {"finish_reason": "MAX_TOKENS"}}),
+    ],
+    ids=["whole", "streamed"],
+)
+def test_why_an_answer_of_cohere_ended_is_read(body: bytes) -> None:
+    assert read_answer(body).choices[0].finish == "MAX_TOKENS"

@@ -32,6 +32,7 @@ def frame_of_aws(value: Any) -> bytes:
 
 GEMINI = {"promptTokenCount": 3, "candidatesTokenCount": 4, "thoughtsTokenCount": 2, "totalTokenCount": 9}
 START = {"type": "message_start", "message": {"usage": {"input_tokens": 100, "output_tokens": 1}}}
+COHERE = {"billed_units": {"input_tokens": 5}, "tokens": {"input_tokens": 71, "output_tokens": 3}}
 OLLAMA = {"message": {"content": "x"}, "prompt_eval_count": 5, "eval_count": 6}
 
 
@@ -44,10 +45,15 @@ OLLAMA = {"message": {"content": "x"}, "prompt_eval_count": 5, "eval_count": 6}
         (answer(*events(START, {"type": "message_delta", "usage": {"output_tokens": 20}})), 120),
         (answer(b'{"message": {"content": "x"}}\n', json.dumps(OLLAMA).encode()), 11),
         (answer(frame_of_aws({"usage": {"inputTokens": 5, "outputTokens": 6, "totalTokens": 11}})), 11),
+        (answer(json.dumps({"message": {}, "usage": COHERE}).encode()), 74),
+        (answer(*events({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": COHERE}})), 74),
         (answer(b'{"text": "tokens: \\"total_tokens\\": 5"}'), 0),
         (answer(b'{"usage": {"total_tokens": 7'), 0),
     ],
-    ids=["openai", "gemini", "gemini streamed", "anthropic streamed", "ollama", "bedrock", "only said", "cut"],
+    ids=[
+        *("openai", "gemini", "gemini streamed", "anthropic streamed", "ollama", "bedrock", "cohere"),
+        *("cohere streamed", "only said", "cut"),
+    ],
 )
 def test_tokens_are_found_in_every_form(response: RecordedResponse, total: int) -> None:
     assert total_of(usage_of_response(response)) == total

@@ -213,6 +213,9 @@ def _add(into: list[str], *values: Any) -> None:
 
 
 def _add_call(choice: AnswerChoice, index: Any, name: Any, call_id: Any, arguments: Any) -> None:
+    known = choice.calls.get(index)
+    if known is not None and name and _is_another(known, call_id, arguments):
+        choice.calls[index, len(choice.calls)] = choice.calls.pop(index)
     call = choice.calls.setdefault(index, AnswerCall(after=len(choice.text)))
     call.name = call.name or string(name)
     call.id = call.id or string(call_id)
@@ -220,6 +223,14 @@ def _add_call(choice: AnswerChoice, index: Any, name: Any, call_id: Any, argumen
         _add(call.arguments, arguments)
     elif arguments is not None:
         call.arguments.append(json.dumps(arguments, ensure_ascii=False))
+
+
+def _is_another(call: AnswerCall, call_id: Any, arguments: Any) -> bool:
+    """Say whether a named piece with the index of a call begins another one: some providers give all the same index."""
+    if call_id:
+        return bool(call.id) and call_id != call.id
+    begins = isinstance(arguments, str) and arguments[:1] == "{"
+    return begins and parse_object("".join(call.arguments).encode("utf-8", "surrogatepass")) is not None
 
 
 def _read_openai(event: Event, facts: AnswerContent) -> None:
@@ -344,7 +355,7 @@ def _read_bedrock_event(event: Event, facts: AnswerContent) -> None:
 def _read_message(event: Event, facts: AnswerContent) -> None:
     """Read an answer of Ollama or a line of its stream, or a whole answer of Cohere's API version 2."""
     choice, message = facts.choice(), mapping(event.get("message"))
-    choice.finish = string(event.get("done_reason"))
+    choice.finish = string(event.get("done_reason")) or string(event.get("finish_reason"))
     _add(choice.reasoning, event.get("thinking"), message.get("thinking"))
     _add(choice.text, event.get("response"), message.get("content"))
     _read_blocks(message.get("content"), choice)
@@ -392,6 +403,8 @@ def _read_typed(event: Event, facts: AnswerContent) -> None:
     elif kind == "content-delta":
         content = mapping(mapping(mapping(event.get("delta")).get("message")).get("content"))
         _add(choice.text, content.get("text"))
+    elif kind == "message-end":
+        choice.finish = string(mapping(event.get("delta")).get("finish_reason"))
     elif kind in ("tool-call-start", "tool-call-delta"):
         call = mapping(mapping(mapping(event.get("delta")).get("message")).get("tool_calls"))
         function = mapping(call.get("function"))

@@ -112,7 +112,7 @@ def total_of(usage: dict[str, int]) -> int:
 
 def read_event_usage(event: dict[str, Any], usage: dict[str, int]) -> None:
     """Add the tokens of one event, or of a whole answer, to ``usage``. Later events replace earlier counts."""
-    for holder in (event, mapping(event.get("response")), mapping(event.get("message"))):
+    for holder in (event, *(mapping(event.get(name)) for name in ("response", "message", "delta"))):
         _read_usage(holder, usage)
 
 
@@ -153,6 +153,7 @@ def _read_usage(holder: dict[str, Any], usage: dict[str, int]) -> None:
     if _HOLDERS.isdisjoint(holder):
         return
     found = mapping(holder.get("usage")) or mapping(holder.get("usageMetadata")) or holder
+    found = mapping(found.get("tokens")) or found  # Cohere's, beside those that it bills
     for name, kind in _TOKENS.items():
         if (count := _count_of(found.get(name))) is not None:
             usage[kind] = count

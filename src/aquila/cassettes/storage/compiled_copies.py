@@ -47,7 +47,7 @@ else:
         "aquila.cassettes.matching: match_rules, request_key",
     )
 
-COPY_VERSION = 10
+COPY_VERSION = 11
 """Part of the name of a copy. Raise it when the form of copies changes, or the meaning of a YAML file."""
 
 _SMALL = 32 * 1024
