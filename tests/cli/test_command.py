@@ -16,6 +16,7 @@ import pytest
 
 from aquila.cli import COMMANDS, Command, add_command_arguments, main
 from tests.cli.conftest import Cassettes, conversation
+from tests.support.slow import slow_but
 
 AQUILA = str(Path(sys.executable).with_name("aquila"))
 
@@ -138,7 +139,7 @@ def test_output_survives_a_terminal_that_cannot_show_it(cassettes: Cassettes) ->
     assert rb"Gr\xfc\xdfe \u2713" in done.stdout
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", slow_but(["ascii"], ["ascii", "cp1252", "utf-8"]))
 def test_json_is_json_in_every_encoding(encoding: str, cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("Grüße \U0001f600", "✓"))
     done = subprocess.run(
@@ -255,7 +256,7 @@ def test_a_name_of_several_cassettes_is_refused_if_one_is_needed(cassettes: Cass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors as a shell of POSIX does")
-@pytest.mark.parametrize("words", ["cassettes list", "cassettes show none"])
+@pytest.mark.parametrize("words", slow_but(["cassettes list"], ["cassettes list", "cassettes show none"]))
 def test_streams_that_are_closed_from_the_start_are_no_error(cassettes: Cassettes, words: str) -> None:
     cassettes.write("\xe4.yaml", conversation("one", "1"))
     command = f"{shlex.quote(AQUILA)} {words} <&- >&-"
@@ -266,8 +267,11 @@ def test_streams_that_are_closed_from_the_start_are_no_error(cassettes: Cassette
     assert silent.returncode == done.returncode
 
 
+WARNED = [("cassettes list", 0), ("cassettes show none", 2), ("none", 2)]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, as Linux has it")
-@pytest.mark.parametrize(("words", "code"), [("cassettes list", 0), ("cassettes show none", 2), ("none", 2)])
+@pytest.mark.parametrize(("words", "code"), slow_but(WARNED[:1], WARNED, of_several_names=True))
 def test_a_full_stderr_does_not_change_what_a_command_does(cassettes: Cassettes, words: str, code: int) -> None:
     cassettes.write("one.yaml", conversation("one", "1"))
     warned = {**os.environ, "AQUILA_RECORDS": "1"}  # a variable that is no setting, which each command warns of

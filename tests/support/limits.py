@@ -16,4 +16,4 @@ def with_a_limit_in_time(scenario: Callable[[float], None], shortest: float) -> 
             return scenario(limit)
         except Exception:  # noqa: BLE001 - the longest limit shows any lasting error
             continue
-    return scenario(25 * shortest)
+    return scenario(60 * shortest)

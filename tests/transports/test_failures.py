@@ -25,7 +25,7 @@ def each_failure(clients: Iterable[str]) -> pytest.MarkDecorator:
 @pytest.fixture
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingServer]:
     if request.param == "timeout":
-        monkeypatch.setattr(failing_clients, "PATIENCE", 0.4)
+        monkeypatch.setattr(failing_clients, "PATIENCE", 0.1)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)  # between attempts, in seconds
     monkeypatch.setattr("aquila.engine.calls.retry._FIRST_BACKOFF", 0.01)
     with failing_server(request.param) as running:

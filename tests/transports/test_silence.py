@@ -30,7 +30,7 @@ from tests.support.silent_provider import Silent
 from tests.support.slow import slow_but
 from tests.support.upstream import Answer, streamed, upstream
 
-LIMIT = 0.5
+LIMIT = 0.2
 """The seconds that the program of a test waits for what never comes; on a slow machine more."""
 
 
@@ -213,8 +213,8 @@ def test_the_clients_own_limit_strikes_at_once_if_the_recorded_wait_had_reached_
     (stored,) = load_cassette(root / "x.yaml").interactions
     with aquila.use_cassette("x", transport="replay", silence=60):
         with pytest.raises(httpx2.ReadTimeout):
-            read_on(provider.url, timeout=0.2)
-        assert stored.response.ended >= 200
+            read_on(provider.url, timeout=0.01)
+        assert stored.response.ended >= 10
 
 
 def test_a_read_after_the_caller_had_left_between_two_reads_is_a_miss_and_counts(root: Path, provider: Silent) -> None:
