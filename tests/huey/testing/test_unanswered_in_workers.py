@@ -115,6 +115,7 @@ def test_a_miss_and_a_refusal_end_the_waiting_and_are_the_headline(project, work
             "aquila: 0 replayed, 0 recorded, 2 missed",
         ]
     )
+    result.stdout.no_fnmatch_line("*This is a child process*")  # a job need not use the cassette of its worker
 
 
 @pytest.mark.long(15)

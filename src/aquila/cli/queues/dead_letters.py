@@ -9,6 +9,7 @@ from aquila.cli.queues import hueys
 from aquila.errors import ConfigError, TaskError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
+from aquila.typed_words import join_words
 
 if TYPE_CHECKING:
     from aquila.huey import error_texts, instrumenting
@@ -62,13 +63,14 @@ def choose_ids(options: argparse.Namespace, letters: DeadLetters) -> list[str]:
     if options.all:
         return [letter.id for letter in letters if options.kind in (None, letter.kind)]
     for id in options.ids:
-        get_letter(letters, id)
+        get_letter(options, letters, id)
     return list(options.ids)
 
 
-def get_letter(letters: DeadLetters, id: str) -> DeadLetter:
+def get_letter(options: argparse.Namespace, letters: DeadLetters, id: str) -> DeadLetter:
     """Return the letter with an id. Raises ``TaskError`` if there is none."""
     letter = letters.get(id)
     if letter is None:
-        raise TaskError(f"there is no dead letter {id!r}, perhaps no longer: `aquila dead-letters list` shows all ids")
+        listing = join_words(["aquila", "dead-letters", "list", "--huey", options.huey])
+        raise TaskError(f"there is no dead letter {id!r}, perhaps no longer; all ids: {listing}")
     return letter
