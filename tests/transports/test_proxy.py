@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from aquila.errors import ConfigError
 from aquila.recording.scope import Scope
 from aquila.transports.callers.proxy import Proxy, UpstreamFailed
 from tests.support.runs import name_upstream
@@ -67,3 +68,19 @@ def test_a_failure_without_a_text_is_explained(root: Path) -> None:
     proxy = Proxy(lambda: Scope(kind="block", options={"transport": "live"}), upstream="silent")
     with pytest.raises(UpstreamFailed, match=r"^ReadError: no answer$"):
         asyncio.run(proxy.answer_request("POST", "/v1/models", [], b""))
+
+
+@pytest.mark.parametrize(
+    ("upstream", "advised"),
+    [
+        ("localhost:11434", "write http://localhost:11434"),
+        ("[::1]:11434/v1", r"write http://\[::1\]:11434/v1"),
+        ("models:8080", "write http://models:8080"),
+        ("api.groq.com/openai/v1", "write https://api.groq.com/openai/v1"),
+        ("livve", "did you mean 'live'"),
+        ("no_such_package.module:make", "cannot import 'no_such_package.module'"),
+    ],
+)
+def test_an_upstream_that_lacks_its_scheme_is_refused_with_what_to_write(upstream: str, advised: str) -> None:
+    with pytest.raises(ConfigError, match=advised):
+        Proxy(lambda: Scope(kind="block"), upstream=upstream)

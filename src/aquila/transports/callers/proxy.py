@@ -16,7 +16,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import httpx2
 
 from aquila.cassettes.redaction.request_headers import SUBPROTOCOLS
-from aquila.errors import ConfigError
+from aquila.errors import ConfigError, UnknownTransport
+from aquila.lazy_patterns import lazy_pattern
 from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.scope import Scope
 from aquila.transports.record import AsyncRecordedStream
@@ -54,6 +55,10 @@ CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """The header fields in which clients send their API key."""
 _KEY_IN_QUERY = "key"
 """The query parameter in which Gemini's clients send their API key."""
+
+
+_ADDRESS = lazy_pattern(r"(?:[\w-]+(?:\.[\w-]+)+|localhost|\[[0-9a-fA-F:.]+\]|[\w-]+(?=:[0-9]))(?::[0-9]+)?(?:/\S*)?")
+"""The URL of a server without its scheme, such as ``localhost:11434``. A transport may be ``module:factory``."""
 
 
 class UpstreamFailed(Exception):
@@ -222,7 +227,13 @@ async def _iterate_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
 def _resolve_upstream(upstream: str) -> tuple[str, Upstream]:
     """Return the base URL of all requests, and the upstream that answers them."""
     if "://" not in upstream:
-        return LIVE_UPSTREAM, find_upstream(upstream)
+        try:
+            return LIVE_UPSTREAM, find_upstream(upstream)
+        except UnknownTransport as error:
+            if _ADDRESS.fullmatch(upstream) is None:
+                raise
+            scheme = "http" if ":" in upstream else "https"  # servers with a port are mostly on this machine
+            raise ConfigError(f"upstream {upstream!r} lacks its scheme: write {scheme}://{upstream}") from error
     if not _is_server_url(upstream):
         raise ConfigError(f"upstream {upstream!r} is not the URL of a server, such as {LIVE_UPSTREAM}")
     # Clients are told a base URL that ends in /v1, so their paths begin with it.
