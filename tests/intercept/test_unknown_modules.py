@@ -70,10 +70,11 @@ def test_a_stand_in_that_a_test_has_made_is_left_alone_and_not_reported(monkeypa
             "__version__ = '9.1'",
             "Aquila does not know pycurl 9.1: it has no Curl, so what it sends is neither recorded nor refused",
         ),
-        (
+        pytest.param(
             "socks",
             "",
             "Aquila does not know the module socks ({path}/socks.py): it has no socksocket, so what it sends",
+            marks=pytest.mark.slow,
         ),
     ],
 )

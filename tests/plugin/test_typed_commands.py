@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 TESTS = """
     @pytest.mark.llm
@@ -38,15 +40,15 @@ def commands(result: pytest.RunResult) -> list[str]:
     return list(dict.fromkeys(line for line in lines if line.startswith("pytest ")))
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (["-m", "llm", "--runslow", "--token=t0ken", "-x", "-vv"], "-m llm --runslow"),
-        (["-mllm", "--runslow", "--rootdir", "."], "-m llm --runslow --rootdir=."),
-        (["--runslow", "-o", "addopts=", "-o", "junit_suite_name=secret"], "--runslow -o addopts="),
-        (["--runslow", "-c", "other.ini", "--", "test_app.py"], "--runslow -c other.ini"),
-    ],
-)
+REPEATED = [
+    (["-m", "llm", "--runslow", "--token=t0ken", "-x", "-vv"], "-m llm --runslow"),
+    (["-mllm", "--runslow", "--rootdir", "."], "-m llm --runslow --rootdir=."),
+    (["--runslow", "-o", "addopts=", "-o", "junit_suite_name=secret"], "--runslow -o addopts="),
+    (["--runslow", "-c", "other.ini", "--", "test_app.py"], "--runslow -c other.ini"),
+]
+
+
+@pytest.mark.parametrize(("options", "told"), slow_but([REPEATED[0]], REPEATED, of_several_names=True))
 def test_a_command_repeats_the_options_without_which_it_would_mean_something_else(
     project: Project, options: list[str], told: str
 ) -> None:
@@ -82,14 +84,14 @@ ALONE = """
     """
 
 
-@pytest.mark.parametrize(
-    ("ini", "arguments"),
-    [
-        ("", ["one", "two"]),  # pytest takes the folder of the first argument that has such a file
-        ("[pytest]\n", []),
-        ("[pytest]\n", ["one", "two"]),
-    ],
-)
+ROOTS = [
+    ("", ["one", "two"]),  # pytest takes the folder of the first argument that has such a file
+    ("[pytest]\n", []),
+    ("[pytest]\n", ["one", "two"]),
+]
+
+
+@pytest.mark.parametrize(("ini", "arguments"), slow_but([ROOTS[0]], ROOTS, of_several_names=True))
 def test_a_command_keeps_the_root_folder_of_the_run(project: Project, ini: str, arguments: list[str]) -> None:
     pytester = project.pytester
     if ini:
@@ -114,8 +116,12 @@ NO_SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", NO_SETTINGS)
-@pytest.mark.parametrize("settings", [True, False])
+NAMED = list(itertools.product([True, False], NO_SETTINGS))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"), slow_but([(True, "tox.ini"), (False, "pyproject.toml")], NAMED, of_several_names=True)
+)
 def test_a_command_names_the_settings_only_where_pytest_may_find_others(
     project: Project, name: str, settings: bool
 ) -> None:

@@ -1,6 +1,7 @@
 """A storage that fails while it is told what became of a task loses no task, and takes no answer that has arrived."""
 
 import datetime as dt
+import itertools
 import multiprocessing
 import os
 import threading
@@ -14,6 +15,7 @@ from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
 from aquila.huey.progress import patient_results, storage_patience
 from aquila.huey.state import state_of
 from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
+from tests.support.slow import slow_but
 
 
 class Away(Exception):
@@ -557,8 +559,10 @@ def test_a_due_task_that_the_storage_refused_is_handed_back_once(make, monkeypat
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@pytest.mark.parametrize("goes_on", [True, False])
-@pytest.mark.parametrize("delay", [0, 60])
+@pytest.mark.parametrize(
+    ("delay", "goes_on"),
+    slow_but([(0, True), (60, False)], itertools.product([0, 60], [True, False]), of_several_names=True),
+)
 def test_a_retry_that_the_storage_refused_is_handed_back_by_a_forked_worker(make, delay, goes_on, monkeypatch):  # noqa: F811
     huey = make("sqlite")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from aquila.errors import RemoteTaskError
 from aquila.huey import partial_answer
 from aquila.huey.testing import perform_job, run_consumer, use_test_queue
 from tests.support.limits import with_a_limit_in_time
+from tests.support.slow import slow_but
 from tests.support.upstream import Answer, Upstream, streamed, upstream
 
 WORDS = " ".join(f"w{number}" for number in range(500))
@@ -161,8 +163,14 @@ def test_a_task_that_was_revoked_between_two_words_is_so_in_a_replay(
     assert run_recorded_and_replayed(root, provider, run) == "CancelExecution"
 
 
-@pytest.mark.parametrize("task", ["revoked", "revoked_async"])
-@pytest.mark.parametrize("worker", WORKERS[:2])
+@pytest.mark.parametrize(
+    ("worker", "task"),
+    slow_but(
+        [(None, "revoked"), ("thread", "revoked_async")],
+        itertools.product([None, "thread"], ["revoked", "revoked_async"]),
+        of_several_names=True,
+    ),
+)
 def test_a_task_that_was_revoked_while_it_worked_with_a_word_is_so_in_a_replay_that_works_faster(
     root: Path, provider: Upstream, make_app: Callable[..., Any], worker: Any, task: str
 ) -> None:
