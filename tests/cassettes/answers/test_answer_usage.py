@@ -46,13 +46,14 @@ OLLAMA = {"message": {"content": "x"}, "prompt_eval_count": 5, "eval_count": 6}
         (answer(b'{"message": {"content": "x"}}\n', json.dumps(OLLAMA).encode()), 11),
         (answer(frame_of_aws({"usage": {"inputTokens": 5, "outputTokens": 6, "totalTokens": 11}})), 11),
         (answer(json.dumps({"message": {}, "usage": COHERE}).encode()), 74),
+        (answer(json.dumps({"embeddings": {}, "meta": {"billed_units": {"input_tokens": 5}}}).encode()), 5),
         (answer(*events({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": COHERE}})), 74),
         (answer(b'{"text": "tokens: \\"total_tokens\\": 5"}'), 0),
         (answer(b'{"usage": {"total_tokens": 7'), 0),
     ],
     ids=[
         *("openai", "gemini", "gemini streamed", "anthropic streamed", "ollama", "bedrock", "cohere"),
-        *("cohere streamed", "only said", "cut"),
+        *("cohere's embeddings", "cohere streamed", "only said", "cut"),
     ],
 )
 def test_tokens_are_found_in_every_form(response: RecordedResponse, total: int) -> None:
@@ -61,8 +62,13 @@ def test_tokens_are_found_in_every_form(response: RecordedResponse, total: int) 
 
 @pytest.mark.parametrize(
     ("end", "total"),
-    [(b'"}], "usage": {"input_tokens": 2, "output_tokens": 3}}', 5), (b'"}\n\n' + events(START)[0], 101)],
-    ids=["JSON", "events"],
+    [
+        (b'"}], "usage": {"input_tokens": 2, "output_tokens": 3}}', 5),
+        (b'"}\n\n' + events(START)[0], 101),
+        (b'"}], "meta": {"billed_units": {"input_tokens": 5}}}', 5),
+        (b'"}], "usage": %b}' % json.dumps(COHERE).encode(), 74),
+    ],
+    ids=["JSON", "events", "embeddings of cohere", "chat of cohere"],
 )
 def test_tokens_at_the_end_of_a_large_answer_are_found(end: bytes, total: int, tmp_path: Path) -> None:
     body = b'{"content": [{"text": "' + b"y" * 5_000_000 + end

@@ -39,9 +39,10 @@ _TOKENS = {
     "cacheReadInputTokens": "cached_tokens",
     "cache_read_input_tokens": "cached_tokens",
 }
-_HOLDERS = frozenset(("usage", "usageMetadata", *_TOKENS))
+_HOLDERS = frozenset(("usage", "usageMetadata", "billed_units", *_TOKENS))
 _MAY_HAVE = lazy_pattern(rb"oken|eval_count")
 _HOLDER = lazy_pattern(rb'"(?:usage|usageMetadata)"\s*:\s*(?=\{)')
+_BILLED = lazy_pattern(rb'"billed_units"\s*:\s*(?=\{)')
 _LONGEST_USAGE = 20_000
 _BEGINNING, _END = 64 * 1024, 256 * 1024
 """How many bytes are read at each end of a large answer. Anthropic reports input tokens in the first event; all other
@@ -81,7 +82,7 @@ def usage_of_answer(body: bytes) -> dict[str, int]:
 def usage_of_ends(beginning: bytes, end: bytes) -> dict[str, int]:
     """Return the tokens that an answer reports, if only its beginning and its end are known."""
     usage = usage_of_answer(beginning)
-    for found in _HOLDER.finditer(end):
+    for found in list(_HOLDER.finditer(end)) or _BILLED.finditer(end):
         text = end[found.end() : found.end() + _LONGEST_USAGE].decode("utf-8", "replace")
         try:
             _read_usage({"usage": json.JSONDecoder().raw_decode(text)[0]}, usage)
@@ -112,7 +113,7 @@ def total_of(usage: dict[str, int]) -> int:
 
 def read_event_usage(event: dict[str, Any], usage: dict[str, int]) -> None:
     """Add the tokens of one event, or of a whole answer, to ``usage``. Later events replace earlier counts."""
-    for holder in (event, *(mapping(event.get(name)) for name in ("response", "message", "delta"))):
+    for holder in (event, *(mapping(event.get(name)) for name in ("response", "message", "delta", "meta"))):
         _read_usage(holder, usage)
 
 
@@ -153,7 +154,8 @@ def _read_usage(holder: dict[str, Any], usage: dict[str, int]) -> None:
     if _HOLDERS.isdisjoint(holder):
         return
     found = mapping(holder.get("usage")) or mapping(holder.get("usageMetadata")) or holder
-    found = mapping(found.get("tokens")) or found  # Cohere's, beside those that it bills
+    # Cohere's, of which it bills some. Its embeddings say only what it bills.
+    found = mapping(found.get("tokens")) or mapping(found.get("billed_units")) or found
     for name, kind in _TOKENS.items():
         if (count := _count_of(found.get(name))) is not None:
             usage[kind] = count
