@@ -135,6 +135,18 @@ def test_a_renamed_cassette_shows_what_changed_in_it(cassettes: Cassettes, git: 
     assert "[-7-]{+seven+}" in out
 
 
+def test_a_converted_cassette_is_compared_with_its_earlier_form(cassettes: Cassettes, git: Git) -> None:
+    assert cassettes.run("convert", "a", "b.msgpack", "--to", "msgpack", "--replace").code == 0
+    assert cassettes.run("diff", "HEAD").out.splitlines()[-1] == "2 cassettes compared, 0 differ"
+    cassettes.write("a.msgpack", conversation(f"{SYSTEM}Be kind.", "No."), conversation("old", "gone"))
+    assert "0 only in A, 0 only in B" in cassettes.run("diff", "HEAD", "a.msgpack").out
+    git("add", ".")
+    git("commit", "-qm", "converted")
+    (found,) = cassettes.run("diff", "main...HEAD", "--json").json
+    assert (found["cassette"], found["renamed_from"]) == ("a.msgpack", "a")
+    assert [change["kind"] for change in found["changes"]] == ["answer"]
+
+
 @pytest.mark.slow
 def test_large_bodies_are_read_from_each_version(cassettes: Cassettes, git: Git) -> None:
     def large(word: str) -> Interaction:

@@ -13,7 +13,7 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cli import project
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES
-from aquila.cli.comparing.git_versions import commit_of, load_version, run_git
+from aquila.cli.comparing.git_versions import commit_of, load_version, other_form, run_git
 from aquila.errors import AquilaError, CassetteError
 
 
@@ -93,8 +93,15 @@ def _pairs_with_revision(here: project.Project, revision: str, name: str | None,
     if not chosen:
         wanted = "no cassette" if name is None else f"no cassette {name!r}"
         raise CassetteError(f"{wanted} in {here.root}, neither now nor in {revision}")
+    converted = {path: other for path in now if path not in then and (other := other_form(path)) in then.keys() - now}
     return [
-        Pair(here.name_of(path), then.get(path, Cassette), _loader(path if path.is_file() else None)) for path in chosen
+        Pair(
+            here.name_of(path),
+            then.get(converted.get(path, path), Cassette),
+            _loader(path if path.is_file() else None),
+        )
+        for path in chosen
+        if path not in converted.values()
     ]
 
 

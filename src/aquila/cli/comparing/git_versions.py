@@ -90,8 +90,29 @@ def _advise_shallow(folder: Path) -> str:
     return " This clone is shallow; fetch the rest: git fetch --unshallow" if found == b"true\n" else ""
 
 
+def other_form(path: Path) -> Path | None:
+    """Return the file of the same cassette in Aquila's other format; None for a file in neither."""
+    suffix = {".yaml": ".msgpack", ".msgpack": ".yaml"}.get(path.suffix)
+    return path.with_suffix(suffix) if suffix else None
+
+
 def list_changed_files(folder: Path, versions: Versions) -> Iterator[ChangedFile]:
-    """Yield the differing files below a folder, with their paths. Raises ``CassetteError``."""
+    """Yield the differing files below a folder, with their paths. Raises ``CassetteError``.
+
+    A cassette that was converted to another format is one renamed file.
+    """
+    changed = list(_list_in_git(folder, versions))
+    removed = {each.before for each in changed if each.after is None}
+    converted = {
+        other: each.after
+        for each in changed
+        if each.before is None and each.after is not None and (other := other_form(each.after)) in removed
+    }
+    yield from (each for each in changed if not ({each.before, each.after} & {*converted, *converted.values()}))
+    yield from (ChangedFile(*each) for each in converted.items())
+
+
+def _list_in_git(folder: Path, versions: Versions) -> Iterator[ChangedFile]:
     sides = ["--cached", versions.before] if versions.after == INDEX else [versions.before, versions.after]
     listed = run_git(folder, "diff", "--name-status", "-z", "-M", "--relative", "--no-ext-diff", *sides, "--", ".")
     words = iter(listed.decode("utf-8", "surrogateescape").split("\0"))
