@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
 
+_FOR_JOBS = "A job uses the cassette of the test that has enqueued it.\n"
+_FOR_CHILDREN = (
+    "This is a child process: it uses the cassette that is open when it is started. If a fixture that tests share\n"
+    "starts it, the fixture has a cassette of its own. Record it with --aquila-record.\n"
+)
+
+
 def check_unanswered(
     method: str, scheme: str, host: str, port: int | None, path: str, scope: Scope | None, settings: Settings
 ) -> None:
@@ -109,11 +116,11 @@ def refusal_message(what: str, scope: Scope | None) -> str:
         "\n"
         f"{line_of_test('none is running (something that outlived its test?)')}"
         "\n"
-        f"{next(filter(None, advice), None) or _usual_advice()}"
+        f"{next(filter(None, advice), None) or _usual_advice(is_job=scope is not None and scope.kind == 'task')}"
     )
 
 
-def _usual_advice() -> str:
+def _usual_advice(*, is_job: bool) -> str:
     if runtime.current_settings().guard == "sealed":
         let_it_go = (
             "This run is sealed, and has no network. To let it go, set AQUILA_GUARD=all, and mark the test\n"
@@ -123,7 +130,7 @@ def _usual_advice() -> str:
         let_it_go = "To let it go, mark the test @pytest.mark.aquila_live, or run with --aquila-transport=live.\n"
     return (
         "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila.\n"
-        f"{_advice_for_children() if _is_child_process() else ''}"
+        f"{_FOR_JOBS if is_job else _FOR_CHILDREN if _is_child_process() else ''}"
         f"{let_it_go}"
         "The ini keys aquila_guard and aquila_ignore_hosts say what is refused."
     )
@@ -142,13 +149,6 @@ def _is_child_process() -> bool:
     """Whether another process, which runs the tests, has started or forked this one."""
     run = runtime.current_run()
     return not run.is_here or (run.messages is not None and not run.runs_tests)
-
-
-def _advice_for_children() -> str:
-    return (
-        "This is a child process: it uses the cassette that is open when it is started. If a fixture that tests share\n"
-        "starts it, the fixture has a cassette of its own. Record it with --aquila-record.\n"
-    )
 
 
 def format_address(host: str, port: int | None) -> str:
