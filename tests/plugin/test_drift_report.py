@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from aquila.errors import CassetteRequired, LiveCallRefused
+from aquila.recording.network.guard import NOTHING_ASKS
 from aquila.typed_settings import setting_lines
 from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.summary import drift_report
@@ -119,11 +120,13 @@ def test_empty_fields_that_come_and_go_are_one_change_with_its_setting(
 @pytest.mark.parametrize(
     ("cassette", "refusals", "error", "text"),
     [
-        (None, ["was refused"], AssertionError("swallowed"), "was refused"),
+        (None, ["cut off", NOTHING_ASKS], AssertionError("swallowed"), NOTHING_ASKS),
         (None, [], CassetteRequired("no cassette answers"), "no cassette answers"),
-        (None, [], LiveCallRefused("was refused"), "was refused"),
+        (None, [], LiveCallRefused(NOTHING_ASKS), NOTHING_ASKS),
         (None, [], AssertionError("not equal"), None),
-        ("test_app/test_it", ["was refused"], None, None),
+        (None, ["the file is cut off"], AssertionError("not equal"), None),
+        (None, [], LiveCallRefused("the file is cut off"), None),
+        ("test_app/test_it", [NOTHING_ASKS], None, None),
     ],
 )
 def test_a_test_without_a_cassette_that_asks_a_model_is_in_the_report(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aquila.errors import CassetteRequired, LiveCallRefused
+from aquila.recording.network import guard
 from aquila.recording.reporting import drift_groups, drift_watch
 from pytest_aquila import node_ids, options, test_scopes, typed_command
 from pytest_aquila.report_writing import targets
@@ -20,10 +21,13 @@ def note_test_without_cassette(item: pytest.Item, error: BaseException | None, t
     if scope is not None and scope.default_cassette is not None:
         return
     running = item.config.stash[test_scopes.RUN].test
-    refused = list(running.refusals) if running is not None else []
-    if not refused and not isinstance(error, (CassetteRequired, LiveCallRefused)):
+    refused = [*running.refusals] if running is not None else []
+    refused += [error] if isinstance(error, LiveCallRefused) else []
+    text = next((text for text in map(str, refused) if guard.NOTHING_ASKS in text), None)
+    if text is None and isinstance(error, CassetteRequired):
+        text = str(error)
+    if text is None:  # it needs another remedy, as where a cassette is damaged
         return
-    text = str(refused[0] if refused else error)
     row = drift_watch.DriftedRequest("", "", "", "without_cassette", text).as_plain_data()
     totals.drifted.append({"test": node_ids.id_to_type(item), **row})
 
