@@ -98,9 +98,10 @@ def test_a_redactor_learns_secrets_that_are_set_after_it_was_made(
 
 def test_variables_are_noted_only_within_a_block_that_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     variables, put = SetVariables(), os.putenv
+    monkeypatch.setenv("SOME_VARIABLE", "before")  # sets it back at the end
     with variables.noting(), variables.noting():
         for number in range(25_000):
-            monkeypatch.setenv("SOME_VARIABLE", f"{number}")
+            os.environ["SOME_VARIABLE"] = f"{number}"
         assert variables.count == 25_000
         assert variables.since(24_998) == [("SOME_VARIABLE", "24998"), ("SOME_VARIABLE", "24999")]
         assert 5_000 <= len(variables.since(0)) <= 10_000
@@ -116,12 +117,13 @@ def test_a_secret_is_remembered_however_much_else_is_set(monkeypatch: pytest.Mon
     variables = SetVariables()
     with variables.noting():
         monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+        monkeypatch.setenv("SOME_VARIABLE", "the same again")  # sets it back at the end
         for _ in range(12_000):  # as `mock.patch.dict` does with all that was there before
-            monkeypatch.setenv("SOME_VARIABLE", "the same again")
+            os.environ["SOME_VARIABLE"] = "the same again"
         assert [value for _, value in variables.since(0)] == [SHAPELESS, "the same again"]
         assert variables.since(variables.count - 1) == [("SOME_VARIABLE", "the same again")]
         for number in range(25_000):
-            monkeypatch.setenv("SOME_VARIABLE", f"{number}")
+            os.environ["SOME_VARIABLE"] = f"{number}"
         assert variables.since(0)[0] == ("SOME_TOKEN", SHAPELESS)
 
 
