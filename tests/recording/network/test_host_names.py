@@ -123,6 +123,12 @@ def test_the_base_url_in_force_may_be_spelt_in_any_way() -> None:
     assert is_provider("LLM.corp.example.", 443, Settings(base_url="https://llm.Corp.example/v1"))
 
 
+@pytest.mark.parametrize("base_url", ["http://[::1/v1", "https://[host]/v1", "llm.corp.example/v1", "https:///v1"])
+def test_a_base_url_that_is_no_url_makes_no_host_a_provider(base_url: str) -> None:
+    assert not is_provider("example.org", 443, Settings(base_url=base_url))
+    assert is_provider("api.openai.com", 443, Settings(base_url=base_url))
+
+
 @pytest.mark.parametrize(
     ("host", "path", "expected"),
     [

@@ -191,6 +191,14 @@ def is_provider(host: str, port: int | None, settings: Settings) -> bool:
         return False
     if is_listed(host, port, PROVIDERS):
         return True
-    return settings.base_url is not None and normalize_host(host) == normalize_host(
-        urlsplit(settings.base_url).hostname or ""
-    )
+    return settings.base_url is not None and normalize_host(host) == _host_of_base_url(settings.base_url)
+
+
+@lru_cache(maxsize=16)
+def _host_of_base_url(url: str) -> str | None:
+    """Return the host in a base URL; None for a text that is no URL, which is an error only of calls that use it."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:  # such as brackets that do not close
+        return None
+    return None if host is None else normalize_host(host)
