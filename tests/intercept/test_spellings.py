@@ -6,8 +6,8 @@ import pytest
 
 import tests.support.preloaded  # noqa: F401
 from tests.support.guarded import GuardedRun
-from tests.support.real_hosts import reachable
-from tests.support.upstream import Upstream
+from tests.support.real_hosts import reachable, real_hosts
+from tests.support.upstream import Answer, Upstream
 
 
 @pytest.mark.slow
@@ -175,6 +175,52 @@ def test_with_the_guard_all_an_ignored_host_is_reached_at_its_resolved_address(
             providers="",
         )
     result.assert_outcomes(passed=2)
+
+
+def test_a_host_that_is_ignored_at_one_port_is_reached_there_by_every_client_and_nowhere_else(run: GuardedRun) -> None:
+    with real_hosts("vault.example", script=lambda path, body: Answer(chunks=[b"{}"])) as vault:
+        result = run(
+            """
+            import asyncio, aiohttp, http.client, httpx, httpx2, requests, ssl, urllib.request
+            from aquila.errors import LiveCallRefused
+
+            async def by_aiohttp(url):
+                async with aiohttp.ClientSession() as session, session.post(url, data=b"{}") as answer:
+                    await answer.read()
+
+            def by_http_client(url):
+                client = http.client.HTTPSConnection(url.split("/")[2], context=ssl.create_default_context())
+                try:
+                    client.request("POST", "/", b"{}")
+                    client.getresponse().read()
+                finally:
+                    client.close()
+
+            ASKS = {
+                "httpx": lambda url: httpx.post(url, content=b"{}"),
+                "httpx2": lambda url: httpx2.post(url, content=b"{}"),
+                "requests": lambda url: requests.post(url, data=b"{}"),
+                "urllib": lambda url: urllib.request.urlopen(url, data=b"{}").close(),
+                "aiohttp": lambda url: asyncio.run(by_aiohttp(url)),
+                "http.client": by_http_client,
+            }
+            every = pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+
+            @every
+            @pytest.mark.parametrize("url", ["https://vault.example/", "https://vault.example:8200/"])
+            def test_it(ask, url):
+                ask(url)
+
+            @every
+            def test_another_port(ask):
+                with pytest.raises(LiveCallRefused):
+                    ask("https://vault.example:8300/")
+            """,
+            ini="aquila_guard = all\naquila_ignore_hosts = vault.example:443 vault.example:8200",
+            providers="",
+        )
+    result.assert_outcomes(passed=6 * 3)
+    assert len(vault.requests) == 6 * 2
 
 
 def test_what_is_patched_keeps_its_signature_and_takes_every_form_of_call(run: GuardedRun) -> None:

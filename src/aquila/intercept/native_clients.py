@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 from aquila.intercept.patching import Patch, Undoable
 from aquila.intercept.socket_guard import SocketGuard, find_argument
-
-_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+from aquila.recording.network.host_names import DEFAULT_PORTS
 
 
 class NativeClients:
@@ -203,7 +202,7 @@ def split_url(url: object) -> tuple[str | None, int | None, str]:
     except ValueError:  # the URL is wrong, and the client has its own error for that
         return None, None, ""
     try:
-        port = parts.port or _PORTS.get(parts.scheme)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         port = None
     return parts.hostname, port, parts.path

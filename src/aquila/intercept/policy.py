@@ -14,8 +14,15 @@ from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
-from aquila.recording.network.host_names import is_loopback
-from aquila.recording.network.model_hosts import asks_model, is_listed, is_listed_provider, is_model_path, is_provider
+from aquila.recording.network.host_names import DEFAULT_PORTS, is_loopback
+from aquila.recording.network.model_hosts import (
+    asks_model,
+    is_listed,
+    is_listed_provider,
+    is_model_path,
+    is_provider,
+    may_be_listed,
+)
 from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
 
@@ -61,11 +68,13 @@ class AnsweringScope(NamedTuple):
 def find_answering_scope(method: str, scheme: str, host: str, port: int | None, path: str) -> AnsweringScope | None:
     """Return the scope that answers a request, or None for a request that is let through.
 
-    ``path`` may have a query. Raises ``NoNetwork`` for a side request, ``LiveCallRefused`` if nothing asked for it,
-    ``SessionClosed`` in code that has outlived its scope, and ``CassetteRequired`` if several scopes could answer.
+    ``port`` may be None for the default port of ``scheme``, and ``path`` may have a query. Raises ``NoNetwork`` for a
+    side request, ``LiveCallRefused`` if nothing asked for it, ``SessionClosed`` in code that has outlived its scope,
+    and ``CassetteRequired`` if several scopes could answer.
     """
     if is_own_request():
         return None
+    port = DEFAULT_PORTS.get(scheme) if port is None else port
     scope, problem = scopes.look_for_scope()
     settings = scope.settings if scope is not None else runtime.current_settings()
     listed = settings.side_requests, settings.ignore_hosts, settings.loopback
@@ -159,11 +168,12 @@ def check_connection(
 ) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for, ``NoNetwork`` for one to telemetry.
 
-    ``path`` is that of the request, if the client tells it. ``resolved_from`` is the name that was last resolved to
-    the address ``host``. ``within_loop``: the caller runs in an event loop. There a refusal is an ordinary exception,
-    because some clients wait for ever for a task that ends in an outcome of pytest. ``quietly``: a refusal is
-    ``NoNetwork``, because the caller asks only for an address, and can do without. ``library`` is the package that
-    connects, if it does so outside of Python, where no frame shows it.
+    ``port`` is None if it is not known, as when a name is resolved or a TLS handshake begins; the connection itself is
+    checked with its port. ``path`` is that of the request, if the client tells it. ``resolved_from`` is the name that
+    was last resolved to the address ``host``. ``within_loop``: the caller runs in an event loop. There a refusal is an
+    ordinary exception, because some clients wait for ever for a task that ends in an outcome of pytest. ``quietly``: a
+    refusal is ``NoNetwork``, because the caller asks only for an address, and can do without. ``library`` is the
+    package that connects, if it does so outside of Python, where no frame shows it.
     """
     if is_own_request() or (host, port) in own_servers():
         return
@@ -173,14 +183,14 @@ def check_connection(
     scope, _ = scopes.look_for_scope()
     if scope is not None:
         settings = scope.settings
-    if is_listed(host, port, settings.ignore_hosts):
+    if may_be_listed(host, port, settings.ignore_hosts):
         return
     if not is_listed_provider(host, port, settings):  # a listed address is guarded, whatever name was resolved to it
         if is_loopback(host):
             return
         if resolved_from is not None:
             host = resolved_from
-            if is_listed(host, port, settings.ignore_hosts):
+            if may_be_listed(host, port, settings.ignore_hosts):
                 return
     if guard.is_on(settings) and side_requests.is_side_host(host, settings.side_requests):
         raise no_network.NoNetwork
@@ -290,7 +300,7 @@ def _is_recorded_of_loopback(
         return False
     if (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
         return False
-    return scope.sessions.holds_address(scope.default_cassette, f"{scheme}://{guard.format_address(host, port)}{path}")
+    return scope.sessions.holds_address(scope.default_cassette, guard.format_origin(scheme, host, port) + path)
 
 
 def explain_refused_connection(error: OSError, host: str | None, port: object) -> None:

@@ -34,7 +34,6 @@ _LONGEST_HELLO = 16384
 """The largest size of the first message of a TLS client, in bytes."""
 _REFUSED_CERTIFICATE = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN")
 """The endings of OpenSSL's reasons when a client refuses a certificate."""
-_PORTS = {"http": 80, "https": 443}
 _PAUSE = 0.05
 """The seconds between a failed ``accept`` and the next one."""
 _PATIENCE = 2.0
@@ -235,9 +234,9 @@ class _Listener:
         return isinstance(error, ssl.SSLError) and (error.reason or "").endswith(_REFUSED_CERTIFICATE)
 
     def _answer_request(self, connection: socket.socket, scheme: str) -> None:
-        address = guard.format_address(self._host, None if self._port == _PORTS[scheme] else self._port)
+        origin = guard.format_origin(scheme, self._host, self._port)
         try:
-            socket_answers.answer_client(connection, f"{scheme}://{address}", self._ask)
+            socket_answers.answer_client(connection, origin, self._ask)
         except socket_answers.NotHttp as error:
             speaks_http2 = isinstance(error, socket_answers.SpeaksHttp2)
             policy.refuse_own_socket(self._host, self._port, str(error), speaks_http2=speaks_http2)

@@ -133,7 +133,7 @@ class _Address(NamedTuple):
         return cls(parts.scheme, parts.hostname or "", parts.port, f"{path}?{parts.query}" if parts.query else path)
 
     def __str__(self) -> str:
-        return f"GET {self.scheme}://{guard.format_address(self.host, self.port)}{self.path.partition('?')[0]}"
+        return f"GET {guard.format_origin(self.scheme, self.host, self.port)}{self.path.partition('?')[0]}"
 
 
 def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session: Session) -> Answer:

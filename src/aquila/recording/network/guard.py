@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aquila.errors import LiveCallRefused
 from aquila.recording import askers, runtime
 from aquila.recording.miss_outcomes import suit_to_place
-from aquila.recording.network.host_names import is_loopback
+from aquila.recording.network.host_names import DEFAULT_PORTS, is_loopback
 from aquila.recording.network.model_hosts import asks_model, is_model_path, is_provider
 from aquila.recording.network.no_network import fail_unasked
 from aquila.recording.reporting import child_misses
@@ -33,9 +33,10 @@ def check_unanswered(
 ) -> None:
     """Raise for a request that no cassette answers, if the guard refuses it. ``path`` may have a query.
 
-    ``port`` is None for the default port of ``scheme``. ``scope`` is the scope in force, if there is one, and
+    ``port`` may be None for the default port of ``scheme``. ``scope`` is the scope in force, if there is one, and
     ``settings`` are those in force. Raises ``LiveCallRefused``, or ``NoNetwork`` for a request that no test made.
     """
+    port = DEFAULT_PORTS.get(scheme) if port is None else port
     if is_refused(host, port, path, settings, scope):
         what = describe_request(method, scheme, host, port, path, settings)
         fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
@@ -44,7 +45,7 @@ def check_unanswered(
 
 def describe_request(method: str, scheme: str, host: str, port: int | None, path: str, settings: Settings) -> str:
     """Return how an error names a request, without secrets. The parameters are those of ``check_unanswered``."""
-    return f"{method} {scheme}://{format_address(host, port)}{_redact_path(path, settings)}"
+    return f"{method} {format_origin(scheme, host, port)}{_redact_path(path, settings)}"
 
 
 def is_on(settings: Settings) -> bool:
@@ -157,6 +158,11 @@ def format_address(host: str, port: int | None) -> str:
     """Return a host and its port as a URL has them."""
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"
+
+
+def format_origin(scheme: str, host: str, port: int | None) -> str:
+    """Return a scheme, a host and its port as a URL has them: without the port that the scheme implies."""
+    return f"{scheme}://{format_address(host, None if port == DEFAULT_PORTS.get(scheme) else port)}"
 
 
 def _redact_path(path: str, settings: Settings) -> str:

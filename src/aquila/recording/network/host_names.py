@@ -60,15 +60,27 @@ def _normalize_ipv6(host: str) -> str:
     return socket.inet_ntop(socket.AF_INET6, packed)
 
 
+DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+"""The port of a URL that names none, by its scheme."""
+
+_HOST_WITH_PORT = r"(\[.*\]|[^:]*):(\d+)"
+
+
 # The guard asks about a host at every request and connection. The caches here go by the texts alone, and no name is
 # resolved, so no entry goes out of date.
 @lru_cache(maxsize=256)
 def normalize_pattern(pattern: str) -> str:
     """Return a pattern of hosts (``*`` for any characters, maybe with a port) in the spelling of ``normalize_host``."""
     host, port = pattern, ""
-    if (parts := re.fullmatch(r"(\[.*\]|[^:]*):(\d+)", pattern)) is not None:
+    if (parts := re.fullmatch(_HOST_WITH_PORT, pattern)) is not None:
         host, port = parts[1], f":{parts[2]}"
     return (host.lower().rstrip(".") if "*" in host else normalize_host(host)) + port
+
+
+def without_port(pattern: str) -> str:
+    """Return a pattern of hosts without the port that it may name."""
+    parts = re.fullmatch(_HOST_WITH_PORT, pattern)
+    return pattern if parts is None else parts[1]
 
 
 ANY_ADDRESS = ("0.0.0.0", "::", "")

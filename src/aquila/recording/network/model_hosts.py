@@ -11,7 +11,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aquila.recording.network.host_names import SPELLINGS_OF_LOOPBACK, is_loopback, normalize_host, normalize_pattern
+from aquila.recording.network.host_names import (
+    SPELLINGS_OF_LOOPBACK,
+    is_loopback,
+    normalize_host,
+    normalize_pattern,
+    without_port,
+)
 from aquila.wildcards import fits_pattern
 
 if TYPE_CHECKING:
@@ -140,6 +146,11 @@ def is_listed(host: str, port: int | None, patterns: Sequence[str]) -> bool:
     if not patterns:
         return False
     return any(matches_any(spelling, tuple(patterns)) for spelling in address_spellings(host, port))
+
+
+def may_be_listed(host: str, port: int | None, patterns: Sequence[str]) -> bool:
+    """Say what ``is_listed`` says; where no port is known, whether it may say so for some port."""
+    return is_listed(host, port, patterns if port is not None else tuple(map(without_port, patterns)))
 
 
 def is_listed_provider(host: str, port: int | None, settings: Settings) -> bool:
