@@ -221,6 +221,12 @@ def test_other_host_names_than_the_allowed_ones_are_refused(provider: Upstream, 
         ([], "aquila serve --record"),
         (["--cassette", "web/check out"], "aquila serve --record --cassette 'web/check out'"),
         (["--dir", "kept", "--port", "0"], "aquila serve --record --dir kept"),
+        (["--upstream", "https://api.anthropic.com"], "aquila serve --record --upstream https://api.anthropic.com"),
+        (["--script", "a b.yaml", "--port", "8000"], "aquila serve --record --script 'a b.yaml' --port 8000"),
+        (
+            ["--host", "0.0.0.0", "--allow-host", "one", "--allow-host", "two", "--tls", "both.pem", "--quiet"],
+            "aquila serve --record --host 0.0.0.0 --allow-host one --allow-host two --tls both.pem",
+        ),
     ],
 )
 def test_the_command_that_a_miss_suggests_has_all_options(given: list[str], command: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+LOOPBACK = "127.0.0.1"
+"""The address on which a server listens if it is given none."""
+
 
 def add_address(parser: argparse.ArgumentParser, *, port: int, where_reachable: str, names: str) -> None:
     """Declare ``--host``, ``--port`` and ``--allow-host``.
@@ -13,7 +16,7 @@ def add_address(parser: argparse.ArgumentParser, *, port: int, where_reachable: 
     """
     parser.add_argument(
         "--host",
-        default="127.0.0.1",
+        default=LOOPBACK,
         help=f"the address to listen on; where other machines can reach it, {where_reachable}",
     )
     parser.add_argument("--port", type=int, default=port, help=f"the port to listen on (default: {port}; 0: any)")

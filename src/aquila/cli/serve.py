@@ -60,6 +60,8 @@ else:
     )
 
 _TOKEN_VARIABLE = "AQUILA_SERVER_TOKEN"
+_PORT = 8377
+"""The port on which the server listens if it is given none."""
 _SHOWN = {None: "replay", "missing": "record what is missing", "all": "record everything"}
 """The words for each value of ``--record`` in the first line of the server."""
 
@@ -86,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     listening.add_address(
         parser,
-        port=8377,
+        port=_PORT,
         where_reachable="every client needs the token",
         names="clients reach the server, such as host.docker.internal",
     )
@@ -187,8 +189,17 @@ def _open_scope(options: argparse.Namespace, script: Path | None) -> Scope:
 
 
 def record_command(options: argparse.Namespace) -> str:
-    """Return the command that starts a server which records what this one misses."""
-    given = [("--dir", next(iter(options.folders or ()), None)), ("--cassette", options.cassette)]
+    """Return the command that starts a server which records what this one misses, for the same clients."""
+    given = [
+        ("--dir", next(iter(options.folders or ()), None)),
+        ("--script", options.script),
+        ("--cassette", options.cassette),
+        ("--upstream", options.upstream),  # without it, another provider would be asked
+        ("--host", options.host if options.host != listening.LOOPBACK else None),
+        ("--port", options.port if options.port not in (0, _PORT) else None),
+        *[("--allow-host", name) for name in options.allow_host],
+        ("--tls", options.tls),
+    ]
     told = [word for name, value in given if value is not None for word in (name, str(value))]
     return join_words(["aquila", "serve", "--record", *told])
 
