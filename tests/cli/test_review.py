@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import sys
@@ -160,6 +161,31 @@ def test_keys_accept_reject_skip_undo_and_write(waiting: Cassettes, terminal: Ca
     assert answers(waiting, "b.yaml") == ["B"]
     assert not (waiting.folder / "a.pending.yaml").exists()
     assert answers(waiting, "b.pending.yaml") == ["B", "C"]
+
+
+def test_the_suggested_commands_work_for_a_folder_that_was_named(
+    waiting: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = waiting.folder.rename(waiting.folder.with_name("kept elsewhere"))
+    before = {path.name: path.read_bytes() for path in elsewhere.glob("*.yaml")}
+    monkeypatch.setattr(review_keys, "can_read_keys", lambda: True)
+    monkeypatch.setattr(review_loop.Loop, "run", lambda loop: None)
+    assert "continue with: aquila cassettes review --dir 'kept elsewhere'\n" in (
+        waiting.run("review", "--dir", "kept elsewhere").out
+    )
+
+    def accept_first(loop: review_loop.Loop) -> list[Outcome]:
+        loop._review.decide(loop._review.items[:1], "accept")
+        return loop._review.apply()
+
+    monkeypatch.setattr(review_loop.Loop, "run", accept_first)
+    said = waiting.run("review", "--dir", "kept elsewhere").out
+    assert "still wait: aquila cassettes review --dir 'kept elsewhere'\n" in said
+    typed = re.findall(r"to take it back: aquila cassettes (.*)", said)
+    assert waiting.run(*shlex.split(typed[0])).code == 0
+    assert {path.name: path.read_bytes() for path in elsewhere.glob("*.yaml")} == before
+    listed = re.findall(r"run aquila cassettes (.*) to store them", waiting.run("list", "--dir", "kept elsewhere").out)
+    assert waiting.run(*shlex.split(listed[0]), "--dry-run").code == 0
 
 
 @pytest.mark.slow

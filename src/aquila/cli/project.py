@@ -22,6 +22,7 @@ from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigE
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.spelling import find_nearest, suggest_name
+from aquila.typed_words import join_words
 
 
 class Project:
@@ -348,6 +349,12 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
         help="a cassette folder; can be given several times. By default AQUILA_CASSETTE_DIR, else aquila_cassette_dir "
         "of the pytest settings of this project (else cassettes) and all folders named cassettes in the project",
     )
+
+
+def command_here(options: argparse.Namespace, *words: str) -> str:
+    """Return a command of ``aquila cassettes`` with these words, for the folders that ``--dir`` has named."""
+    folders = [word for folder in getattr(options, "folders", None) or () for word in ("--dir", folder)]
+    return join_words(["aquila", "cassettes", *words, *folders])
 
 
 @contextlib.contextmanager

@@ -31,7 +31,6 @@ from aquila.review.applying import advise_msgpack
 from aquila.review.kept_decisions import hold_reviews
 from aquila.review.unfinished import finish_interrupted
 from aquila.spelling import suggest_name
-from aquila.typed_words import quote_word
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,9 +121,8 @@ def _list_what_waits(pending: list[tuple[str, Path]], waiting: list[tuple[str, i
 
 def _say_what_to_type(pending: list[tuple[str, Path]], options: argparse.Namespace) -> int:
     """Print that nothing was accepted, and what to type instead. Returns the exit code."""
-    folders = "".join(f" --dir {quote_word(folder)}" for folder in options.folders or ())
-    first = f"aquila cassettes accept {quote_word(pending[0][0])}{folders}" if pending else ""
-    everything = f"aquila cassettes accept --yes{folders}"
+    first = project.command_here(options, "accept", pending[0][0]) if pending else ""
+    everything = project.command_here(options, "accept", "--yes")
     reason = "--json is given" if options.json else "stdin is not a terminal"
     print_error(
         f"aquila: {reason}, so accept cannot ask, and nothing was accepted. To accept one, name it"

@@ -61,7 +61,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     _print_cassettes(found, output)
     if not found:
         output.print_line(f"no cassettes in {here.folder} yet")
-    _print_what_waits(pending, interrupted, output)
+    _print_what_waits(pending, interrupted, project.command_here(options, "accept"), output)
     if not (found or pending or interrupted):
         output.print_line()
         output.print_text(_HOW_TO_RECORD, indent="")
@@ -90,15 +90,15 @@ def _print_cassettes(found: list[dict[str, Any]], output: Output) -> None:
         output.print_problem(f"unreadable: {one['error']}")
 
 
-def _print_what_waits(pending: int, interrupted: bool, output: Output) -> None:
-    """Print what ``aquila cassettes accept`` would store: ``pending`` files, and journals of an ``interrupted`` run."""
+def _print_what_waits(pending: int, interrupted: bool, accept: str, output: Output) -> None:
+    """Print what the command ``accept`` would store: ``pending`` files, and journals of an ``interrupted`` run."""
     if pending:
         number = count_of(pending, "pending recording")
         output.print_line()
-        output.print_line(f"{number}: run aquila cassettes accept to store {'it' if pending == 1 else 'them'}.")
+        output.print_line(f"{number}: run {accept} to store {'it' if pending == 1 else 'them'}.")
     if interrupted:
         output.print_line()
-        output.print_line("An interrupted run left recordings: run aquila cassettes accept to store them.")
+        output.print_line(f"An interrupted run left recordings: run {accept} to store them.")
 
 
 def _describe_cassette(path: Path, here: project.Project) -> dict[str, Any]:

@@ -47,7 +47,6 @@ from aquila.review.tested_by import TestPlace, find_tests
 from aquila.review.views import ProposalView, view_proposal
 from aquila.server.review_page import contents
 from aquila.spelling import suggest_name
-from aquila.typed_words import quote_word
 
 if TYPE_CHECKING:
     from aquila.server import admission, background_server
@@ -127,6 +126,10 @@ class Desk:
         ]
         self.roots = list(dict.fromkeys(root for _, _, root in self.files))
 
+    def command(self, *words: str) -> str:
+        """Return a command about the cassettes of this review."""
+        return project.command_here(self.options, *words)
+
     def _choose(self, cassettes: Collection[Path], names: Sequence[str]) -> set[Path]:
         """Return those of ``cassettes`` that ``names`` mean, or all without names.
 
@@ -174,7 +177,7 @@ class Desk:
         )
         if count:
             recordings = count_of(count, "recording")
-            output.print_line(f"{recordings} of interrupted runs in journals; store them: aquila cassettes accept")
+            output.print_line(f"{recordings} of interrupted runs in journals; store them: {self.command('accept')}")
         for line in self.describe_unrecorded():
             output.print_line(line)
 
@@ -198,12 +201,12 @@ def _ask(desk: Desk, output: Output) -> int:
         decided = review_loop.count_choices(review)
         if outcomes is None and review.outcomes is not None:
             _write_outcomes(review.outcomes, output)
-            output.print_line("stopped while cassettes were written; continue with: aquila cassettes review")
+            output.print_line(f"stopped while cassettes were written; continue with: {desk.command('review')}")
         elif outcomes is None:
-            output.print_line(f"{decided}. Nothing was written; continue with: aquila cassettes review")
+            output.print_line(f"{decided}. Nothing was written; continue with: {desk.command('review')}")
         else:
             _write_outcomes(outcomes, output)
-            _say_what_is_next(review, outcomes, output)
+            _say_what_is_next(desk, review, outcomes, output)
         desk.tell_what_else(review, output)
     return FAILED if outcomes is not None and any(each.problem for each in outcomes) else 0
 
@@ -230,7 +233,7 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
             server.run([bound])
         if review.items:
             waits = count_of(len(review.items), "recording")
-            output.print_line(f"{waits} left; decisions are kept. Continue with: aquila cassettes review")
+            output.print_line(f"{waits} left; decisions are kept. Continue with: {desk.command('review')}")
     return 0
 
 
@@ -248,13 +251,13 @@ def _write_outcomes(outcomes: Sequence[Outcome], output: Output) -> None:
             output.print_line(f"{each.name}: {said or 'the cassette has what waited already; removed what waited'}")
 
 
-def _say_what_is_next(review: Review, outcomes: Sequence[Outcome], output: Output) -> None:
+def _say_what_is_next(desk: Desk, review: Review, outcomes: Sequence[Outcome], output: Output) -> None:
     if any(not each.problem for each in outcomes):
         output.print_line()
-        output.print_line("pytest replays what was written; to take it back: aquila cassettes review --undo")
+        output.print_line(f"pytest replays what was written; to take it back: {desk.command('review', '--undo')}")
     if review.items:
         waits = "waits" if len(review.items) == 1 else "wait"
-        output.print_line(f"{count_of(len(review.items), 'recording')} still {waits}: aquila cassettes review")
+        output.print_line(f"{count_of(len(review.items), 'recording')} still {waits}: {desk.command('review')}")
 
 
 def _list_questions(desk: Desk, output: Output) -> int:
@@ -278,12 +281,11 @@ def _list_questions(desk: Desk, output: Output) -> int:
     if not rows:
         output.print_line("nothing waits for a review")
         return FAILED if any(each.problem for each in review.cassettes) else 0
-    folders = "".join(f" --dir {quote_word(folder)}" for folder in desk.options.folders or ())
     first = f"{review.items[0].cassette.name}:{review.items[0].proposal.number}"
     if not desk.options.list:
         print_error(
             f"aquila: {_why_not_asked(output)}, so nothing was asked. "
-            f"Decide with: aquila cassettes review --accept {quote_word(first)}{folders}"
+            f"Decide with: {desk.command('review', '--accept', first)}"
         )
     return FOUND
 
