@@ -173,7 +173,9 @@ def test_a_path_that_leads_to_no_huey_is_refused(place: str, message: str, capsy
 @pytest.mark.parametrize("command", ["show", "retry", "drop"])
 def test_an_unknown_id_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("no-such-id", command=command) == 2
-    assert "no dead letter 'no-such-id'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no dead letter 'no-such-id'" in said
+    assert main(said.partition("all ids: aquila ")[2].split()) == 0
 
 
 @pytest.mark.usefixtures("app")
