@@ -176,6 +176,7 @@ def test_a_folder_that_is_not_there_is_named(cassettes: Cassettes) -> None:
     [
         ("pytest.ini", "[pytest]\naquila_cassette_dir = there\n"),
         ("pyproject.toml", '[tool.pytest.ini_options]\naquila_cassette_dir = "there"\n'),
+        ("pytest.ini", "\ufeff[pytest]\naquila_cassette_dir = there\n"),  # with the mark of an editor of Windows
         ("tox.ini", "[pytest]\naquila_cassette_dir = there\n"),
         ("setup.cfg", "[tool:pytest]\naquila_cassette_dir = there\n"),
         ("pytest.toml", '[pytest]\naquila_cassette_dir = "there"\n'),
@@ -186,7 +187,7 @@ def test_the_folder_is_the_one_that_pytest_uses_also_from_inside_the_project(
 ) -> None:
     project = cassettes.folder.parent
     (project / "pytest.ini").unlink()
-    (project / file).write_text(content)
+    (project / file).write_text(content, encoding="utf-8")
     (project / "src" / "deep").mkdir(parents=True)
     cassettes.folder.rename(project / "there")
     cassettes.write("../there/a.yaml", conversation("hi", "ho"))

@@ -85,7 +85,7 @@ def _read_settings(path: Path) -> dict[str, str] | None:
         if path.suffix == ".toml":
             return _read_toml_settings(tomllib.loads(text), path.name)
         parser = configparser.ConfigParser(interpolation=None)
-        parser.read_string(text)
+        parser.read_string(text.removeprefix("\ufeff"))  # which pytest takes in these files, too
     except (OSError, ValueError, RecursionError, configparser.Error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     section = _SECTIONS.get(path.name, "pytest")
