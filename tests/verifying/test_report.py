@@ -44,7 +44,8 @@ def test_what_differs_only_in_ids_is_one_line(
     assert first.text == f"{begin}{shown}{end}"
 
 
-def test_other_models_and_other_paths_are_other_lines() -> None:
+def test_other_models_paths_and_types_of_tools_are_other_lines() -> None:
     texts = ["no gpt-4.1-mini-2025-04-14", "no gpt-4o-2024-08-06", "GET /v1/files", "GET /v1/batches"]
+    texts += ["no tool 'bash_20241022'", "no tool 'text_editor_20241022'", "no tool 'text_editor_20250124'"]
     rows = [verified("skipped", text, number) for number, text in enumerate(texts)]
     assert len(list(describe_verification(Verification(rows), ROOT))) == len(texts) + 1

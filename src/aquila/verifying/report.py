@@ -16,8 +16,11 @@ from aquila.verifying.verification import Measured, Result, Verification, Verifi
 
 FORMAT_VERSION = 1
 _MOST_PLACES = 3
-_ID = re.compile(r"(?<![\w.-])(?:[a-z]+[_-](?=\w*\d)\w{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
-"""What looks like an id of one object: ``file-9oXb2Lq8Z1``, ``batch_67b1…``, a UUID. No names of models."""
+_ID = re.compile(
+    r"(?<![\w.-])(?:[a-z]+[_-](?=\w*\d)(?!(?:[a-z]+_)*20\d{6}\b)\w{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+)
+"""What looks like an id of one object: ``file-9oXb2Lq8Z1``, ``batch_67b1…``, a UUID. No names of models, and none that
+end in a date, such as the types of Anthropic's tools (``text_editor_20250728``)."""
 _RESULTS: tuple[Result, ...] = ("same", "note", "critical", "not asked", "not verifiable", "skipped")
 _SHOWN = {
     "same": "the same",
