@@ -27,7 +27,6 @@ from typing import Any
 
 _LIBRARIES = (
     "asyncio",
-    "h11",
     "http.client",
     "multiprocessing",
     "pdb",

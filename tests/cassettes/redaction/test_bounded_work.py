@@ -32,6 +32,7 @@ BOUNDED_OTHERWISE = {
     "environment_secrets._WORD": "the same",
     "environment_secrets._PATH": "matched against whole values of less than 4,096 characters",
     "request_credentials._TEMPLATE": "matched against whole values",
+    "request_credentials._BASE64": "the same",
     "request_credentials._USERINFO": "matched where a URL begins",
     "stream_events._JSON_LINE": "begins where a line does, and its repetitions end with the line",
     "response_headers._WHO_ASKED": "matched against whole names",

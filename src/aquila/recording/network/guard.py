@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
 
-NOTHING_ASKS = "nothing in this run asks for the network"
-"""The reason in the message for a request without a cassette. Other refusals have other reasons."""
+NOTHING_ASKS = "was refused: nothing in this run asks for the network"
+"""What the message says of a request without a cassette. Other refusals have other reasons."""
 _FOR_JOBS = "A job uses the cassette of the test that has enqueued it.\n"
 _FOR_CHILDREN = (
     "This is a child process: it uses the cassette that is open when it is started. If a fixture that tests share\n"
@@ -115,7 +115,7 @@ def refusal_message(what: str, scope: Scope | None) -> str:
     """
     advice = (each.refusal_advice for each in (scope.enclosing() if scope is not None else ()))
     return (
-        f"{what} was refused: {NOTHING_ASKS}\n"
+        f"{what} {NOTHING_ASKS}\n"
         "\n"
         f"{line_of_test('none is running (something that outlived its test?)')}"
         "\n"
