@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import Any
 
 import pytest
+
+from tests.support import forked_runs
 
 ABOUT_ITSELF = """
 import json, locale, os, signal, sys
@@ -19,6 +22,7 @@ def test_it():
         "as typed": sys.orig_argv,
         "main": [main.__name__, main.__file__, main.__spec__.name],
         "path": sys.path,
+        "searched": [folder for folder in sys.path_importer_cache if folder.endswith("support")],
         "folder": os.getcwd(),
         "environment": {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"},
         "descriptors": len(os.listdir("/proc/self/fd")),
@@ -84,6 +88,30 @@ def test_a_variable_that_python_reads_first_makes_a_new_process(
     monkeypatch.setenv("PYTHONOPTIMIZE", "1")
     pytester.makepyfile("import sys\n\ndef test_it():\n    if sys.flags.optimize != 1: raise ValueError\n")
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1, warnings=1)
+
+
+def test_a_run_keeps_nothing_of_where_its_server_was_started(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.chdir(pytester.mkdir("left"))
+        for name in ("LEFT", "AQUILA_LEFT", "PYTHONPATH"):
+            patch.setenv(name, str(pytester.path / "left"))
+        server = forked_runs._Server()
+    monkeypatch.setattr(forked_runs, "_server_of", lambda process: server)
+    pytester.makepyfile(
+        """
+        import os, sys
+
+        def test_it():
+            assert not {"LEFT", "AQUILA_LEFT"} & {*os.environ}
+            assert not [folder for folder in sys.path if folder.endswith("left")]
+        """
+    )
+    try:
+        pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    finally:
+        server.stop(os.getpid())
 
 
 def test_a_run_that_lasts_too_long_is_ended(pytester: pytest.Pytester) -> None:

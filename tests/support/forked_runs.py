@@ -79,7 +79,9 @@ class _Server:
         self._read_at_start = _read_at_start(environment)
         self._control, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, __file__, str(theirs.fileno())]
+            # As a file it would look for modules in its folder first, whose `compression` hides that of Python 3.14.
+            begin = "import sys; del sys.path[0]; import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
+            command = [sys.executable, "-c", begin, __file__, str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command,
                 env=environment,
@@ -142,7 +144,7 @@ def _serve(control: socket.socket) -> None:
     for name in ("pytest", *(f"_pytest.{plugin}" for plugin in default_plugins), *_LIBRARIES):
         with contextlib.suppress(ModuleNotFoundError):  # some environments of tests/wild lack one
             importlib.import_module(name)
-    own_path = sys.path[1:]
+    own_path = sys.path[:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runs
     gc.collect()
     gc.freeze()
@@ -181,6 +183,6 @@ def _become(own_path: list[str], told: int, stdout: int, stderr: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(socket.socket(fileno=int(sys.argv[2])))
     run_as_main: Any = runpy._run_module_as_main  # type: ignore[attr-defined]
     run_as_main("pytest")
