@@ -278,6 +278,24 @@ def test_beside_a_cassette_that_is_not_recorded_yet_a_miss_names_what_is_left(pr
     result.stdout.fnmatch_lines(["*Nor does the script answer it:", *LEFT])
 
 
+@pytest.mark.slow
+def test_what_a_child_is_refused_beside_a_script_is_not_told_as_that_of_a_job(project: pytest.Pytester) -> None:
+    project.makeini("[pytest]\naquila_guard = all\n")
+    project.makepyfile(
+        """
+        import subprocess, sys
+
+        PROGRAM = "import urllib.request; urllib.request.urlopen('https://www.example.com/x')"
+
+        def test_it(aquila_script):
+            subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True)
+        """
+    )
+    result = project.runpytest_subprocess("-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["GET https://www.example.com/x was refused: *", "This is a child process: *"])
+    result.stdout.no_fnmatch_line("A job uses *")
+
+
 def test_an_earlier_fixture_that_asks_keeps_its_own_cassette(project: pytest.Pytester) -> None:
     project.makepyfile(
         test_index="""

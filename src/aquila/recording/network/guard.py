@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aquila.errors import LiveCallRefused
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import askers, runtime
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.network.host_names import DEFAULT_PORTS, is_loopback
@@ -15,9 +16,11 @@ from aquila.recording.sessions import session_factory
 from aquila.settings import Settings
 
 if TYPE_CHECKING:
+    from aquila.recording import scope as scopes
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
-
+else:
+    lazy_modules(globals(), "aquila.recording: scope as scopes")
 
 NOTHING_ASKS = "was refused: nothing in this run asks for the network"
 """What the message says of a request without a cassette. Other refusals have other reasons."""
@@ -119,8 +122,13 @@ def refusal_message(what: str, scope: Scope | None) -> str:
         "\n"
         f"{line_of_test('none is running (something that outlived its test?)')}"
         "\n"
-        f"{next(filter(None, advice), None) or _usual_advice(is_job=scope is not None and scope.kind == 'task')}"
+        f"{next(filter(None, advice), None) or _usual_advice(is_job=_is_of_job(scope))}"
     )
+
+
+def _is_of_job(scope: Scope | None) -> bool:
+    """Whether a scope is that of a job. Only jobs and blocks bind their scope; other code finds that of its run."""
+    return scope is not None and scope.kind != "block" and scopes.bound_scope.get() is scope
 
 
 def _usual_advice(*, is_job: bool) -> str:
