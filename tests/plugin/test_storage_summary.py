@@ -109,6 +109,8 @@ def test_a_cassette_that_cannot_be_read_fails_a_test_that_swallows_the_error(pro
     swallowed = project.run(tests=tests.replace("contextlib.suppress(Exception)", "contextlib.nullcontext()"))
     swallowed.assert_outcomes(failed=1)
     assert swallowed.stdout.str().count("the file is cut off") == 2
+    expected = tests.replace("(aquila_cassette)", "(aquila_cassette, aquila_refusals)")
+    project.run(tests=f"{expected}    aquila_refusals.forget()").assert_outcomes(passed=1)
 
 
 def test_a_cassette_that_cannot_be_written_is_counted_and_what_waits_is_said(project: Project) -> None:
