@@ -152,6 +152,14 @@ def test_a_factory_that_is_no_transport_is_named_with_what_it_gave(name: str, me
     assert not list(project.folder.rglob("*.yaml"))
 
 
+@pytest.mark.parametrize("name", ["replay", "record"])
+def test_what_uses_cassettes_is_no_upstream(name: str, project: Project) -> None:
+    project.write("answer()")
+    message = f"{name} is no upstream, because it uses cassettes itself: give live, local, script or module:factory"
+    assert message in project.fails("--aquila-record", f"--aquila-upstream={name}")
+    assert not project.asked
+
+
 @pytest.mark.parametrize(
     "name",
     slow_but(["../secrets", ""], ["../secrets", "a/../../b", "/etc/cassette", "C:/cassette", "", "  ", "a\\..\\..\\b"]),

@@ -161,6 +161,11 @@ def _naming_plugins() -> list[object]:
 def _load_transport(name: str) -> Any:
     if name == SCRIPT:
         return script_transport.ScriptTransport()
+    if name in CASSETTE_MODES:
+        others = ", ".join(_BUILT_IN)
+        raise UnknownTransport(
+            f"{name} is no upstream, because it uses cassettes itself: give {others}, {SCRIPT} or module:factory"
+        )
     registered = _ask_plugins()
     if name in registered:
         return _call_factory(registered[name], name)
