@@ -7,7 +7,7 @@ import json
 import string
 import tracemalloc
 from collections.abc import Callable
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from hypothesis import assume, given, settings
@@ -37,6 +37,18 @@ def test_a_plus_sign_in_a_key_of_a_query_is_no_space() -> None:
     redactor = Redactor()
     redactor.redact_request(request(url=f"{URL}?code={key}"))
     assert redactor.redact_text(f"{URL}?status=1&code={key}") == f"{URL}?status=1&code=[redacted]"
+
+
+@pytest.mark.parametrize("name", ["upload_id", "X-Signature"])
+def test_an_address_that_lets_anybody_in_for_a_while_does_so_for_nobody_later(name: str) -> None:
+    address = f"https://store.example/upload/v1beta/files?alt=json&{name}=ABPnzm7Qk2-xY81vLr0c_hT5w"
+    clean = "https://store.example/upload/v1beta/files?alt=json&" + name + "=[redacted]"
+    redactor = Redactor()
+    started = RecordedResponse(200, (("x-goog-upload-url", address),), (RecordedChunk(f"go on at {address}".encode()),))
+    once = redactor.redact_interaction(Interaction(request(), started))
+    assert once.response.headers == (("x-goog-upload-url", clean),)
+    assert once.response.body == f"go on at {clean}".encode()
+    assert unquote(redactor.redact_request(request(url=address)).url) == clean
 
 
 def part(name: str, value: str) -> str:

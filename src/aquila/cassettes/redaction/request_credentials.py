@@ -50,7 +50,7 @@ _LIKELY = lazy_pattern(
     r"(?:.*_)?(?:token|secret|auth|credentials?|creds|cookie|pwd|pass|passcode|bearer|jwt|pat)(?:_?\d+)?"
 )
 _LIKELY_PARAMETER = lazy_pattern(
-    r"(?:app_?)?key|app_?id|sig|(?:.*_)?signature|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
+    r"(?:app_?)?key|app_?id|sig|(?:.*_)?signature|upload_id|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
 )
 _BASE64 = lazy_pattern(r"(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/]{20,}={0,2}")
 _SHORTEST_CODE = 10

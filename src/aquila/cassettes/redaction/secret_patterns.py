@@ -193,9 +193,9 @@ _PLACEHOLDER_VALUE = lazy_pattern(rb"(?<=[=\"'\r\n])%s(?=[&;#\"'\\\r\n]|\Z)" % _
 
 _STRONG_NAMES = (
     rb"(?:x-)?api[_-]?key|(?:access|refresh|id|auth|session)_token|client_secret|client_assertion|password|passwd"
-    rb"|sig|signature|subscription-key|awsaccesskeyid|x-(?:amz|goog)-(?:signature|credential|security-token)"
+    rb"|sig|signature|subscription-key|awsaccesskeyid|x-signature|x-(?:amz|goog)-(?:signature|credential|security-token)"
 )
-_WEAK_NAMES = rb"key|token|auth|secret"
+_WEAK_NAMES = rb"key|token|auth|secret|upload_id"  # whoever has the id of a resumable upload may write to it
 _VALUE = rb"[^&\s\"'<>\\#`]"
 _QUERY = lazy_pattern(rb"[?&;#](?i:(?:%s)=(%s{6,})|(?:%s)=(%s{16,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE))
 # For URLs and forms. They hold no prose, and dummy keys may be short, so here short values count, too.
