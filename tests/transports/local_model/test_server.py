@@ -427,11 +427,13 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", slow_but(["only the magic"], DAMAGES))
-@pytest.mark.slow
-def test_a_damaged_model_file_is_one_clear_sentence(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_model_file_is_one_clear_sentence(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "damaged.gguf"
     path.write_bytes(DAMAGES[damage](find_model(None).path.read_bytes()))
-    with pytest.raises(LocalModelError) as caught, httpx2.Client(transport=LocalTransport(path)) as http:
+    monkeypatch.setenv("AQUILA_LOCAL_MODEL", str(path))
+    with pytest.raises(LocalModelError) as caught, httpx2.Client(transport=LocalTransport()) as http:
         http.get("https://api.openai.com/v1/models")
     message = str(caught.value)
     assert f"the local model {path} cannot be loaded (" in message
