@@ -25,7 +25,7 @@ with Run(SettingsLayers(folder, defaults={"transport": "replay"})):
 
 @pytest.mark.parametrize(
     ("journey", "most"),
-    [("ask", 52), ("foreign stream", 54), ("perform_job", 50), ("load YAML", 22)],
+    [("ask", 52), ("foreign stream", 56), ("perform_job", 50), ("load YAML", 22)],
 )
 def test_a_journey_goes_through_few_files(journey: str, most: int, tmp_path: Path) -> None:
     # In a process of its own: where a plugin of another test still listens, each event goes to it, too.

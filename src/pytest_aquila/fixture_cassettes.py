@@ -115,8 +115,8 @@ class FixtureCassette:
             with self._remembering_variables(), self._answer():
                 yield
             scope = self._scope
-            if scope is not None and scope.misses:
-                raise outcomes.make_outcome(scope.misses[0], with_traceback=False)
+            if scope is not None and scope.misses.hear():
+                raise outcomes.make_outcome(scope.misses.hear()[0], with_traceback=False)
             if scope is not None:
                 scope_ends.check_plays(scope)
         except BaseException as error:
@@ -149,15 +149,15 @@ class FixtureCassette:
         if self._scope is not None:
             if self._scope.has_listeners:
                 self._run.scopes.announce_end(self._scope)  # what is being answered ends first: it may be a miss
-            for miss in self._scope.hear_last_misses().untaken:
+            for miss in self._scope.misses.hear(is_last=True).untaken:
                 test_scopes.remember_teardown_miss(self._item.config, miss)
-            self._close(passed=not self._scope.misses)
+            self._close(passed=not self._scope.misses.hear())
 
     def _close_after(self, error: BaseException) -> None:
         """Close the scope of a setup that ended with ``error``."""
         if self._scope is None:
             return
-        misses = self._scope.misses
+        misses = self._scope.misses.hear()
         if misses:
             unanswered.note_misses(error, misses)  # perhaps a server did not start because of one
         second_attempts.plan_second_attempt(self._item, misses)  # a fixture that failed is set up again
@@ -259,7 +259,7 @@ class FixtureCassette:
                 )
                 of_test = test_scopes.opened_scope(item)
                 if of_test is not None and self._fixture.scope == "function":
-                    scope.lend_script(of_test.lent_script)
+                    scope.scripts.lend(of_test.scripts.lent)
                 scopes.open_scope(scope)
                 self._scope = scope
             return self._scope

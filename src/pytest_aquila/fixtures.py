@@ -64,8 +64,8 @@ def aquila_script(request: pytest.FixtureRequest) -> Script:
     that no request gets fails the test.
     """
     scope = scope_starts.scope_of(request.node)
-    written = scope.lent_script or script.Script()
-    scope.use_script(written)
+    written = scope.scripts.lent or script.Script()
+    scope.scripts.use(written)
     return written
 
 

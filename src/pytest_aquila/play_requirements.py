@@ -22,10 +22,10 @@ else:
 
 def demand_faults_are_met(scope: Scope) -> None:
     """Fail if a fault of a scope was met by no request."""
-    plan = scope.faults
+    plan = scope.faults.plan
     if plan is None:
         return
-    scope.collect_met_faults(plan)
+    scope.faults.collect_met(plan)
     if plan.unmet:
         more = "\nThe good answer is recorded now, so run it once more" if scope.settings.transport == "record" else ""
         pytest.fail(f"{plan.explain_unmet()}{more}", pytrace=False)
@@ -33,7 +33,7 @@ def demand_faults_are_met(scope: Scope) -> None:
 
 def demand_scripts_are_used(scope: Scope) -> None:
     """Fail or warn, as the settings demand, if no request asked for a scripted answer of a scope."""
-    for script in (*([scope.script] if scope.has_script else ()), *scope.file_scripts.values()):
+    for script in (*([scope.scripts.written] if scope.scripts.is_written else ()), *scope.scripts.from_files.values()):
         _demand_script_is_used(scope, script)
 
 

@@ -38,7 +38,7 @@ def check_plays(scope: Scope) -> None:
     settings = scope.settings
     if settings.faults is not None:
         play_requirements.demand_faults_are_met(scope)
-    if scope.has_script or scope.file_scripts:
+    if scope.scripts.is_written or scope.scripts.from_files:
         play_requirements.demand_scripts_are_used(scope)
     if settings.unplayed == "fail":
         play_requirements.fail_for_unplayed(scope)
@@ -53,7 +53,7 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     except errors.ConfigError:  # the test has left a wrong one; its scope must not answer the requests of the next test
         _close_scope(item, scope, None, passed=False)
         raise
-    missed = scope.misses  # asked once, because misses of children are read from files
+    missed = scope.misses.hear()  # asked once, because misses of children are read from files
     misses = tuple(missed) if missed else ()
     if misses:
         second_attempts.plan_second_attempt(item, misses)
@@ -77,7 +77,7 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
 
 def note_interrupted_test(item: pytest.Item, scope: Scope) -> None:
     """Add what a test has missed to the totals of the run, which ends without the teardown of that test."""
-    if scope.misses:
+    if scope.misses.hear():
         with contextlib.suppress(errors.ConfigError):  # the test has left a wrong setting; the run must still end well
             settings = scope.settings
             add_report(item, reports.summarize_scope(scope, reports.StoredRecordings(), settings), settings)

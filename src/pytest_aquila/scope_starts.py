@@ -63,7 +63,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             )
             _check_name(scope, named)
             if test_scopes.uses_script_fixture(item):
-                scope.lend_script(script.Script())  # for processes of fixtures that come before aquila_script
+                scope.scripts.lend(script.Script())  # for processes of fixtures that come before aquila_script
             item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED] = scope, (named, settings)
             if test_scopes.PREPARE_SCOPE in item.stash:
                 item.stash[test_scopes.PREPARE_SCOPE](scope)

@@ -20,9 +20,9 @@ def pass_on(item: pytest.Item) -> Sequence[CassetteMiss]:
     """Return the misses of shared fixtures that belong to a running test so far, and add new ones to its report."""
     known = item.stash.setdefault(test_scopes.SHARED_MISSES, [])
     for scope in item.config.stash[test_scopes.RUN].scopes.unclosed():
-        if scope.kind != "fixture" or not scope.is_shared or not scope.misses.untaken:
+        if scope.kind != "fixture" or not scope.is_shared or not scope.misses.hear().untaken:
             continue
-        misses = scope.known_misses.take()
+        misses = scope.misses.known.take()
         command = typed_command.record_command(item, node_ids.id_to_type(item))
         known += [_with_command(miss, scope.command, command) for miss in misses]
         scope_ends.add_report(item, reports.summarize_misses(scope, misses), scope.settings)

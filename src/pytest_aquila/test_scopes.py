@@ -201,7 +201,7 @@ def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool
     scope = opened_scope(item)
     if scope is None:
         return True
-    return scope.default_cassette is None and not scope.has_script and scope.settings.transport != "live"
+    return not scope.has_answers and scope.settings.transport != "live"
 
 
 def has_unanswered(item: pytest.Item, *, is_last: bool = False) -> bool:
@@ -212,11 +212,11 @@ def has_unanswered(item: pytest.Item, *, is_last: bool = False) -> bool:
     scope, run = opened_scope(item), item.config.stash[RUN]
     if is_last and scope is not None and scope.has_listeners:
         run.scopes.announce_end(scope)
-    misses: Sequence[CassetteMiss] = scope.known_misses if scope is not None else ()
+    misses: Sequence[CassetteMiss] = scope.misses.known if scope is not None else ()
     shared: Sequence[CassetteMiss] = ()
     told = run.told_by_children
     if told is not None and told.may_have_messages:
         told.pass_on_refusals(run)
-        misses = scope.hear_last_misses() if scope is not None else ()
+        misses = scope.misses.hear(is_last=True) if scope is not None else ()
         shared = shared_misses.pass_on(item)
     return bool(misses or shared or (run.test is not None and run.test.refusals))

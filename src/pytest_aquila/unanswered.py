@@ -36,7 +36,7 @@ _MISSES = "_aquila_misses"
 def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
     """Return the misses, those of the fixtures that it shares, and the refusals of the running test so far."""
     scope, running = test_scopes.opened_scope(item), item.config.stash[test_scopes.RUN].test
-    found: list[UnansweredRequest] = list(scope.misses) if scope is not None else []
+    found: list[UnansweredRequest] = list(scope.misses.hear()) if scope is not None else []
     if test_scopes.SHARED_MISSES in item.stash:
         shared: list[CassetteMiss] = item.stash[test_scopes.SHARED_MISSES]
         found += shared

@@ -13,7 +13,8 @@ LENIENT = {"faults": None, "unplayed": "ignore", "outdated": "ignore", "max_age"
 
 
 def failure_of(settings: dict[str, Any], **scope: Any) -> str:
-    known: dict[str, Any] = {"has_script": False, "file_scripts": {}, **scope}
+    scripts = SimpleNamespace(is_written=False, from_files={})
+    known: dict[str, Any] = {"scripts": scripts, **scope}
     with pytest.raises(pytest.fail.Exception) as failed:
         check_plays(SimpleNamespace(settings=SimpleNamespace(**LENIENT | settings), **known))  # type: ignore[arg-type]
     return str(failed.value)
@@ -22,7 +23,9 @@ def failure_of(settings: dict[str, Any], **scope: Any) -> str:
 @pytest.mark.parametrize(("count", "more"), [(20, None), (21, "and 1 more"), (300, "and 280 more")])
 def test_of_many_unused_answers_the_first_twenty_are_shown_and_the_others_counted(count: int, more: str | None) -> None:
     script = SimpleNamespace(left=[f"answer {number}" for number in range(count)], unused=None)
-    lines = failure_of({"unused": "fail"}, has_script=True, script=script).splitlines()
+    lines = failure_of(
+        {"unused": "fail"}, scripts=SimpleNamespace(is_written=True, written=script, from_files={})
+    ).splitlines()
     assert lines[0] == f"{count} scripted answers were not asked for:"
     assert lines[1:21] == [f"  answer {number}" for number in range(20)]
     assert lines[21:-1] == ([] if more is None else [f"  {more}"])

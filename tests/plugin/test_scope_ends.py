@@ -21,9 +21,10 @@ class FakeScope:
     """A scope that notes how it is closed. ``wrong`` says that its test has left a wrong setting."""
 
     def __init__(self, *, misses: int = 0, faults: str | None = None, wrong: bool = False) -> None:
-        self.misses = MissLog()
+        log = MissLog()
         for number in range(misses):
-            self.misses.remember(CassetteMiss(str(number)))
+            log.remember(CassetteMiss(str(number)))
+        self.misses = SimpleNamespace(hear=lambda: log)
         self.own = SimpleNamespace(faults=faults, transport="replay", unplayed="ignore", record="missing")
         self.is_wrong = wrong
         self.owns_cassette = True

@@ -319,20 +319,20 @@ def test_a_stamp_finds_its_scope_in_the_process_and_makes_a_part_of_it_elsewhere
 def test_a_script_counts_in_the_scopes_within_whether_they_were_opened_before_or_after() -> None:
     outer, before, after, beside = (scopes.Scope(kind="block") for _ in range(4))
     before.nest_within(outer)
-    outer.use_script(Script())
+    outer.scripts.use(Script())
     after.nest_within(before)
-    assert [each.has_script for each in (outer, before, after, beside)] == [True, True, True, False]
+    assert [each.scripts.is_written for each in (outer, before, after, beside)] == [True, True, True, False]
 
 
 def test_faults_count_in_the_scopes_within_whether_they_were_opened_before_or_after() -> None:
     outer, before, after, beside = (scopes.Scope(kind="block") for _ in range(4))
     before.nest_within(outer)
-    outer.use_faults(FaultPlan.from_text("rate_limit", outer.id))
+    outer.faults.use(FaultPlan.from_text("rate_limit", outer.id))
     after.nest_within(before)
     born_with = scopes.Scope(kind="block", options={"faults": "rate_limit"})
     every = (outer, before, after, born_with, beside)
-    assert [each.may_meet_faults for each in every] == [True, True, True, True, False]
-    assert [each.faults is not None for each in every] == [True, True, True, True, False]
+    assert [each.faults.may_be_met for each in every] == [True, True, True, True, False]
+    assert [each.faults.plan is not None for each in every] == [True, True, True, True, False]
 
 
 def test_threads_that_record_first_at_the_same_time_record_into_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_a_side_request_is_neither_sent_nor_recorded(transport: str, root: Path)
         answer = post(running, {"data": []}, "/v1/traces/ingest")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "side_request")
     assert answer.headers["x-should-retry"] == "false"
-    assert (scope.close().recorded, len(scope.misses)) == (0, 0)
+    assert (scope.close().recorded, len(scope.misses.hear())) == (0, 0)
 
 
 def test_only_what_is_missing_is_fetched(serve: Serve, provider: Upstream, root: Path) -> None:

@@ -260,7 +260,7 @@ def test_an_upstream_that_cannot_be_reached_is_a_502(serve: Serve, talker: WebSo
 def test_a_script_answers_and_one_that_speaks_another_protocol_says_so(root: Path) -> None:
     scope = Scope(kind="block", name="aquila serve", options={"transport": "replay"})
     script = Script()
-    scope.use_script(script)
+    scope.scripts.use(script)
     script.reply(chunks=["Hello ", "there"], first=0.01, pace=0.01)
     with BackgroundServer(build_application(Proxy(lambda: scope), ADMISSION)) as running:
         with dial(running, "/v1/responses") as connection:

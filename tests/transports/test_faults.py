@@ -195,7 +195,7 @@ def test_the_pace_of_an_answer_is_kept_for_what_comes_after_a_fault_where_a_test
         with aquila.http_client() as http:
             assert http.post(f"{URL}/chat/completions", json=BODY).status_code >= 500
         assert scope is not None
-        (good,) = scope.good_answers.values()
+        (good,) = scope.faults.good_answers.values()
     assert good.chunks[0].at >= 20
 
 

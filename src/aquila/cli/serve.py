@@ -184,7 +184,7 @@ def _open_scope(options: argparse.Namespace, script: Path | None) -> Scope:
         options=scope_options(options.record),
     )
     if (read := _read_script(script)) is not None:
-        scope.use_script(read)
+        scope.scripts.use(read)
     return scope
 
 

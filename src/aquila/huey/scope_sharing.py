@@ -64,7 +64,7 @@ def store_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
 
     ``known`` is how many misses the scope had before the task began.
     """
-    for number, miss in enumerate(scope.misses[known:], start=known):
+    for number, miss in enumerate(scope.misses.hear()[known:], start=known):
         key = f"{_MISS_PREFIX}{scope.id}.{task.id}.{process_mark()}.{number}"
         huey.put(key, describe_miss(miss))
 
@@ -75,7 +75,7 @@ def collect_misses(huey: Any, scope: Scope) -> None:
         miss = miss_from(_take(huey, key))
         # Where there is a folder for misses, the worker has noted this miss there, too. It must not be reported twice.
         is_noted = scope.run.state_of(ChildMisses).folder is not None
-        scope.remember_miss(miss, str(miss) if is_noted else None)
+        scope.misses.remember(miss, str(miss) if is_noted else None)
 
 
 def _take(huey: Any, key: str) -> Any:

@@ -42,7 +42,7 @@ def enter_task_scope(huey: Any, task: Any, run: runtime.Run) -> tuple[Scope, int
         return None
     scopes.bound_scope.set(scope)  # Never reset: the context ends with the execution.
     if not scope.is_owner:
-        return scope, len(scope.misses)  # Only the misses of this task are reported to the owner, not earlier ones.
+        return scope, len(scope.misses.hear())  # only later misses, which are of this task, are told to the owner
     return (scope, 0) if scope.kind == "task" else None
 
 

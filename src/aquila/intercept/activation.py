@@ -307,7 +307,7 @@ class Interception:
         if not scopes:
             keys.show(keys.base)
             return
-        answering = [scope for scope in scopes if scope.default_cassette is not None or scope.has_script]
+        answering = [scope for scope in scopes if scope.has_answers]
         answers = False
         for scope in answering or scopes:
             settings = scope.settings

@@ -130,11 +130,11 @@ def _answers_model(scope: Scope, settings: Settings, host: str, port: int | None
     if not asks_model(host, port, path, settings):
         return False
     if settings.transport in ("replay", "record"):
-        return scope.default_cassette is not None or scope.has_script
+        return scope.has_answers
     if settings.transport != "live":
         return True  # another source, such as a local model, answers model requests in the place of the provider
     # A report of the run shows each answer. A request that no script answers goes to the provider.
-    return scope.run.exchange_watch is not None or scope.has_script or scope.names_script(scope.default_cassette)
+    return scope.run.exchange_watch is not None or scope.scripts.may_answer(scope.default_cassette)
 
 
 def check_side_request(method: str, host: str, port: int | None, path: str) -> None:
@@ -240,7 +240,7 @@ def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
     settings = scope.settings
     if settings.transport == "live" or is_listed(host, port, settings.ignore_hosts):
         return None
-    answers = scope.default_cassette is not None or scope.has_script or settings.transport not in ("replay", "record")
+    answers = scope.has_answers or settings.transport not in ("replay", "record")
     return scope if answers and is_provider(host, port, settings) else None
 
 

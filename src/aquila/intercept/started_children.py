@@ -42,6 +42,6 @@ def go_on(*, in_child: bool) -> None:
     run = runtime.current_run()
     if in_child and "scopes" in vars(run):  # else there were none yet
         for scope in run.scopes.unclosed():
-            scope.use_lent_script()
+            scope.scripts.use_lent()
     if in_child and run.make_outcome is not None and run.test is not None and not run.test.has_begun:
         run.process = os.getpid()

@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
 from aquila.cassettes.storage.scope_ids import checked_scope_id, new_scope_id
 from aquila.config import OptionLayer
-from aquila.errors import CassetteMiss, CassetteRequired, ConfigError, SessionClosed
+from aquila.errors import CassetteRequired, ConfigError, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
 from aquila.recording.reporting.child_misses import ChildMisses
-from aquila.recording.reporting.miss_log import MissLog
 from aquila.recording.reporting.reports import ScopeReport, StoredRecordings, summarize_scope
-from aquila.recording.scripts_and_faults import ScriptsAndFaults
+from aquila.recording.scope_parts.scope_faults import ScopeFaults
+from aquila.recording.scope_parts.scope_misses import ScopeMisses
+from aquila.recording.scope_parts.scope_scripts import ScopeScripts
 from aquila.recording.sessions.scope_sessions import ScopeSessions
 from aquila.settings import Settings
 
@@ -48,10 +49,10 @@ _RECORD_OPTION = r"(--(?:aquila-)?record)(?![\w=-])"  # the option without a val
 Kind = Literal["test", "fixture", "block", "task", "call"]
 
 
-class Scope(ScriptsAndFaults):
+class Scope:
     """One run of something that counts plays: who it is, what is around it, and which cassette answers in it.
 
-    Its settings, its sessions, its misses and its recording are objects of their own.
+    Its settings, its sessions, its scripts, faults and misses, and its recording are objects of their own.
     """
 
     _recording: ScopeRecording | None = None
@@ -80,7 +81,6 @@ class Scope(ScriptsAndFaults):
         ``joined_id`` is the id of a scope of another process that this is a part of. ``refusal`` says why nothing
         answers here; then every request to a model raises ``CassetteRequired``.
         """
-        super().__init__()
         self.id = new_scope_id() if joined_id is None else checked_scope_id(joined_id)
         self.kind = kind
         self.name = name
@@ -96,18 +96,16 @@ class Scope(ScriptsAndFaults):
         self.own_settings = OptionLayer(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
         self._let_through: Callable[[str], bool] | None = None
-        self.sessions = ScopeSessions(self, refusal=refusal)
         self.is_shared = False  # see `share`
         self.ended_sessions: list[Session] = []
         """The sessions of blocks within it that have ended, while it records: the code goes on with their answers."""
-        self.known_misses = MissLog()
-        """The misses so far of which this process knows. What children have told since is not read."""
         self.block_reports: list[ScopeReport] = []
         """What the blocks within this scope did."""
         self.has_failed = self.has_listeners = False
-        self.may_meet_faults = self._own_faults() is not None  # a wrong fault is refused here, not by the first request
         self.run = runtime.current_run()
         self.child_misses = self.run.state_of(ChildMisses)
+        self.sessions = ScopeSessions(self, refusal=refusal)
+        self.scripts, self.faults, self.misses = ScopeScripts(self), ScopeFaults(self), ScopeMisses(self)
         self.began_for = self.run.test.mark if self.run.test is not None else None
         self.run.scopes.register(self)
 
@@ -117,6 +115,11 @@ class Scope(ScriptsAndFaults):
     def is_owner(self) -> bool:
         """Whether this process stores what the scope records. A forked child does not: its parent does."""
         return self._process == os.getpid()
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether another process has opened the scope, and this one has joined it by its id."""
+        return self._process is None
 
     @property
     def shows_its_end(self) -> bool:
@@ -156,8 +159,8 @@ class Scope(ScriptsAndFaults):
         """Take settings and scripts from ``parent``, and let it hear of misses."""
         self.parent = parent
         if parent is not None:
-            self.has_script = self.has_script or parent.has_script
-            self.may_meet_faults = self.may_meet_faults or parent.may_meet_faults
+            self.scripts.nest_within(parent.scripts)
+            self.faults.nest_within(parent.faults)
 
     def enclosing(self) -> Sequence[Scope]:
         """This scope and those around it, from the inside out."""
@@ -169,6 +172,11 @@ class Scope(ScriptsAndFaults):
     # What it is configured to do.
 
     @property
+    def has_answers(self) -> bool:
+        """Whether a cassette or a script of a test or block answers its requests."""
+        return self.default_cassette is not None or self.scripts.is_written
+
+    @property
     def settings(self) -> Settings:
         """The settings in force: those around this scope, with its own options on top."""
         around = self.parent.settings if self.parent is not None else self.run.layers.resolve()
@@ -178,8 +186,8 @@ class Scope(ScriptsAndFaults):
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
         self.run.layers.resolve().with_options(options, source=source)
         self.own_settings.override(options)
-        self.note_faults(options)
-        self._announce_change()
+        self.faults.note_options(options)
+        self.announce_change()
 
     def gives(self, name: str) -> bool:
         """Whether it, or a scope around it, overrides the setting ``name`` of the run."""
@@ -211,7 +219,7 @@ class Scope(ScriptsAndFaults):
         stay all the same.
         """
         self.default_cassette, self.owns_cassette, self.keeps_unused = cassette, owned, keeps_unused
-        self._announce_change()
+        self.announce_change()
 
     def keep_unused(self) -> None:
         """Keep recordings that the scope does not use: it has met a fault, after which programs ask for less."""
@@ -227,7 +235,8 @@ class Scope(ScriptsAndFaults):
         if self.settings.transport == "record":  # else nothing runs again
             self.child_misses.tell_shared(self.id)
 
-    def _announce_change(self) -> None:
+    def announce_change(self) -> None:
+        """Tell the watchers of the run that what answers in this scope has changed, if it is open."""
         if self in self.run.scopes:
             self.run.scopes.announce(self)
 
@@ -241,36 +250,6 @@ class Scope(ScriptsAndFaults):
         # Of two threads that record first at the same time, both get the one that was stored first.
         made: ScopeRecording = vars(self).setdefault("_recording", recorder.ScopeRecording(self))
         return made
-
-    @property
-    def misses(self) -> MissLog:
-        """The misses so far, those of child processes included."""
-        self._hear_children()
-        return self.known_misses
-
-    def hear_last_misses(self) -> MissLog:
-        """Return the misses when the scope is about to end. Waits for a child process that is just writing one."""
-        self._hear_children(is_last=True)
-        return self.known_misses
-
-    def _hear_children(self, *, is_last: bool = False) -> None:
-        told = self.child_misses
-        if told.folder is not None and self.is_owner and told.may_have_messages:
-            for miss in told.take(self.id, is_last=is_last):
-                self.remember_miss(miss, str(miss))
-
-    def remember_miss(self, error: CassetteMiss, attempt: Hashable = None) -> None:
-        """Remember a miss here, and in the scopes around that end after this one.
-
-        Of misses with an equal ``attempt``, if it is not None, only the first is remembered.
-        """
-        self.known_misses.remember(error, attempt)
-        if not self.is_owner:
-            self.child_misses.tell(self.id, error)
-        if self.kind == "call" or not self.is_owner:
-            return
-        if self.parent is not None and not self.parent.closed:
-            self.parent.remember_miss(error, attempt)
 
     def note_failure(self) -> None:
         """Say that the code in the scope has failed: that may be why answers are closed from now on."""
@@ -310,7 +289,7 @@ class Scope(ScriptsAndFaults):
         if recording is None and stores and settings is not None and settings.transport == "record":
             # Child processes may have recorded although this one did not; the recorder merges their journals.
             recording = self.recording
-        if recording is not None and stores and self.hear_last_misses().drift is not None:
+        if recording is not None and stores and self.misses.hear(is_last=True).drift is not None:
             recording.discard()
             return self._summarize(StoredRecordings(), settings)
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()

@@ -41,11 +41,9 @@ def reference_fields(scope: Scope, *, recording: bool = True, settings: Settings
     if recording and settings.transport == "record":
         scope.recording.open_journal()  # the owner's journal marks the scope as alive
     options = {**scope.own_settings.options, "transport": settings.transport, "record": settings.record}
-    if (plan := scope.faults) is not None:
+    if (plan := scope.faults.plan) is not None:
         options["faults"] = plan.text
-    has_script = (
-        scope.has_script or scope.lent_script is not None or scope.names_script(scope.default_cassette, settings)
-    )
+    has_script = scope.scripts.lent is not None or scope.scripts.may_answer(scope.default_cassette, settings)
     return {
         "scope": scope.id,
         "name": scope.name,

@@ -48,13 +48,14 @@ def is_scripted(cassette: str | None, settings: Settings) -> bool:
 
 def is_answered_by_hand(scope: Scope) -> bool:
     """Whether only scripts answer the requests of a scope."""
-    return scope.has_script if scope.default_cassette is None else scope.names_script(scope.default_cassette)
+    cassette = scope.default_cassette
+    return scope.scripts.is_written if cassette is None else scope.scripts.names_script(cassette)
 
 
 def token_for_children(scope: Scope) -> str:
     """Return the token with which other processes ask the scripts of ``scope``. The first call starts the server."""
-    if scope.script_token is not None:  # children of a process that has joined a scope ask the owner, too
-        return scope.script_token
+    if scope.scripts.token is not None:  # children of a process that has joined a scope ask the owner, too
+        return scope.scripts.token
     run = scope.run
     shared = run.state_of(SharedScripts)
     if shared.server is None or not shared.server.is_reachable:
@@ -82,7 +83,7 @@ def _find_script(run: runtime.Run, scope_id: str, cassette: str | None) -> Answe
     if scope is None:
         raise LookupError(scope_id)
     if cassette is None:
-        return scope.script or scope.lent_script
+        return scope.scripts.written or scope.scripts.lent
     return open_script(scope, cassette, cassette_path(scope.settings.cassette_root(), cassette))
 
 
@@ -104,14 +105,14 @@ def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
     token = None if scope.is_owner else _token_of_parent(scope)
     if token is not None:
         return _remote_script(token, scope, cassette)
-    known = scope.file_scripts.get(cassette)
+    known = scope.scripts.from_files.get(cassette)
     # `setdefault`: of two threads that load it at once, both get the script that was stored first, with one count.
-    return known if known is not None else scope.file_scripts.setdefault(cassette, script_file.load_script(path))
+    return known if known is not None else scope.scripts.from_files.setdefault(cassette, script_file.load_script(path))
 
 
 def mention_script(explained: Explanation, scope: Scope, session: Session, missed: MissedRequest) -> Explanation:
     """Add to the explanation of a miss which answers are left in the script of ``scope``, and how to add one."""
-    script = scope.script
+    script = scope.scripts.written
     if script is None:
         return explained
     with contextlib.suppress(Exception):  # a function of the test may raise anything, and another process be gone
@@ -124,7 +125,7 @@ def mention_script(explained: Explanation, scope: Scope, session: Session, misse
 
 def join_script(scope: Scope, token: str) -> None:
     """Let a joined scope ask the script of the process that owns it."""
-    scope.use_joined_script(_remote_script(token, scope), token)
+    scope.scripts.use_joined(_remote_script(token, scope), token)
 
 
 def script_of_parent(scope: Scope) -> AnswersRequests:
@@ -145,8 +146,8 @@ def _remote_script(token: str, scope: Scope, cassette: str | None = None) -> Rem
 
 
 def _token_of_parent(scope: Scope) -> str | None:
-    if scope.script_token is not None:
-        return scope.script_token
+    if scope.scripts.token is not None:
+        return scope.scripts.token
     server = scope.run.state_of(SharedScripts).server  # what a fork has of it
     return server.token if server is not None else None
 

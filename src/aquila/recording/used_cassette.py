@@ -88,14 +88,14 @@ class UsedCassette:
     @property
     def misses(self) -> Sequence[CassetteMiss]:
         """The misses of the scope, oldest first. A test that has any fails, even if its code swallowed them."""
-        return tuple(self._scope.misses)
+        return tuple(self._scope.misses.hear())
 
     def forget_misses(self) -> None:
         """Say that the misses so far were expected: they no longer make the test fail."""
         forgotten = self.misses
-        # `Scope.remember_miss` has told the scopes around, too.
+        # `ScopeMisses.remember` has told the scopes around, too.
         for scope in self._scope.enclosing():
-            scope.misses.forget(forgotten)
+            scope.misses.hear().forget(forgotten)
 
     def _sessions(self) -> Sequence[Session]:
         return open_sessions(self._scope, self.name)

@@ -110,7 +110,7 @@ class ExchangeCollector:
         self._told |= {id(problem): problem for each in noted for problem in (each.problem, *each.repeats) if problem}
         if scope is None or report is None:
             return
-        for miss in scope.misses:
+        for miss in scope.misses.hear():
             if id(miss) not in self._told and scope.kind != "call":
                 self._take_miss_elsewhere(miss)
         self.facts.pending = self.facts.pending or bool(report.pending)
@@ -193,7 +193,7 @@ class ExchangeCollector:
             source = "scripted" if played.upstream == SCRIPT else "live"
             if noted.scope is not None and source == "scripted":
                 name = noted.scope.default_cassette
-                exchange["script"] = name if name in noted.scope.file_scripts else "aquila_script"
+                exchange["script"] = name if name in noted.scope.scripts.from_files else "aquila_script"
         exchange["source"], exchange["states"] = source, [source]
         if decision.fault:
             exchange["states"], exchange["faults"] = ["faulted"], [decision.fault]

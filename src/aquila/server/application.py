@@ -137,7 +137,7 @@ class _ServeEndpoints:
         """List the misses since the server started or was reset."""
         if self._lacks_token(request):
             return _refuse(request, WITHOUT_TOKEN)
-        return JSONResponse({"misses": [str(miss) for miss in self._proxy.scope.misses]})
+        return JSONResponse({"misses": [str(miss) for miss in self._proxy.scope.misses.hear()]})
 
     async def answer_request(self, request: Request) -> Response:
         """Answer a client's request from the cassette or the upstream."""

@@ -65,11 +65,11 @@ class Faults(FaultMethods):
     @contextlib.contextmanager
     def _put_in_force(self, faults: Sequence[Fault]) -> Iterator[FaultPlan]:
         plan = FaultPlan(faults, f"{self._scope.id}.{next(self._numbers)}")
-        before = self._scope.use_faults(plan)
+        before = self._scope.faults.use(plan)
         try:
             yield plan
         finally:
-            self._scope.use_faults(before)
-            self._scope.collect_met_faults(plan)
+            self._scope.faults.use(before)
+            self._scope.faults.collect_met(plan)
         if plan.unmet:
             raise FaultFailed(plan.explain_unmet())

@@ -38,5 +38,5 @@ class use_script(ScopeBlock[Script]):
     def _make_scope(self) -> tuple[Scope, Script]:
         script = Script() if self._file is None else load_script(self._file)
         scope = Scope(kind="block", name="use_script", options={"transport": "replay", "faults": self._faults})
-        scope.use_script(script)
+        scope.scripts.use(script)
         return scope, script

@@ -254,7 +254,7 @@ def _has_answered(scope: Scope) -> bool:
         for session in scope.sessions.opened()
         for number in range(len(session.cassette.interactions))
     )
-    return any(played) or scope.scripted_count > 0
+    return any(played) or scope.scripts.answered_count > 0
 
 
 def _tear_down_shared(item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -123,7 +123,7 @@ class ForkedAttempt:
         options = {"unused": "ignore", "unplayed": "ignore", "silence": self._seconds + _LONGER}
         scope.override_settings(options, source="--aquila-faults")
         if self._fault is not None:
-            scope.use_faults(FaultPlan.from_text(str(self._fault), scope.id))
+            scope.faults.use(FaultPlan.from_text(str(self._fault), scope.id))
 
     def _note_attempt(self, attempt: Attempt) -> None:
         attempt.asker = hash(find_sleeper())

@@ -16,7 +16,7 @@ HOLDING = """
     import pytest
     from aquila.intercept import policy
     from aquila.intercept.own_sockets import listeners
-    from aquila.recording.scope import Scope
+    from aquila.recording.scope_parts.scope_misses import ScopeMisses
 
     HELD, ENDING = threading.Event(), threading.Event()
 
@@ -39,7 +39,7 @@ HOLDING = """
         ENDING.clear()
         with (
             mock.patch.object(policy, "refuse_own_socket", hold(policy.refuse_own_socket)),
-            mock.patch.object(Scope, "remember_miss", hold(Scope.remember_miss)),
+            mock.patch.object(ScopeMisses, "remember", hold(ScopeMisses.remember)),
             mock.patch.object(listeners._Listener, "close", release(listeners._Listener.close)),
         ):
             return (yield)

@@ -97,13 +97,13 @@ def _find_scope(request: RecordedRequest) -> AnsweringScope | None:
 
 
 def _read_files(scope: Scope, settings: Settings, cassette: str | None) -> None:
-    if cassette is not None and (settings.transport in CASSETTE_MODES or scope.names_script(cassette)):
+    if cassette is not None and (settings.transport in CASSETTE_MODES or scope.scripts.names_script(cassette)):
         scope.sessions.session_for(cassette, session_mode(settings.transport, settings))
 
 
 def _answer(request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None) -> Answer:
     """Let a script answer first, and otherwise decide by the transport of the settings."""
-    if scope.has_script or settings.transport == SCRIPT or scope.names_script(cassette):
+    if settings.transport == SCRIPT or scope.scripts.may_answer(cassette):
         scripted = scripted_answering.answer_by_hand(request, scope, settings, cassette)
         if scripted is not None:
             return scripted
@@ -138,7 +138,7 @@ class _Address(NamedTuple):
 
 def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session: Session) -> Answer:
     address = _Address.of(request.url)
-    if scope.faults is not None and asks_model(address.host, address.port, address.path, settings):
+    if scope.faults.plan is not None and asks_model(address.host, address.port, address.path, settings):
         met = spoil_recording(scope, session, request)
         if met is not None:
             return _replay(scope, settings, session, met, request)

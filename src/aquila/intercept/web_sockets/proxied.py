@@ -148,7 +148,7 @@ class SocketProxy:
             "GET", f"ws{self._proxy.base.removeprefix('http')}{outgoing.target}", tuple(filter(_is_sent, fields))
         )
         name = cassette or scope.default_cassette
-        if name is None and settings.transport in CASSETTE_MODES and not scope.has_script:
+        if name is None and settings.transport in CASSETTE_MODES and not scope.scripts.is_written:
             raise ConfigError(NO_CASSETTE)
         answer = await answer_within(request, scope, settings, name)
         if isinstance(answer, ReplayedConversation):

@@ -69,8 +69,8 @@ def answer_from(
 
 def _find_scripts(scope: Scope, settings: Settings, cassette: str | None) -> list[AnswersRequests]:
     """Return the scripts of a scope, in the order in which they are asked."""
-    found = [scope.script]
-    if cassette is not None and scope.names_script(cassette):
+    found = [scope.scripts.written]
+    if cassette is not None and scope.scripts.names_script(cassette):
         found.append(scope.sessions.session_for(cassette, "replay").script)
     if settings.transport == SCRIPT:
         found.append(script_of_run())
@@ -80,5 +80,5 @@ def _find_scripts(scope: Scope, settings: Settings, cassette: str | None) -> lis
 def _is_left_to_another(scope: Scope, settings: Settings, cassette: str | None) -> bool:
     """Whether a cassette or a transport answers handshakes that no script answers."""
     if settings.transport in CASSETTE_MODES:
-        return cassette is not None and not scope.names_script(cassette)
+        return cassette is not None and not scope.scripts.names_script(cassette)
     return settings.transport != SCRIPT

@@ -42,7 +42,7 @@ class ScriptedSide:
     def _open(self, handshake: RecordedRequest) -> ReplayDecision:
         key = ScopeRoute.key_of(handshake)
         good = Interaction(handshake, RecordedResponse(SWITCHED), upstream=SCRIPT)
-        met = meet_fault(self._scope, key, good, "handshake") if self._scope.faults is not None else None
+        met = meet_fault(self._scope, key, good, "handshake") if self._scope.faults.plan is not None else None
         decision = met or ReplayDecision(good, RecordingPlayed(key, 0, 0), last=False)
         self.readings.begin(decision, handshake, 0)
         if met is None:
@@ -89,7 +89,7 @@ class ScriptedSide:
 
     @property
     def may_fall_silent(self) -> bool:
-        return self._scope.faults is not None
+        return self._scope.faults.plan is not None
 
     @property
     def is_silenced(self) -> bool:
@@ -97,7 +97,7 @@ class ScriptedSide:
 
     def _answer(self, question: Question) -> ScriptedTurn:
         asked = question.request
-        met = self._meet_fault(question) if self._scope.faults is not None else None
+        met = self._meet_fault(question) if self._scope.faults.plan is not None else None
         if met is not None:
             return self._tell(met, asked)
         answer = ask_script(self._script.decide, asked, self._settings, _refuse)

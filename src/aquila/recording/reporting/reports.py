@@ -85,11 +85,11 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
 
     ``stored`` is what became of its recordings. ``settings`` are its settings; None if they were wrong at its end.
     """
-    sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.known_misses
+    sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.misses.known
     children = scope.run.state_of(ChildMisses)
     hears = scope.is_owner and children.may_have_messages  # mostly not: then nothing more is asked
     if hears:
-        misses = scope.hear_last_misses()
+        misses = scope.misses.hear(is_last=True)
     played = plays_of(scope, children.take_plays(scope.id) if hears else ())
     folder = _folder_of(settings) if settings is not None else ""
     # Its default cassette counts as used in any case: another process may have used it, or nothing needs it any more.
@@ -111,7 +111,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         replayed=len(played),
         recorded=stored.recorded,
         missed=len(rows),
-        scripted=scope.scripted_count,
+        scripted=scope.scripts.answered_count,
         seconds=seconds,
         tokens=tokens,
         unplayed=_describe_unplayed(scope),

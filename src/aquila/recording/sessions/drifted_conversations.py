@@ -86,7 +86,7 @@ def find_drift(
             drifted.conversation = unknown.keys
         return drifted
     for each in scope.enclosing():
-        if (earlier := each.misses.drift) is not None:
+        if (earlier := each.misses.hear().drift) is not None:
             return _refuse_until_repetition(earlier, session, missed.request)
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import tell_plays
+from aquila.recording.scope_parts.scope_part import ScopePart
 from aquila.recording.sessions import session_factory
 from aquila.recording.sessions.session import Session
 
@@ -24,12 +24,11 @@ else:
     lazy_modules(globals(), "aquila.recording.network: guard", "aquila.recording.reporting: drift_watch")
 
 
-class ScopeSessions:
+class ScopeSessions(ScopePart):
     """The sessions of ``scope``. With a ``refusal`` none opens; it says why."""
 
     def __init__(self, scope: Scope, *, refusal: str | None = None) -> None:
-        # Weak, because the scope owns this object: both go when nothing uses the scope any more.
-        self._owner = weakref.ref(scope)
+        super().__init__(scope)
         self.refusal = refusal
         self.closed = False
         # Held while a session opens: the other threads of the scope wait, and get the same session.
@@ -40,13 +39,6 @@ class ScopeSessions:
         """Whether one of the sessions has recordings that may answer."""
         self.counts: RequestCounts | None = None
         self.watches_contents = False  # see `watch_contents`
-
-    @property
-    def _scope(self) -> Scope:
-        scope = self._owner()
-        if scope is None:
-            raise SessionClosed("a scope was dropped without being closed, and something still uses its sessions")
-        return scope
 
     def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.

@@ -156,7 +156,7 @@ def _explain_miss(
             explained = renamed_tests.mention_rename(compared, scope, session, root, path, missed)
             if explained is compared:
                 explained = other_tests.mention_other_test(explained, scope, session, root, path, missed)
-        if scope.has_script and not path.exists():  # it may be the script that lacks an answer
+        if scope.scripts.is_written and not path.exists():  # it may be the script that lacks an answer
             explained = scripts.mention_script(explained, scope, session, missed)
         explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
         return pending_recordings.mention_pending(explained, scope, session, missed)

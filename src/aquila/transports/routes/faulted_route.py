@@ -34,7 +34,7 @@ class FaultedRoute(ScopeRoute):
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         asked = read_request(request)
         key = self.key_of(asked)
-        good = self._scope.good_answers.get(key)
+        good = self._scope.faults.good_answers.get(key)
         if good is None:
             if not self._may_meet(key, asked):
                 return self._upstream.send_request(request)
@@ -51,7 +51,7 @@ class FaultedRoute(ScopeRoute):
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         asked = await read_request_async(request)
         key = self.key_of(asked)
-        good = self._scope.good_answers.get(key)
+        good = self._scope.faults.good_answers.get(key)
         if good is None:
             if not self._may_meet(key, asked):
                 return await self._upstream.send_request_async(request)
@@ -66,7 +66,7 @@ class FaultedRoute(ScopeRoute):
         return await self._replay_async(self._decide(key, asked, good), request)
 
     def _may_meet(self, key: str, asked: RecordedRequest) -> bool:
-        plan = self._scope.faults
+        plan = self._scope.faults.plan
         return plan is not None and plan.may_meet(key) and self._is_for_model(asked)
 
     def _decide(self, key: str, asked: RecordedRequest, good: RecordedResponse) -> ReplayDecision:
@@ -74,9 +74,9 @@ class FaultedRoute(ScopeRoute):
         interaction = Interaction(asked, good, upstream=self.name)
         met = meet_fault(self._scope, key, interaction)
         if met is not None:
-            self._scope.good_answers[key] = good
+            self._scope.faults.good_answers[key] = good
             return met
-        self._scope.good_answers.pop(key, None)
+        self._scope.faults.good_answers.pop(key, None)
         return ReplayDecision(interaction, RecordingPlayed(key, 0, 0), last=False)
 
 

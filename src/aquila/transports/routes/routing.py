@@ -133,7 +133,7 @@ def needs_key(
 def _is_scripted(scope: Scope | None, settings: Settings, cassette: str | None) -> bool:
     if scope is None:
         return scripts.is_scripted(cassette, settings)
-    return scope.has_script or scope.names_script(cassette or scope.default_cassette)
+    return scope.scripts.may_answer(cassette or scope.default_cassette)
 
 
 async def resolve_route_async(
@@ -162,7 +162,7 @@ def open_route(
     there is none. Raises what opening a cassette and finding an upstream raise.
     """
     route = _open_by_transport(name, scope, settings, cassette, find, client, uses_scripts)
-    return script_route.ScriptRoute(scope, settings, route) if uses_scripts and scope.has_script else route
+    return script_route.ScriptRoute(scope, settings, route) if uses_scripts and scope.scripts.is_written else route
 
 
 async def open_route_async(
@@ -200,11 +200,11 @@ def _open_by_transport(
         return CassetteRoute(name, scope, settings, session, upstream, outside=client)
     upstream = client if client is not None and name == "live" else find(name)
     rest: Route
-    if name != "live" and scope.faults is not None:
+    if name != "live" and scope.faults.plan is not None:
         rest = faulted_route.FaultedRoute(name, scope, settings, upstream)
     else:
         rest = PlainRoute(name, upstream)
-    if cassette is None or not uses_scripts or not scope.names_script(cassette):
+    if cassette is None or not uses_scripts or not scope.scripts.names_script(cassette):
         return rest
     session = scope.sessions.session_for(cassette, "replay")
     return script_route.ScriptRoute(scope, settings, rest, script=session.script)
@@ -216,8 +216,8 @@ def is_ready(name: str, scope: Scope, settings: Settings, cassette: str | None) 
         return True
     if name in CASSETTE_MODES:
         return scope.sessions.has_session(cassette, session_mode(name, settings))
-    if scope.knows_script(cassette):
-        return not scope.names_script(cassette) or scope.sessions.has_session(cassette, "replay")
+    if scope.scripts.knows_name(cassette):
+        return not scope.scripts.names_script(cassette) or scope.sessions.has_session(cassette, "replay")
     return False
 
 

@@ -272,7 +272,7 @@ class CassetteRoute(ScopeRoute):
 
         Raises ``CassetteMiss``, and ``BudgetSpent`` if the run may record no more.
         """
-        if self._scope.may_meet_faults and self._scope.faults is not None and self._is_for_model(asked):
+        if self._scope.faults.may_be_met and self._scope.faults.plan is not None and self._is_for_model(asked):
             met = spoil_recording(self._scope, self._session, asked)
             if met is not None:
                 if self._scope.run.exchange_watch is not None:
@@ -319,7 +319,7 @@ def meet_fault(scope: Scope, key: str, good: Interaction, within: Within | None 
 
     ``within`` is as in ``FaultPlan.meet``.
     """
-    met = scope.meet_fault(key, good, within)
+    met = scope.faults.meet(key, good, within)
     if met is None:
         return None
     changed = replace(good, response=met.response)
@@ -350,5 +350,5 @@ def refuse(scope: Scope, miss: CassetteMiss, key: str) -> NoReturn:
     raised = miss_outcomes.suit_to_place(miss)
     if scope.run.exchange_watch is not None:
         scope.run.exchange_watch.note_problem(scope, miss)
-    scope.remember_miss(miss, miss_outcomes.attempt_of(raised, key))
+    scope.misses.remember(miss, miss_outcomes.attempt_of(raised, key))
     raise raised

@@ -44,7 +44,7 @@ class ScriptRoute(ScopeRoute):
         self, scope: Scope, settings: Settings, otherwise: Route | None = None, *, script: AnswersRequests | None = None
     ) -> None:
         super().__init__(scope, settings)
-        script = script or scope.script
+        script = script or scope.scripts.written
         if script is None:
             raise ValueError(f"{scope.describe()} has no script")
         self._settings = settings
@@ -74,7 +74,7 @@ class ScriptRoute(ScopeRoute):
     def _decide(self, asked: RecordedRequest) -> ReplayDecision | None:
         if askers.find_earlier_test(self._scope) is not None:
             return None
-        if self._scope.faults is not None:
+        if self._scope.faults.plan is not None:
             good = self._ask(self._script.peek, asked)
             met = None
             if good is not None:

@@ -179,7 +179,7 @@ class UnansweredRequests:
         self._run = runtime.current_run()
         misses_folder(self._run)  # Made now, because a fork that is made later writes into it.
         # How many there were before. Earlier misses and refusals belong to the test itself, or to another consumer.
-        self._misses = {scope.id: len(scope.misses) for scope in self._run.scopes.surrounding()}
+        self._misses = {scope.id: len(scope.misses.hear()) for scope in self._run.scopes.surrounding()}
         self._refusals = len(self._run.test.refusals) if self._run.test is not None else 0
 
     def find_first(self, *, ask_storage: bool = False) -> UnansweredRequest | None:
@@ -190,7 +190,7 @@ class UnansweredRequests:
         for scope in self._run.scopes.surrounding():
             if ask_storage and scope.is_owner:
                 collect_misses(self._huey, scope)
-            if misses := scope.misses[self._misses.get(scope.id, 0) :]:
+            if misses := scope.misses.hear()[self._misses.get(scope.id, 0) :]:
                 return misses[0]
         test = self._run.test
         if test is None:

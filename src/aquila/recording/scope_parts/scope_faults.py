@@ -1,0 +1,102 @@
+"""The faults of a scope, which answers meet on their way. They count in the scopes within it, too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.scope_parts.scope_part import ScopePart
+from aquila.settings import parse_option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aquila.cassettes.model import Interaction, RecordedResponse
+    from aquila.faults import plan as fault_plan
+    from aquila.faults.fault import Within
+    from aquila.faults.plan import FaultPlan, MetFault
+    from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), "aquila.faults: plan as fault_plan")
+
+
+class ScopeFaults(ScopePart):
+    """The faults of ``scope``, as its setting ``faults`` or a block of its test names them."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self._own: FaultPlan | None = None
+        self._own_text = ""
+        """The setting from which ``_own`` was parsed. The plan counts, so it stays as long as the setting does."""
+        self.good_answers: dict[str, RecordedResponse] = {}
+        """By the key of a request, the good answer from which its faults are made, if none is recorded or scripted."""
+        self.may_be_met = self._own_plan(scope) is not None  # a wrong fault is refused here, not by the first request
+        """Whether faults were ever set, here or in a scope around it. ``plan`` has those in force now."""
+
+    @property
+    def plan(self) -> FaultPlan | None:
+        """The faults that answers meet, here or in a scope around it."""
+        # A loop, because every request asks, and `enclosing` takes several times as long.
+        scope: Scope | None = self._scope
+        while scope is not None:
+            if "faults" in scope.own_settings.options and (plan := scope.faults._own_plan(scope)) is not None:
+                return plan
+            scope = scope.parent
+        return None
+
+    def use(self, plan: FaultPlan | None) -> FaultPlan | None:
+        """Put the faults of ``plan`` in force (None for none). Return the plan of this scope that they replace."""
+        scope = self._scope
+        before = self._own_plan(scope)
+        self._own = plan
+        scope.override_settings({"faults": None if plan is None else plan.text}, source="faults")
+        return before
+
+    def note_options(self, options: Mapping[str, Any]) -> None:
+        """Note whether ``options`` set faults. They hold in the scopes within it, too."""
+        if options.get("faults") is not None:
+            scope = self._scope
+            for each in scope.run.scopes.unclosed():
+                each.faults.note_faults_of(scope)
+
+    def note_faults_of(self, scope: Scope) -> None:
+        """Note that ``scope`` has got faults. They hold here, too, if that scope is around this one."""
+        self.may_be_met = self.may_be_met or scope in self._scope.enclosing()
+
+    def nest_within(self, parent: ScopeFaults) -> None:
+        """Let the faults of the scope around this one hold here, too."""
+        self.may_be_met = self.may_be_met or parent.may_be_met
+
+    def meet(self, key: str, good: Interaction, within: Within | None = None) -> MetFault | None:
+        """Return the fault that a request meets, or None. ``key`` is that of the request, ``good`` its good answer.
+
+        ``within`` is as in ``FaultPlan.meet``.
+        """
+        plan = self.plan
+        if plan is None:
+            return None
+        scope = self._scope
+        if scope.sessions.counts is not None:
+            plan.share(scope.sessions.counts)
+        met = plan.meet(key, good, within)
+        if met is not None and not scope.is_owner:
+            scope.run.state_of(ChildMisses).tell_met(plan.mark, met.number)
+        return met
+
+    def collect_met(self, plan: FaultPlan) -> None:
+        """Tell a plan which of its faults requests of other processes have met."""
+        scope = self._scope
+        if scope.sessions.counts is not None:
+            plan.share(scope.sessions.counts)
+        for number in scope.run.state_of(ChildMisses).take_met(plan.mark):
+            plan.note_met(number)
+
+    def _own_plan(self, scope: Scope) -> FaultPlan | None:
+        given = scope.own_settings.options.get("faults")
+        if given is None:
+            return None
+        text = parse_option("faults", given, source="faults")
+        if self._own is None or text not in (self._own.text, self._own_text):
+            self._own, self._own_text = fault_plan.FaultPlan.from_text(text, scope.id), text
+        return self._own
