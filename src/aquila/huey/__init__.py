@@ -12,8 +12,9 @@ Names are imported when they are first used. Begin reading with ``instances``, w
   the fields that Aquila adds. ``enqueue_check`` compares arguments with parameters when a task is enqueued.
 - Executing a task: ``task_wrapper`` and ``task_types`` are the decorated function and its types. ``task_code`` wraps
   the code of a task, ``running_task`` is the task that executes here, and ``task_ends`` has the marks of its outcome.
-  ``error_texts`` writes the texts of errors. The time limit of a task is Huey's: ``progress.task_watch`` ends the
-  streams of the task at that limit, and ``prompt_tasks`` gives a call only the time that is left.
+  ``error_texts`` writes the texts of errors, and ``task_locks`` has the decorators ``lock_task`` and ``rate_limit``.
+  The time limit of a task is Huey's: ``progress.task_watch`` ends the streams of the task at that limit, and
+  ``prompt_tasks`` gives a call only the time that is left.
 - Tasks that send a prompt: ``prompt_tasks``, with ``prompt_task_options`` for the types of their options, and
   ``prompt_templates`` for a prompt that is a text with fields.
 - The cassette of a task: ``scope_reference`` writes a reference to the test that enqueued the task into the message,

@@ -37,6 +37,7 @@ from aquila.huey.sqlite_files import open_patiently
 from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
 from aquila.huey.task_ends import is_lost
+from aquila.huey.task_locks import JobLock, JobRateLimit
 from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 from aquila.huey.typed_methods import TypedMethods
@@ -148,6 +149,14 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         """Return the class of decorated functions."""
         return AquilaTaskWrapper
+
+    def lock_task(self, lock_name: str, ttl: int | None = None) -> JobLock:
+        """Return a lock, which is a decorator and a context manager. The parameters are those of Huey."""
+        return JobLock(self, lock_name, ttl)
+
+    def rate_limit(self, name: str, limit: int, per: int, retry: bool = True) -> JobRateLimit:
+        """Return a rate limit, which is a decorator and a context manager. The parameters are those of Huey."""
+        return JobRateLimit(self, name, limit, per, retry=retry)
 
     def enqueue(self, task: Any) -> Any:
         """Enqueue a task, a group or a chord, and return the handle of its result.
