@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import huey as _huey
 from huey.api import Task, TaskWrapper
-from huey.exceptions import TaskTimeout
+from huey.exceptions import HueyException, TaskTimeout
 
 from aquila.engine.calls.request_gate import set_gate_owner
 from aquila.errors import ConfigError, MessageRejected, NotSerializable
@@ -32,6 +32,7 @@ from aquila.huey.message_fields import attach_fields, fields_to_send
 from aquila.huey.progress.patient_results import PatientResults
 from aquila.huey.redis_connections import reject_decoded_answers
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, settle_progress
+from aquila.huey.sendable_values import refusal_of
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.sqlite_files import open_patiently
 from aquila.huey.state import state_of
@@ -192,18 +193,20 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         The fields of Aquila travel as one reserved keyword argument, so that Huey's own format need not change.
         """
         task._aquila_enqueued = None if self.queue_clock is None else self.queue_clock.now()
-        fields = fields_to_send(task)
+        fields, kwargs = fields_to_send(task), task.kwargs
         data: bytes
-        if fields is None:
+        try:
+            if fields is not None:
+                # Replaced for the moment of serializing and not changed in place: the caller may share the dictionary.
+                task.kwargs = {**kwargs, scope_reference.KEY: fields}
             data = super().serialize_task(task)
-        else:
-            # Replaced for the moment of serializing and not changed in place: the caller may share the dictionary.
-            kwargs = task.kwargs
-            task.kwargs = {**kwargs, scope_reference.KEY: fields}
-            try:
-                data = super().serialize_task(task)
-            finally:
-                task.kwargs = kwargs
+        except HueyException:  # The task is not registered, or its time limit was reached in this moment.
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
+            refusal = refusal_of(error)
+            raise refusal from refusal.__cause__
+        finally:
+            task.kwargs = kwargs
         if self.publisher is not None:
             self.publisher.note_message(task, data)
         elif getattr(self.serializer, "signed", False):

@@ -10,6 +10,9 @@ import msgpack
 from huey.registry import Message
 from huey.utils import SKIPPED, Error
 
+from aquila.errors import NotSerializable
+from aquila.huey.error_texts import text_of
+
 _MAX_DEPTH = 1024  # Levels of nesting: the most that msgpack unpacks.
 
 _ADVICE: dict[str, str] = {
@@ -104,6 +107,19 @@ def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
     elif kind is Message:
         for name, item in zip(value._fields, value, strict=True):
             yield item, f"{value.name}: {name}"
+
+
+def refusal_of(error: Exception) -> NotSerializable:
+    """Return the error of a serializer that refuses a value, as that of Aquila's serializer.
+
+    Others, such as Huey's own with its pickles, raise what they like. It must not be taken for an error of the storage,
+    after which a task is delivered again.
+    """
+    if isinstance(error, NotSerializable):
+        return error
+    refusal = NotSerializable(f"the serializer of this queue refuses the value: {text_of(error)}")
+    refusal.__cause__ = error
+    return refusal
 
 
 def make_text_sendable(text: str) -> str:

@@ -47,7 +47,7 @@ class JobLock(_AnyFunction, TaskLock):  # type: ignore[misc]
     """
 
     def acquire(self) -> bool:
-        """Take the lock. Raises ``TaskLockedException`` where another job has it."""
+        """Take the lock. Where another job has it, an exception of Huey says so to the worker."""
         current = current_task_or_none()
         holder = _OUTSIDE if current is None else current.id
         if self._huey.put_if_empty(self._key, holder, self._ttl):

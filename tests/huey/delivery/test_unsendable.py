@@ -5,7 +5,9 @@ import logging
 import pytest
 from huey.api import chord
 from huey.exceptions import TaskException
+from huey.serializer import Serializer
 
+from aquila.errors import NotSerializable
 from aquila.huey import dead_letters
 from aquila.huey.live import publish_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
@@ -52,6 +54,40 @@ def test_whoever_waits_for_a_result_that_cannot_be_stored_is_told(huey):
     assert not huey.tasks_in_hand.has_any
     if huey.keep_running:
         huey.tasks_in_hand.kept.look_around()  # Which delivers tasks again whose outcome could not be stored.
+    assert huey.pending_count() == 0
+
+
+@pytest.mark.parametrize("keep_running", [False, True])
+def test_a_result_that_the_serializer_of_a_project_refuses_is_no_reason_to_pay_again(make, keep_running):  # noqa: F811
+    huey = make("sqlite", keep_running=keep_running, serializer=Serializer())  # Pickles, as in an existing project.
+    executed = []
+
+    @huey.task(retries=2)
+    def job():
+        executed.append(1)
+        return (piece for piece in "text")  # No pickle can hold a generator.
+
+    result = job()
+    drain(huey)
+    if keep_running:
+        huey.tasks_in_hand.kept.look_around()
+        drain(huey)
+    assert executed == [1]
+    with pytest.raises(TaskException, match="cannot pickle 'generator' object"):
+        result.get()
+    (letter,) = dead_letters(huey)
+    assert (letter.id, letter.kind) == (result.id, "failed")
+
+
+def test_arguments_that_the_serializer_of_a_project_refuses_are_refused_in_the_same_way(make):  # noqa: F811
+    huey = make("sqlite", serializer=Serializer())
+
+    @huey.task()
+    def job(text):
+        """Is never executed."""
+
+    with pytest.raises(NotSerializable, match="cannot pickle 'generator' object"):
+        job(piece for piece in "text")
     assert huey.pending_count() == 0
 
 

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from aquila.errors import NotSerializable
 from aquila.huey.progress.storage_patience import ask_again
 from aquila.huey.running_task import current_task_or_none
+from aquila.huey.sendable_values import refusal_of
 
 PATIENCE = 30.0
 """Seconds for which a storage that does not answer is asked again."""
@@ -47,12 +47,13 @@ class PatientResults:
         """
         try:
             message = self.serializer.serialize(data)
-        except NotSerializable as refusal:
+        except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
+            refusal = refusal_of(error)
             # By this `end_unsendable` knows that the value of the task is refused, and not a task that follows it.
             current = current_task_or_none()
             if current is not None and current.task.id == key:
                 current.task._aquila_unsendable = refusal
-            raise
+            raise refusal from refusal.__cause__
         try:
             if not self.keep_running:  # The usual case, without one more call.
                 return self.storage.put_data(key, message, is_result=True)
