@@ -32,12 +32,23 @@ def id_of(node: Any) -> str:
     """Return the id of a test, class, module or folder, with a path relative to the root folder; "" for the run."""
     root = root_of(node.config)
     path = _path_of_outsider(node.path, root)
+    given = str(node.nodeid)
+    if "@" in given:
+        given = _without_group(node, given)
     if path is None and root == node.config.rootpath:
-        return str(node.nodeid)
+        return given
     if path is None:
         path = node.path.relative_to(root).as_posix().removeprefix(".")
-    _, colons, inside = node.nodeid.partition("::")
+    _, colons, inside = given.partition("::")
     return path if isinstance(node, pytest.Directory) else path + colons + inside
+
+
+def _without_group(node: Any, given: str) -> str:
+    """Return an id without the group that pytest-xdist adds to it for ``--dist=loadgroup``: no test is run by it."""
+    if not isinstance(node, pytest.Item) or node.parent is None or node.get_closest_marker("xdist_group") is None:
+        return given
+    plain = f"{node.parent.nodeid}::{node.name}"
+    return plain if given.startswith(f"{plain}@") else given
 
 
 def id_to_type(item: pytest.Item) -> str:

@@ -57,3 +57,36 @@ def test_what_workers_kept_beside_or_left_unused_is_reported_once(project: Proje
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["aquila: the test failed*test_it.pending.yaml*"])
     result.stdout.fnmatch_lines(["aquila: no test used this cassette, and it is kept: old.yaml: *"])
+
+
+APPENDS_GROUPS = """
+    import pytest
+
+    def pytest_configure(config):
+        config.addinivalue_line("markers", "xdist_group(name): the tests that run in one worker")
+
+    def pytest_collection_modifyitems(items):
+        for item in items:
+            if (group := item.get_closest_marker("xdist_group")) is not None:
+                setattr(item, "_id" if hasattr(item, "_id") else "_nodeid", f"{item.nodeid}@{group.args[0]}")
+    """
+"""A ``conftest.py`` that does what pytest-xdist does with ``--dist=loadgroup`` under pytest before 9.2."""
+
+
+def test_the_group_of_a_test_is_neither_in_the_name_of_its_cassette_nor_in_commands(project: Project) -> None:
+    tests = """
+        @pytest.mark.xdist_group("of one")
+        @pytest.mark.aquila
+        class TestGroup:
+            @pytest.mark.parametrize("word", ["a@b"])
+            def test_it(self, word):
+                post("one")
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    assert len(project.cassette_names) == 1
+    project.pytester.makeconftest(APPENDS_GROUPS)
+    result = project.run("-rA")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["PASSED test_app.py::TestGroup::test_it*@of one*"])
+    output = project.run(tests=tests.replace("one", "two")).stdout.str()
+    assert "pytest 'test_app.py::TestGroup::test_it[a@b]' --aquila-record" in output
