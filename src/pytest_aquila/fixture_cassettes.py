@@ -161,11 +161,10 @@ class FixtureCassette:
         if misses:
             unanswered.note_misses(error, misses)  # perhaps a server did not start because of one
         second_attempts.plan_second_attempt(self._item, misses)  # a fixture that failed is set up again
-        skipped = isinstance(error, pytest.skip.Exception) and not misses
-        if not skipped:
-            report_redaction.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
+        report_redaction.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
+        as_meant = isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)) and not misses
         try:
-            self._close(passed=False, adds_only=skipped)
+            self._close(passed=False, adds_only=as_meant)
         except (errors.AquilaError, OSError) as failure:
             error.add_note(f"and its recording could not be kept: {failure}")
 

@@ -88,8 +88,9 @@ def end_failed_test(item: pytest.Item, error: BaseException, outcome: Outcome) -
     try:
         scope = test_scopes.end_test(item)
         if scope is not None:
-            # A plugin that fails a test here on purpose says nothing against the code whose answers were recorded.
-            on_purpose = isinstance(error, pytest.fail.Exception) and not isinstance(error, errors.UnansweredRequest)
+            # Who fails or skips a test here on purpose says nothing against the code whose answers were recorded.
+            outcomes = pytest.fail.Exception, pytest.skip.Exception
+            on_purpose = isinstance(error, outcomes) and not isinstance(error, errors.UnansweredRequest)
             close_test_scope(item, scope, outcome if on_purpose else "failed")
     finally:
         test_scopes.take_teardown_misses(item.config)

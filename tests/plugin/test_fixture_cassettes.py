@@ -168,8 +168,38 @@ def test_a_fixture_that_fails_keeps_what_it_recorded_beside_its_cassette(project
         """
     project.record(tests=tests).assert_outcomes(errors=1)
     assert project.cassette_names == {"test_app/@answer.pending.yaml"}
-    project.record(tests=tests.replace('raise ValueError("no")', 'pytest.skip("later")')).assert_outcomes(skipped=1)
-    project.run().assert_outcomes(skipped=1)
+
+
+@pytest.mark.parametrize("outcome", ["skip", "xfail"])
+def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Project, outcome: str) -> None:
+    tests = f"""
+        @pytest.fixture(scope="session")
+        def answer():
+            pytest.{outcome}(f"later, as {{post('one')}}")
+
+        def test_one(answer):
+            pass
+        """
+    counts = {"skipped" if outcome == "skip" else "xfailed": 1}
+    project.record(tests=tests).assert_outcomes(**counts)
+    project.run().assert_outcomes(**counts)
+    assert project.cassette_names == {"test_app/@answer.yaml"}
+
+
+def test_a_skip_in_a_teardown_says_nothing_against_what_was_recorded(project: Project) -> None:
+    tests = """
+        @pytest.fixture
+        def limited():
+            yield
+            pytest.skip("the quota is used up")
+
+        @pytest.mark.aquila
+        def test_one(limited):
+            post("one")
+        """
+    project.record(tests=tests).assert_outcomes(passed=1, skipped=1)
+    project.run().assert_outcomes(passed=1, skipped=1)
+    assert project.cassette_names == {"test_app/test_one.yaml"}
 
 
 def test_what_a_fixture_records_for_each_value_of_another_is_kept(project: Project) -> None:
