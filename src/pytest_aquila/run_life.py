@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     import argparse
 
     from aquila import errors, settings
-    from aquila.recording.reporting import child_misses, play_log
+    from aquila.recording.reporting import child_messages, play_log
     from pytest_aquila import calling_program, marker_options, option_values
     from pytest_aquila.summary.run_news import News
 else:
     lazy_modules(
         globals(),
         "aquila: errors, settings",
-        "aquila.recording.reporting: child_misses, play_log",
+        "aquila.recording.reporting: child_messages, play_log",
         "pytest_aquila: calling_program, marker_options, option_values",
     )
 
@@ -85,7 +85,7 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
         _raise_as_usage_error(lambda: marker_options.check_transports(run.layers.resolve()))
     if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
         with contextlib.suppress(OSError):
-            child_misses.misses_folder(run)
+            child_messages.messages_folder(run)
     return run
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from aquila.errors import CassetteMiss
 from aquila.recording.reporting import reports
-from aquila.recording.reporting.child_misses import describe_miss, miss_from
+from aquila.recording.reporting.described_misses import describe_miss, miss_from
 from pytest_aquila import node_ids, scope_ends, test_scopes, typed_command
 
 

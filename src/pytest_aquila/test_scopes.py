@@ -215,7 +215,7 @@ def has_unanswered(item: pytest.Item, *, is_last: bool = False) -> bool:
     misses: Sequence[CassetteMiss] = scope.misses.known if scope is not None else ()
     shared: Sequence[CassetteMiss] = ()
     told = run.told_by_children
-    if told is not None and told.may_have_messages:
+    if told is not None and told.files.may_have_rows:
         told.pass_on_refusals(run)
         misses = scope.misses.hear(is_last=True) if scope is not None else ()
         shared = shared_misses.pass_on(item)

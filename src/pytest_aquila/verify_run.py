@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.child_messages import ChildMessages
 from aquila.recording.reporting.play_log import PlayLog
 from aquila.verifying.planning import Sample, make_plan
 from aquila.verifying.report import as_json, describe_verification
@@ -51,7 +51,7 @@ def _log_of(config: pytest.Config) -> PlayLog:
 def _complete_log(config: pytest.Config) -> PlayLog:
     """Return the log of plays, with those of child processes until now."""
     log = _log_of(config)
-    log.take_from_children(config.stash[RUN].state_of(ChildMisses).folder)
+    log.take_from_children(config.stash[RUN].state_of(ChildMessages).folder)
     return log
 
 

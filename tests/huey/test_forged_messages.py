@@ -18,7 +18,7 @@ from aquila.huey.scope_sharing import collect_misses
 from aquila.huey.testing.consumers.running_consumer import RunningConsumer
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.recording import scope as scopes
-from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.child_messages import ChildMessages
 from aquila.recording.runtime import SEAL_LENGTH
 from tests.support.http_server import LoopbackServer
 from tests.support.runs import separate_run
@@ -242,7 +242,6 @@ def test_a_foreign_entry_in_the_place_of_a_miss_breaks_nothing(value, tmp_path):
 
 @pytest.mark.parametrize("text", [b"\xff\xfe", b"{", b"[" * 100_000, b"[]", b'[true, 1, "", ""]', b"null"])
 def test_a_damaged_note_of_a_child_is_a_miss_and_breaks_nothing(text, tmp_path):
-    misses = ChildMisses()
-    misses.folder = str(tmp_path)
+    messages = ChildMessages(str(tmp_path))
     (tmp_path / ("0" * 16)).write_bytes(text + b"\n")
-    assert ["cannot be read" in str(miss) for miss in misses.take("0" * 16)] == [True]
+    assert ["cannot be read" in str(miss) for miss in messages.take_misses("0" * 16)] == [True]

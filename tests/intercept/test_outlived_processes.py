@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.storage.scope_ids import new_scope_id
-from aquila.recording.reporting.child_misses import ChildMisses
-from aquila.recording.reporting.open_to_children import OpenToChildren, is_open_in_parent
+from aquila.recording.reporting.child_messages import ChildMessages
+from aquila.recording.reporting.open_to_children import OpenToChildren, ScopesShownToChildren
 from tests.support.clients import ASKING
 from tests.support.runs import separate_run
 from tests.support.upstream import Upstream
@@ -260,24 +260,28 @@ def test_children_see_which_scopes_are_open(tmp_path: Path) -> None:
     scopes.remove(one)
     scopes.remove(one)
     scopes.add(three)
+    seeing, blind = ScopesShownToChildren(), ScopesShownToChildren()
+    seeing.look_in(str(tmp_path), ("/elsewhere", "mark", "another folder"))
     for scope, is_open in ((one, False), (two, True), (three, True)):
-        assert scopes.holds(scope) == is_open_in_parent(str(tmp_path), scope) == is_open
+        assert scopes.holds(scope) == blind.is_open(scope, str(tmp_path)) == seeing.is_open(scope, str(tmp_path))
+        assert scopes.holds(scope) == is_open
     os.remove(tmp_path / "open")
-    assert is_open_in_parent(str(tmp_path), one), "nothing says that it has ended"
-    assert not is_open_in_parent(str(tmp_path), two, was_shown=True)
+    assert blind.is_open(one, str(tmp_path)), "nothing says that it has ended"
+    assert not seeing.is_open(two, str(tmp_path))
 
 
 def test_what_children_are_shown_ends_with_the_run(tmp_path: Path) -> None:
     with separate_run(tmp_path) as run:
-        told = ChildMisses()
+        told = ChildMessages()
         told.make_folder(run)
         scopes, scope = told.open_scopes, new_scope_id()
-        assert scopes is not None
-        told.note_open(scope)
-    told.note_closed(scope)
-    assert scopes.process == 0
+        scopes.note_open(scope)
+        assert scopes.are_shown_by(os.getpid())
+    scopes.note_closed(scope)
+    assert not scopes.are_shown_by(os.getpid())
+    assert scopes._own is not None
     with pytest.raises(ValueError, match="closed"):
-        scopes.add(new_scope_id())
+        scopes._own.add(new_scope_id())
 
 
 def test_where_more_scopes_are_open_than_can_be_told_all_seem_open(tmp_path: Path) -> None:
@@ -286,7 +290,7 @@ def test_where_more_scopes_are_open_than_can_be_told_all_seem_open(tmp_path: Pat
     for scope in ids:
         scopes.add(scope)
     scopes.remove(ids[0])
-    assert all(is_open_in_parent(str(tmp_path), scope) for scope in ids)
+    assert all(ScopesShownToChildren().is_open(scope, str(tmp_path)) for scope in ids)
 
 
 def test_a_full_disk_is_an_error_and_no_crash_at_the_first_test(tmp_path: Path) -> None:

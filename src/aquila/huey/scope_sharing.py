@@ -10,7 +10,7 @@ from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
 from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.scope_reference import find_current_scope
 from aquila.process_marks import process_mark
-from aquila.recording.reporting.child_misses import ChildMisses, describe_miss, miss_from
+from aquila.recording.reporting.described_misses import describe_miss, miss_from
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -74,7 +74,7 @@ def collect_misses(huey: Any, scope: Scope) -> None:
     for key in list_result_keys(huey, f"{_MISS_PREFIX}{scope.id}."):
         miss = miss_from(_take(huey, key))
         # Where there is a folder for misses, the worker has noted this miss there, too. It must not be reported twice.
-        is_noted = scope.run.state_of(ChildMisses).folder is not None
+        is_noted = scope.child_messages.folder is not None
         scope.misses.remember(miss, str(miss) if is_noted else None)
 
 

@@ -12,7 +12,6 @@ from aquila.huey.error_texts import UNCUT, redact_long_text, text_of
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
 from aquila.huey.running_task import attempt_of
 from aquila.recording import runtime
-from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.exchange_watch import current_job
 from aquila.recording.scope import bound_scope
 from aquila.recording.secrets.outgoing import redact_outgoing
@@ -64,7 +63,7 @@ def _note_execution(huey: Any, task: Any, number: int, began: float, error: Any)
     if run.exchange_watch is not None and run.is_here:
         run.exchange_watch.take_job(job)
     elif scope is not None:
-        run.state_of(ChildMisses).tell_job(scope.id, job)
+        scope.child_messages.tell_job(scope.id, job)
 
 
 def _outcome_of(error: Any) -> str:

@@ -188,7 +188,7 @@ class Interception:
             self._client_patches.put_in_force(scope.id)
             self._stub_patches.put_in_force(scope.id)
             self._adjust_environment(scope.run)
-            scope.child_misses.note_open(scope.id)
+            scope.child_messages.open_scopes.note_open(scope.id)
 
     def scope_suspended(self, scope: Scope) -> None:
         """Take a suspended scope out of the environment. Its interception stays: code bound to it may send requests."""
@@ -203,7 +203,7 @@ class Interception:
     def scope_closed(self, scope: Scope) -> None:
         """Stop intercepting for a scope that has closed."""
         with self._lock:
-            scope.child_misses.note_closed(scope.id)
+            scope.child_messages.open_scopes.note_closed(scope.id)
             self._take_out(scope)
             if scope.id in self._intercepting:
                 self._intercepting.discard(scope.id)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
     from aquila.config import SettingsLayers
     from aquila.recording import scope_joining, scripts
-    from aquila.recording.reporting import child_misses
+    from aquila.recording.reporting import child_messages
     from aquila.recording.scope import Scope
     from aquila.recording.storing import record_budget
 else:
@@ -32,7 +32,7 @@ else:
         globals(),
         "aquila.cassettes.redaction: fingerprints",
         "aquila.recording: scope_joining, scripts",
-        "aquila.recording.reporting: child_misses",
+        "aquila.recording.reporting: child_messages",
         "aquila.recording.storing: record_budget",
     )
 
@@ -57,7 +57,7 @@ def describe_run(scope: Scope | None) -> str:
     )
     if scope is None:
         return around
-    child_misses.misses_folder(run)  # made now, because the children of a scope leave messages in it
+    child_messages.messages_folder(run)  # made now, because the children of a scope leave messages in it
     settings = scope.settings
     told: dict[str, Any] = {
         "scope": scope_joining.reference_fields(scope, recording=False, settings=settings),

@@ -21,7 +21,7 @@ from aquila.recording.environment import find_own_variables
 if TYPE_CHECKING:
     from aquila.intercept import parent_queues
     from aquila.recording import scope_joining
-    from aquila.recording.reporting import child_misses, play_log
+    from aquila.recording.reporting import child_messages, play_log
     from aquila.recording.scope import Scope
     from aquila.recording.storing import record_budget
 else:
@@ -29,7 +29,7 @@ else:
         globals(),
         "aquila.intercept: parent_queues",
         "aquila.recording: scope_joining",
-        "aquila.recording.reporting: child_misses, play_log",
+        "aquila.recording.reporting: child_messages, play_log",
         "aquila.recording.storing: record_budget",
     )
 
@@ -167,9 +167,9 @@ def _enter_run_of(parent: _Parent) -> None:
     if parent.messages:
         root, mark, identity = parent.messages
         run.messages = root, mark, identity
-    if joining is not None and (folder := child_misses.misses_folder(run)) is not None:
+    if joining is not None and (folder := child_messages.messages_folder(run)) is not None:
         if parent.shows_end is not None:
-            run.state_of(child_misses.ChildMisses).look_for_open_scopes(run)
+            run.state_of(child_messages.ChildMessages).look_for_open_scopes(run)
         run.tells_jobs = parent.jobs
         if parent.plays:
             run.play_log = play_log.PlayLog(folder)

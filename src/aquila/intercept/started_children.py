@@ -11,9 +11,9 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
-    from aquila.recording.reporting import child_misses
+    from aquila.recording.reporting import child_messages
 else:
-    lazy_modules(globals(), "aquila.recording.reporting: child_misses")
+    lazy_modules(globals(), "aquila.recording.reporting: child_messages")
 
 
 def prepare_for_children() -> None:
@@ -23,7 +23,7 @@ def prepare_for_children() -> None:
     if run.test is not None and run.test.has_begun and run.process == os.getpid():
         # The folder cannot be made, or a test has replaced `open`. The program must start its process nevertheless.
         with contextlib.suppress(Exception):
-            child_misses.misses_folder(run)
+            child_messages.messages_folder(run)
 
 
 def prepare_and_start(start: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 
 from aquila.recording import runtime
-from aquila.recording.reporting import child_misses
+from aquila.recording.reporting import child_messages
 
 _WITHOUT_SOCKETS = (
     *("curl_cffi", "gevent", "grpc", "pycares", "pycurl", "uvloop"),
@@ -47,5 +47,5 @@ def note_unguarded(sentence: str) -> None:
 def _tell_parent(sentence: str, *, is_unguarded: bool) -> None:
     run = runtime.current_run()
     if not (run.runs_tests and run.is_here):  # a child process, whose parent writes the summary
-        child_misses.misses_folder(run)
-        run.state_of(child_misses.ChildMisses).tell_note(sentence, is_unguarded=is_unguarded)
+        child_messages.messages_folder(run)
+        run.state_of(child_messages.ChildMessages).tell_note(sentence, is_unguarded=is_unguarded)

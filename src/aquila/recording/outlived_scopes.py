@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from aquila.errors import SessionClosed
-from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
 
 def require_open(scope: Scope) -> Scope:
     """Return a scope of another process that is open there. Else raises ``SessionClosed`` and tells the test run."""
-    misses = scope.run.state_of(ChildMisses)
-    if not scope.shows_its_end or misses.is_open(scope.id):
+    messages = scope.child_messages
+    if not scope.shows_its_end or messages.is_open(scope.id):
         return scope
     starts = "a pool starts its workers with its first tasks"
     match scope.kind_of_owner:
@@ -36,5 +35,5 @@ def require_open(scope: Scope) -> Scope:
         f"{scope.name or scope.id} has ended, and a process that it started is still making requests ({process}). "
         f"{advice}"
     )
-    misses.tell_refusal(text, scope.run.test_name)  # no recording would answer it
+    messages.tell_refusal(text, scope.run.test_name)  # no recording would answer it
     raise SessionClosed(text)

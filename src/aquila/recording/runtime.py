@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import hmac
 
-    from aquila.recording.reporting.child_misses import ChildMisses
+    from aquila.recording.reporting.child_messages import ChildMessages
     from aquila.recording.reporting.exchange_watch import ExchangeWatch
     from aquila.recording.reporting.play_log import PlayLog
     from aquila.recording.reporting.wire_watch import WireWatch
@@ -194,8 +194,8 @@ class Run:
         """The thread in which tests run: that of the running one, else the one that began the run."""
         self.messages: tuple[str, str, str] | None = None
         """Where child processes leave messages for the process that runs the tests: the parent of the folder, the mark
-        of the folder, and the identity of its parent; see ``reporting.child_misses``."""
-        self.told_by_children: ChildMisses | None = None
+        of the folder, and the identity of its parent; see ``reporting.child_messages``."""
+        self.told_by_children: ChildMessages | None = None
         """The messages of child processes, once there is a folder for them. Reading this field imports nothing."""
         self.bounded_threads: set[int] = set()
         """The threads that are within a boundary of ``aquila.recording.miss_outcomes`` now."""

@@ -22,7 +22,7 @@ from aquila.errors import CassetteRequired, ConfigError, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
-from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.child_messages import ChildMessages
 from aquila.recording.reporting.reports import ScopeReport, StoredRecordings, summarize_scope
 from aquila.recording.scope_parts.scope_faults import ScopeFaults
 from aquila.recording.scope_parts.scope_misses import ScopeMisses
@@ -103,7 +103,7 @@ class Scope:
         """What the blocks within this scope did."""
         self.has_failed = self.has_listeners = False
         self.run = runtime.current_run()
-        self.child_misses = self.run.state_of(ChildMisses)
+        self.child_messages = self.run.state_of(ChildMessages)
         self.sessions = ScopeSessions(self, refusal=refusal)
         self.scripts, self.faults, self.misses = ScopeScripts(self), ScopeFaults(self), ScopeMisses(self)
         self.began_for = self.run.test.mark if self.run.test is not None else None
@@ -124,8 +124,7 @@ class Scope:
     @property
     def shows_its_end(self) -> bool:
         """Whether child processes can see when it ends, because the process that runs the tests has opened it."""
-        shown = self.child_misses.open_scopes
-        return self._followed is not None or (shown is not None and shown.process == self._process)
+        return self._followed is not None or self.child_messages.open_scopes.are_shown_by(self._process)
 
     def follow_owner(self, kind: str) -> None:
         """Say that its owner runs tests and shows when it ends, and of which ``kind`` it is there."""
@@ -233,7 +232,7 @@ class Scope:
         """Say that its code does not run again with one test: its fixture is set up, and several tests use it."""
         self.is_shared = True
         if self.settings.transport == "record":  # else nothing runs again
-            self.child_misses.tell_shared(self.id)
+            self.child_messages.tell_shared(self.id)
 
     def announce_change(self) -> None:
         """Tell the watchers of the run that what answers in this scope has changed, if it is open."""
@@ -298,7 +297,7 @@ class Scope:
     def _summarize(self, stored: StoredRecordings, settings: Settings | None) -> ScopeReport:
         report = summarize_scope(self, stored, settings)
         if self.run.exchange_watch is not None and self.is_owner:
-            for told in self.child_misses.take_jobs(self.id):
+            for told in self.child_messages.take_jobs(self.id):
                 self.run.exchange_watch.take_job(told)
             self.run.exchange_watch.end_scope(self, report)
         return report

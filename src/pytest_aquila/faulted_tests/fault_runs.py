@@ -24,7 +24,7 @@ from aquila.fault_verdicts.report import FaultReport, describe_report
 from aquila.faults.fault import Fault
 from aquila.faults.parsing import read_faults
 from aquila.faults.table import FAULTS
-from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.child_messages import ChildMessages
 from aquila.recording.reporting.wire_watch import Attempt
 from aquila.recording.scope import Scope
 from pytest_aquila import node_ids, test_scopes
@@ -186,7 +186,7 @@ class FaultRuns:
         except ChildEnded as ended:
             outcome |= {"ending": "killed" if ended.was_killed else "raised", "detail": str(ended)}
         # The attempt has heard what was refused to its own child processes. It fails no other test.
-        run.state_of(ChildMisses).take_unheard()
+        run.state_of(ChildMessages).take_unheard()
         # Nor is it news of the run what the fork has made a thread of this process ask, for which no test runs now.
         for sentence in run.refused.keys() - refused:
             del run.refused[sentence]

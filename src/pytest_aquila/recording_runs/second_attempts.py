@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from aquila import errors
-from aquila.recording.reporting import child_misses
+from aquila.recording.reporting import child_messages
 from pytest_aquila import test_scopes
 from pytest_aquila.recording_runs import rerun_status
 
@@ -64,13 +64,13 @@ def run_again(item: pytest.Item, nextitem: pytest.Item | None) -> object:
     keys = {cassette: list(keys) for cassette, keys in item.stash[test_scopes.RECORDED_ANEW].items()}
     _forget_failed_fixtures(item)
     run.repetition.keys = keys
-    run.state_of(child_misses.ChildMisses).tell_anew(keys)
+    run.state_of(child_messages.ChildMessages).tell_anew(keys)
     try:
         with test_scopes.second_attempt(item):
             return item.ihook.pytest_runtest_protocol(item=item, nextitem=nextitem)
     finally:
         run.repetition.keys = {}
-        run.state_of(child_misses.ChildMisses).tell_anew({})
+        run.state_of(child_messages.ChildMessages).tell_anew({})
         del item.stash[test_scopes.RECORDED_ANEW], item.stash[test_scopes.REASON]
 
 

@@ -22,7 +22,7 @@ from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.scope_sharing import collect_misses
 from aquila.huey.testing import drain_queue, run_periodic
 from aquila.recording import scope as scopes
-from aquila.recording.reporting.child_misses import describe_miss
+from aquila.recording.reporting.described_misses import describe_miss
 from tests.huey.live.conftest import consumer
 from tests.huey.programs import wait_until
 from tests.huey.storages import STORAGES

@@ -14,7 +14,7 @@ import pytest
 import aquila
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
-from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.child_messages import ChildMessages
 from aquila.recording.reporting.play_log import PlayLog
 from aquila.recording.runtime import Run, current_run
 from aquila.recording.scope import bind_scope, current_scope
@@ -106,7 +106,7 @@ def test_a_child_tells_its_parent(run: Run, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it may have threads, as pytest's workers do
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_tells_its_parent(run: Run, tmp_path: Path) -> None:
-    run.state_of(ChildMisses).folder = str(tmp_path)
+    run.state_of(ChildMessages).files.folder = str(tmp_path)
     child = os.fork()
     if child == 0:
         try:

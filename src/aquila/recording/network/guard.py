@@ -11,7 +11,7 @@ from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.network.host_names import DEFAULT_PORTS, is_loopback
 from aquila.recording.network.model_hosts import asks_model, is_model_path, is_provider
 from aquila.recording.network.no_network import fail_unasked
-from aquila.recording.reporting import child_misses
+from aquila.recording.reporting import child_messages
 from aquila.recording.sessions import session_factory
 from aquila.settings import Settings
 
@@ -99,8 +99,8 @@ def note_refusal(message: str, run: Run) -> LiveCallRefused:
     refusal = LiveCallRefused(message)
     run.remember_refusal(refusal)
     if not (run.runs_tests and run.is_here):  # a child process: the test that runs in its parent is to fail
-        child_misses.misses_folder(run)
-        run.state_of(child_misses.ChildMisses).tell_refusal(str(refusal), run.test_name)
+        child_messages.messages_folder(run)
+        run.state_of(child_messages.ChildMessages).tell_refusal(str(refusal), run.test_name)
     return refusal
 
 

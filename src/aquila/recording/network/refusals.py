@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from aquila.errors import LiveCallRefused
-from aquila.recording.reporting.child_misses import hear_refusals
+from aquila.recording.reporting.child_messages import hear_refusals
 from aquila.recording.runtime import Run, RunningTest
 
 

@@ -17,7 +17,6 @@ from aquila.cassettes.matching import cures, difference, json_path
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON
 from aquila.cassettes.matching.request_key import key_at_origin, without_origin
 from aquila.cassettes.model import Interaction, RecordedRequest
-from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
@@ -87,13 +86,13 @@ class DriftLog:
         if scope.is_owner:
             self._rows.setdefault(scope.id, []).append(row)
         else:
-            scope.run.state_of(ChildMisses).tell_drift(scope.id, row)
+            scope.child_messages.tell_drift(scope.id, row)
 
     def take(self, scope: Scope) -> list[dict[str, Any]]:
         """Return what this process and its children added for a scope since the last call. Empty in a child."""
         if not scope.is_owner:
             return []
-        return self._rows.pop(scope.id, []) + list(scope.run.state_of(ChildMisses).take_drift(scope.id))
+        return self._rows.pop(scope.id, []) + list(scope.child_messages.take_drift(scope.id))
 
 
 def strict_match_on(match_on: Sequence[str]) -> tuple[str, ...]:

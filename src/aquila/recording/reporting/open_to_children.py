@@ -6,9 +6,16 @@ must not be answered from the cassette of that test, nor recorded into it. So it
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
+from typing import TYPE_CHECKING
+
+from aquila.recording import runtime
+
+if TYPE_CHECKING:
+    from aquila.recording.runtime import Run
 
 _WIDTH = 16
 """Characters of the id of a scope."""
@@ -60,25 +67,56 @@ class OpenToChildren:
         return self._map.closed or _holds(self._map[:], scope_id)
 
 
-def is_shown(folder: str) -> bool:
-    """Whether this process sees the ``OpenToChildren`` in ``folder``: it has another ``/tmp`` in some containers."""
-    return os.path.exists(os.path.join(folder, _FILE))
+class ScopesShownToChildren:
+    """The open scopes of this process, for its children, or what this process sees of those of its parent."""
 
+    def __init__(self) -> None:
+        self._own: OpenToChildren | None = None  # of the process that shows its scopes; its forks have it, too
+        self._was_shown = False  # whether this process sees the scopes of its parent, while they are there
 
-def is_open_in_parent(folder: str | None, scope_id: str, *, was_shown: bool = False) -> bool:
-    """Whether a scope is open in the process whose ``OpenToChildren`` is in ``folder``. True where nothing says so.
+    def show_in(self, folder: str, run: Run) -> None:
+        """Show the open scopes of this process in ``folder``, until ``run`` ends."""
+        with contextlib.suppress(OSError):  # a full disk; children then take every scope for open
+            self._own = run.hold(contextlib.closing(OpenToChildren(folder)))
 
-    If it ``was_shown`` and is gone, the run of that process has ended.
-    """
-    if folder is None:
-        return True
-    try:
-        with open(os.path.join(folder, _FILE), "rb", buffering=0) as file:
-            return _holds(file.read(_PLACES * _WIDTH), scope_id)
-    except FileNotFoundError:
-        return not was_shown
-    except OSError:
-        return True
+    def are_shown_by(self, process: int | None) -> bool:
+        """Whether the process with an id shows its open scopes, and this is that process or a fork of it."""
+        return self._own is not None and self._own.process == process
+
+    def note_open(self, scope_id: str) -> None:
+        """Let child processes see that a scope of this process is open."""
+        if self._own is not None and self._own.process == os.getpid():
+            self._own.add(scope_id)
+
+    def note_closed(self, scope_id: str) -> None:
+        """Let child processes see that a scope of this process has ended."""
+        if self._own is not None and self._own.process == os.getpid():
+            self._own.remove(scope_id)
+
+    def look_in(self, folder: str, place: tuple[str, str, str]) -> None:
+        """Note whether this process sees the open scopes of its parent. If they are gone later, its run has ended.
+
+        ``place`` is that of the folder, as in ``Run.messages``.
+        """
+        root, _, identity = place
+        # A process that another child has started may begin after the run. Then only the place is left. In some
+        # containers this process has another `/tmp`.
+        is_place = identity == runtime.identity_of_folder(root) != ""
+        self._was_shown = is_place or os.path.exists(os.path.join(folder, _FILE))
+
+    def is_open(self, scope_id: str, folder: str | None) -> bool:
+        """Whether a scope is open in the process that shows its scopes in ``folder``. True where nothing says so."""
+        if self._own is not None:  # this is a fork of that process
+            return self._own.holds(scope_id)
+        if folder is None:
+            return True
+        try:
+            with open(os.path.join(folder, _FILE), "rb", buffering=0) as file:
+                return _holds(file.read(_PLACES * _WIDTH), scope_id)
+        except FileNotFoundError:
+            return not self._was_shown
+        except OSError:
+            return True
 
 
 def _holds(places: bytes, scope_id: str) -> bool:

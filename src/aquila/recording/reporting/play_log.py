@@ -18,7 +18,6 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import cassette_path
 from aquila.fork_locks import renewed_in_child
 from aquila.process_marks import process_mark
-from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -86,7 +85,7 @@ class PlayLog:
             played = PlayedRecording(path, number, (scope.name,), scope.settings.upstream, kept)
             if is_here:  # the scope of a task that another test process has enqueued
                 self._add(played)
-            elif (folder := self._folder or scope.run.state_of(ChildMisses).folder) is not None:
+            elif (folder := self._folder or scope.child_messages.folder) is not None:
                 self._write(folder, played)
 
     def _write(self, folder: str, played: PlayedRecording) -> None:

@@ -16,7 +16,6 @@ from aquila.cassettes.storage.recording_slots import name_failure
 from aquila.errors import AquilaError, CassetteCorrupt
 from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
-from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
     from aquila import process_marks
@@ -72,7 +71,7 @@ def describe_played(interaction: Interaction) -> PlayedAnswer:
 
 def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Interaction], None]:
     """Return a function that tells the parent process of each recording that is played here in its ``scope``."""
-    misses = scope.run.state_of(ChildMisses)
+    messages = scope.child_messages
 
     # Found by identity, which is safe because the session never replaces its cassette and keeps it alive. Made with the
     # first answer that is played, since most child processes play none.
@@ -84,7 +83,7 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
         played = describe_played(interaction)
         place = [session.name, numbers().get(id(interaction), -1)]
         own = f"{process_marks.process_mark()}.{next(_number)}"
-        misses.tell_play(scope.id, [own, played.seconds, played.tokens, played.recorded, *place])
+        messages.tell_play(scope.id, [own, played.seconds, played.tokens, played.recorded, *place])
 
     return tell
 

@@ -104,7 +104,7 @@ def mention_rename(
             if run.runs_tests and run.is_here:
                 run.notes[sentence, named] = None
             else:  # a child process, whose parent writes the summary
-                scope.child_misses.tell_note(sentence, named)
+                scope.child_messages.tell_note(sentence, named)
             advice = ["No test of that name is left. Was it renamed? To move its recordings:", "", f"  {command}"]
             return name_place(explained, session, found, advice)
     return explained

@@ -10,7 +10,6 @@ from aquila.errors import BudgetSpent, CassetteMiss, ConfigError, FaultFailed, R
 from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
 from aquila.quick_records import NamedTuple
-from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import RecordedAnswer, plays_of
 from aquila.recording.sessions.played_recordings import describe_unplayed
 
@@ -86,8 +85,8 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
     ``stored`` is what became of its recordings. ``settings`` are its settings; None if they were wrong at its end.
     """
     sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.misses.known
-    children = scope.run.state_of(ChildMisses)
-    hears = scope.is_owner and children.may_have_messages  # mostly not: then nothing more is asked
+    children = scope.child_messages
+    hears = scope.is_owner and children.files.may_have_rows  # mostly not: then nothing more is asked
     if hears:
         misses = scope.misses.hear(is_last=True)
     played = plays_of(scope, children.take_plays(scope.id) if hears else ())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.scope_parts.scope_part import ScopePart
 from aquila.settings import parse_option
 
@@ -81,7 +80,7 @@ class ScopeFaults(ScopePart):
             plan.share(scope.sessions.counts)
         met = plan.meet(key, good, within)
         if met is not None and not scope.is_owner:
-            scope.run.state_of(ChildMisses).tell_met(plan.mark, met.number)
+            scope.child_messages.tell_met(plan.mark, met.number)
         return met
 
     def collect_met(self, plan: FaultPlan) -> None:
@@ -89,7 +88,7 @@ class ScopeFaults(ScopePart):
         scope = self._scope
         if scope.sessions.counts is not None:
             plan.share(scope.sessions.counts)
-        for number in scope.run.state_of(ChildMisses).take_met(plan.mark):
+        for number in scope.child_messages.take_met(plan.mark):
             plan.note_met(number)
 
     def _own_plan(self, scope: Scope) -> FaultPlan | None:

@@ -10,7 +10,7 @@ from aquila.recording.scope_parts.scope_part import ScopePart
 
 if TYPE_CHECKING:
     from aquila.errors import CassetteMiss
-    from aquila.recording.reporting.child_misses import ChildMisses
+    from aquila.recording.reporting.child_messages import ChildMessages
     from aquila.recording.scope import Scope
 
 
@@ -21,17 +21,17 @@ class ScopeMisses(ScopePart):
         super().__init__(scope)
         self.known = MissLog()
         """The misses so far of which this process knows. What children have told since is not read."""
-        self._children: ChildMisses = scope.child_misses
+        self._messages: ChildMessages = scope.child_messages
 
     def hear(self, *, is_last: bool = False) -> MissLog:
         """Return the misses so far, with what children have told since.
 
         ``is_last`` says that the scope is about to end: this waits for a child process that is just writing one.
         """
-        if self._children.folder is not None:  # mostly no child has told anything
+        if self._messages.files.folder is not None:  # mostly no child has told anything
             scope = self._scope
-            if scope.is_owner and self._children.may_have_messages:
-                for miss in self._children.take(scope.id, is_last=is_last):
+            if scope.is_owner and self._messages.files.may_have_rows:
+                for miss in self._messages.take_misses(scope.id, is_last=is_last):
                     self.remember(miss, str(miss))
         return self.known
 
@@ -43,7 +43,7 @@ class ScopeMisses(ScopePart):
         scope = self._scope
         self.known.remember(miss, attempt)
         if not scope.is_owner:
-            self._children.tell(scope.id, miss)
+            self._messages.tell_miss(scope.id, miss)
         if scope.kind == "call" or not scope.is_owner:
             return
         if scope.parent is not None and not scope.parent.closed:

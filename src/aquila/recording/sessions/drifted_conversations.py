@@ -18,7 +18,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage import journal
 from aquila.errors import ConversationDrifted
 from aquila.recording import runtime
-from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.child_messages import ChildMessages
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
@@ -32,7 +32,7 @@ def keys_put_aside(cassette: str) -> frozenset[str]:
     run = runtime.current_run()
     known = run.repetition.keys
     if not known and run.make_outcome is None:
-        known = run.state_of(ChildMisses).read_anew()
+        known = run.state_of(ChildMessages).read_anew()
     return frozenset(known.get(cassette, ()))
 
 
@@ -168,9 +168,9 @@ def _may_repeat(scope: Scope) -> bool:
     run = scope.run
     if run.make_outcome is not None:
         return run.repetition.is_possible
-    misses = run.state_of(ChildMisses)  # of a child process: its parent decides, and has not decided yet
-    is_shared = any(misses.is_shared(each.id) for each in scope.enclosing())
-    return misses.folder is not None and not misses.read_anew() and not is_shared
+    messages = scope.child_messages  # of a child process: its parent decides, and has not decided yet
+    is_shared = any(messages.is_shared(each.id) for each in scope.enclosing())
+    return messages.folder is not None and not messages.read_anew() and not is_shared
 
 
 def add_reason(explained: Explanation, scope: Scope, session: Session, unknown: UnknownId) -> Explanation:

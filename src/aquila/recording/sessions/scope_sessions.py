@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from aquila.errors import CassetteCorrupt, CassetteRequired, SessionClosed
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import tell_plays
 from aquila.recording.scope_parts.scope_part import ScopePart
 from aquila.recording.sessions import session_factory
@@ -102,7 +101,7 @@ class ScopeSessions(ScopePart):
         if not scope.is_owner:
             session.observers.append(tell_plays(scope, session))
         if run.make_outcome is None or not run.is_here:
-            run.state_of(ChildMisses).tell_used(str(scope.settings.cassette_root()), cassette)
+            scope.child_messages.tell_used(str(scope.settings.cassette_root()), cassette)
         if self.counts is not None:
             session.share_counts(self.counts)
             if scope.is_owner:

@@ -20,7 +20,7 @@ from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.miss_outcomes import suit_to_place
-from aquila.recording.reporting.child_misses import hear_refusals, misses_folder
+from aquila.recording.reporting.child_messages import hear_refusals, messages_folder
 
 if TYPE_CHECKING:
     from aquila.errors import UnansweredRequest
@@ -177,7 +177,7 @@ class UnansweredRequests:
     def __init__(self, huey: Any) -> None:
         self._huey = huey
         self._run = runtime.current_run()
-        misses_folder(self._run)  # Made now, because a fork that is made later writes into it.
+        messages_folder(self._run)  # Made now, because a fork that is made later writes into it.
         # How many there were before. Earlier misses and refusals belong to the test itself, or to another consumer.
         self._misses = {scope.id: len(scope.misses.hear()) for scope in self._run.scopes.surrounding()}
         self._refusals = len(self._run.test.refusals) if self._run.test is not None else 0

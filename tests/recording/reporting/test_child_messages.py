@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from aquila import errors
-from aquila.recording.reporting.child_misses import ChildMisses, describe_miss, miss_from
+from aquila.recording.reporting.child_messages import ChildMessages
+from aquila.recording.reporting.described_misses import describe_miss, miss_from
 from tests.support.runs import separate_run
 from tests.support.slow import slow_but
 
@@ -26,15 +27,14 @@ def test_every_kind_of_miss_arrives_as_it_was(kind: type[errors.CassetteMiss]) -
 
 def test_a_scope_is_asked_for_messages_once_there_may_be_some(tmp_path: Path) -> None:
     with separate_run(tmp_path) as run:
-        told = run.state_of(ChildMisses)
-        assert not told.may_have_messages
+        told = run.state_of(ChildMessages)
+        assert not told.files.may_have_rows
         told.make_folder(run)
-        assert not told.may_have_messages
-        told.tell("scope", errors.CassetteMiss("asked"))  # within the same tick of the clock
-        assert told.may_have_messages
-        child = ChildMisses()
-        child.folder = told.folder
-        assert child.may_have_messages  # of a folder that another process has made nothing is known
+        assert not told.files.may_have_rows
+        told.tell_miss("scope", errors.CassetteMiss("asked"))  # within the same tick of the clock
+        assert told.files.may_have_rows
+        child = ChildMessages(told.folder)
+        assert child.files.may_have_rows  # of a folder that another process has made nothing is known
 
 
 def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
@@ -42,13 +42,12 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
 ) -> None:
     key = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
     with separate_run(tmp_path) as run, run.running_test("test_one", None):
-        told = ChildMisses()
-        told.folder = str(tmp_path)
-        told.tell("scope", errors.CassetteMiss(f"asked {key}", difference=f"now {key}"))
+        told = ChildMessages(str(tmp_path))
+        told.tell_miss("scope", errors.CassetteMiss(f"asked {key}", difference=f"now {key}"))
         told.tell_drift("scope", {"difference": f"now {key}"})
         told.tell_refusal(f"refused {key}", None)
         monkeypatch.setenv("MY_API_KEY", key)
-        (miss,) = told.take("scope")
+        (miss,) = told.take_misses("scope")
         (refusal,) = told.take_unheard()
         assert (str(miss), miss.difference) == ("asked [redacted]", "now [redacted]")
         assert list(told.take_drift("scope")) == [{"difference": "now [redacted]"}]
@@ -57,11 +56,10 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
 
 @pytest.mark.parametrize("file", ["refused", "scope", "scope.drift"])
 def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path, file: str) -> None:
-    told, miss = ChildMisses(), errors.CassetteMiss("asked")
-    told.folder = str(tmp_path)
+    told, miss = ChildMessages(str(tmp_path)), errors.CassetteMiss("asked")
     tell: dict[str, Callable[[], None]] = {
         "refused": lambda: told.tell_refusal("refused", None),
-        "scope": lambda: told.tell("scope", miss),
+        "scope": lambda: told.tell_miss("scope", miss),
         "scope.drift": lambda: told.tell_drift("scope", {"difference": "now"}),
     }
 
@@ -71,19 +69,18 @@ def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path, file
         return (tmp_path / file).stat().st_size
 
     assert tell_many() == tell_many()
-    told.tell("another scope", miss)
-    assert [len(told.take_unheard()), len(told.take("scope")), len(list(told.take_drift("scope")))] == [
+    told.tell_miss("another scope", miss)
+    assert [len(told.take_unheard()), len(told.take_misses("scope")), len(list(told.take_drift("scope")))] == [
         (file == each) * (2 if each == "scope" else 1) for each in tell
     ]
-    assert len(told.take("another scope")) == 1
+    assert len(told.take_misses("another scope")) == 1
 
 
 def test_a_child_says_that_its_misses_are_not_counted_after_the_first_ten_thousand(tmp_path: Path) -> None:
-    told = ChildMisses()
-    told.folder = str(tmp_path)
+    told = ChildMessages(str(tmp_path))
     for number in range(10_002):
-        told.tell("scope", errors.CassetteMiss(f"asked {number}"))
-    *counted, last = told.take("scope")
+        told.tell_miss("scope", errors.CassetteMiss(f"asked {number}"))
+    *counted, last = told.take_misses("scope")
     assert [str(counted[0]), str(counted[-1]), len(counted)] == ["asked 0", "asked 9999", 10_000]
     assert str(last).startswith(
         "another process of this test has missed 10,000 times, and may have gone on: no further"
@@ -91,28 +88,26 @@ def test_a_child_says_that_its_misses_are_not_counted_after_the_first_ten_thousa
 
 
 @pytest.fixture
-def in_folder(tmp_path: Path) -> ChildMisses:
-    misses = ChildMisses()
-    misses.folder = str(tmp_path)
-    return misses
+def in_folder(tmp_path: Path) -> ChildMessages:
+    return ChildMessages(str(tmp_path))
 
 
 def test_at_the_end_a_miss_is_waited_for_whose_child_has_made_the_file_and_not_yet_written(
-    in_folder: ChildMisses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_folder: ChildMessages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(seconds: float) -> None:
-        in_folder.tell("scope", errors.CassetteMiss("the prompt differs"))
+        in_folder.tell_miss("scope", errors.CassetteMiss("the prompt differs"))
 
     (tmp_path / "scope").touch()
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("a request waits for a child"))
-    assert in_folder.take("scope") == []
+    assert in_folder.take_misses("scope") == []
     monkeypatch.setattr(time, "sleep", write)
-    assert [str(miss) for miss in in_folder.take("scope", is_last=True)] == ["the prompt differs"]
-    assert in_folder.take("scope", is_last=True) == []
+    assert [str(miss) for miss in in_folder.take_misses("scope", is_last=True)] == ["the prompt differs"]
+    assert in_folder.take_misses("scope", is_last=True) == []
 
 
 def test_plays_and_jobs_of_a_child_arrive_once_and_malformed_rows_are_ignored(
-    in_folder: ChildMisses, tmp_path: Path
+    in_folder: ChildMessages, tmp_path: Path
 ) -> None:
     job = {"id": "task-1", "began": 1.5}
     in_folder.tell_play("scope", ["message", 1.5])
@@ -124,8 +119,10 @@ def test_plays_and_jobs_of_a_child_arrive_once_and_malformed_rows_are_ignored(
     assert [*in_folder.take_plays("scope"), *in_folder.take_jobs("scope")] == []
 
 
-def test_a_child_reads_which_recordings_are_made_anew_until_its_parent_takes_that_back(in_folder: ChildMisses) -> None:
-    assert ChildMisses().read_anew() == in_folder.read_anew() == {}
+def test_a_child_reads_which_recordings_are_made_anew_until_its_parent_takes_that_back(
+    in_folder: ChildMessages,
+) -> None:
+    assert ChildMessages().read_anew() == in_folder.read_anew() == {}
     in_folder.tell_anew({"jobs/x": ("key 1", "key 2")})
     assert in_folder.read_anew() == {"jobs/x": ["key 1", "key 2"]}
     in_folder.tell_anew({})
@@ -133,9 +130,11 @@ def test_a_child_reads_which_recordings_are_made_anew_until_its_parent_takes_tha
 
 
 @pytest.mark.parametrize("written", slow_but(['["CassetteMi'], ["", '["CassetteMi']))
-def test_a_miss_that_a_child_could_not_write_is_told_once(in_folder: ChildMisses, tmp_path: Path, written: str) -> None:
+def test_a_miss_that_a_child_could_not_write_is_told_once(
+    in_folder: ChildMessages, tmp_path: Path, written: str
+) -> None:
     (tmp_path / "scope").write_text(written)
-    assert in_folder.take("scope") == []
-    (told,) = in_folder.take("scope", is_last=True)
+    assert in_folder.take_misses("scope") == []
+    (told,) = in_folder.take_misses("scope", is_last=True)
     assert "could not write into" in str(told)
-    assert in_folder.take("scope", is_last=True) == []
+    assert in_folder.take_misses("scope", is_last=True) == []
