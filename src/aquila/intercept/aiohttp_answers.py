@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 import httpx2
+from aiohttp.http import StreamWriter
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
@@ -64,6 +65,7 @@ async def _answer_request(
     answering = find_answering_scope(request.method, url.scheme, url.host or "", url.port, url.raw_path)
     if answering is None:  # a redirect has led to a host for which no scope answers
         return _decode(await handler(request))
+    await _check_fields(request)
     # httpx2 would take a bytearray or a memoryview for an iterator of pieces.
     body = request.body if isinstance(request.body, bytes) else bytes(await request.body.as_bytes())
     fields = encode_headers(request.headers.items())
@@ -96,6 +98,13 @@ async def _answer_request(
         # Many programs do not read the body of an error. It has arrived, so it is recorded completely.
         await reader.read_ahead()
     return response
+
+
+async def _check_fields(request: aiohttp.ClientRequest) -> None:
+    """Raise aiohttp's own error for a header field that it refuses to send, because it would look like two."""
+    if not all(value.isprintable() for value in request.headers.values()):
+        writer = StreamWriter(_NoConnection(), asyncio.get_running_loop())  # type: ignore[arg-type]
+        await writer.write_headers("", request.headers)  # into its buffer
 
 
 class _SessionUpstream(Upstream):

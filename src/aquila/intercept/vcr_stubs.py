@@ -177,6 +177,7 @@ class _AnsweringConnection:
             self._has_frames = not self._is_chunked
         elif "content-length" not in fields:
             self._is_chunked = kwargs.get("chunked", False) or not has_length(body)
+        self._check_head()
         self._ask_early()
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
@@ -198,6 +199,7 @@ class _AnsweringConnection:
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         """End the header fields of the request. ``send`` may add a body."""
+        self._check_head()
         self._vcr_request.body = join_body(plain_body(message_body, self._text_coding))
         fields = self._vcr_request.headers
         self._is_chunked = encode_chunked
@@ -223,6 +225,21 @@ class _AnsweringConnection:
         self._is_chunked = self._has_frames = False
         # urllib3 sets the limit for connecting before a request, and the limit for reading after it.
         self._connect_timeout = self.timeout
+
+    def _check_head(self) -> None:
+        """Raise the client's own error for a request line or a header field that it refuses to send."""
+        request, real = self._vcr_request, self.real_connection
+        target: str = self._url(request.uri)  # type: ignore[attr-defined]
+        names = "".join(map(str, request.headers))
+        words = f"{request.method}{target}{names}"
+        # Nearly all requests are plain, and no client refuses them.
+        is_plain = " " not in words and ":" not in names and all(map(_is_plain, (words, *request.headers.values())))
+        if is_plain or not isinstance(real, http.client.HTTPConnection):
+            return
+        writer = object.__new__(type(real))
+        writer.__dict__.update(real.__dict__, _buffer=[], endheaders=lambda *_, **__: None)  # so that nothing is sent
+        with own_request():
+            writer.request(request.method, target, headers=dict(request.headers.items()))
 
     def _ask_early(self) -> None:
         """Ask now, when a real connection would send the request: clients tell its errors from those of the answer.
@@ -420,6 +437,11 @@ def _network_errors() -> tuple[type[Exception], ...]:
     exceptions: Any = find_loaded("urllib3.exceptions")
     own = () if exceptions is None else (exceptions.HTTPError,)
     return (OSError, http.client.HTTPException, *own)
+
+
+def _is_plain(value: Any) -> bool:
+    text = _text_of(value)
+    return text.isascii() and text.isprintable()
 
 
 def _text_of(value: Any) -> str:
