@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import httpx2
 import pytest
 
+import aquila
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage import cassette_files
+from aquila.errors import CassetteMiss
 from aquila.recording.storing import pending_files
 
 FORMS = ["one.pending.yaml", "two.pending.msgpack", "three.script.pending.yaml"]
@@ -48,3 +53,22 @@ def test_files_are_looked_for_one_by_one_in_a_folder_that_cannot_be_listed(
     monkeypatch.setattr(os, "listdir", refuse)
     found = list(pending_files.find_all_pending_files([(tmp_path, "one"), (tmp_path, "two")]))
     assert found == [(tmp_path, tmp_path / FORMS[0])]
+
+
+def test_a_miss_reads_each_pending_file_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://127.0.0.1:9/v1/models"
+    asked = [RecordedRequest("GET", url), RecordedRequest("GET", f"{url}/new")]
+    stored = [Interaction(each, RecordedResponse(200)) for each in asked]
+    cassette_files.save_cassette(root / "x.yaml", Cassette.from_interactions(stored[:1]))
+    pending = cassette_files.pending_path(root / "x.yaml")
+    cassette_files.save_cassette(pending, Cassette.from_interactions(stored))
+    read: list[Path] = []
+    load = cassette_files.load_cassette
+    monkeypatch.setattr(cassette_files, "load_cassette", lambda path, **kw: read.append(Path(path)) or load(path, **kw))
+    with (
+        aquila.use_cassette("x"),
+        httpx2.Client() as client,
+        pytest.raises(CassetteMiss, match="It answers this request"),
+    ):
+        client.get(f"{url}/new")
+    assert read.count(pending) == 1

@@ -152,14 +152,15 @@ def _explain_miss(
         unknown = drifted_conversations.find_unknown_id(scope, session, missed.request)
     if unknown is None or drifted_conversations.will_repeat(scope, unknown):
         explained = compared = _compare_with_recordings(scope, session, path, missed, scope.record_command())
-        if not pending_recordings.answers(scope, session, missed):  # else the pending file is the remedy
+        pending, is_answered = pending_recordings.describe_pending(scope, session, missed)
+        if not is_answered:  # else the pending file is the remedy
             explained = renamed_tests.mention_rename(compared, scope, session, root, path, missed)
             if explained is compared:
                 explained = other_tests.mention_other_test(explained, scope, session, root, path, missed)
         if scope.scripts.is_written and not path.exists():  # it may be the script that lacks an answer
             explained = scripts.mention_script(explained, scope, session, missed)
         explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
-        return pending_recordings.mention_pending(explained, scope, session, missed)
+        return replace(explained, text=explained.text + pending)
     explained = _compare_with_recordings(scope, session, path, missed, "")
     return drifted_conversations.add_reason(explained, scope, session, unknown)
 

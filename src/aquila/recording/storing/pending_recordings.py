@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from aquila.recording.storing.pending_files import accept_command, find_pending_
 from aquila.recording.storing.recording_age import describe_age, latest_moment
 
 if TYPE_CHECKING:
-    from aquila.cassettes.matching.miss_message import Explanation
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
@@ -72,49 +71,40 @@ def compare_pending(
     )
 
 
-def mention_pending(explained: Explanation, scope: Scope, session: Session, missed: MissedRequest) -> Explanation:
-    """Add to the explanation of a miss what the pending file of the cassette holds, if there is one."""
+def describe_pending(scope: Scope, session: Session, missed: MissedRequest) -> tuple[str, bool]:
+    """Say what the pending files of a cassette mean for a missed request.
+
+    Returns the text for the end of the explanation, "" if there are none, and whether one of them has an answer that is
+    no failure.
+    """
     root = scope.settings.cassette_root()
     with suppress(OSError):  # a folder that cannot be read: the explanation of the miss is needed all the same
         files = find_pending_files(root, session.name)
         if files:
             usual = scope.run.layers.resolve().cassette_root()
-            lines = [line for path in files for line in _describe_file(path, session, missed)]
+            found = [_describe_file(path, session, missed) for path in files]
+            lines = [line for described, _ in found for line in described]
             lines += ["", *(f"  {accept_command(path, root, usual_root=usual)}" for path in files[:1])]
-            added = session.redactor.redact_text("\n".join(["", "", *lines]))
-            return replace(explained, text=explained.text + added)
-    return explained
+            return session.redactor.redact_text("\n".join(["", "", *lines])), any(answers for _, answers in found)
+    return "", False
 
 
-def answers(scope: Scope, session: Session, missed: MissedRequest) -> bool:
-    """Whether a pending file of the cassette has an answer to a missed request, and no failure."""
-    with suppress(AquilaError, OSError):
-        for path in find_pending_files(scope.settings.cassette_root(), session.name):
-            found = _find_answers(cassette_files.load_cassette(path), session, missed)
-            if not all(name_failure(each.response) for each in found):
-                return True
-    return False
-
-
-def _describe_file(path: Path, session: Session, missed: MissedRequest) -> Iterator[str]:
+def _describe_file(path: Path, session: Session, missed: MissedRequest) -> tuple[list[str], bool]:
     shown = shown_path(path)
     try:
         pending = cassette_files.load_cassette(path)
     except (AquilaError, OSError):
-        yield f"{shown} waits to be accepted, and cannot be read."
-        return
+        return [f"{shown} waits to be accepted, and cannot be read."], False
     content = compare_pending(session.cassette, pending, session.key_of)
-    yield f"{shown} waits to be accepted:"
-    yield f"{content.describe()}."
-    answers = _find_answers(pending, session, missed)
-    failures = [name_failure(each.response) for each in answers]
-    if answers and all(failures):
+    failures = [name_failure(each.response) for each in _find_answers(pending, session, missed)]
+    if not failures:
+        verdict = "It does not answer this request. To store it all the same:"
+    elif all(failures):
         kinds = ", ".join(dict.fromkeys(failures))
-        yield f"It has only a failure for this request ({kinds}). To store it all the same:"
-    elif answers:
-        yield "It answers this request. To store it:"
+        verdict = f"It has only a failure for this request ({kinds}). To store it all the same:"
     else:
-        yield "It does not answer this request. To store it all the same:"
+        verdict = "It answers this request. To store it:"
+    return [f"{shown} waits to be accepted:", f"{content.describe()}.", verdict], not all(failures)
 
 
 def _find_answers(pending: Cassette, session: Session, missed: MissedRequest) -> list[Interaction]:
