@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila.recording import miss_outcomes
     from aquila.recording import scope as scopes
-    from pytest_aquila import outcomes, report_redaction, scope_ends, typed_command, unanswered
+    from pytest_aquila import outcomes, report_redaction, scope_ends, typed_command
     from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
         globals(),
         "aquila.recording: miss_outcomes, scope as scopes",
-        "pytest_aquila: outcomes, report_redaction, scope_ends, typed_command, unanswered",
+        "pytest_aquila: outcomes, report_redaction, scope_ends, typed_command",
         "pytest_aquila.recording_runs: second_attempts",
     )
 
@@ -75,7 +75,9 @@ def set_up(
         _cache_setup_failure(fixture, request, failure)
         if failure is error:
             raise
-        unanswered.note_misses(failure, unanswered.misses_behind(error))
+        failed = item.config.stash.get(test_scopes.FAILED_FIXTURES, {})
+        if cassette in failed:
+            failed[cassette] = failure, failed[cassette][1]
     else:
         request.addfinalizer(cassette.begin_teardown)
         return result
@@ -144,8 +146,9 @@ class FixtureCassette:
         self._tearing_down.enter_context(self._answer())
 
     def end_teardown(self) -> None:
-        """Store the recordings. After a failed setup it does nothing. Raises what storing raises."""
+        """Store the recordings. After a failed setup there are none. Raises what storing raises."""
         self._tearing_down.close()
+        self._item.config.stash.get(test_scopes.FAILED_FIXTURES, {}).pop(self, None)
         if self._scope is not None:
             if self._scope.has_listeners:
                 self._run.scopes.announce_end(self._scope)  # what is being answered ends first: it may be a miss
@@ -159,7 +162,8 @@ class FixtureCassette:
             return
         misses = self._scope.misses.hear()
         if misses:
-            unanswered.note_misses(error, misses)  # perhaps a server did not start because of one
+            failed = self._item.config.stash.setdefault(test_scopes.FAILED_FIXTURES, {})
+            failed[self] = error, tuple(misses)  # perhaps a server did not start because of one
         second_attempts.plan_second_attempt(self._item, misses)  # a fixture that failed is set up again
         report_redaction.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
         as_meant = isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)) and not misses

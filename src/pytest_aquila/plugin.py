@@ -250,7 +250,7 @@ def pytest_runtest_makereport(
     """Shorten reports whose message needs no traceback, and complete those that tell more than that a phase passed."""
     error = call.excinfo.value if call.when == "setup" and call.excinfo is not None else None
     fails = error is not None and not isinstance(error, pytest.skip.Exception)
-    if fails and (test_scopes.has_unanswered(item) or unanswered.misses_behind(error)):
+    if fails and (test_scopes.has_unanswered(item) or unanswered.misses_behind(item, error)):
         unanswered.add_section(item, "setup", error)  # perhaps a server did not start because of a refusal
     simplifies = call.excinfo is not None and not item.config.getoption("fulltrace", False)
     if simplifies:
@@ -289,7 +289,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     except BaseException as error:
         lost = test_scopes.take_teardown_misses(item.config)
         if test_scopes.has_unanswered(item) or lost:
-            unanswered.note_misses(error, lost)
+            item.stash.setdefault(test_scopes.SHARED_MISSES, []).extend(lost)
             unanswered.add_section(item, "teardown", error, known)
         scope_ends.end_failed_test(item, error, outcome)
         raise

@@ -58,7 +58,9 @@ TYPED_ID: pytest.StashKey[str] = pytest.StashKey()
 REDACTORS: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
 """In the stash of a test: the redactors for its reports. In that of the configuration: those of shared fixtures."""
 SHARED_MISSES: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
-"""In the stash of a test: what processes of fixtures that several tests share have missed while it ran."""
+"""In the stash of a test: what fixtures that several tests share have missed while it ran, or at its end."""
+FAILED_FIXTURES: pytest.StashKey[dict[object, tuple[BaseException, Sequence[CassetteMiss]]]] = pytest.StashKey()
+"""In the stash of the configuration: the error and the misses of each fixture that has failed and missed."""
 _teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 """The outcome of a test before its teardown. Each setup sets it to skipped, the end of the body to passed."""

@@ -6,7 +6,6 @@ shows only frames of the project, and its last line is one sentence. ``--full-tr
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
@@ -28,9 +27,6 @@ from aquila.recording.installed_code import is_standard_library, package_of
 from aquila.recording.miss_outcomes import only_unanswered
 from pytest_aquila import test_scopes
 from pytest_aquila.outcomes import make_outcome, text_of
-
-_MISSES = "_aquila_misses"
-"""The attribute of an error that holds the misses of the fixture that failed with it."""
 
 
 def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
@@ -65,19 +61,14 @@ def add_section(item: pytest.Item, when: str, error: BaseException | None, known
 
 def texts_in(item: pytest.Item, error: BaseException | None = None) -> Collection[str]:
     """Return the texts of what is unanswered in the running test so far, and in the fixture that raised ``error``."""
-    return dict.fromkeys(map(str, (*misses_behind(error), *unanswered_in(item))))
+    return dict.fromkeys(map(str, (*misses_behind(item, error), *unanswered_in(item))))
 
 
-def note_misses(error: BaseException, misses: Sequence[CassetteMiss]) -> None:
-    """Note what a fixture has missed that failed with ``error``. Each test that uses the fixture gets that error."""
-    with contextlib.suppress(AttributeError, TypeError):  # a class that keeps no attributes
-        setattr(error, _MISSES, tuple(misses))
-
-
-def misses_behind(error: BaseException | None) -> Sequence[CassetteMiss]:
-    """Return the misses of the fixture that failed with ``error``."""
-    found: Sequence[CassetteMiss] = getattr(error, _MISSES, ())
-    return found
+def misses_behind(item: pytest.Item, error: BaseException | None) -> Sequence[CassetteMiss]:
+    """Return the misses of the fixture that failed with ``error``, which each test that uses the fixture gets."""
+    stash = item.config.stash
+    failures = stash[test_scopes.FAILED_FIXTURES].values() if test_scopes.FAILED_FIXTURES in stash else ()
+    return next((misses for failure, misses in failures if failure is error), ())
 
 
 def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:

@@ -192,6 +192,24 @@ def test_one(server): pass
     assert result.stdout.str().count(": recorded 1, now 2") == 2  # and in the summary
 
 
+def test_the_error_of_a_fixture_that_missed_is_left_as_it_was(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="module")
+        def answer():
+            try:
+                post("never recorded")
+            except BaseException:
+                raise OSError("no answer") from None
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_it(request, number):
+            with pytest.raises(OSError) as raised:
+                request.getfixturevalue("answer")
+            assert not vars(raised.value)
+        """
+    project.run(tests=tests).assert_outcomes(passed=2)
+
+
 @pytest.mark.slow  # servers in processes of their own
 def test_each_test_that_asks_a_server_what_is_not_recorded_fails(project: Project) -> None:
     make_swallowing(project)
