@@ -20,17 +20,13 @@ from typing import IO, TYPE_CHECKING, overload
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest
 from aquila.cassettes.storage.regular_files import open_regular
 from aquila.errors import CassetteCorrupt
-from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
+from aquila.typed_words import quote_word
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
-
-    from aquila import typed_words
 else:
     from aquila.quick_records import dataclass
-
-    lazy_modules(globals(), "aquila: typed_words")
 
 LARGE = 256 * 1024
 """A body with more bytes than this lies in a file of its own."""
@@ -176,7 +172,7 @@ class BodyFile:
     def _error(self, what: str) -> CassetteCorrupt:
         return CassetteCorrupt(
             f"{self.path}: the body of a recording {what}. Restore it (for example: git checkout -- "
-            f"{typed_words.quote_word(str(self.path))}), or record again with: pytest --aquila-record=all"
+            f"{quote_word(str(self.path))}), or record again with: pytest --aquila-record=all"
         )
 
 

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from pytest_aquila import options
 from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
     from aquila.recording.scope import Scope
     from aquila.vcr.option_translation import CassettePlan
-    from pytest_aquila import options, scope_starts
+    from pytest_aquila import scope_starts
 else:
-    lazy_modules(globals(), "aquila: vcr", "pytest_aquila: options, scope_starts")
+    lazy_modules(globals(), "aquila: vcr", "pytest_aquila: scope_starts")
 
 _LONGEST = 255
 """The longest file name in characters, by pytest-recording's rule."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
+from aquila.cassettes.matching import cures
 from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, is_from_provider
@@ -24,10 +25,9 @@ from aquila.settings import Settings
 from aquila.transports.silence import unended_silence
 
 if TYPE_CHECKING:
-    from aquila.cassettes.matching import cures
     from aquila.faults import fault
 else:
-    lazy_modules(globals(), "aquila.cassettes.matching: cures", "aquila.faults: fault")
+    lazy_modules(globals(), "aquila.faults: fault")
 
 
 class RecordedSide:

@@ -16,15 +16,16 @@ from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, Tree, TreePat
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, RecordedChunk
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
+from aquila.typed_words import quote_word
 
 if TYPE_CHECKING:
-    from aquila import optional, typed_words
+    from aquila import optional
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
     from aquila.cassettes.codecs.yaml import frame_reader, mistake_lines, parser, writer
 else:
     lazy_modules(
         globals(),
-        "aquila: optional, typed_words",
+        "aquila: optional",
         "aquila.cassettes.codecs: cassetter, foreign, vcrpy",
         "aquila.cassettes.codecs.yaml: frame_reader, mistake_lines, parser, writer",
     )
@@ -49,7 +50,7 @@ def _find_conflict(data: bytes) -> int:
 
 def _describe_conflict(data: bytes, at: int, source: str) -> str:
     line = data.count(b"\n", 0, at) + 1
-    file = typed_words.quote_word(source)
+    file = quote_word(source)
     return (
         f"{source}, line {line}: git conflict: two branches changed this cassette, and both versions are in it. Merge "
         f"them by request: aquila cassettes install-merge-driver; git checkout --merge {file}; git add {file}. "
