@@ -26,6 +26,7 @@
     │   │   └── ConversationDrifted  a request that names an id of a replayed answer: no provider knows it *
     │   └── SessionClosed            a request through a session that has ended
     ├── LiveCallRefused              a request to a provider that nothing asked for *
+    │   └── CassetteUnusable         a damaged cassette, or a recording that cannot be stored: a program swallowed it *
     ├── StreamError
     │   ├── StreamTimeout            nothing arrived for longer than the idle timeout (also a TimeoutError)
     │   ├── StreamConsumed           a stream was iterated a second time
@@ -250,6 +251,10 @@ class SessionClosed(CassetteError):
 
 class LiveCallRefused(UnansweredRequest):
     """A request to a provider, or a job for a real queue, was refused because nothing in the run asked for it."""
+
+
+class CassetteUnusable(LiveCallRefused):
+    """The program has swallowed that a cassette cannot be read, or that its recording could not be stored."""
 
 
 class StreamError(AquilaError):

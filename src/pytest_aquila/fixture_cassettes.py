@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +21,7 @@ from aquila.typed_words import join_words
 from pytest_aquila import marker_options, node_ids, options, test_scopes
 
 if TYPE_CHECKING:
+    from aquila.errors import LiveCallRefused
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
@@ -112,13 +113,18 @@ class FixtureCassette:
 
     @contextlib.contextmanager
     def answer_setup(self) -> Iterator[None]:
-        """Answer the requests within the block. A miss that the fixture's code swallows fails the setup."""
+        """Answer the requests within the block.
+
+        A miss that the fixture's code swallows fails the setup, and so does a cassette that cannot be read.
+        """
         try:
             with self._remembering_variables(), self._answer():
                 yield
             scope = self._scope
             if scope is not None and scope.misses.hear():
                 raise outcomes.make_outcome(scope.misses.hear()[0], with_traceback=False)
+            if scope is not None and scope.sessions.unusable:
+                raise outcomes.make_outcome(scope.sessions.unusable[0], with_traceback=False)
             if scope is not None:
                 scope_ends.check_plays(scope)
         except BaseException as error:
@@ -160,10 +166,10 @@ class FixtureCassette:
         """Close the scope of a setup that ended with ``error``."""
         if self._scope is None:
             return
-        misses = self._scope.misses.hear()
-        if misses:
+        misses, unusable = self._scope.misses.hear(), self._take_unusable(self._scope)
+        if misses or unusable:
             failed = self._item.config.stash.setdefault(test_scopes.FAILED_FIXTURES, {})
-            failed[self] = error, tuple(misses)  # perhaps a server did not start because of one
+            failed[self] = error, (*misses, *unusable)  # perhaps a server did not start because of one
         second_attempts.plan_second_attempt(self._item, misses)  # a fixture that failed is set up again
         report_redaction.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
         as_meant = isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)) and not misses
@@ -171,6 +177,13 @@ class FixtureCassette:
             self._close(passed=False, adds_only=as_meant)
         except (errors.AquilaError, OSError) as failure:
             error.add_note(f"and its recording could not be kept: {failure}")
+
+    def _take_unusable(self, scope: Scope) -> Sequence[LiveCallRefused]:
+        """Return what a cassette that cannot be read has noted for the running test: it fails by the setup already."""
+        noted, test = scope.sessions.unusable, self._run.test
+        if noted and test is not None:
+            test.refusals[:] = [each for each in test.refusals if each not in noted]
+        return noted
 
     def _close(self, *, passed: bool, adds_only: bool = False) -> None:
         scope, self._scope = self._scope, None

@@ -20,7 +20,7 @@ from pytest_aquila import options, run_life
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
-    from aquila.errors import CassetteMiss
+    from aquila.errors import CassetteMiss, UnansweredRequest
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
     from pytest_aquila import scope_starts, shared_misses
@@ -59,8 +59,8 @@ REDACTORS: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
 """In the stash of a test: the redactors for its reports. In that of the configuration: those of shared fixtures."""
 SHARED_MISSES: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 """In the stash of a test: what fixtures that several tests share have missed while it ran, or at its end."""
-FAILED_FIXTURES: pytest.StashKey[dict[object, tuple[BaseException, Sequence[CassetteMiss]]]] = pytest.StashKey()
-"""In the stash of the configuration: the error and the misses of each fixture that has failed and missed."""
+FAILED_FIXTURES: pytest.StashKey[dict[object, tuple[BaseException, Sequence[UnansweredRequest]]]] = pytest.StashKey()
+"""In the stash of the configuration: the error of each fixture that has failed, and what was unanswered in it."""
 _teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 """The outcome of a test before its teardown. Each setup sets it to skipped, the end of the body to passed."""

@@ -41,7 +41,7 @@ def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
 
 def fail_for_swallowed(error: UnansweredRequest, item: pytest.Item) -> None:
     """Fail the test with an error that its code has swallowed. The report shows only the text of the error."""
-    # An earlier phase has it if the test is expected to fail: no report has shown its sections.
+    # An earlier phase has it if the test skips: no report has shown its sections.
     item._report_sections[:] = [each for each in item._report_sections if each[1:] != ("aquila", str(error))]
     raise make_outcome(error, with_traceback=False)
 
@@ -64,7 +64,7 @@ def texts_in(item: pytest.Item, error: BaseException | None = None) -> Collectio
     return dict.fromkeys(map(str, (*misses_behind(item, error), *unanswered_in(item))))
 
 
-def misses_behind(item: pytest.Item, error: BaseException | None) -> Sequence[CassetteMiss]:
+def misses_behind(item: pytest.Item, error: BaseException | None) -> Sequence[UnansweredRequest]:
     """Return the misses of the fixture that failed with ``error``, which each test that uses the fixture gets."""
     stash = item.config.stash
     failures = stash[test_scopes.FAILED_FIXTURES].values() if test_scopes.FAILED_FIXTURES in stash else ()
@@ -82,8 +82,10 @@ def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
 
 
 def fail_though_expected(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Fail a test that xfails because of an unanswered request, which is not the failure that the test expects."""
-    if call.excinfo is not None and _find_unanswered(item, call.excinfo.value) is not None:
+    """Fail a test that xfails with an unanswered request, which is not the failure that the test expects."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    # Whatever it failed with, such as the error of a program: without an answer it may have failed because of that.
+    if error is not None and (texts_in(item, error) or _find_unanswered(item, error) is not None):
         report.outcome = "failed"
         del report.wasxfail
 

@@ -158,7 +158,7 @@ def test_a_cassette_that_a_server_cannot_read_fails_the_test_that_asked(project:
     path.write_text(conflict, "utf-8")
     result = project.run("-k", "two")  # the server's own answer is the one that the test expects
     result.assert_outcomes(failed=1, deselected=2)
-    result.stdout.fnmatch_lines(["FAILED test_app.py::test_two - LiveCallRefused: *@ask.yaml*git conflict*"])
+    result.stdout.fnmatch_lines(["FAILED test_app.py::test_two - CassetteUnusable: *@ask.yaml*git conflict*"])
 
 
 def test_recordings_of_a_server_that_cannot_be_stored_fail_the_test_that_asked(project: Project) -> None:
@@ -169,7 +169,7 @@ def test_recordings_of_a_server_that_cannot_be_stored_fail_the_test_that_asked(p
     result = project.record("-p", "no:randomly", "-k", "one or two", tests=answered)
     result.assert_outcomes(failed=2, deselected=1)
     for name in ("one", "two"):
-        result.stdout.fnmatch_lines([f"FAILED test_app.py::test_{name} - LiveCallRefused: cannot write *.journal*"])
+        result.stdout.fnmatch_lines([f"FAILED test_app.py::test_{name} - CassetteUnusable: cannot write *.journal*"])
     assert not project.calls
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from aquila.errors import SessionClosed
+from aquila.errors import LiveCallRefused, SessionClosed
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -35,5 +35,5 @@ def require_open(scope: Scope) -> Scope:
         f"{scope.name or scope.id} has ended, and a process that it started is still making requests ({process}). "
         f"{advice}"
     )
-    messages.tell_refusal(text, scope.run.test_name)  # no recording would answer it
+    messages.tell_refusal(LiveCallRefused(text), scope.run.test_name)  # no recording would answer it
     raise SessionClosed(text)

@@ -94,13 +94,13 @@ def make_refusal(message: str, *, ordinary: bool = False) -> BaseException:
     return refusal if ordinary else suit_to_place(refusal)
 
 
-def note_refusal(message: str, run: Run) -> LiveCallRefused:
+def note_refusal(message: str, run: Run, kind: type[LiveCallRefused] = LiveCallRefused) -> LiveCallRefused:
     """Note a refused request, so that the running test fails, in this process or in the one that has started it."""
-    refusal = LiveCallRefused(message)
+    refusal = kind(message)
     run.remember_refusal(refusal)
     if not (run.runs_tests and run.is_here):  # a child process: the test that runs in its parent is to fail
         child_messages.messages_folder(run)
-        run.state_of(child_messages.ChildMessages).tell_refusal(str(refusal), run.test_name)
+        run.state_of(child_messages.ChildMessages).tell_refusal(refusal, run.test_name)
     return refusal
 
 

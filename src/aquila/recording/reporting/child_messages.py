@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aquila.errors import CassetteMiss, LiveCallRefused
+from aquila.errors import CassetteMiss, CassetteUnusable, LiveCallRefused
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.message_files import MOST_ROWS, MessageFiles
 from aquila.recording.reporting.open_to_children import ScopesShownToChildren
@@ -137,9 +137,9 @@ class ChildMessages:
 
     # For the run.
 
-    def tell_refusal(self, text: str, test: str | None) -> None:
+    def tell_refusal(self, refusal: LiveCallRefused, test: str | None) -> None:
         """Write down a refusal in this process. ``test`` is the id of the test that has started it, if known."""
-        self.files.append_in_limit(_REFUSED, [os.getpid(), text, test])
+        self.files.append_in_limit(_REFUSED, [os.getpid(), str(refusal), test, isinstance(refusal, CassetteUnusable)])
 
     def pass_on_refusals(self, run: Run) -> None:
         """Note for the running test of ``run`` what was refused in child processes since the last call."""
@@ -156,8 +156,9 @@ class ChildMessages:
     def _take_refusals(self) -> Iterator[tuple[LiveCallRefused, str | None]]:
         for row in self.files.take_rows(_REFUSED):
             match row:
-                case [int(), str(text), str() | None as test]:
-                    yield LiveCallRefused(outgoing.redact_outgoing(text)), test
+                case [int(), str(text), str() | None as test, bool(is_unusable)]:
+                    kind = CassetteUnusable if is_unusable else LiveCallRefused
+                    yield kind(outgoing.redact_outgoing(text)), test
 
     def tell_note(self, sentence: str, command: str = "", *, is_unguarded: bool = False) -> None:
         """Write down a row for ``Run.notes`` of the parent, or for ``Run.unguarded`` if it ``is_unguarded``."""

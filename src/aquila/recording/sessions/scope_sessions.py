@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aquila.errors import CassetteCorrupt, CassetteRequired, SessionClosed
+from aquila.errors import CassetteCorrupt, CassetteRequired, CassetteUnusable, LiveCallRefused, SessionClosed
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.played_answers import tell_plays
@@ -38,6 +38,8 @@ class ScopeSessions(ScopePart):
         """Whether one of the sessions has recordings that may answer."""
         self.counts: RequestCounts | None = None
         self.watches_contents = False  # see `watch_contents`
+        self.unusable: list[LiveCallRefused] = []
+        """What was noted for the running test because a cassette could not be read."""
 
     def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.
@@ -92,7 +94,7 @@ class ScopeSessions(ScopePart):
             session = session_factory.open_session(scope, cassette, mode)
         except CassetteCorrupt as error:
             if scope.kind_of_owner != "block":  # like a miss: the program may swallow it, and use no answer of a model
-                guard.note_refusal(str(error), scope.run)
+                self.unusable.append(guard.note_refusal(str(error), scope.run, CassetteUnusable))
             raise
         self.may_replay = self.may_replay or (bool(session.cassette.interactions) and not session.records_everything)
         run = scope.run

@@ -19,7 +19,7 @@ from aquila.cassettes.storage.large_bodies import surely_has_large_bodies
 from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
-from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
+from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteUnusable, CassetteWriteError
 from aquila.option_table import read_budget
 from aquila.recording.network import guard
 from aquila.recording.reporting.played_answers import count_tokens, describe_recorded
@@ -88,7 +88,7 @@ class ScopeRecording:
         if str(error) not in self.run.unstored:
             self.run.unstored.append(str(error))
         if not self._scope.is_owner:  # a child process, whose list nobody sees: the test that runs is to fail
-            guard.note_refusal(str(error), self.run)
+            guard.note_refusal(str(error), self.run, CassetteUnusable)
 
     def take_request(self, record: RecordDecision) -> BudgetSpent | None:
         """Count a request that is to be sent. If the budget of the run is spent, return the error instead.

@@ -1,0 +1,73 @@
+"""A cassette that cannot be read fails what needs it, once, under its own name, whatever the program does."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.conftest import Project
+
+FIXTURE = """
+@pytest.fixture(scope="module")
+def facts():
+    try:
+        return post("facts")
+    except Exception as error:
+        return error.__class__
+
+def test_one(facts): pass
+def test_two(facts): pass
+"""
+
+
+def damage(project: Project) -> None:
+    for path in project.cassettes.rglob("*.yaml"):
+        path.write_text("aquila: 1\ninteractions: 7\n", "utf-8")
+
+
+def test_each_test_whose_shared_fixture_swallowed_it_fails_in_the_setup(project: Project) -> None:
+    project.record(tests=FIXTURE).assert_outcomes(passed=2)
+    damage(project)
+    result = project.run()
+    result.assert_outcomes(errors=2)
+    for name in ("one", "two"):
+        result.stdout.fnmatch_lines([f"ERROR test_app.py::test_{name} - CassetteUnusable: *@facts.yaml*"])
+
+
+def test_a_shared_fixture_that_raises_it_fails_each_test_once(project: Project) -> None:
+    raising = FIXTURE.replace("return error.__class__", "raise OSError('no facts') from None")
+    project.record(tests=raising).assert_outcomes(passed=2)
+    damage(project)
+    result = project.run()
+    result.assert_outcomes(errors=2)
+    assert result.stdout.str().count("Captured aquila setup") == 2
+
+
+@pytest.mark.parametrize("error", ["", "OSError('no answer')"])
+def test_a_test_that_is_expected_to_fail_fails_once(project: Project, error: str) -> None:
+    tests = f"""
+        @pytest.mark.xfail
+        def test_it(aquila_cassette):
+            try:
+                post("Hi")
+            except Exception:
+                raise {error}
+        """
+    project.record(tests=tests).assert_outcomes(xpassed=1)
+    damage(project)
+    project.run().assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize("scope", ["function", "module"])
+def test_an_expected_failure_of_a_fixture_that_missed_is_one_error(project: Project, scope: str) -> None:
+    tests = f"""
+        @pytest.fixture(scope="{scope}")
+        def answer():
+            try:
+                post("never recorded")
+            except BaseException:
+                raise OSError("no answer") from None
+
+        @pytest.mark.xfail
+        def test_it(aquila_cassette, answer): pass
+        """
+    project.run(tests=tests).assert_outcomes(errors=1)
