@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,7 +45,6 @@ Kind: TypeAlias = Literal["unreadable", "unknown", "failed", "lost"]
 KINDS = get_args(Kind)
 """All kinds of letters."""
 
-_TIDIED_EVERY = 50  # How many letters this process puts before it removes old ones.
 # Seconds for which a letter that is being retried is not retried again. A process that is killed in the midst of a
 # retry leaves its mark on the letter; after this time the mark counts for nothing.
 _RETRIED_FOR = 60.0
@@ -251,7 +249,10 @@ class DeadLetters:
     # Called by `burying`.
 
     def put(self, letter: DeadLetter) -> None:
-        """Keep a letter, in the place of one with the same id. Its time is taken from the clock of the storage."""
+        """Keep a letter, in the place of one with the same id, and remove those that are too old or too many.
+
+        Its time is taken from the clock of the storage.
+        """
         now = self._state.now()
         texts = {
             "reason": letter.reason, "details": letter.details,
@@ -262,12 +263,8 @@ class DeadLetters:
         sendable = {name: text and make_text_sendable(text) for name, text in texts.items()}
         fields = {"at": now, "kind": letter.kind, "message": letter.message, "priority": letter.priority, **sendable}
         self._state.put(TABLE, letter.id, msgpack.packb(fields), order=now)
-        if next(_puts) % _TIDIED_EVERY == 0:
-            self.tidy()
-
-    def tidy(self) -> None:
-        """Remove the letters that are too old, and the oldest of too many."""
-        self._state.delete_below(TABLE, self._state.now() - self._huey.keep_dead_letters_for.total_seconds())
+        # Each time. A process that is replaced every day may put too few letters to do it only after some of them.
+        self._state.delete_below(TABLE, now - self._huey.keep_dead_letters_for.total_seconds())
         surplus = len(self) - self._huey.keep_dead_letters
         if surplus > 0:
             self._state.delete_below(TABLE, float("inf"), limit=surplus)
@@ -289,10 +286,6 @@ def dead_letters(huey: Any) -> DeadLetters:
         0
     """
     return DeadLetters(huey)
-
-
-_puts = itertools.count(1)
-"""A number for each letter that this process stores. It only says when to tidy, and is never reset."""
 
 
 def _unpack(value: bytes) -> dict[str, Any]:
