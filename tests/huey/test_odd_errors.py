@@ -1,15 +1,18 @@
 """A task that fails with an exception of a peculiar class has failed like any other."""
 
+import asyncio
+import sys
+
 import pytest
 from huey.exceptions import TaskException
 
-from aquila.errors import RemoteTaskError
+from aquila.errors import RemoteTaskError, TaskError
 from aquila.huey import MemoryHuey, Rescheduling, dead_letters
 from aquila.huey.error_texts import shorten_text, text_of
 from aquila.huey.limits.rescheduling import delay_until_return
 from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
-from aquila.huey.testing import build_task
+from aquila.huey.testing import build_task, perform_job
 
 
 class Outcome(BaseException):
@@ -158,3 +161,30 @@ def test_an_exception_that_is_sent_keeps_its_class_where_its_text_is_cut(huey):
 
 def test_an_error_whose_response_cannot_be_read_names_no_delay():
     assert delay_until_return(Busy()) is None
+
+
+async def await_what_was_cancelled():
+    waiting = asyncio.get_running_loop().create_future()
+    waiting.cancel()
+    await waiting
+
+
+def leave():
+    sys.exit("no such file")
+
+
+LEAVES = [(leave, r"sys\.exit\('no such file'\)"), (await_what_was_cancelled, "something that was cancelled")]
+
+
+@pytest.mark.parametrize(("function", "reason"), LEAVES, ids=["exit", "cancelled"])
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_a_task_that_leaves_its_worker_has_failed_and_is_retried(function, reason, timeout):
+    huey = MemoryHuey("odd")
+    job = huey.task(retries=1, timeout=timeout)(function)
+    result = job()
+    for _ in range(2):
+        huey.execute(huey.dequeue())  # In a worker, what comes out of it would be the end of the worker.
+    with pytest.raises(TaskException, match=reason):
+        result.get()
+    assert [letter.kind for letter in dead_letters(huey)] == ["failed"]
+    assert perform_job(job, raises=TaskError).retry.left == 0

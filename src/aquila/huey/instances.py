@@ -25,7 +25,7 @@ from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.delivery.signed_results import SignedResult, notice_dead_letters
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.budgets import keep_for_retry
-from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, Rescheduling, check_rescheduling, reschedule_after
+from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, Rescheduling, check_rescheduling
 from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim
 from aquila.huey.message_fields import attach_fields, fields_to_send
@@ -36,7 +36,7 @@ from aquila.huey.sendable_values import refusal_of
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.sqlite_files import open_patiently
 from aquila.huey.state import state_of
-from aquila.huey.task_code import TaskCode
+from aquila.huey.task_code import TaskCode, replace_error
 from aquila.huey.task_ends import is_lost
 from aquila.huey.task_locks import JobLock, JobRateLimit
 from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, leave_task_scope
@@ -329,7 +329,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             with outcome_boundary(), inner, time_limit(limit):
                 yield
         except BaseException as error:
-            reschedule_after(self, task, error)
+            replace_error(self, task, error)
             raise
 
     def _execute(self, task: Task, timestamp: Any) -> Any:

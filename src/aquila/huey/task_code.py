@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from contextlib import AbstractContextManager
 from typing import Any
 
 from huey.api import Task
 
+from aquila.errors import TaskError
 from aquila.huey.limits.rescheduling import reschedule_after
+
+
+def replace_error(huey: Any, task: Task, error: BaseException) -> None:
+    """Raise what Huey is to get instead of ``error``, which a task has raised. Returns where that is ``error`` itself.
+
+    Huey takes only an ``Exception`` for a failure. Anything else would end the worker, and the task would have no
+    result and no retry.
+    """
+    if isinstance(error, SystemExit):
+        raise TaskError(f"the task has left with sys.exit({'' if error.code is None else repr(error.code)})") from error
+    if isinstance(error, CancelledError):
+        raise TaskError(
+            "the task has awaited something that was cancelled, and has not caught CancelledError"
+        ) from error
+    reschedule_after(huey, task, error)
 
 
 class TaskCode:
@@ -39,7 +56,7 @@ class TaskCode:
         try:
             if self._inner is not None:
                 return self._inner.__exit__(kind, error, traceback)
-            reschedule_after(self._huey, task, error)
+            replace_error(self._huey, task, error)
             return None
         finally:
             # Also where the code has failed: this process must not retry a task that another consumer has.

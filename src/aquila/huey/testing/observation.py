@@ -20,7 +20,7 @@ from aquila.errors import NotSerializable
 from aquila.huey.clock_of_test import current_clock
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.instrumenting import give_class
-from aquila.huey.limits.rescheduling import reschedule_after
+from aquila.huey.task_code import replace_error
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun
 from aquila.recording.miss_outcomes import outcome_boundary
@@ -143,7 +143,7 @@ class Observation:
         try:
             left = error if self.inner is None else _leave(self.inner, kind, error, traceback)
             if left is not None:
-                reschedule_after(self.huey, self.task, left)
+                replace_error(self.huey, self.task, left)
                 if left is not error:
                     raise left
         except BaseException as other:
