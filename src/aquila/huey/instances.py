@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import huey as _huey
 from huey.api import Task, TaskWrapper
-from huey.exceptions import HueyException, TaskTimeout
+from huey.exceptions import TaskTimeout
 
 from aquila.engine.calls.request_gate import set_gate_owner
 from aquila.errors import ConfigError, MessageRejected, NotSerializable
@@ -31,7 +31,7 @@ from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_f
 from aquila.huey.message_fields import attach_fields, fields_to_send
 from aquila.huey.progress.patient_results import PatientResults
 from aquila.huey.redis_connections import reject_decoded_answers
-from aquila.huey.running_task import CurrentTask, attempt_of, current_task, settle_progress
+from aquila.huey.running_task import CurrentTask, attempt_of, current_task, current_task_or_none, settle_progress
 from aquila.huey.sendable_values import refusal_of
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.sqlite_files import open_patiently
@@ -163,7 +163,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         """Enqueue a task, a group or a chord, and return the handle of its result.
 
         That is a ``Result``, a ``ResultGroup`` where several tasks follow one another, or a ``ChordResult``. Raises
-        ``TaskContractBroken`` for arguments that do not fit, and ``NotSerializable`` for those that cannot be sent.
+        ``TaskContractBroken`` for arguments that do not fit, and as ``serialize_task`` for those that cannot be sent.
         """
         # The instance is asked, which also finds attributes of its class: asking the class itself for an attribute that
         # it does not have takes eight times as long.
@@ -188,7 +188,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         return super().result(id, blocking, *options, **named)
 
     def serialize_task(self, task: Task) -> bytes:
-        """Return a task as a message. Raises ``NotSerializable``.
+        """Return a task as a message. Raises ``NotSerializable``, or what another serializer than Aquila's raises.
 
         The fields of Aquila travel as one reserved keyword argument, so that Huey's own format need not change.
         """
@@ -200,9 +200,12 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
                 # Replaced for the moment of serializing and not changed in place: the caller may share the dictionary.
                 task.kwargs = {**kwargs, scope_reference.KEY: fields}
             data = super().serialize_task(task)
-        except HueyException:  # The task is not registered, or its time limit was reached in this moment.
-            raise
-        except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
+        except Exception as error:
+            # A caller gets what its serializer raises. After the code of a task there is no caller, and the error must
+            # not be taken for one of the storage.
+            current = current_task_or_none()
+            if current is None or not hasattr(current.task, "_aquila_end"):
+                raise
             refusal = refusal_of(error)
             raise refusal from refusal.__cause__
         finally:

@@ -7,7 +7,6 @@ from huey.api import chord
 from huey.exceptions import TaskException
 from huey.serializer import Serializer
 
-from aquila.errors import NotSerializable
 from aquila.huey import dead_letters
 from aquila.huey.live import publish_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
@@ -79,16 +78,53 @@ def test_a_result_that_the_serializer_of_a_project_refuses_is_no_reason_to_pay_a
     assert (letter.id, letter.kind) == (result.id, "failed")
 
 
-def test_arguments_that_the_serializer_of_a_project_refuses_are_refused_in_the_same_way(make):  # noqa: F811
+class Unpicklable(Exception):
+    def __reduce__(self):
+        raise ValueError("holds a connection")
+
+
+@pytest.mark.parametrize("keep_running", [False, True])
+def test_an_error_that_the_serializer_of_a_project_refuses_is_no_reason_to_pay_again(make, keep_running):  # noqa: F811
+    huey = make("sqlite", keep_running=keep_running, serializer=Serializer())
+    executed = []
+
+    @huey.task()
+    def job():
+        executed.append(1)
+        raise Unpicklable
+
+    @huey.task()
+    def handle(error):
+        """Is never executed."""
+
+    huey.enqueue(job.s().error(handle))
+    drain(huey)
+    if keep_running:
+        huey.tasks_in_hand.kept.look_around()
+        drain(huey)
+    assert executed == [1]
+    assert not huey.tasks_in_hand.has_any
+    assert [letter.kind for letter in dead_letters(huey)] == ["failed"]
+
+
+def test_a_caller_gets_what_the_serializer_of_its_project_raises(make):  # noqa: F811
     huey = make("sqlite", serializer=Serializer())
 
     @huey.task()
-    def job(text):
+    def job(argument):
         """Is never executed."""
 
-    with pytest.raises(NotSerializable, match="cannot pickle 'generator' object"):
-        job(piece for piece in "text")
-    assert huey.pending_count() == 0
+    @huey.task()
+    def call_another():
+        with pytest.raises(ValueError, match="holds a connection"):
+            job(Unpicklable())
+        return "refused"
+
+    with pytest.raises(ValueError, match="holds a connection"):
+        job(Unpicklable())
+    result = call_another()
+    drain(huey)
+    assert result.get() == "refused"
 
 
 def test_a_task_whose_successor_cannot_be_sent_keeps_its_value(huey):
