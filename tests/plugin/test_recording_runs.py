@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -692,3 +694,19 @@ def test_a_recording_that_a_test_no_longer_plays_stays_where_nothing_is_recorded
     project.record(tests=tests).assert_outcomes(passed=1)
     project.record(*options, tests=tests.replace(', "two"', ",")).assert_outcomes(passed=1)
     assert len(project.bodies("test_app/test_it")) == left
+
+
+def test_a_run_that_records_nothing_new_needs_no_folder_that_can_be_written(project: Project) -> None:
+    tests = """
+        def test_one(aquila_cassette): assert post("one") == 1
+        def test_two(aquila_cassette): assert post("two") == 2
+        """
+    project.record("-p", "no:randomly", tests=tests).assert_outcomes(passed=2)
+    work = project.cassettes / ".journal"
+    shutil.rmtree(work, ignore_errors=True)
+    work.touch()  # where the folder of the journals belongs: neither can be made
+    project.record("-p", "no:randomly").assert_outcomes(passed=2)
+    result = project.record("-p", "no:randomly", tests=tests.replace('post("two")', 'post("three")'))
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*CassetteWriteError: cannot write *.journal*"])
+    assert len(project.calls) == 2

@@ -45,7 +45,7 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
         told = ChildMessages(str(tmp_path))
         told.tell_miss("scope", errors.CassetteMiss(f"asked {key}", difference=f"now {key}"))
         told.tell_drift("scope", {"difference": f"now {key}"})
-        told.tell_refusal(f"refused {key}", None)
+        told.tell_refusal(errors.LiveCallRefused(f"refused {key}"), None)
         monkeypatch.setenv("MY_API_KEY", key)
         (miss,) = told.take_misses("scope")
         (refusal,) = told.take_unheard()
@@ -58,7 +58,7 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
 def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path, file: str) -> None:
     told, miss = ChildMessages(str(tmp_path)), errors.CassetteMiss("asked")
     tell: dict[str, Callable[[], None]] = {
-        "refused": lambda: told.tell_refusal("refused", None),
+        "refused": lambda: told.tell_refusal(errors.LiveCallRefused("refused"), None),
         "scope": lambda: told.tell_miss("scope", miss),
         "scope.drift": lambda: told.tell_drift("scope", {"difference": "now"}),
     }

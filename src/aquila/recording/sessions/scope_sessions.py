@@ -44,8 +44,7 @@ class ScopeSessions(ScopePart):
     def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.
 
-        ``mode`` is that of ``Session``. Raises what loading and naming raise, and for a recording mode
-        ``CassetteWriteError`` if nothing could be stored.
+        ``mode`` is that of ``Session``. Raises what loading and naming raise.
         """
         if self.refusal is not None:
             raise CassetteRequired(f"the {self._scope.describe()} makes a request to a model, and {self.refusal}")
@@ -88,7 +87,7 @@ class ScopeSessions(ScopePart):
     def _open_session(self, cassette: str, mode: str) -> Session:
         scope = self._scope
         if mode != "replay":
-            # Before anything else: if recordings cannot be stored, no request must be sent, which costs money.
+            # Before anything else: as long as it is open, no other run takes the recordings for abandoned ones.
             scope.recording.open_journal()
         try:
             session = session_factory.open_session(scope, cassette, mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -71,9 +72,16 @@ class ScopeRecording:
         self._failed_end: Exception | None = None  # set by `abandon_unfinished`, and raised by `close`
 
     def open_journal(self) -> None:
-        """Open the journal, before any request is sent. Raises ``CassetteWriteError``."""
-        with self.counting_failures():
+        """Open the journal if that is possible. ``take_request`` raises if it is not: a replay needs no journal.
+
+        Raises ``CassetteWriteError`` if too many files are open, because then the cassette cannot be read either.
+        """
+        try:
             self._journal.open()
+        except CassetteWriteError as error:
+            if getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                self._count_failure(error)
+                raise
 
     @contextlib.contextmanager
     def counting_failures(self) -> Iterator[None]:
@@ -93,8 +101,11 @@ class ScopeRecording:
     def take_request(self, record: RecordDecision) -> BudgetSpent | None:
         """Count a request that is to be sent. If the budget of the run is spent, return the error instead.
 
-        Raises ``CassetteWriteError`` if it cannot be counted.
+        Raises ``CassetteWriteError`` if its answer could not be stored, because it costs money, or if it cannot be
+        counted.
         """
+        with self.counting_failures():
+            self._journal.open()
         budget = self.budget
         if budget is None:
             return None

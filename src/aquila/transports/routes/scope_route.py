@@ -270,7 +270,7 @@ class CassetteRoute(ScopeRoute):
     ) -> ReplayDecision | RecordDecision | PassOnDecision:
         """Decide about a request, of which ``asked`` is the recordable form.
 
-        Raises ``CassetteMiss``, and ``BudgetSpent`` if the run may record no more.
+        Raises ``CassetteMiss``, ``BudgetSpent`` if the run may record no more, and ``CassetteWriteError``.
         """
         if self._scope.faults.may_be_met and self._scope.faults.plan is not None and self._is_for_model(asked):
             met = spoil_recording(self._scope, self._session, asked)
@@ -295,8 +295,8 @@ class CassetteRoute(ScopeRoute):
                 self._fail_unless_for_model(request)
             self._refuse(decision.error, decision.key)
         if isinstance(decision, RecordDecision):
-            recording = self._scope.recording
-            if recording.budget is not None and (refused := recording.take_request(decision)) is not None:
+            refused = self._scope.recording.take_request(decision)
+            if refused is not None:
                 self._refuse(refused, decision.key)
         return decision
 
