@@ -28,13 +28,13 @@ else:
 
 def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """Redact the report of a phase of a test, add advice to it, and note what becomes of the test."""
+    if report.skipped and hasattr(report, "wasxfail"):
+        unanswered.fail_though_expected(report, item, call)
     # The output of a passing test is in the XML of JUnit too, and each report repeats the output before it. So every
     # report with output is redacted.
     tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
     if report.failed or report.skipped or tells_more:
         report_redaction.redact_report(report, report_redaction.redactors_of(item))
-    if report.skipped and hasattr(report, "wasxfail"):
-        unanswered.fail_though_expected(report, item, call)
     scope = test_scopes.opened_scope(item)
     if report.failed:
         advice.add_advice(report, call.excinfo, item.config, item)

@@ -70,4 +70,6 @@ def test_an_expected_failure_of_a_fixture_that_missed_is_one_error(project: Proj
         @pytest.mark.xfail
         def test_it(aquila_cassette, answer): pass
         """
-    project.run(tests=tests).assert_outcomes(errors=1)
+    result = project.run(tests=tests)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["ERROR test_app.py::test_it - CassetteMiss: *"])
