@@ -37,6 +37,36 @@ HTTP_CLIENT = """
         sent.append(url)
     """
 
+TRANSPORTS = """
+    sent = []
+
+    class Request:
+        def __init__(self, method, url):
+            self.url = url
+
+    class SyncHTTPTransport:
+        def execute_sync(self, request):
+            sent.append(request.url)
+
+    class HTTPTransport:
+        async def execute(self, request):
+            sent.append(request.url)
+
+    class SyncClient:
+        def post(self, url, headers=None, content=None):
+            sent.append(url)
+
+        def execute(self, method, url, headers=None):
+            sent.append(url)
+
+        def stream(self, method, url, headers=None):
+            sent.append(url)
+
+    class Client:
+        async def get(self, url):
+            sent.append(url)
+    """
+
 BAML = """
     sent = []
 
@@ -84,7 +114,7 @@ TENSORZERO = """
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, provider: Upstream) -> GuardedRun:
-    pytester.makepyfile(primp=HTTP_CLIENT, baml_py=BAML, tensorzero=TENSORZERO)
+    pytester.makepyfile(primp=HTTP_CLIENT, pyqwest=TRANSPORTS, baml_py=BAML, tensorzero=TENSORZERO)
     return GuardedRun(pytester, provider)
 
 
@@ -116,6 +146,36 @@ def test_a_provider_is_refused_however_it_is_asked(run: GuardedRun) -> None:
         """
     )
     result.assert_outcomes(passed=10)
+
+
+def test_a_provider_is_refused_whether_a_client_or_its_transport_is_asked(run: GuardedRun) -> None:
+    result = run(
+        """
+        import asyncio, pyqwest
+        request = pyqwest.Request("POST", URL)
+
+        @pytest.mark.parametrize("ask", [
+            lambda: pyqwest.SyncClient().post(URL, {}, b""),
+            lambda: pyqwest.SyncClient().execute("POST", URL),
+            lambda: pyqwest.SyncClient().stream("POST", url=URL),
+            lambda: asyncio.run(pyqwest.Client().get(URL)),
+            lambda: pyqwest.SyncHTTPTransport().execute_sync(request),
+            lambda: pyqwest.SyncHTTPTransport().execute_sync(request=request),
+            lambda: asyncio.run(pyqwest.HTTPTransport().execute(request)),
+        ])
+        def test_it(ask, aquila_refusals):
+            with pytest.raises(pytest.fail.Exception, match=r"its client \\(pyqwest, used by test_it\\)"):
+                ask()
+            assert not pyqwest.sent
+            aquila_refusals.forget()
+
+        def test_others():
+            pyqwest.SyncClient().post("https://example.org")
+            pyqwest.SyncHTTPTransport().execute_sync(pyqwest.Request("POST", "https://example.org"))
+            assert len(pyqwest.sent) == 2
+        """
+    )
+    result.assert_outcomes(passed=8)
 
 
 def test_what_is_no_provider_and_what_is_live_is_let_through(run: GuardedRun) -> None:

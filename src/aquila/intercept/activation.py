@@ -69,7 +69,7 @@ _RESOLVING_IN_LOOP = "getaddrinfo of an event loop"
 _KEPT = ("pytest_recording.network", "pytest_socket")
 _NATIVE = ("asyncio.windows_events", "curl_cffi.aio", "curl_cffi.curl", "grpc", "grpc.aio", "pycares", "pycurl")
 _LOOPS = ("gevent._socketcommon", "gevent.socket", "gevent.ssl", "socks", "uvloop")
-_COMPILED = ("baml_py", "httpr", "primp", "rnet", "tensorzero", "tls_client.sessions", "wreq")
+_COMPILED = ("baml_py", "httpr", "primp", "pyqwest", "rnet", "tensorzero", "tls_client.sessions", "wreq")
 _CONNECTING = (*_KEPT, *_NATIVE, *_LOOPS, *_COMPILED)
 """Further modules that ``socket_guard`` patches."""
 

@@ -21,12 +21,13 @@ from aquila.intercept.socket_guard import SocketGuard
 
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request", "trace", "websocket")
 
-_AFTER_METHOD = ("request", "_stream", "execute_request")
+_AFTER_METHOD = ("request", "_stream", "execute", "execute_request", "stream")
 """The functions that take the method of a request before its URL. For the others the URL comes first."""
 
 _REQUESTS: dict[str, dict[str, tuple[str, ...]]] = {
     "httpr": {"RClient": ("request", "_stream")},
     "primp": dict.fromkeys(("", "Client", "AsyncClient"), _VERBS),
+    "pyqwest": dict.fromkeys(("Client", "SyncClient"), (*_VERBS[:6], "execute", "stream")),
     "rnet": dict.fromkeys(("", "Client", "BlockingClient"), _VERBS),
     "tls_client.sessions": {"Session": ("execute_request",)},
     "wreq": dict.fromkeys(("", "Client", "blocking", "blocking.Client"), _VERBS),
@@ -35,6 +36,9 @@ _REQUESTS: dict[str, dict[str, tuple[str, ...]]] = {
 
 No version of a library has all of these functions.
 """
+
+_TRANSPORTS: dict[str, dict[str, str]] = {"pyqwest": {"HTTPTransport": "execute", "SyncHTTPTransport": "execute_sync"}}
+"""For each module its transports, which other clients use too, and their function that takes a request with a URL."""
 
 LIBRARIES = ("baml_py", "tensorzero", *_REQUESTS)
 """The modules that are patched here."""
@@ -62,6 +66,8 @@ class CompiledClients:
             for name in [name for name in functions if hasattr(owner, name)] or functions:
                 position = (name in _AFTER_METHOD) + (not isinstance(owner, ModuleType))
                 yield Patch(owner, name, functools.partial(self._check_argument, library, position))
+        for owner_name, name in _TRANSPORTS.get(module.__name__, {}).items():
+            yield Patch(getattr(module, owner_name), name, functools.partial(self._check_request, library))
 
     def _check_argument(self, library: str, position: int, original: Callable[..., Any]) -> Callable[..., Any]:
         """``position`` is that of the URL among the arguments, ``self`` included."""
@@ -76,6 +82,14 @@ class CompiledClients:
             return original(*args, **named)
 
         return request
+
+    def _check_request(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def execute(transport: Any, request: Any) -> Any:
+            check_url(self._guard, request.url, library=library)
+            return original(transport, request)
+
+        return execute
 
     # BAML's clients are private, but it can build a request without sending it.
 

@@ -37,12 +37,14 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "mistral": ("MISTRAL_API_KEY",),
     "moonshot": ("MOONSHOT_API_KEY",),
     "nebius": ("NEBIUS_API_KEY",),
+    "nomic": ("NOMIC_API_KEY",),
     "novita": ("NOVITA_API_KEY",),
     "nvidia": ("NVIDIA_API_KEY",),
     "ollama": ("OLLAMA_API_KEY",),
     "openai": ("OPENAI_API_KEY",),
     "openrouter": ("OPENROUTER_API_KEY",),
     "perplexity": ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+    "portkey": ("PORTKEY_API_KEY",),
     "reka": ("REKA_API_KEY",),
     "replicate": ("REPLICATE_API_TOKEN",),
     "requesty": ("REQUESTY_API_KEY",),
@@ -64,6 +66,7 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
 SHARED_KEYS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": DUMMY_KEY,
     "AWS_SECRET_ACCESS_KEY": DUMMY_KEY,
+    "CLOUDFLARE_API_TOKEN": DUMMY_KEY,
     "HF_TOKEN": f"hf_{DUMMY_KEY}",  # its client checks the prefix
     **dict.fromkeys(
         ("BRAVE_API_KEY", "EXA_API_KEY", "FIRECRAWL_API_KEY", "SERPAPI_API_KEY", "SERPER_API_KEY", "TAVILY_API_KEY"),

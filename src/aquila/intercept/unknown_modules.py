@@ -10,7 +10,7 @@ from aquila.recording.reporting import child_messages
 
 _WITHOUT_SOCKETS = (
     *("curl_cffi", "gevent", "grpc", "pycares", "pycurl", "uvloop"),
-    *("baml_py", "httpr", "primp", "rnet", "tensorzero", "tls_client", "wreq"),
+    *("baml_py", "httpr", "primp", "pyqwest", "rnet", "tensorzero", "tls_client", "wreq"),
 )
 """Libraries that connect without Python's sockets."""
 

@@ -40,7 +40,7 @@ def test_a_provider_is_known_by_every_spelling_of_its_name(drawn: tuple[str, str
     [
         "api-inference.together.ai", "agent.deepgram.com", "api.eu.mistral.ai", "api.us.elevenlabs.io",
         "api.eu.residency.elevenlabs.io", "api.eu.assemblyai.com", "streaming.eu.assemblyai.com",
-        "tts.us.assemblyai.com", "api.letta.com",
+        "tts.us.assemblyai.com", "api.letta.com", "us-east-1.api.x.ai", "api-atlas.nomic.ai", "api.portkey.ai",
     ],
 )  # fmt: skip
 def test_the_other_hosts_of_a_provider_are_known(host: str) -> None:
@@ -155,6 +155,7 @@ def test_a_request_is_for_a_model_by_its_host_or_by_its_path(host: str, path: st
         ("POST", "/v1beta/models/g:streamGenerateContent?alt=sse", True),
         ("POST", "/openai/deployments/d/chat/completions", True),
         ("POST", "/model/m/converse", True),
+        ("POST", "/client/v4/accounts/a1/ai/run/@cf/meta/llama-3.1-8b-instruct", True),
         ("POST", "/api/chat", True),
         ("POST", "/v2/chat", True),
         ("GET", "/v1/chat/completions", False),

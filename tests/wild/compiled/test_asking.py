@@ -7,6 +7,7 @@ import sys
 import baml_py
 import httpr
 import primp
+import pyqwest
 import pytest
 import tls_client
 import wreq
@@ -117,6 +118,22 @@ def httpr_stream():
         answer.read()
 
 
+def pyqwest_client():
+    pyqwest.SyncClient().post(URL, {"authorization": "Bearer x"}, b'{"model": "gpt-4.1-mini"}')
+
+
+def pyqwest_async():
+    async def post():
+        await pyqwest.Client().post(URL, content=b'{"model": "gpt-4.1-mini"}')
+
+    asyncio.run(post())
+
+
+def pyqwest_transport():
+    request = pyqwest.SyncRequest("POST", URL, content=b'{"model": "gpt-4.1-mini"}')
+    pyqwest.SyncHTTPTransport().execute_sync(request)
+
+
 def httpr_async():
     async def post():
         async with httpr.AsyncClient() as client:
@@ -140,6 +157,7 @@ BAML = [baml, baml_stream, baml_async, baml_async_stream]
 OTHERS = [
     *(primp_function, primp_client, primp_async),
     *(wreq_blocking, wreq_blocking_client, wreq_function, wreq_client),
+    *(pyqwest_client, pyqwest_async, pyqwest_transport),
     *(httpr_function, httpr_stream, httpr_async, tls_session, tls_session_async),
 ]
 

@@ -70,6 +70,7 @@ PROVIDERS = (
     "api.openai.com",
     "*.api.openai.com",
     "api.perplexity.ai",
+    "api.portkey.ai",
     "api.replicate.com",
     "api.reka.ai",
     "api.sambanova.ai",
@@ -85,7 +86,9 @@ PROVIDERS = (
     "api.voyageai.com",
     "api.writer.com",
     "api.x.ai",
+    "*.api.x.ai",
     "api.z.ai",
+    "api-atlas.nomic.ai",
     "api-inference.huggingface.co",
     "api-inference.together.ai",
     "ark.*.volces.com",
@@ -122,7 +125,7 @@ _MODEL_PATH = (
     r"|images/(?:generations|edits)|moderations|rerank)"
     r"|v\d+/realtime(?:/.*)?|openai/realtime|[\w.]+\.BidiGenerate(?:Content|Music)(?:Constrained)?"
     r"|openai/responses|api/(?:chat|generate|embed)|models/[^/]+:[A-Za-z]*(?:[Gg]enerate|[Ee]mbed)Content"
-    r"|model/[^/]+/(?:converse|invoke)[a-z-]*)$"
+    r"|model/[^/]+/(?:converse|invoke)[a-z-]*|accounts/[^/]+/ai/run/.+)$"
 )
 _USUAL_PATHS = ("/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings")
 """Ends of paths that ``_MODEL_PATH`` matches, too. A run that asks for nothing else never compiles it."""
