@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
 import pkgutil
 import re
@@ -16,10 +18,12 @@ from hypothesis import strategies as st
 
 from aquila.cassettes import redaction
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
-from aquila.cassettes.redaction import text_changes
+from aquila.cassettes.redaction import known_secrets, text_changes
 from aquila.cassettes.redaction.found_secrets import replace_found
 from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
+from aquila.cassettes.redaction.known_secrets import KnownSecrets
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.redaction.scrubber import Scrubber
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.lazy_patterns import _LazyPattern
 from tests.support.examples import examples
@@ -300,3 +304,56 @@ def test_known_values_among_long_base64_are_found_in_one_pass() -> None:
     text = "Zm9v" * 50_000 + " " + "U2VjcmV0LW5vdC1zaGFwZWQtNDcxMQ==" + " " + "Zm9v" * 50_000
     clean = Redactor({"Secret-not-shaped-4711": "x"}).redact_text(text)
     assert clean == text.replace("U2VjcmV0LW5vdC1zaGFwZWQtNDcxMQ==", "[redacted]")
+
+
+# --- hundreds of known values
+
+
+class Searched(bytes):
+    """Bytes that count how often they are searched from beginning to end."""
+
+    count = 0
+
+    def __contains__(self, part: Any) -> bool:
+        type(self).count += 1
+        return super().__contains__(part)
+
+
+def values_like_keys(count: int) -> list[str]:
+    return [base64.b64encode(hashlib.sha256(b"%d" % number).digest()[:24]).decode() for number in range(count)]
+
+
+def test_the_searches_for_known_values_do_not_grow_with_their_number() -> None:
+    searches = []
+    for count in (10, 100):
+        scrubber = Scrubber(dict.fromkeys(values_like_keys(count), "x"), ())
+        Searched.count = 0
+        assert not scrubber.find_secrets(Searched(b"%x" % 4711**1000))
+        searches.append(Searched.count)
+    assert searches[0] == searches[1] < 40
+
+
+def test_the_needles_of_hundreds_of_values_are_made_once() -> None:
+    values = [(value, "x") for value in values_like_keys(300)]
+    KnownSecrets(values)
+    made = known_secrets._needles_for.cache_info().misses
+    KnownSecrets([*values, ("Zq81-not-shaped-4711", "another test's")])
+    assert known_secrets._needles_for.cache_info().misses <= made + 1
+
+
+@given(
+    value=st.sampled_from(["Zq81-not-shaped-4711", "grün und blau, 17", "pass word 12", "hunter2-4711"]),
+    at=st.integers(0, 40),
+    behind=st.integers(0, 40),
+    spelling=st.integers(0, 100),
+    filler=st.sampled_from([b" ", b"a", b"\xff"]),
+)
+@settings(max_examples=examples(200))
+def test_each_spelling_is_found_at_each_place_among_hundreds_of_values(
+    value: str, at: int, behind: int, spelling: int, filler: bytes
+) -> None:
+    many = KnownSecrets([(value, "x"), *((other, "x") for other in values_like_keys(100))])
+    alone = KnownSecrets([(value, "x")])
+    needle = alone.needles[spelling % len(alone.needles)]
+    data = filler * at + needle.text + filler * behind
+    assert needle.text in {chosen.text for chosen in many.choose_needles(data, has_run=needle.is_long)}

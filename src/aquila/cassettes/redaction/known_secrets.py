@@ -6,7 +6,8 @@ import base64
 import json
 import re
 import string
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
@@ -28,6 +29,8 @@ class Needle(NamedTuple):
     alphabet: bytes = b""
     """If not empty, the whole run of these characters around the text is replaced."""
     replacement: bytes = PLACEHOLDER
+    words: tuple[int, ...] = ()
+    """Wherever the text stands in data that is cut into words, one of these lies within it. None for a short text."""
 
     @property
     def is_long(self) -> bool:
@@ -74,6 +77,9 @@ _WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F
 _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 _NOT_ASCII = lazy_pattern(r"[^\x00-\x7f]")
 _UNICODE_ESCAPE = lazy_pattern(r"(?<=\\u)[0-9a-f]{4}")
+_WORD = 8  # bytes
+_FEW = 32
+"""So many needles are found sooner by a search for each than through a table of their words."""
 
 
 class KnownSecrets:
@@ -82,7 +88,7 @@ class KnownSecrets:
     ``secrets`` are pairs of a value and its kind. Not changed after it is built.
     """
 
-    __slots__ = ("_all_values", "_values", "ascii_only", "needles", "short_needles")
+    __slots__ = ("_all_values", "_by_word", "_values", "_without_words", "ascii_only", "needles", "short_needles")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
@@ -94,6 +100,27 @@ class KnownSecrets:
         """Those of ``needles`` that may stand in data without a run of token characters, as many texts are."""
         self.needles = (*self.short_needles, *(needle for needle in needles if needle.is_long))
         """The ways in which the values may be written."""
+        self._by_word: dict[int, list[int]] | None = None  # the numbers of needles, built by the first search for many
+        self._without_words = [n for n, needle in enumerate(self.needles) if not needle.words]
+
+    def choose_needles(self, data: bytes, *, has_run: bool) -> Sequence[Needle]:
+        """Return the needles that may stand in ``data``. ``has_run`` says whether it has a run of token characters.
+
+        The work does not grow with the number of needles: the data is cut into words, and wherever a needle stands, one
+        of these lies within it.
+        """
+        needles = self.needles if has_run else self.short_needles
+        if len(needles) <= _FEW:
+            return needles
+        if self._by_word is None:
+            by_word: dict[int, list[int]] = {}
+            for number, needle in enumerate(self.needles):
+                for word in needle.words:
+                    by_word.setdefault(word, []).append(number)
+            self._by_word = by_word  # set when it is complete: other threads may be searching
+        words = memoryview(data)[: len(data) // _WORD * _WORD].cast("Q")
+        chosen = {number for word in self._by_word.keys() & words for number in self._by_word[word]}
+        return [self.needles[number] for number in sorted(chosen.union(self._without_words))]
 
     def find_outside_texts(self, data: bytes, shortest: int) -> Iterator[FoundSecret]:
         """Find known values in binary data, except those that a search in its texts finds.
@@ -125,8 +152,9 @@ class KnownSecrets:
                     break
 
 
-# A pure function. Each scrubber builds its needles anew, but nearly all of them from the same secrets.
-@lru_cache(maxsize=256)
+# A pure function. Each scrubber builds its needles anew, but nearly all of them from the same secrets. Of more secrets
+# than the cache has room for it would keep none, since they are asked for in turn.
+@lru_cache(maxsize=4096)
 def _needles_for(value: str, kind: str) -> tuple[Needle, ...]:
     raw = value.encode("utf-8", "surrogatepass")
     number = _is_number(value)
@@ -142,7 +170,14 @@ def _needles_for(value: str, kind: str) -> tuple[Needle, ...]:
         found.setdefault(core, Needle(core, raw, f"{kind}, in base64", alphabet=alphabet))
     for text in (raw.hex().encode(), raw.hex().upper().encode()):
         found.setdefault(text, Needle(text, raw, f"{kind}, in hexadecimal"))
-    return tuple(found.values())
+    return tuple(needle._replace(words=_words_of(needle.text)) for needle in found.values())
+
+
+def _words_of(text: bytes) -> tuple[int, ...]:
+    """Return the word at each distance from the beginning at which a word of the data may begin."""
+    if len(text) < 2 * _WORD - 1:
+        return ()
+    return tuple(int.from_bytes(text[at : at + _WORD], sys.byteorder) for at in range(_WORD))
 
 
 def _spellings_of(value: str) -> set[bytes]:

@@ -84,7 +84,7 @@ class Scrubber:
         flat = data.translate(FLATTENING)
         has_run = RUN in flat
         found = [*find_secret_patterns(data, flat, has_run=has_run, parameters=parameters)]
-        for needle in self._known.needles if has_run else self._known.short_needles:
+        for needle in self._known.choose_needles(data, has_run=has_run):
             if needle.text in data:  # hardly any is, and this test is much faster than `find_in`
                 found += needle.find_in(data)
         if self._patterns or self._fingerprints:
