@@ -196,14 +196,22 @@ def opened_scope(item: pytest.Item) -> Scope | None:
 
 def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
     """Whether the requests of a fixture are kept apart from those of ``item``, the test that sets it up."""
-    if fixture.scope != "function":
-        return True
-    if fixture.argname in _ASK_NOTHING:
-        return False
-    scope = opened_scope(item)
-    if scope is None:
-        return True
-    return not scope.has_answers and scope.settings.transport != "live"
+    if fixture.scope == "function":
+        if fixture.argname in _ASK_NOTHING:
+            return False
+        scope = opened_scope(item)
+        if scope is not None:
+            return not scope.has_answers and scope.settings.transport != "live"
+    return not _is_of_pytest(fixture)
+
+
+def _is_of_pytest(fixture: pytest.FixtureDef[Any]) -> bool:
+    """Whether a fixture is one of pytest's own, which ask no model. A plain parameter of a test is one, too.
+
+    Those that pytest makes of ``setup_method``, ``setUpClass`` and the like call code of the project.
+    """
+    module = getattr(fixture.func, "__module__", None) or ""
+    return module.startswith("_pytest.") and not fixture.argname.startswith(("_xunit_", "_unittest_"))
 
 
 def has_unanswered(item: pytest.Item, *, is_last: bool = False) -> bool:

@@ -182,3 +182,17 @@ def test_a_test_that_runs_because_of_a_dummy_says_how_it_is_skipped(
     result = pytester.runpytest_subprocess("-p", "aquila")
     result.assert_outcomes(**{outcome: 1})
     assert ("A condition may skip this test." in result.stdout.str()) is advised
+
+
+def test_fixtures_of_pytest_itself_get_no_cassette_of_their_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+        import pytest
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_it(number, tmp_path, tmp_path_factory, monkeypatch, capsys, caplog, cache):
+            assert "pytest_aquila.fixture_cassettes" not in sys.modules
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
