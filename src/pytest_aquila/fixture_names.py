@@ -50,8 +50,10 @@ class _LateFixtures:
         """Return the definitions of a fixture that a node sees, the nearest last, as pytest's manager does."""
         if not argname.startswith(PREFIX):
             found = self._find(argname, node)
-            if found is None and argname != "request":
-                self.register()  # the name is misspelt, and pytest will list all fixtures
+            # During collection `pytest_generate_tests` may give a value for the name. If a test that runs needs a
+            # fixture of that name, it is misspelt, and pytest will list all fixtures.
+            if found is None and argname != "request" and node.session.testscollected:
+                self.register()
             return found
         self.register(argname)
         found = self._find(argname, node)

@@ -43,9 +43,18 @@ def test_a_run_without_tasks_registers_no_fixtures_for_tasks(run_tests) -> None:
         def pytest_sessionfinish(session):
             print("are there:", session.config.pluginmanager.has_plugin("pytest_aquila.tasks.task_fixtures"))
     """
-    without = run_tests("def test_one(aquila_cassette): pass", conftest=conftest)
-    without.assert_outcomes(passed=1)
-    without.stdout.fnmatch_lines(["*are there: False"])
+    for test in (
+        "def test_one(aquila_cassette): pass",
+        """
+        def pytest_generate_tests(metafunc):
+            metafunc.parametrize("number", [1])
+
+        def test_one(number): pass
+        """,
+    ):
+        without = run_tests(test, conftest=conftest)
+        without.assert_outcomes(passed=1)
+        without.stdout.fnmatch_lines(["*are there: False"])
     run_tests("def test_one(aquila_tasks_): pass", conftest=conftest).stdout.fnmatch_lines(["*are there: True"])
 
 
