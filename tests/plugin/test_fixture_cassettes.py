@@ -498,7 +498,8 @@ def scope_with(miss: CassetteMiss, closed: list[Any], log: MissLog | None = None
     run = SimpleNamespace(test=None, scopes=SimpleNamespace(remove=print, announce_end=lambda _: log.remember(miss)))
     close = lambda **options: closed.append(options)  # noqa: E731
     misses = SimpleNamespace(hear=lambda is_last=False: log)
-    return SimpleNamespace(has_listeners=True, misses=misses, run=run, settings=None, close=close)
+    sessions = SimpleNamespace(unusable=())
+    return SimpleNamespace(has_listeners=True, misses=misses, sessions=sessions, run=run, settings=None, close=close)
 
 
 def test_a_miss_of_an_answer_in_progress_is_one_of_the_teardown() -> None:
