@@ -11,7 +11,7 @@ import msgpack
 import pytest
 import time_machine
 from huey import CancelExecution, crontab
-from huey.api import Result
+from huey.api import Result, chord
 from huey.exceptions import HueyException, ResultTimeout, TaskException
 from huey.registry import Message
 from huey.storage import BaseStorage, BlackHoleStorage, MemoryStorage
@@ -777,6 +777,32 @@ def test_dead_letters_are_bounded_in_number_and_age(huey):
         huey.storage.enqueue(b"damaged later")
         huey.dequeue()
     assert [letter.message for letter in dead_letters(huey)] == [b"damaged later"]
+
+
+def test_a_member_of_a_chord_that_is_retried_is_counted_once(huey):
+    is_away = [True]
+
+    @huey.task()
+    def member(number):
+        if number == 1 and is_away:
+            raise ValueError("the provider is away")
+        return number
+
+    @huey.task()
+    def total(values):
+        return values
+
+    result = huey.enqueue(chord([member.s(number) for number in (1, 2, 3)], total.s()))
+    first, second, third = (huey.dequeue() for _ in range(3))
+    huey.execute(first)
+    is_away.clear()
+    dead_letters(huey).retry(first.id)
+    for task in (huey.dequeue(), second):
+        huey.execute(task)
+    assert huey.pending_count() == 0  # The third has not ended.
+    huey.execute(third)
+    huey.execute(huey.dequeue())
+    assert result.get() == [1, 2, 3]
 
 
 def test_a_periodic_task_that_fails_again_and_again_is_kept_once(huey):

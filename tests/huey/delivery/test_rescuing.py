@@ -140,6 +140,33 @@ def test_giving_up_a_member_completes_its_chord(kept):
     assert kept.deserialize_task(kept.storage.dequeue()).name == "total"
 
 
+@pytest.mark.parametrize("step", ["stored", "counted"])
+def test_a_member_whose_worker_was_killed_at_its_end_is_counted_once(kept, monkeypatch, step):
+    @kept.task()
+    def member(number):
+        return number
+
+    @kept.task()
+    def total(values):
+        return values
+
+    result = kept.enqueue(chord([member.s(number) for number in (1, 2, 3)], total.s()))
+    first = kept.dequeue()
+    with monkeypatch.context() as killed:
+        if step == "stored":
+            killed.setattr(kept.storage, "incr", lambda key, amount=1: amount)
+        killed.setattr(kept.tasks_in_hand.kept, "let_go", lambda copy: None)
+        kept.execute(first)
+    assert requeue_lost_tasks(kept, lost_after=0) == [first.id]
+    second, third, again = (kept.dequeue() for _ in range(3))
+    kept.execute(again)
+    kept.execute(second)
+    assert kept.pending_count() == 0  # The third has not ended.
+    kept.execute(third)
+    kept.execute(kept.dequeue())
+    assert result.get() == [1, 2, 3]
+
+
 def test_a_copy_that_nobody_can_read_becomes_a_dead_letter(kept):
     kept.storage.enqueue(b"\x80pickle")
     lose(kept)

@@ -213,7 +213,10 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         # the arguments tell which of the two could not be serialized.
         arguments = cc.callback.args
         try:
-            super()._check_chord(cc, value)
+            if self._was_counted(cc):
+                self.put_result(f"chord:{cc.cid}:{cc.idx}", value)  # In the place of the value of its earlier end.
+            else:
+                super()._check_chord(cc, value)
         except NotSerializable as error:
             if cc.callback.args is arguments:  # It is the value of this member that cannot be stored.
                 raise
@@ -221,6 +224,22 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             # members, cannot be sent.
             cc.callback._aquila_unsendable = error
             self.end_unsendable(cc.callback, error)
+
+    def _was_counted(self, cc: Any) -> bool:
+        """Whether a member of a chord has ended before: it was a dead letter, or its worker was killed at its end.
+
+        Huey would count it twice, and enqueue the callback before the last member has ended.
+        """
+        # The keys are private to Huey 3.5. It stores the value of a member first and counts the member second.
+        if not self.storage.has_data_for_key(f"chord:{cc.cid}:{cc.idx}"):
+            return False
+        current = current_task_or_none()
+        if current is None or current.delivery == 1:
+            return True
+        # The worker may have been killed between the two steps.
+        stored: int = sum(self.storage.has_data_for_key(f"chord:{cc.cid}:{idx}") for idx in range(cc.size))
+        counted: int = self.storage.incr(f"chord:{cc.cid}", 0)
+        return counted >= stored
 
     def notify_interrupted_tasks(self) -> None:
         """Hand back the tasks that this process has taken and not finished, because its consumer ends."""
