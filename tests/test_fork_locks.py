@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +31,7 @@ from aquila.recording.secrets import redactors
 from aquila.recording.sessions import session
 from aquila.recording.storing import answers_in_progress, record_budget
 from tests.support.forked import LIMIT, do_in_child
+from tests.support.http_server import LoopbackServer
 from tests.support.runs import separate_run
 
 SOURCE = Path(__file__).parent.parent / "src"
@@ -53,7 +54,7 @@ class Echo(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+    with LoopbackServer(("127.0.0.1", 0), Echo) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}/"

@@ -14,6 +14,7 @@ import requests
 import aquila
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
+from tests.support.http_server import LoopbackServer
 
 WAYS = {
     "requests": "requests.get(URL).status_code",
@@ -22,7 +23,7 @@ WAYS = {
 }
 
 
-class _Server(http.server.ThreadingHTTPServer):
+class _Server(LoopbackServer):
     def __init__(self, host: str) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, 0), _Handler)
@@ -46,7 +47,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
     except OSError:
         pytest.skip(f"this machine has no {host}")
     with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
         server.shutdown()

@@ -124,7 +124,7 @@ def test_a_head_request_is_told_the_length_in_a_replay_too(
     ask: Callable[[str, str], Mapping[str, str]], root: Path
 ) -> None:
     server = LoopbackServer(("127.0.0.1", 0), _Sized)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread = threading.Thread(target=server.serve_forever)
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}/file"
     try:

@@ -187,7 +187,7 @@ def test_a_head_request_is_told_the_length_in_a_replay_too(serve: Serve, root: P
             pass
 
     with LoopbackServer(("127.0.0.1", 0), Sized) as sized:
-        thread = threading.Thread(target=sized.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=sized.serve_forever)
         thread.start()
         at = f"ws://127.0.0.1:{sized.server_address[1]}"
         try:

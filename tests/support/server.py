@@ -125,7 +125,7 @@ class Server:
         return True
 
     def __enter__(self) -> Server:
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self._thread.start()
         return self
 

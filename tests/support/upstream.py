@@ -133,7 +133,7 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
     server = Server(("127.0.0.1", 0), Handler)
     scheme = "http" if tls is None else "https"
     running = Upstream(f"{scheme}://127.0.0.1:{server.server_address[1]}", script)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         yield running

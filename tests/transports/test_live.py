@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx2
@@ -25,6 +25,7 @@ from aquila.recording import runtime
 from aquila.recording.reporting.exchange_watch import ExchangeWatch, WatchedExchange
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
 from tests.support.forked import do_in_child
+from tests.support.http_server import LoopbackServer
 from tests.support.upstream import Answer, Upstream, upstream
 
 
@@ -87,8 +88,7 @@ class _KeepsOpen(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def keeping_url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _KeepsOpen) as running:
-        running.daemon_threads = True
+    with LoopbackServer(("127.0.0.1", 0), _KeepsOpen) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{running.server_port}/"

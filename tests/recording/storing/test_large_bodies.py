@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, Recorde
 from aquila.cassettes.storage import body_writer, cassette_files, large_bodies
 from aquila.errors import CassetteCorrupt, CassetteMiss, CassetteWriteError
 from aquila.recording.storing import interrupted_runs
+from tests.support.http_server import LoopbackServer
 
 KEY = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
 BLOCK = random.Random(7).randbytes(64 * 1024)
@@ -80,8 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = LoopbackServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"

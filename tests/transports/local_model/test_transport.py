@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx2
@@ -17,6 +17,7 @@ from aquila.errors import LocalModelError, MissingDependency
 from aquila.transports.local_model import local_transport
 from aquila.transports.local_model.local_transport import AsyncLocalTransport, LocalTransport, local_path
 from aquila.transports.local_model.server import ModelServer, find_model, find_or_start
+from tests.support.http_server import LoopbackServer
 
 CREDENTIALS = {
     "authorization": "Bearer sk-users-own-key",
@@ -27,10 +28,8 @@ CREDENTIALS = {
 }
 
 
-class Server(ThreadingHTTPServer):
+class Server(LoopbackServer):
     """Stands where the model's server would, and keeps what it is sent."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -68,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         monkeypatch.setattr(local_transport, "find_or_start", lambda model: server.model_server)
         monkeypatch.setattr(local_transport, "find_running", lambda model: None)
