@@ -130,6 +130,12 @@ def trees() -> dict[str, ast.Module]:
         gc.enable()
 
 
+@cache
+def nodes() -> dict[str, list[ast.AST]]:
+    """All nodes of each module, each before those below it. To find them takes as long as to make them."""
+    return {name: list(ast.walk(tree)) for name, tree in trees().items()}
+
+
 def is_type_checking(test: ast.expr) -> bool:
     return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
         isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
@@ -338,8 +344,8 @@ def test_only_a_scope_changes_its_attributes() -> None:
     # What a scope is, and how that may change, is to be read in one place.
     found = {
         f"{name}:{node.lineno} writes into {ast.unparse(node.value)}"
-        for name, tree in trees().items()
-        for node in ast.walk(tree)
+        for name, found_there in nodes().items()
+        for node in found_there
         if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
         if re.search(r"(^|[._])(scope|scope\.sessions)$", ast.unparse(node.value))
     }
@@ -367,8 +373,8 @@ SAME_NAME_BY_DESIGN = {
 
 def test_no_two_classes_have_the_same_name() -> None:
     found: dict[str, list[str]] = {}
-    for name, tree in trees().items():
-        for node in ast.walk(tree) if name not in SAME_NAME_BY_DESIGN else ():
+    for name, found_there in nodes().items():
+        for node in found_there if name not in SAME_NAME_BY_DESIGN else ():
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name.lstrip("_"), []).append(name)  # also beside a private one
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
@@ -390,7 +396,7 @@ def test_docstrings_name_only_exceptions_that_exist() -> None:
     raises = re.compile(r"\bRaises? ([^.]*)")
     named: set[tuple[str, str]] = set()
     for name, source in sources.items():
-        documented = ast.walk(trees()[name]) if raises.search(source) else ()
+        documented = nodes()[name] if raises.search(source) else ()
         for text in (ast.get_docstring(node) or "" for node in documented if isinstance(node, DOCUMENTED)):
             for sentence in raises.findall(text):
                 named.update(re.findall(r"^`*([A-Z]\w+)|\b([A-Z][a-z]+(?:[A-Z][a-z]+)+)\b", sentence))

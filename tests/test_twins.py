@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -9,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.twins import Twins, find_twins, functions_in
-
-SOURCE = Path(__file__).parent.parent / "src"
+from tests.test_layers import SOURCE, modules, trees
 
 MOST_DECISIONS = 3
 """How many decisions two twins may both make: branches, loops that end on a condition, errors that are caught."""
@@ -28,13 +28,12 @@ class Stream:
 
 @cache
 def twins_of_the_source() -> list[Twins]:
-    texts = {path: path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
-    folders = {path.parent for path, text in texts.items() if "async def " in text}
+    folders = {path.parent for path in modules().values() if "async def " in path.read_text(encoding="utf-8")}
     return find_twins(
         function
-        for path, text in texts.items()
+        for name, path in modules().items()
         if path.parent in folders
-        for function in functions_in(text, path.relative_to(SOURCE))
+        for function in functions_in(trees()[name], path.relative_to(SOURCE))
     )
 
 
@@ -66,6 +65,9 @@ def test_a_twin_is_found_whatever_its_name(name: str) -> None:
         .replace("self.wait()", "await self.wait_async()")
         .replace("next(", "await anext(")
     )
-    functions = [*functions_in(SYNCHRONOUS, Path("one.py")), *functions_in(asynchronous, Path("other.py"))]
+    functions = [
+        *functions_in(ast.parse(SYNCHRONOUS), Path("one.py")),
+        *functions_in(ast.parse(asynchronous), Path("other.py")),
+    ]
     (twins,) = find_twins(functions)
     assert twins.decisions == ["while not self.is_over:", "if self.may_wait:"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from tests.test_layers import SOURCE, trees
+from tests.test_layers import SOURCE, nodes
 
 REPOSITORY = SOURCE.parent
 WORD = re.compile(r"\w+")
@@ -29,17 +29,18 @@ CALLED_BY_OTHERS = {
 """Methods that nothing here names, with who calls them."""
 
 
-def find_names(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], set[str]]:
+def find_names(modules: Mapping[str, Iterable[ast.AST]]) -> tuple[dict[str, str], set[str]]:
     """Return the functions, methods and classes of some modules with their places, and every name that code uses.
 
+    The nodes of each module are in the order of ``ast.walk``: each node before those below it.
     Fixtures and hooks are left out. A name is used if code reads it, passes it, or has it in a text, such as the table
     of public names.
     """
     defined: dict[str, str] = {}
     used: set[str] = set()
-    for module, tree in modules.items():
+    for module, found in modules.items():
         prose: set[ast.AST] = set()
-        for node in ast.walk(tree):  # each node before those below it
+        for node in found:
             match node:
                 case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name, ctx=ast.Load()):
                     used.add(name)
@@ -62,7 +63,7 @@ def documented_names() -> set[str]:
 
 
 def test_no_function_or_class_is_there_for_tests_alone() -> None:
-    defined, used = find_names(trees())
+    defined, used = find_names(nodes())
     known = used | documented_names()
     unused = {name: place for name, place in defined.items() if name not in known}
     assert {name: place for name, place in unused.items() if name not in CALLED_BY_OTHERS} == {}
@@ -81,5 +82,5 @@ def listed(): ...
 
 table = {"name": "package.module:listed"}
 '''
-    defined, used = find_names({"module": ast.parse(source)})
+    defined, used = find_names({"module": ast.walk(ast.parse(source))})
     assert defined.keys() - used == {"lonely"}

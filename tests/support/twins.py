@@ -76,9 +76,9 @@ def as_synchronous(text: str) -> str:
     return _A_NAMES.sub(lambda found: found.group(1) or "", without).lower()
 
 
-def functions_in(source: str, place: Path) -> Iterator[Function]:
+def functions_in(module: ast.Module, place: Path) -> Iterator[Function]:
     """Yield the functions of a module, nested functions included."""
-    yield from _functions_below(ast.parse(source), place, "")
+    yield from _functions_below(module, place, "")
 
 
 def _functions_below(node: ast.AST, place: Path, around: str) -> Iterator[Function]:
