@@ -17,7 +17,6 @@ CALLED_BY_OTHERS = {
     "pause_reading": "aiohttp, at its transport",
     "resume_reading": "aiohttp, at its transport",
     "putheader": "vcrpy, at its real connection",
-    "endheaders": "vcrpy, at its real connection",
     "makefile": "http.client, at a socket",
     "process_redirect": "websockets, at its client",
     "main_loop": "uvicorn, at its server",
