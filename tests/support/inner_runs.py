@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 import _pytest._code.code
 import _pytest.fixtures
 import _pytest.pytester
+import pluggy
 import pluggy._manager
 import pytest
 
@@ -45,6 +46,10 @@ _INSTALLED = (
 
 _CAN_PATCH = hasattr(_pytest.fixtures, "FixtureFunctionDefinition") and hasattr(pluggy._manager, "_static_hook_attr")
 """Whether pytest and pluggy look for names as patched below. Older versions, in tests/wild, do it in other ways."""
+
+
+# The first line of a run names it. If it is not set, pluggy reads it from the file of its distribution each time.
+pluggy.__version__ = importlib.metadata.version("pluggy")
 
 
 class ModulesOfTests(_pytest.pytester.SysModulesSnapshot):
@@ -83,6 +88,8 @@ def quick_inner_runs() -> Iterator[None]:
         patch.setattr(pluggy._manager, "dir", _may_be_hooks, raising=False)
         patch.setattr(_pytest.fixtures, "dir", _fixtures, raising=False)
         patch.setattr(pluggy._manager, "_static_hook_attr", _hook)
+        if _find_names is not None:
+            patch.setattr(pluggy._impl, "varnames", _names)
         yield
 
 
@@ -94,7 +101,7 @@ def _kept_while_holder_lasts(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
         holder = plugin if isinstance(plugin, types.ModuleType | type) else type(plugin)
         within = holder.__name__ if isinstance(holder, types.ModuleType) else holder.__module__
         names_its_own = holder is not plugin and "__dir__" in vars(holder)
-        if within.partition(".")[0] not in _LASTING or names_its_own:
+        if not _lasts(within) or names_its_own:
             return dir(plugin)
         if holder not in kept:
             kept[holder] = ask(holder)
@@ -119,8 +126,37 @@ _find_hook_once = functools.lru_cache(maxsize=2000)(_find_hook)
 
 
 def _hook(plugin: Any, name: str) -> Any:
-    lasts = isinstance(plugin, types.ModuleType) and plugin.__name__.partition(".")[0] in _LASTING
-    return (_find_hook_once if lasts else _find_hook)(plugin, name)
+    if isinstance(plugin, types.ModuleType):
+        return (_find_hook_once if _lasts(plugin.__name__) else _find_hook)(plugin, name)
+    if isinstance(plugin, type) or not _lasts(type(plugin).__module__) or name in getattr(plugin, "__dict__", ()):
+        return _find_hook(plugin, name)
+    holder, function = _find_hook_once(type(plugin), name) or (None, None)
+    if holder is function and isinstance(function, types.FunctionType):
+        return function, types.MethodType(function, plugin)
+    return _find_hook(plugin, name)
+
+
+def _lasts(module: str) -> bool:
+    return module.partition(".")[0] in _LASTING
+
+
+_find_names: Any = getattr(getattr(pluggy, "_impl", None), "varnames", None)
+
+
+def _names(function: Any) -> Any:
+    """Find the names of the parameters of a hook."""
+    if isinstance(function, types.MethodType) and isinstance(function.__func__, types.FunctionType):
+        inner, is_bound = function.__func__, True
+    elif isinstance(function, types.FunctionType):
+        inner, is_bound = function, False
+    else:
+        return _find_names(function)
+    return _find_names_once(inner, is_bound) if _lasts(inner.__module__) else _find_names(function)
+
+
+@functools.lru_cache(maxsize=2000)
+def _find_names_once(function: types.FunctionType, is_bound: bool) -> Any:
+    return _find_names(types.MethodType(function, _LASTING) if is_bound else function)  # bound to anything
 
 
 _find_statement_in: Any = _pytest._code.code.getstatementrange_ast
