@@ -53,6 +53,17 @@ def test_a_test_moves_with_its_parameters_its_pending_file_and_its_uses(cassette
     }
 
 
+def test_paths_of_files_and_folders_are_names(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(cassettes, "jobs/a")
+    cassettes.write("jobs/b.msgpack", ONE)
+    assert cassettes.run("mv", "cassettes/jobs/a.yaml", "cassettes/jobs/c.yaml").code == 0
+    assert cassettes.run("mv", "cassettes/jobs/b.msgpack", "jobs/d").code == 0
+    assert cassettes.run("mv", "cassettes/jobs/", str(cassettes.folder / "tasks")).code == 0
+    monkeypatch.chdir(cassettes.folder / "tasks")
+    assert cassettes.run("mv", "c.yaml", "e.yaml").code == 0
+    assert sorted(path.name for path in cassettes.folder.joinpath("tasks").iterdir()) == ["d.msgpack", "e.yaml"]
+
+
 def test_a_cassette_moves_without_the_tests_of_a_folder_of_its_name(cassettes: Cassettes) -> None:
     write(cassettes, "jobs")
     test = "jobs/test_a.py::test_it"

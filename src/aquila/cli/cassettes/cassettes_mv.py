@@ -1,10 +1,12 @@
 """Move cassettes after a test, a module or a folder of tests was renamed.
 
-OLD and NEW are two ids of tests (or classes), two paths of modules, two folders of tests, or two names of cassettes:
+OLD and NEW are two ids of tests (or classes), two paths of modules, two folders of tests, or two names of cassettes,
+which may be paths of their files:
 
   aquila cassettes mv tests/test_web.py::test_ask tests/test_web.py::test_asks
   aquila cassettes mv tests/test_web.py tests/test_site.py
   aquila cassettes mv tests/web tests/site
+  aquila cassettes mv cassettes/jobs/summary.yaml cassettes/jobs/report.yaml
 
 The cassettes of a test are moved for all its parameters, with their pending recordings and large bodies. Nothing is
 overwritten: if one of the new files exists, none is moved.
@@ -13,8 +15,10 @@ overwritten: if one of the new files exists, none is moved.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
+from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.storage import cassette_files, journal, renaming
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.output import Output, print_error
@@ -69,6 +73,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 def _from_root(old: str, new: str, here: project.Project) -> tuple[str, str]:
     """Return both arguments with paths relative to the root folder. Users type paths relative to the current folder."""
+    names = [_name_in_folder(each, here) for each in (old, new)]
+    # In a folder of cassettes any word may be a path there.
+    if names != [None, None] and (here.folder_of(Path.cwd()) is None or os.path.exists(old)):
+        return names[0] or old, names[1] or new
     root = runtime.current_settings().root.absolute()
     is_path = "::" in old or old.endswith(".py")
     if not is_path and Path.cwd() != root:  # in the root folder, names of cassettes and paths are the same
@@ -77,6 +85,15 @@ def _from_root(old: str, new: str, here: project.Project) -> tuple[str, str]:
     if not is_path:
         return old.removesuffix(".yaml"), new.removesuffix(".yaml")
     return _name_from(root, old), _name_from(root, new)
+
+
+def _name_in_folder(given: str, here: project.Project) -> str | None:
+    """Return the name of a cassette, or of a folder of cassettes, that was given by its path; None for other words."""
+    path = Path(os.path.abspath(given))
+    place = here.place_of(path)
+    if place is None or path in here.folders:
+        return None
+    return (place.with_suffix("") if place.suffix in cassette_suffixes() else place).as_posix()
 
 
 def _choose_folder(here: project.Project, old: str, new: str) -> tuple[Path, str, str]:
