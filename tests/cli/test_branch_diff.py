@@ -239,6 +239,11 @@ def test_a_shallow_clone_says_what_to_fetch(
     assert "main and HEAD have no commit in common here. This clone is shallow" in cassettes.run("diff", "main...").err
 
 
+def test_a_commit_before_all_that_is_here_cannot_be_fetched_by_name(cassettes: Cassettes, git: Git) -> None:
+    done = cassettes.run("diff", "HEAD~100..HEAD")
+    assert (done.code, done.err) == (2, "aquila: git knows no revision 'HEAD~100' here.\n")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -77,6 +77,8 @@ def test_a_failure_without_a_text_is_explained(root: Path) -> None:
         ("[::1]:11434/v1", r"write http://\[::1\]:11434/v1"),
         ("models:8080", "write http://models:8080"),
         ("api.groq.com/openai/v1", "write https://api.groq.com/openai/v1"),
+        ("api.groq.com", "write https://api.groq.com$"),
+        ("json.tool.main", "write https://json.tool.main, or json.tool:main for a transport of yours$"),
         ("livve", "did you mean 'live'"),
         ("no_such_package.module:make", "cannot import 'no_such_package.module'"),
     ],

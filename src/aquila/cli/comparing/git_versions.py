@@ -75,6 +75,8 @@ def commit_of(folder: Path, name: str) -> str:
     found = None if name.startswith("-") else _try_git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if found is None:
         run_git(folder, "rev-parse", "--git-dir")  # raises outside of a repository
+        if set(name) & set("~^@:"):  # relative to another revision: no branch that could be fetched
+            raise CassetteError(f"git knows no revision {name!r} here.{_advise_shallow(folder)}")
         branch = name.removeprefix("origin/")
         fetch = f"git fetch origin {quote_word(branch)}"
         raise CassetteError(

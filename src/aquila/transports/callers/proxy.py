@@ -7,9 +7,11 @@ request can choose where it is sent.
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -233,11 +235,22 @@ def _resolve_upstream(upstream: str) -> tuple[str, Upstream]:
             if _ADDRESS.fullmatch(upstream) is None:
                 raise
             scheme = "http" if ":" in upstream else "https"  # servers with a port are mostly on this machine
-            raise ConfigError(f"upstream {upstream!r} lacks its scheme: write {scheme}://{upstream}") from error
+            advice = f"write {scheme}://{upstream}"
+            if _has_module(upstream):
+                advice += f", or {':'.join(upstream.rsplit('.', 1))} for a transport of yours"
+            raise ConfigError(f"upstream {upstream!r} lacks its scheme: {advice}") from error
     if not _is_server_url(upstream):
         raise ConfigError(f"upstream {upstream!r} is not the URL of a server, such as {LIVE_UPSTREAM}")
     # Clients are told a base URL that ends in /v1, so their paths begin with it.
     return upstream.rstrip("/").removesuffix("/v1"), find_upstream("live")
+
+
+def _has_module(text: str) -> bool:
+    """Return whether a text without a colon may mean a function in a module of the project."""
+    names = text.split(".")
+    if not all(map(str.isidentifier, names)):
+        return False
+    return os.path.exists(names[0]) or os.path.exists(f"{names[0]}.py") or find_spec(names[0]) is not None
 
 
 def _is_server_url(text: str) -> bool:
