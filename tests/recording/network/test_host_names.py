@@ -6,8 +6,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import RecordedRequest
 from aquila.recording.network.host_names import is_loopback, normalize_host
-from aquila.recording.network.model_hosts import PROVIDERS, asks_model, is_listed, is_prompt, is_provider
+from aquila.recording.network.model_hosts import (
+    PROVIDERS,
+    asks_model,
+    is_listed,
+    is_prompt,
+    is_provider,
+    is_url_of_model,
+)
+from aquila.recording.sessions.session_factory import takes_other_origins
 from aquila.settings import Settings
 
 NAMED = sorted(name for name in PROVIDERS if "*" not in name)
@@ -173,3 +183,19 @@ def test_a_request_is_for_a_model_by_its_host_or_by_its_path(host: str, path: st
 )
 def test_a_prompt_is_told_from_other_requests_to_a_provider(method: str, path: str, expected: bool) -> None:
     assert is_prompt(method, path) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "is_asked"),
+    [
+        ("https://gateway.example/chat", True),
+        ("https://gateway.example:443/chat", True),
+        ("http://gateway.example/chat", False),
+        ("https://gateway.example:8443/chat", False),
+    ],
+)
+def test_a_listed_provider_with_the_usual_port_is_known_by_a_url_without_port(url: str, is_asked: bool) -> None:
+    settings = Settings(providers=("gateway.example:443",))
+    assert is_url_of_model(url, settings) == is_asked
+    request = RecordedRequest("POST", url)
+    assert takes_other_origins(request, MatchRules(), settings) == is_asked

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aquila.recording.network.host_names import (
+    DEFAULT_PORTS,
     SPELLINGS_OF_LOOPBACK,
     is_loopback,
     normalize_host,
@@ -195,6 +196,13 @@ def is_prompt(method: str, path: str) -> bool:
 def asks_model(host: str, port: int | None, path: str, settings: Settings) -> bool:
     """Whether a request is for a model: by its host, or by what it asks for there."""
     return is_provider(host, port, settings) or is_model_path(path)
+
+
+def is_url_of_model(url: str, settings: Settings) -> bool:
+    """Say what ``asks_model`` says of a URL, which need not name the usual port. Raises ``ValueError`` for no URL."""
+    parts = urlsplit(url)
+    port = DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
+    return asks_model(parts.hostname or "", port, parts.path, settings)
 
 
 def is_provider(host: str, port: int | None, settings: Settings) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON, MatchRules
@@ -19,7 +18,7 @@ from aquila.cassettes.storage.names import cassette_file, cassette_path, is_scri
 from aquila.errors import CassetteWriteError, ConversationDrifted
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
-from aquila.recording.network.model_hosts import asks_model
+from aquila.recording.network.model_hosts import is_url_of_model
 from aquila.recording.secrets import redactors
 from aquila.recording.sessions.client_calls import packages_of_project
 from aquila.recording.sessions.session import Session
@@ -227,8 +226,7 @@ def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: S
     if not rules.compares_origin:
         return True
     try:
-        parts = urlsplit(request.url)
-        return asks_model(parts.hostname or "", parts.port, parts.path, settings)
+        return is_url_of_model(request.url, settings)
     except ValueError:  # such as brackets that do not close
         return False
 

@@ -15,7 +15,7 @@ from aquila.cassettes.model import NO_STATUS, Interaction, RecordedRequest
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.network.model_hosts import asks_model
+from aquila.recording.network.model_hosts import is_url_of_model
 from aquila.recording.replayed_time_limits import current_limits
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session import Session
@@ -128,8 +128,7 @@ class ScopeRoute(Route):
     def _is_for_model(self, asked: RecordedRequest) -> bool:
         if wire_forms.find_wire_form(asked) is not None:
             return True
-        url = httpx2.URL(asked.url)
-        return asks_model(url.host, url.port, url.path, self._scope.settings)
+        return is_url_of_model(asked.url, self._scope.settings)
 
     def _replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
         rest, pace = self._prepare(decision, request)
@@ -308,7 +307,7 @@ class CassetteRoute(ScopeRoute):
     def _fail_unless_for_model(self, request: httpx2.Request) -> None:
         """Raise the error of a missing network for a request that no test made, unless it is for a model."""
         url = request.url
-        if not asks_model(url.host, url.port, url.path, self._scope.settings):
+        if not is_url_of_model(str(url), self._scope.settings):
             named = f"{request.method} {url.copy_with(query=None, fragment=None, username=None, password=None)}"
             reason = no_network.fail_unasked(self._session.redactor.redact_text(named))
             raise httpx2.ConnectError(str(reason), request=request)
