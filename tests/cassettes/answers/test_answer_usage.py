@@ -48,12 +48,13 @@ OLLAMA = {"message": {"content": "x"}, "prompt_eval_count": 5, "eval_count": 6}
         (answer(json.dumps({"message": {}, "usage": COHERE}).encode()), 74),
         (answer(json.dumps({"embeddings": {}, "meta": {"billed_units": {"input_tokens": 5}}}).encode()), 5),
         (answer(*events({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": COHERE}})), 74),
+        (answer(json.dumps({"event_type": "stream-end", "response": {"meta": COHERE}}).encode()), 74),
         (answer(b'{"text": "tokens: \\"total_tokens\\": 5"}'), 0),
         (answer(b'{"usage": {"total_tokens": 7'), 0),
     ],
     ids=[
         *("openai", "gemini", "gemini streamed", "anthropic streamed", "ollama", "bedrock", "cohere"),
-        *("cohere's embeddings", "cohere streamed", "only said", "cut"),
+        *("cohere's embeddings", "cohere streamed", "cohere streamed by its first API", "only said", "cut"),
     ],
 )
 def test_tokens_are_found_in_every_form(response: RecordedResponse, total: int) -> None:

@@ -115,6 +115,7 @@ def read_event_usage(event: dict[str, Any], usage: dict[str, int]) -> None:
     """Add the tokens of one event, or of a whole answer, to ``usage``. Later events replace earlier counts."""
     for holder in (event, *(mapping(event.get(name)) for name in ("response", "message", "delta", "meta"))):
         _read_usage(holder, usage)
+    _read_usage(mapping(mapping(event.get("response")).get("meta")), usage)  # the end of a stream of Cohere's first API
 
 
 def _received(chunks: Iterable[RecordedChunk]) -> Iterator[bytes]:
