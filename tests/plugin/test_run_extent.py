@@ -69,6 +69,7 @@ def test_the_outcome_of_a_test_is_that_of_its_last_run_and_of_the_first_phase_th
         ("record", {}, []),
         ("live", {}, ["it did not go through cassettes"]),
         ("replay", {"disable_recording": True}, ["it did not go through cassettes"]),
+        ("replay", {"disable_vcr": True}, ["it did not go through cassettes"]),
         ("replay", {"keyword": "x"}, ["-k was given"]),
         ("replay", {"override_ini": ["python_files = a*.py", "aquila_unused=ignore"]}, ["-o python_files was given"]),
     ],

@@ -208,7 +208,8 @@ def _reasons_of_options(config: pytest.Config) -> Iterator[str]:
         if started != root_of(config).resolve():
             yield f"it was started in {started.name}, below the root folder"
     transport = config.stash[test_scopes.RUN].layers.resolve().transport
-    if transport not in ("replay", "record") or config.getoption("disable_recording", False):
+    live = any(config.getoption(name, False) for name in ("disable_recording", "disable_vcr"))
+    if transport not in ("replay", "record") or live:
         yield "it did not go through cassettes"
 
 
