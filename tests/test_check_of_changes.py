@@ -143,6 +143,22 @@ def test_wrong_types_fail_it_though_all_tests_pass(project: Path) -> None:
     assert output.endswith("the types are wrong\n")
 
 
+@pytest.mark.slow
+def test_wrong_types_are_told_while_tests_run_that_fail(project: Path) -> None:
+    (project / "wrong-types").touch()
+    os.mkfifo(project / "lasting")
+    with all_that_it_starts(project) as (process, _):
+        output = process.stdout
+        assert output is not None
+        told = b""
+        while b"the types are wrong\n" not in told and select.select([output], [], [], PATIENCE)[0]:
+            told += os.read(output.fileno(), 65536)
+        assert b"== make types failed\nthe types are wrong\n" in told
+        (project / "lasting").write_text("go on")
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1
+
+
 def test_a_running_installer_is_ended_when_tests_fail(project: Path) -> None:
     with all_that_it_starts(project) as (process, have_ended):
         _, errors = process.communicate(timeout=PATIENCE)
