@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic
 
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.limits.settings import check_task_settings
 from aquila.huey.task_attributes import keep_attributes_apart
 from aquila.huey.task_ids import let_make_ids
@@ -110,12 +113,20 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
         def map(self, it: Iterable[Any]) -> Any: ...
 
 
+# Held while a greenlet runs an event loop. Reentrant, so that a task within a task fails and does not wait for itself.
+_looping = renewed_in_child(threading.RLock())
+
+
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end and return its value, or raise what it raises.
 
     Where this thread runs an event loop already, as in immediate mode within an ``async`` test, the coroutine runs in a
-    thread of its own, and the loop stands still meanwhile.
+    thread of its own, and the loop stands still meanwhile. Greenlets run their coroutines one after the other: they
+    share a thread, in which only one event loop can run.
     """
+    if are_threads_greenlets():
+        with contextlib.closing(coroutine), _looping:
+            return asyncio.run(coroutine)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -137,3 +148,9 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     if error is not None:
         raise error
     return value
+
+
+def are_threads_greenlets() -> bool:
+    """Whether gevent has put greenlets in the place of threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from typing import Any
 
-from huey.consumer import Consumer, Scheduler, Worker
+from huey.consumer import Consumer, GreenletEnvironment, Scheduler, Worker
 
 from aquila.huey.delivery.reading_trouble import QUEUE, SCHEDULE, OncePerOutageLogger
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
 from aquila.huey.redis_connections import reject_cluster
 from aquila.huey.sqlite_files import reject_unwritable_file
+
+logger = logging.getLogger("huey.aquila")
 
 
 class AquilaWorker(Worker):  # type: ignore[misc]
@@ -72,4 +76,17 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
         """
         reject_unwritable_file(self.huey)
         reject_cluster(self.huey)
+        self._warn_of_async_tasks()
         super().start()
+
+    def _warn_of_async_tasks(self) -> None:
+        if self.workers == 1 or not isinstance(self.environment, GreenletEnvironment):
+            return
+        for kind in self.huey._registry._registry.values():  # private to Huey, which has no public list of them
+            if inspect.iscoroutinefunction(getattr(kind, "_aquila_function", None)):
+                logger.warning(
+                    "%s is async, and greenlets execute async tasks one after the other: start the consumer with "
+                    "-k thread or -k process",
+                    self.huey._registry.task_to_string(kind),
+                )
+                return
