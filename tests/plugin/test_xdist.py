@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -65,15 +66,23 @@ APPENDS_GROUPS = """
     def pytest_configure(config):
         config.addinivalue_line("markers", "xdist_group(name): the tests that run in one worker")
 
+    class ByName(pytest.Function):
+        def __hash__(self):
+            return hash(self.nodeid)
+
     def pytest_collection_modifyitems(items):
         for item in items:
+            item.__class__ = ByName
             if (group := item.get_closest_marker("xdist_group")) is not None:
                 setattr(item, "_id" if hasattr(item, "_id") else "_nodeid", f"{item.nodeid}@{group.args[0]}")
     """
-"""A ``conftest.py`` that does what pytest-xdist does with ``--dist=loadgroup`` under pytest before 9.2."""
+"""A ``conftest.py`` that does what pytest-xdist does with ``--dist=loadgroup`` under pytest before 9.2.
+
+There the hash of a test changes with its id.
+"""
 
 
-def test_the_group_of_a_test_is_neither_in_the_name_of_its_cassette_nor_in_commands(project: Project) -> None:
+def test_the_group_of_a_test_is_no_part_of_its_name(project: Project) -> None:
     tests = """
         @pytest.mark.xdist_group("of one")
         @pytest.mark.aquila
@@ -85,8 +94,12 @@ def test_the_group_of_a_test_is_neither_in_the_name_of_its_cassette_nor_in_comma
     project.record(tests=tests).assert_outcomes(passed=1)
     assert len(project.cassette_names) == 1
     project.pytester.makeconftest(APPENDS_GROUPS)
-    result = project.run("-rA")
+    result = project.run("-rA", "--aquila-orphans=orphans.json", "--aquila-report=report.json")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["PASSED test_app.py::TestGroup::test_it*@of one*"])
+    assert "left out" not in (project.pytester.path / "orphans.json").read_text()
+    (told,) = json.loads((project.pytester.path / "report.json").read_text())["tests"]
+    assert told["id"] == "test_app.py::TestGroup::test_it[a@b]"
+    assert "identity" not in told  # which is there for ids that are equal after redaction
     output = project.run(tests=tests.replace("one", "two")).stdout.str()
     assert "pytest 'test_app.py::TestGroup::test_it[a@b]' --aquila-record" in output

@@ -85,7 +85,7 @@ class CollectedTests:
             self._test["line"] = line + 1
         if self._worker:
             self._test["worker"] = self._worker
-        self._identity = _identify(item.nodeid, name)
+        self._identity = _identify(node_ids.id_of(item), name)
         if self._each:
             self._identity += f" {self._worker}"
         if self._identity != name:

@@ -69,7 +69,7 @@ class RunExtent:
         self._outcomes: dict[str, str] = {}
         self._ended: set[str] = set()
         self._workers, self._heard_of = 0, 0
-        self._collected: set[pytest.Item] = set()
+        self._collected: list[pytest.Item] = []
         self.skipped_modules: set[str] = set()
         self.fixtures: set[str] = set()
         """The names of all fixtures that tests of the run use."""
@@ -78,8 +78,8 @@ class RunExtent:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
-        """Note the collected tests before plugins deselect any. ``pytest_collection_finish`` clears the set."""
-        self._collected = set(items)
+        """Note the collected tests before plugins deselect any. ``pytest_collection_finish`` clears the list."""
+        self._collected = [*items]
         return (yield)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
@@ -97,7 +97,8 @@ class RunExtent:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note the tests, and notice those that were left out by any plugin in any way."""
-        left_out = len(self._collected - set(session.items))
+        there = set(map(id, session.items))  # not the tests: their hashes change with their ids, as plugins do
+        left_out = sum(id(item) not in there for item in self._collected)
         if left_out:
             self._reasons[f"{left_out} collected tests were left out"] = None
         self._collected.clear()
