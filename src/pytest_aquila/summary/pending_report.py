@@ -47,7 +47,7 @@ def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
     if new and settings.transport == "record" and settings.record == "pending":
         yield _about_files(run_news.Kind.FOR_REVIEW, "recorded for a review, beside the cassettes", new, usual)
     elif len(new) == 1:
-        text = "the test failed, so its cassette is as it was; the recording is kept"
+        text = "the test failed, so its cassette is as it was; what was recorded is kept"
         yield _about_files(run_news.Kind.KEPT_BESIDE, text, new, usual)
     elif new:
         text = f"tests failed, so {len(new):,} cassettes are as they were; the recordings are kept"
