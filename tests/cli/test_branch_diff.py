@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli.comparing import diff_markdown
+from aquila.cli.comparing import diff_markdown, git_versions
 from aquila.cli.comparing.branch_diff import ChangedCassette
 from aquila.cli.comparing.git_versions import read_versions
 from aquila.review.proposals import compare_versions
@@ -66,6 +66,28 @@ def commit_changes(cassettes: Cassettes, git: Git) -> None:
     cassettes.write("sub/new.yaml", conversation("fresh", WORD))
     git("add", ".")
     git("commit", "-qm", "changed")
+
+
+def test_what_has_not_changed_since_a_revision_is_not_read_from_git(
+    cassettes: Cassettes, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_changes(cassettes, git)
+    for number in range(12):
+        cassettes.write(f"many/{number}.yaml", conversation(f"{number}", "same"))
+    git("add", ".")
+    git("commit", "-qm", "many")
+    cassettes.write("many/3.yaml", conversation("3", "other"))
+    started: list[str] = []
+    start = git_versions.run_git
+    monkeypatch.setattr(git_versions, "run_git", lambda *words: started.append(words[1]) or start(*words))
+    done = cassettes.run("diff", "HEAD", "--json")
+    assert started.count("show") == 1
+    assert [each["cassette"] for each in done.json if each["answers"]] == ["many/3"]
+    assert {each["cassette"] for each in done.json if each["same"] != 1} == {"many/3"}
+    assert len(done.json) == 15
+    started.clear()
+    assert cassettes.run("diff", "HEAD~1", "b").out.startswith("1 interaction the same")
+    assert "show" not in started
 
 
 def test_a_branch_is_compared_with_its_merge_base(cassettes: Cassettes, git: Git) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cli import main
+from aquila.cli.project import Project
 from tests.cli.conftest import Cassettes, conversation
 
 ROW = conversation("hi", "ho")
@@ -301,3 +303,32 @@ def test_a_folder_that_another_process_removes_meanwhile_is_no_error(
         gone.mkdir(parents=True, exist_ok=True)
         done = cassettes.run(*words)
         assert (done.code, done.err) == (0, ""), words
+
+
+def test_finding_the_folder_of_a_file_takes_no_longer_among_hundreds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    is_relative_to = Path.is_relative_to
+    for count in (10, 100):
+        folders = [tmp_path / f"package{number}" / "cassettes" for number in range(count)]
+        for folder in folders:
+            (folder / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+        here = Project(tmp_path, tmp_path / "cassettes", given=folders)
+        for last in (False, True):  # what is read once is read by the first
+            calls: list[object] = []
+            monkeypatch.setattr(
+                Path, "is_relative_to", lambda *both, calls=calls: calls.append(both) or is_relative_to(*both)
+            )
+            assert here.folder_of(folders[-1] / "test_a" / "test_b.yaml") == folders[-1]
+            assert here.recording_folder_of(folders[-1] / "test_a" / "test_b.yaml") == folders[-1]
+            monkeypatch.undo()
+            compared += [len(calls)] if last else []
+    assert compared[0] == compared[1]
+
+
+def test_the_first_of_two_given_folders_has_a_file_of_both(tmp_path: Path) -> None:
+    outer, inner = tmp_path / "cassettes", tmp_path / "cassettes" / "inner"
+    inner.mkdir(parents=True)
+    for first, second in ((outer, inner), (inner, outer)):
+        assert Project(tmp_path, tmp_path / "other", given=[first, second]).folder_of(inner / "a.yaml") == first

@@ -65,10 +65,16 @@ class Project:
         absolute = path.absolute()
         if absolute.is_relative_to(self.folder):
             return self.folder
-        return next((folder for folder in self.folders if absolute.is_relative_to(folder)), None)
+        around = [folder for folder in (absolute, *absolute.parents) if folder in self._order_of_folders]
+        return min(around, key=self._order_of_folders.__getitem__, default=None)
 
     @functools.cached_property
-    def folders_with_journals(self) -> list[Path]:
+    def _order_of_folders(self) -> dict[Path, int]:
+        """The positions of ``folders``: a large project has hundreds, and each file is looked for in them."""
+        return {folder: position for position, folder in enumerate(self.folders)}
+
+    @functools.cached_property
+    def folders_with_journals(self) -> dict[Path, None]:
         """The folders to which runs have recorded: each cassette folder, and folders within it that have journals."""
         found: dict[Path, None] = {}
         for folder in self.folders:
@@ -76,12 +82,13 @@ class Project:
                 continue
             found[folder] = None
             found.update(dict.fromkeys(path.parent for path in find_folders(folder, WORK_FOLDER)))
-        return list(found)
+        return found
 
     def recording_folder_of(self, path: Path) -> Path:
         """Return the folder to which a run records a file: the innermost around it that has journals, and so locks."""
-        around = [folder for folder in self.folders_with_journals if path.absolute().is_relative_to(folder)]
-        return max(around, key=lambda folder: len(folder.parts), default=self.folder)
+        absolute = path.absolute()
+        around = (folder for folder in (absolute, *absolute.parents) if folder in self.folders_with_journals)
+        return next(around, self.folder)
 
     def place_of(self, path: Path) -> Path | None:
         """Return the path of a file below the main folder; for a file of another cassette folder, below the project.

@@ -84,9 +84,12 @@ def _pairs_with_revision(here: project.Project, revision: str, name: str | None,
     then: dict[Path, Callable[[], Cassette]] = {}
     for base in bases_of(here):
         commit = commit_of(base, revision)
-        listed = os.fsdecode(run_git(base, "ls-tree", "-r", "-z", "--name-only", commit, "--", "."))
-        for path in (base / inside for inside in listed.split("\0") if inside):
-            then[path] = functools.partial(load_version, base, commit, path, scratch)
+        changed = set(_list_paths(base, "diff", "--relative", "--no-renames", "--no-ext-diff", "--name-only", commit))
+        for path in _list_paths(base, "ls-tree", "-r", "--name-only", commit):
+            # What is as it was is read from the project: to read it from git takes a process.
+            then[path] = (
+                functools.partial(load_version, base, commit, path, scratch) if path in changed else _loader(path)
+            )
     now = here.list_cassettes() if here.has_folder else []
     paths = {path for path in {*then, *now} if is_cassette(path, here)}
     chosen = sorted(path for path in paths if name is None or here.is_named(path, name))
@@ -103,6 +106,12 @@ def _pairs_with_revision(here: project.Project, revision: str, name: str | None,
         for path in chosen
         if path not in converted.values()
     ]
+
+
+def _list_paths(base: Path, *arguments: str) -> list[Path]:
+    """Return the paths below ``base`` that a command of git lists."""
+    listed = os.fsdecode(run_git(base, *arguments, "-z", "--", "."))
+    return [base / inside for inside in listed.split("\0") if inside]
 
 
 def bases_of(here: project.Project) -> list[Path]:
