@@ -166,9 +166,14 @@ class UnansweredRequest(BaseException):
     """The public class to which this kind belongs. Only the generated kinds have it."""
     ordinary_base: ClassVar[type[AquilaError]] = AquilaError
     """The second base class of the ordinary kind."""
+    # For subclasses of other packages that never call `__init__`, as ray makes for what a task has raised.
+    difference: str | None = None
+    group: str | None = None
+    cure: str | None = None
 
     def __new__(cls, *args: object, **options: object) -> Self:
-        kind: Any = cls if "public_class" in vars(cls) else kind_of(cls, cls.ordinary_base)
+        # A subclass of a kind, which another package has made, belongs to the same public class.
+        kind: Any = cls if hasattr(cls, "public_class") else kind_of(cls, cls.ordinary_base)
         return cast(Self, BaseException.__new__(kind, *args))
 
     def __init__(

@@ -168,6 +168,35 @@ def test_an_error_that_cannot_be_hashed_may_stand_for_a_miss(project: Project) -
     result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: *"])
 
 
+def test_an_error_that_inherits_from_the_class_of_a_miss_fails_only_its_test(project: Project) -> None:
+    """ray makes such a class for what a task has raised in a worker."""
+    result = project.run(
+        tests="""
+        import pickle
+
+        def combine(cause):
+            class TaskError(type(cause)):
+                def __init__(self, cause):
+                    self.cause = cause
+
+                def __str__(self):
+                    return f"the task failed: {self.cause}"
+
+            return TaskError(cause)
+
+        def test_it(aquila_cassette):
+            try:
+                post("hi")
+            except BaseException as error:
+                miss = pickle.loads(pickle.dumps(error))  # as it comes from a worker
+            raise combine(miss)
+        """
+        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["E *CassetteMiss: the task failed: nothing is recorded yet *", "*1 missed*"])
+
+
 def test_an_error_whose_text_cannot_be_written_fails_only_its_test(project: Project) -> None:
     result = project.run(
         tests="""

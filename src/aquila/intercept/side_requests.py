@@ -76,6 +76,11 @@ SIDE_REQUESTS = (
     "POST www.comet.com/opik/api/v1/private/traces/batch",
     "POST www.comet.com/opik/api/v1/private/spans/batch",
     "POST trace.wandb.ai/*/calls/complete",  # weave
+    # ray: in which cloud it starts, and what it counts.
+    "GET 169.254.169.254/latest/meta-data/",
+    "GET 169.254.169.254/metadata/instance",
+    "GET metadata.google.internal/computeMetadata/v1",
+    "POST usage-stats.ray.io/",
     "POST llmobs-intake.*/api/v2/llmobs",  # ddtrace, where there is no agent
 )
 """Each row is a method, and a host with the path: ``POST api.example.com/v1/x``. ``*`` stands for any characters.
