@@ -1,5 +1,7 @@
 """A storage that fails while it is told what became of a task loses no task, and takes no answer that has arrived."""
 
+import contextlib
+import contextvars
 import datetime as dt
 import itertools
 import multiprocessing
@@ -591,3 +593,25 @@ def test_a_retry_that_the_storage_refused_is_handed_back_by_a_forked_worker(make
     process.join()
     (task,) = huey.scheduled() if delay else huey.pending()
     assert task.retries == 1
+
+
+def test_a_greenlet_that_is_interrupted_within_a_transaction_loses_no_task(make):  # noqa: F811
+    huey = make("postgres")
+
+    @huey.task()
+    def job():
+        with huey.storage.db(commit=True) as cursor:
+            with contextlib.suppress(Exception):
+                cursor.execute("select 1 / 0")  # psycopg cancels the statement in which an interrupt strikes.
+            raise KeyboardInterrupt
+
+    def work():
+        tasks_in_hand.stop_flag.set(flag)
+        task = huey.dequeue()
+        flag.set()
+        huey.execute(task)
+
+    flag, result = threading.Event(), job()
+    contextvars.copy_context().run(work)
+    huey.notify_interrupted_tasks()
+    assert [task.id for task in huey.pending()] == [result.id]

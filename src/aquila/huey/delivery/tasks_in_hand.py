@@ -341,13 +341,14 @@ class TasksInHand:
         """Hand back a task whose worker must end: at once, or when the process has stopped taking tasks."""
         flag = stop_flag.get()
         is_fork = multiprocessing.parent_process() is not None
-        if flag is not None and flag.is_set() and not is_fork and id(task) in self._taken:
+        is_greenlet = flag is not None and flag.is_set() and not is_fork and id(task) in self._taken
+        if (is_fork or is_greenlet) and isinstance(self.storage, BaseSqlStorage):
+            # The interrupt may have struck within a transaction, of which the next statements would become a part.
+            self.storage.close()
+        if is_greenlet:
             # Not now: another worker of this process might take the task again. `hand_back_rest` clears the mark.
             task._aquila_interrupted = True
             return
-        if is_fork and isinstance(self.storage, BaseSqlStorage):
-            # The interrupt may have struck within a transaction, of which the next statements would become a part.
-            self.storage.close()
         self._hand_back(task)
 
     def stop_taking(self) -> None:
