@@ -65,6 +65,8 @@ class ScopeRecording:
         given = self._settings.record_budget
         self.budget = None if given is None else read_budget(given)
         """How much the run may record."""
+        self.may_refuse = self.budget is not None
+        """Whether ``take_request`` has something to check."""
         self._journal = journal.Journal(self._root, scope.id, durable=self._settings.durable == "fsync")
         # Strong references: an answer that its caller dropped without closing must still be stored, as closed early.
         self.unfinished: set[UnfinishedRecording] = set()
@@ -82,6 +84,7 @@ class ScopeRecording:
             if getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE):
                 self._count_failure(error)
                 raise
+            self.may_refuse = True
 
     @contextlib.contextmanager
     def counting_failures(self) -> Iterator[None]:

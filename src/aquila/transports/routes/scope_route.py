@@ -294,8 +294,8 @@ class CassetteRoute(ScopeRoute):
                 self._fail_unless_for_model(request)
             self._refuse(decision.error, decision.key)
         if isinstance(decision, RecordDecision):
-            refused = self._scope.recording.take_request(decision)
-            if refused is not None:
+            recording = self._scope.recording
+            if recording.may_refuse and (refused := recording.take_request(decision)) is not None:
                 self._refuse(refused, decision.key)
         return decision
 
