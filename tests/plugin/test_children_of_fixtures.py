@@ -279,3 +279,26 @@ def test_a_fixture_that_sends_no_request_needs_no_name_for_a_cassette(
     )
     project.cassettes.mkdir()
     project.pytester.runpytest(*recording, "--import-mode=importlib", folder).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("fixture", ["request", "aquila_cassette"])
+def test_blocks_within_a_child_process_count_in_the_summary(project: Project, fixture: str) -> None:
+    tests = f"""
+        import subprocess, sys
+
+        CODE = '''
+        import aquila
+        from app import post
+        with aquila.use_cassette("outer"):
+            post("one")
+            with aquila.use_cassette("inner"):
+                post("two")
+        '''
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_it({fixture}, time):
+            subprocess.run([sys.executable, "-c", CODE], check=True)
+        """
+    options = ("-p", "no:randomly")
+    project.record(*options, "-k", "1", tests=tests).stdout.fnmatch_lines(["aquila: 0 replayed, 2 recorded, 0 missed*"])
+    project.run(*options).stdout.fnmatch_lines(["aquila: 4 replayed, 0 recorded, 0 missed*"])

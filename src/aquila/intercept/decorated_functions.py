@@ -61,8 +61,13 @@ def close_block(scope: Scope, error: BaseException | None) -> None:
     """Close the scope of a block that ended with ``error`` or None, and add its counts to the scope around it."""
     try:
         report = scope.close(passed=error is None)
-        if scope.parent is not None:
-            scope.parent.add_block_report(report, scope.sessions.opened())
+        parent = scope.parent
+        if parent is not None:
+            parent.add_block_report(report, scope.sessions.opened())
+        if not (scope.run.runs_tests and scope.run.is_here) and (parent is None or not parent.is_owner):
+            scope.child_messages.tell_block(
+                scope.id, report
+            )  # to the run of tests that has started this process, if one has
     except Exception as failure:
         if error is None:
             raise

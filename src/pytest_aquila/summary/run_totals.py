@@ -66,6 +66,15 @@ class RunTotals:
         self.places: dict[str, int] = {}
         """From the ids of tests of workers, as users type them, to their positions among the collected tests."""
 
+    def add_block(self, replayed: int, recorded: int, scripted: int, tokens: int, seconds: float) -> None:
+        """Add what a block in a child process has done. ``tokens`` and ``seconds`` are those of replayed answers."""
+        self.used = self.used or bool(replayed or recorded or scripted)
+        self.replayed += replayed
+        self.recorded += recorded
+        self.scripted += scripted
+        self.tokens += tokens
+        self.seconds += seconds
+
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
         """Add the report of a scope of a test. ``test`` is its id as users type it."""
         if report.replayed or report.recorded or report.scripted or report.missed:  # else the scope has asked no model

@@ -15,8 +15,10 @@ from pytest_aquila import node_ids, options, test_scopes
 from pytest_aquila.summary.run_totals import totals_of
 
 if TYPE_CHECKING:
+    from aquila.recording.reporting.child_messages import ChildMessages
     from pytest_aquila import verify_run
     from pytest_aquila.summary import drift_report, noted_uses
+    from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(globals(), "pytest_aquila: verify_run", "pytest_aquila.summary: drift_report, noted_uses")
 
@@ -35,14 +37,8 @@ def sum_up(session: pytest.Session) -> None:
         totals_of(config).unguarded += run.unguarded
     if run.notes:
         totals_of(config).notes += run.notes
-    if (told := run.told_by_children) is not None:
-        totals_of(config).cassettes += sorted(told.take_used())
-        totals_of(config).unheard += told.take_unheard()
-        for sentence, command, is_unguarded in told.take_notes():
-            if is_unguarded:
-                totals_of(config).unguarded.append(sentence)
-            else:
-                totals_of(config).notes.append((sentence, command))
+    if run.told_by_children is not None:
+        _hear_children(totals_of(config), run.told_by_children)
     totals = config.stash.get(test_scopes.TOTALS, None)
     if totals is not None and is_worker:
         tests = map(node_ids.id_to_type, session.items)
@@ -58,6 +54,19 @@ def sum_up(session: pytest.Session) -> None:
             verify_run.send_plays(config)
         else:
             verify_run.verify_session(session)
+
+
+def _hear_children(totals: RunTotals, told: ChildMessages) -> None:
+    """Add what child processes have told since the last test to the totals."""
+    totals.cassettes += sorted(told.take_used())
+    totals.unheard += told.take_unheard()
+    for block in told.take_blocks():
+        totals.add_block(*block)
+    for sentence, command, is_unguarded in told.take_notes():
+        if is_unguarded:
+            totals.unguarded.append(sentence)
+        else:
+            totals.notes.append((sentence, command))
 
 
 class Workers:

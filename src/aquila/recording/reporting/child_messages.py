@@ -17,6 +17,7 @@ from aquila.recording.reporting.open_to_children import ScopesShownToChildren
 
 if TYPE_CHECKING:
     from aquila.recording.reporting import described_misses
+    from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.runtime import Run
     from aquila.recording.secrets import outgoing
 else:
@@ -31,6 +32,8 @@ _ANEW = "anew.json"
 """Says what is recorded anew."""
 _USED = "used"
 """In it children name the cassettes that they use."""
+_BLOCKS = "blocks"
+"""In it children write down what their own blocks have replayed and recorded."""
 _REFUSED = "refused"
 """In it children write down what was refused them."""
 _NOTES = "notes"
@@ -183,6 +186,21 @@ class ChildMessages:
                 case [str(folder), str(cassette)]:
                     found.add((folder, cassette))
         return found
+
+    def tell_block(self, scope_id: str, report: ScopeReport) -> None:
+        """Write down what a block of this process has done, which no scope of the parent process is around."""
+        counts = [report.replayed, report.recorded, report.scripted, report.tokens, report.seconds]
+        self.files.append(_BLOCKS, [scope_id, *counts])
+
+    def take_blocks(self) -> Iterator[tuple[int, int, int, int, float]]:
+        """Yield what blocks of children did since the last call: answers that were replayed, recorded and scripted.
+
+        Then come the tokens and the seconds that the replayed ones took.
+        """
+        for row in self.files.take_rows(_BLOCKS):
+            match row:
+                case [str(), int(replayed), int(recorded), int(scripted), int(tokens), float(seconds)]:
+                    yield replayed, recorded, scripted, tokens, seconds
 
     # From the parent to its children.
 
