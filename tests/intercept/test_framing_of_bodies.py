@@ -18,6 +18,7 @@ import urllib3
 
 import aquila
 from tests.support.accepting_server import AcceptingServer
+from tests.support.slow import product_of
 from tests.support.upstream import Answer, Upstream
 
 PATH = "/v1/chat/completions"
@@ -99,8 +100,7 @@ SENDING = [
 ]
 
 
-@pytest.mark.parametrize("kind", BODIES)
-@pytest.mark.parametrize("send", SENDING)
+@pytest.mark.parametrize(("send", "kind"), product_of(SENDING, BODIES))
 def test_a_body_is_framed_as_without_aquila(server: Upstream, send: Callable[[str, Any], bytes], kind: str) -> None:
     server.script = lambda path, body: Answer(chunks=[b"got ", body])
 

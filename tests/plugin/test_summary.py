@@ -190,28 +190,24 @@ def test_a_run_with_much_to_tell_tells_it_in_eight_lines(
     assert all(len(line) <= width or line.startswith("  pytest ") for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "variables", "coloured"),
-    [
-        ((), {}, False),
-        (("--color=yes",), {}, True),
-        (("--color=yes",), {"NO_COLOR": "1", "PY_COLORS": ""}, True),  # as pytest's own lines
-        ((), {"FORCE_COLOR": "1", "PY_COLORS": ""}, True),
-        ((), {"NO_COLOR": "1", "FORCE_COLOR": "1", "PY_COLORS": ""}, False),
-    ],
-)
-def test_lines_are_in_colour_where_those_of_pytest_are(
-    many: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, ...],
-    variables: dict[str, str],
-    coloured: bool,
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    lines = summary(many.run("--tb=no", *arguments))
-    assert all(line.startswith("\x1b[") and line.endswith("\x1b[0m") for line in lines) == coloured
-    assert any("\x1b" in line for line in lines) == coloured
+COLOURED: list[tuple[tuple[str, ...], dict[str, str], bool]] = [
+    ((), {}, False),
+    (("--color=yes",), {}, True),
+    (("--color=yes",), {"NO_COLOR": "1", "PY_COLORS": ""}, True),  # as pytest's own lines
+    ((), {"FORCE_COLOR": "1", "PY_COLORS": ""}, True),
+    ((), {"NO_COLOR": "1", "FORCE_COLOR": "1", "PY_COLORS": ""}, False),
+]
+
+
+def test_lines_are_in_colour_where_those_of_pytest_are(many: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, variables, coloured in COLOURED:  # one project for all: to record it takes longest
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            lines = summary(many.run("--tb=no", *arguments))
+        told = arguments, variables, lines
+        assert all(line.startswith("\x1b[") and line.endswith("\x1b[0m") for line in lines) == coloured, told
+        assert any("\x1b" in line for line in lines) == coloured, told
 
 
 @pytest.mark.slow

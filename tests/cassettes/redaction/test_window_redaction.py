@@ -14,6 +14,7 @@ from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedRespo
 from aquila.cassettes.redaction import secret_patterns, window_redaction
 from aquila.cassettes.redaction.redactor import Redactor
 from tests.support.large_answers import redact_in_parts
+from tests.support.slow import slow_but
 
 PASSWORD = "hunter2-horse-battery"
 SHAPED = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
@@ -48,7 +49,7 @@ def clean(body: bytes, dice: random.Random, *, is_stream: bool = False) -> tuple
 
 
 @pytest.mark.parametrize("kind", ["binary", "base64", "text", "one letter"])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", slow_but(range(3), range(12)))
 def test_a_secret_is_found_wherever_windows_and_chunks_end(kind: str, seed: int) -> None:
     dice = random.Random(f"{kind} {seed}")
     window, overlap = window_redaction.WINDOW, window_redaction.OVERLAP
@@ -92,7 +93,7 @@ def test_a_body_without_secrets_stays_what_it_is(kind: str) -> None:
     assert clean(body, dice)[0] == body
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", slow_but(range(3), range(12)))
 def test_a_stretch_that_was_searched_before_stays_and_all_around_it_is_searched(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

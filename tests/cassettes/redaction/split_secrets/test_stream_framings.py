@@ -23,6 +23,7 @@ from tests.cassettes.redaction.test_redaction_everywhere import pieces_of, prose
 from tests.support.cassettes import cut
 from tests.support.examples import examples
 from tests.support.large_answers import use_small_windows
+from tests.support.slow import slow_but
 
 SHORTEST = 8
 """Of a known value that a stream broke off in, fewer characters than this may remain."""
@@ -192,11 +193,16 @@ def scrubbed(redactor: Redactor, body: bytes, places: Sequence[int] = (), end: s
     return once.body
 
 
+SIZES = ("short", "long")
+"""A long stream is looked at as a whole first, a short one not."""
+
 places = st.lists(st.integers(0, 10_000), min_size=1, max_size=12)
 
 
-@pytest.mark.parametrize("size", ["short", "long"])
-@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize(
+    ("framing", "size"),
+    slow_but([*zip(FRAMINGS, itertools.cycle(SIZES))], itertools.product(FRAMINGS, SIZES), of_several_names=True),
+)
 @given(secret=shaped | values, before=prose, after=prose, places=places, chunks=places)
 @settings(max_examples=examples(15), deadline=None)
 def test_a_secret_in_pieces_becomes_a_placeholder(
