@@ -7,6 +7,7 @@ one recording leaves the others unchanged.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 _CANDIDATES = 4
 _GREATEST_DIFFERENCE = 25.0
 """Two requests that differ by more than this (see ``weigh_differences``) are not versions of one request."""
-_MOST_PAIRED = 400
-"""If more requests than this have no partner, none is searched: it is a new cassette, and the search would be slow."""
+_MOST_COMPARED = 400
+"""With how many recordings a request is compared that has no partner, so that the search for all is not slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,9 @@ def align_recordings(
     paired = dict(partners)
     rest = [number for number in range(len(stored.interactions)) if number not in set(partners.values())]
     fresh = [number for number in range(len(pending.interactions)) if number not in partners]
-    if rest and len(rest) <= _MOST_PAIRED and len(fresh) <= _MOST_PAIRED:
-        for number in fresh:
-            found = find_similar(pending.interactions[number], rest, stored, rules)
-            if found is not None:
-                paired[number] = found
-                rest.remove(found)
+    similar = pair_similar(stored, rest, pending, fresh, rules)
+    paired.update(similar)
+    rest = [number for number in rest if number not in set(similar.values())]
     rows = [
         Row(paired.get(number), number, same_request=number in partners or number not in paired)
         for number in range(len(pending.interactions))
@@ -105,7 +103,28 @@ def _pair_by_key(stored: Cassette, pending: Cassette, key_of: Callable[[Recorded
     return partners
 
 
-def find_similar(interaction: Interaction, rest: Sequence[int], stored: Cassette, rules: MatchRules) -> int | None:
+def pair_similar(
+    stored: Cassette, rest: Sequence[int], pending: Cassette, fresh: Sequence[int], rules: MatchRules
+) -> dict[int, int]:
+    """Return numbers in ``fresh``, each with the number in ``rest`` whose request is most similar, if any is.
+
+    Both are in order, and none is in two pairs. Of very many recordings only those are looked at that are near the one
+    behind the last pair, since a changed prompt leaves the order as it was.
+    """
+    paired: dict[int, int] = {}
+    left, expected = list(rest), 0
+    for number in fresh:
+        first = max(0, min(bisect_left(left, expected) - _MOST_COMPARED // 2, len(left) - _MOST_COMPARED))
+        near = left[first : first + _MOST_COMPARED]
+        found = _find_similar(pending.interactions[number], near, stored, rules)
+        if found is not None:
+            paired[number] = found
+            left.remove(found)
+            expected = found + 1
+    return paired
+
+
+def _find_similar(interaction: Interaction, rest: Sequence[int], stored: Cassette, rules: MatchRules) -> int | None:
     """Return the number in ``rest`` whose request is most similar to that of ``interaction``, or None."""
     rules = rules.with_origin() if rules.compares_origin else rules
     now = canonical_request(interaction.request, rules)

@@ -39,7 +39,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of, redactor_of, request_identifier
-from aquila.review.alignment import find_similar
+from aquila.review.alignment import pair_similar
 from aquila.review.proposals import differences_of
 from aquila.temporary_folders import TemporaryFolder
 
@@ -182,12 +182,12 @@ def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> CassetteCo
         else:
             found.answers.append((number, other))
     found.only_b = [number for slot, number in slots_b.items() if slot not in slots_a]
-    for other in list(found.only_b):
-        one = find_similar(b.interactions[other], found.only_a, a, rules)
-        if one is not None:
-            found.requests.append((one, other, differences_of(a.interactions[one], b.interactions[other], rules)))
-            found.only_a.remove(one)
-            found.only_b.remove(other)
+    paired = pair_similar(a, found.only_a, b, found.only_b, rules)
+    found.requests = [
+        (one, other, differences_of(a.interactions[one], b.interactions[other], rules)) for other, one in paired.items()
+    ]
+    found.only_a = sorted({*found.only_a} - {*paired.values()})
+    found.only_b = sorted({*found.only_b} - {*paired})
     return found
 
 
