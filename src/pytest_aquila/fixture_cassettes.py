@@ -123,8 +123,8 @@ class FixtureCassette:
             scope = self._scope
             if scope is not None and scope.misses.hear():
                 raise outcomes.make_outcome(scope.misses.hear()[0], with_traceback=False)
-            if scope is not None and scope.sessions.unusable:
-                raise outcomes.make_outcome(scope.sessions.unusable[0], with_traceback=False)
+            if scope is not None and (unusable := self._unusable_in(scope)):
+                raise outcomes.make_outcome(unusable[0], with_traceback=False)
             if scope is not None:
                 scope_ends.check_plays(scope)
         except BaseException as error:
@@ -166,7 +166,9 @@ class FixtureCassette:
         """Close the scope of a setup that ended with ``error``."""
         if self._scope is None:
             return
-        misses, unusable = self._scope.misses.hear(), self._take_unusable(self._scope)
+        misses, unusable = self._scope.misses.hear(), self._unusable_in(self._scope)
+        if unusable and (test := self._run.test) is not None:  # it fails by the setup already
+            test.refusals[:] = [each for each in test.refusals if each not in unusable]
         if misses or unusable:
             failed = self._item.config.stash.setdefault(test_scopes.FAILED_FIXTURES, {})
             failed[self] = error, (*misses, *unusable)  # perhaps a server did not start because of one
@@ -178,12 +180,10 @@ class FixtureCassette:
         except (errors.AquilaError, OSError) as failure:
             error.add_note(f"and its recording could not be kept: {failure}")
 
-    def _take_unusable(self, scope: Scope) -> Sequence[LiveCallRefused]:
-        """Return what a cassette that cannot be read has noted for the running test: it fails by the setup already."""
+    def _unusable_in(self, scope: Scope) -> Sequence[LiveCallRefused]:
+        """Return what a cassette that cannot be read has noted for the running test, unless that was forgotten."""
         noted, test = scope.sessions.unusable, self._run.test
-        if noted and test is not None:
-            test.refusals[:] = [each for each in test.refusals if each not in noted]
-        return noted
+        return [each for each in noted if each in test.refusals] if noted and test is not None else ()
 
     def _close(self, *, passed: bool, adds_only: bool = False) -> None:
         scope, self._scope = self._scope, None

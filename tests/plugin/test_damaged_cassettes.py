@@ -33,6 +33,23 @@ def test_each_test_whose_shared_fixture_swallowed_it_fails_in_the_setup(project:
         result.stdout.fnmatch_lines([f"ERROR test_app.py::test_{name} - CassetteUnusable: *@facts.yaml*"])
 
 
+def test_a_fixture_may_expect_it(project: Project) -> None:
+    forgetting = """
+        @pytest.fixture
+        def facts(aquila_refusals):
+            try:
+                return post("facts")
+            except Exception:
+                assert isinstance(aquila_refusals[0], aquila.errors.CassetteUnusable)
+                aquila_refusals.forget()
+
+        def test_it(facts): pass
+        """
+    project.record(tests=forgetting).assert_outcomes(passed=1)
+    damage(project)
+    project.run().assert_outcomes(passed=1)
+
+
 def test_a_shared_fixture_that_raises_it_fails_each_test_once(project: Project) -> None:
     raising = FIXTURE.replace("return error.__class__", "raise OSError('no facts') from None")
     project.record(tests=raising).assert_outcomes(passed=2)
