@@ -78,7 +78,7 @@ _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 _NOT_ASCII = lazy_pattern(r"[^\x00-\x7f]")
 _UNICODE_ESCAPE = lazy_pattern(r"(?<=\\u)[0-9a-f]{4}")
 _WORD = 8  # bytes
-_FEW = 32
+FEW = 32
 """So many needles are found sooner by a search for each than through a table of their words."""
 
 
@@ -103,15 +103,12 @@ class KnownSecrets:
         self._by_word: dict[int, list[int]] | None = None  # the numbers of needles, built by the first search for many
         self._without_words = [n for n, needle in enumerate(self.needles) if not needle.words]
 
-    def choose_needles(self, data: bytes, *, has_run: bool) -> Sequence[Needle]:
-        """Return the needles that may stand in ``data``. ``has_run`` says whether it has a run of token characters.
+    def choose_needles(self, data: bytes) -> Sequence[Needle]:
+        """Return the needles that may stand in ``data``, for a search for more than ``FEW``.
 
         The work does not grow with the number of needles: the data is cut into words, and wherever a needle stands, one
         of these lies within it.
         """
-        needles = self.needles if has_run else self.short_needles
-        if len(needles) <= _FEW:
-            return needles
         if self._by_word is None:
             by_word: dict[int, list[int]] = {}
             for number, needle in enumerate(self.needles):

@@ -22,7 +22,7 @@ from aquila.cassettes.redaction.found_secrets import (
     merge_found,
     replace_found,
 )
-from aquila.cassettes.redaction.known_secrets import KnownSecrets
+from aquila.cassettes.redaction.known_secrets import FEW, KnownSecrets, Needle
 from aquila.cassettes.redaction.secret_patterns import FLATTENING, RUN, find_secret_patterns
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -84,7 +84,10 @@ class Scrubber:
         flat = data.translate(FLATTENING)
         has_run = RUN in flat
         found = [*find_secret_patterns(data, flat, has_run=has_run, parameters=parameters)]
-        for needle in self._known.choose_needles(data, has_run=has_run):
+        needles: Sequence[Needle] = self._known.needles if has_run else self._known.short_needles
+        if len(needles) > FEW:
+            needles = self._known.choose_needles(data)
+        for needle in needles:
             if needle.text in data:  # hardly any is, and this test is much faster than `find_in`
                 found += needle.find_in(data)
         if self._patterns or self._fingerprints:
