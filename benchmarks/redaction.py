@@ -65,6 +65,7 @@ RULES: dict[str, tuple[int, Sequence[Rule], Sequence[str]]] = {
     "a function added": (1, (_customers,), ("prose", "a chat", "base64")),
     "20 known values": (20, (), ("prose", "a chat", "base64")),
     "200 known values": (200, (), ("prose", "a chat", "base64")),
+    "1,000 known values": (1000, (), ("prose", "a chat", "base64")),
 }
 
 
