@@ -96,6 +96,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     # _aquila_enqueued    when it was enqueued, by the clock of the storage
     # _aquila_copy, _aquila_in_hand, _aquila_end, _aquila_interrupted, _aquila_struck
     #                     its copy, and what `TasksInHand` knows of it
+    # _aquila_locks       the keys of the locks that this execution has taken
 
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS

@@ -10,7 +10,10 @@ from typing import Any
 from huey.api import RateLimit, TaskLock
 from huey.exceptions import TaskLockedException
 
-from aquila.huey.running_task import current_task_or_none
+from aquila.huey.progress.patient_results import PATIENCE
+from aquila.huey.progress.storage_patience import ask_until_answered
+from aquila.huey.running_task import CurrentTask, current_task_or_none
+from aquila.huey.task_ends import HAS_ENDED
 
 _OUTSIDE = "1"  # What Huey stores for a lock. Here it stands for code outside of tasks.
 
@@ -41,17 +44,45 @@ class JobRateLimit(_AnyFunction, RateLimit):  # type: ignore[misc]
 class JobLock(_AnyFunction, TaskLock):  # type: ignore[misc]
     """What ``huey.lock_task`` returns. The storage keeps the id of the job that holds the lock.
 
-    A worker that is killed, or a thread whose process ends, cannot release the lock of its job. When the job is
-    delivered again, it takes the lock again. Otherwise it would wait for itself: Huey gives up a task whose lock is
+    A worker that is killed, or a thread whose process ends, cannot release the lock of its job. The next execution of
+    the job takes the lock again, once. Otherwise the job would wait for itself: Huey gives up a task whose lock is
     taken.
     """
 
     def acquire(self) -> bool:
         """Take the lock. Where another job has it, an exception of Huey says so to the worker."""
         current = current_task_or_none()
-        holder = _OUTSIDE if current is None else current.id
-        if self._huey.put_if_empty(self._key, holder, self._ttl):
+        held: set[str] = set() if current is None else vars(current.task).setdefault("_aquila_locks", set())
+        if not self._take(current) and (self._key in held or not self._take_again(current)):
+            raise TaskLockedException(f"unable to acquire lock {self._name}")
+        held.add(self._key)
+        return True
+
+    def _take(self, current: CurrentTask | None) -> bool:
+        return bool(self._huey.put_if_empty(self._key, _holder(current), self._ttl))
+
+    def _take_again(self, current: CurrentTask | None) -> bool:
+        """Take the lock from an earlier execution of the same job, which may be of an earlier attempt."""
+        if current is None or current.attempt == current.delivery == 1 or not self._is_held_by(current):
+            return False
+        if self._ttl is None:
             return True
-        if current is not None and current.delivery > 1 and self._huey.get(self._key, peek=True) == holder:
-            return True
-        raise TaskLockedException(f"unable to acquire lock {self._name}")
+        self._huey.delete(self._key)  # Its time begins anew. Whoever takes the lock at this moment has it.
+        return self._take(current)
+
+    def _is_held_by(self, current: CurrentTask | None) -> bool:
+        # As patient as `AquilaHuey.delete`: a storage that is away for a moment must not fail what has been done.
+        found = ask_until_answered(lambda: self._huey.get(self._key, peek=True), patience=PATIENCE)
+        return bool(found == _holder(current))
+
+    def __exit__(self, *error: object) -> None:
+        current = current_task_or_none()
+        # A job that was handed back, or taken over, while this code went on has the lock in its next execution. And
+        # another job may have the lock where its `ttl` is over.
+        is_over_here = current is not None and getattr(current.task, "_aquila_end", HAS_ENDED) is not HAS_ENDED
+        if not is_over_here and self._is_held_by(current):
+            self._huey.delete(self._key)
+
+
+def _holder(current: CurrentTask | None) -> str:
+    return _OUTSIDE if current is None else current.id
