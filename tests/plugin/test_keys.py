@@ -41,8 +41,9 @@ def test_a_replay_shows_dummies_from_the_import_of_the_test_modules_on(pytester:
         def test_with_a_cassette(aquila_cassette):
             assert {{os.environ[name] for name in {KEYS}}} == {{"aquila-no-key"}}
             assert os.environ["AWS_ACCESS_KEY_ID"] == os.environ["EXA_API_KEY"] == "aquila-no-key"
-            assert os.environ["CLOUDFLARE_API_TOKEN"] == os.environ["NOMIC_API_KEY"] == "aquila-no-key"
+            assert os.environ["CLOUDFLARE_API_TOKEN"] == "aquila-no-key"
             assert os.environ["HF_TOKEN"] == "hf_aquila-no-key"  # its client looks at the form
+            assert os.environ["NOMIC_API_KEY"] == "nk-aquila-no-key"
             assert os.environ["AWS_DEFAULT_REGION"] == "us-east-1"
         """
     )

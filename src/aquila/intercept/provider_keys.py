@@ -37,7 +37,6 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "mistral": ("MISTRAL_API_KEY",),
     "moonshot": ("MOONSHOT_API_KEY",),
     "nebius": ("NEBIUS_API_KEY",),
-    "nomic": ("NOMIC_API_KEY",),
     "novita": ("NOVITA_API_KEY",),
     "nvidia": ("NVIDIA_API_KEY",),
     "ollama": ("OLLAMA_API_KEY",),
@@ -68,6 +67,7 @@ SHARED_KEYS: Mapping[str, str] = {
     "AWS_SECRET_ACCESS_KEY": DUMMY_KEY,
     "CLOUDFLARE_API_TOKEN": DUMMY_KEY,
     "HF_TOKEN": f"hf_{DUMMY_KEY}",  # its client checks the prefix
+    "NOMIC_API_KEY": f"nk-{DUMMY_KEY}",  # so does this one
     **dict.fromkeys(
         ("BRAVE_API_KEY", "EXA_API_KEY", "FIRECRAWL_API_KEY", "SERPAPI_API_KEY", "SERPER_API_KEY", "TAVILY_API_KEY"),
         DUMMY_KEY,
