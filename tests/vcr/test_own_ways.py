@@ -185,6 +185,15 @@ def test_a_key_that_a_filter_takes_out_of_a_header_is_redacted_in_the_body_too(
     assert key not in Path("x.yaml").read_text()
 
 
+def test_a_program_that_signs_in_by_a_cookie_replays_from_a_cassette_of_vcrpy(server: Upstream) -> None:
+    server.script = lambda path, body: Answer(chunks=[b"{}"], headers={"set-cookie": "session=quiet-owl-7731; Path=/"})
+    with vcrpy.use_cassette("x.yaml"):
+        httpx.post(f"{server.url}/sign-in")
+    with vcr.use_cassette("x.yaml", record_mode="none"), httpx.Client() as client:
+        client.post(f"{server.url}/sign-in")
+        assert client.cookies["session"] == "quiet-owl-7731"
+
+
 def test_an_option_without_effect_is_named_once(server: Upstream, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         recorder = vcr.VCR(custom_patches=["x"], serializer="lines", decode_compressed_response=True)

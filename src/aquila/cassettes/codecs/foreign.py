@@ -107,14 +107,13 @@ def headers_of_request(tree: Tree, path: TreePath) -> Headers:
 
 
 def headers_of_response(tree: Tree, path: TreePath, *, has_body: bool) -> Headers:
-    """Return the header fields of an answer, without credentials and without those that describe the body as it was
-    sent.
+    """Return the header fields of an answer, without those that describe the body as it was sent.
 
-    A replay returns all of these fields. Converting the file keeps only those that a recording would keep. Raises
-    FormatError.
+    A replay returns all of these fields, also cookies, without which many programs cannot sign in. Converting the file
+    keeps only those that a recording would keep. Raises FormatError.
     """
     left_out = _OF_THE_BODY_AS_SENT if has_body else _OF_THE_BODY_AS_SENT - {"content-length"}
-    return _headers(tree, lambda name: name in left_out or is_secret_header(name), path)
+    return _headers(tree, left_out.__contains__, path)
 
 
 def _headers(tree: Tree, is_left_out: Callable[[str], bool], path: TreePath) -> Headers:
