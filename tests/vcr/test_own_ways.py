@@ -185,6 +185,23 @@ def test_a_key_that_a_filter_takes_out_of_a_header_is_redacted_in_the_body_too(
     assert key not in Path("x.yaml").read_text()
 
 
+@pytest.mark.parametrize("options", [{"filter_headers": ["authorization"]}, {"before_record_request": None}], ids=list)
+@pytest.mark.parametrize("match_on", [["method", "uri"], ["method", "uri", "body"]], ids=len)
+def test_a_token_that_is_a_part_of_the_url_replays_from_a_cassette_of_vcrpy(
+    options: dict[str, Any], match_on: list[str], server: Upstream
+) -> None:
+    token = "1072250532645998596"  # a user's id, which a suite sends in place of a token that begins with it
+    url = f"{server.url}/users/{token}/lists"
+    headers = {"authorization": f'OAuth oauth_token="{token}", oauth_version="1.0"'}
+    with vcrpy.use_cassette("x.yaml", filter_headers=["authorization"]):
+        get(url, headers=headers)
+    with vcr.use_cassette("x.yaml", record_mode="none", match_on=match_on, **options) as cassette:
+        assert get(url, headers={**headers, "accept": "application/json"}) == 1
+        with pytest.raises(CassetteMiss):
+            get(f"{server.url}/users/{token[::-1]}/lists", headers=headers)
+    assert cassette.all_played
+
+
 def test_a_program_that_signs_in_by_a_cookie_replays_from_a_cassette_of_vcrpy(server: Upstream) -> None:
     server.script = lambda path, body: Answer(chunks=[b"{}"], headers={"set-cookie": "session=quiet-owl-7731; Path=/"})
     with vcrpy.use_cassette("x.yaml"):

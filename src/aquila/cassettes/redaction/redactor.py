@@ -229,6 +229,11 @@ class Redactor:
             return request
         return RecordedRequest(request.method, url, headers, body)
 
+    def redact_beside_credentials(self, request: RecordedRequest) -> RecordedRequest:
+        """Return the request without secrets, as if it had no header fields with credentials."""
+        fields = tuple([field for field in request.headers if not may_hold_credentials(field[0])])
+        return self.redact_request(request.with_parts(request.url, fields))
+
     def _choose_headers(self, headers: Headers) -> Headers:
         """Return the header fields that are kept, unredacted, and note the fields with credentials for later."""
         credentials = tuple([field for field in headers if may_hold_credentials(field[0])])

@@ -98,7 +98,21 @@ class RecordingKeys:
         """Return the numbers (from 0) of the recordings that have a key."""
         return self._numbers.get(key, ())
 
-    def find_without_numbers(
+    def find_beside_secrets(
+        self, sent: RecordedRequest, request: RecordedRequest, compute_key: Callable[[RecordedRequest], str]
+    ) -> str | None:
+        """Return the key of a recorded request that equals ``sent`` but for what counts as a secret in it.
+
+        ``request`` is ``sent``, redacted. Its credentials are those of its header fields, too. Recorded requests of
+        other recorders have no such fields, so what repeats a credential elsewhere was not redacted in them.
+        """
+        if any(not each.upstream for each in self._cassette.interactions):  # recordings of other tools name none
+            bare = self._redactor.redact_beside_credentials(sent)
+            if bare != request and (key := compute_key(bare)) in self._numbers:
+                return key
+        return self._find_without_numbers(request, compute_key) if holds_stand_in(sent) else None
+
+    def _find_without_numbers(
         self, request: RecordedRequest, compute_key: Callable[[RecordedRequest], str]
     ) -> str | None:
         """Return the key of a recorded request that equals a redacted one but for the numbers of placeholders.

@@ -23,7 +23,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.played_recordings import PlayedRecordings
-from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, holds_stand_in
+from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys
 from aquila.recording.sessions.session_decisions import (
     EVERYTHING,
     Decision,
@@ -199,8 +199,8 @@ class Session:
                     "ended; a thread or task outlived its test. Wait for it before the test returns."
                 )
             numbers: Sequence[int] = self._keys.numbers_of(key)
-            if not numbers and not self.records_everything and holds_stand_in(sent):
-                key = self._keys.find_without_numbers(request, self.key_of) or key
+            if not numbers and self._may_borrow:
+                key = self._keys.find_beside_secrets(sent, request, self.key_of) or key
                 numbers = self._keys.numbers_of(key)
             borrowed = self._find_borrowed(key, request) if not numbers and self._may_borrow else ()
             if borrowed:
