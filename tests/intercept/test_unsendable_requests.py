@@ -15,7 +15,7 @@ import requests
 import urllib3
 
 import aquila
-from tests.support.upstream import Upstream
+from tests.support.upstream import Answer, Upstream, upstream
 
 PATH = "/v1/models"
 
@@ -86,3 +86,14 @@ def test_an_unusual_value_that_its_client_sends_is_sent(value: str, server: Upst
     with aquila.use_cassette("x"):
         assert ask() == 200
     assert len(server.requests) == 1
+
+
+def test_a_replay_connects_nowhere_to_check_the_fields_of_a_body_in_chunks(root: Path) -> None:
+    def ask(url: str) -> int:
+        pieces = iter([b"a", b"b"])
+        return requests.post(url + PATH, data=pieces, headers={"x-team": "Grüße"}, timeout=60).status_code
+
+    with upstream(lambda path, body: Answer()) as server, aquila.use_cassette("x", transport="record"):
+        assert ask(server.url) == 200
+    with aquila.use_cassette("x"):  # the server is gone
+        assert ask(server.url) == 200

@@ -236,8 +236,9 @@ class _AnsweringConnection:
         is_plain = " " not in words and ":" not in names and all(map(_is_plain, (words, *request.headers.values())))
         if is_plain or not isinstance(real, http.client.HTTPConnection):
             return
-        writer = object.__new__(type(real))
-        writer.__dict__.update(real.__dict__, _buffer=[], endheaders=lambda *_, **__: None)  # so that nothing is sent
+        writer, do_nothing = object.__new__(type(real)), lambda *_, **__: None
+        # So that nothing is sent. urllib3 sends the end of a body in chunks although there is no body here.
+        writer.__dict__.update(real.__dict__, _buffer=[], endheaders=do_nothing, send=do_nothing)
         with own_request():
             writer.request(request.method, target, headers=dict(request.headers.items()))
 
