@@ -163,8 +163,14 @@ class FixtureCassette:
             self._close(passed=not self._scope.misses.hear())
 
     def _close_after(self, error: BaseException) -> None:
-        """Close the scope of a setup that ended with ``error``."""
+        """Close the scope of a setup that ended with ``error``, unless the whole run ends with it."""
         if self._scope is None:
+            return
+        if scope_ends.ends_run(self._item, error):
+            scope_ends.note_interruption(self._item, self._scope)
+            # Kept until the end of the run, whose last lines say what the journals of unclosed scopes hold.
+            self._item.stash.setdefault(test_scopes.INTERRUPTED, []).append(self._scope)
+            self._scope = None
             return
         misses, unusable = self._scope.misses.hear(), self._unusable_in(self._scope)
         if unusable and (test := self._run.test) is not None:  # it fails by the setup already

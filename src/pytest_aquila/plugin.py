@@ -181,7 +181,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
             result = yield
         except BaseException:  # the run ends here, such as by Ctrl-C or in the debugger
             if (scope := test_scopes.opened_scope(item)) is not None:
-                scope_ends.note_interrupted_test(item, scope)
+                scope_ends.note_interruption(item, scope)
             raise
     return second_attempts.run_again(item, nextitem) if test_scopes.runs_again(item) else result
 

@@ -75,8 +75,18 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     add_report(item, report, settings, is_of_test=True, is_whole=outcome == "passed" and not misses)
 
 
-def note_interrupted_test(item: pytest.Item, scope: Scope) -> None:
-    """Add what a test has missed to the totals of the run, which ends without the teardown of that test."""
+def ends_run(item: pytest.Item, error: BaseException) -> bool:
+    """Whether the run ends with ``error``: Ctrl-C, or ``pytest.exit``. With ``--pdb``, Ctrl-C only fails the test."""
+    if isinstance(error, KeyboardInterrupt):
+        return not item.config.getoption("usepdb", False)
+    return isinstance(error, pytest.exit.Exception)
+
+
+def note_interruption(item: pytest.Item, scope: Scope) -> None:
+    """Add what was missed in a scope to the totals of the run, which ends without closing the scope.
+
+    What the scope has recorded stays in its journal: nothing has failed, and the next recording run stores it.
+    """
     if scope.misses.hear():
         with contextlib.suppress(errors.ConfigError):  # the test has left a wrong setting; the run must still end well
             settings = scope.settings
@@ -84,7 +94,12 @@ def note_interrupted_test(item: pytest.Item, scope: Scope) -> None:
 
 
 def end_failed_test(item: pytest.Item, error: BaseException, outcome: Outcome) -> None:
-    """Close the scope of a test, if it has one. Its teardown failed with ``error``; before that it had ``outcome``."""
+    """Close the scope of a test, if it has one. Its teardown failed with ``error``; before that it had ``outcome``.
+
+    If the run ends with ``error``, the scope of a test that had not failed stays open, as when its body is interrupted.
+    """
+    if outcome != "failed" and ends_run(item, error):
+        return
     try:
         scope = test_scopes.end_test(item)
         if scope is not None:

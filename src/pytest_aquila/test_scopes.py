@@ -61,6 +61,8 @@ SHARED_MISSES: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 """In the stash of a test: what fixtures that several tests share have missed while it ran, or at its end."""
 FAILED_FIXTURES: pytest.StashKey[dict[object, tuple[BaseException, Sequence[UnansweredRequest]]]] = pytest.StashKey()
 """In the stash of the configuration: the error of each fixture that has failed, and what was unanswered in it."""
+INTERRUPTED: pytest.StashKey[list[Scope]] = pytest.StashKey()
+"""In the stash of a test: the scopes of fixtures during whose setup the run was ended. Nothing closes them."""
 _teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 """The outcome of a test before its teardown. Each setup sets it to skipped, the end of the body to passed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import textwrap
 
@@ -9,6 +10,7 @@ import pytest
 
 from aquila.cassettes.storage import journal
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 
@@ -59,6 +61,58 @@ def test_what_only_a_child_of_an_interrupted_test_has_recorded_is_counted_once(p
     upstream = f"--aquila-upstream={project.module}:transport"
     result = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", upstream, "--aquila-record")
     result.stdout.fnmatch_lines(["aquila: 1 recording waits in cassettes/.journal: test_app/test_it (1). *"])
+
+
+STOPS = """
+import pathlib
+
+import pytest
+
+from app import post
+
+stop = pathlib.Path("stop")
+
+@pytest.fixture(scope="module")
+def shared():
+    post("of the fixture")
+    if stop.exists() and "setup" in stop.read_text():
+        {stops}
+
+@pytest.fixture
+def late(aquila_cassette):
+    yield
+    if stop.exists() and "teardown" in stop.read_text():
+        {stops}
+
+def test_it(shared, late):
+    post("of the test")
+"""
+
+
+@pytest.mark.parametrize(
+    ("phase", "stops"),
+    slow_but(
+        [("setup", "raise KeyboardInterrupt"), ("teardown", "pytest.exit('enough')")],
+        list(itertools.product(("setup", "teardown"), ("raise KeyboardInterrupt", "pytest.exit('enough')"))),
+        of_several_names=True,
+    ),
+)
+def test_what_was_recorded_before_a_fixture_was_interrupted_is_not_asked_again(
+    project: Project, phase: str, stops: str
+) -> None:
+    project.pytester.makepyfile(test_app=STOPS.replace("{stops}", stops))
+    stop = project.pytester.path / "stop"
+    stop.write_text(phase)
+    arguments = ("-p", "no:cacheprovider", "-p", "no:xdist", f"--aquila-upstream={project.module}:transport")
+    result = project.pytester.runpytest_subprocess(*arguments, "--aquila-record")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    waits = "@shared" if phase == "setup" else "test_it"
+    result.stdout.fnmatch_lines([f"aquila: 1 recording waits in cassettes/.journal: test_app/{waits} (1). *"])
+    result.stdout.no_fnmatch_line("*the test failed*")
+    stop.unlink()
+    project.pytester.runpytest_subprocess(*arguments, "--aquila-record").assert_outcomes(passed=1)
+    assert len(project.calls) == 2  # nothing was asked twice
+    assert project.cassette_names == {"test_app/@shared.yaml", "test_app/test_it.yaml"}
 
 
 def test_a_run_that_leaves_nothing_in_journals_says_nothing_of_them(project: Project) -> None:
