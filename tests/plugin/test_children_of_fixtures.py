@@ -281,10 +281,16 @@ def test_a_fixture_that_sends_no_request_needs_no_name_for_a_cassette(
     project.pytester.runpytest(*recording, "--import-mode=importlib", folder).assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("fixture", ["request", "aquila_cassette"])
-def test_blocks_within_a_child_process_count_in_the_summary(project: Project, fixture: str) -> None:
+BY_SUBPROCESS = "subprocess.run([sys.executable, '-c', CODE], check=True)"
+BY_FORK = "child = multiprocessing.get_context('fork').Process(target=exec, args=(CODE,)); child.start(); child.join()"
+
+
+@pytest.mark.parametrize(
+    ("fixture", "start"), [("request", BY_SUBPROCESS), ("aquila_cassette", BY_SUBPROCESS), ("request", BY_FORK)]
+)
+def test_blocks_within_a_child_process_count_in_the_summary(project: Project, fixture: str, start: str) -> None:
     tests = f"""
-        import subprocess, sys
+        import multiprocessing, subprocess, sys
 
         CODE = '''
         import aquila
@@ -297,7 +303,7 @@ def test_blocks_within_a_child_process_count_in_the_summary(project: Project, fi
 
         @pytest.mark.parametrize("time", [1, 2])
         def test_it({fixture}, time):
-            subprocess.run([sys.executable, "-c", CODE], check=True)
+            {start}
         """
     options = ("-p", "no:randomly")
     project.record(*options, "-k", "1", tests=tests).stdout.fnmatch_lines(["aquila: 0 replayed, 2 recorded, 0 missed*"])

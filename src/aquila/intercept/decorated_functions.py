@@ -64,7 +64,8 @@ def close_block(scope: Scope, error: BaseException | None) -> None:
         parent = scope.parent
         if parent is not None:
             parent.add_block_report(report, scope.sessions.opened())
-        if not (scope.run.runs_tests and scope.run.is_here) and (parent is None or not parent.is_owner):
+        is_outermost = parent is None or not parent.is_owner or parent.kind != "block"
+        if is_outermost and not (scope.run.runs_tests and scope.run.is_here):
             # To the run of tests that has started this process, if one has.
             scope.child_messages.tell_block(scope.id, report)
     except Exception as failure:
