@@ -64,6 +64,23 @@ def test_paths_of_files_and_folders_are_names(cassettes: Cassettes, monkeypatch:
     assert sorted(path.name for path in cassettes.folder.joinpath("tasks").iterdir()) == ["d.msgpack", "e.yaml"]
 
 
+def test_a_word_is_a_name_though_the_cassettes_are_in_the_folder_of_the_tests(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQUILA_CASSETTE_DIR", "tests")
+    here = Cassettes(Path("tests"), cassettes.run)
+    write(here, "tests/test_a/test_it")
+    moves = [
+        ("test_a.py::test_it", "test_a.py::test_one"),
+        ("test_a.py", "test_b.py"),
+        ("test_b", "c"),
+        ("c/test_one", "d"),
+    ]
+    for old, new in moves:
+        assert here.run("mv", f"tests/{old}", f"tests/{new}").err == ""
+    assert names(here) == ["tests/d.yaml"]
+
+
 def test_a_cassette_moves_without_the_tests_of_a_folder_of_its_name(cassettes: Cassettes) -> None:
     write(cassettes, "jobs")
     test = "jobs/test_a.py::test_it"

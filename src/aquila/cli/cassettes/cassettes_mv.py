@@ -73,18 +73,27 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 def _from_root(old: str, new: str, here: project.Project) -> tuple[str, str]:
     """Return both arguments with paths relative to the root folder. Users type paths relative to the current folder."""
+    is_path = "::" in old or old.endswith(".py")
     names = [_name_in_folder(each, here) for each in (old, new)]
-    # In a folder of cassettes any word may be a path there.
-    if names != [None, None] and (here.folder_of(Path.cwd()) is None or os.path.exists(old)):
+    if not is_path and names != [None, None] and _means_file(old, here):
         return names[0] or old, names[1] or new
     root = runtime.current_settings().root.absolute()
-    is_path = "::" in old or old.endswith(".py")
     if not is_path and Path.cwd() != root:  # in the root folder, names of cassettes and paths are the same
         folder = path_from(root, Path.cwd() / old)
         is_path = not folder.startswith("..") and (here.folder / folder).is_dir()
     if not is_path:
         return old.removesuffix(".yaml"), new.removesuffix(".yaml")
     return _name_from(root, old), _name_from(root, new)
+
+
+def _means_file(old: str, here: project.Project) -> bool:
+    """Say whether a word that may be the path of a cassette, or of a folder of them, is one, and no name."""
+    if os.path.isabs(old):
+        return True
+    if here.folder_of(Path.cwd()) is not None:  # there any word may be a path
+        return os.path.exists(old)
+    # A name may look like a path where the cassettes are in the folder of the tests.
+    return not any((here.folder / f"{old}{suffix}").exists() for suffix in ("", *cassette_suffixes()))
 
 
 def _name_in_folder(given: str, here: project.Project) -> str | None:
