@@ -74,11 +74,11 @@ def align_recordings(
     """
     partners = _pair_by_key(stored, pending, key_of)
     paired = dict(partners)
-    rest = [number for number in range(len(stored.interactions)) if number not in set(partners.values())]
+    rest = sorted({*range(len(stored.interactions))} - {*partners.values()})
     fresh = [number for number in range(len(pending.interactions)) if number not in partners]
     similar = pair_similar(stored, rest, pending, fresh, rules)
     paired.update(similar)
-    rest = [number for number in rest if number not in set(similar.values())]
+    rest = sorted({*rest} - {*similar.values()})
     rows = [
         Row(paired.get(number), number, same_request=number in partners or number not in paired)
         for number in range(len(pending.interactions))
