@@ -76,12 +76,13 @@ class ScopeRecording:
     def open_journal(self) -> None:
         """Open the journal if that is possible. ``take_request`` raises if it is not: a replay needs no journal.
 
-        Raises ``CassetteWriteError`` if too many files are open, because then the cassette cannot be read either.
+        Raises ``CassetteWriteError`` if too many files are open, or the folder of cassettes is none: then the cassette
+        cannot be read either.
         """
         try:
             self._journal.open()
         except CassetteWriteError as error:
-            if getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            if getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE, errno.ENOTDIR):
                 self._count_failure(error)
                 raise
             self.may_refuse = True
