@@ -153,7 +153,8 @@ async def _connect_outside(asked: str, port: int) -> tuple[asyncio.StreamReader,
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     """Close a connection with a reset, so that the other side sees that it broke."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # it is the one that broke, and asyncio has closed it
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
