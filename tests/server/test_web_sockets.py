@@ -103,6 +103,17 @@ def test_a_conversation_is_recorded_and_replayed(serve: Serve, talker: WebSocket
     assert next(each for each in read_frames(stored.response.chunks) if isinstance(each, Close)).by == "client"
 
 
+def test_an_answer_has_one_date_and_that_is_the_recorded_one(
+    serve: Serve, talker: WebSocketProvider, root: Path
+) -> None:
+    for options in ({"record": "missing"}, {}):
+        with serve(**options, upstream=talker.url) as running, dial(running) as connection:
+            connection.recv(60)
+            assert connection.response is not None
+            dates = connection.response.headers.get_all("date")
+    assert dates == [recording(root).response.first_header("date")]
+
+
 def test_a_changed_message_is_told_in_an_event_in_the_close_and_where_misses_are_asked_for(
     serve: Serve, talker: WebSocketProvider, root: Path
 ) -> None:

@@ -19,7 +19,7 @@ from websockets.server import ServerProtocol
 from aquila.cassettes.model import SWITCHED
 from aquila.cassettes.web_socket_frames.frame import BROKEN, WITHOUT_CODE
 from aquila.intercept.web_sockets.dropping import drop_connection
-from aquila.intercept.web_sockets.opening_handshakes import SILENT, phrase_of
+from aquila.intercept.web_sockets.opening_handshakes import SILENT, phrase_of, replace_fields
 
 __all__ = ["ClientSocket", "ConnectionClosed", "closed_by_other"]
 
@@ -73,8 +73,7 @@ class ClientSocket(ServerConnection):
         """Accept a valid handshake. ``headers`` may name a subprotocol. Raises ``RuntimeError`` before a handshake."""
         if self._acceptance is None:
             raise RuntimeError("no handshake has come yet")
-        for name, value in headers:
-            self._acceptance.headers[name] = value
+        replace_fields(self._acceptance.headers, headers)
         await self._answer(self._acceptance)
 
     async def refuse(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:

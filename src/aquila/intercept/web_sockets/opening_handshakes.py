@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from aquila.cassettes.model import Headers
@@ -37,6 +38,15 @@ def fields_of_acceptance(recorded: Headers, *, offers_subprotocol: bool) -> Head
         if name not in OF_THE_CONNECTION
         and (not name.startswith("sec-websocket-") or (name == SUBPROTOCOL and offers_subprotocol))
     )
+
+
+def replace_fields(headers: Any, fields: Iterable[tuple[str, str]]) -> None:
+    """Put fields into the ``headers`` of an answer, in the place of those that the library has made: it has a date."""
+    fields = tuple(fields)
+    for name, _ in fields:
+        headers.pop(name, None)
+    for name, value in fields:
+        headers[name] = value  # adds one more, as the headers of `websockets` do
 
 
 def phrase_of(status: int) -> str:

@@ -25,6 +25,7 @@ from aquila.intercept.web_sockets.opening_handshakes import (
     SUBPROTOCOL,
     fields_of_acceptance,
     phrase_of,
+    replace_fields,
 )
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.optional import import_websockets
@@ -305,8 +306,7 @@ class _Peer:
                 ("content-length", str(len(answer.body))),
                 ("connection", "close"),
             )
-        for name, value in fields:
-            response.headers[name] = value
+        replace_fields(response.headers, fields)
         self._protocol.send_response(response)
 
     def _speak(self, at_once: int) -> float | None:
