@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -54,11 +55,15 @@ UNSENDABLE: dict[str, Callable[[str], object]] = {
         url + PATH, headers={"x-team": "€"}, timeout=60
     ),
     "a value of two lines, by aiohttp": by_aiohttp,
+    "no value, by urllib": lambda url: urllib.request.urlopen(
+        urllib.request.Request(url + PATH, headers={"x-team": os.environ.get("NO_SUCH")})  # type: ignore[dict-item]
+    ),
+    "no value, by urllib3": lambda url: urllib3.request("GET", url + PATH, headers={"x-team": None}),  # type: ignore[dict-item]
 }
 
 
 def fail(send: Callable[[str], object], url: str) -> str:
-    with pytest.raises((ValueError, http.client.InvalidURL)) as raised:
+    with pytest.raises((ValueError, TypeError, http.client.InvalidURL)) as raised:
         send(url)
     return repr(raised.value)
 

@@ -77,6 +77,7 @@ class VcrPatches:
 
 
 _PIECE = 65536
+_SENDABLE = (str, bytes, int)  # the kinds of values that `http.client` sends in header fields
 
 
 def _always(value: Any) -> Callable[[Any], Any]:
@@ -192,10 +193,9 @@ class _AnsweringConnection:
 
     def putheader(self, header: Any, *values: Any) -> None:
         """Add a header field to the request."""
-        name = header.decode("latin-1") if isinstance(header, bytes) else str(header)
-        texts = [value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in values]
-        fields, text = self._vcr_request.headers, "\r\n\t".join(texts)
+        name, fields, text = _text_of(header), self._vcr_request.headers, "\r\n\t".join(map(_text_of, values))
         fields[name] = f"{fields[name]}, {text}" if name in fields else text
+        fields.update((name, value) for value in values if not isinstance(value, _SENDABLE))  # for `_check_head`
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         """End the header fields of the request. ``send`` may add a body."""
@@ -442,7 +442,7 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 def _is_plain(value: Any) -> bool:
     text = _text_of(value)
-    return text.isascii() and text.isprintable()
+    return isinstance(value, _SENDABLE) and text.isascii() and text.isprintable()
 
 
 def _text_of(value: Any) -> str:
