@@ -65,6 +65,9 @@ TRANSPORTS = """
     class Client:
         async def get(self, url):
             sent.append(url)
+
+        async def put(self, url):
+            sent.append(url)
     """
 
 BAML = """
@@ -159,6 +162,7 @@ def test_a_provider_is_refused_whether_a_client_or_its_transport_is_asked(run: G
             lambda: pyqwest.SyncClient().execute("POST", URL),
             lambda: pyqwest.SyncClient().stream("POST", url=URL),
             lambda: asyncio.run(pyqwest.Client().get(URL)),
+            lambda: asyncio.run(pyqwest.Client().put(URL)),
             lambda: pyqwest.SyncHTTPTransport().execute_sync(request),
             lambda: pyqwest.SyncHTTPTransport().execute_sync(request=request),
             lambda: asyncio.run(pyqwest.HTTPTransport().execute(request)),
@@ -175,7 +179,7 @@ def test_a_provider_is_refused_whether_a_client_or_its_transport_is_asked(run: G
             assert len(pyqwest.sent) == 2
         """
     )
-    result.assert_outcomes(passed=8)
+    result.assert_outcomes(passed=9)
 
 
 def test_what_is_no_provider_and_what_is_live_is_let_through(run: GuardedRun) -> None:

@@ -27,7 +27,7 @@ _AFTER_METHOD = ("request", "_stream", "execute", "execute_request", "stream")
 _REQUESTS: dict[str, dict[str, tuple[str, ...]]] = {
     "httpr": {"RClient": ("request", "_stream")},
     "primp": dict.fromkeys(("", "Client", "AsyncClient"), _VERBS),
-    "pyqwest": dict.fromkeys(("Client", "SyncClient"), (*_VERBS[:6], "execute", "stream")),
+    "pyqwest": dict.fromkeys(("Client", "SyncClient"), (*_VERBS, "execute", "stream")),
     "rnet": dict.fromkeys(("", "Client", "BlockingClient"), _VERBS),
     "tls_client.sessions": {"Session": ("execute_request",)},
     "wreq": dict.fromkeys(("", "Client", "blocking", "blocking.Client"), _VERBS),
