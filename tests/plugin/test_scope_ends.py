@@ -128,7 +128,7 @@ def test_a_scope_with_a_wrong_setting_is_closed_all_the_same(told: dict[str, Any
 @pytest.mark.parametrize(("misses", "wrong", "names"), [(1, False, 2), (1, True, 0), (0, False, 0)])
 def test_an_interrupted_test_tells_its_misses(told: dict[str, Any], misses: int, wrong: bool, names: int) -> None:
     scope: Any = FakeScope(misses=misses, wrong=wrong)
-    scope_ends.note_interrupted_test(item_of(scope), scope)
+    scope_ends.note_interruption(item_of(scope), scope)
     assert len(told) == names
 
 

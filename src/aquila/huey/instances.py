@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import huey as _huey
-from huey.api import Task, TaskWrapper
+from huey.api import RateLimit, Task, TaskLock, TaskWrapper
 from huey.exceptions import TaskTimeout
 
 from aquila.engine.calls.request_gate import set_gate_owner
@@ -152,11 +152,11 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         """Return the class of decorated functions."""
         return AquilaTaskWrapper
 
-    def lock_task(self, lock_name: str, ttl: int | None = None) -> JobLock:
+    def lock_task(self, lock_name: str, ttl: int | None = None) -> TaskLock:
         """Return a lock, which is a decorator and a context manager. The parameters are those of Huey."""
         return JobLock(self, lock_name, ttl)
 
-    def rate_limit(self, name: str, limit: int, per: int, retry: bool = True) -> JobRateLimit:
+    def rate_limit(self, name: str, limit: int, per: int, retry: bool = True) -> RateLimit:
         """Return a rate limit, which is a decorator and a context manager. The parameters are those of Huey."""
         return JobRateLimit(self, name, limit, per, retry=retry)
 
