@@ -3,6 +3,7 @@
 import asyncio
 import sys
 
+import greenlet
 import pytest
 from huey.exceptions import TaskException
 
@@ -12,6 +13,7 @@ from aquila.huey.error_texts import shorten_text, text_of
 from aquila.huey.limits.rescheduling import delay_until_return
 from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
+from aquila.huey.task_code import replace_error
 from aquila.huey.testing import build_task, perform_job
 
 
@@ -173,10 +175,25 @@ def leave():
     sys.exit("no such file")
 
 
-LEAVES = [(leave, r"sys\.exit\('no such file'\)"), (await_what_was_cancelled, "something that was cancelled")]
+def panic():
+    raise Outcome(
+        "the code in Rust has panicked"
+    )  # PyO3's `PanicException` is no `Exception`, nor is gevent's `Timeout`.
 
 
-@pytest.mark.parametrize(("function", "reason"), LEAVES, ids=["exit", "cancelled"])
+async def panic_in_a_group():
+    raise BaseExceptionGroup("two", [Outcome("the code in Rust has panicked"), ValueError()])
+
+
+LEAVES = [
+    (leave, r"sys\.exit\('no such file'\)"),
+    (await_what_was_cancelled, "something that was cancelled"),
+    (panic, "no Exception: Outcome: the code in Rust has panicked"),
+    (panic_in_a_group, "no Exception: BaseExceptionGroup: two"),
+]
+
+
+@pytest.mark.parametrize(("function", "reason"), LEAVES, ids=["exit", "cancelled", "panic", "group"])
 @pytest.mark.parametrize("timeout", [None, 60])
 def test_a_task_that_leaves_its_worker_has_failed_and_is_retried(function, reason, timeout):
     huey = MemoryHuey("odd")
@@ -188,3 +205,19 @@ def test_a_task_that_leaves_its_worker_has_failed_and_is_retried(function, reaso
         result.get()
     assert [letter.kind for letter in dead_letters(huey)] == ["failed"]
     assert perform_job(job, raises=TaskError).retry.left == 0
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), greenlet.GreenletExit(), pytest.fail.Exception("the test")])
+@pytest.mark.parametrize("in_group", [False, True])
+def test_what_interrupts_the_worker_or_the_test_is_no_failure_of_the_task(interrupt, in_group):
+    huey = MemoryHuey("odd")
+    error = BaseExceptionGroup("one", [interrupt]) if in_group else interrupt
+
+    @huey.task()
+    def job():
+        raise error
+
+    replace_error(huey, job.s(), error)  # raises nothing in its place
+    if not isinstance(error, KeyboardInterrupt):  # Huey itself takes that for an interrupted task.
+        with pytest.raises(type(error)):
+            perform_job(job)

@@ -9,7 +9,11 @@ from typing import Any
 from huey.api import Task
 
 from aquila.errors import TaskError
+from aquila.huey.error_texts import text_of
 from aquila.huey.limits.rescheduling import reschedule_after
+
+_INTERRUPTING = ("_pytest.outcomes", "greenlet")
+"""The modules of ``pytest.fail`` and ``GreenletExit``. Their errors are not imported, as neither may be installed."""
 
 
 def replace_error(huey: Any, task: Task, error: BaseException) -> None:
@@ -24,7 +28,18 @@ def replace_error(huey: Any, task: Task, error: BaseException) -> None:
         raise TaskError(
             "the task has awaited something that was cancelled, and has not caught CancelledError"
         ) from error
+    if not isinstance(error, Exception) and not _is_interrupt(error):
+        raise TaskError(f"the task has raised what is no Exception: {text_of(error)}") from error
     reschedule_after(huey, task, error)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether an error, or one in a group, means the worker or the test, and not the task."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_interrupt, error.exceptions))
+    return isinstance(error, KeyboardInterrupt | GeneratorExit) or any(
+        kind.__module__ in _INTERRUPTING for kind in type(error).__mro__
+    )
 
 
 class TaskCode:
