@@ -304,3 +304,31 @@ def test_a_run_under_a_fault_leaves_no_temporary_files(
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--aquila-faults=server_error,garbage")
     result.stdout.fnmatch_lines(["2 runs of 1 test: *"])
     assert not [each.name for each in temporary.glob("aquila-*")]
+
+
+@pytest.mark.slow
+def test_blocks_in_the_child_of_an_attempt_do_not_count_in_the_summary(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import subprocess, sys
+        import aquila
+
+        CODE = '''
+        import aquila
+        from aquila.testing import use_script
+        with use_script() as script:
+            script.reply("b")
+            aquila.ask("Hi")
+        '''
+
+        def test_it(aquila_script):
+            aquila_script.reply("a")
+            try:
+                aquila.ask("Hello", max_retries=0)
+            except aquila.errors.ProviderError as error:
+                print(error)
+            subprocess.run([sys.executable, "-c", CODE], check=True)
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", "--aquila-faults=server_error")
+    result.stdout.fnmatch_lines(["1 run of 1 test: *", "aquila: *, 2 scripted"])

@@ -32,6 +32,7 @@ from pytest_aquila.faulted_tests.faulted_attempt import ForkedAttempt
 from pytest_aquila.options import read_key
 from pytest_aquila.recording_runs import second_attempts
 from pytest_aquila.report_writing.targets import write_json_or_say
+from pytest_aquila.summary import run_totals
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 
 USUAL = (
@@ -178,15 +179,18 @@ class FaultRuns:
             "leaks": [],
         }
         run = self._config.stash[test_scopes.RUN]
-        refused = set(run.refused)
+        told, refused = run.state_of(ChildMessages), set(run.refused)
+        run_totals.totals_of(self._config).take_blocks(told)
         try:
             outcome = run_in_fork(attempt.run, self._seconds)
         except TimeoutError:
             outcome |= {"ending": "hung", "detail": f"no end after {self._seconds:g} s"}
         except ChildEnded as ended:
             outcome |= {"ending": "killed" if ended.was_killed else "raised", "detail": str(ended)}
-        # The attempt has heard what was refused to its own child processes. It fails no other test.
-        run.state_of(ChildMessages).take_unheard()
+        # The attempt has heard what was refused to its own child processes. It fails no other test. Nor do their blocks
+        # count as part of the run.
+        told.take_unheard()
+        list(told.take_blocks())
         # Nor is it news of the run what the fork has made a thread of this process ask, for which no test runs now.
         for sentence in run.refused.keys() - refused:
             del run.refused[sentence]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from aquila.recording.reporting.child_messages import ChildMessages
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.storing import recording_age
     from aquila.settings import Settings
@@ -66,14 +67,15 @@ class RunTotals:
         self.places: dict[str, int] = {}
         """From the ids of tests of workers, as users type them, to their positions among the collected tests."""
 
-    def add_block(self, replayed: int, recorded: int, scripted: int, tokens: int, seconds: float) -> None:
-        """Add what a block in a child process has done. ``tokens`` and ``seconds`` are those of replayed answers."""
-        self.used = self.used or bool(replayed or recorded or scripted)
-        self.replayed += replayed
-        self.recorded += recorded
-        self.scripted += scripted
-        self.tokens += tokens
-        self.seconds += seconds
+    def take_blocks(self, told: ChildMessages) -> None:
+        """Add what blocks in child processes have done since the last call."""
+        for replayed, recorded, scripted, tokens, seconds in told.take_blocks():
+            self.used = self.used or bool(replayed or recorded or scripted)
+            self.replayed += replayed
+            self.recorded += recorded
+            self.scripted += scripted
+            self.tokens += tokens
+            self.seconds += seconds
 
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
         """Add the report of a scope of a test. ``test`` is its id as users type it."""

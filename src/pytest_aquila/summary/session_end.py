@@ -60,8 +60,7 @@ def _hear_children(totals: RunTotals, told: ChildMessages) -> None:
     """Add what child processes have told since the last test to the totals."""
     totals.cassettes += sorted(told.take_used())
     totals.unheard += told.take_unheard()
-    for block in told.take_blocks():
-        totals.add_block(*block)
+    totals.take_blocks(told)
     for sentence, command, is_unguarded in told.take_notes():
         if is_unguarded:
             totals.unguarded.append(sentence)
