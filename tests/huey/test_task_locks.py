@@ -5,6 +5,7 @@ import contextvars
 
 import pytest
 from huey.exceptions import TaskException, TaskLockedException
+from huey.serializer import Serializer
 
 from aquila.huey import MemoryHuey, current_task
 from aquila.huey.testing import perform_job, use_test_queue
@@ -144,6 +145,18 @@ def test_a_lock_that_somebody_else_has_taken_meanwhile_is_not_released(huey):
         with lock:
             lock.clear()  # As its `ttl`, or an operator, does.
             contextvars.Context().run(lock.acquire)
+        return lock.is_locked()
+
+    assert perform_job(job).value
+
+
+def test_a_lock_of_a_program_with_another_serializer_is_that_of_somebody_else(huey):
+    lock = huey.lock_task("one at a time")
+
+    @huey.task()
+    def job():
+        with lock:
+            huey.storage.put_data(lock._key, Serializer().serialize("1"))
         return lock.is_locked()
 
     assert perform_job(job).value

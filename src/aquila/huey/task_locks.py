@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from huey.api import RateLimit, TaskLock
+from huey.constants import EmptyData
 from huey.exceptions import TaskLockedException
 
 from aquila.huey.progress.patient_results import PATIENCE
@@ -72,8 +73,13 @@ class JobLock(_AnyFunction, TaskLock):  # type: ignore[misc]
 
     def _is_held_by(self, current: CurrentTask | None) -> bool:
         # As patient as `AquilaHuey.delete`: a storage that is away for a moment must not fail what has been done.
-        found = ask_until_answered(lambda: self._huey.get(self._key, peek=True), patience=PATIENCE)
-        return bool(found == _holder(current))
+        found = ask_until_answered(lambda: self._huey.get_raw(self._key, peek=True), patience=PATIENCE)
+        if found is EmptyData:
+            return False
+        try:
+            return bool(self._huey.serializer.deserialize(found) == _holder(current))
+        except Exception:  # noqa: BLE001 -- whatever a serializer raises: a program with another one has the lock
+            return False
 
     def __exit__(self, *error: object) -> None:
         current = current_task_or_none()
