@@ -22,7 +22,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 _CANDIDATES = 4
 _GREATEST_DIFFERENCE = 25.0
 """Two requests that differ by more than this (see ``weigh_differences``) are not versions of one request."""
-_MOST_COMPARED = 400
+_MOST_COMPARED = 100
 """With how many recordings a request is compared that has no partner, so that the search for all is not slow."""
 
 
