@@ -78,6 +78,7 @@ _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 _NOT_ASCII = lazy_pattern(r"[^\x00-\x7f]")
 _UNICODE_ESCAPE = lazy_pattern(r"(?<=\\u)[0-9a-f]{4}")
 _WORD = 8  # bytes
+_ANY_WORD = -1  # no word has this value
 FEW = 32
 """So many needles are found sooner by a search for each than through a table of their words."""
 
@@ -88,7 +89,7 @@ class KnownSecrets:
     ``secrets`` are pairs of a value and its kind. Not changed after it is built.
     """
 
-    __slots__ = ("_all_values", "_by_word", "_values", "_without_words", "ascii_only", "needles", "short_needles")
+    __slots__ = ("_all_values", "_by_word", "_values", "ascii_only", "needles", "short_needles")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
@@ -101,7 +102,6 @@ class KnownSecrets:
         self.needles = (*self.short_needles, *(needle for needle in needles if needle.is_long))
         """The ways in which the values may be written."""
         self._by_word: dict[int, list[int]] | None = None  # the numbers of needles, built by the first search for many
-        self._without_words = [n for n, needle in enumerate(self.needles) if not needle.words]
 
     def choose_needles(self, data: bytes) -> Sequence[Needle]:
         """Return the needles that may stand in ``data``, for a search for more than ``FEW``.
@@ -112,12 +112,12 @@ class KnownSecrets:
         if self._by_word is None:
             by_word: dict[int, list[int]] = {}
             for number, needle in enumerate(self.needles):
-                for word in needle.words:
+                for word in needle.words or (_ANY_WORD,):
                     by_word.setdefault(word, []).append(number)
             self._by_word = by_word  # set when it is complete: other threads may be searching
         words = memoryview(data)[: len(data) // _WORD * _WORD].cast("Q")
-        chosen = {number for word in self._by_word.keys() & words for number in self._by_word[word]}
-        return [self.needles[number] for number in sorted(chosen.union(self._without_words))]
+        chosen = {number for word in self._by_word.keys() & {_ANY_WORD, *words} for number in self._by_word[word]}
+        return [self.needles[number] for number in sorted(chosen)]
 
     def find_outside_texts(self, data: bytes, shortest: int) -> Iterator[FoundSecret]:
         """Find known values in binary data, except those that a search in its texts finds.
