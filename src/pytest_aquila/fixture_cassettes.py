@@ -121,8 +121,8 @@ class FixtureCassette:
             with self._remembering_variables(), self._answer():
                 yield
             scope = self._scope
-            if scope is not None and scope.misses.hear():
-                raise outcomes.make_outcome(scope.misses.hear()[0], with_traceback=False)
+            if scope is not None and (misses := scope.misses.hear()):
+                raise outcomes.make_outcome(misses[0], with_traceback=False)
             if scope is not None and (unusable := self._unusable_in(scope)):
                 raise outcomes.make_outcome(unusable[0], with_traceback=False)
             if scope is not None:

@@ -47,8 +47,8 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
         if options.wants_drift(item.config):
             error, totals = call.excinfo and call.excinfo.value, run_totals.totals_of(item.config)
             drift_report.note_test_without_cassette(item, error, totals)
-        if scope is not None and scope.misses.hear():
-            second_attempts.plan_second_attempt(item, scope.misses.hear())
+        if scope is not None and (misses := scope.misses.hear()):
+            second_attempts.plan_second_attempt(item, misses)
         if test_scopes.runs_again(item):
             second_attempts.mark_as_rerun(report)
     if report.when == "teardown" and test_scopes.runs_again(item):

@@ -95,7 +95,7 @@ class ChildMessages:
         child could not write completely counts, too.
         """
         rows = self.files.take_rows(scope_id, is_last=is_last)
-        misses = [described_misses.miss_of_child(row) for row in rows] if rows else []
+        misses = [described_misses.miss_of_child(row) for row in rows]
         if self.files.take_torn(scope_id):
             misses.append(CassetteMiss(_TORN.format(folder=self.folder)))
         return misses

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import os
 from typing import TYPE_CHECKING
 
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    import mmap
+
     from aquila.recording.runtime import Run
+else:
+    lazy_modules(globals(), "mmap")
 
 _WIDTH = 16
 """Characters of the id of a scope."""
