@@ -277,7 +277,7 @@ class Interception:
         if len(self._open) < 2:
             return list(self._open.values())
         # By depth and not by the order of opening: a suspended scope opens again after the scopes within it.
-        return sorted(self._open.values(), key=lambda scope: len(scope.enclosing()))
+        return sorted(self._open.values(), key=lambda scope: len(scope.around))
 
     def _adjust_environment(self, run: runtime.Run) -> None:
         """Bring the keys in step with all scopes, and the variable for child processes with those of ``run``."""

@@ -61,7 +61,7 @@ def describe_run(scope: Scope | None) -> str:
     settings = scope.settings
     told: dict[str, Any] = {
         "scope": scope_joining.reference_fields(scope, recording=False, settings=settings),
-        "command": scope.command or next((each.command for each in scope.enclosing() if each.command), ""),
+        "command": scope.command or next((each.command for each in (scope, *scope.around) if each.command), ""),
     }
     if scope.shows_its_end:
         told["shows_end"] = scope.kind_of_owner

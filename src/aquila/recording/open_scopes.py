@@ -83,7 +83,7 @@ class OpenScopes:
 
     def resume(self, scope: Scope) -> None:
         """Put a scope that was suspended around those that were opened within it, as before."""
-        inner = (at for at, other in enumerate(self._surrounding) if other is not scope and scope in other.enclosing())
+        inner = (at for at, other in enumerate(self._surrounding) if other is not scope and scope in other.around)
         self._surrounding.insert(next(inner, len(self._surrounding)), scope)
         self.announce(scope)
 

@@ -49,13 +49,21 @@ _RECORD_OPTION = r"(--(?:aquila-)?record)(?![\w=-])"  # the option without a val
 Kind = Literal["test", "fixture", "block", "task", "call"]
 
 
+class _Recording:
+    """``Scope.recording``, which is an ordinary attribute once it is made: reading it calls nothing."""
+
+    def __get__(self, scope: Scope, _: type) -> ScopeRecording:
+        # Of two threads that record first at the same time, both get the one that was stored first.
+        made: ScopeRecording = vars(scope).setdefault("recording", recorder.ScopeRecording(scope))
+        return made
+
+
 class Scope:
     """One run of something that counts plays: who it is, what is around it, and which cassette answers in it.
 
     Its settings, its sessions, its scripts, faults and misses, and its recording are objects of their own.
     """
 
-    _recording: ScopeRecording | None = None
     refusal_advice: str | None = None  # what to do where the guard refuses something in it, if not the usual
 
     def __init__(
@@ -92,7 +100,10 @@ class Scope:
         self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
         self._followed: str | None = None  # the kind of the owner's scope, if this one ends with it
-        self.parent: Scope | None = None  # set once, by `nest_within`, when the scope opens
+        # Both are set once, by `nest_within`, when the scope opens.
+        self.parent: Scope | None = None
+        self.around: tuple[Scope, ...] = ()
+        """The scopes around it, from the inside out."""
         self.own_settings = OptionLayer(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
         self._let_through: Callable[[str], bool] | None = None
@@ -148,7 +159,7 @@ class Scope:
         """Return what to type to record again what this scope runs: what has drifted, or ``everything``."""
         if everything and self._command_for_all is not None:
             return self._command_for_all()
-        command = next((each.command for each in self.enclosing() if each.command), "")
+        command = next((each.command for each in (self, *self.around) if each.command), "")
         if not command:
             more = " and AQUILA_RECORD=all" if everything else ""
             return f"run it once with AQUILA_TRANSPORT=record{more} in the environment"
@@ -156,17 +167,10 @@ class Scope:
 
     def nest_within(self, parent: Scope | None) -> None:
         """Take settings and scripts from ``parent``, and let it hear of misses."""
-        self.parent = parent
         if parent is not None:
+            self.parent, self.around = parent, (parent, *parent.around)
             self.scripts.nest_within(parent.scripts)
             self.faults.nest_within(parent.faults)
-
-    def enclosing(self) -> Sequence[Scope]:
-        """This scope and those around it, from the inside out."""
-        found = [self]
-        while (around := found[-1].parent) is not None:
-            found.append(around)
-        return found
 
     # What it is configured to do.
 
@@ -190,7 +194,7 @@ class Scope:
 
     def gives(self, name: str) -> bool:
         """Whether it, or a scope around it, overrides the setting ``name`` of the run."""
-        return any(name in each.own_settings.options for each in self.enclosing())
+        return any(name in each.own_settings.options for each in (self, *self.around))
 
     @property
     def filters(self) -> Filters | None:
@@ -209,7 +213,7 @@ class Scope:
 
     def lets_through(self, host: str) -> bool:
         """Whether this scope, or one around it, lets the guard pass a host."""
-        return any(each._let_through is not None and each._let_through(host) for each in self.enclosing())
+        return any(each._let_through is not None and each._let_through(host) for each in (self, *self.around))
 
     def use_cassette(self, cassette: str | None, *, owned: bool, keeps_unused: bool = False) -> None:
         """Give the scope its default cassette, or none.
@@ -241,14 +245,8 @@ class Scope:
 
     # What it has done.
 
-    @property
-    def recording(self) -> ScopeRecording:
-        """Its journal, and the merge at its end. Made when something first records."""
-        if self._recording is not None:
-            return self._recording
-        # Of two threads that record first at the same time, both get the one that was stored first.
-        made: ScopeRecording = vars(self).setdefault("_recording", recorder.ScopeRecording(self))
-        return made
+    recording = _Recording()
+    """Its journal, and the merge at its end. Made when something first records."""
 
     def note_failure(self) -> None:
         """Say that the code in the scope has failed: that may be why answers are closed from now on."""
@@ -271,14 +269,15 @@ class Scope:
         them.
         """
         self.run.scopes.announce_end(self)
-        if self._recording is not None:
-            self._recording.abandon_unfinished()
+        recording: ScopeRecording | None = vars(self).get("recording")
+        settings = None
+        if recording is not None:
+            recording.abandon_unfinished()
         self.sessions.stop_opening()
         self.run.scopes.close(self)
         self.sessions.close()
         if self.run.play_log is not None and self.is_owner:
             self.run.play_log.add_scope(self)
-        recording, settings = self._recording, None
         try:
             settings = self.settings
         except ConfigError:  # a setting is wrong by now; what was recorded is still stored
@@ -324,7 +323,7 @@ def current_scope() -> Scope | None:
         return innermost if innermost is None or innermost.is_owner else outlived_scopes.require_open(innermost)
     if len(run.scopes) > 1:
         surrounding = run.scopes.surrounding()
-        if not set(innermost.enclosing()).issuperset(surrounding):
+        if not {innermost, *innermost.around}.issuperset(surrounding):
             names = ", ".join(scope.name or scope.default_cassette or scope.kind for scope in surrounding)
             raise CassetteRequired(
                 f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "

@@ -94,7 +94,7 @@ class UsedCassette:
         """Say that the misses so far were expected: they no longer make the test fail."""
         forgotten = self.misses
         # `ScopeMisses.remember` has told the scopes around, too.
-        for scope in self._scope.enclosing():
+        for scope in (self._scope, *self._scope.around):
             scope.misses.hear().forget(forgotten)
 
     def _sessions(self) -> Sequence[Session]:

@@ -116,7 +116,7 @@ def refusal_message(what: str, scope: Scope | None) -> str:
 
     ``scope`` is the scope in force, whose ``refusal_advice`` takes the place of the usual advice.
     """
-    advice = (each.refusal_advice for each in (scope.enclosing() if scope is not None else ()))
+    advice = (each.refusal_advice for each in ((scope, *scope.around) if scope is not None else ()))
     return (
         f"{what} {NOTHING_ASKS}\n"
         "\n"

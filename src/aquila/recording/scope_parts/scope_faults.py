@@ -36,12 +36,9 @@ class ScopeFaults(ScopePart):
     @property
     def plan(self) -> FaultPlan | None:
         """The faults that answers meet, here or in a scope around it."""
-        # A loop, because every request asks, and `enclosing` takes several times as long.
-        scope: Scope | None = self._scope
-        while scope is not None:
+        for scope in (self._scope, *self._scope.around):
             if "faults" in scope.own_settings.options and (plan := scope.faults._own_plan(scope)) is not None:
                 return plan
-            scope = scope.parent
         return None
 
     def use(self, plan: FaultPlan | None) -> FaultPlan | None:
@@ -61,7 +58,7 @@ class ScopeFaults(ScopePart):
 
     def note_faults_of(self, scope: Scope) -> None:
         """Note that ``scope`` has got faults. They hold here, too, if that scope is around this one."""
-        self.may_be_met = self.may_be_met or scope in self._scope.enclosing()
+        self.may_be_met = self.may_be_met or scope in (self._scope, *self._scope.around)
 
     def nest_within(self, parent: ScopeFaults) -> None:
         """Let the faults of the scope around this one hold here, too."""

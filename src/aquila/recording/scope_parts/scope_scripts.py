@@ -41,7 +41,7 @@ class ScopeScripts(ScopePart):
     @property
     def written(self) -> AnswersRequests | None:
         """The script that a test or a block has written: for this scope, or for one around it."""
-        for scope in self._scope.enclosing():
+        for scope in (self._scope, *self._scope.around):
             own = scope.scripts._own
             if own is not None:
                 return own if scope.is_owner or scope.is_joined else scripts.script_of_parent(scope)
@@ -68,7 +68,7 @@ class ScopeScripts(ScopePart):
 
     def note_script_of(self, scope: Scope) -> None:
         """Note that ``scope`` has got a script. It answers here, too, if that scope is around this one."""
-        self.is_written = self.is_written or scope in self._scope.enclosing()
+        self.is_written = self.is_written or scope in (self._scope, *self._scope.around)
 
     def nest_within(self, parent: ScopeScripts) -> None:
         """Let the script of the scope around this one answer here, too."""

@@ -85,7 +85,7 @@ def find_drift(
         if will_repeat(scope, unknown):
             drifted.conversation = unknown.keys
         return drifted
-    for each in scope.enclosing():
+    for each in (scope, *scope.around):
         if (earlier := each.misses.hear().drift) is not None:
             return _refuse_until_repetition(earlier, session, missed.request)
     return None
@@ -94,7 +94,7 @@ def find_drift(
 def find_unknown_id(scope: Scope, asking: Session, request: RecordedRequest) -> UnknownId | None:
     """Find an id that a replayed answer gave in a request that was made in ``scope`` to the session ``asking``."""
     unclosed = scope.run.scopes.unclosed()
-    scopes = dict.fromkeys((*scope.enclosing(), *unclosed))
+    scopes = dict.fromkeys((scope, *scope.around, *unclosed))
     for each in scopes:
         if each.sessions.may_replay or each.ended_sessions:
             break
@@ -169,7 +169,7 @@ def _may_repeat(scope: Scope) -> bool:
     if run.make_outcome is not None:
         return run.repetition.is_possible
     messages = scope.child_messages  # of a child process: its parent decides, and has not decided yet
-    is_shared = any(messages.is_shared(each.id) for each in scope.enclosing())
+    is_shared = any(messages.is_shared(each.id) for each in (scope, *scope.around))
     return messages.folder is not None and not messages.read_anew() and not is_shared
 
 
