@@ -147,6 +147,39 @@ def test_convert_rewrites_a_cassette_of_vcrpy_in_place_without_its_secrets(casse
     assert "secret-of-theirs" not in path.read_text()
 
 
+def test_convert_rewrites_a_json_cassette_of_vcrpy_under_its_name(cassettes: Cassettes) -> None:
+    request = {"method": "GET", "uri": "https://api.example.com/v1/birds", "headers": {"accept": ["*/*"]}, "body": None}
+    status = {"code": 200, "message": "OK"}
+    response = {"status": status, "headers": {"content-type": ["text/plain"]}, "body": {"string": "a tern 🐦 \t\x7f"}}
+    old = {"version": 1, "interactions": [{"request": request, "response": response}]}
+    (cassettes.folder / "old.json").write_text(json.dumps(old, indent=4) + "\n")
+    (cassettes.folder / "settings.json").write_text('{"interactions": "none of a cassette", "version": 1}')
+    (cassettes.folder / "birds.json").write_text('{"birds": ["tern"]}')
+    assert "old.json" in cassettes.run("list").out
+    assert "settings.json" in cassettes.run("convert", "--to", "yaml", "--replace", str(cassettes.folder)).out
+    assert files(cassettes) == ["birds.json", "old.json.yaml", "settings.json"]
+    (one,) = cassettes.read("old.json.yaml").interactions
+    assert (one.request.method, one.request.url) == ("GET", "https://api.example.com/v1/birds")
+    assert (one.response.status, one.response.body) == (200, "a tern 🐦 \t\x7f".encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"version": 1, "interactions": [', "not JSON"),
+        ('{"version": 1, "interactions": [{}]}', "interactions[0]"),
+        ('{"version": 2, "interactions": []}', "a version that is not known"),
+        ('{"interactions": [], "aquila": 1}', "not a cassette of vcrpy"),
+        ('{"interactions": ' + "[" * 100_000, "recursion"),
+    ],
+)
+def test_a_damaged_json_cassette_is_told_with_its_reason(text: str, reason: str, cassettes: Cassettes) -> None:
+    (cassettes.folder / "old.json").write_text(text)
+    done = cassettes.run("show", "old.json")
+    assert done.code == 2
+    assert reason in done.out + done.err
+
+
 def test_convert_continues_after_a_file_that_it_cannot_read(cassettes: Cassettes) -> None:
     (cassettes.folder / "a.yaml").write_text("aquila: 99\ninteractions: []\n")
     cassettes.write("b.yaml", conversation("one", "1"))

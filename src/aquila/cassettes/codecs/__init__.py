@@ -61,6 +61,9 @@ _BUILT_IN = {
     ".msgpack": ("aquila.cassettes.codecs.msgpack", "MsgpackCodec"),
     ".toml": ("aquila.cassettes.codecs.cassetter", "TomlCodec"),
 }
+_VCRPY_JSON = ("aquila.cassettes.codecs.vcrpy", "JsonCodec")
+"""The codec for ``.json``, unless a plugin has one. The suffix is not built in, because the names of tests and
+cassettes may end in it, and few of the files that do are cassettes."""
 READ_ONLY_SUFFIXES = frozenset({".toml"})
 """Suffixes of files that nothing is recorded into."""
 
@@ -83,10 +86,12 @@ def codec_for(path: Path) -> Codec:
     """
     suffix = path.suffix.lower()
     if suffix in _BUILT_IN:
-        return _built_in_codec(suffix)
+        return _built_in_codec(*_BUILT_IN[suffix])
     for codec in _plugin_codecs():
         if codec.suffix == suffix:
             return codec
+    if suffix == ".json":
+        return _built_in_codec(*_VCRPY_JSON)
     known = ", ".join(cassette_suffixes())
     raise ConfigError(f"{path.name}: no cassette format has the suffix {suffix!r}; use one of {known}.")
 
@@ -94,9 +99,7 @@ def codec_for(path: Path) -> Codec:
 # The process has one instance of each codec. All threads share it, because codecs hold no state. A codec is imported
 # for the first file with its suffix, because `yaml` and `msgpack` are slow to import.
 @cache
-def _built_in_codec(suffix: str) -> Codec:
-    """Return the codec for a built-in suffix."""
-    module, name = _BUILT_IN[suffix]
+def _built_in_codec(module: str, name: str) -> Codec:
     codec: Codec = getattr(importlib.import_module(module), name)()
     return codec
 

@@ -153,8 +153,7 @@ class TomlCodec:
                 raise ValueError("it is not a cassette of cassetter")
             return cassette_from_cassetter(_numbers_as_literals(tree))
         except FormatError as mistake:
-            place = "".join([f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake.path])
-            what = f"{place.lstrip('.') or 'top'}: {mistake.what}"
+            what = foreign.describe_mistake(mistake)
         except UnicodeDecodeError:
             what = "not TOML: not UTF-8"
         except tomllib.TOMLDecodeError as error:

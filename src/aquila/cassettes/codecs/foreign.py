@@ -54,6 +54,13 @@ _FOREIGN_FILES: tuple[tuple[Callable[[dict[str, Tree]], bool], str], ...] = (
 """Tests for documents of other tools, each with what the document is. The first test that is true counts."""
 
 
+def describe_mistake(mistake: FormatError) -> str:
+    """Return what is wrong in a file, and its place there, such as ``interactions[0].request``, for formats without
+    the numbers of lines."""
+    place = "".join([f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake.path])
+    return f"{place.lstrip('.') or 'top'}: {mistake.what}"
+
+
 def is_cassetter(tree: Tree) -> bool:
     """Say whether a document is a cassette of cassetter: its bodies have a type, or it has more than HTTP."""
     if type(tree) is not dict or "aquila" in tree:

@@ -1,4 +1,4 @@
-"""Reads cassettes that vcrpy recorded.
+"""Reads cassettes that vcrpy recorded, in YAML or in JSON.
 
 vcrpy has no chunks and no times: a body becomes one chunk at 0 ms. Its bodies may still be compressed; they are decoded
 here.
@@ -12,16 +12,18 @@ compactly.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from aquila.cassettes import content_codings
-from aquila.cassettes.codecs import foreign, json_body
+from aquila.cassettes.codecs import MAX_BYTES, foreign, json_body
 from aquila.cassettes.codecs.yaml.reader import check_url
-from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath
+from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import is_utf8
+from aquila.errors import CassetteCorrupt, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -210,3 +212,32 @@ def _undo_coding(body: bytes, coding: str, path: TreePath) -> bytes:
     # Nearly any bytes may be the beginning of deflate or brotli data. So a body that decodes to incomplete data was
     # decoded already.
     return b"".join(pieces) if content_codings.is_whole(decoder) else body
+
+
+class JsonCodec:
+    """Cassettes of vcrpy's serializer ``json``. This codec reads them and writes none."""
+
+    suffix = ".json"
+
+    def dumps(self, cassette: Cassette) -> bytes:
+        """Raise CassetteWriteError: Aquila writes no JSON."""
+        raise CassetteWriteError(
+            "a cassette in JSON is only read; to make it Aquila's: aquila cassettes convert FILE --to yaml --replace"
+        )
+
+    def loads(self, data: bytes, *, source: str) -> Cassette:
+        """Read a file's content. Raises CassetteCorrupt."""
+        try:
+            if len(data) > MAX_BYTES:
+                raise ValueError(f"it has {len(data)} bytes; a cassette may have {MAX_BYTES}")
+            tree = json.loads(data, parse_int=Number, parse_float=Number)
+            if not is_vcrpy(tree):
+                raise ValueError("it is not a cassette of vcrpy")
+            return cassette_from_vcrpy(tree)
+        except FormatError as mistake:
+            what = foreign.describe_mistake(mistake)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            what = f"not JSON: {error}"
+        except (ValueError, RecursionError) as error:
+            what = str(error)
+        raise CassetteCorrupt(f"{source}: {what}. {FOREIGN_ADVICE}")

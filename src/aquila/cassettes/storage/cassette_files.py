@@ -19,12 +19,14 @@ from aquila.cassettes.storage.regular_files import find_files, read_regular
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
+from aquila.lazy_patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from aquila.cassettes.storage import cassette_lock, file_replacement, large_bodies, work_folder
 else:
     lazy_modules(globals(), "aquila.cassettes.storage: cassette_lock, file_replacement, large_bodies, work_folder")
 
+_VCRPY_JSON = lazy_pattern(rb'\s*\{\s*(?:"version"\s*:\s*\d+\s*,\s*)?"interactions"\s*:')
 _LIMITED_SUFFIXES = (".yaml", ".yml")
 _BODY_NAME = b"sha256-"
 """The beginning of the name of each large body. A cassette without these bytes has no large body."""
@@ -329,4 +331,14 @@ def is_cassette_name(path: Path, root: Path) -> bool:
     inside = path.relative_to(root).parts
     if is_script(path) or is_pending_file(path) or _is_of_macos(path):
         return False
-    return path.suffix in cassette_suffixes() and WORK_FOLDER not in inside
+    return WORK_FOLDER not in inside and (path.suffix in cassette_suffixes() or is_json_of_vcrpy(path))
+
+
+def is_json_of_vcrpy(path: Path) -> bool:
+    """Say whether a file begins like a cassette that vcrpy wrote as JSON. Beside cassettes there may be any JSON."""
+    if path.suffix != ".json":
+        return False
+    try:
+        return _VCRPY_JSON.match(read_regular(path, most=200, follow=True)) is not None
+    except OSError:
+        return False

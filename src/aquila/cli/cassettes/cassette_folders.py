@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from aquila.cassettes.codecs import cassette_suffixes
+from aquila.cassettes.storage.cassette_files import is_json_of_vcrpy
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cli.output import print_error
 
@@ -83,8 +84,8 @@ def holds_cassettes(folder: Path) -> bool:
     """
     suffixes = cassette_suffixes()
     return any(
-        WORK_FOLDER in folders or any(name.endswith(suffixes) for name in files)
-        for _, folders, files in os.walk(folder)
+        WORK_FOLDER in folders or any(name.endswith(suffixes) or is_json_of_vcrpy(Path(within, name)) for name in files)
+        for within, folders, files in os.walk(folder)
     ) or bool(find_closed_folders(folder))
 
 

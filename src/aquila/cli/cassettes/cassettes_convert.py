@@ -89,7 +89,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _target_path(source: Path, here: project.Project, options: argparse.Namespace) -> Path:
-    renamed = source.with_suffix(f".{options.to}")
+    # A cassette of vcrpy in JSON keeps its suffix, which belongs to its name: its test goes on naming `birds.json`.
+    kept = source.suffix if source.suffix == ".json" else ""
+    renamed = source.with_suffix(f"{kept}.{options.to}")
     if options.output is None:
         return renamed
     folder: Path = options.output

@@ -19,6 +19,7 @@ from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.secret_patterns import redact_placeholders
+from aquila.cassettes.storage.cassette_files import is_json_of_vcrpy
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output
 from aquila.cli.progress import track_progress
@@ -86,7 +87,7 @@ def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Lea
     suffix = path.suffix.lower()
     in_text = [] if suffix == ".msgpack" else known.find_secrets(path.read_bytes())
     yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
-    if in_text or suffix not in BUILT_IN_SUFFIXES:
+    if in_text or not (suffix in BUILT_IN_SUFFIXES or is_json_of_vcrpy(path)):
         return
     if suffix in READ_ONLY_SUFFIXES and not is_inside:
         return  # a .toml file outside the cassette folders is probably not a cassette of cassetter
