@@ -114,8 +114,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini(
         "aquila_faults_allowed",
         "findings of --aquila-faults that fail no run: on each line a test, a fault and a finding, with * for any text",
-        type="linelist",
-        default=[],
+        default=None,
     )
     for name, _, _, is_ini, _, help in OPTION_ROWS:
         if is_ini:

@@ -77,6 +77,16 @@ def test_a_value_of_another_form_is_told_with_the_file_and_what_the_key_takes(
     assert f"ERROR: {file}: {told}" in result.stderr.str()
 
 
+@pytest.mark.parametrize(("file", "table"), TABLES)
+@pytest.mark.parametrize("value", ['"test_it.py::* * *"', "['test_it.py::* * *']"])
+def test_toml_gives_allowed_findings_as_a_list_or_as_one_text(
+    pytester: pytest.Pytester, file: str, table: str, value: str
+) -> None:
+    pytester.path.joinpath(file).write_text(f"{table}\naquila_faults_allowed = {value}\n")
+    pytester.makepyfile(test_it="def test_it(): pass")
+    pytester.runpytest_inprocess("-W", "error", "--aquila-faults").assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     ("file", "table"), [("pytest.ini", "[pytest]"), ("tox.ini", "[pytest]"), ("setup.cfg", "[tool:pytest]"), *TABLES]
 )

@@ -287,7 +287,7 @@ def _read_seconds(config: pytest.Config) -> float:
 
 def _read_allowed(config: pytest.Config) -> Sequence[Allowance]:
     allowed = []
-    for line in config.getini("aquila_faults_allowed"):
+    for line in filter(None, map(str.strip, read_key(config, "aquila_faults_allowed").splitlines())):
         try:
             allowance = Allowance.parse(line)
             if "*" not in allowance.fault:
