@@ -108,6 +108,8 @@ def test_strings_that_no_style_explains_are_kept_literally(text: str, literals: 
         '{"caf\\u00e9":"é"}',
         "[" + "9" * 5000 + ",  1]",
         "\ufeff{}",
+        '{\n\t\t"a": 1\n}',
+        '{\n         "a": 1\n}',
     ],
 )
 def test_json_that_would_not_come_back_is_left_alone(text: str) -> None:
