@@ -78,12 +78,16 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "truncated": (lambda data: data[: len(data) // 2], "line "),
     "newer": (lambda data: data.replace(b"aquila: 1", b"aquila: 2", 1), "newer"),
     "binary": (lambda data: bytes(range(256)), ""),
+    "pointer of Git LFS": (
+        lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+        "is a pointer of Git LFS, not the cassette. Get it with: git lfs pull",
+    ),
     "another file": (lambda data: b"name: CI\non: [push]\n", ""),
     "merge conflict": (lambda data: b"<<<<<<< HEAD\n" + data + b"=======\n" + data + b">>>>>>> main\n", ""),
 }
 
 
-@pytest.mark.parametrize("damage", slow_but(["empty", "merge conflict"], DAMAGES))
+@pytest.mark.parametrize("damage", slow_but(["empty", "merge conflict", "pointer of Git LFS"], DAMAGES))
 def test_a_damaged_cassette_is_named_and_neither_replayed_nor_overwritten(damage: str, project: Project) -> None:
     project.write("answer()")
     project.passes("--aquila-record")

@@ -99,6 +99,7 @@ def test_a_file_of_vcrpy_answers_whatever_its_format_and_stays_as_it_is(
         ("x.yaml", b"aquila: 1\ninteractions: []\n", "the file is cut off"),
         ("x.yaml", b"aquila: 99\ninteractions: []\n...\n", "written by a newer Aquila"),
         ("x.yaml", b"", "the file is empty"),
+        ("x.yaml", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git lfs pull"),
         ("x.msgpack", b"\x94\xa6aquila\x01\xce", "not a cassette in msgpack form"),
     ],
 )

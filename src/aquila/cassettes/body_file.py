@@ -43,7 +43,8 @@ NAME = lazy_pattern(rf"{PREFIX}[0-9a-f]{{64}}(?:{'|'.join(map(re.escape, SUFFIXE
 PIECE = 256 * 1024
 """How many bytes are read from a file at a time."""
 
-_LFS_POINTER = b"version https://git-lfs.github.com/"
+LFS_POINTER = b"version https://git-lfs.github.com/"
+"""The beginning of the small file that Git LFS puts in the place of a file whose content is not fetched yet."""
 _FOUND_INTACT: set[tuple[str, int, int]] = set()
 """Files whose content was found to have the hash in their name: path, size in bytes, time of change in nanoseconds.
 
@@ -89,8 +90,8 @@ class BodyFile:
             raise self._error(reason) from error
         if os.fstat(file.fileno()).st_size != self.size:
             with file:
-                start = self._read_some(file, len(_LFS_POINTER))
-            if start == _LFS_POINTER:
+                start = self._read_some(file, len(LFS_POINTER))
+            if start == LFS_POINTER:
                 raise CassetteCorrupt(f"{self.path}: is a pointer of Git LFS, not the body. Get it with: git lfs pull")
             raise self._error(f"does not have the {self.size:,} bytes that were recorded")
         return file

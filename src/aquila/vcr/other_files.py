@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from vcr.persisters.filesystem import FilesystemPersister
 
+from aquila.cassettes.body_file import LFS_POINTER
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.codecs.msgpack import MAGIC
 from aquila.cassettes.codecs.yaml.tree import is_ours
@@ -76,7 +77,8 @@ def _name_beside(path: Path) -> str:
 def _load(path: Path) -> Cassette | None:
     """Return the cassette in a file, or None if the file is one that perhaps vcrpy can read.
 
-    Raises ``CassetteCorrupt`` for an empty file and for a damaged cassette of Aquila: vcrpy cannot read these either.
+    Raises ``CassetteCorrupt`` for an empty file, a pointer of Git LFS, and a damaged cassette of Aquila: vcrpy cannot
+    read these either.
     """
     if path.suffix.lower() not in BUILT_IN_SUFFIXES:
         return None
@@ -87,7 +89,7 @@ def _load(path: Path) -> Cassette | None:
             data = read_regular(path, follow=True)
         except OSError:  # such as a folder, which a persister may have a way to read
             return None
-        if not data.strip() or is_ours(data) or MAGIC.encode() in data[:16]:
+        if not data.strip() or is_ours(data) or MAGIC.encode() in data[:16] or data.startswith(LFS_POINTER):
             raise
         return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila import typed_words
+from aquila.cassettes.body_file import LFS_POINTER
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, MAX_BYTES, cassette_suffixes, codec_for
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
@@ -118,6 +119,10 @@ def load_cassette(path: str | Path, *, copies_folder: Path | None = None) -> Cas
             if key[2] is not None:
                 cassette = _locate_bodies(cassette, Path(file))
         except AquilaError:
+            if data.startswith(LFS_POINTER):
+                raise CassetteCorrupt(
+                    f"{file}: is a pointer of Git LFS, not the cassette. Get it with: git lfs pull"
+                ) from None
             raise
         except Exception as error:  # a plugin's codec may raise anything, and so may a mistake in a codec of Aquila
             raise CassetteCorrupt(f"{file}: cannot be read: {reason_of(error)}") from error

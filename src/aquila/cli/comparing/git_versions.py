@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aquila.cassettes.body_file import NAME
+from aquila.cassettes.body_file import LFS_POINTER, NAME
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.errors import CassetteError
@@ -22,8 +22,6 @@ INDEX = ""
 """The staged version. In git it is the empty text before a colon, as in ``:file``."""
 
 _NAMED = re.compile(NAME.pattern.encode())
-# With Git LFS, the repository holds a small pointer file that begins like this instead of the content.
-_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +151,9 @@ def load_version(folder: Path, version: str, path: Path, scratch: Path) -> Casse
 def _read(folder: Path, version: str, inside: str) -> bytes:
     """Return the content of a file in a version, also of one in Git LFS. Raises ``CassetteError``."""
     data = run_git(folder, "show", f"{version}:./{inside}")
-    if data.startswith(_POINTER):
+    if data.startswith(LFS_POINTER):
         data = _try_git(folder, "cat-file", "--filters", f"{version}:./{inside}") or data
-    if data.startswith(_POINTER):
+    if data.startswith(LFS_POINTER):
         where = f"{version[:12] or 'what is staged'}:{inside}"
         raise CassetteError(
             f"{where} is a pointer of Git LFS, and its content is not in this clone. Fetch it: git lfs install; "
