@@ -203,7 +203,7 @@ def aquila_retry(call: CallInfo, event: Retry) -> None:
 
 @hookspec
 def aquila_tool_call(call: CallInfo, event: ToolCall) -> None:
-    """The model called a tool.
+    """A tool that the model called is about to run.
 
     Examples:
         >>> class Tools:

@@ -79,10 +79,10 @@ class OpenTelemetry:
             description="GenAI operation duration.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
-        # The open spans, by the `ref` of their call and the id of their tool call ("" for a request). A span is removed
-        # when it ends, and `aquila_call_stop` removes those that are left. Calls of several threads share it: their
-        # keys differ.
-        self._spans: dict[tuple[str, str], Span] = {}
+        # The open spans, by the `ref` of their call and the id of their tool call ("" for a request), each with its
+        # begin in nanoseconds. A span is removed when it ends, and `aquila_call_stop` removes those that are left.
+        # Calls of several threads share it: their keys differ.
+        self._spans: dict[tuple[str, str], tuple[Span, int]] = {}
 
     @hookimpl
     def aquila_request_start(self, call: CallInfo, request: Mapping[str, Any]) -> None:
@@ -91,9 +91,8 @@ class OpenTelemetry:
         if request.get("stream"):
             attributes["gen_ai.request.stream"] = True
         attributes |= {_REQUESTED[name]: value for name, value in call.options.items() if name in _REQUESTED}
-        self._spans[call.ref, ""] = self._tracer.start_span(
-            f"{_operation_name(call)} {call.model}".rstrip(), kind=self._trace.SpanKind.CLIENT, attributes=attributes
-        )
+        name = f"{_operation_name(call)} {call.model}".rstrip()
+        self._begin_span((call.ref, ""), name, self._trace.SpanKind.CLIENT, attributes)
 
     @hookimpl
     def aquila_request_stop(
@@ -101,7 +100,7 @@ class OpenTelemetry:
     ) -> None:
         """End the span of a request, and count its tokens and its time."""
         about = _call_attributes(call)
-        span = self._spans.pop((call.ref, ""), None)
+        span, _ = self._spans.pop((call.ref, ""), (None, 0))
         if answer is not None:
             about |= _model_attributes(answer, call)
             if answer.usage.reported:
@@ -118,32 +117,35 @@ class OpenTelemetry:
     @hookimpl
     def aquila_tool_call(self, call: CallInfo, event: ToolCall) -> None:
         """Open the span of a tool."""
-        self._spans[call.ref, event.id] = self._tracer.start_span(
-            f"execute_tool {event.name}",
-            kind=self._trace.SpanKind.INTERNAL,
-            attributes={
-                "gen_ai.operation.name": "execute_tool",
-                "gen_ai.tool.name": event.name,
-                "gen_ai.tool.call.id": event.id,
-                "gen_ai.tool.type": "function",
-            },
-        )
+        attributes = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": event.name,
+            "gen_ai.tool.call.id": event.id,
+            "gen_ai.tool.type": "function",
+        }
+        self._begin_span((call.ref, event.id), f"execute_tool {event.name}", self._trace.SpanKind.INTERNAL, attributes)
 
     @hookimpl
-    def aquila_tool_result(self, call: CallInfo, event: ToolResult) -> None:
-        """End the span of a tool."""
-        span = self._spans.pop((call.ref, event.id), None)
+    def aquila_tool_result(self, call: CallInfo, event: ToolResult, seconds: float) -> None:
+        """End the span of a tool. Of tools that run at the same time, some have ended before this is called."""
+        span, began = self._spans.pop((call.ref, event.id), (None, 0))
         if span is not None:
             if event.error is not None:
                 span.set_attribute("error.type", "tool_error")
                 span.set_status(self._trace.StatusCode.ERROR)
-            span.end()
+            span.end(began + round(seconds * 1e9))
 
     @hookimpl
     def aquila_call_stop(self, call: CallInfo, error: BaseException | None) -> None:
-        """End the spans of the call that are still open: those of tools that were never run."""
+        """End the spans of the call that are still open: those of tools whose error ends the call."""
         for key in [key for key in list(self._spans) if key[0] == call.ref]:
-            self._end_span(self._spans.pop(key), error)
+            span, _ = self._spans.pop(key)
+            self._end_span(span, error)
+
+    def _begin_span(self, key: tuple[str, str], name: str, kind: Any, attributes: Mapping[str, Any]) -> None:
+        began = time.time_ns()
+        span = self._tracer.start_span(name, kind=kind, attributes=attributes, start_time=began)
+        self._spans[key] = span, began
 
     def _end_span(self, span: Span, error: BaseException | None) -> None:
         if error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +13,17 @@ import pytest
 import aquila
 from aquila import plugins
 from aquila.errors import ConfigError, RateLimited, StreamBroken
-from aquila.events import Chunk, Done, Usage
+from aquila.events import Chunk, Done, ToolCall, ToolResult, Usage
 from aquila.hookspecs import CallInfo, hookimpl
 from tests.support.engines import Engine, live
-from tests.support.provider import chat_stream, message_item, one_call, response_object
+from tests.support.provider import (
+    chat_calls,
+    chat_stream,
+    message_item,
+    one_call,
+    response_object,
+    tool_fragment,
+)
 from tests.support.server import Answer, json_answer, serving
 
 REFUSAL = json_answer({"error": {"message": "slow down"}}, 429, retry_after_ms="1")
@@ -300,6 +308,32 @@ class TestOpenTelemetry:
             "output": 4,
         }
         assert sum(point.count for point in metrics["gen_ai.client.operation.duration"]) == 2
+
+    def test_span_of_a_tool_begins_when_the_tool_before_it_has_ended(self, engine: Engine, exported: Any) -> None:
+        spans, _, _ = exported
+        ended: list[int] = []
+
+        def note() -> str:
+            ended.append(time.time_ns())
+            return "noted"
+
+        calls = [tool_fragment(0, id="a", name="note"), tool_fragment(1, id="b", name="note")]
+        with serving(chat_calls(*calls), chat_stream("2")) as server:
+            engine.ask("Hi", base_url=server.url, tools=[note])
+        first, second = [span for span in spans.get_finished_spans() if span.name == "execute_tool note"]
+        assert first.start_time <= ended[0] <= second.start_time <= ended[1]
+
+    def test_span_of_a_tool_takes_the_time_of_that_tool(self, exported: Any) -> None:
+        # Of tools that run at the same time, the results are known when all have ended.
+        spans, _, provider = exported
+        from aquila.otel import OpenTelemetry
+
+        plugin = OpenTelemetry(tracer_provider=provider)
+        call = CallInfo("call-1", "chat", "test-model", "live", "http://127.0.0.1/v1")
+        plugin.aquila_tool_call(call, ToolCall("call_1", "add", {}))
+        plugin.aquila_tool_result(call, ToolResult("2", id="call_1"), seconds=0.25)
+        (span,) = spans.get_finished_spans()
+        assert span.end_time - span.start_time == 250_000_000
 
     def test_failed_request_is_a_span_with_its_error(self, engine: Engine, exported: Any) -> None:
         spans, reader, _ = exported

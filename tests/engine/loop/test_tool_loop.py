@@ -449,10 +449,12 @@ def test_built_in_tools_go_to_the_endpoint_that_has_them(engine: Engine) -> None
 
 def test_calls_of_a_tool_without_a_function_are_returned_to_the_caller(engine: Engine, endpoint: str) -> None:
     approve = aquila.Tool("approve", {"type": "object", "properties": {"sum": {"type": "integer"}}})
+    kept = aquila.Sink.collector()
     with serving(calling(endpoint, "approve", '{"sum": 9}'), saying(endpoint, "Paid.")) as server:
-        reply = engine.ask("Pay 9", base_url=server.url, endpoint=endpoint, tools=[approve])
+        reply = engine.ask("Pay 9", base_url=server.url, endpoint=endpoint, tools=[approve], sink=kept)
         assert (reply.meta["finish_reason"], reply.meta["turns"]) == ("tool_calls", 1)
         assert [(call.name, call.arguments) for call in reply.tool_calls] == [("approve", {"sum": 9})]
+        assert [event for event in kept.events if isinstance(event, ToolCall)] == list(reply.tool_calls)
         answer = aquila.Message("tool", "approved", call_id=reply.tool_calls[0].id)
         assert engine.ask([*reply.messages, answer], base_url=server.url, endpoint=endpoint).text == "Paid."
     assert results_sent(server.seen[1]) == ["approved"]

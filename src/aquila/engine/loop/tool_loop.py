@@ -263,7 +263,9 @@ class ToolLoop(RequestLoop):
         while True:
             turn = yield from self._request_turn()
             calls = self._add_answer(turn)
-            if not calls or not any(map(self._options.tools.runs_here, calls)):
+            if calls:
+                yield EmitEvents(calls)
+            if not any(map(self._options.tools.runs_here, calls)):
                 break
             yield from self._run_called_tools(calls)
             if self._stopped or not all(map(self._options.tools.runs_here, calls)):
@@ -328,11 +330,12 @@ class ToolLoop(RequestLoop):
 
     def _run_called_tools(self, calls: Sequence[ToolCall]) -> Steps:
         """Run the tools that were called, and add their results to the conversation."""
-        yield self._report_and_emit(*calls)
         here = [call for call in calls if self._options.tools.runs_here(call)]
         rounds = self._rounds = self._rounds or ToolRounds(self._options)
         rounds.begin_round()
         for group in [here] if self._options.concurrent_tools else [[call] for call in here]:
+            for call in group:
+                self._telemetry.report_event(call)
             ready = [rounds.prepare_call(call) for call in group]
             able = [each for each in ready if isinstance(each, PreparedToolCall)]
             ran: list[ToolOutcome] = (yield RunTools(able)) if able else []
