@@ -156,6 +156,17 @@ def test_fragments_of_calls_are_put_together(engine: Engine, fragments: list[Any
     assert [call["id"] for call in assistant["tool_calls"]] == list(expected)
 
 
+@pytest.mark.parametrize("id", [None, "a"], ids=["no id", "the same id"])
+def test_calls_of_a_continued_conversation_have_ids_of_their_own(engine: Engine, id: str | None) -> None:
+    call = chat_calls(tool_fragment(0, '{"a": 1}', id, "add"))
+    with serving(call, chat_stream("ok"), call, chat_stream("ok")) as server:
+        first = engine.ask("Hi", base_url=server.url, tools=[add])
+        second = engine.ask([*first.messages, "Again"], base_url=server.url, tools=[add])
+    called = [call.id for message in second.messages for call in message.calls]
+    assert len(set(called)) == 2
+    assert [message.call_id for message in second.messages if message.role == "tool"] == called
+
+
 def test_empty_arguments_are_no_arguments(engine: Engine, endpoint: str) -> None:
     with serving(calling(endpoint, "now", ""), saying(endpoint, "ok")) as server:
         engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[aquila.Tool("now", {}, lambda: "noon")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import operator
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
@@ -310,11 +311,12 @@ class ToolLoop(RequestLoop):
         message = turn.message
         if message.calls:
             # Some providers send no call id, or the same one twice. A tool's result refers to its call by the id, so
-            # each call needs its own; it is made from counters, to be the same on every replay.
-            used = {call.id for call in self._calls}
+            # each call of the conversation needs its own; it is made from counters, to be the same on every replay.
+            used = {"", *(call.id for before in self._messages for call in before.calls)}
             calls = []
             for position, call in enumerate(message.calls):
-                unique = call.id if call.id and call.id not in used else f"call_{self._turns}_{position}"
+                made_up = (f"call_{number}_{position}" for number in itertools.count(self._turns))
+                unique = next(each for each in itertools.chain([call.id], made_up) if each not in used)
                 used.add(unique)
                 calls.append(replace(call, id=unique))
             if tuple(calls) != message.calls:
