@@ -8,7 +8,7 @@ import pydantic
 import pytest
 
 import aquila
-from aquila.errors import BadRequest, ProviderUnavailable, RateLimited
+from aquila.errors import BadRequest, ProviderError, ProviderUnavailable, RateLimited
 from aquila.events import Retry
 from tests.support.engines import Engine
 from tests.support.provider import chat_calls, chat_chunk, chat_frame, chat_stream, one_call, tool_fragment
@@ -139,6 +139,13 @@ def test_error_object_of_status_200_is_an_error(engine: Engine, endpoint: str) -
     error = json_answer({"error": {"message": "Rate limit", "code": 429}})
     with serving(error) as server, pytest.raises(RateLimited, match="Rate limit"):
         engine.ask("Hi", base_url=server.url, endpoint=endpoint)
+
+
+def test_error_that_is_a_text_is_shown_in_a_stream_too(engine: Engine) -> None:
+    # As TGI and Ollama send it. The SDK keeps only the errors that are objects in its message.
+    broken = sse(chat_chunk("half"), {"error": "CUDA out of memory", "error_type": "generation"})
+    with serving(broken) as server, pytest.raises(ProviderError, match="CUDA out of memory"):
+        engine.ask("Hi", base_url=server.url)
 
 
 def test_error_inside_a_choice_is_an_error(engine: Engine) -> None:

@@ -82,7 +82,7 @@ def translate_error(
     if isinstance(error, openai_sdk.APIConnectionError):
         return connection_error(error.__cause__ or error, context, begun, request_id)
     if isinstance(error, openai_sdk.APIError):  # an error object inside a stream
-        body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
+        body = error.body if isinstance(error.body, Mapping) else {"message": error.body or error.message}
         return _fill_in_request(error_from_object(body), context, request_id)
     if isinstance(error, UnicodeEncodeError):
         return InvalidMessage(
