@@ -28,6 +28,7 @@ from aquila.errors import ConfigError
 from aquila.events import Usage
 from aquila.settings import Settings
 from aquila.spelling import suggest_name
+from aquila.wildcards import fits_pattern
 
 __all__ = ["Price", "PriceTable", "read_prices"]
 
@@ -74,8 +75,7 @@ class Price:
         return cost / _MILLION
 
     def _fits(self, model: str) -> bool:
-        pattern = ".*".join(map(re.escape, self.model.lower().split("*")))
-        return re.fullmatch(pattern, model.lower(), re.DOTALL) is not None
+        return fits_pattern(model.lower(), self.model.lower())
 
 
 # From the name of each field to whether an entry must have it.
