@@ -12,6 +12,7 @@ REPOSITORY = SOURCE.parent
 WORD = re.compile(r"\w+")
 
 CALLED_BY_OTHERS = {
+    "_check_chord": "Huey",
     "create_consumer": "Huey",
     "get_task_wrapper_class": "Huey",
     "pause_reading": "aiohttp, at its transport",

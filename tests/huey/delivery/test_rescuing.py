@@ -167,6 +167,37 @@ def test_a_member_whose_worker_was_killed_at_its_end_is_counted_once(kept, monke
     assert result.get() == [1, 2, 3]
 
 
+def test_a_chord_ends_whose_last_worker_was_killed_before_it_enqueued_the_callback(huey, monkeypatch):
+    @huey.task()
+    def member(number):
+        return number
+
+    @huey.task()
+    def total(values):
+        return values
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(*args):
+        raise KilledError
+
+    result = huey.enqueue(chord([member.s(number) for number in (1, 2)], total.s()))
+    huey.execute(huey.dequeue())
+    last = huey.dequeue()
+    with monkeypatch.context() as killed:
+        killed.setattr(huey.storage, "enqueue", kill)
+        killed.setattr(huey.tasks_in_hand, "drop", lambda *args: None)
+        killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
+        with pytest.raises(KilledError):
+            huey.execute(last)
+    assert requeue_lost_tasks(huey, lost_after=0) == [last.id]
+    huey.execute(huey.dequeue())
+    huey.execute(huey.dequeue())
+    assert result.get() == [1, 2]
+    assert [key for key in huey.all_results() if "chord" in str(key)] == []
+
+
 def test_a_copy_that_nobody_can_read_becomes_a_dead_letter(kept):
     kept.storage.enqueue(b"\x80pickle")
     lose(kept)

@@ -5,6 +5,7 @@ Written against Huey 3.5: ``_emit``, ``_requeue_task``, ``_check_chord`` and ``_
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import huey as _huey
 from huey.api import Task
+from huey.constants import EmptyData
 from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED, Signal
 from huey.utils import Error
 
@@ -209,37 +211,34 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             raise
 
     def _check_chord(self, cc: Any, value: Any) -> None:
-        # Huey 3.5 puts the values of the members into the arguments of the callback right before it enqueues it. So
-        # the arguments tell which of the two could not be serialized.
-        arguments = cc.callback.args
-        try:
-            if self._was_counted(cc):
-                self.put_result(f"chord:{cc.cid}:{cc.idx}", value)  # In the place of the value of its earlier end.
-            else:
-                super()._check_chord(cc, value)
-        except NotSerializable as error:
-            if cc.callback.args is arguments:  # It is the value of this member that cannot be stored.
-                raise
-            # All members have ended and have their results. Only the callback fails: its arguments, the values of the
-            # members, cannot be sent.
-            cc.callback._aquila_unsendable = error
-            self.end_unsendable(cc.callback, error)
+        """Store and count the value of a member of a chord that has ended, and enqueue the callback after the last one.
 
-    def _was_counted(self, cc: Any) -> bool:
-        """Whether a member of a chord has ended before: it was a dead letter, or its worker was killed at its end.
-
-        Huey would count it twice, and enqueue the callback before the last member has ended.
+        In the place of the method of Huey 3.5, with its keys. That one removes the values before it enqueues the
+        callback, which is lost if the worker is killed in between, and counts a member twice that ends twice: its dead
+        letter was retried, or its worker was killed at its end.
         """
-        # The keys are private to Huey 3.5. It stores the value of a member first and counts the member second.
-        if not self.storage.has_data_for_key(f"chord:{cc.cid}:{cc.idx}"):
-            return False
-        current = current_task_or_none()
-        if current is None or current.delivery == 1:
-            return True
-        # The worker may have been killed between the two steps.
-        stored: int = sum(self.storage.has_data_for_key(f"chord:{cc.cid}:{idx}") for idx in range(cc.size))
-        counted: int = self.storage.incr(f"chord:{cc.cid}", 0)
-        return counted >= stored
+        counter = f"chord:{cc.cid}"
+        self.put_result(f"{counter}:{cc.idx}", value)
+        if self.storage.incr(counter) < cc.size:
+            return
+        # The number may be too high, but a value is missing as long as its member has not ended.
+        keys = [f"{counter}:{idx}" for idx in range(cc.size)]
+        found = [self.get_raw(key, peek=True) for key in keys]
+        if EmptyData in found and not callable(getattr(self.storage, "result_key", None)):
+            return
+        # Where results expire, the value may be gone for that reason. Huey passes None for it.
+        values = [None if data is EmptyData else self.serializer.deserialize(data) for data in found]
+        callback = copy.copy(cc.callback)
+        callback.extend_data((values,))
+        try:
+            self.enqueue(callback)
+        except NotSerializable as error:
+            # All members have ended and have their results. Only the callback fails: its arguments cannot be sent.
+            callback._aquila_unsendable = error
+            self.end_unsendable(callback, error)
+        self.storage.delete_counter(counter)
+        for key in keys:
+            self.delete(key)
 
     def notify_interrupted_tasks(self) -> None:
         """Hand back the tasks that this process has taken and not finished, because its consumer ends."""
