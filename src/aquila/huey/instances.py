@@ -94,7 +94,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     # _aquila_run         the run in which it executes; absent where a subclass executes it in a way of its own
     # _aquila_message     the message that it came with
     # _aquila_enqueued    when it was enqueued, by the clock of the storage
-    # _aquila_copy, _aquila_in_hand, _aquila_end, _aquila_interrupted, _aquila_struck
+    # _aquila_copy, _aquila_in_hand, _aquila_end, _aquila_interrupted, _aquila_struck, _aquila_unanswered
     #                     its copy, and what `TasksInHand` knows of it
     # _aquila_locks       the keys of the locks that this execution has taken
 

@@ -11,7 +11,7 @@ import threading
 import pytest
 from huey import MemoryHuey as PlainHuey
 
-from aquila.huey import MsgpackSerializer, current_task, dead_letters, instances, instrument, requeue_lost_tasks
+from aquila.huey import MsgpackSerializer, current_task, dead_letters, instances, instrument, once, requeue_lost_tasks
 from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
 from aquila.huey.progress import patient_results, storage_patience
@@ -92,6 +92,40 @@ def test_a_task_of_which_cannot_be_stored_what_became_of_it_is_delivered_again(k
     kept.execute(kept.dequeue())
     assert deliveries == [1, 2]
     assert result.get() == "done"
+
+
+@pytest.mark.parametrize("step", ["move_to_queue", "move_to_results"])
+def test_an_outcome_that_was_stored_before_its_connection_broke_is_that_of_the_task(kept, step, monkeypatch, caplog):
+    monkeypatch.setattr(storage_patience, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(patient_results, "PATIENCE", 60.0)
+    monkeypatch.setattr(tasks_in_hand, "_PATIENCE_TO_STORE", 60.0)
+    executed = []
+
+    @kept.task(retries=1, unique=True)
+    def job():
+        once("work", lambda: executed.append(1))
+        if step == "move_to_queue" and current_task().attempt == 1:
+            raise ValueError
+        return "done"
+
+    result = job()
+    copies, calls = kept.tasks_in_hand.kept.storage, []
+    move = getattr(copies, step)
+
+    def answer_late(*args):
+        calls.append(move(*args))
+        return fail() if len(calls) == 1 else calls[-1]
+
+    monkeypatch.setattr(copies, step, answer_late)
+    while (task := kept.dequeue()) is not None:
+        kept.execute(task)
+    assert calls[:2] == [True, False]
+    assert "taken over" not in caplog.text
+    assert executed == [1]
+    assert [key for key in kept.all_results() if "checkpoints" in str(key)] == []
+    assert result.get() == "done"
+    job()
+    assert kept.pending_count() == 1  # The claim of the first one is gone.
 
 
 def test_a_task_that_could_not_be_delivered_again_counts_as_lost_when_it_is(kept, monkeypatch):

@@ -98,10 +98,14 @@ class KeptCopies:
 
         The storage is asked only where another consumer may have taken this one for dead.
         """
-        if copy not in self._doubtful and not self.life.may_be_given_up:
+        if not self.may_be_taken_over(copy):
             return True
         self._doubtful.discard(copy)
         return self._is_still_here(copy)
+
+    def may_be_taken_over(self, copy: Copy) -> bool:
+        """Whether another consumer may have taken over a copy: this one was silent while it had the copy."""
+        return copy in self._doubtful or self.life.may_be_given_up
 
     def _is_still_here(self, copy: Copy) -> bool:
         try:

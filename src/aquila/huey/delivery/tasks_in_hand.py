@@ -272,7 +272,7 @@ class TasksInHand:
             if copy is None or kept is None:
                 self.storage.enqueue(data, task.priority)
                 return True
-            return kept.storage.move_to_queue(copy, data, task.priority)
+            return self._replace(task, lambda: kept.storage.move_to_queue(copy, data, task.priority))
 
         self._move(task, move)
 
@@ -284,7 +284,7 @@ class TasksInHand:
             if copy is None or kept is None:
                 self.storage.add_to_schedule(data, eta)
                 return True
-            return kept.storage.move_to_schedule(copy, data, eta)
+            return self._replace(task, lambda: kept.storage.move_to_schedule(copy, data, eta))
 
         self._move(task, move)
 
@@ -305,10 +305,31 @@ class TasksInHand:
 
     def move_to_results(self, task: Task, value: bytes) -> None:
         """Store the result of a task in the place of its copy."""
-        copy = task._aquila_copy
-        if self.kept is not None and not self.kept.storage.move_to_results(copy, task.id, value):
+        kept, copy = self.kept, task._aquila_copy
+        if kept is not None and not self._replace(task, lambda: kept.storage.move_to_results(copy, task.id, value)):
             self._set_lost(task)
         task._aquila_copy = None
+
+    def _replace(self, task: Task, move: Callable[[], bool]) -> bool:
+        """Call ``move``, which stores the outcome of a task in the place of its copy, and say whether it is stored.
+
+        If the connection broke at an earlier call, the storage may have done it all the same. So where the copy is gone
+        now, and nobody else can have taken it, the outcome is stored.
+        """
+        try:
+            if move():
+                return True
+        except CopyBeingMoved:
+            raise
+        except Exception:
+            task._aquila_unanswered = True
+            raise
+        kept = self.kept
+        return (
+            kept is not None
+            and getattr(task, "_aquila_unanswered", False)
+            and not kept.may_be_taken_over(task._aquila_copy)
+        )
 
     def _discard(self, task: Task) -> None:
         """Remove a task from those in hand."""
