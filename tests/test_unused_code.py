@@ -24,6 +24,7 @@ CALLED_BY_OTHERS = {
     "dirty": "programs that know the cassettes of vcrpy",
     "can_play_response_for": "programs that know the cassettes of vcrpy",
     "drop_all": "programs, at what `dead_letters` returns",
+    "context_task": "programs, at their Huey",
     "retries_left": "tasks, at what `current_task` returns",
 }
 """Methods that nothing here names, with who calls them."""

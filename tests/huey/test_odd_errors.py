@@ -6,6 +6,7 @@ import sys
 import greenlet
 import pytest
 from huey.exceptions import TaskException
+from huey.serializer import Serializer
 
 from aquila.errors import RemoteTaskError, TaskError
 from aquila.huey import MemoryHuey, Rescheduling, dead_letters
@@ -159,6 +160,42 @@ def test_an_exception_that_is_sent_keeps_its_class_where_its_text_is_cut(huey):
     assert type(read) is ValueError
     assert len(str(read)) < 250_000
     assert type(huey.serializer.deserialize(huey.serializer.serialize(Loud()))) is RemoteTaskError
+
+
+class Unpicklable(Exception):
+    def __init__(self, text):
+        super().__init__(text)
+        self.connection = lambda: None
+
+
+class NeedsResponse(Exception):
+    """As those of ``openai``: it can be pickled, but not made from what the pickle holds."""
+
+    def __init__(self, text, *, response):
+        super().__init__(text)
+
+
+@pytest.mark.parametrize("error", [Unpicklable("gone"), NeedsResponse("gone", response=404)], ids=repr)
+def test_a_handler_gets_an_error_that_comes_through_no_pickle_as_a_remote_one(error):
+    huey = MemoryHuey("jobs", serializer=Serializer())
+    handled = []
+
+    @huey.task(retries=1)
+    def fail():
+        raise error
+
+    @huey.task()
+    def handle(error):
+        handled.append((type(error), str(error)))
+
+    task = fail.s().error(handle)
+    huey.enqueue(task)
+    while (taken := huey.dequeue()) is not None:
+        huey.execute(taken)
+    assert handled == [(RemoteTaskError, f"{__name__}.{type(error).__name__}: gone")] * 2  # For each attempt.
+    assert [letter.reason for letter in dead_letters(huey)] == [f"{type(error).__name__}: gone"]
+    with pytest.raises(TaskException, match=type(error).__name__):
+        huey.result(task.id)
 
 
 def test_an_error_whose_response_cannot_be_read_names_no_delay():

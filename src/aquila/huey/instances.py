@@ -32,7 +32,7 @@ from aquila.huey.message_fields import attach_fields, fields_to_send
 from aquila.huey.progress.patient_results import PatientResults
 from aquila.huey.redis_connections import reject_decoded_answers
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, current_task_or_none, settle_progress
-from aquila.huey.sendable_values import refusal_of
+from aquila.huey.sendable_values import make_error_sendable, refusal_of
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.sqlite_files import open_patiently
 from aquila.huey.state import state_of
@@ -40,7 +40,7 @@ from aquila.huey.task_code import TaskCode, replace_error
 from aquila.huey.task_ends import is_lost
 from aquila.huey.task_locks import JobLock, JobRateLimit
 from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, leave_task_scope
-from aquila.huey.task_wrapper import AquilaTaskWrapper
+from aquila.huey.task_wrapper import AquilaTaskWrapper, enclose_function
 from aquila.huey.typed_methods import TypedMethods
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.miss_outcomes import outcome_boundary
@@ -152,6 +152,14 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         """Return the class of decorated functions."""
         return AquilaTaskWrapper
 
+    def context_task(self, obj: Any, as_argument: bool = False, **settings: Any) -> Callable[..., Any]:
+        """Return a decorator for a task whose code, which may be ``async``, executes within ``obj``.
+
+        ``obj`` is a context manager. With ``as_argument`` the function is given its value, before the arguments of the
+        task. ``settings`` are those of ``task``.
+        """
+        return lambda function: self.task(**settings)(enclose_function(function, obj, as_argument=as_argument))
+
     def lock_task(self, lock_name: str, ttl: int | None = None) -> TaskLock:
         """Return a lock, which is a decorator and a context manager. The parameters are those of Huey."""
         return JobLock(self, lock_name, ttl)
@@ -194,6 +202,12 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         The fields of Aquila travel as one reserved keyword argument, so that Huey's own format need not change.
         """
         task._aquila_enqueued = None if self.queue_clock is None else self.queue_clock.now()
+        if task.args and isinstance(task.args[-1], Exception) and not isinstance(self.serializer, MsgpackSerializer):
+            *before, error = task.args
+            current = current_task_or_none()
+            if current is not None and getattr(current.task, "_aquila_error", None) is error:
+                # The handler of the error by which the code of a task has ended.
+                task.args = (*before, make_error_sendable(self.serializer, error))
         fields, kwargs = fields_to_send(task), task.kwargs
         data: bytes
         try:

@@ -10,8 +10,8 @@ import msgpack
 from huey.registry import Message
 from huey.utils import SKIPPED, Error
 
-from aquila.errors import NotSerializable
-from aquila.huey.error_texts import text_of
+from aquila.errors import NotSerializable, RemoteTaskError
+from aquila.huey.error_texts import text_of, write_safely
 
 _MAX_DEPTH = 1024  # Levels of nesting: the most that msgpack unpacks.
 
@@ -120,6 +120,20 @@ def refusal_of(error: Exception) -> NotSerializable:
     refusal = NotSerializable(f"the serializer of this queue refuses the value: {text_of(error)}")
     refusal.__cause__ = error
     return refusal
+
+
+def make_error_sendable(serializer: Any, error: Any) -> Any:
+    """Return an exception, or a ``RemoteTaskError`` in its place where it would not come through a serializer.
+
+    Many exceptions do not come through a pickle: those of ``openai``, for example, whose ``__init__`` wants more than
+    is kept. The handler of the error would never execute. Aquila's own serializer sends every exception.
+    """
+    try:
+        if isinstance(serializer.deserialize(serializer.serialize(error)), type(error)):
+            return error
+    except Exception:  # noqa: BLE001 -- whatever a pickle raises
+        pass
+    return RemoteTaskError(full_name(type(error)), write_safely(lambda: str(error)))
 
 
 def make_text_sendable(text: str) -> str:

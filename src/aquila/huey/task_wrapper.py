@@ -113,6 +113,29 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
         def map(self, it: Iterable[Any]) -> Any: ...
 
 
+def enclose_function(function: Callable[..., Any], manager: Any, *, as_argument: bool) -> Any:
+    """Return a function, which may be ``async``, so that it runs within a context manager.
+
+    With ``as_argument`` it is given the value of the context manager as its first argument, and callers are not.
+    """
+
+    @functools.wraps(function)
+    def enclosed(*args: Any, **kwargs: Any) -> Any:
+        with manager as value:
+            return function(value, *args, **kwargs) if as_argument else function(*args, **kwargs)
+
+    @functools.wraps(function)
+    async def enclosed_async(*args: Any, **kwargs: Any) -> Any:
+        with manager as value:
+            return await (function(value, *args, **kwargs) if as_argument else function(*args, **kwargs))
+
+    made: Any = enclosed_async if inspect.iscoroutinefunction(function) else enclosed
+    if as_argument:
+        signature = inspect.signature(function)
+        made.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+    return made
+
+
 # Held while a greenlet runs an event loop. Reentrant, so that a task within a task fails and does not wait for itself.
 _looping = renewed_in_child(threading.RLock())
 

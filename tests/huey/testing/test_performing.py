@@ -1,7 +1,9 @@
 """perform_job: one task, executed under every rule that a worker holds it to."""
 
+import asyncio
 import contextvars
 import datetime as dt
+import functools
 import gc
 import math
 import signal
@@ -361,6 +363,45 @@ def test_a_context_task_gets_itself(huey):
     assert run.value == ["a", run.task.id]
     with pytest.raises(TaskContractBroken, match="context=True"):
         perform_job(who, "a", task=1)
+
+
+@pytest.mark.parametrize("as_argument", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_context_manager_encloses_a_task(huey, is_async, as_argument):
+    seen = []
+
+    class Connection:
+        def __enter__(self):
+            seen.append("open")
+            return "connection"
+
+        def __exit__(self, *error):
+            seen.append("closed")
+
+    def job(*args):
+        seen.append("executing")
+        return args
+
+    def job_of_one(number):
+        return job(number)
+
+    def job_of_two(connection, number):
+        return job(connection, number)
+
+    function = job_of_two if as_argument else job_of_one
+    if is_async:
+        called = function
+
+        @functools.wraps(called)
+        async def function(*args):
+            await asyncio.sleep(0)
+            return called(*args)
+
+    task = huey.context_task(Connection(), as_argument=as_argument)(function)
+    assert perform_job(task, 3).value == (("connection", 3) if as_argument else (3,))
+    assert seen == ["open", "executing", "closed"]
+    with pytest.raises(TaskContractBroken, match="too many"):
+        perform_job(task, 3, 4)
 
 
 def test_a_task_that_is_not_registered_is_refused(huey):
