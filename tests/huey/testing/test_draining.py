@@ -693,6 +693,41 @@ def test_a_drain_that_waits_for_a_rate_limit_in_vain_names_what_skips_its_time(h
         drain_queue(with_scheduled=True)
 
 
+@pytest.mark.parametrize("with_recursion", [True, False])
+def test_a_queue_that_is_only_long_is_drained(huey, with_recursion, monkeypatch):
+    monkeypatch.setattr(draining, "_MOST_TASKS", 20)
+
+    @huey.task()
+    def leaf():
+        return 1
+
+    @huey.task()
+    def branch():
+        leaf()
+
+    for _ in range(50):
+        branch() if with_recursion else leaf()
+    assert sum(drain_queue(with_recursion=with_recursion).values()) == (100 if with_recursion else 50)
+
+
+@pytest.mark.parametrize("children", [1, 2])
+def test_a_queue_that_fills_for_ever_is_an_error_after_some_rounds(huey, children, monkeypatch):
+    monkeypatch.setattr(draining, "_MOST_TASKS", 20)
+    executed = []
+
+    @huey.task()
+    def again():
+        executed.append(1)
+        for _ in range(children):
+            again()
+
+    for _ in range(3):
+        again()
+    with pytest.raises(TaskError, match="tasks were executed and the queue still fills"):
+        drain_queue()
+    assert len(executed) < 2_000
+
+
 def test_tasks_and_other_threads_see_the_real_time_unless_move_clock_moves_it(huey):
     seen = []
 

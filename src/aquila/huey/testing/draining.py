@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,8 @@ from aquila.huey.testing.task_execution import observe_task
 from aquila.huey.testing.task_run import TaskRun
 
 _NO_TIME = timedelta()
-_MOST_TASKS = 1000  # Tasks that `drain_queue` executes before it takes the queue for endless.
+_MOST_TASKS = 1000  # Tasks that `drain_queue` executes before it asks whether the queue fills for ever.
+_MOST_ROUNDS, _MOST_GROWTHS = 100, 5
 
 
 class Drained(dict[str, int]):
@@ -128,6 +129,26 @@ def drain_queue(
         return _drain(huey, clock, scheduled, *how)
 
 
+class _Rounds:
+    """Counts rounds from the thousandth task on, to tell a queue that fills for ever from one that is only long.
+
+    A round executes as many tasks as were queued when it began. A long queue becomes shorter from round to round.
+    """
+
+    def __init__(self) -> None:
+        self._left = self._largest = self._rounds = self._growths = 0
+
+    def begin_task(self, count_queued: Callable[[], int]) -> bool:
+        """Say whether the queue fills for ever. ``count_queued`` says how many tasks are queued now, with this one."""
+        if not self._left:
+            self._left = count_queued()
+            self._rounds += 1
+            self._growths += self._left > self._largest
+            self._largest = max(self._largest, self._left)
+        self._left -= 1
+        return self._rounds > _MOST_ROUNDS or self._growths > _MOST_GROWTHS
+
+
 def _drain(
     huey: Any,
     clock: SkippingClock | None,
@@ -142,6 +163,7 @@ def _drain(
     aside: list[Task] = []  # Tasks that are not executed now. They are enqueued again at the end, whatever happens.
     until = _last_due_moment(huey, scheduled) if scheduled not in (False, None) else None
     etas: dict[bytes, Any] = {}
+    rounds = _Rounds()
     expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
     try:
         while (with_limit is None or len(runs) < with_limit) and (
@@ -152,10 +174,15 @@ def _drain(
                 if expected[task.id] < 0:
                     aside.append(task)
                     continue
-            if with_limit is None and len(runs) >= _MOST_TASKS:
+            if (
+                with_limit is None
+                and expected is None
+                and len(runs) >= _MOST_TASKS
+                and rounds.begin_task(lambda: _count_queued(huey, until) + 1)
+            ):
                 aside.append(task)
                 raise TaskError(
-                    f"{_MOST_TASKS} tasks were executed and the queue still fills: a task enqueues itself, or is "
+                    f"{len(runs)} tasks were executed and the queue still fills: a task enqueues itself, or is "
                     "retried for ever; pass with_limit= or with_recursion=False, or with_time_skipping=True where "
                     "tasks wait for a time, as for @huey.rate_limit"
                 )
@@ -169,6 +196,10 @@ def _drain(
         for task in aside:
             huey.storage.enqueue(huey.serialize_task(task), task.priority)
     return Drained(runs, huey.storage.schedule_size(), _NO_TIME if clock is None else clock.skipped)
+
+
+def _count_queued(huey: Any, until: Any) -> int:
+    return int(huey.storage.queue_size()) + (0 if until is None else int(huey.storage.schedule_size()))
 
 
 def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
