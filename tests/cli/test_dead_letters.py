@@ -240,6 +240,44 @@ def test_an_unreachable_storage_is_reported_in_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [("--all",), ("one", "two")], ids=["all", "ids"])
+def test_a_storage_that_stops_answering_ends_a_retry_in_one_line(
+    words: tuple[str, ...], app: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = {name: fail(app, name) for name in ("one", "two")}
+    enqueue = app.huey.storage.enqueue
+
+    def refuse_second(*given: Any) -> None:
+        if app.huey.pending_count():
+            raise RuntimeError("gone away")  # What a client of a storage raises need not be an `OSError`.
+        enqueue(*given)
+
+    monkeypatch.setattr(app.huey.storage, "enqueue", refuse_second)
+    assert run(*(ids.get(word, word) for word in words), command="retry") == 2
+    said = capsys.readouterr()
+    assert "1 message put into the queue again" in said.out
+    assert said.err == "aquila: --huey lettered_app:huey: its storage does not answer: RuntimeError: gone away\n"
+    assert [letter.id for letter in dead_letters(app.huey)] == [ids["two"]]
+
+
+@pytest.mark.parametrize("command", ["retry", "drop"])
+def test_an_id_that_is_given_twice_counts_once(command: str, app: Any) -> None:
+    id = fail(app, "report")
+    assert run(id, id, command=command) == 0
+
+
+def test_a_letter_that_cannot_be_retried_is_named_by_the_exit_code(
+    app: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id = fail(app, "report")
+    state = state_of(app.huey)
+    state.update(
+        TABLE, id, lambda value: msgpack.packb({**msgpack.unpackb(value or b""), "retried_at": state.now()}), order=0
+    )
+    assert run("--all", command="retry") == 1
+    assert "is being retried by somebody else" in capsys.readouterr().out
+
+
 def test_the_name_of_a_parameter_hides_what_is_passed_by_position(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
     result = app.log_in("eve", "moonlit-harbour-88")
     app.huey.execute(app.huey.dequeue())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from aquila.cli.queues import hueys
-from aquila.errors import ConfigError, TaskError
+from aquila.errors import AquilaError, ConfigError, TaskError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.typed_words import join_words
@@ -39,18 +41,23 @@ def add_choice(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("--kind", choices=KINDS, help=f"with --all, {verb} those of this kind")
 
 
-def open_letters(options: argparse.Namespace) -> DeadLetters:
-    """Return the dead letters of the Huey that ``--huey`` names. Raises ``ConfigError`` if its storage is down."""
+@contextlib.contextmanager
+def open_letters(options: argparse.Namespace) -> Iterator[DeadLetters]:
+    """Yield the dead letters of the Huey that ``--huey`` names.
+
+    Raises ``ConfigError`` if there is no such Huey, and if its storage does not answer within the block.
+    """
     import_optional("huey", "huey", purpose="aquila dead-letters")
     found = hueys.import_huey(options.huey)
     instrumenting.change_class(found)
     letters = dead_letters.dead_letters(found)
     try:
-        len(letters)
+        yield letters
+    except (AquilaError, BrokenPipeError):  # The second one is of our own output.
+        raise
     except Exception as error:  # whatever the client of a storage raises
         reason = burying.redact_safely(error_texts.text_of(error))
         raise ConfigError(f"--huey {options.huey}: its storage does not answer: {reason}") from error
-    return letters
 
 
 def choose_ids(options: argparse.Namespace, letters: DeadLetters) -> list[str]:
@@ -62,9 +69,10 @@ def choose_ids(options: argparse.Namespace, letters: DeadLetters) -> list[str]:
         raise ConfigError("give the ids of dead letters, or --all, perhaps with --kind")
     if options.all:
         return [letter.id for letter in letters if options.kind in (None, letter.kind)]
-    for id in options.ids:
+    ids = list(dict.fromkeys(options.ids))
+    for id in ids:
         get_letter(options, letters, id)
-    return list(options.ids)
+    return ids
 
 
 def get_letter(options: argparse.Namespace, letters: DeadLetters, id: str) -> DeadLetter:

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Remove them."""
-    letters = dead_letters.open_letters(options)
-    dropped = [id for id in dead_letters.choose_ids(options, letters) if letters.drop(id)]
+    with dead_letters.open_letters(options) as letters:
+        dropped = [id for id in dead_letters.choose_ids(options, letters) if letters.drop(id)]
     output.print_line(f"{count_of(len(dropped), 'dead letter')} removed")
     output.print_json({"dropped": dropped})
     return 0

@@ -8,6 +8,7 @@ the task).
 from __future__ import annotations
 
 import argparse
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from aquila.cli.output import Output
@@ -36,13 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Print the list."""
-    letters = dead_letters.open_letters(options)
-    found: list[DeadLetter] = []
-    for letter in letters:
-        if len(found) >= options.limit:
-            break
-        if options.kind in (None, letter.kind):
-            found.append(letter)
+    with dead_letters.open_letters(options) as letters:
+        chosen = (letter for letter in letters if options.kind in (None, letter.kind))
+        found = list(itertools.islice(chosen, max(0, options.limit)))
+        total = len(letters)
     output.print_table(
         _COLUMNS,
         [
@@ -50,7 +48,6 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             for letter in found
         ],
     )
-    total = len(letters)
     output.print_line(count_of(total, "dead letter") + (f", {len(found):,} shown" if len(found) < total else ""))
     output.print_json([describe_letter(letter) for letter in found])
     return 0

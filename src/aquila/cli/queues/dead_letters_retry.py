@@ -1,6 +1,7 @@
 """Put dead letters into the queue again. A task that failed gets all its retries again.
 
-A message that cannot be read here is put back unchanged, because a worker may be able to read it.
+A message that cannot be read here is put back unchanged, because a worker may be able to read it. The exit code is 1 if
+there was such a message, or one that could not be retried, and otherwise 0.
 """
 
 from __future__ import annotations
@@ -22,20 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Put them back."""
-    letters = dead_letters.open_letters(options)
-    ids = dead_letters.choose_ids(options, letters)
     retried, refused, unreadable = [], [], []
-    for id in ids:
+    with dead_letters.open_letters(options) as letters:
+        ids = dead_letters.choose_ids(options, letters)
         try:
-            letter = letters.retry(id)
-        except TaskError as error:
-            refused.append(id)
-            output.print_line(f"not retried: {error}")
-            continue
-        retried.append(id)
-        if not letters.can_be_read(letter):
-            unreadable.append(id)
-            output.print_line(f"{id} cannot be read here, and was put back as it is")
-    output.print_line(f"{count_of(len(retried), 'message')} put into the queue again")
-    output.print_json({"retried": retried, "refused": refused, "unreadable": unreadable})
+            for id in ids:
+                try:
+                    letter = letters.retry(id)
+                except TaskError as error:
+                    refused.append(id)
+                    output.print_line(f"not retried: {error}")
+                    continue
+                retried.append(id)
+                if not letters.can_be_read(letter):
+                    unreadable.append(id)
+                    output.print_line(f"{id} cannot be read here, and was put back as it is")
+        finally:  # Also where the storage stops answering.
+            output.print_line(f"{count_of(len(retried), 'message')} put into the queue again")
+            output.print_json({"retried": retried, "refused": refused, "unreadable": unreadable})
     return FOUND if unreadable or refused else 0

@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Print the letter."""
-    letters = dead_letters.open_letters(options)
-    letter = dead_letters.get_letter(options, letters, options.id)
-    call = letters.read_call(letter)
+    with dead_letters.open_letters(options) as letters:
+        letter = dead_letters.get_letter(options, letters, options.id)
+        call = letters.read_call(letter)
     if output.as_json:
         told = None if call is None else redacting.describe_values({"args": call[0], "kwargs": call[1]})
         output.print_json({**describe_letter(letter), "arguments": told, "traceback": letter.details or None})
