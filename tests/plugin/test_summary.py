@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_aquila.summary import record_commands
-from pytest_aquila.summary.run_news import Kind, News, lay_out_news
+from pytest_aquila.summary.run_news import News, NewsKind, lay_out_news
 from pytest_aquila.summary.run_totals import RunTotals
 from pytest_aquila.summary.summary_layout import MOST_LINES, Line
 from pytest_aquila.summary.totals_news import describe_totals
@@ -27,7 +27,7 @@ NAMES = st.one_of(WORDS, LONG_NAMES)
 TEXTS = st.lists(WORDS, min_size=1, max_size=60).map(" ".join)
 COMMANDS = st.one_of(st.just(""), NAMES.map(lambda name: f"pytest {shlex.quote(name)} --aquila-record"))
 NEWS = st.builds(
-    News, st.sampled_from(Kind), TEXTS, st.lists(NAMES, max_size=8), COMMANDS, st.one_of(st.just(""), TEXTS)
+    News, st.sampled_from(NewsKind), TEXTS, st.lists(NAMES, max_size=8), COMMANDS, st.one_of(st.just(""), TEXTS)
 )
 LAST = Line("aquila: 3 replayed, 0 recorded, 0 missed")
 
@@ -53,7 +53,9 @@ def test_news_is_told_in_eight_lines_and_no_word_name_or_command_is_broken(
 
 
 def test_what_is_most_important_is_told_and_the_rest_is_counted() -> None:
-    news = [News(kind, f"news of {kind.name}", command=f"aquila {kind.name}" + " x" * 25) for kind in reversed(Kind)]
+    news = [
+        News(kind, f"news of {kind.name}", command=f"aquila {kind.name}" + " x" * 25) for kind in reversed(NewsKind)
+    ]
     lines = [line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST)]
     assert [line[:30] for line in lines] == [
         "aquila: news of UNHEARD",
@@ -62,7 +64,7 @@ def test_what_is_most_important_is_told_and_the_rest_is_counted() -> None:
         "  aquila NOT_STORED x x x x x ",
         "aquila: news of NOT_TAKEN_OVER",
         "  aquila NOT_TAKEN_OVER x x x ",
-        f"aquila: and {len(Kind) - 3} more: pytest -v",
+        f"aquila: and {len(NewsKind) - 3} more: pytest -v",
         LAST.text[:30],
     ]
 
@@ -70,9 +72,17 @@ def test_what_is_most_important_is_told_and_the_rest_is_counted() -> None:
 def test_what_an_option_asks_for_and_what_alone_fails_the_run_are_not_among_the_news_that_are_only_counted() -> None:
     # As a run with --aquila-orphans tells of a suite with something of everything.
     remove = "aquila cassettes prune --orphans build/reports/cassettes-that-no-test-used.json"
-    asked = News(Kind.UNUSED, "no test used 2 cassettes", ["a.yaml", "b.yaml"], remove, "To remove them:")
-    alone = News(Kind.UNHEARD, "1 request of a child process was refused", ["test_a.py::test_it"])
-    others = (Kind.MISSES, Kind.RENAMED, Kind.REFUSED, Kind.KEPT_BESIDE, Kind.STALE, Kind.UNPLAYED, Kind.UNASKED)
+    asked = News(NewsKind.UNUSED, "no test used 2 cassettes", ["a.yaml", "b.yaml"], remove, "To remove them:")
+    alone = News(NewsKind.UNHEARD, "1 request of a child process was refused", ["test_a.py::test_it"])
+    others = (
+        NewsKind.MISSES,
+        NewsKind.RENAMED,
+        NewsKind.REFUSED,
+        NewsKind.KEPT_BESIDE,
+        NewsKind.STALE,
+        NewsKind.UNPLAYED,
+        NewsKind.UNASKED,
+    )
     news = [*(News(kind, f"news of {kind.name}", command="aquila " + "x " * 33) for kind in others), asked, alone]
     shown = "\n".join(line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST))
     assert alone.text in shown
@@ -83,10 +93,10 @@ def test_what_an_option_asks_for_and_what_alone_fails_the_run_are_not_among_the_
 def test_the_reason_of_an_error_is_told_behind_a_long_path_and_long_news_hide_no_short_ones() -> None:
     path = "/home/runner/" + "application/" * 8 + "test_answers_in_german.yaml"
     news = [
-        News(Kind.NOT_STORED, f"not stored: {path}: [Errno 28] No space left on device"),
-        News(Kind.RENAMED, "renamed", command="aquila " + "x " * 300),
-        News(Kind.REFUSED, "refused", ["a"]),
-        News(Kind.KEPT_BESIDE, "kept", ["b"]),
+        News(NewsKind.NOT_STORED, f"not stored: {path}: [Errno 28] No space left on device"),
+        News(NewsKind.RENAMED, "renamed", command="aquila " + "x " * 300),
+        News(NewsKind.REFUSED, "refused", ["a"]),
+        News(NewsKind.KEPT_BESIDE, "kept", ["b"]),
     ]
     assert [line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST)] == [
         "aquila: not stored:",
@@ -100,7 +110,11 @@ def test_the_reason_of_an_error_is_told_behind_a_long_path_and_long_news_hide_no
 
 
 def test_quiet_runs_tell_what_is_to_be_done_and_very_quiet_ones_what_went_wrong() -> None:
-    news = [News(Kind.TOOK_OVER, "took over"), News(Kind.UNPLAYED, "unplayed"), News(Kind.NOT_STORED, "not stored")]
+    news = [
+        News(NewsKind.TOOK_OVER, "took over"),
+        News(NewsKind.UNPLAYED, "unplayed"),
+        News(NewsKind.NOT_STORED, "not stored"),
+    ]
 
     def told(verbosity: int) -> list[str]:
         return [line.text for line in lay_out_news(news, verbosity=verbosity, width=80, last=Line(""))]
@@ -112,7 +126,7 @@ def test_quiet_runs_tell_what_is_to_be_done_and_very_quiet_ones_what_went_wrong(
 
 def test_everything_is_told_on_request() -> None:
     names = [f"tests/test_{n}.py::test[a b]" for n in range(100)]
-    lines = lay_out_news([News(Kind.UNUSED, "unused", names)], verbosity=1, width=80, last=LAST)
+    lines = lay_out_news([News(NewsKind.UNUSED, "unused", names)], verbosity=1, width=80, last=LAST)
     assert [line.text for line in lines] == ["aquila: unused:", *(f"  {name}" for name in names), LAST.text]
 
 
@@ -260,9 +274,9 @@ def test_what_several_processes_tell_alike_is_told_once() -> None:
     totals.refused = ["a job for another queue"]
     news = list(describe_totals(totals, [], 80, just_failed=False))
     assert [(one.kind, one.text) for one in news] == [
-        (Kind.NOT_STORED, "not stored: disk full (2 processes)"),
-        (Kind.REFUSED, "a job for another queue"),
-        (Kind.SENTENCE, "the same"),
+        (NewsKind.NOT_STORED, "not stored: disk full (2 processes)"),
+        (NewsKind.REFUSED, "a job for another queue"),
+        (NewsKind.SENTENCE, "the same"),
     ]
 
 

@@ -25,7 +25,7 @@ End: TypeAlias = Literal["complete", "closed", "broken", "silent"]
 """How an answer ended: ``complete``, read to its end; ``closed``, left by the caller; ``broken``, broken off by the
 other side; ``silent``, left by a caller that was waiting for more of it."""
 
-Kind: TypeAlias = Literal["http", "websocket"]
+InteractionKind: TypeAlias = Literal["http", "websocket"]
 """What an interaction is: one request and its answer, or the handshake of a WebSocket and its messages (see
 ``cassettes.web_socket_frames``). A file with another kind is refused as written by a newer version."""
 
@@ -230,7 +230,7 @@ class Interaction:
     recorded: str = ""
     upstream: str = ""
     model: str = ""
-    kind: Kind = "http"
+    kind: InteractionKind = "http"
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class Interaction:
         recorded: str = "",
         upstream: str = "",
         model: str = "",
-        kind: Kind = "http",
+        kind: InteractionKind = "http",
     ) -> None:
         _put(self, "request", request)
         _put(self, "response", response)

@@ -46,7 +46,7 @@ bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
 
 _RECORD_OPTION = r"(--(?:aquila-)?record)(?![\w=-])"  # the option without a value
 
-Kind = Literal["test", "fixture", "block", "task", "call"]
+ScopeKind = Literal["test", "fixture", "block", "task", "call"]
 
 
 class _Recording:
@@ -69,7 +69,7 @@ class Scope:
     def __init__(
         self,
         *,
-        kind: Kind,
+        kind: ScopeKind,
         name: str = "",
         command: str = "",
         default_cassette: str | None = None,

@@ -21,11 +21,11 @@ from aquila.review.alignment import Row, align_recordings, digest_interaction
 from aquila.review.given_ids import find_chains, find_renamed
 from aquila.verifying.answers import read_answer_text, read_values
 
-Kind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]
+ProposalKind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]
 """A request that the cassette lacks; a changed request; another answer to the same request; only times, ids or header
 fields differ; a recording that would vanish."""
 
-KINDS: tuple[Kind, ...] = ("new", "prompt", "answer", "details", "gone")
+KINDS: tuple[ProposalKind, ...] = ("new", "prompt", "answer", "details", "gone")
 
 _NEW_EACH_TIME = re.compile(
     r"(?:^|_)(?:ids?|created|at|fingerprint|timestamp|duration|obfuscation|usage|sequence_number)$|Id$"
@@ -46,7 +46,7 @@ class Proposal:
     """
 
     id: str
-    kind: Kind
+    kind: ProposalKind
     group: str
     row: Row
     was: Interaction | None
@@ -132,7 +132,7 @@ def _in_order(rows: list[Row]) -> list[Row]:
     return result
 
 
-def classify_change(was: Interaction | None, now: Interaction | None, *, same_request: bool = True) -> Kind:
+def classify_change(was: Interaction | None, now: Interaction | None, *, same_request: bool = True) -> ProposalKind:
     """Return the kind of a change. ``same_request``: both requests ask the same, under ids of their own."""
     if was is None:
         return "new"
@@ -215,7 +215,9 @@ def _leaves_of(values: Any) -> dict[str, str]:
     }
 
 
-def _difference_of(kind: Kind, was: Interaction | None, now: Interaction | None, rules: MatchRules, name: str) -> str:
+def _difference_of(
+    kind: ProposalKind, was: Interaction | None, now: Interaction | None, rules: MatchRules, name: str
+) -> str:
     """Return a text that is equal for recordings with the same difference. It is only hashed, never shown."""
     if was is None or now is None:
         return name  # what is new in one cassette, or gone from it, belongs together

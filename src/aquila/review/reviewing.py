@@ -16,7 +16,7 @@ from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.errors import AquilaError, CassetteError, reason_of
 from aquila.review.applying import Applied, ChangedMeanwhile, apply_choices, forget_before
 from aquila.review.kept_decisions import Choice, Decision, DecisionFile, forget_gone
-from aquila.review.proposals import Kind, Proposal, compare_versions
+from aquila.review.proposals import Proposal, ProposalKind, compare_versions
 from aquila.review.unfinished import finish_interrupted
 
 
@@ -81,7 +81,7 @@ class Review:
         key_of: Callable[[RecordedRequest], str],
         rules: MatchRules,
         *,
-        kinds: Collection[Kind] = (),
+        kinds: Collection[ProposalKind] = (),
     ) -> None:
         """``files``: for each cassette its name, pending file and cassette folder.
 
@@ -277,7 +277,7 @@ def _is_newer(cassette: ReviewedCassette) -> bool:
     return path.exists() and path.stat().st_mtime_ns > cassette.pending.stat().st_mtime_ns
 
 
-def choose_proposals(review: Review, name: str, wanted: Iterable[str], kinds: Collection[Kind]) -> list[Item]:
+def choose_proposals(review: Review, name: str, wanted: Iterable[str], kinds: Collection[ProposalKind]) -> list[Item]:
     """Return the ``wanted`` questions of the cassette ``name``; if there are none, all of the ``kinds``.
 
     A text in ``wanted`` is the number of a recording, or an id, or at least the first 6 characters of one. Raises

@@ -15,12 +15,12 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, Interaction
 from aquila.cassettes.web_socket_frames.frame import frames_of
 from aquila.recording.reporting.played_answers import count_tokens
-from aquila.review.proposals import Kind, Proposal, answer_fields, differences_of
+from aquila.review.proposals import Proposal, ProposalKind, answer_fields, differences_of
 from aquila.review.texts import has_messages, tell_answer, tell_prompt
 from aquila.run_report.word_diff import Change, Steps, word_changes
 from aquila.wire_forms.table import read_sent
 
-TITLES: dict[Kind, str] = {
+TITLES: dict[ProposalKind, str] = {
     "new": "new recording",
     "prompt": "changed prompt",
     "answer": "changed answer",
@@ -55,7 +55,7 @@ class ProposalView:
     the work of comparing words.
     """
 
-    kind: Kind
+    kind: ProposalKind
     request: str
     facts: list[tuple[str, str, str]] = field(default_factory=list)
     fields: list[FieldChange] = field(default_factory=list)

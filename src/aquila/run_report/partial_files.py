@@ -24,7 +24,7 @@ SUFFIX = ".partial"
 MOST_BODIES = 256 * 1024 * 1024
 """The greatest number of bytes of all bodies in a report. Of further bodies only the size is kept."""
 
-Kind: TypeAlias = Literal["begins", "test", "prices", "note"]
+LineKind: TypeAlias = Literal["begins", "test", "prices", "note"]
 
 
 class UnwritablePart(Exception):
@@ -48,7 +48,7 @@ class PartialFile:
         file.truncate(0)
         self._file: IO[str] | None = file
 
-    def write(self, kind: Kind, value: Any, bodies: Mapping[str, Body] | None = None) -> None:
+    def write(self, kind: LineKind, value: Any, bodies: Mapping[str, Body] | None = None) -> None:
         """Write a line and flush it. A forked child writes nothing, because its parent reports the test.
 
         Raises ``UnwritablePart``.

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from aquila.cassettes.answers.answer_content import AnswerChoice, AnswerContent
-from aquila.cassettes.answers.found_media import Kind, Media, find_media
+from aquila.cassettes.answers.found_media import Media, MediaKind, find_media
 from aquila.json_fields import mapping
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.schema import Message, Part, Text, ToolCall
 from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
 
-_KINDS = get_args(Kind)
+_KINDS = get_args(MediaKind)
 _NO_PARAMETERS = frozenset(
     {
         *("messages", "input", "contents", "system", "instructions", "prompt", "tools", "functions", "model"),
@@ -101,7 +101,7 @@ def _as_message(sent: SentMessage, media: list[Media], bodies: Bodies) -> Messag
 
 
 def _take_part(name: str, media: list[Media], bodies: Bodies) -> Part:
-    kind: Kind = next((each for each in _KINDS if each == name), "other")
+    kind: MediaKind = next((each for each in _KINDS if each == name), "other")
     found = next((each for each in media if each.kind == kind), None)
     if found is None:
         return {"kind": kind}

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["same", "removed", "added"]
-Change: TypeAlias = tuple[Kind, str]
+ChangeKind: TypeAlias = Literal["same", "removed", "added"]
+Change: TypeAlias = tuple[ChangeKind, str]
 
 _MOST_EDITS = 700
 """The greatest number of edits in one comparison, whose time grows with their square."""
@@ -160,9 +160,9 @@ def _walk_back(was: list[str], now: list[str], history: list[dict[int, int]]) ->
 
 def _join(changes: list[Change]) -> Iterator[Change]:
     """Join neighbours, so that between two equal pieces there is at most one removed and one added piece."""
-    texts: dict[Kind, list[str]] = {"same": [], "removed": [], "added": []}
+    texts: dict[ChangeKind, list[str]] = {"same": [], "removed": [], "added": []}
 
-    def take(*kinds: Kind) -> Iterator[Change]:
+    def take(*kinds: ChangeKind) -> Iterator[Change]:
         for kind in kinds:
             text = "".join(texts[kind])
             texts[kind].clear()
@@ -180,7 +180,7 @@ def _join(changes: list[Change]) -> Iterator[Change]:
 def _join_over_spaces(changes: Iterator[Change]) -> Iterator[Change]:
     """Join replaced words that only white space separates, so that a rewritten sentence is one change, not twenty."""
     pieces = list(changes)
-    open_kinds: set[Kind] = set()
+    open_kinds: set[ChangeKind] = set()
     result: list[Change] = []
     for at, (kind, text) in enumerate(pieces):
         if kind != "same":

@@ -14,7 +14,7 @@ Finish: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "r
 
 FINISHES: tuple[Finish, ...] = ("stop", "length", "tool_calls", "content_filter", "refusal")
 
-Kind: TypeAlias = Literal["message", "embeddings", "models", "token_count", "stored"]
+AnswerKind: TypeAlias = Literal["message", "embeddings", "models", "token_count", "stored"]
 """The kinds of requests and answers. ``stored`` requests an earlier answer once more."""
 
 
@@ -97,7 +97,7 @@ class Answer:
         return "".join(self.texts)
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> AnswerKind | None:
         """The kind of request that it answers; None for an error, which answers both messages and embeddings."""
         if self.error is not None:
             return None

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import ConfigError
-from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, Kind, compact_json
+from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, AnswerKind, compact_json
 from aquila.wire_forms.sent import SentRequest
 
 CREATED = 1_700_000_000
@@ -67,7 +67,7 @@ class WireForm(ABC):
 
     name: ClassVar[str]
     """The name for messages, such as ``OpenAI chat completions``."""
-    kind: ClassVar[Kind] = "message"
+    kind: ClassVar[AnswerKind] = "message"
     """The kind of its requests."""
     has_tools: ClassVar[bool] = True
     """Whether its answers can call tools."""

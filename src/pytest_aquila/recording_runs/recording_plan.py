@@ -23,7 +23,7 @@ from aquila.recording.storing.record_budget import RecordBudget, describe_budget
 from aquila.temporary_folders import TemporaryFolder
 from pytest_aquila import node_ids
 from pytest_aquila.summary.run_extent import names_in_markers
-from pytest_aquila.summary.run_news import Kind, News, add_news
+from pytest_aquila.summary.run_news import News, NewsKind, add_news
 
 if TYPE_CHECKING:
     from aquila.recording.runtime import Run
@@ -131,9 +131,9 @@ class RecordingPlan:
             if self._settings.record in EVERYTHING:  # such a run always begins with the first test
                 lead, command = "To begin anew, raise the budget:", f"{command}={self._settings.record}"
             lead = f"What tests had finished is stored. {lead}"
-            add_news(config, News(Kind.BUDGET_SPENT, text, lead=lead, command=command))
+            add_news(config, News(NewsKind.BUDGET_SPENT, text, lead=lead, command=command))
         else:
-            add_news(config, News(Kind.BUDGET_LEFT, f"recorded {sums} of the budget"))
+            add_news(config, News(NewsKind.BUDGET_LEFT, f"recorded {sums} of the budget"))
 
 
 def describe_limits(budget: tuple[int | None, int | None]) -> str:

@@ -38,7 +38,7 @@ def write_file(config: pytest.Config, totals: RunTotals | None) -> None:
     if target != options.IMPLIED_VALUES["--aquila-drift"]:
         problem = targets.write_json(config, target, _make_report(config, totals))
         if problem:
-            run_news.add_news(config, run_news.News(run_news.Kind.FAILED_REPORT, problem))
+            run_news.add_news(config, run_news.News(run_news.NewsKind.FAILED_REPORT, problem))
 
 
 def _make_report(config: pytest.Config, totals: RunTotals | None) -> dict[str, Any]:

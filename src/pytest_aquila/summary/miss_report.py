@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_aquila.summary.record_commands import record_command
-from pytest_aquila.summary.run_news import Kind, News
+from pytest_aquila.summary.run_news import News, NewsKind
 
 if TYPE_CHECKING:
     from pytest_aquila.summary.run_totals import RunTotals
@@ -33,7 +33,7 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
         return
     groups = group_by_change(totals.changed)
     news = News(
-        Kind.MISSES,
+        NewsKind.MISSES,
         _describe_in_short(tests, groups),
         groups[0][1] if groups else tests,  # no other tests, because they do not miss by this change
         details=list(_describe_in_full(tests, groups)),
@@ -72,7 +72,7 @@ def _describe_unscripted(tests: Sequence[str]) -> Iterator[News]:
     """Yield the news about the tests whose scripts had no answer. No recording cures them."""
     if tests:
         what = "1 test asks what its script" if len(tests) == 1 else f"{len(tests):,} tests ask what their scripts"
-        yield News(Kind.MISSES, f"{what} cannot answer", tests, details=list(tests), most_names=2)
+        yield News(NewsKind.MISSES, f"{what} cannot answer", tests, details=list(tests), most_names=2)
 
 
 def _describe_too_short(tests: Sequence[str], width: int) -> Iterator[News]:
@@ -80,7 +80,7 @@ def _describe_too_short(tests: Sequence[str], width: int) -> Iterator[News]:
     if tests:
         reads = "1 test reads" if len(tests) == 1 else f"{len(tests):,} tests read"
         yield News(
-            Kind.MISSES,
+            NewsKind.MISSES,
             f"{reads} on where a recorded answer ends",
             tests,
             details=list(tests),

@@ -14,7 +14,7 @@ from pytest_aquila.report_writing import targets
 from pytest_aquila.run_life import root_of
 from pytest_aquila.summary import unused_cassettes
 from pytest_aquila.summary.run_extent import watch_extent
-from pytest_aquila.summary.run_news import Kind, News, add_news
+from pytest_aquila.summary.run_news import News, NewsKind, add_news
 from pytest_aquila.summary.unused_cassettes import UnusedCassette
 
 NO_FILE = "-"
@@ -51,14 +51,14 @@ class UnusedReport:
         report = unused_cassettes.make_report(self._extent, unused, root)
         problem = targets.write_json(self._config, self._target, report)
         if problem:
-            add_news(self._config, News(Kind.FAILED_REPORT, problem))
+            add_news(self._config, News(NewsKind.FAILED_REPORT, problem))
         return not problem
 
 
 def _describe_partial(reasons: Sequence[str]) -> News:
     more = "; …" if len(reasons) > _MOST_REASONS else ""
     return News(
-        Kind.UNKNOWN_USE,
+        NewsKind.UNKNOWN_USE,
         f"this run does not show which cassettes no test uses: {'; '.join(reasons[:_MOST_REASONS])}{more}",
         lead="Run all tests:",
         command="pytest --aquila-orphans",
@@ -72,7 +72,7 @@ def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[
     lost = [path_from(usual, one.path) for one in unused if not one.kept_because]
     if lost:
         what, it = ("this cassette", "it") if len(lost) == 1 else (f"{len(lost):,} cassettes", "them")
-        news = News(Kind.UNUSED, f"no test used {what}", lost)
+        news = News(NewsKind.UNUSED, f"no test used {what}", lost)
         if target != NO_FILE:
             command = f"aquila cassettes prune --orphans {quote_word(target)}"
             news = news._replace(command=command, lead=f"To remove {it}:")
@@ -80,4 +80,4 @@ def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[
     if kept:
         what = "this cassette, and it is" if len(kept) == 1 else f"{len(kept):,} cassettes, and they are"
         names = [f"{path_from(usual, one.path)}: {one.kept_because}" for one in kept]
-        yield News(Kind.KEPT_UNUSED, f"no test used {what} kept", names)
+        yield News(NewsKind.KEPT_UNUSED, f"no test used {what} kept", names)

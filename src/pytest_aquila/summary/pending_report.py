@@ -13,7 +13,7 @@ from aquila.recording.storing.pending_files import accept_command, find_all_pend
 
 if TYPE_CHECKING:
     from pytest_aquila.summary import run_news
-    from pytest_aquila.summary.run_news import Kind, News
+    from pytest_aquila.summary.run_news import News, NewsKind
     from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(globals(), "pytest_aquila.summary: run_news")
@@ -45,16 +45,16 @@ def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
     new, old = [each for each in waiting if each.is_new], [each for each in waiting if not each.is_new]
     usual = settings.cassette_root()
     if new and settings.transport == "record" and settings.record == "pending":
-        yield _about_files(run_news.Kind.FOR_REVIEW, "recorded for a review, beside the cassettes", new, usual)
+        yield _about_files(run_news.NewsKind.FOR_REVIEW, "recorded for a review, beside the cassettes", new, usual)
     elif len(new) == 1:
         text = "the test failed, so its cassette is as it was; what was recorded is kept"
-        yield _about_files(run_news.Kind.KEPT_BESIDE, text, new, usual)
+        yield _about_files(run_news.NewsKind.KEPT_BESIDE, text, new, usual)
     elif new:
         text = f"tests failed, so {len(new):,} cassettes are as they were; the recordings are kept"
-        yield _about_files(run_news.Kind.KEPT_BESIDE, text, new, usual)
+        yield _about_files(run_news.NewsKind.KEPT_BESIDE, text, new, usual)
     if old:
         runs = "an earlier run wait" if len(old) == 1 else "earlier runs wait"
-        yield _about_files(run_news.Kind.WAITS_SINCE_BEFORE, f"recordings of {runs}", old, usual)
+        yield _about_files(run_news.NewsKind.WAITS_SINCE_BEFORE, f"recordings of {runs}", old, usual)
 
 
 def describe_superseded(totals: RunTotals) -> Iterator[News]:
@@ -63,12 +63,12 @@ def describe_superseded(totals: RunTotals) -> Iterator[News]:
     gone = [path for path in dict.fromkeys(totals.superseded) if path not in written]
     if gone:
         names = [str(shown_path(Path(path))) for path in gone]
-        yield run_news.News(run_news.Kind.SUPERSEDED, "recorded anew, so these recordings wait no longer", names)
+        yield run_news.News(run_news.NewsKind.SUPERSEDED, "recorded anew, so these recordings wait no longer", names)
 
 
-def _about_files(kind: Kind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
+def _about_files(kind: NewsKind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
     """Return news that names pending files, with the command that accepts or reviews them."""
-    one, verb = files[0], "review" if kind is run_news.Kind.FOR_REVIEW else "accept"
+    one, verb = files[0], "review" if kind is run_news.NewsKind.FOR_REVIEW else "accept"
     command = f"aquila cassettes {verb}"
     if len(files) == 1:
         command = accept_command(one.path, one.root, usual_root=usual, verb=verb)

@@ -14,7 +14,7 @@ from pytest_aquila.summary import summary_layout
 from pytest_aquila.summary.summary_layout import Colour, Line
 
 
-class Kind(enum.IntEnum):
+class NewsKind(enum.IntEnum):
     """The kinds of news, the most important first.
 
     ``UNHEARD`` is the first, because it fails a run in which pytest may name no failed test. News that an option asks
@@ -52,12 +52,12 @@ class Kind(enum.IntEnum):
     @property
     def is_error(self) -> bool:
         """Whether something went wrong. It is shown even with ``-qq``."""
-        return self <= Kind.FAILED_REPORT
+        return self <= NewsKind.FAILED_REPORT
 
     @property
     def needs_action(self) -> bool:
         """Whether the user should do something. ``-q`` shows only such news."""
-        return self <= Kind.CONTENTS_DIFFER
+        return self <= NewsKind.CONTENTS_DIFFER
 
 
 class News(NamedTuple):
@@ -68,7 +68,7 @@ class News(NamedTuple):
     it. With ``-v`` the lines of ``details`` replace the names, and ``title`` replaces the text.
     """
 
-    kind: Kind
+    kind: NewsKind
     text: str
     names: Sequence[str] = ()
     command: str = ""

@@ -12,7 +12,7 @@ from aquila.recording.sessions.played_recordings import MESSAGES_OF
 from aquila.recording.storing.pending_files import shown_path
 from pytest_aquila.summary import miss_report, pending_report
 from pytest_aquila.summary.record_commands import record_command
-from pytest_aquila.summary.run_news import Kind, News
+from pytest_aquila.summary.run_news import News, NewsKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,27 +31,27 @@ def describe_totals(
     ``waiting`` are the pending files beside the cassettes of the run. ``width`` is that of the terminal, in characters.
     ``just_failed`` says that pytest knows which tests have failed.
     """
-    yield from _group(Kind.NOT_STORED, totals.unstored, "not stored: ")
-    yield from _group(Kind.NOT_TAKEN_OVER, totals.unrecovered)
+    yield from _group(NewsKind.NOT_STORED, totals.unstored, "not stored: ")
+    yield from _group(NewsKind.NOT_TAKEN_OVER, totals.unrecovered)
     is_recording = runtime.current_settings().transport == "record"
     yield from miss_report.describe_misses(totals, width, just_failed=just_failed, is_recording=is_recording)
-    yield from _group(Kind.UNHEARD, totals.unheard, "refused when no test could fail for it any more: ")
+    yield from _group(NewsKind.UNHEARD, totals.unheard, "refused when no test could fail for it any more: ")
     yield from _describe_notes(totals.notes)
-    yield from _group(Kind.UNGUARDED, dict.fromkeys(totals.unguarded))
-    yield from _group(Kind.REFUSED, dict.fromkeys(totals.refused))
+    yield from _group(NewsKind.UNGUARDED, dict.fromkeys(totals.unguarded))
+    yield from _group(NewsKind.REFUSED, dict.fromkeys(totals.refused))
     yield from pending_report.describe_pending(waiting)
     yield from pending_report.describe_superseded(totals)
     yield from _describe_stale(totals.stale, width)
     yield from _describe_unplayed(totals.unplayed, width)
     yield from _describe_emptied(totals.emptied, width)
     yield from _describe_unasked(totals.unasked)
-    yield from _group(Kind.SENTENCE, dict.fromkeys(totals.sentences))
+    yield from _group(NewsKind.SENTENCE, dict.fromkeys(totals.sentences))
     yield from _describe_second_runs(totals.anew)
     if totals.recovered:
         count, rows = sum(count for _, count in totals.recovered), totals.recovered
         text = f"took over {count_of(count, 'recording')} of an interrupted run into"
         names = [path if len(rows) == 1 else f"{path} ({count})" for path, count in rows]
-        yield News(Kind.TOOK_OVER, text, names)
+        yield News(NewsKind.TOOK_OVER, text, names)
 
 
 def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterator[News]:
@@ -60,7 +60,7 @@ def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterat
         count = sum(count for _, count in waiting)
         wait = f"{count_of(count, 'recording')} {'waits' if count == 1 else 'wait'}"
         yield News(
-            Kind.WAITS_IN_JOURNALS,
+            NewsKind.WAITS_IN_JOURNALS,
             f"{wait} in {shown_path(folder)}",
             names=[f"{name} ({count})" for name, count in waiting],
             lead="The next recording run (pytest --aquila-record) takes them over; to do it now:",
@@ -68,7 +68,7 @@ def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterat
         )
 
 
-def _group(kind: Kind, sentences: Iterable[str], lead: str = "") -> Iterator[News]:
+def _group(kind: NewsKind, sentences: Iterable[str], lead: str = "") -> Iterator[News]:
     """Yield the sentences as one piece of news: a single one unchanged, or the first and the number of others."""
     counted = collections.Counter(iter(sentences))  # `iter`, because `Counter` would read a dict as counts
     unique = [f"{text} ({count} processes)" if count > 1 else text for text, count in counted.items()]
@@ -80,14 +80,14 @@ def _group(kind: Kind, sentences: Iterable[str], lead: str = "") -> Iterator[New
 
 def _describe_notes(notes: Iterable[tuple[str, str]]) -> Iterator[News]:
     unique = list(dict.fromkeys(notes))
-    renamed = [News(Kind.RENAMED, sentence, command=command) for sentence, command in unique if command]
+    renamed = [News(NewsKind.RENAMED, sentence, command=command) for sentence, command in unique if command]
     if len(renamed) > _MOST_COMMANDS:
         others = renamed[1:]
         text = f"{renamed[0].text.partition('.')[0]}: {len(renamed):,} renames?"  # the end of a longer one is cut off
         yield renamed[0]._replace(text=text, details=[f"  {each.command}" for each in others])
     else:
         yield from renamed
-    yield from (News(Kind.NOTED, sentence) for sentence, command in unique if not command)
+    yield from (News(NewsKind.NOTED, sentence) for sentence, command in unique if not command)
 
 
 def _describe_stale(rows: Iterable[tuple[str, str, str]], width: int) -> Iterator[News]:
@@ -95,7 +95,7 @@ def _describe_stale(rows: Iterable[tuple[str, str, str]], width: int) -> Iterato
     if unique:
         oldest = min(recorded for _, recorded, _ in unique)
         yield News(
-            Kind.STALE,
+            NewsKind.STALE,
             f"{_play(len(unique))} recordings that are old (from {oldest})",
             names=[name for name, _, _ in unique],
             lead="To make them anew:",
@@ -115,7 +115,7 @@ def _describe_unplayed(rows: Iterable[tuple[str, str, str, str]], width: int) ->
         begun = any(MESSAGES_OF in what for _, _, what, _ in unique)
         option = "--aquila-record=all" if begun else "--aquila-record"
         yield News(
-            Kind.UNPLAYED,
+            NewsKind.UNPLAYED,
             f"{count_of(len(tests), 'test')} did not play all of {'its' if len(tests) == 1 else 'their'} recordings",
             names=[f"{name} ({what} of {cassette})" for name, cassette, what, _ in unique],
             lead="To drop what is not played:",
@@ -129,7 +129,7 @@ def _describe_emptied(tests: Sequence[str], width: int) -> Iterator[News]:
         one = "1 test asked for nothing, so its cassette is removed"
         several = f"{len(tests):,} tests asked for nothing, so their cassettes are removed"
         yield News(
-            Kind.EMPTIED,
+            NewsKind.EMPTIED,
             one if len(tests) == 1 else several,
             names=tests,
             lead="If a cache has answered that another test had filled, empty it before each test, and record again:",
@@ -142,7 +142,7 @@ def _describe_unasked(requests: Iterable[str]) -> Iterator[News]:
     if unique:
         was = "was" if len(unique) == 1 else "were"
         yield News(
-            Kind.UNASKED,
+            NewsKind.UNASKED,
             f"{count_of(len(unique), 'request')} that no test had started {was} not answered, and failed as without a "
             "network",
             names=unique,
@@ -156,7 +156,7 @@ def _describe_second_runs(rows: Iterable[tuple[str, str]]) -> Iterator[News]:
     tests = unique[0][0] if len(unique) == 1 else f"{len(unique):,} tests"
     text = f"{tests} ran twice: a conversation was recorded anew from its beginning"
     if len(unique) == 1:
-        yield News(Kind.RAN_TWICE, f"{text}, because in its middle {unique[0][1]}")
+        yield News(NewsKind.RAN_TWICE, f"{text}, because in its middle {unique[0][1]}")
     elif unique:
         details = [f"{test}: in its middle {reason}" for test, reason in unique]
-        yield News(Kind.RAN_TWICE, text, [test for test, _ in unique], details=details)
+        yield News(NewsKind.RAN_TWICE, text, [test for test, _ in unique], details=details)

@@ -91,5 +91,5 @@ def tell_drift(config: pytest.Config) -> None:
         f"{requests} in {where} {'has' if len(drifted) == 1 else 'have'} another content than recorded, which the "
         "matchers of the suite do not compare"
     )
-    kind = run_news.Kind.CONTENTS_DIFFER
+    kind = run_news.NewsKind.CONTENTS_DIFFER
     run_news.add_news(config, run_news.News(kind, text, lead="To see which:", command="aquila cassettes drift"))

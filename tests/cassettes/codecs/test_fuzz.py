@@ -18,7 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.model import Cassette, End, Interaction, Kind, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import (
+    Cassette,
+    End,
+    Interaction,
+    InteractionKind,
+    RecordedChunk,
+    RecordedRequest,
+    RecordedResponse,
+)
 from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.errors import CassetteCorrupt
 from tests.cassettes.codecs.test_format import with_compact_requests
@@ -140,7 +148,7 @@ def check_types(cassette: Cassette) -> None:
         for headers in (request.headers, response.headers):
             assert type(headers) is tuple
             assert all(type(part) is str for pair in headers for part in pair)
-        assert interaction.kind in get_args(Kind)
+        assert interaction.kind in get_args(InteractionKind)
         assert type(request.body) is bytes
         assert type(response.status) is int
         assert response.end in get_args(End)

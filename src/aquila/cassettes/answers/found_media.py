@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from aquila.json_fields import mapping, string
 
-Kind = Literal["image", "audio", "file", "other"]
+MediaKind = Literal["image", "audio", "file", "other"]
 _DEEPEST = 12
 
 
@@ -18,7 +18,7 @@ _DEEPEST = 12
 class Media:
     """One image, sound or file. ``data`` is None if the bytes are not known; then there may be a ``url``."""
 
-    kind: Kind
+    kind: MediaKind
     media_type: str = ""
     name: str = ""
     data: bytes | None = None
@@ -65,7 +65,7 @@ def _read(part: dict[str, Any]) -> Media | None:
         return _from_url("file", url, name or string(file.get("file_id")))
     if kind in ("image", "document") and mapping(part.get("source")):
         source = mapping(part["source"])
-        what: Kind = "image" if kind == "image" else "file"
+        what: MediaKind = "image" if kind == "image" else "file"
         if source.get("type") == "base64":
             return _from_base64(what, string(source.get("media_type")), string(source.get("data")))
         return _from_url(what, string(source.get("url")), string(part.get("title")) or string(source.get("file_id")))
@@ -92,12 +92,12 @@ def _read_others(part: dict[str, Any]) -> Media | None:
     return None
 
 
-def _kind_of(media_type: str) -> Kind:
+def _kind_of(media_type: str) -> MediaKind:
     first = media_type.partition("/")[0]
     return "image" if first == "image" else "audio" if first == "audio" else "file"
 
 
-def _from_url(kind: Kind, url: str, name: str = "") -> Media:
+def _from_url(kind: MediaKind, url: str, name: str = "") -> Media:
     if not url.startswith("data:"):
         return Media(kind, name=name, url=url)
     head, _, data = url[5:].partition(",")
@@ -107,7 +107,7 @@ def _from_url(kind: Kind, url: str, name: str = "") -> Media:
     return Media(kind, media_type, name, unquote_to_bytes(data))
 
 
-def _from_base64(kind: Kind, media_type: str, data: str, name: Any = "") -> Media:
+def _from_base64(kind: MediaKind, media_type: str, data: str, name: Any = "") -> Media:
     try:
         return Media(kind, media_type, string(name), base64.b64decode(data))
     except ValueError:

@@ -38,7 +38,7 @@ from aquila.cassettes.model import (
     End,
     Headers,
     Interaction,
-    Kind,
+    InteractionKind,
     RecordedChunk,
     RecordedRequest,
     RecordedResponse,
@@ -67,7 +67,7 @@ _HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"  # `msgpack.packb`
 _ENDS = get_args(End)
 _SMALL = 32 * 1024
 """In bytes. A smaller file has so few objects that pausing the garbage collector costs more than it saves."""
-_KINDS = tuple([[kind] for kind in get_args(Kind)])
+_KINDS = tuple([[kind] for kind in get_args(InteractionKind)])
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
 _TYPES_WITH_FILE = (*_TYPES[:4], dict, *_TYPES[5:])  # the body of the request is in a file
 _TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}

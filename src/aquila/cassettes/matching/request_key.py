@@ -30,7 +30,7 @@ else:
         "aquila.cassettes.matching: fresh_value_placeholders, uploaded_file",
     )
 
-Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
+BodyKind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 """How a body was understood; ``none`` when it is not compared."""
 
 
@@ -47,7 +47,7 @@ class CanonicalRequest(NamedTuple):
     path: str | None
     query: tuple[tuple[str, str], ...] | None
     headers: Headers | None
-    kind: Kind
+    kind: BodyKind
     body: Any
     digest: str
 
@@ -99,7 +99,7 @@ _Reduced: TypeAlias = tuple[
     str | None,
     tuple[tuple[str, str], ...] | None,
     Headers | None,
-    Kind,
+    BodyKind,
     Any,
 ]
 
@@ -110,7 +110,7 @@ def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
     path = url.path if "path" in on else None
     query = _wanted_query(url.query, rules) if "query" in on else None
     headers = _compared_headers(request.headers, rules.header_names) if rules.header_names else None
-    kind: Kind = "none"
+    kind: BodyKind = "none"
     body: Any = None
     if "body" in on:
         kind, body = _canonical_body(request, rules)
@@ -184,7 +184,7 @@ def _without_boundary(name: str, value: str) -> str:
 # --- bodies
 
 
-def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, Any]:
+def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[BodyKind, Any]:
     content_type, media = _content_type_of(request.headers)
     if isinstance(request, StoredRequest) and not _is_structured(media, request.file):
         return "bytes", {"bytes": request.file.size, "sha256": request.file.name.removeprefix(PREFIX)}
@@ -217,8 +217,8 @@ def _content_type_of(headers: Headers) -> tuple[str, str]:
 
 
 def _normalize_body(
-    kind: Kind, body: Any, request: RecordedRequest, rewriting: fresh_value_placeholders.RequestNormalizer
-) -> tuple[Kind, Any]:
+    kind: BodyKind, body: Any, request: RecordedRequest, rewriting: fresh_value_placeholders.RequestNormalizer
+) -> tuple[BodyKind, Any]:
     """Rewrite the texts of a body. A body that is compared by its bytes stays as it is."""
     if kind == "json":
         try:
@@ -239,7 +239,7 @@ def _is_structured(media: str, file: BodyFile) -> bool:
     return media.endswith("+json") or (not media and file.first_bytes(64).lstrip()[:1] in (b"{", b"["))
 
 
-def _text_or_bytes(data: bytes) -> tuple[Kind, Any]:
+def _text_or_bytes(data: bytes) -> tuple[BodyKind, Any]:
     if len(data) > LARGE:
         return "bytes", uploaded_file.describe_content(data)
     try:

@@ -112,7 +112,7 @@ class MessageReader:
 
     def reduce(self, message: FrameMessage) -> CanonicalRequest:
         """Return the canonical form of a message. Only its kind and its body are set."""
-        kind: request_key.Kind
+        kind: request_key.BodyKind
         body: Any
         if message.is_json:
             kind, body = "json", self._normalize_json(message.value)

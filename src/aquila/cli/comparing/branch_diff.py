@@ -20,11 +20,11 @@ from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
 from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
 from aquila.recording.storing.journal_merging import stored_key
-from aquila.review.proposals import KINDS, Kind, Proposal, compare_versions
+from aquila.review.proposals import KINDS, Proposal, ProposalKind, compare_versions
 from aquila.review.views import ProposalView, view_proposal
 from aquila.run_report.word_diff import Change
 
-WORDS: dict[Kind, tuple[str, str]] = {
+WORDS: dict[ProposalKind, tuple[str, str]] = {
     "new": ("new recording", "new recordings"),
     "prompt": ("changed prompt", "changed prompts"),
     "answer": ("changed answer", "changed answers"),

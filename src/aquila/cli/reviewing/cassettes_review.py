@@ -41,7 +41,7 @@ from aquila.recording.storing.interrupted_runs import find_waiting_recordings
 from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.applying import take_back
 from aquila.review.kept_decisions import Choice, hold_reviews
-from aquila.review.proposals import KINDS, Kind
+from aquila.review.proposals import KINDS, ProposalKind
 from aquila.review.reviewing import Item, Outcome, Review, choose_proposals
 from aquila.review.tested_by import TestPlace, find_tests
 from aquila.review.views import ProposalView, view_proposal
@@ -60,7 +60,7 @@ else:
 
 _COLUMNS = (Column("CASSETTE"), Column("#"), Column("ID"), Column("KIND"), Column("DIFFERENCE", "end", 20))
 # ``--accept`` and ``--reject`` decide such questions only with ``--kind gone``, because a recording would be removed.
-_ONLY_EXPLICITLY: Kind = "gone"
+_ONLY_EXPLICITLY: ProposalKind = "gone"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,7 +144,7 @@ class Desk:
             chosen.update(named)
         return chosen
 
-    def open_review(self, kinds: Sequence[Kind] = ()) -> Review:
+    def open_review(self, kinds: Sequence[ProposalKind] = ()) -> Review:
         """Read all pending files. ``kinds``: ask only about these kinds; without any, about those of ``--kind``."""
         key_of = stored_key(self._rules, self._keep_headers)
         files = track_progress(self.files, "reading", quiet=self.options.json)
@@ -326,7 +326,9 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
     with hold_reviews(desk.roots):
         review = desk.open_review(kinds=KINDS)
         review.begin()
-        kinds: tuple[Kind, ...] = tuple(options.kind) or tuple(kind for kind in KINDS if kind != _ONLY_EXPLICITLY)
+        kinds: tuple[ProposalKind, ...] = tuple(options.kind) or tuple(
+            kind for kind in KINDS if kind != _ONLY_EXPLICITLY
+        )
         decided: dict[str, tuple[Item, Choice]] = {}
         named: set[Path] = set()
         as_a_whole: set[Path] = set()
@@ -371,7 +373,9 @@ def _name_torn_apart(conversations: Sequence[Sequence[Item]], review: Review) ->
         yield f"{name}: a part of a conversation was accepted; decide the rest too, which names its ids: {places}"
 
 
-def _find_questions(review: Review, paths: Sequence[Path], numbers: Sequence[str], kinds: Sequence[Kind]) -> list[Item]:
+def _find_questions(
+    review: Review, paths: Sequence[Path], numbers: Sequence[str], kinds: Sequence[ProposalKind]
+) -> list[Item]:
     """Return the questions about cassettes, only those with ``numbers`` if there are any. Raises ``CassetteError``."""
     for each in review.cassettes:
         if each.path in paths and each.problem:

@@ -15,7 +15,7 @@ from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.claimed_jobs import LONGEST_ID, find_claimed_job
-from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind, identify_message
+from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, LetterKind, identify_message
 from aquila.huey.delivery.unknown_messages import ids_of_followers, read_unknown
 from aquila.huey.error_texts import UNCUT, redact_long_text, shorten_text, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
@@ -54,7 +54,7 @@ def bury_unreadable(
     # Huey raises a `HueyException` of its own for a task that is not registered: such a message can be read.
     message = read_unknown(huey, data) if isinstance(error, HueyException) else None
     reason = text_of(error)
-    kind: Kind = "unreadable"
+    kind: LetterKind = "unreadable"
     if message is not None:
         kind = "unknown"
         reason = _explain_unknown(huey, message.name)
@@ -208,7 +208,7 @@ def bury_lost(huey: Any, task: Task, reason: str) -> None:
     _bury_task(huey, task, "lost", reason, "")
 
 
-def _bury_task(huey: Any, task: Task, kind: Kind, reason: str, details: str) -> None:
+def _bury_task(huey: Any, task: Task, kind: LetterKind, reason: str, details: str) -> None:
     name = f"{type(task).__module__}.{task.name}"
     # A periodic task runs again anyway: under its name only the last failure is kept, not one for each run.
     id = name if isinstance(task, PeriodicTask) else str(task.id)
@@ -228,7 +228,7 @@ def _bury_task(huey: Any, task: Task, kind: Kind, reason: str, details: str) -> 
 
 def _letter(
     id: str,
-    kind: Kind,
+    kind: LetterKind,
     reason: str,
     message: bytes,
     *,

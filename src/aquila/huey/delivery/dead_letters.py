@@ -40,9 +40,9 @@ else:
 TABLE = "dead"
 """The table of the shared state. Its keys are the ids of letters, and its order is the time at which they were put."""
 
-Kind: TypeAlias = Literal["unreadable", "unknown", "failed", "lost"]
+LetterKind: TypeAlias = Literal["unreadable", "unknown", "failed", "lost"]
 
-KINDS = get_args(Kind)
+KINDS = get_args(LetterKind)
 """All kinds of letters."""
 
 # Seconds for which a letter that is being retried is not retried again. A process that is killed in the midst of a
@@ -80,7 +80,7 @@ class DeadLetter:
     """
 
     id: str
-    kind: Kind
+    kind: LetterKind
     reason: str
     at: dt.datetime
     message: bytes
@@ -307,7 +307,7 @@ def read_letter(entry: Entry) -> DeadLetter:
     """Return the letter of an entry of the table, whatever is stored there."""
     fields = _unpack(entry.value)
     message = fields.get("message")
-    kind: Kind | None = next((kind for kind in KINDS if kind == fields.get("kind")), None)
+    kind: LetterKind | None = next((kind for kind in KINDS if kind == fields.get("kind")), None)
     if kind is None or not isinstance(message, bytes):
         reason = "this entry of the dead letters was not written by this version"
         return DeadLetter(entry.key, "unreadable", reason, _as_time(entry.order), entry.value)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from huey.storage import BaseStorage
 
-    from aquila.huey.delivery.dead_letters import DeadLetter, Kind
+    from aquila.huey.delivery.dead_letters import DeadLetter, LetterKind
     from aquila.huey.task_types import PlainTask, PlainTaskWrapper, Task
     from aquila.huey.task_wrapper import AquilaTaskWrapper
     from aquila.huey.testing.consumers.running_consumer import RunningConsumer
@@ -250,7 +250,7 @@ class AssertDeadLetter(Protocol):
         kwargs: Mapping[str, Any] = ...,
         huey: Any = ...,
         queue: str | None = ...,
-        kind: Kind | None = ...,
+        kind: LetterKind | None = ...,
         reason: str = ...,
         **arguments: Any,
     ) -> DeadLetter: ...
@@ -268,7 +268,7 @@ class RefuteDeadLetter(Protocol):
         kwargs: Mapping[str, Any] = ...,
         huey: Any = ...,
         queue: str | None = ...,
-        kind: Kind | None = ...,
+        kind: LetterKind | None = ...,
         reason: str = ...,
         **arguments: Any,
     ) -> None: ...

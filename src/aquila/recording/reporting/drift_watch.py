@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
 
-Kind = Literal["changed", "another", "played_out", "unrecorded", "without_cassette"]
+DriftKind = Literal["changed", "another", "played_out", "unrecorded", "without_cassette"]
 
 _MOST_CHANGES = 20
 _SHOWN = 60
@@ -55,7 +55,7 @@ class DriftedRequest:
     cassette: str
     method: str
     url: str
-    kind: Kind
+    kind: DriftKind
     text: str
     recording: int | None = None
     changes: tuple[DriftedField, ...] = ()

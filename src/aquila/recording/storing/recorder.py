@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from aquila.cassettes.answers.answer_content import model_of_chunks
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.model import Interaction, Kind, RecordedChunk, RecordedResponse
+from aquila.cassettes.model import Interaction, InteractionKind, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.large_bodies import surely_has_large_bodies
@@ -137,7 +137,7 @@ class ScopeRecording:
         record: RecordDecision,
         response: RecordedResponse,
         *,
-        kind: Kind = "http",
+        kind: InteractionKind = "http",
         left_open: bool = False,
         replaces: bool = False,
     ) -> None:

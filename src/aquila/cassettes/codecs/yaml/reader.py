@@ -28,7 +28,7 @@ from aquila.cassettes.model import (
     End,
     Headers,
     Interaction,
-    Kind,
+    InteractionKind,
     RecordedChunk,
     RecordedRequest,
     RecordedResponse,
@@ -36,7 +36,7 @@ from aquila.cassettes.model import (
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 
 _ENDS = get_args(End)
-_KINDS: tuple[Kind, ...] = get_args(Kind)
+_KINDS: tuple[InteractionKind, ...] = get_args(InteractionKind)
 _BODIES = ("json", "body", "base64", "events", "frames", "body_file")
 _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "response"})
 _REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file", "body_size"})
@@ -111,8 +111,8 @@ def _build_interaction(tree: Tree, path: TreePath, build_frames: FrameBuilder) -
     )
 
 
-def _read_kind(kind: Tree, path: TreePath) -> Kind:
-    known: Kind
+def _read_kind(kind: Tree, path: TreePath) -> InteractionKind:
+    known: InteractionKind
     for known in _KINDS:
         if kind == known:
             return known
