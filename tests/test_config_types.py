@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args, get_type_hints
 
 from aquila.config_types import CassetteOptions
-from aquila.option_table import OPTIONS
+from aquila.option_parsing import OPTIONS
 from aquila.settings import parse_option
 
 

@@ -246,7 +246,7 @@ print(met, ends, all(lock.acquire(blocking=False) for lock in fork_locks._held))
 def test_threads_that_fork_at_once_fork_one_after_the_other() -> None:
     # In a process of its own, because modules such as `concurrent.futures` hold a lock of theirs at each fork as well.
     # A child of this run loads some of them.
-    alone = {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
+    alone = {name: value for name, value in os.environ.items() if name not in ("AQUILA_RUN", "PYTHONPATH")}
     command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", TWO_FORKS]
     done = subprocess.run(command, env=alone, capture_output=True, text=True, check=True, timeout=LIMIT)
     assert (done.stdout, done.stderr) == ("[] [0, 0] True\n", "")

@@ -24,7 +24,7 @@ def test_it():
         "path": sys.path,
         "searched": [folder for folder in sys.path_importer_cache if folder.endswith("support")],
         "folder": os.getcwd(),
-        "environment": {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"},
+        "environment": {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"},
         "descriptors": len(os.listdir("/proc/self/fd")),
         "interrupts": repr(signal.getsignal(signal.SIGINT)),
         "flags": list(sys.flags),

@@ -22,7 +22,7 @@ HEAVY = {"openai", "httpx2", "httpx", "httpcore2", "yaml", "msgpack", "huey", "v
 
 
 def environment(**variables: str) -> dict[str, str]:
-    hidden = {"AQUILA_SESSION", "PYTHONPATH", *dummies_for_run(())}  # with keys there is more to keep secret
+    hidden = {"AQUILA_RUN", "PYTHONPATH", *dummies_for_run(())}  # with keys there is more to keep secret
     return {name: value for name, value in os.environ.items() if name not in hidden} | variables
 
 

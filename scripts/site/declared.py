@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aquila.cli import COMMANDS, FOUND
-from aquila.option_table import OPTIONS
+from aquila.option_parsing import OPTIONS
 from aquila.variable_table import VARIABLES
 from pytest_aquila import fixtures, options
 from pytest_aquila.tasks import short_names, task_fixtures

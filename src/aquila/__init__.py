@@ -138,9 +138,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_NAMES})
 
 
-# `AQUILA_SESSION` is set by a test run for its child processes, `AQUILA_UNDER_TEST` by users for a worker that takes
+# `AQUILA_RUN` is set by a test run for its child processes, `AQUILA_UNDER_TEST` by users for a worker that takes
 # part in tests. In both cases the rules of the test run hold in this process too.
-if "AQUILA_SESSION" in os.environ or "AQUILA_UNDER_TEST" in os.environ:
+if "AQUILA_RUN" in os.environ or "AQUILA_UNDER_TEST" in os.environ:
     from aquila.intercept.parent_run import join_parent_run
 
     join_parent_run()

@@ -6,7 +6,7 @@ holds these sources; ``aquila.recording.runtime`` says which run is current. The
 ``OptionLayer`` above them.
 
 Most runs set no option. They load this module and no other one about settings, and use the values of the table. A value
-that is set is parsed by ``aquila.option_table``, and stands in a record of ``aquila.settings``.
+that is set is parsed by ``aquila.option_parsing``, and stands in a record of ``aquila.settings``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila import errors, settings, typed_words
+    from aquila import errors, settings, shell_words
     from aquila.config_types import StartSettings
     from aquila.settings import Settings
 else:
-    lazy_modules(globals(), "aquila: errors, settings, typed_words")
+    lazy_modules(globals(), "aquila: errors, settings, shell_words")
 
 # fmt: off
 OPTION_ROWS: tuple[tuple[str, Any, str | None, bool, str, str], ...] = (
@@ -94,7 +94,7 @@ OPTION_ROWS: tuple[tuple[str, Any, str | None, bool, str, str], ...] = (
 )
 # fmt: on
 """Every setting: its name, its default, its environment variable or None, whether the ini file can set it, the kind of
-its values, and its explanation in one line. ``aquila.option_table`` reads text by its kind; choices are joined by
+its values, and its explanation in one line. ``aquila.option_parsing`` reads text by its kind; choices are joined by
 ``|``.
 
 The rows are constants, because every test run loads them: making objects would take longer than the rest of this
@@ -296,12 +296,12 @@ class SettingsLayers:
         return path
 
     def path_to_type(self, path: Path) -> str:
-        """Return a path as a user types it: from the folder in which the user types commands, whether it is in there.
+        """Return a path as a user types it: from the folder in which the user types commands, even if it is elsewhere.
 
         Separated by ``/``.
         """
         with suppress(OSError):
-            return typed_words.path_from(self._folder_of_user(), path)
+            return shell_words.path_from(self._folder_of_user(), path)
         return path.as_posix()
 
     def _folder_of_user(self) -> str:

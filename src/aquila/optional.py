@@ -7,7 +7,7 @@ import re
 from importlib import metadata
 from typing import Any
 
-from aquila import typed_words
+from aquila import shell_words
 from aquila.errors import MissingDependency
 from aquila.lazy_imports import import_module
 
@@ -20,7 +20,7 @@ OLDEST_WEBSOCKETS = "11.0"
 
 def install_command(extra: str) -> str:
     """Return the command that installs an extra of ``aquila-llm``. It works in production, without the plugin."""
-    return f"pip install {typed_words.quote_word(f'aquila-llm[{extra}]')}"
+    return f"pip install {shell_words.quote_word(f'aquila-llm[{extra}]')}"
 
 
 def install_local_model_command() -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aquila import errors
 from aquila.config import DEFAULTS, VARIABLE_OF, SettingsLayers, find_cassette_root, records_by_environment
 from aquila.lazy_imports import lazy_modules
-from aquila.option_table import OPTIONS
+from aquila.option_parsing import OPTIONS
 
 if TYPE_CHECKING:
     from aquila import spelling

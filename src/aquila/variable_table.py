@@ -1,6 +1,6 @@
 """The environment variables that are not settings, and those that look like settings but are none.
 
-``option_table`` has the variables of settings.
+``option_parsing`` has the variables of settings.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from aquila.option_table import OPTIONS
+from aquila.option_parsing import OPTIONS
 from aquila.spelling import suggest_name
 
 
@@ -37,7 +37,7 @@ VARIABLES: Mapping[str, Variable] = {
         "server.md",
     ),
     "AQUILA_UNDER_TEST": Variable("`1` lets a worker that no test has started take part in tests", "huey.md"),
-    "AQUILA_SESSION": Variable(
+    "AQUILA_RUN": Variable(
         "set by Aquila: tells a child process the settings of the run and the scope to join",
         "any-client.md",
         is_internal=True,

@@ -13,7 +13,7 @@ Hooks that only some runs need are in the modules that register them. Only this 
   ``shared_misses`` fails the running test for a miss in a child process of a shared fixture.
   ``play_requirements`` fails a test that leaves recordings unplayed. ``test_reports`` completes reports: ``advice`` and
   ``key_advice`` add a remedy, ``report_redaction`` removes secrets. ``node_ids`` names tests and their cassettes.
-  ``typed_command`` writes commands for the user to type, and ``how_called`` finds out how pytest was called.
+  ``suggested_commands`` writes commands for the user to type, and ``how_called`` finds out how pytest was called.
 - ``recording_runs``: the progress of a run that records, and tests that it runs again.
 - ``summary``: the lines at the end of a run.
 - Further kinds of run: ``verify_run`` (``--aquila-verify``), ``faulted_tests`` (``--aquila-faults``),

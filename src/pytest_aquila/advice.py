@@ -8,7 +8,7 @@ import pytest
 
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
-from aquila.typed_settings import place_of_settings
+from aquila.setting_lines import place_of_settings
 from pytest_aquila import key_advice, test_scopes
 from pytest_aquila.options import (
     CASSETTER_COMPAT,

@@ -17,7 +17,7 @@ from aquila.cassettes.storage import names
 from aquila.config import find_cassette_root
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.typed_words import join_words
+from aquila.shell_words import join_words
 from pytest_aquila import marker_options, node_ids, options, test_scopes
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila.recording import miss_outcomes
     from aquila.recording import scope as scopes
-    from pytest_aquila import outcomes, report_redaction, scope_ends, typed_command
+    from pytest_aquila import outcomes, report_redaction, scope_ends, suggested_commands
     from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
         globals(),
         "aquila.recording: miss_outcomes, scope as scopes",
-        "pytest_aquila: outcomes, report_redaction, scope_ends, typed_command",
+        "pytest_aquila: outcomes, report_redaction, scope_ends, suggested_commands",
         "pytest_aquila.recording_runs: second_attempts",
     )
 
@@ -269,7 +269,7 @@ class FixtureCassette:
                 scope = scopes.Scope(
                     kind="fixture",
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
-                    command=typed_command.record_command(item, node_ids.id_to_type(item)),
+                    command=suggested_commands.record_command(item, node_ids.id_to_type(item)),
                     default_cassette=self._name_cassette(),
                     # Another test that sets the fixture up may send other requests, so nothing is removed as unused.
                     owns_cassette=False,
@@ -297,4 +297,4 @@ class FixtureCassette:
         tests = list(dict.fromkeys(map(node_ids.id_to_type, users or [self._item])))
         if len(tests) > _MOST_TESTS:
             tests = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        return typed_command.complete_command(self._item.config, f"pytest {join_words(tests)} --aquila-record=all")
+        return suggested_commands.complete_command(self._item.config, f"pytest {join_words(tests)} --aquila-record=all")

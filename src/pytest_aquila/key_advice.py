@@ -13,7 +13,7 @@ from aquila.intercept.provider_keys import NO_UNSET, dummies_for_run
 from aquila.plurals import join_with_and
 from aquila.recording import runtime
 from aquila.recording.environment import DUMMY_KEY
-from aquila.typed_settings import place_of_settings, setting_line
+from aquila.setting_lines import place_of_settings, setting_line
 from pytest_aquila.outcomes import text_of
 
 if TYPE_CHECKING:

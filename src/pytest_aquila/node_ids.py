@@ -22,10 +22,10 @@ from pytest_aquila import test_scopes
 from pytest_aquila.run_life import root_of
 
 if TYPE_CHECKING:
-    from aquila import typed_words
+    from aquila import shell_words
     from aquila.cassettes.storage import names
 else:
-    lazy_modules(globals(), "aquila: typed_words", "aquila.cassettes.storage: names")
+    lazy_modules(globals(), "aquila: shell_words", "aquila.cassettes.storage: names")
 
 
 def id_of(node: Any) -> str:
@@ -62,7 +62,7 @@ def note_id_to_type(item: pytest.Item, test: str) -> str:
     """Compute and remember what ``id_to_type`` returns for an item, whose id is ``test``."""
     here, root = item.config.invocation_params.dir, root_of(item.config)
     file, colons, inside = test.partition("::")
-    file = file if here == root else typed_words.path_from(here, root / file)
+    file = file if here == root else shell_words.path_from(here, root / file)
     item.stash[test_scopes.TYPED_ID] = typed = file + colons + inside
     return typed
 
@@ -174,7 +174,7 @@ def _path_of_outsider(path: Path, root: Path) -> str | None:
     real, real_root = path.resolve(), root.resolve()
     if real.is_relative_to(real_root):
         return real.relative_to(real_root).as_posix() if real != real_root else ""
-    return typed_words.path_from(root, path)
+    return shell_words.path_from(root, path)
 
 
 def own_cassette_name(item: pytest.Item, test: str) -> str:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from pytest_aquila.recording_runs import rerun_status, second_attempts
     from pytest_aquila.scope_ends import Outcome
-    from pytest_aquila.summary import end_of_run, redacted_terminal, session_end
+    from pytest_aquila.summary import end_of_run, final_totals, redacted_terminal
 else:
     lazy_modules(
         globals(),
@@ -52,7 +52,7 @@ else:
         "pytest_aquila: scope_ends, scope_starts, sealed_run, skipped_cassette_folders, test_reports, unanswered",
         "pytest_aquila: vcr_compat",
         "pytest_aquila.recording_runs: rerun_status, second_attempts",
-        "pytest_aquila.summary: end_of_run, redacted_terminal, session_end",
+        "pytest_aquila.summary: end_of_run, redacted_terminal, final_totals",
     )
 
 
@@ -116,7 +116,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
     is_worker = hasattr(config, "workerinput")
-    if not is_worker and not {*find_own_variables()} <= {"AQUILA_SESSION", "AQUILA_QUEUES"}:
+    if not is_worker and not {*find_own_variables()} <= {"AQUILA_RUN", "AQUILA_QUEUES"}:
         environment_check.warn_of_unknown_variables(config)
     # The controller of pytest-xdist. To list tests it starts no workers, and imports them itself.
     starts_workers = not (is_worker or config.option.collectonly) and config.getoption("dist", "no") != "no"
@@ -125,7 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
     run.make_outcome = lambda error: outcomes.make_outcome(error)  # noqa: PLW0108 - it is imported late
     run.tell = lambda sentence: redacted_terminal.show_sentence(config, sentence)
     if starts_workers:
-        config.pluginmanager.register(session_end.Workers())
+        config.pluginmanager.register(final_totals.Workers())
         rerun_status.show_reruns(config)
     try:
         now = run.layers.at_start()
@@ -333,4 +333,4 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     )
     writes = options.wants_drift(config) or options.wants_verification(config)
     if has_news or run.told_by_children is not None or writes:
-        session_end.sum_up(session)
+        final_totals.sum_up(session)

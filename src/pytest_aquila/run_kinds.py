@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_aquila.faulted_tests import fault_runs
     from pytest_aquila.recording_runs import recording_plan, recording_progress
     from pytest_aquila.report_writing import targets, wanted_reports
-    from pytest_aquila.summary import orphans_report, run_totals
+    from pytest_aquila.summary import run_totals, unused_report
 else:
     lazy_modules(
         globals(),
@@ -30,7 +30,7 @@ else:
         "pytest_aquila.faulted_tests: fault_runs",
         "pytest_aquila.recording_runs: recording_plan, recording_progress",
         "pytest_aquila.report_writing: targets, wanted_reports",
-        "pytest_aquila.summary: orphans_report, run_totals",
+        "pytest_aquila.summary: unused_report, run_totals",
     )
 
 
@@ -44,7 +44,7 @@ def begin_chosen_kinds(config: pytest.Config, run: Run) -> None:
     if not hasattr(config, "workerinput"):
         _check_files(config)
     if config.getoption("aquila_orphans") is not None:
-        plugins.register(orphans_report.UnusedReport(config))
+        plugins.register(unused_report.UnusedReport(config))
     if config.option.aquila_report or wanted_reports.STEP_SUMMARY in os.environ:
         wanted_reports.begin_reports(config)
     if now.guard == "sealed":

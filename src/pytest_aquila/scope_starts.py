@@ -11,7 +11,7 @@ from aquila.cassettes.storage import names
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording import scope as scopes
-from pytest_aquila import marker_options, node_ids, options, test_scopes, typed_command
+from pytest_aquila import marker_options, node_ids, options, suggested_commands, test_scopes
 
 if TYPE_CHECKING:
     from typing import Any
@@ -56,7 +56,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             scope = scopes.Scope(
                 kind="test",
                 name=test,
-                command=typed_command.record_command(item, node_ids.note_id_to_type(item, test)),
+                command=suggested_commands.record_command(item, node_ids.note_id_to_type(item, test)),
                 default_cassette=node_ids.own_cassette_name(item, test) if owns else named,
                 owns_cassette=owns,
                 options=settings,

@@ -13,7 +13,7 @@ import pytest
 from aquila.errors import CassetteMiss
 from aquila.recording.reporting import reports
 from aquila.recording.reporting.described_misses import describe_miss, miss_from
-from pytest_aquila import node_ids, scope_ends, test_scopes, typed_command
+from pytest_aquila import node_ids, scope_ends, suggested_commands, test_scopes
 
 
 def pass_on(item: pytest.Item) -> Sequence[CassetteMiss]:
@@ -23,7 +23,7 @@ def pass_on(item: pytest.Item) -> Sequence[CassetteMiss]:
         if scope.kind != "fixture" or not scope.is_shared or not scope.misses.hear().untaken:
             continue
         misses = scope.misses.known.take()
-        command = typed_command.record_command(item, node_ids.id_to_type(item))
+        command = suggested_commands.record_command(item, node_ids.id_to_type(item))
         known += [_with_command(miss, scope.command, command) for miss in misses]
         scope_ends.add_report(item, reports.summarize_misses(scope, misses), scope.settings)
     return known

@@ -29,7 +29,7 @@ from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
 from aquila.recording.storing import recording_age
 from aquila.review.unfinished import write_note
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 from tests.cli.conftest import Cassettes, conversation
 from tests.support.cassettes import cassettes as any_cassettes
 from tests.support.examples import examples

@@ -37,7 +37,7 @@ class Command:
     """``aquila serve`` as a process of its own. ``lines`` are those that it printed before it served."""
 
     def __init__(self, provider: Upstream, folder: Path, *options: str, **variables: str) -> None:
-        names = ("AQUILA_SESSION", "PYTHONPATH", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+        names = ("AQUILA_RUN", "PYTHONPATH", "OPENAI_API_KEY", "OPENAI_BASE_URL")
         surroundings = {name: value for name, value in os.environ.items() if name not in names}
         words = ["serve", *options, "--cassette", "x", "--port", "0"]
         if "OPENAI_BASE_URL" not in variables:

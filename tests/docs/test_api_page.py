@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aquila.cli import COMMANDS
-from aquila.option_table import OPTIONS
+from aquila.option_parsing import OPTIONS
 from aquila.variable_table import VARIABLES
 from pytest_aquila import fixtures, options
 from pytest_aquila.tasks import short_names, task_fixtures

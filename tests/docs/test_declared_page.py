@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from aquila.cli import COMMANDS
-from aquila.option_table import OPTIONS
+from aquila.option_parsing import OPTIONS
 from scripts.site import declared
 from tests.docs.snippets import REPOSITORY
 from tests.docs.test_api_page import declared as declared_to_pytest

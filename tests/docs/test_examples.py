@@ -64,5 +64,5 @@ def has_example(name: str) -> bool:
 
 
 def test_a_name_without_an_example_is_noticed() -> None:
-    assert not usage.shows_itself("aquila.option_table.OPTIONS")
-    assert usage.find_snippet("aquila.option_table.OPTIONS") is None
+    assert not usage.shows_itself("aquila.option_parsing.OPTIONS")
+    assert usage.find_snippet("aquila.option_parsing.OPTIONS") is None

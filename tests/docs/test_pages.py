@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.option_table import OPTIONS
+from aquila.option_parsing import OPTIONS
 from tests.docs.snippets import REPOSITORY, UPSTREAM, Block, Page, blocks, commands, matches
 from tests.support.runs import separate_run
 

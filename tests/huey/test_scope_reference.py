@@ -582,5 +582,5 @@ def test_a_producer_without_any_scope_imports_nothing_of_cassettes():
         "task = huey.task()(lambda: 1); task(); assert huey.execute(huey.dequeue()) == 1\n"
         "loaded = {'aquila.recording.scope', 'openai', 'httpx2', 'yaml'} & set(sys.modules); assert not loaded, loaded"
     )
-    environment = {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("AQUILA_RUN", "PYTHONPATH")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

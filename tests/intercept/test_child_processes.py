@@ -179,20 +179,20 @@ DAMAGED = ["{", "null", '{"around": null}', json.dumps({"around": LAYERS | {"ini
 
 @pytest.mark.parametrize("damaged", slow_but(["null", "cut off"], DAMAGED))
 def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: str, provider: Upstream) -> None:
-    stamp = os.environ[child_processes.VARIABLE][:-1] if damaged == "cut off" else damaged
+    value = os.environ[child_processes.VARIABLE][:-1] if damaged == "cut off" else damaged
     hosts = ("api.openai.com", "other.example", "localhost")
-    done = connect(*hosts, **{child_processes.VARIABLE: stamp}, AQUILA_GUARD="off", AQUILA_TRANSPORT="live")
+    done = connect(*hosts, **{child_processes.VARIABLE: value}, AQUILA_GUARD="off", AQUILA_TRANSPORT="live")
     of_provider, of_other, of_this_machine = done.stdout.split("\n--\n")[:3]
     for came in (of_provider, of_other):
         assert came.startswith("LiveCallRefused"), done
-        assert "AQUILA_SESSION, set by the parent process, is damaged" in came
+        assert "AQUILA_RUN, set by the parent process, is damaged" in came
     assert of_this_machine.startswith(("ConnectionRefusedError", "connected")), (
         done
     )  # by whether something listens there
 
 
 @pytest.mark.parametrize(
-    "stamp",
+    "value",
     [
         *("[]", "0", '"', "{}", '{"around": {"root": 1}}', "\x7f", json.dumps({"around": LAYERS})),
         *(json.dumps({"around": LAYERS | {name: 1}, "key": ""}) for name in LAYERS),
@@ -204,9 +204,9 @@ def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: 
         json.dumps({"around": LAYERS, "key": 1}),
     ],
 )
-def test_a_damaged_stamp_is_recognised(stamp: str) -> None:
-    assert parent_run.read_parent_variable(json.dumps({"around": LAYERS, "key": ""}), told=False) is not None
-    assert parent_run.read_parent_variable(stamp, told=False) is None
+def test_a_damaged_description_is_recognised(value: str) -> None:
+    assert parent_run.read_parent_variable(json.dumps({"around": LAYERS, "key": ""}), is_under_test=False) is not None
+    assert parent_run.read_parent_variable(value, is_under_test=False) is None
 
 
 @pytest.mark.parametrize("setting", ["AQUILA_TIMEOUT=x", "AQUILA_GUARD=of"])
@@ -266,8 +266,8 @@ def test_a_child_that_cannot_join_does_not_go_on(tmp_path: Path, provider: Upstr
 def test_another_sitecustomize_still_runs(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('mine', __name__)\n")
     path = os.pathsep.join([child_processes.SITE_FOLDER, str(tmp_path)])
-    for stamp in ({}, {child_processes.VARIABLE: os.environ.get(child_processes.VARIABLE, "")}):
-        surroundings = {**os.environ, "PYTHONPATH": path, **stamp}
+    for value in ({}, {child_processes.VARIABLE: os.environ.get(child_processes.VARIABLE, "")}):
+        surroundings = {**os.environ, "PYTHONPATH": path, **value}
         command = [sys.executable, "-c", f"import sys; print({child_processes.SITE_FOLDER!r} in sys.path)"]
         done = subprocess.run(command, check=True, env=surroundings, capture_output=True, text=True)
         assert done.stdout.splitlines() == ["mine sitecustomize", "False"]
@@ -297,7 +297,7 @@ def start_with(
         begin = f"import sys, site; sys.path[:0] = [{str(SITE)!r}, {str(tmp_path)!r}]; site.execsitecustomize()"
     else:
         shutil.copy(SITE / "aquila_guard.pth", tmp_path)
-    environment = {**os.environ, "AQUILA_SESSION": session}
+    environment = {**os.environ, "AQUILA_RUN": session}
     command = [sys.executable, "-I", "-S", "-c", f"{begin}; print('began')"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

@@ -208,7 +208,7 @@ def test_outside_a_test_run_nothing_is_patched_before_and_after_a_block(tmp_path
     second.__exit__(None, None, None)
     assert methods() == before
     """
-    surroundings = {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("AQUILA_RUN", "PYTHONPATH")}
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
     subprocess.run(command, check=True, cwd=tmp_path, env=surroundings)
 

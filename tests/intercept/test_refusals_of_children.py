@@ -139,7 +139,7 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester:
 
 
 def test_children_are_guarded_after_a_test_that_has_cleared_the_environment(pytester: pytest.Pytester) -> None:
-    tests = 'def test_that_clears_it(): del os.environ["AQUILA_SESSION"]\n\ndef test_it(): start("subprocess")\n'
+    tests = 'def test_that_clears_it(): del os.environ["AQUILA_RUN"]\n\ndef test_it(): start("subprocess")\n'
     pytester.makepyfile(asking=ASKING, test_it=f"{TESTS}\n{tests}")
     result = pytester.runpytest_subprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1)

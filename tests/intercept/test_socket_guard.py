@@ -364,7 +364,7 @@ def test_a_guard_of_all_refuses_every_connection_but_loopback(run: GuardedRun, p
 def test_plugins_that_put_back_what_they_found_take_no_guard_off(
     run: GuardedRun, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AQUILA_SESSION")  # a child of a test run is guarded before it loads a plugin
+    monkeypatch.delenv("AQUILA_RUN")  # a child of a test run is guarded before it loads a plugin
     putting_back = """
         import socket
 

@@ -53,7 +53,7 @@ def test_a_further_test_calls_few_functions(project: Project, monkeypatch: pytes
     project.record(tests=TESTS).assert_outcomes(passed=3)
     project.pytester.makeconftest(COUNTING)
     # In a process of its own, which joins no other run: what other tests have done in this one would be counted, too.
-    monkeypatch.delenv("AQUILA_SESSION", raising=False)
+    monkeypatch.delenv("AQUILA_RUN", raising=False)
     for _ in range(2):  # the first run writes the compiled copies of the cassettes
         run = project.pytester.runpytest_subprocess("-p", "no:xdist")
         run.assert_outcomes(passed=3)

@@ -13,7 +13,7 @@ import pytest
 
 from aquila.errors import CassetteRequired, LiveCallRefused
 from aquila.recording.network.guard import NOTHING_ASKS
-from aquila.typed_settings import setting_lines
+from aquila.setting_lines import setting_lines
 from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.summary import drift_report
 from pytest_aquila.summary.run_totals import RunTotals

@@ -55,7 +55,7 @@ def test_nothing_goes_out_when_the_process_ends(arguments: tuple[str, ...], pyte
 def test_a_program_that_has_run_pytest_may_ask_afterwards(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AQUILA_SESSION", raising=False)  # it is no child of the run of this test
+    monkeypatch.delenv("AQUILA_RUN", raising=False)  # it is no child of the run of this test
     pytester.makepyfile(test_it="def test_it(aquila_cassette): pass")
     program = pytester.makepyfile(
         program="""

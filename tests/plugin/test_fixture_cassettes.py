@@ -14,7 +14,7 @@ import pytest
 from aquila.errors import CassetteMiss
 from aquila.recording import runtime
 from aquila.recording.reporting.miss_log import MissLog
-from pytest_aquila import node_ids, report_redaction, test_scopes, typed_command
+from pytest_aquila import node_ids, report_redaction, suggested_commands, test_scopes
 from pytest_aquila.fixture_cassettes import FixtureCassette
 from pytest_aquila.recording_runs import second_attempts
 from tests.plugin.conftest import Project
@@ -588,6 +588,6 @@ def test_a_command_names_the_tests_that_use_a_fixture_or_if_they_are_many_their_
     users = [test(f"test_app.py::test_{n}", SHARED) for n in range(count)]
     session = SimpleNamespace(items=[*users, test("test_y.py::test_that_does_not")])
     monkeypatch.setattr(node_ids, "id_to_type", lambda item: item.id)
-    monkeypatch.setattr(typed_command, "complete_command", lambda config, command: command)
+    monkeypatch.setattr(suggested_commands, "complete_command", lambda config, command: command)
     command = made_for(SHARED, session=session, id="test_x.py::it")._record_all_command()
     assert command == f"pytest {' '.join(named)} --aquila-record=all"

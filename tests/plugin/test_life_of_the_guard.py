@@ -49,7 +49,7 @@ ASKING = """
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
     """A machine with a real key, and the provider under its real name."""
-    for name in (*dummies_for_answers(()), "AQUILA_SESSION", "PYTHONPATH", "PYTEST_XDIST_WORKER", "CI"):
+    for name in (*dummies_for_answers(()), "AQUILA_RUN", "PYTHONPATH", "PYTEST_XDIST_WORKER", "CI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with real_hosts("api.openai.com", script=lambda path, body: Answer()) as running:
@@ -342,7 +342,7 @@ def test_without_the_plugin_nothing_is_guarded(folder: Folder, provider: Upstrea
 
         def test_it():
             assert not [name for name in sys.modules if name.startswith(("aquila", "pytest_aquila"))]
-            assert "AQUILA_SESSION" not in asking.os.environ
+            assert "AQUILA_RUN" not in asking.os.environ
             asking.note("test")
         """
     )
@@ -522,7 +522,7 @@ ALONE = ("-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_aquila.plugin")
 def alone(monkeypatch: pytest.MonkeyPatch, folder: Folder) -> Folder:
     """A project in whose runs no other plugin has loaded a client before."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.delenv("AQUILA_SESSION", raising=False)  # the run of this test guards its children, too
+    monkeypatch.delenv("AQUILA_RUN", raising=False)  # the run of this test guards its children, too
     return folder
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import ConfigError
-from aquila.option_table import read_budget
+from aquila.option_parsing import read_budget
 from aquila.recording.storing.record_budget import Spent, describe_budget
 from aquila.settings import parse_option
 from tests.plugin.conftest import Project

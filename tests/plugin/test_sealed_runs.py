@@ -237,7 +237,7 @@ import json, os, sys
 import pytest
 
 def test_it():
-    names = set(os.environ) - {"AQUILA_GUARD", "AQUILA_SESSION", "SEEN"}
+    names = set(os.environ) - {"AQUILA_GUARD", "AQUILA_RUN", "SEEN"}
     seen = {
         "flags": list(sys.flags), "xoptions": sys._xoptions, "warnoptions": sys.warnoptions, "argv": sys.argv,
         "orig_argv": sys.orig_argv[1:], "executable": sys.executable, "prefix": sys.prefix, "path": sys.path,

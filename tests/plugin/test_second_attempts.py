@@ -339,7 +339,7 @@ def run_program(stateful: StatefulProject, last: str, monkeypatch: pytest.Monkey
             print(converse("What is an eagle?", "a bird", {last!r}))
         """
     )
-    monkeypatch.delenv("AQUILA_SESSION", raising=False)
+    monkeypatch.delenv("AQUILA_RUN", raising=False)
     return stateful.pytester.runpython(stateful.pytester.path / "program.py")
 
 

@@ -177,7 +177,7 @@ def _become(own_path: list[str], told: int, stdout: int, stderr: int) -> None:
     sys.argv = ["-m", *run["arguments"]]
     sys.orig_argv = [sys.executable, "-mpytest", *run["arguments"]]
     sys.path[:] = [os.getcwd(), *os.environ["PYTHONPATH"].split(os.pathsep), *own_path]
-    if os.environ.get("AQUILA_SESSION"):  # as `aquila_guard.pth` does
+    if os.environ.get("AQUILA_RUN"):  # as `aquila_guard.pth` does
         importlib.import_module("aquila")
     sys.modules.pop("sitecustomize", None)  # some systems have one, which the server has loaded
     site.execsitecustomize()

@@ -119,7 +119,7 @@ def try_all(pytester: pytest.Pytester, listeners: Listeners, *options: str) -> d
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WAYS_OUT", json.dumps(given))
         patch.setenv("PYTHONPATH", str(pytester.path), prepend=os.pathsep)
-        patch.delenv("AQUILA_SESSION", raising=False)  # the run of this test guards nothing here
+        patch.delenv("AQUILA_RUN", raising=False)  # the run of this test guards nothing here
         pytester.runpytest_subprocess("-p", "attempts", "-p", "no:xdist", "-p", "no:cacheprovider", *options)
     return {path.name: path.read_text(encoding="utf-8") for path in notes.iterdir()}
 

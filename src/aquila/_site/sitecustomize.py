@@ -1,7 +1,7 @@
 """Found by the Python children of a test run, through their ``PYTHONPATH``, before they do anything else.
 
 Importing Aquila in such a child puts the guard of the run in force: ``intercept.child_processes`` tells it of the run
-in ``AQUILA_SESSION``, and ``intercept.parent_run`` joins it. Another ``sitecustomize``, which this one hides, is run
+in ``AQUILA_RUN``, and ``intercept.parent_run`` joins it. Another ``sitecustomize``, which this one hides, is run
 afterwards. ``aquila_guard.pth`` does the same where Aquila is installed, without ``PYTHONPATH``.
 """
 
@@ -24,7 +24,7 @@ def _run_the_hidden_one() -> None:
 
 
 if __name__ == "sitecustomize":
-    if os.environ.get("AQUILA_SESSION"):
+    if os.environ.get("AQUILA_RUN"):
         try:
             import aquila  # noqa: F401
         except Exception as error:

@@ -21,7 +21,7 @@ from aquila.cassettes.model import Headers, Interaction, RecordedChunk, Recorded
 from aquila.cassettes.storage.regular_files import open_regular
 from aquila.errors import CassetteCorrupt
 from aquila.lazy_patterns import lazy_pattern
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 
 if TYPE_CHECKING:
     from dataclasses import dataclass

@@ -21,8 +21,8 @@ from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 from aquila.plurals import count_of
 from aquila.recording import runtime
+from aquila.shell_words import join_words
 from aquila.spelling import find_nearest, suggest_name
-from aquila.typed_words import join_words
 
 
 class Project:

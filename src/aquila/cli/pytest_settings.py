@@ -11,7 +11,7 @@ from typing import Any
 
 from aquila import config
 from aquila.errors import ConfigError
-from aquila.option_table import OPTIONS
+from aquila.option_parsing import OPTIONS
 
 SETTINGS_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """The files in which pytest looks for its settings, in its order."""

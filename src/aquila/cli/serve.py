@@ -40,7 +40,7 @@ from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session_factory import redactor_of
 from aquila.settings import Settings
-from aquila.typed_words import join_words
+from aquila.shell_words import join_words
 
 if TYPE_CHECKING:
     from aquila.scripting import script_file

@@ -1,6 +1,6 @@
 """Describes a run to its child processes, in the environment. ``parent_run`` is the child's side of it.
 
-``AQUILA_SESSION`` holds the settings of the run and a reference to the open scope. A child that imports Aquila joins
+``AQUILA_RUN`` holds the settings of the run and a reference to the open scope. A child that imports Aquila joins
 that scope: it replays from the same cassette and records into it. Without a scope it refuses what its parent refuses.
 Each Python child imports Aquila: ``aquila_guard.pth`` does so where Aquila is installed, and a ``sitecustomize`` on its
 ``PYTHONPATH`` elsewhere.
@@ -36,7 +36,7 @@ else:
         "aquila.recording.storing: record_budget",
     )
 
-VARIABLE = "AQUILA_SESSION"
+VARIABLE = "AQUILA_RUN"
 _SHORTEST_KEY = 8
 """In characters. ``trivial_values`` treats no shorter text as a secret. This copy saves loading that module."""
 

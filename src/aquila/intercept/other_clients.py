@@ -24,14 +24,14 @@ from aquila.recording import runtime
 from aquila.recording.network.model_hosts import asks_model
 
 if TYPE_CHECKING:
-    from aquila import errors, optional, typed_words
+    from aquila import errors, optional, shell_words
     from aquila.intercept import aiohttp_answers, policy, vcr_stubs
     from aquila.intercept.policy import AnsweringScope
     from aquila.recording.network import no_network
 else:
     lazy_modules(
         globals(),
-        "aquila: errors, optional, typed_words",
+        "aquila: errors, optional, shell_words",
         "aquila.intercept: aiohttp_answers, policy, vcr_stubs",
         "aquila.recording.network: no_network",
     )
@@ -219,7 +219,7 @@ def _is_redirected(session: Any, method: str, url: str) -> bool:
     raise errors.MissingDependency(
         f"{method} {parts.scheme}://{host}: a cassette, but for a provider in a test run, needs the package 'aiohttp' "
         f"in version 3.12.2 or newer, and {aiohttp.__version__} is installed; install it with: "
-        f"pip install {typed_words.quote_word('aiohttp>=3.12.2')}"
+        f"pip install {shell_words.quote_word('aiohttp>=3.12.2')}"
     )
 
 

@@ -2,7 +2,7 @@
 
 ``AQUILA_QUEUES`` says that the parent is in testing mode. It holds the places of the queues outside of the parent's
 memory that a test has asked for. Places and not names, because two Hueys of the same name may use different places. It
-is separate from ``AQUILA_SESSION``, because queues open and close at other times than scopes. The parent cannot see a
+is separate from ``AQUILA_RUN``, because queues open and close at other times than scopes. The parent cannot see a
 queue in the memory of a child, so the child refuses every other job.
 """
 
@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from aquila import typed_settings
+from aquila import setting_lines
 from aquila.intercept import queue_places, watched_queues
 from aquila.recording import runtime
 from aquila.recording.environment import set_own_variables, unset_own_variables
@@ -98,8 +98,8 @@ def _check(owner: Any, storage: Any, job: str) -> None:
     place = queue_places.name_place(storage)
     if place not in places and not watched_queues.is_ignored(owner.name):
         file = runtime.current_run().layers.settings_file
-        setting = typed_settings.setting_line("huey_storage", "own", file)
-        advice = _ADVICE.format(setting=setting, place=typed_settings.place_of_settings(file))
+        setting = setting_lines.setting_line("huey_storage", "own", file)
+        advice = _ADVICE.format(setting=setting, place=setting_lines.place_of_settings(file))
         if places:
             allowed = "\n  ".join(places)
             advice += f"\nThis queue is {place}. The queues under test that are outside of memory are:\n  {allowed}"

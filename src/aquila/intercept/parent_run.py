@@ -44,7 +44,7 @@ class _Joined:
 
 
 class _Parent(NamedTuple):
-    """The run of the parent, as ``AQUILA_SESSION`` describes it. The fields have the same names in the variable."""
+    """The run of the parent, as ``AQUILA_RUN`` describes it."""
 
     layers: SettingsLayers
     key: str
@@ -82,7 +82,7 @@ _KINDS: dict[str, Any] = {
 
 
 def join_parent_run() -> None:
-    """Join the run that ``AQUILA_SESSION`` describes, and apply this process's own ``AQUILA_UNDER_TEST``.
+    """Join the run that ``AQUILA_RUN`` describes, and apply this process's own ``AQUILA_UNDER_TEST``.
 
     If the first is damaged, all connections to other machines are refused. Raises ``SystemExit`` if this fails: the
     process must not go on without the guard of its parent.
@@ -121,32 +121,32 @@ def _variables() -> dict[str, str]:
 def _join_parent_run() -> None:
     joined = runtime.process_run().state_of(_Joined)
     joined.variables = _variables()
-    told = under_test.is_set_by_environment()
-    if told:  # as in pytest, no request goes live unless the environment of this process asks for it
+    is_under_test = under_test.is_set_by_environment()
+    if is_under_test:  # as in pytest, no request goes live unless the environment of this process asks for it
         runtime.process_run().layers = SettingsLayers(Path(), defaults={"transport": "replay"}, under_pytest=True)
-    stamp = os.environ.get(VARIABLE)
-    parent = read_parent_variable(stamp, told=told) if stamp else None
+    text = os.environ.get(VARIABLE)
+    parent = read_parent_variable(text, is_under_test=is_under_test) if text else None
     if parent is not None:
         _enter_run_of(parent)
-    elif told:
+    elif is_under_test:
         runtime.run_key().accepts_all = True
-    elif stamp:
+    elif text:
         _refuse_everything()
     else:
         return
-    if stamp and "AQUILA_QUEUES" in os.environ:  # checked here, so that other runs need not load the module
+    if text and "AQUILA_QUEUES" in os.environ:  # checked here, so that other runs need not load the module
         parent_queues.join_testing_mode()
     joined.guard = activation.install_guard()
 
 
-def read_parent_variable(stamp: str, *, told: bool) -> _Parent | None:
-    """Return the run in ``stamp``, the value of ``AQUILA_SESSION``; None if it is damaged.
+def read_parent_variable(text: str, *, is_under_test: bool) -> _Parent | None:
+    """Return the run in ``text``, the value of ``AQUILA_RUN``; None if it is damaged.
 
-    ``told``: ``AQUILA_UNDER_TEST`` says that this process is under test.
+    ``is_under_test``: ``AQUILA_UNDER_TEST`` says that this process is under test.
     """
     try:
-        inherited = json.loads(stamp)
-        around = inherited["around"] | ({"under_pytest": True} if told else {})
+        inherited = json.loads(text)
+        around = inherited["around"] | ({"under_pytest": True} if is_under_test else {})
         fields = {name: value for name, value in inherited.items() if name in _KINDS}
         parent = _Parent(SettingsLayers.from_plain_data(around), **fields)
     except (KeyError, ValueError, TypeError, AttributeError):

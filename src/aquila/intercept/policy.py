@@ -27,7 +27,7 @@ from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
-    from aquila import typed_settings
+    from aquila import setting_lines
     from aquila.intercept import unknown_modules
     from aquila.recording import scope as scopes
     from aquila.recording.network import guard, no_network
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        "aquila: typed_settings",
+        "aquila: setting_lines",
         "aquila.intercept: unknown_modules",
         "aquila.recording: scope as scopes",
         "aquila.recording.network: guard, no_network",
@@ -313,7 +313,7 @@ def explain_refused_connection(error: OSError, host: str | None, port: object) -
 
 def explain_closed_port(port: int) -> str:
     """Return the advice for a sealed run in which a port of the machine is closed."""
-    setting = typed_settings.setting_line("sealed_ports", port, runtime.current_run().layers.settings_file)
+    setting = setting_lines.setting_line("sealed_ports", port, runtime.current_run().layers.settings_file)
     return (
         f"Nothing listens on port {port} within this sealed run (aquila_guard = sealed). If a server of the machine "
         f"listens there outside of the run, hand the port through: {setting}"

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from aquila import typed_settings
+from aquila import setting_lines
 from aquila.errors import CassetteRequired, SessionClosed
 from aquila.intercept import queue_places
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
@@ -114,7 +114,7 @@ def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseExcep
     ``which_run`` names the run that is in testing mode. ``advice`` says how to keep the job out of that queue.
     """
     file = runtime.current_run().layers.settings_file
-    setting = typed_settings.setting_line("ignore_hueys", owner.name, file)
+    setting = setting_lines.setting_line("ignore_hueys", owner.name, file)
     what = f"a job for the queue of the {type(owner).__name__} {owner.name!r}"
     return guard.make_refusal(
         f"{what} was refused: it is real, and {which_run} is in testing mode\n"
@@ -123,6 +123,6 @@ def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseExcep
         f"{guard.line_of_test()}"
         "\n"
         f"{advice}\n"
-        f"To let jobs into its real queue: {setting} in {typed_settings.place_of_settings(file)}, or "
+        f"To let jobs into its real queue: {setting} in {setting_lines.place_of_settings(file)}, or "
         f"@pytest.mark.aquila(ignore_hueys={owner.name!r}) on the test.",
     )

@@ -37,8 +37,9 @@ _DUMMY = os.fsencode(DUMMY_KEY)
 
 _OURS = "AQUILA_"
 
-CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION", "AQUILA_QUEUES")
-"""Variables that change with each test of a run. None of them holds a secret or a setting of a client."""
+CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_RUN", "AQUILA_QUEUES")
+"""Variables that change with each test of a run. None of them holds a setting of a client, or a secret
+of the user; `AQUILA_RUN` has the key of the run itself."""
 _LEFT_OUT = frozenset(map(os.fsencode, CHANGED_BY_EVERY_TEST))
 
 
@@ -221,7 +222,7 @@ class SetVariables:
                 self._drop()
 
     def _drop(self) -> None:
-        """Drop the older half, but for secrets, which are few."""
+        """Drop the older half, but keep the newest secrets of it."""
         rows, older = list(self._rows.items()), len(self._rows) // 2
         secret = [row for row in rows[:older] if environment_secrets.environment_secrets(dict([_decode(row[0])]))]
         self._rows = dict([*secret[-(older // 2) :], *rows[older:]])

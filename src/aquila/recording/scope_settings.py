@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aquila import errors, typed_settings
+from aquila import errors, setting_lines
 from aquila.recording import runtime
 from aquila.settings import Settings
 
@@ -23,7 +23,7 @@ def check_scope_options(options: Mapping[str, Any], around: Settings, *, source:
         file = runtime.current_run().layers.settings_file
         raise errors.ConfigError(
             f"{source}: guard='sealed' is for a whole run, not for a part of it. Set "
-            f"{typed_settings.placed_setting('guard', 'sealed', file)}, or AQUILA_GUARD=sealed"
+            f"{setting_lines.placed_setting('guard', 'sealed', file)}, or AQUILA_GUARD=sealed"
         )
     if around.guard == "sealed" and (transport := options.get("transport")) in NEEDS_NETWORK:
         raise errors.ConfigError(

@@ -27,7 +27,7 @@ from aquila.review.alignment import choose_versions
 from aquila.review.kept_decisions import DecisionFile, file_beside
 from aquila.review.proposals import VersionComparison, compare_versions
 from aquila.review.unfinished import forget_note, write_note
-from aquila.typed_words import join_words, quote_word
+from aquila.shell_words import join_words, quote_word
 
 _BEFORE = ".before.json"
 

@@ -9,7 +9,7 @@ from aquila.plurals import count_of
 from aquila.prices import write_amount
 from aquila.run_report.schema import RunReport, Test, Text
 from aquila.run_report.totals import last_attempts
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 
 _MOST_ROWS = 20
 _MOST_TESTS = 10

@@ -1,6 +1,7 @@
-"""The files in which a report is collected during the run: a line of JSON for each test, written when it ends.
+"""The files in which a report is collected during the run: lines of JSON, each written when something is known.
 
-So a killed run loses only its last tests, and memory does not grow with the run. Each process has its own file.
+A line says that a test has begun or what it did, or has a part of the report that belongs to no test. So a killed run
+loses only its last tests, and memory does not grow with the run. Each process has its own file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SUFFIX = ".partial"
 """The suffix of a report's file name while it is collected."""
 
 MOST_BODIES = 256 * 1024 * 1024
-"""The greatest number of bytes of all bodies in a report. Of further bodies only the size is kept."""
+"""The greatest number of characters of all bodies in a report, binary ones in base64. Of others only the size is kept."""
 
 LineKind: TypeAlias = Literal["begins", "test", "prices", "note"]
 

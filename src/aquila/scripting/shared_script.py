@@ -30,9 +30,9 @@ _PAUSE_AFTER_ERROR = 0.01  # Seconds.
 _ANSWERED, _ANSWERED_LAST, _NOTHING, _YES, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"y", b"e", b"!"
 """The first byte of a reply, which tells its kind."""
 
-_FAILURE, _ANSWER = "note of a failure", "note of an answer"
-"""The ``wants`` of messages that report a fault."""
-_GIVEN = "note of what was given"
+_FAULT_FAILED, _FAULT_ANSWERED = "note of a fault", "note of a fault in an answer"
+"""The ``wants`` of messages that report a fault; with the second, the program may take the response for an answer."""
+_ANSWER_GIVEN = "note of what was given"
 """The ``wants`` of a message that reports an answer of the script."""
 
 
@@ -165,13 +165,13 @@ class ScriptServer:
                 return _NOTHING
             sent, *met = _unpack(packed)
             request = sent.request
-            if asked["wants"] == _GIVEN:
+            if asked["wants"] == _ANSWER_GIVEN:
                 self._note(asked, sent)
                 return _NOTHING
             if asked["wants"] == "explanation":
                 return _EXPLAINED + script.explain(request).encode()
-            if asked["wants"] in (_FAILURE, _ANSWER):
-                script.note_fault(request, is_answer=asked["wants"] == _ANSWER)
+            if asked["wants"] in (_FAULT_FAILED, _FAULT_ANSWERED):
+                script.note_fault(request, is_answer=asked["wants"] == _FAULT_ANSWERED)
                 for each in met:
                     self._note(asked, each)
                 return _NOTHING
@@ -232,7 +232,7 @@ class RemoteScript:
         note = self._make_note(Interaction(request, answer.response))
         if note is not None:
             with contextlib.suppress(ScriptUnreachable):  # the answer is good even if the report is lost
-                self._ask(_GIVEN, note, last=answer.last)
+                self._ask(_ANSWER_GIVEN, note, last=answer.last)
         return answer
 
     def explain(self, request: RecordedRequest) -> str:
@@ -254,7 +254,9 @@ class RemoteScript:
         """Note a request that met a fault. Raises ``ScriptUnreachable``."""
         note = self._make_note(met) if met is not None else None
         sent = _as_interaction(request)
-        self._ask(_ANSWER if is_answer else _FAILURE, sent, *(() if note is None else (note,)), fault=fault)
+        self._ask(
+            _FAULT_ANSWERED if is_answer else _FAULT_FAILED, sent, *(() if note is None else (note,)), fault=fault
+        )
 
     def _ask(self, wants: str, *sent: Interaction, fault: str = "", last: bool = False) -> tuple[bytes, bytes]:
         question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}

@@ -65,7 +65,7 @@ class ClientSocket(ServerConnection):
         return None if self._acceptance is None or self._acceptance.status_code == SWITCHED else self._acceptance
 
     @property
-    def is_left(self) -> bool:
+    def client_has_left(self) -> bool:
         """Whether the client has closed the conversation, or its connection is lost."""
         return self.protocol.close_rcvd is not None or self.protocol.state is CLOSED
 
@@ -105,7 +105,7 @@ class ClientSocket(ServerConnection):
         except ProtocolError:  # a code that RFC 6455 forbids to send, although other libraries accept it
             self.transport.close()
 
-    async def leave(self) -> None:
+    async def close_for_shutdown(self) -> None:
         """Close because the server ends, even if the client does not answer."""
         with suppress(TimeoutError):  # the client does not answer the close; `drop` ends it
             await asyncio.wait_for(self.close(_GOING_AWAY, "the server ends"), _LEAVING_SECONDS)

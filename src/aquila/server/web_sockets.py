@@ -81,7 +81,7 @@ class _OpenSocket:
 
     def shutdown(self) -> None:
         """End the conversation, because the server ends, unless the client has ended it."""
-        if not self._socket.is_left:
+        if not self._socket.client_has_left:
             self._task.cancel()
 
 
@@ -106,7 +106,7 @@ class _Visit:
         except asyncio.CancelledError:
             if self._status in (None, SWITCHED):  # a refusal has been sent completely
                 self._outcome += ", server ended"
-            await self._socket.leave()
+            await self._socket.close_for_shutdown()
         except CassetteMiss as miss:
             self._outcome, self._explanation = "missed", str(miss)
         except AquilaError as error:

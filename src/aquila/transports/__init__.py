@@ -3,7 +3,7 @@
 Begin with ``routes.routing``: one ``Route`` answers each request.
 
 - ``routes``: choosing the route of a request, and the routes.
-- ``callers``: requests that do not come through httpx2, and how their answers are returned.
+- ``callers``: requests of clients that Aquila has not built, and how their answers are returned.
 - The transports: ``replay`` and ``record`` use a cassette, ``script_transport`` a script. ``upstreams`` finds all
   others (``live``, ``local_model``, a transport of the user's). ``requested_delay`` reads how long an answer asks a
   client to wait. ``silence`` replays the end of an answer whose caller had stopped waiting. ``wire`` converts between

@@ -86,7 +86,7 @@ class PlannedQuestion:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A recording that is not asked, and why. ``is_skipped``: it could be asked, but is not meant to be."""
+    """A recording that is not asked, and why. ``is_skipped`` is False if its request cannot be sent as it was."""
 
     played: PlayedRecording
     recorded: Interaction | None

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from aquila.engine.calls.sdk_client import ReadInterrupter
+from aquila.engine.calls.prepared_call import ReadInterrupter
 from aquila.errors import FaultFailed, UnansweredRequest
 from aquila.fault_verdicts.executed_code import ExecutedCode
 from aquila.fault_verdicts.forked_process import Tell

@@ -16,7 +16,7 @@ import pytest
 from aquila.cassettes.storage import cassette_files, names
 from aquila.cassettes.storage.recorded_uses import read_uses
 from aquila.errors import AquilaError, CassetteNameError
-from aquila.option_table import read_budget
+from aquila.option_parsing import read_budget
 from aquila.plurals import count_of
 from aquila.recording.sessions.session_decisions import EVERYTHING
 from aquila.recording.storing.record_budget import RecordBudget, describe_budget

@@ -18,7 +18,7 @@ from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
 from aquila.run_report.totals import is_asked, usage_of
-from pytest_aquila import node_ids, typed_command
+from pytest_aquila import node_ids, suggested_commands
 from pytest_aquila.report_writing.report_guard import ReportGuard
 from pytest_aquila.summary import junit_facts
 
@@ -79,7 +79,7 @@ class CollectedTests:
             "states": [],
             "exchanges": [],
             "cassettes": [],
-            "command": typed_command.record_command(item, typed),
+            "command": suggested_commands.record_command(item, typed),
         }
         if line is not None:
             self._test["line"] = line + 1

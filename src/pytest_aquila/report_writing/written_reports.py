@@ -27,7 +27,7 @@ from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, join_parts
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
-from aquila.typed_words import join_words, path_from
+from aquila.shell_words import join_words, path_from
 from pytest_aquila import test_scopes
 from pytest_aquila.report_writing import wanted_reports
 from pytest_aquila.report_writing.collected_tests import CollectedTests

@@ -9,7 +9,7 @@ import pytest
 from aquila.errors import CassetteRequired, LiveCallRefused
 from aquila.recording.network import guard
 from aquila.recording.reporting import drift_groups, drift_watch
-from pytest_aquila import node_ids, options, test_scopes, typed_command
+from pytest_aquila import node_ids, options, suggested_commands, test_scopes
 from pytest_aquila.report_writing import targets
 from pytest_aquila.summary import redacted_terminal, run_news
 from pytest_aquila.summary.run_totals import RunTotals
@@ -43,7 +43,7 @@ def write_file(config: pytest.Config, totals: RunTotals | None) -> None:
 
 def _make_report(config: pytest.Config, totals: RunTotals | None) -> dict[str, Any]:
     drifted = totals.drifted if totals is not None else []
-    start = typed_command.start_for_tests(config, [row["test"] for row in drifted])
+    start = suggested_commands.start_for_tests(config, [row["test"] for row in drifted])
     return drift_groups.make_report(drifted, start)
 
 

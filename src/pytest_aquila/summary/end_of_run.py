@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from aquila.recording.storing import interrupted_runs
-    from pytest_aquila import typed_command, verify_run
+    from pytest_aquila import suggested_commands, verify_run
     from pytest_aquila.summary import (
         drift_report,
         pending_report,
@@ -31,7 +31,7 @@ else:
     lazy_modules(
         globals(),
         "aquila.recording.storing: interrupted_runs",
-        "pytest_aquila: typed_command, verify_run",
+        "pytest_aquila: suggested_commands, verify_run",
         "pytest_aquila.summary: drift_report, pending_report, run_news, summary_layout, totals_news",
         "pytest_aquila.summary: unrecorded_tests_cache",
     )
@@ -78,7 +78,7 @@ def _write_summary(
         waiting = pending_report.find_pending(totals)
         if waiting or totals.tells_more:
             width = terminal.width if verbosity <= 0 else _ANY_WIDTH
-            width -= len(typed_command.start_of_command(config)) - len("pytest")
+            width -= len(suggested_commands.start_of_command(config)) - len("pytest")
             knows_failures = config.pluginmanager.has_plugin("lfplugin")
             news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
         is_wrong = bool(totals.missed or totals.unstored or totals.unheard)
@@ -88,7 +88,7 @@ def _write_summary(
         if last:
             terminal.write_line(last, red=is_wrong)
         return
-    news = [row._replace(command=typed_command.complete_command(config, row.command)) for row in news]
+    news = [row._replace(command=suggested_commands.complete_command(config, row.command)) for row in news]
     end = summary_layout.Line(last, "red" if is_wrong else "")
     for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=end):
         terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from aquila.typed_words import join_words
+from aquila.shell_words import join_words
 
 _MOST_TESTS = 10
 

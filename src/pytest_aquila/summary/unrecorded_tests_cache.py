@@ -9,7 +9,7 @@ import pytest
 
 from aquila.recording.reporting.unrecorded_tests import CACHE_KEY, UnrecordedTest, as_plain_data
 from aquila.recording.secrets import outgoing
-from aquila.typed_words import path_from
+from aquila.shell_words import path_from
 from pytest_aquila import run_life
 
 MissedCassette = tuple[str, str, str, str]

@@ -21,7 +21,7 @@ from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT, read_uses
 from aquila.recording import runtime
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.secrets import outgoing
-from aquila.typed_words import path_from
+from aquila.shell_words import path_from
 from pytest_aquila.summary.run_extent import PlannedTest, RunExtent
 
 _FIXTURE = re.compile(r"(?:[\w.]*\.)?@")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila import errors, typed_settings
+from aquila import errors, setting_lines
 from aquila.huey import huey_paths
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -47,13 +47,13 @@ def load_huey(path: str, named_by: str = "the ini key aquila_huey is") -> Any:
     if not path:
         raise errors.ConfigError(
             "no Huey is under test: name it (module:attribute), as "
-            f"{typed_settings.placed_setting('huey', 'myapp.tasks:huey', file)}, "
+            f"{setting_lines.placed_setting('huey', 'myapp.tasks:huey', file)}, "
             "or override the fixture aquila_huey"
         )
-    python_path = '["."]' if typed_settings.is_toml(file) else "."
+    python_path = '["."]' if setting_lines.is_toml(file) else "."
     where = (
         "name one that the tests can import, or put its folder on Python's path, as with "
-        f"pythonpath = {python_path} in {typed_settings.place_of_settings(file)}"
+        f"pythonpath = {python_path} in {setting_lines.place_of_settings(file)}"
     )
     return huey_paths.load_huey(path, named_by=named_by, where=where)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aquila.typed_settings import placed_setting
+from aquila.setting_lines import placed_setting
 from pytest_aquila import fixture_names
 from pytest_aquila.options import settings_file
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from aquila import errors, typed_settings
+from aquila import errors, setting_lines
 from aquila.huey import testing
 from aquila.huey.testing import attribute_patches
 from aquila.lazy_imports import lazy_modules
@@ -241,7 +241,7 @@ def aquila_shared_consumer(
         raise errors.ConfigError(
             "aquila_consumer serves all tests of a run, so its Huey must be known before the first test: name it "
             "(module:attribute), as "
-            f"{typed_settings.placed_setting('huey', 'myapp.tasks:huey', settings_file(pytestconfig))}, "
+            f"{setting_lines.placed_setting('huey', 'myapp.tasks:huey', settings_file(pytestconfig))}, "
             "or use aquila_run_consumer"
         )
     with shared_consumer.share_consumer(named_hueys.load_huey(paths[0]), **aquila_consumer_options) as shared:

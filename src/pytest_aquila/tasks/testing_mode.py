@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila import typed_settings
+from aquila import setting_lines
 from aquila.huey.testing import attribute_patches, real_queues
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -80,12 +80,12 @@ class SharedQueues:
             self._open(path, named_hueys.load_huey(path))
         file = runtime.current_run().layers.settings_file
         if self._paths:
-            setting = typed_settings.setting_line("huey", " ".join([*self._paths, "module:attribute"]), file)
-            return f"To put it under test, name it too in {typed_settings.place_of_settings(file)}: {setting}"
+            setting = setting_lines.setting_line("huey", " ".join([*self._paths, "module:attribute"]), file)
+            return f"To put it under test, name it too in {setting_lines.place_of_settings(file)}: {setting}"
         return (
             "The fixture aquila_huey says which Hueys are under test, and only tests can ask it. In a test, let it\n"
             "return a list with this one, too: [app.huey, mail.huey]. To have it under test in the whole run,\n"
-            f"name it (module:attribute), as {typed_settings.placed_setting('huey', 'myapp.tasks:huey', file)}."
+            f"name it (module:attribute), as {setting_lines.placed_setting('huey', 'myapp.tasks:huey', file)}."
         )
 
     def close(self) -> None:

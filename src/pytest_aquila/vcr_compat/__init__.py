@@ -15,7 +15,7 @@ import pytest
 
 from aquila.errors import MissingDependency
 from aquila.optional import import_vcrpy
-from aquila.typed_settings import place_of_settings
+from aquila.setting_lines import place_of_settings
 from pytest_aquila.options import CASSETTER_COMPAT, COMPAT, PYTEST_VCR_COMPAT, REPLACED_RECORDERS, settings_file
 from pytest_aquila.vcr_compat import cassetter, hooks, marks_and_options, pytest_recording, pytest_vcr
 

@@ -21,7 +21,7 @@ from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import parser
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt, CassetteTooNew
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 from tests.support.cassettes import cassettes
 from tests.support.examples import examples
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
-from aquila.engine.calls.sdk_client import ReadInterrupter
+from aquila.engine.calls.prepared_call import ReadInterrupter
 
 
 def test_the_reading_thread_waits_until_another_thread_has_closed_the_answer() -> None:

@@ -75,7 +75,7 @@ def answering(stops_at: threading.Event) -> Callable[[Any], None]:
 def killed_within(program: str, root: Path, how: signal.Signals) -> None:
     reached = threading.Event()
     with web_socket_server(answering(reached)) as provider:
-        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"}
+        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"}
         surroundings["AQUILA_CASSETTE_DIR"] = str(root)
         command = [sys.executable, "-c", program, provider.url + "/v1/realtime"]
         with subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -181,7 +181,7 @@ def test_parts_hold_no_secrets(root: Path) -> None:
 
     program = IN_THREAD.replace("connect(sys.argv[1])", f"connect(sys.argv[1] + '?key={secret}')")
     with web_socket_server(speak) as provider:
-        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"}
+        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"}
         surroundings["AQUILA_CASSETTE_DIR"] = str(root)
         command = [sys.executable, "-c", program, provider.url + "/v1/realtime"]
         with subprocess.Popen(
@@ -214,7 +214,7 @@ with aquila.use_cassette("x", transport=sys.argv[2]), connect(sys.argv[1]) as co
 @pytest.mark.slow
 def test_a_replay_that_is_killed_leaves_nothing_and_can_be_had_again(root: Path) -> None:
     def start(url: str, *arguments: str) -> subprocess.Popen[bytes]:
-        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"}
+        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"}
         surroundings["AQUILA_CASSETTE_DIR"] = str(root)
         command = [sys.executable, "-c", REPLAYING, url, *arguments]
         return subprocess.Popen(command, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

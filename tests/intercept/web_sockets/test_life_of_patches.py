@@ -82,7 +82,7 @@ def test_clients_are_caught_whenever_they_are_imported_and_left_as_they_were(whe
                     talk.close()
     program = [sys.executable, "-W", "error", "-c", PROGRAM, url, when]
     # Not as a child of this run, which would be guarded.
-    surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"}
+    surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"}
     surroundings["AQUILA_CASSETTE_DIR"] = str(root)
     done = subprocess.run(program, capture_output=True, text=True, env=surroundings, timeout=300, check=False)
     assert done.stdout.split() == ["hello", "hello"], done.stderr

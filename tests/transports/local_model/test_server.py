@@ -71,7 +71,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 def outside_of_tests() -> dict[str, str]:
     """The environment without what tells child processes that a test is going on."""
-    return {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
+    return {name: value for name, value in os.environ.items() if name not in ("AQUILA_RUN", "PYTHONPATH")}
 
 
 @pytest.fixture(scope="module")

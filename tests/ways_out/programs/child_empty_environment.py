@@ -1,4 +1,4 @@
-"""The same with an environment of its own, such as `env={}`, or with an empty `AQUILA_SESSION`."""
+"""The same with an environment of its own, such as `env={}`, or with an empty `AQUILA_RUN`."""
 
 import subprocess
 import sys

@@ -22,7 +22,7 @@ from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
 from aquila.plurals import count_of, join_with_and
-from aquila.typed_settings import setting_lines
+from aquila.setting_lines import setting_lines
 
 _MOST = 50
 """The most differences that are examined. Requests that differ in more places ask different things."""

@@ -26,7 +26,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.plurals import count_of
-from aquila.typed_settings import setting_line
+from aquila.setting_lines import setting_line
 
 _MOST_PATHS = 8  # differences that are written
 _MOST_PREVIEWED = 12  # lines of a body that is shown because there is nothing to compare it with

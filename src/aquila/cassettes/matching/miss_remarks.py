@@ -17,7 +17,7 @@ from aquila.cassettes.matching.cures import CHOSEN
 from aquila.cassettes.matching.difference import ABSENT, Difference, clip_path, dump_json
 from aquila.cassettes.matching.json_path import with_any_index
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, PLACEHOLDER_IN_URL, without_numbers
-from aquila.typed_settings import place_of_settings, setting_line
+from aquila.setting_lines import place_of_settings, setting_line
 
 _LONGEST = 200_000  # characters of all texts that are compared
 _WORD = re.compile(r"\d+(?:[.:]\d+)+|\w+|[^\w\s]")

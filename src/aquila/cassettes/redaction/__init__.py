@@ -10,7 +10,7 @@ header fields are kept; ``scrubber`` searches everything else.
   stream delivers in pieces.
 - How a secret is removed: ``found_secrets`` merges, numbers and replaces the places that were found. ``text_changes``
   finds the text that a rule, if it is a function, has changed. ``window_redaction`` redacts a large body while it
-  arrives, and ``frame_redaction`` the frames of conversations that are stored as base64.
+  arrives, and ``message_redaction`` the frames of conversations that are stored as base64.
 
 Imported by ``codecs``, ``matching``, ``web_socket_frames`` and everything below ``cassettes``.
 """

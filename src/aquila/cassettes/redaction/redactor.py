@@ -39,7 +39,7 @@ from aquila.quick_records import NamedTuple
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import (
         found_secrets,
-        frame_redaction,
+        message_redaction,
         request_credentials,
         secret_patterns,
         window_redaction,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        "aquila.cassettes.redaction: found_secrets, frame_redaction, request_credentials, secret_patterns",
+        "aquila.cassettes.redaction: found_secrets, message_redaction, request_credentials, secret_patterns",
         "aquila.cassettes.redaction: window_redaction, response_headers as answer_headers, scrubber as scrubbers",
     )
 
@@ -327,9 +327,9 @@ class Redactor:
         headers = scrubber.scrub_fields(kept, numbers)
         cut_off = response.end != "complete"
         if response.status == SWITCHED:
-            single = frame_redaction.redact_single_frames(response.chunks, scrubber, numbers)
+            single = message_redaction.redact_single_frames(response.chunks, scrubber, numbers)
             scrub = functools.partial(scrubber.scrub_chunks, numbers=numbers, cut_off=cut_off)
-            chunks = frame_redaction.scrub_readable(single, scrub)
+            chunks = message_redaction.scrub_readable(single, scrub)
         else:
             chunks = scrubber.scrub_chunks(response.chunks, numbers, cut_off=cut_off)
         error = scrubber.scrub_text(response.error, numbers) if response.error else ""
@@ -340,16 +340,16 @@ class Redactor:
     def redact_single_frames(self, chunks: Sequence[RecordedChunk], numbers: SecretNumbers) -> Sequence[RecordedChunk]:
         """Return the chunks of a conversation without the secrets in frames that are redacted one by one.
 
-        ``numbers`` numbers the placeholders. See ``frame_redaction`` for which frames these are.
+        ``numbers`` numbers the placeholders. See ``message_redaction`` for which frames these are.
         """
-        return frame_redaction.redact_single_frames(chunks, self._scrubber_of_answers(), numbers)
+        return message_redaction.redact_single_frames(chunks, self._scrubber_of_answers(), numbers)
 
     def redact_message(self, data: bytes) -> bytes:
         """Return a message of a conversation without secrets, for comparing: its placeholders have no numbers."""
         try:
             text = self.redact_text(data.decode())
         except UnicodeDecodeError:
-            text = frame_redaction.scrub_message(data, self._scrubber_of_answers()).decode("utf-8", "surrogateescape")
+            text = message_redaction.scrub_message(data, self._scrubber_of_answers()).decode("utf-8", "surrogateescape")
         return found_secrets.without_numbers(text).encode("utf-8", "surrogateescape")
 
     def redact_large_answer(self, *, is_stream: bool, numbers: SecretNumbers | None = None) -> LargeBodyRedactor:

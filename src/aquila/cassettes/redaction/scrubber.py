@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction import window_redaction as windows
     from aquila.cassettes.redaction.decoded_views import DecodedView
     from aquila.cassettes.redaction.redactor import Rule
-    from aquila.cassettes.redaction.split_secrets import frame_scrubbing, split_text, stream_events
+    from aquila.cassettes.redaction.split_secrets import aws_frames, split_text, stream_events
 else:
     # What only answers that stream, and texts with escapes, need.
     lazy_modules(
         globals(),
         "aquila.cassettes: amazon_frames",
         "aquila.cassettes.redaction: decoded_views as views, text_changes, window_redaction as windows",
-        "aquila.cassettes.redaction.split_secrets: frame_scrubbing, split_text, stream_events",
+        "aquila.cassettes.redaction.split_secrets: aws_frames, split_text, stream_events",
     )
 
 _DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL
@@ -177,7 +177,7 @@ class Scrubber:
 
         if data[:1] >= b" " or not amazon_frames.begins_with_frame(data):  # it begins with its length
             return scrub(data, cuts, True)
-        changes = frame_scrubbing.find_changes_in_frames(data, scrub)
+        changes = aws_frames.find_changes_in_frames(data, scrub)
         return replace_found(data, changes, cuts) if changes else (data, cuts)
 
     def _find_cut_off_end(self, data: bytes, view: DecodedView | None = None, depth: int = _DEPTH) -> list[FoundSecret]:
@@ -215,7 +215,7 @@ class Scrubber:
             return windows.find_in_window(text, self)
 
         if amazon_frames.begins_with_frame(data):
-            return frame_scrubbing.find_in_frames(data, find, lambda text: split_text.find_split_secrets(text, find))
+            return aws_frames.find_in_frames(data, find, lambda text: split_text.find_split_secrets(text, find))
         return split_text.find_split_secrets(data, find)
 
     def scrub_large_body(self, body: bytes, numbers: SecretNumbers, named: Sequence[FoundSecret] = ()) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.cassettes.amazon_frames import begins_with_frame
 from aquila.cassettes.redaction.found_secrets import FoundSecret, SecretNumbers, merge_found
-from aquila.cassettes.redaction.split_secrets.frame_scrubbing import end_of_frame
+from aquila.cassettes.redaction.split_secrets.aws_frames import end_of_frame
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.scrubber import Scrubber

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila import typed_words
+from aquila import shell_words
 from aquila.cassettes.body_file import LFS_POINTER
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, MAX_BYTES, cassette_suffixes, codec_for
 from aquila.cassettes.model import Cassette
@@ -286,7 +286,7 @@ def _advise_msgpack(path: Path) -> str:
         return (
             "The file is unchanged; the new recordings are in the journal. Convert the cassette to msgpack, which has "
             "no limit, and store the recordings: aquila cassettes convert "
-            f"{typed_words.quote_word(str(path))} --to msgpack --replace; aquila cassettes accept"
+            f"{shell_words.quote_word(str(path))} --to msgpack --replace; aquila cassettes accept"
         )
     return (
         "Nothing was written, and the recordings are in the journal. Store them as msgpack, which has no limit: "

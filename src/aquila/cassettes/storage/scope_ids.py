@@ -25,7 +25,7 @@ def checked_scope_id(value: Any) -> str:
     """Return ``value`` if it is the id of a scope. Raises ``ConfigError`` for anything else."""
     if not is_scope_id(value):
         raise ConfigError(
-            f"the id of a scope is sixteen hexadecimal digits, not {str(value)[:40]!r}: it comes from AQUILA_SESSION, "
+            f"the id of a scope is sixteen hexadecimal digits, not {str(value)[:40]!r}: it comes from AQUILA_RUN, "
             "from a message or from a file name, and something has changed it there"
         )
     return str(value)

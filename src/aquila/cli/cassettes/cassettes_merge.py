@@ -20,7 +20,7 @@ from aquila.cli.output import Output, print_error
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.storing.interrupted_runs import recover_journals
 from aquila.review.kept_decisions import hold_reviews
-from aquila.typed_words import join_words, path_from
+from aquila.shell_words import join_words, path_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from aquila.cassettes.body_file import LFS_POINTER, NAME
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.errors import CassetteError
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 
 INDEX = ""
 """The staged version. In git it is the empty text before a colon, as in ``:file``."""

@@ -11,7 +11,7 @@ from aquila.cli.queues import hueys
 from aquila.errors import AquilaError, ConfigError, TaskError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
-from aquila.typed_words import join_words
+from aquila.shell_words import join_words
 
 if TYPE_CHECKING:
     from aquila.huey import error_texts, instrumenting

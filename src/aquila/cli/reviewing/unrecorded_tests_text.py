@@ -14,7 +14,7 @@ from aquila.errors import AquilaError
 from aquila.plurals import count_of
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded
 from aquila.recording.storing.pending_files import find_pending_files
-from aquila.typed_words import join_words, path_from
+from aquila.shell_words import join_words, path_from
 
 _MOST_NAMED = 10
 

@@ -1,9 +1,9 @@
 """Plans a call and prepares it for a driver. Begin with ``call_plan``.
 
 ``options`` declares the options of a call and checks them. ``stored_answers`` and ``transcription`` plan calls that are
-not conversations. ``sdk_client`` makes the SDK client of a call, and ``error_translation`` translates the errors of the
-SDK. ``retry`` decides after which errors, and how soon, a request is sent again. ``timeouts`` has the time limits of a
-call. ``telemetry`` reports the events of a call to plugins and to the log.
+not conversations. ``prepared_call`` makes the SDK client of a call and sends its requests; ``error_translation``
+translates the errors of the SDK. ``retry`` decides after which errors, and how soon, a request is sent again.
+``timeouts`` has the time limits of a call. ``telemetry`` reports the events of a call to plugins and to the log.
 
 ``request_gate`` delays requests that count against limits which many callers share, such as the limits of a queue.
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aquila.engine.calls.error_translation import ErrorContext
 from aquila.engine.calls.options import CallOption, Options
-from aquila.engine.calls.sdk_client import PreparedCall, ReadInterrupter
+from aquila.engine.calls.prepared_call import PreparedCall, ReadInterrupter
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.endpoints.protocol import Endpoint

@@ -10,7 +10,7 @@ import anyio
 
 from aquila.engine.calls.call_plan import CallPlan, prepare_call_async
 from aquila.engine.calls.error_translation import PROTOCOL_ERRORS, error_of_protocol
-from aquila.engine.calls.sdk_client import PreparedCall
+from aquila.engine.calls.prepared_call import PreparedCall
 from aquila.engine.loop import tool_execution
 from aquila.engine.loop.steps import EmitEvents, GetReady, RequestOutcome, RunTools, SendRequest, Sleep, Step
 from aquila.engine.loop.tool_execution import ToolOutcome
@@ -164,7 +164,7 @@ class _SyncExchange(_HttpExchange):
             return
         try:
             with self._reading(), call.interrupter.watch_reading(stream, call.remaining_seconds()):
-                if call.starts_stream(stream):
+                if call.limit_reads_of_stream(stream):
                     for chunk in stream:
                         events = self._read_chunk(chunk)
                         yield from events if self._is_read else ()
@@ -234,7 +234,7 @@ class _AsyncExchange(_HttpExchange):
             return
         try:
             with self._reading():
-                if call.starts_stream(stream):
+                if call.limit_reads_of_stream(stream):
                     async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
                         events = self._read_chunk(chunk)
                         for event in events if self._is_read else ():

@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 
-from aquila.engine.calls import sdk_client
+from aquila.engine.calls import prepared_call
 from aquila.engine.calls.error_translation import (
     PROTOCOL_ERRORS,
     connect_timeout_error,
@@ -23,7 +23,7 @@ from aquila.engine.calls.error_translation import (
     error_of_status,
     silence_error,
 )
-from aquila.engine.calls.sdk_client import PreparedCall
+from aquila.engine.calls.prepared_call import PreparedCall
 from aquila.engine.loop.socket_answer import SocketAnswer, write_message
 from aquila.engine.loop.steps import RequestOutcome, SendRequest
 from aquila.engine.openai_sdk import require_web_sockets
@@ -55,7 +55,7 @@ class _SocketExchangeBase:
     def _begin_attempt(self, *, within_loop: bool) -> tuple[own_connections.ConnectionAttempt, dict[str, Any]]:
         call = self._call
         attempt = own_connections.ConnectionAttempt(within_loop=within_loop, purpose=_PURPOSE)
-        seconds = sdk_client.shortest_limit(call.plan.timeouts.connect, call.remaining_seconds())
+        seconds = prepared_call.shortest_limit(call.plan.timeouts.connect, call.remaining_seconds())
         return attempt, attempt.options(seconds)
 
     def _make_answer(self) -> SocketAnswer:
@@ -69,7 +69,7 @@ class _SocketExchangeBase:
         """
         limits = self._call.plan.timeouts
         longest = limits.idle if answer.begun or limits.read is None else limits.read
-        seconds = sdk_client.shortest_limit(longest, self._call.remaining_seconds())
+        seconds = prepared_call.shortest_limit(longest, self._call.remaining_seconds())
         # As two limits, so that a recording can say which of them ended a silence, and a replay lets that one strike.
         own = None if longest is None else TimeLimit("idle", longest, TimeoutError)
         with time_limit(self._call.total_limit), time_limit(own):
@@ -164,7 +164,7 @@ class SocketExchange(_SocketExchangeBase):
     def _open(self) -> None:
         call = self._call
         attempt, options = self._begin_attempt(within_loop=False)
-        client = sdk_client.sync_client(call.plan.base_url, call.api_key)
+        client = prepared_call.sync_client(call.plan.base_url, call.api_key)
         require_web_sockets(client.responses)
         with own_connections.connecting_on(call.route):
             # The SDK types the options of the library websockets more narrowly than it passes them on.
@@ -227,7 +227,7 @@ class AsyncSocketExchange(_SocketExchangeBase):
             raise ConfigError("websocket=True needs asyncio, because the library websockets needs it") from None
         call = self._call
         attempt, options = self._begin_attempt(within_loop=True)
-        client = sdk_client.async_client(call.plan.base_url, call.api_key)
+        client = prepared_call.async_client(call.plan.base_url, call.api_key)
         require_web_sockets(client.responses)
         connecting = client.responses.connect(websocket_connection_options=options)  # type: ignore[arg-type]
         with own_connections.connecting_on(call.route):

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Generic, Self
 
 from aquila.engine.calls.call_plan import CallPlan, plan_conversation, prepare_call
-from aquila.engine.calls.sdk_client import PreparedCall
+from aquila.engine.calls.prepared_call import PreparedCall
 from aquila.engine.streams.drivers import drive_call
 from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Done, Event, Failed

@@ -23,7 +23,7 @@ from aquila.huey.testing.task_execution import run_inline
 from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
-from aquila.typed_settings import place_of_settings, placed_setting, setting_line
+from aquila.setting_lines import place_of_settings, placed_setting, setting_line
 
 
 @dataclass(frozen=True, slots=True)

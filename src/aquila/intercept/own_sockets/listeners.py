@@ -89,10 +89,11 @@ class ProviderListeners:
             listener.expected += 1
             return listener.address
 
-    def expects(self, scope: Scope, host: str) -> bool:
-        """Whether a connection for ``host`` was redirected in ``scope`` and has not begun its handshake.
+    def take_expected(self, scope: Scope, host: str) -> bool:
+        """Return whether a connection for ``host`` was redirected in ``scope`` and has not begun its handshake.
 
-        A TLS handshake in memory does not show its connection, which may be one to a proxy.
+        It is then taken to begin it now: a TLS handshake in memory does not show its connection, which may be one
+        to a proxy.
         """
         host = normalize_host(host)
         with self._lock:
@@ -102,8 +103,8 @@ class ProviderListeners:
                     return True
         return False
 
-    def has_accepted(self, connection: socket.socket) -> bool:
-        """Whether a client's socket is connected to one of the listeners."""
+    def take_connected(self, connection: socket.socket) -> bool:
+        """Return whether a client's socket, which begins its handshake, is connected to one of the listeners."""
         try:
             peer = connection.getpeername()
         except OSError:
@@ -155,7 +156,7 @@ class _Listener:
         self._thread.join(_PATIENCE)
         self._socket.close()
         policy.own_servers().discard(self.address)
-        self._shut_down(socket.SHUT_RD)  # ends the threads that wait for another request
+        self._shut_down(socket.SHUT_RD)  # ends the threads that still wait for a request
         deadline = time.monotonic() + _PATIENCE
         for thread in self._threads():
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -114,8 +114,8 @@ class Redirection:
             if self._known is None:
                 return False
             scope = policy.find_scope_for_own_socket(name, None) if name is not None else None
-            return scope is not None and name is not None and self._known.expects(scope, name)
-        if self._known is not None and self._known.has_accepted(connection):
+            return scope is not None and name is not None and self._known.take_expected(scope, name)
+        if self._known is not None and self._known.take_connected(connection):
             return True
         return name is not None and not _is_connected(connection) and self.resolve_name(name) is not None
 

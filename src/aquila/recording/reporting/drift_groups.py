@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
 from aquila.plurals import count_of, join_with_and
-from aquila.typed_words import join_words, quote_word
+from aquila.shell_words import join_words, quote_word
 
 Row: TypeAlias = Mapping[str, Any]
 """A request as ``drift_watch`` describes it, and the ``test`` that makes it, as it is typed."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from aquila import typed_settings
+from aquila import setting_lines
 from aquila.cassettes.matching import cures, difference, json_path
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON
 from aquila.cassettes.matching.request_key import key_at_origin, without_origin
@@ -207,7 +207,7 @@ def _write_advice(scope: Scope, choices: Sequence[Mapping[str, Sequence[str]]]) 
 
 def _write_argument(scope: Scope, name: str, values: Sequence[str]) -> Sequence[str]:
     if not scope.gives(name):
-        return typed_settings.setting_lines(name, values, scope.run.layers.settings_file)
+        return setting_lines.setting_lines(name, values, scope.run.layers.settings_file)
     given = repr(values[0]) if name == "repeat" else repr(list(values))
     return [f"{name}={given} at the marker or the call"]
 

@@ -23,7 +23,7 @@ from aquila.recording.reporting.cassette_search import (
 )
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.storing.pending_files import shown_path
-from aquila.typed_words import join_words, quote_word
+from aquila.shell_words import join_words, quote_word
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation

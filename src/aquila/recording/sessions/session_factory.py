@@ -24,7 +24,7 @@ from aquila.recording.sessions.client_calls import packages_of_project
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import MissedRequest
 from aquila.settings import Settings
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching import miss_message, request_key

@@ -32,7 +32,7 @@ from aquila.recording.storing.journal_merging import (
 )
 from aquila.recording.storing.pending_files import shown_path
 from aquila.recording.storing.storage_failures import StorageFailure, list_failures
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation

@@ -12,7 +12,7 @@ from pathlib import Path
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import candidate_paths, folder_of_cassette, name_of_file, name_on_this_system
 from aquila.recording import runtime
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 
 
 def find_pending_files(root: Path, cassette: str) -> list[Path]:

@@ -23,7 +23,7 @@ from aquila.plurals import count_of
 if TYPE_CHECKING:
     import filelock
 
-    from aquila.option_table import Budget
+    from aquila.option_parsing import Budget
 else:
     lazy_modules(globals(), "filelock")
 

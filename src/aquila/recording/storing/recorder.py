@@ -21,7 +21,7 @@ from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteUnusable, CassetteWriteError
-from aquila.option_table import read_budget
+from aquila.option_parsing import read_budget
 from aquila.recording.network import guard
 from aquila.recording.reporting.played_answers import count_tokens, describe_recorded
 from aquila.recording.reporting.reports import StoredRecordings

@@ -1,4 +1,4 @@
-"""Requests that are not sent through httpx2, and how their answers are returned.
+"""Requests of clients that Aquila has not built, and how their answers are returned in the form of each client.
 
 Begin with ``intercepted_requests``, which answers for the clients of other libraries: those on ``http.client`` by
 ``http_client_answers``, those on sockets of their own by ``socket_answers``. ``proxy`` answers for ``aquila serve``.

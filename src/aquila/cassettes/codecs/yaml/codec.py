@@ -16,7 +16,7 @@ from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, Tree, TreePat
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, RecordedChunk
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
-from aquila.typed_words import quote_word
+from aquila.shell_words import quote_word
 
 if TYPE_CHECKING:
     from aquila import optional

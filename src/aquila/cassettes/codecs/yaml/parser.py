@@ -22,7 +22,7 @@ import yaml.parser
 import yaml.reader
 import yaml.scanner
 
-from aquila import typed_words
+from aquila import shell_words
 from aquila.cassettes.codecs import MAX_BYTES
 from aquila.cassettes.codecs.yaml.tree import MAX_DEPTH, Number, PlainText, Tree, advice_for
 from aquila.errors import CassetteCorrupt
@@ -91,7 +91,7 @@ def load_tree(data: bytes, *, source: str, convert: Callable[[dict[str, Tree], i
         raise CassetteCorrupt(
             f"{source}: the file is UTF-16, and Aquila reads UTF-8. Save it as UTF-8 with an editor. If the > of "
             f"PowerShell wrote it, characters that are not ASCII may be wrong: write the file anew in another way, for "
-            f"example with: git restore --source REVISION {typed_words.quote_word(source)}"
+            f"example with: git restore --source REVISION {shell_words.quote_word(source)}"
         )
     try:
         return _Document(data, convert).read()

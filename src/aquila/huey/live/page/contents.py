@@ -126,7 +126,7 @@ class JobPage:
     job: str
 
     def describe(self, *, may_act: bool, view: JobView | None = None) -> dict[str, Any]:
-        """Return the values for the template; none for a job that is not known.
+        """Return the values for the template; an empty dict for a job that is not known.
 
         ``view`` has the events of the job, if they were read already. Asks the storage, and raises what it raises.
         """

@@ -6,7 +6,7 @@ from typing import Any
 
 from huey.consumer import Scheduler
 
-from aquila.huey.testing.consumers.orphans import EndsWithMaker
+from aquila.huey.testing.consumers.end_with_maker import EndsWithMaker
 
 FIRST_DELAY, LONGEST_DELAY = 0.01, 0.02
 """Seconds between two looks at an empty queue."""

@@ -12,7 +12,7 @@ from huey.consumer import Consumer
 
 from aquila.huey.instrumenting import change_class
 from aquila.huey.testing.consumers.consumer_delays import READY, QuickScheduler
-from aquila.huey.testing.consumers.orphans import end_with_input
+from aquila.huey.testing.consumers.end_with_maker import end_with_input
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 
 

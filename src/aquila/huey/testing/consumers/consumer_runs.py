@@ -23,15 +23,15 @@ from aquila.huey.delivery.consumer import AquilaConsumer, AquilaWorker
 from aquila.huey.scope_sharing import collect_misses, share_with_workers
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumers.consumer_delays import FIRST_DELAY, LONGEST_DELAY, READY, QuickScheduler
-from aquila.huey.testing.consumers.orphans import EndsWithMaker
+from aquila.huey.testing.consumers.end_with_maker import EndsWithMaker
 from aquila.huey.testing.consumers.running_consumer import RunningConsumer
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
 from aquila.recording import runtime
 from aquila.recording.under_test import VARIABLE, under_test
+from aquila.setting_lines import placed_setting
 from aquila.temporary_folders import TemporaryFolder
-from aquila.typed_settings import placed_setting
 
 _IN_MEMORY = ("", ":memory:")
 _PROGRAM = "from aquila.huey.testing.consumers.consumer_program import main; main()"

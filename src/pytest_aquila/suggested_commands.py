@@ -13,7 +13,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.secrets import outgoing
-from aquila.typed_words import join_words, path_from, quote_word
+from aquila.shell_words import join_words, path_from, quote_word
 from pytest_aquila import how_called, run_life
 
 if TYPE_CHECKING:

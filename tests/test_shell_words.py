@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila import typed_words
+from aquila import shell_words
 from aquila.optional import install_command, install_local_model_command
 from aquila.recording.reporting import drift_groups
 from tests.support.server import Answer, serving
 
-quote_for_windows = typed_words._quote_for_windows
+quote_for_windows = shell_words._quote_for_windows
 words = st.text(st.sampled_from("ab1/[]-=.:@ \\\"'&|<>()^,;*?{}#~\t"), max_size=12)
 
 
@@ -75,7 +75,7 @@ def test_suggested_commands_are_quoted_for_the_system() -> None:
     code = """
 import sys
 sys.platform = "win32"
-import aquila.typed_words
+import aquila.shell_words
 sys.platform = "linux"
 from aquila.optional import install_command, install_local_model_command
 from aquila.recording.reporting.drift_groups import record_command
@@ -112,10 +112,10 @@ def drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_path_on_another_drive_is_absolute(drives: Path) -> None:
     project = drives.parent / "project"
-    assert typed_words.path_from(project, project / "tests" / "a.py") == "tests/a.py"
-    assert typed_words.path_from(project, drives.parent / "a.py") == "../a.py"
-    assert typed_words.path_from(project, drives / "a.py") == (drives / "a.py").as_posix()
-    assert typed_words.path_from(drives, project / "a.py") == (project / "a.py").as_posix()
+    assert shell_words.path_from(project, project / "tests" / "a.py") == "tests/a.py"
+    assert shell_words.path_from(project, drives.parent / "a.py") == "../a.py"
+    assert shell_words.path_from(project, drives / "a.py") == (drives / "a.py").as_posix()
+    assert shell_words.path_from(drives, project / "a.py") == (project / "a.py").as_posix()
 
 
 PROJECT = """

@@ -125,8 +125,8 @@ class PreparedCall:
         """Return for how many seconds a read within the answer may wait now; None without a limit."""
         return shortest_limit(self.plan.timeouts.idle, self.remaining_seconds())
 
-    def starts_stream(self, stream: Any) -> bool:
-        """Return whether an answer is a stream. If it is, limit each of its reads to ``idle_seconds()``.
+    def limit_reads_of_stream(self, stream: Any) -> bool:
+        """Limit each read of an answer to ``idle_seconds()`` if it is a stream. Return whether it is.
 
         Some providers send one JSON document although a stream was asked for.
         """

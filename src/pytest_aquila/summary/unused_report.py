@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aquila.recording import runtime
-from aquila.typed_words import path_from, quote_word
+from aquila.shell_words import path_from, quote_word
 from pytest_aquila import test_scopes
 from pytest_aquila.report_writing import targets
 from pytest_aquila.run_life import root_of

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import aquila
-from aquila.engine.calls import sdk_client
+from aquila.engine.calls import prepared_call
 from aquila.engine.calls.call_plan import plan_conversation, prepare_call
 from aquila.recording.replayed_time_limits import TASK, TimeLimit, time_limit
 
@@ -37,9 +37,9 @@ class ChangedWhileIterated(OrderedDict[Any, Any]):
 
 def test_the_oldest_client_can_be_evicted_while_another_thread_adds_one(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ChangedWhileIterated()
-    monkeypatch.setattr(sdk_client, "_clients", cache)
-    monkeypatch.setattr(sdk_client.openai_sdk, "OpenAI", SimpleNamespace)
-    made = [sdk_client.sync_client(f"http://host/{number}", "key") for number in range(40)]
-    assert len(cache) == sdk_client._MOST_CLIENTS
-    assert sdk_client.sync_client("http://host/39", "key") is made[39]
-    assert sdk_client.sync_client("http://host/0", "key") is not made[0]
+    monkeypatch.setattr(prepared_call, "_clients", cache)
+    monkeypatch.setattr(prepared_call.openai_sdk, "OpenAI", SimpleNamespace)
+    made = [prepared_call.sync_client(f"http://host/{number}", "key") for number in range(40)]
+    assert len(cache) == prepared_call._MOST_CLIENTS
+    assert prepared_call.sync_client("http://host/39", "key") is made[39]
+    assert prepared_call.sync_client("http://host/0", "key") is not made[0]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aquila.setting_lines import setting_line, setting_lines
 from aquila.settings import parse_option
-from aquila.typed_settings import setting_line, setting_lines
 from tests.support.examples import examples
 
 PATHS = ["user", "messages[*].name", "tools[0]['x.y']", 'a["b c"]', "<empty>", r"a['b\c']"]
