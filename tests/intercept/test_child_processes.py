@@ -110,25 +110,25 @@ def test_outside_pytest_a_block_covers_children_that_use_aquila(tmp_path: Path, 
 
 
 def test_cassettes_beside_each_other_are_not_guessed_between(root: Path) -> None:
-    def stamped() -> str | None:
+    def described() -> str | None:
         inherited = json.loads(os.environ[child_processes.VARIABLE])
         return inherited["scope"]["default_cassette"] if "scope" in inherited else None
 
     before = os.environ.get(child_processes.VARIABLE)
     outer = aquila.use_cassette("outer")
     with outer:
-        assert stamped() == "outer"
+        assert described() == "outer"
         with aquila.use_cassette("inner"):
-            assert stamped() == "inner"
-        assert stamped() == "outer"
+            assert described() == "inner"
+        assert described() == "outer"
         from aquila.recording import scope as scopes
 
         beside = scopes.Scope(kind="test", default_cassette="beside")
         scopes.open_scope(beside)
-        assert stamped() is None
+        assert described() is None
         beside.run.scopes.remove(beside)
         beside.close()
-        assert stamped() == "outer"
+        assert described() == "outer"
     assert os.environ.get(child_processes.VARIABLE) == before
 
 
@@ -178,7 +178,7 @@ DAMAGED = ["{", "null", '{"around": null}', json.dumps({"around": LAYERS | {"ini
 
 
 @pytest.mark.parametrize("damaged", slow_but(["null", "cut off"], DAMAGED))
-def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: str, provider: Upstream) -> None:
+def test_a_child_with_a_damaged_variable_reaches_nothing_but_this_machine(damaged: str, provider: Upstream) -> None:
     value = os.environ[child_processes.VARIABLE][:-1] if damaged == "cut off" else damaged
     hosts = ("api.openai.com", "other.example", "localhost")
     done = connect(*hosts, **{child_processes.VARIABLE: value}, AQUILA_GUARD="off", AQUILA_TRANSPORT="live")
@@ -204,7 +204,7 @@ def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: 
         json.dumps({"around": LAYERS, "key": 1}),
     ],
 )
-def test_a_damaged_description_is_recognised(value: str) -> None:
+def test_a_damaged_variable_is_recognised(value: str) -> None:
     assert parent_run.read_parent_variable(json.dumps({"around": LAYERS, "key": ""}), is_under_test=False) is not None
     assert parent_run.read_parent_variable(value, is_under_test=False) is None
 
@@ -218,7 +218,7 @@ def test_a_child_with_a_setting_that_is_wrong_reaches_no_provider(setting: str, 
     assert done.returncode == 0  # its own work goes on
 
 
-def test_an_empty_stamp_is_none(provider: Upstream) -> None:
+def test_an_empty_variable_is_none(provider: Upstream) -> None:
     done = connect("other.example", **{child_processes.VARIABLE: ""})
     assert done.stdout == "connected\n--\n", done
 

@@ -23,7 +23,7 @@ SUFFIX = ".partial"
 """The suffix of a report's file name while it is collected."""
 
 MOST_BODIES = 256 * 1024 * 1024
-"""The greatest number of characters of all bodies in a report, binary ones in base64. Of others only the size is kept."""
+"""The greatest number of characters of all bodies in a report, binary ones in base64. Others have only a size."""
 
 LineKind: TypeAlias = Literal["begins", "test", "prices", "note"]
 

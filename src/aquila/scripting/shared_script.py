@@ -254,9 +254,8 @@ class RemoteScript:
         """Note a request that met a fault. Raises ``ScriptUnreachable``."""
         note = self._make_note(met) if met is not None else None
         sent = _as_interaction(request)
-        self._ask(
-            _FAULT_ANSWERED if is_answer else _FAULT_FAILED, sent, *(() if note is None else (note,)), fault=fault
-        )
+        wants = _FAULT_ANSWERED if is_answer else _FAULT_FAILED
+        self._ask(wants, sent, *(() if note is None else (note,)), fault=fault)
 
     def _ask(self, wants: str, *sent: Interaction, fault: str = "", last: bool = False) -> tuple[bytes, bytes]:
         question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}

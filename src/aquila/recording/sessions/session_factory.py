@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching import miss_message, request_key
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.recording import scripts
-    from aquila.recording.reporting import drift_watch, other_tests, renamed_tests
+    from aquila.recording.reporting import drift_watch
     from aquila.recording.scope import Scope
-    from aquila.recording.sessions import drifted_conversations
+    from aquila.recording.sessions import drifted_conversations, miss_explanation
     from aquila.recording.sessions import filters as request_filters
     from aquila.recording.sessions.filters import Filters
-    from aquila.recording.storing import interrupted_runs, pending_recordings, recording_age
+    from aquila.recording.storing import recording_age
 else:
     lazy_modules(
         globals(),
         "aquila.cassettes.matching: miss_message, request_key",
         "aquila.recording: scripts",
-        "aquila.recording.reporting: drift_watch, other_tests, renamed_tests",
-        "aquila.recording.sessions: drifted_conversations, filters as request_filters",
-        "aquila.recording.storing: interrupted_runs, pending_recordings, recording_age",
+        "aquila.recording.reporting: drift_watch",
+        "aquila.recording.sessions: drifted_conversations, filters as request_filters, miss_explanation",
+        "aquila.recording.storing: recording_age",
     )
 
 
@@ -80,7 +80,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         identify_request=_late_identifier(rules, filters, mode),
         takes_other_origins=functools.partial(takes_other_origins, rules=rules, settings=settings),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
-        explain_miss=lambda missed: _explain_miss(scope, session, root, Path(file), missed),
+        explain_miss=lambda missed: miss_explanation.explain_miss(scope, session, root, Path(file), missed),
         find_drift=_drift_finder(scope, Path(file)) if mode == "missing" else None,
         put_aside=drifted_conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
         is_outdated=_find_outdated(settings) if mode == "missing" else None,
@@ -92,7 +92,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         # Fills the cache. Later, when a request is decided, reading folders could block an event loop.
         packages_of_project(scope.run.layers.root)
     if finds_drift:
-        explain = functools.partial(_explain_miss, scope, session, root, Path(file))
+        explain = functools.partial(miss_explanation.explain_miss, scope, session, root, Path(file))
         session.find_stand_in = drift_watch.note_drift(scope, session, explain)
     return session
 
@@ -142,57 +142,16 @@ def address_within(scope: Scope, url: str) -> str:
     return origin + normalizer.mask_text(address.removeprefix(origin))
 
 
-def _explain_miss(
-    scope: Scope, session: Session, root: Path, path: Path, missed: MissedRequest
-) -> miss_message.Explanation:
-    """Explain a miss in a replay. ``path`` is the file of its cassette, in the cassette folder ``root``."""
-    unknown = None
-    if not drifted_conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
-        unknown = drifted_conversations.find_unknown_id(scope, session, missed.request)
-    if unknown is None or drifted_conversations.will_repeat(scope, unknown):
-        explained = compared = _compare_with_recordings(scope, session, path, missed, scope.record_command())
-        pending, is_answered = pending_recordings.describe_pending(scope, session, missed)
-        if not is_answered:  # else the pending file is the remedy
-            explained = renamed_tests.mention_rename(compared, scope, session, root, path, missed)
-            if explained is compared:
-                explained = other_tests.mention_other_test(explained, scope, session, root, path, missed)
-        if scope.scripts.is_written and not path.exists():  # it may be the script that lacks an answer
-            explained = scripts.mention_script(explained, scope, session, missed)
-        explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
-        return replace(explained, text=explained.text + pending)
-    explained = _compare_with_recordings(scope, session, path, missed, "")
-    return drifted_conversations.add_reason(explained, scope, session, unknown)
-
-
 def _drift_finder(scope: Scope, path: Path) -> Callable[[Session, MissedRequest], ConversationDrifted | None]:
     """Return the ``find_drift`` of a session (see ``Session``). ``path`` is the file of its cassette."""
 
     def compare(session: Session, missed: MissedRequest) -> miss_message.Explanation:
-        return _compare_with_recordings(scope, session, path, missed, "")
+        return miss_explanation.compare_with_recordings(scope, session, path, missed, "")
 
     return functools.partial(drifted_conversations.find_drift, scope, compare)
 
 
-def _compare_with_recordings(
-    scope: Scope, session: Session, path: Path, missed: MissedRequest, command: str
-) -> miss_message.Explanation:
-    """Say how a request differs from the recordings. ``command`` is what to type to record it."""
-    shown = str(scope.run.layers.shown_path(path))
-    return miss_message.explain_miss(
-        missed.request,
-        recordings=session.cassette.interactions,
-        rules=session.rules,
-        cassette=shown if path.exists() else f"{shown} (no such file)",
-        command=command,
-        redactor=session.redactor,
-        compares_origin=missed.compares_origin,
-        request_number=missed.earlier_count + 1 if missed.recording_count else None,
-        advises_settings=_rules_decide(scope.filters),
-        settings_file=scope.run.layers.settings_file,
-    )
-
-
-def _rules_decide(filters: Filters | None) -> bool:
+def rules_decide(filters: Filters | None) -> bool:
     """Whether rules say which requests are the same, and neither a plugin nor a function of the program."""
     return not has_listeners("aquila_key") and (filters is None or filters.is_same is None)
 
@@ -236,7 +195,7 @@ def _late_identifier(rules: MatchRules, filters: Filters | None, mode: str) -> C
 
     Most requests of a replay need no key.
     """
-    if mode == "replay" and _rules_decide(filters):
+    if mode == "replay" and rules_decide(filters):
         return lambda request: request_key.key_at_origin(request, rules)
     return request_identifier(rules, filters)
 
