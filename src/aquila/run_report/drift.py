@@ -8,7 +8,7 @@ from typing import Any
 
 from aquila.cassettes.answers.answer_content import read_answer
 from aquila.cassettes.matching.difference import ABSENT
-from aquila.cassettes.matching.miss_message import explain_miss
+from aquila.cassettes.matching.miss_message import compare_with_recordings
 from aquila.cassettes.model import RecordedRequest
 from aquila.recording.sessions.session import Session
 from aquila.run_report.bodies import Bodies
@@ -28,7 +28,7 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
     recordings = session.cassette.interactions
     if not recordings:
         return None
-    explained = explain_miss(
+    explained = compare_with_recordings(
         request,
         recordings=recordings,
         rules=session.rules,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.difference import clip_around, find_differences, quote_around
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.miss_message import Explanation, explain_miss
+from aquila.cassettes.matching.miss_message import Explanation, compare_with_recordings
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, key_of
 from aquila.cassettes.model import Headers, Interaction, RecordedRequest, RecordedResponse
@@ -46,7 +46,7 @@ def explanation_of(asked: RecordedRequest, *recorded: RecordedRequest, **changes
     """What is said of a request that misses, where other requests are recorded."""
     usual: dict[str, Any] = {"rules": RULES, "cassette": "cassettes/jobs.yaml", "command": COMMAND}
     recordings = [Interaction(item, RecordedResponse(200)) for item in recorded]
-    return explain_miss(asked, recordings=recordings, **{**usual, "redactor": REDACTOR, **changes})
+    return compare_with_recordings(asked, recordings=recordings, **{**usual, "redactor": REDACTOR, **changes})
 
 
 def explain(asked: RecordedRequest, *recorded: RecordedRequest, **changes: Any) -> str:

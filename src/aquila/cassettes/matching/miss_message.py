@@ -59,7 +59,7 @@ class Explanation:
     ignorable: Cure | None = None
 
 
-def explain_miss(
+def compare_with_recordings(
     request: RecordedRequest,
     *,
     recordings: Sequence[Interaction],

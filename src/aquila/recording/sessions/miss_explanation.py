@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.matching.miss_message import Explanation
-from aquila.cassettes.matching.miss_message import explain_miss as explain_difference
+from aquila.cassettes.matching.miss_message import Explanation, compare_with_recordings
 from aquila.recording import scripts
 from aquila.recording.reporting import other_tests, renamed_tests
 from aquila.recording.sessions import drifted_conversations
@@ -31,7 +30,7 @@ def explain_miss(scope: Scope, session: Session, root: Path, path: Path, missed:
     if not drifted_conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
         unknown = drifted_conversations.find_unknown_id(scope, session, missed.request)
     if unknown is None or drifted_conversations.will_repeat(scope, unknown):
-        explained = compared = compare_with_recordings(scope, session, path, missed, scope.record_command())
+        explained = compared = compare_in_session(scope, session, path, missed, scope.record_command())
         pending, is_answered = pending_recordings.describe_pending(scope, session, missed)
         if not is_answered:  # else the pending file is the remedy
             explained = renamed_tests.mention_rename(compared, scope, session, root, path, missed)
@@ -41,16 +40,14 @@ def explain_miss(scope: Scope, session: Session, root: Path, path: Path, missed:
             explained = scripts.mention_script(explained, scope, session, missed)
         explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
         return replace(explained, text=explained.text + pending)
-    explained = compare_with_recordings(scope, session, path, missed, "")
+    explained = compare_in_session(scope, session, path, missed, "")
     return drifted_conversations.add_reason(explained, scope, session, unknown)
 
 
-def compare_with_recordings(
-    scope: Scope, session: Session, path: Path, missed: MissedRequest, command: str
-) -> Explanation:
+def compare_in_session(scope: Scope, session: Session, path: Path, missed: MissedRequest, command: str) -> Explanation:
     """Say how a request differs from the recordings. ``command`` is what to type to record it."""
     shown = str(scope.run.layers.shown_path(path))
-    return explain_difference(
+    return compare_with_recordings(
         missed.request,
         recordings=session.cassette.interactions,
         rules=session.rules,

@@ -146,7 +146,7 @@ def _drift_finder(scope: Scope, path: Path) -> Callable[[Session, MissedRequest]
     """Return the ``find_drift`` of a session (see ``Session``). ``path`` is the file of its cassette."""
 
     def compare(session: Session, missed: MissedRequest) -> miss_message.Explanation:
-        return miss_explanation.compare_with_recordings(scope, session, path, missed, "")
+        return miss_explanation.compare_in_session(scope, session, path, missed, "")
 
     return functools.partial(drifted_conversations.find_drift, scope, compare)
 
