@@ -3,7 +3,7 @@
 Begin with ``consumer_runs``, which starts and ends them. ``running_consumer`` is a consumer as the test sees it.
 ``shared_consumer`` serves many tests. ``consumer_program`` is the program that runs in a process of its own.
 ``consumer_delays`` says how often workers look for tasks. ``worker_errors`` reports to the test what has failed in a
-worker. ``orphans`` ends consumers whose test run was killed.
+worker. ``end_with_maker`` ends consumers whose test run was killed.
 
 Imported by ``fixture_types``, ``aquila.testing`` and ``pytest_aquila``.
 """
