@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from aquila.config import SettingsLayers
-from aquila.config_types import StartSettings
 from aquila.errors import ConfigError
 from aquila.intercept.side_requests import DOWNLOADS, SIDE_REQUESTS
 from aquila.recording.environment import (
@@ -19,6 +18,7 @@ from aquila.recording.environment import (
     set_own_variables,
     unset_own_variables,
 )
+from aquila.setting_types import StartSettings
 from aquila.settings import Settings
 
 

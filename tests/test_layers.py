@@ -32,7 +32,7 @@ LAYERS = [
         "aquila.shell_words",
         "aquila.wildcards",
     },
-    {"aquila.config", "aquila.config_types", "aquila.option_parsing", "aquila.settings", "aquila.variable_table"},
+    {"aquila.config", "aquila.setting_types", "aquila.option_parsing", "aquila.settings", "aquila.other_variables"},
     {
         "aquila.messages",
         "aquila.content",

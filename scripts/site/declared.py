@@ -14,7 +14,7 @@ from typing import Any
 
 from aquila.cli import COMMANDS, FOUND
 from aquila.option_parsing import OPTIONS
-from aquila.variable_table import VARIABLES
+from aquila.other_variables import VARIABLES
 from pytest_aquila import fixtures, options
 from pytest_aquila.tasks import short_names, task_fixtures
 

@@ -1,4 +1,4 @@
-"""The table of all options, and ``SettingsLayers``, the sources of their values in one run.
+"""The table of the options that tests, blocks and calls may set, and ``SettingsLayers``, the sources of their values.
 
 Each option is declared once, in ``OPTION_ROWS``; its environment variable, ini key and parser derive from that row. A
 value comes from the first of: argument or marker, command line, environment, ini file, default. ``SettingsLayers``
@@ -25,7 +25,7 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import errors, settings, shell_words
-    from aquila.config_types import StartSettings
+    from aquila.setting_types import StartSettings
     from aquila.settings import Settings
 else:
     lazy_modules(globals(), "aquila: errors, settings, shell_words")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aquila.variable_table import find_unknown_variables
+from aquila.other_variables import find_unknown_variables
 
 
 def warn_of_unknown_variables(config: pytest.Config) -> None:

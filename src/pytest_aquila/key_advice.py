@@ -19,7 +19,7 @@ from pytest_aquila.outcomes import text_of
 if TYPE_CHECKING:
     import pytest
 
-    from aquila.config_types import StartSettings
+    from aquila.setting_types import StartSettings
 
 _KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_?KEY|KEY|KEY_ID|TOKEN|SECRET|CREDENTIALS?)\b")
 

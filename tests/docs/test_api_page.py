@@ -15,7 +15,7 @@ import pytest
 
 from aquila.cli import COMMANDS
 from aquila.option_parsing import OPTIONS
-from aquila.variable_table import VARIABLES
+from aquila.other_variables import VARIABLES
 from pytest_aquila import fixtures, options
 from pytest_aquila.tasks import short_names, task_fixtures
 from scripts.site.declared import make_variables_table

@@ -25,10 +25,10 @@ from aquila.lazy_imports import lazy_modules
 from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
-    from aquila import variable_table
+    from aquila import other_variables
     from aquila.cli import completion
 else:
-    lazy_modules(globals(), "aquila: variable_table", "aquila.cli: completion")
+    lazy_modules(globals(), "aquila: other_variables", "aquila.cli: completion")
 
 FOUND, FAILED = 1, 2
 """Exit codes. FOUND: a secret, a difference or drift was found. FAILED: the command could not do its work."""
@@ -284,6 +284,6 @@ def _call_subcommand(command: Command, words: list[str]) -> int:
     module = add_command_arguments(command, parser)
     parser.description, parser.epilog = module.__doc__, _describe_use(command)
     options = parser.parse_args(words)
-    for sentence in variable_table.find_unknown_variables():
+    for sentence in other_variables.find_unknown_variables():
         print_error(f"aquila: warning: {sentence}")
     return module.run_command(options, Output(as_json=getattr(options, "json", False)))

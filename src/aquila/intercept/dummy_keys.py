@@ -28,7 +28,7 @@ from aquila.recording.environment import (
 )
 
 if TYPE_CHECKING:
-    from aquila.config_types import StartSettings
+    from aquila.setting_types import StartSettings
 
 NO_DUMMIES: Mapping[str, str] = {}
 """For the time in which requests may need a key: the environment stays as it is."""

@@ -15,8 +15,8 @@ from aquila.recording.scope_settings import check_scope_options
 from aquila.recording.used_cassette import UsedCassette
 
 if TYPE_CHECKING:
-    from aquila.config_types import CassetteOptions
     from aquila.faults import parsing as fault_parsing
+    from aquila.setting_types import CassetteOptions
 else:
     lazy_modules(globals(), "aquila.faults: parsing as fault_parsing")
 

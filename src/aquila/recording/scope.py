@@ -1,4 +1,4 @@
-"""Scopes: what play counts belong to. A scope is one run of something: a test, a task, a ``with`` block, a call.
+"""Scopes: a scope is one run of a test, a fixture, a task, a ``with`` block or a call, and has what belongs to that.
 
 Within a scope each cassette has one session, so that the n-th identical request of a test gets the n-th recording,
 whichever thread makes it. The scope in force is the one bound to the current context, else the one that is open in
@@ -59,7 +59,7 @@ class _Recording:
 
 
 class Scope:
-    """One run of something that counts plays: who it is, what is around it, and which cassette answers in it.
+    """One run of a test, fixture, block, task or call: what is around it, and which cassette answers in it.
 
     Its settings, its sessions, its scripts, faults and misses, and its recording are objects of their own.
     """

@@ -1,4 +1,4 @@
-"""Ends the work on an answer if the client leaves before the answer begins."""
+"""For ``aquila serve``: ends the work on an answer if its client leaves before the answer begins."""
 
 from __future__ import annotations
 

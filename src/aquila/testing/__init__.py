@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING
 from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
-    from aquila.config_types import CassetteOptions as CassetteOptions
-    from aquila.config_types import MarkerOptions as MarkerOptions
     from aquila.faults.fault import Fault as Fault
     from aquila.faults.plan import FaultPlan as FaultPlan
     from aquila.huey.testing.consumers.running_consumer import RunningConsumer as RunningConsumer
@@ -47,6 +45,8 @@ if TYPE_CHECKING:
     from aquila.scripting.script import Rule as Rule
     from aquila.scripting.script import Script as Script
     from aquila.server.background_server import BackgroundServer as BackgroundServer
+    from aquila.setting_types import CassetteOptions as CassetteOptions
+    from aquila.setting_types import MarkerOptions as MarkerOptions
     from aquila.testing.use_faults import Faults as Faults
     from aquila.testing.use_script import use_script as use_script
     from aquila.wire_forms.sent import SentMessage as SentMessage
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _NAMES = {
     name: module
     for module, names in (
-        ("aquila.config_types", "CassetteOptions MarkerOptions"),
+        ("aquila.setting_types", "CassetteOptions MarkerOptions"),
         ("aquila.faults.fault", "Fault"),
         ("aquila.faults.plan", "FaultPlan"),
         ("aquila.huey.testing.consumers.running_consumer", "RunningConsumer"),

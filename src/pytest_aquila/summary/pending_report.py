@@ -19,7 +19,7 @@ else:
     lazy_modules(globals(), "pytest_aquila.summary: run_news")
 
 
-class WaitingFile(NamedTuple):
+class PendingFile(NamedTuple):
     """A pending file. ``is_new`` says that this run has written it; ``root`` is its cassette folder."""
 
     path: Path
@@ -27,19 +27,19 @@ class WaitingFile(NamedTuple):
     is_new: bool
 
 
-def find_pending(totals: RunTotals) -> list[WaitingFile]:
+def find_pending(totals: RunTotals) -> list[PendingFile]:
     """Return the pending files beside the cassettes that the run has used, those that it has written first."""
     # A test that was run again and passed has removed its pending file.
     written = {Path(path): Path(root) for root, path in totals.pending if Path(path).exists()}
-    found = {path: WaitingFile(path, root, is_new=True) for path, root in written.items()}
+    found = {path: PendingFile(path, root, is_new=True) for path, root in written.items()}
     roots = {root: Path(root) for root in {root for root, _ in totals.cassettes}}
     used = [(roots[root], name) for root, name in sorted(set(totals.cassettes))]
     for folder, path in find_all_pending_files(used):
-        found.setdefault(path, WaitingFile(path, folder, is_new=False))
+        found.setdefault(path, PendingFile(path, folder, is_new=False))
     return list(found.values())
 
 
-def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
+def describe_pending(waiting: Sequence[PendingFile]) -> Iterator[News]:
     """Yield the news about the pending files that this run has written, and about all others."""
     settings = runtime.current_settings()
     new, old = [each for each in waiting if each.is_new], [each for each in waiting if not each.is_new]
@@ -66,7 +66,7 @@ def describe_superseded(totals: RunTotals) -> Iterator[News]:
         yield run_news.News(run_news.NewsKind.SUPERSEDED, "recorded anew, so these recordings wait no longer", names)
 
 
-def _about_files(kind: NewsKind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
+def _about_files(kind: NewsKind, text: str, files: Sequence[PendingFile], usual: Path) -> News:
     """Return news that names pending files, with the command that accepts or reviews them."""
     one, verb = files[0], "review" if kind is run_news.NewsKind.FOR_REVIEW else "accept"
     command = f"aquila cassettes {verb}"

@@ -17,14 +17,14 @@ from pytest_aquila.summary.run_news import News, NewsKind
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_aquila.summary.pending_report import WaitingFile
+    from pytest_aquila.summary.pending_report import PendingFile
     from pytest_aquila.summary.run_totals import RunTotals
 
 _MOST_COMMANDS = 2
 
 
 def describe_totals(
-    totals: RunTotals, waiting: Sequence[WaitingFile], width: int, *, just_failed: bool
+    totals: RunTotals, waiting: Sequence[PendingFile], width: int, *, just_failed: bool
 ) -> Iterator[News]:
     """Yield the news in the totals.
 

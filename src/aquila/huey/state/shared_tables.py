@@ -1,4 +1,4 @@
-"""The interface of the shared state of a queue."""
+"""The tables that the processes of a queue share: reading, writing and counting their entries, on any storage."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ Address = tuple[str, int]
 
 _LOOPBACK = "127.0.0.1"
 _STAND_INS = "127.83"
+"""The first half of each stand-in. All of 127.0.0.0/8 is this machine; the second number has no meaning."""
 _HANDSHAKE_OF_TLS = b"\x16"
 """The first byte that a TLS client sends."""
 _LONGEST_HELLO = 16384

@@ -69,7 +69,7 @@ def _answer(connection: socket.socket, asked: _SocketRequest, ask: Ask) -> bool:
     except (OSError, httpx2.RequestError, CallerLeft):
         return False
     try:
-        _send(connection, _make_last(answer), asked)
+        _send(connection, _with_connection_close(answer), asked)
     except (OSError, AquilaError):  # the answer broke off, a miss happened within it, or the client has left
         return False
     except CallerLeft:
@@ -184,7 +184,7 @@ def _make_failure(error: AquilaError) -> httpx2.Response:
     return httpx2.Response(failure.status, headers=failure.headers, json=failure.body)
 
 
-def _make_last(answer: httpx2.Response) -> httpx2.Response:
+def _with_connection_close(answer: httpx2.Response) -> httpx2.Response:
     """Return the answer with ``connection: close``."""
     fields = [
         (name, value) for name, value in answer.headers.raw if _is_kept(name) or name.lower() == b"content-length"

@@ -1,7 +1,7 @@
 """OpenAI's Realtime API: a session, the items of its conversation, and the answers.
 
 Source: platform.openai.com/docs/api-reference/realtime, and the types of the openai SDK 3.57. Sound is not transcribed:
-it becomes an item without a transcript. Without voice activity detection, no answer begins before the client asks.
+it becomes an item without a transcript. Voice activity is not detected, so no answer begins before the client asks.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Parses YAML safely, at libyaml's speed: plain data only, in bounded time, depth and memory.
 
 The parser takes YAML's events one by one, so it refuses a mistake at its line, before anything is built from it. It
-refuses tags other than ``!!binary`` and ``!!str``, several documents, duplicate or non-text keys, and deep nesting. In
-Aquila's own cassettes it refuses anchors and aliases, in those of vcrpy aliases that stand for more text than the file
-could have.
+refuses several documents and deep nesting. In Aquila's own cassettes it also refuses tags other than ``!!binary`` and
+``!!str``, anchors, aliases, and keys that are no text or stand twice. In those of vcrpy it reads the tags of Python's
+own types, without making objects of other classes, and refuses aliases that stand for more text than the file could
+have.
 
 The result is made of dict, list, str, bytes, True, False, None and `Number`. A number keeps its literal text
 (``1e-05``, ``-0.0000012``), because a JSON body must come back byte for byte.

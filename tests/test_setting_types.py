@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args, get_type_hints
 
-from aquila.config_types import CassetteOptions
 from aquila.option_parsing import OPTIONS
+from aquila.setting_types import CassetteOptions
 from aquila.settings import parse_option
 
 
