@@ -8,6 +8,7 @@ import functools
 import gc
 import inspect
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
@@ -116,6 +117,22 @@ def test_a_generator_that_is_left_early_is_closed_within_the_cassette_and_has_no
     assert closed == [True, True]
     generator().close()
     assert closed == [True, True]
+
+
+def test_a_block_that_is_left_early_has_not_failed_unless_by_an_error(closed: list[bool]) -> None:
+    def generator() -> Iterator[int]:
+        with aquila.use_cassette("x"):
+            yield 1
+
+    for leave in (lambda it: it.close(), lambda it: it.throw(OSError)):
+        iterator = generator()
+        next(iterator)
+        with contextlib.suppress(OSError):
+            leave(iterator)
+    for status in (0, None, 2, "it broke"):  # as commands end
+        with pytest.raises(SystemExit), aquila.use_cassette("x"):
+            sys.exit(status)
+    assert closed == [True, False, True, True, False, False]
 
 
 def test_a_generator_that_raises_has_failed(closed: list[bool]) -> None:

@@ -59,6 +59,8 @@ def decorate_function(function: Any, cassette: DecoratorCassette) -> Any:
 
 def close_block(scope: Scope, error: BaseException | None) -> None:
     """Close the scope of a block that ended with ``error`` or None, and add its counts to the scope around it."""
+    if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
+        error = None  # the consumer of a generator has left early, or a command has ended well: nothing has failed
     try:
         report = scope.close(passed=error is None)
         parent = scope.parent

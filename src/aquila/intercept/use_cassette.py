@@ -36,7 +36,8 @@ class use_cassette(ScopeBlock[UsedCassette]):
     environment say otherwise.
 
     A block that ends with an exception stores nothing in the cassette. Its recordings are kept in the pending file
-    beside it. Raises ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for wrong arguments.
+    beside it. That a generator is closed early, or ``sys.exit(0)``, is no failure. Raises ``CassetteNameError``,
+    ``UnknownOption`` or ``ConfigError`` at once for wrong arguments.
 
     Examples:
         >>> with aquila.use_cassette("birds", transport="record") as cassette:
