@@ -94,7 +94,9 @@ def prepared(*functions: Callable[[], Awaitable[object]]) -> list[PreparedToolCa
     return [PreparedToolCall(ToolCall("1", "tool", {}, "{}"), function, {}, True) for function in functions]
 
 
-@pytest.mark.parametrize("run", [run_tools, lambda ready: asyncio.run(run_tools_async(ready))])
+@pytest.mark.parametrize(
+    "run", [lambda ready: run_tools(ready, lambda work: work), lambda ready: asyncio.run(run_tools_async(ready))]
+)
 def test_a_tool_whose_own_task_was_cancelled_fails_alone(
     run: Callable[[list[PreparedToolCall]], list[ToolOutcome]],
 ) -> None:

@@ -56,7 +56,10 @@ class PreparedCall:
     def end_if_overdue(self, error: BaseException) -> None:
         """Raise ``total_timeout_error()``, caused by ``error``, if the call has no time left."""
         if self._is_overdue():
-            raise self.total_timeout_error() from error
+            made = self.total_timeout_error()
+            if (type(made), made.args) == (type(error), error.args):  # it says so itself
+                raise error
+            raise made from error
 
     def get_ready(self, step: SendRequest) -> None:
         """Make and load everything that ``send_request`` needs for ``step``, so that it sends at once."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from anyio.to_thread import run_sync
@@ -174,25 +174,32 @@ def _sort_lists_of_sets(plain: Any, value: Any) -> Any:
     return plain
 
 
-def run_tools(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome]:
-    """Run tools, several at the same time on threads. Returns their outcomes in the order of ``ready``."""
+Within: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
+"""Returns a coroutine that awaits another one for as long as its call has left."""
+
+
+def run_tools(ready: Sequence[PreparedToolCall], within: Within) -> list[ToolOutcome]:
+    """Run tools, several at the same time on threads. Returns their outcomes in the order of ``ready``.
+
+    ``within`` limits the time of asynchronous ones.
+    """
     if len(ready) <= 1:
-        return [_run_tool(each) for each in ready]
+        return [_run_tool(each, within) for each in ready]
     with ThreadPoolExecutor(len(ready), thread_name_prefix="aquila-tool") as pool:
         # A thread begins with an empty context, so each gets a copy: it holds the open cassette and the running task.
-        futures = [pool.submit(contextvars.copy_context().run, _run_tool, each) for each in ready]
+        futures = [pool.submit(contextvars.copy_context().run, _run_tool, each, within) for each in ready]
         return [future.result() for future in futures]
 
 
-def _run_tool(ready: PreparedToolCall) -> ToolOutcome:
+def _run_tool(ready: PreparedToolCall, within: Within) -> ToolOutcome:
     started = time.monotonic()
-    return replace(_call_tool(ready), seconds=time.monotonic() - started)
+    return replace(_call_tool(ready, within), seconds=time.monotonic() - started)
 
 
-def _call_tool(ready: PreparedToolCall) -> ToolOutcome:
+def _call_tool(ready: PreparedToolCall, within: Within) -> ToolOutcome:
     try:
         value = ready.function(**ready.arguments)
-        return ToolOutcome(_run_coroutine(value) if inspect.iscoroutine(value) else value)
+        return ToolOutcome(_run_coroutine(within(value)) if inspect.iscoroutine(value) else value)
     except asyncio.CancelledError as error:
         # A coroutine runs in a loop of its own here, so only the tool itself can have cancelled it.
         return ToolOutcome(error=_cancellation_error(error))

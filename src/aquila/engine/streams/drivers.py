@@ -50,7 +50,8 @@ def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, 
                         yield from exchange.exchange_request(step)
                         driving.outcome = exchange.outcome
                     case RunTools(ready):
-                        driving.outcome = tool_execution.run_tools(ready)
+                        driving.outcome = tool_execution.run_tools(ready, call.within_total)
+                        call.remaining_seconds()
     finally:
         try:
             if sockets is not None:
