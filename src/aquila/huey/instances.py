@@ -22,7 +22,6 @@ from aquila.huey import scope_reference
 from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
-from aquila.huey.delivery.signed_results import SignedResult, notice_dead_letters
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.budgets import keep_for_retry
 from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, Rescheduling, check_rescheduling
@@ -187,14 +186,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     def _enqueue_and_publish(self, task: Any) -> Any:
         if self.publisher is not None:
             return self.publisher.enqueue(task, super().enqueue)
-        result = super().enqueue(task)
-        return notice_dead_letters(self, result) if hasattr(task, "_aquila_sent") else result
-
-    def result(self, id: str, blocking: bool = False, *options: Any, **named: Any) -> Any:
-        """Return the result of the task with an id. The parameters are those of Huey."""
-        if blocking and self.publisher is None and getattr(self.serializer, "signed", False):
-            return SignedResult(self, Task(id=id), was_enqueued=False).get(True, *options, **named)
-        return super().result(id, blocking, *options, **named)
+        return super().enqueue(task)
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message. Raises ``NotSerializable``, or what another serializer than Aquila's raises.
@@ -227,8 +219,6 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             task.kwargs = kwargs
         if self.publisher is not None:
             self.publisher.note_message(task, data)
-        elif getattr(self.serializer, "signed", False):
-            task._aquila_sent = data
         return data
 
     def deserialize_task(self, data: bytes) -> Task:

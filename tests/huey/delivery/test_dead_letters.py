@@ -4,24 +4,22 @@ import contextlib
 import datetime as dt
 import pickle
 import threading
-from types import SimpleNamespace
 
 import huey as _huey
 import msgpack
 import pytest
 import time_machine
 from huey import CancelExecution, crontab
-from huey.api import Result, chord
+from huey.api import chord
 from huey.exceptions import HueyException, ResultTimeout, TaskException
 from huey.registry import Message
-from huey.storage import BaseStorage, BlackHoleStorage, MemoryStorage
+from huey.storage import BlackHoleStorage
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aquila import huey as classes
 from aquila.errors import ConfigError, MessageRejected, PickledMessages, TaskError
 from aquila.huey import AquilaHuey, MemoryHuey, MsgpackSerializer, current_task, dead_letters
-from aquila.huey.delivery import signed_results
 from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
 from aquila.huey.state import state_of
@@ -152,195 +150,6 @@ def test_an_unsigned_message_ends_no_job_where_messages_are_signed():
         assert huey.dequeue() is None
         assert huey.result(result.id) is None
     assert [letter.task_id for letter in dead_letters(huey)] == [None, None, None]
-
-
-@pytest.mark.parametrize("kind", slow_but(["memory"], ["memory", "redis"]))
-def test_whoever_waits_for_a_signed_job_learns_that_no_worker_could_read_it(make_aquila_huey, kind, monkeypatch):
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.02)
-    producer = make_aquila_huey(kind, serializer=MsgpackSerializer(SECRET))
-    worker = MemoryHuey(producer.name, serializer=MsgpackSerializer("another" + SECRET))
-    worker.storage = producer.storage
-    job = producer.task()(lambda: 1)
-    first, later, third = job(), job.schedule(delay=3600), job()
-    for data in producer.storage.enqueued_items():  # What goes through the schedule stays the same message.
-        assert producer.serialize_task(producer.deserialize_task(data)) == data
-    assert worker.dequeue() is None  # It has met all three.
-    assert [letter.task_id for letter in dead_letters(worker)] == [None] * 3
-    for result in (first, later, third):
-        with pytest.raises(TaskException, match="no worker could read the message of this job"):
-            result.get(blocking=True, timeout=60)
-    assert third.get() is None  # Nothing is stored, for nobody else knows whose message it was.
-    done, waiting = job(), job()
-    producer.execute(producer.dequeue())
-    assert done.get(blocking=True, timeout=60) == 1
-    with pytest.raises(ResultTimeout):
-        waiting.get(blocking=True, timeout=0.01, revoke_on_timeout=True)
-    assert waiting.is_revoked()
-
-
-@pytest.fixture
-def parted(monkeypatch):
-    """A producer, a program that waits, and a worker that has another secret than these two."""
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
-    producer, waiter = (MemoryHuey("app", serializer=MsgpackSerializer(SECRET)) for _ in range(2))
-    worker = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
-    waiter.storage = worker.storage = producer.storage
-    return producer, waiter, worker
-
-
-def test_another_process_that_waits_learns_that_no_worker_could_read_the_message(parted):
-    producer, waiter, worker = parted
-    job = producer.task()(lambda: 1)
-    first, later = job(), job.schedule(delay=3600)
-    assert worker.dequeue() is None
-    for result in (first, later):
-        with pytest.raises(TaskException, match="no worker could read the message of this job"):
-            waiter.result(result.id, blocking=True, timeout=60)
-
-
-def test_an_unreadable_message_is_found_behind_many_newer_dead_letters(parted, monkeypatch):
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._PAGE", 2)
-    producer, waiter, worker = parted
-    job = producer.task()(lambda: 1)
-    results = [job() for _ in range(5)]
-    for _ in results:
-        assert worker.dequeue() is None
-    with pytest.raises(TaskException, match="no worker could read"):
-        waiter.result(results[0].id, blocking=True, timeout=60)
-
-
-def test_whoever_waits_for_a_following_task_learns_that_the_first_could_not_be_read(parted):
-    producer, waiter, worker = parted
-    job = producer.task(name="job")(lambda *values: 1)
-    results = producer.enqueue(job.s().then(job).then(job))
-    assert worker.dequeue() is None
-    for result in results:
-        with pytest.raises(TaskException, match="no worker could read"):
-            result.get(blocking=True, timeout=60)
-    with pytest.raises(TaskException, match="no worker could read"):
-        waiter.result(results[2].id, blocking=True, timeout=60)
-
-
-def test_whoever_waits_learns_that_the_message_of_a_retry_could_not_be_read(parted):
-    producer, _, worker = parted
-
-    @producer.task(retries=1)
-    def fail():
-        raise ValueError
-
-    result = fail()
-    producer.execute(producer.dequeue())
-    with pytest.raises(TaskException, match="ValueError"):
-        result.get(blocking=True, timeout=60)  # Of the first attempt. Reading it removes it.
-    assert worker.dequeue() is None
-    result.reset()
-    with pytest.raises(TaskException, match="no worker could read"):
-        result.get(blocking=True, timeout=60)
-
-
-def test_the_letter_of_a_job_that_failed_says_nothing_of_its_message_to_whoever_waits_again(parted):
-    producer, waiter, _ = parted
-
-    @producer.task()
-    def fail():
-        raise ValueError
-
-    result = fail()
-    producer.execute(producer.dequeue())
-    assert [letter.kind for letter in dead_letters(producer)] == ["failed"]
-    assert producer.get(result.id)  # Somebody has fetched the error.
-    with pytest.raises(ResultTimeout):
-        waiter.result(result.id, blocking=True, timeout=0.05)
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data + b"0", lambda data: b"\x80\x04."])
-def test_a_dead_letter_whose_message_the_waiter_cannot_verify_ends_nobody(damage, parted):
-    producer, waiter, worker = parted
-    result = producer.task()(lambda: 1)()
-    bury_unreadable(worker, damage(producer.storage.enqueued_items()[0]), MessageRejected("forged"))
-    assert len(dead_letters(producer)) == 1
-    with pytest.raises(ResultTimeout):
-        waiter.result(result.id, blocking=True, timeout=0.05)
-
-
-def test_an_id_of_the_user_s_may_be_used_again_after_a_dead_letter(parted, monkeypatch):
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._IMPRECISION", 0.0)
-    producer, waiter, worker = parted
-    producer.enqueue(producer.task()(lambda: 1).s(id="order-17"))
-    assert worker.dequeue() is None
-    with pytest.raises(ResultTimeout):
-        waiter.result("order-17", blocking=True, timeout=0.05)
-
-
-def test_a_dead_letter_of_before_ends_nobody_who_waits_for_the_same_job_again(monkeypatch):
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
-    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
-    message = huey.task()(lambda: 1).s(id="order-17")
-    huey.enqueue(message)
-    stranger = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
-    stranger.storage = huey.storage
-    assert stranger.dequeue() is None  # It has met the message, and buried it.
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._IMPRECISION", 0.0)
-    result = huey.enqueue(message)
-    with pytest.raises(ResultTimeout):
-        result.get(blocking=True, timeout=0.02)
-
-
-def test_the_reason_in_a_dead_letter_is_not_told_to_whoever_waits_for_a_signed_job(monkeypatch):
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
-    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
-    stranger = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
-    stranger.storage = huey.storage
-    result = huey.task()(lambda: 1)()
-    bury_unreadable(stranger, huey.storage.dequeue(), MessageRejected("PaymentRefused: forged text"))
-    with pytest.raises(TaskException) as raised:
-        result.get(blocking=True, timeout=60)
-    assert "forged" not in str(raised.value)
-    assert "aquila dead-letters show" in str(raised.value)
-
-
-class StorageOfSomebodyElse(BaseStorage):
-    """Does what a storage in memory does, but is none of Huey's own."""
-
-    def __init__(self, name="app", **options):
-        super().__init__(name)
-        inner = MemoryStorage(name)
-        for method in ("enqueue", "dequeue", "put_data", "pop_data", "peek_data", "has_data_for_key", "queue_size"):
-            setattr(self, method, getattr(inner, method))
-
-
-@pytest.mark.parametrize("failing", [None, "get"], ids=["a storage that is unknown", "a storage that fails"])
-def test_a_wait_for_a_signed_job_does_not_end_because_dead_letters_cannot_be_seen(failing, monkeypatch, caplog):
-    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
-    kind = StorageOfSomebodyElse if failing is None else MemoryStorage
-    huey = AquilaHuey("app", storage_class=kind, serializer=MsgpackSerializer(SECRET))
-    result = huey.task()(lambda: 1)()
-    if failing:
-        monkeypatch.setattr(type(state_of(huey)), failing, lambda *arguments: 1 / 0)
-    with pytest.raises(ResultTimeout):
-        result.get(blocking=True, timeout=0.02)
-    huey.execute(huey.dequeue())
-    assert result.get(blocking=True, timeout=60) == 1
-    assert ("could not look" in caplog.text) == bool(failing)
-
-
-def test_no_part_of_a_wait_for_a_signed_job_has_a_timeout_of_zero_and_only_the_last_revokes_the_job(monkeypatch):
-    # With `notify_result`, Huey hands it to Redis, which takes 0 for no timeout.
-    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
-    seen, clock = [], [1000.0]
-
-    def wait(self, blocking, timeout, backoff, max_delay, revoke_on_timeout, preserve):
-        seen.append((timeout, revoke_on_timeout))
-        clock[0] += 2.0  # It takes longer than the whole wait may take.
-        raise ResultTimeout("nothing")
-
-    result = huey.task()(lambda: 1)()
-    monkeypatch.setattr(Result, "get_raw_result", wait)
-    monkeypatch.setattr(signed_results, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    with pytest.raises(ResultTimeout):
-        result.get(blocking=True, timeout=1.5, revoke_on_timeout=True)
-    assert seen == [(signed_results._FIRST_LOOK, False), (signed_results._SHORTEST, True)]
-    assert signed_results._SHORTEST > 0
 
 
 def test_a_forged_message_ends_nobody_who_waits_for_a_signed_job():

@@ -12,7 +12,6 @@
 - ``dead_letters``: messages that nobody can read, and tasks that failed for good. ``burying`` makes them. When
   one is enqueued again, ``stored_errors`` removes the errors that are stored as results. ``claimed_jobs`` finds out
   which job an unreadable message claims to be, and ``unknown_messages`` reads one whose task is not registered here.
-  ``signed_results`` ends the waiting for a job whose message is a dead letter.
 - ``unsendable``: ends a task whose result, retry or following task cannot be sent.
 - ``pruning``: removes old results. ``result_keys`` lists their keys.
 
