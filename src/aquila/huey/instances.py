@@ -217,8 +217,6 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             raise refusal from refusal.__cause__
         finally:
             task.kwargs = kwargs
-        if self.publisher is not None:
-            self.publisher.note_message(task, data)
         return data
 
     def deserialize_task(self, data: bytes) -> Task:

@@ -42,8 +42,8 @@ def bury_unreadable(
 ) -> None:
     """Keep a message that cannot be turned into a task as a dead letter, and end its job where its id is known.
 
-    The id is known where the message can be read, where the job was published, or where the queue is not signed and
-    the beginning of the message can be read. An id in a message whose signature is missing or wrong is not believed.
+    The id is known where the message, or at least its beginning, can be read. An id in a message whose signature is
+    missing or wrong is not believed.
 
     - ``data``: the message. ``error``: why it could not be read.
     - ``put_back``: enqueues the message again, with the priority that it is given. None where the message has a copy,
@@ -62,13 +62,10 @@ def bury_unreadable(
     # In this block only the storage may raise: an error that the message itself causes would come again and again, and
     # the message would be put back for ever.
     try:
-        job = _find_job(huey, data) if message is None else (message.id, message.name)
-        id = identify_message(data) if job is None else job[0]
+        job = find_claimed_job(huey.serializer, data) if message is None else (message.id, message.name)
         # The id of a letter is the job's only where it is certain. Several messages may claim to be the same job, and
         # each must be kept, so those are named by their content.
-        is_claimed = job is None
-        if is_claimed:
-            job = find_claimed_job(huey.serializer, data)
+        id = identify_message(data) if message is None else message.id
         task_id, name = job or (None, None)
         letter = _letter(id, kind, reason, data, task_id=task_id, name=name, priority=priority)
         DeadLetters(huey).put(letter)
@@ -81,7 +78,7 @@ def bury_unreadable(
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
     if job is None:
         return
-    if is_claimed and _is_over(huey, job[0]):
+    if message is None and _is_over(huey, job[0]):
         # The job has its result already, which stays. Only the claim of a job that was retried by hand is left to end.
         release_unknown_claim(huey, job[0], job[1])
     else:
@@ -136,18 +133,6 @@ def _explain_unknown(huey: Any, name: str) -> str:
         f"this consumer has no task {name!r}: give huey_consumer the module that imports the tasks, not one that only "
         "makes the Huey"
     )
-
-
-def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
-    """Return the id and the name of the job whose message nobody can read, where its producer has published it.
-
-    Raises what the storage raises: if a message were buried without its job, nobody who waits for the job would be
-    told.
-    """
-    if (publisher := getattr(huey, "publisher", None)) is None:
-        return None
-    found: tuple[str, str] | None = publisher.find_job_of_message(identify_message(data))
-    return found
 
 
 def _is_over(huey: Any, id: str) -> bool:

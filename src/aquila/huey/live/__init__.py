@@ -7,7 +7,7 @@ end over time. ``job_view`` combines the events of one job for its page. ``page`
 shared state of the queue, so it outlives each process.
 
 - Storing: ``job_record`` collects one execution, ``model_calls`` adds the events of its model calls, ``redacting``
-  removes secrets, ``retention`` removes old jobs, ``unread_messages`` finds the job of an unreadable message.
+  removes secrets, ``retention`` removes old jobs.
 - Queues and workers: ``pausing`` pauses a queue, ``clock`` tells the time of the storage. ``worker_heartbeats`` sends
   heartbeats, and ``heartbeat_reader`` reads which workers live. The heartbeats by which lost tasks are taken over are
   in ``delivery.consumer_heartbeats``.

@@ -18,7 +18,7 @@ from aquila.huey.live.job_record import JobRecord, Pending, StoragePlace, Summar
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview_text, redact_arguments, redact_text
 from aquila.huey.live.retention import forget_jobs, forget_old_jobs
-from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
+from aquila.huey.live.summaries import JOBS_TABLE, JobSummary
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE, Heartbeats
 from aquila.huey.state import EntryChange, SharedState, state_of
@@ -99,21 +99,6 @@ class EventWriter:
         with self._unless_away():
             return self._state.add(JOBS_TABLE, summary.id, summary.encode(), order=summary.changed)
         return False
-
-    def note_message(self, job: str, identity: str) -> None:
-        """Store the identity of the message of a job that is enqueued once more. Never raises."""
-        now = self._publisher.clock.now()
-
-        def change(present: bytes | None) -> bytes | None:
-            summary = decode_summary(job, present)
-            if summary is None:
-                return None
-            # Changed now, because `UnreadMessages` only searches the summaries that have changed last.
-            summary.message, summary.changed = identity, now
-            return summary.encode()
-
-        with self._unless_away():
-            self._state.update(JOBS_TABLE, job, change, order=now)
 
     def forget_job(self, job: str) -> None:
         """Remove a published job. Never raises."""
@@ -226,11 +211,8 @@ class EventWriter:
         for key, record in waiting:
             self._flush_or_give_up(key, record, stored.setdefault(record.place, {}))
             with self._publisher.lock:
-                is_stored = record.is_over and not record.has_more
-                if is_stored:
+                if record.is_over and not record.has_more:
                     self._publisher.records.pop(key, None)
-            if is_stored and record.summary.message and record.place == StoragePlace(self._publisher.huey.storage):
-                self._publisher.end_if_unread(record.summary)
 
     def _store_together(self, state: SharedState, records: list[JobRecord], done: dict[str, None]) -> None:
         """Store the events and summaries of many executions in few steps, and add their jobs to ``done``.

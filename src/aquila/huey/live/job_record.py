@@ -175,16 +175,19 @@ class SummaryUpdate:
         """
         record = self.record
         known = decode_summary(record.summary.id, present) or replace(record.summary, runs=[])
+        # The message of a retry may have been given up before this process publishes that there is one.
+        is_given_up = (
+            known.ended_as == "failed"
+            and self.run is not None
+            and self.run.state == "retrying"
+            and self.run.started < known.changed
+        )
         known.changed = self.at
         known.name = known.name or record.summary.name
         known.arguments = known.arguments or record.summary.arguments
-        known.ended_as = record.summary.ended_as
-        if known.ended_as == "failed":
+        known.ended_as = "failed" if is_given_up else record.summary.ended_as
+        if record.summary.ended_as == "failed":
             known.fail_last_run(self.at, record.error)
         if self.run is not None:
             known.put_run(self.run)
-            # The identity of the message of its retry, if it has one. Where a later execution has begun meanwhile, that
-            # one knows better.
-            if known.last is not None and known.last.key == self.run.key:
-                known.message = record.summary.message
         return known.encode()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,8 +23,6 @@ from huey.api import Task, chord, group
 from aquila.errors import ConfigError
 from aquila.events import Usage
 from aquila.fork_locks import renewed_in_child
-from aquila.huey.delivery.burying import end_unread_job
-from aquila.huey.delivery.dead_letters import DeadLetters, identify_message
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
@@ -34,7 +31,6 @@ from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, learn_secrets, preview_text, redact_arguments
 from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
-from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.running_task import CurrentTask, attempt_of
 from aquila.huey.state import state_of
 from aquila.huey.task_ends import is_lost
@@ -108,7 +104,6 @@ class JobPublisher:
         self.price = price
         self.lock = renewed_in_child(threading.RLock())
         self.records: dict[str, JobRecord] = {}
-        self.unread = UnreadMessages()
         self.clock = SharedClock(lambda: state_of(huey).now())
 
     def enqueue(self, task: Any, forward: Callable[[Any], Any]) -> Any:
@@ -122,44 +117,13 @@ class JobPublisher:
         summary = self._summarize(task)
         if self.content:
             summary.arguments = preview_text(redact_arguments(describe_arguments(task)))
-        if self.huey.immediate:  # The task is never serialized, so `note_message` is not called.
-            self.store.add_summary(summary)
-            return forward(task)
-        # `serialize_task` calls `note_message`, which stores this summary with the identity of the message, and then
-        # clears the attribute.
-        task._aquila_announced = summary
+        is_new = self.store.add_summary(summary)
         try:
             return forward(task)
         except BaseException:
-            if task._aquila_announced is None:  # The summary was stored, but the task is in no queue.
+            if is_new and not self.huey.immediate:  # The task is in no queue.
                 self.store.forget_job(summary.id)
             raise
-        finally:
-            task._aquila_announced = None
-
-    def note_message(self, task: Task, message: bytes) -> None:
-        """Note the message of a task that is about to be enqueued, and store the summary of the job with its identity.
-
-        The identity of a retry's message is stored together with the end of its execution, which costs nothing more.
-        """
-        summary: JobSummary | None = task.__dict__.get("_aquila_announced")
-        if summary is None:
-            record = _record_of(task)
-            if record is not None and getattr(task, "_aquila_retrying", False):
-                with self.lock:
-                    record.summary.message = identify_message(message)
-            elif record is None:  # The task is handed back or taken over, or was a dead letter.
-                self._note_changed_message(task, message)
-        else:
-            summary.message = identify_message(message)
-            if self.store.add_summary(summary):
-                task._aquila_announced = None
-            else:  # The job has a summary: its task comes out of the schedule, and its message may have changed.
-                self._note_changed_message(task, message)
-
-    def _note_changed_message(self, task: Task, message: bytes) -> None:
-        if task.__dict__.get("_aquila_message", message) != message:
-            self.store.note_message(str(task.id), identify_message(message))
 
     def is_paused(self) -> bool:
         """Whether the queue is paused. If so, waits a moment first, as a worker does when there is no task."""
@@ -183,24 +147,6 @@ class JobPublisher:
         elif (record := _record_of(task)) is not None and not record.is_over:
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
             self.store.flush()  # The process is about to end, and its thread with it.
-
-    def find_job_of_message(self, identity: str) -> tuple[str, str] | None:
-        """Return the id and the name of the job whose unreadable message has this identity, or None.
-
-        Raises what the storage raises.
-        """
-        summary = self.unread.find_job(state_of(self.huey), identity)
-        return None if summary is None else (summary.id, summary.name)
-
-    def end_if_unread(self, retried: JobSummary) -> None:
-        """End a job whose retry became a dead letter before its summary with the identity of the message was stored."""
-        letters = DeadLetters(self.huey)
-        letter = letters.get(retried.message)
-        # The worker that has buried the message may have believed the id in it and ended the job. The summary that was
-        # stored since says "retrying", so the job is ended once more.
-        if letter is not None and letter.task_id in (None, retried.id):
-            letters.put(replace(letter, task_id=retried.id, task_name=retried.name))
-            end_unread_job(self.huey, retried.id, retried.name, letter.reason)
 
     def has_ended_well(self, job: str) -> bool:
         """Whether the summary of a job says that it was done or cancelled. Raises what the storage raises."""

@@ -67,8 +67,6 @@ class JobSummary:
     priority: float = 0.0
     retries: int = 0
     arguments: str = ""
-    message: str = ""
-    """The identity of its message, or of that of its retry, until a worker has read the message."""
     ended_as: str = ""
     """How the job ended without a run, or by being given up: ``failed`` or ``canceled``; empty otherwise."""
     earlier: int = 0
