@@ -1,7 +1,5 @@
 """One ordered log of Huey's signals and of model calls, and spans of tasks around spans of requests."""
 
-import importlib.util
-import json
 import os
 import threading
 
@@ -11,7 +9,7 @@ import pytest
 
 import aquila
 from aquila.errors import ConfigError, MessageRejected
-from aquila.huey import AquilaHuey, MemoryHuey, MsgpackSerializer, TaskLog, instrument, scope_reference
+from aquila.huey import AquilaHuey, MemoryHuey, TaskLog, scope_reference
 from aquila.huey.telemetry import task_log
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from aquila.testing import use_script
@@ -163,80 +161,6 @@ def test_two_workers_do_not_mix_their_records(huey, log):
         assert found[1] == "executing"
         assert found[-2:] == ["call_stop", "complete"]
         assert found.count("call_start") == 1
-
-
-@pytest.mark.parametrize(
-    "worker_type",
-    [
-        pytest.param("process", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")),
-        pytest.param(
-            "greenlet",
-            marks=pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed"),
-        ),
-        "thread",
-    ],
-)
-def test_records_of_workers_in_any_place_are_in_the_files(worker_type, make_huey, tmp_path):
-    huey = instrument(make_huey("sqlite", serializer=MsgpackSerializer()))
-    log = TaskLog(huey, folder=tmp_path / "log")
-
-    @huey.task(retries=1, retry_delay=0.01)
-    def job():
-        aquila.ask("p", transport=provider())
-        if aquila.huey.current_task().attempt == 1:
-            raise ValueError
-        return os.getpid()
-
-    with use_test_queue(huey, storage="own"), run_consumer(worker_type, workers=2) as consumer:
-        result = job()
-        pid = consumer.wait(result)
-    log.close()
-    first, second = log.read(result.id, 1), log.read(result.id, 2)
-    assert names(first)[0] == "enqueued"
-    assert names(first)[-2:] == ["error", "retrying"]
-    assert names(second)[-2:] == ["call_stop", "complete"]
-    assert (second[-1].pid == os.getpid()) == (worker_type != "process")
-    assert second[-1].pid == pid
-
-
-def test_a_torn_last_line_is_left_out(huey, tmp_path):
-    log = TaskLog(huey, folder=tmp_path)
-
-    @huey.task()
-    def job():
-        return 1
-
-    perform_job(job)
-    before = log.read()
-    (path,) = tmp_path.glob("*/*.jsonl")
-    with path.open("ab") as file:
-        file.write(b'\n{"task_id":"' + before[0].task_id.encode() + b'","task":"torn')
-    assert log.read() == before
-    perform_job(job)
-    assert len(log.read()) == 2 * len(before)  # what another writes behind it is whole
-    log.close()
-
-
-def test_what_others_have_written_into_the_files_is_left_out(huey, tmp_path):
-    log = TaskLog(huey, folder=tmp_path)
-
-    @huey.task()
-    def job():
-        return 1
-
-    run = perform_job(job)
-    before = log.read(run.task.id)
-    (path,) = tmp_path.glob("*/*.jsonl")
-    whole = json.loads(path.read_bytes().split(b"\n")[1])
-    with path.open("ab") as file:
-        for line in ({**whole, "seq": "1"}, {**whole, "more": 1}, {"task_id": run.task.id, "task": 1}, [1], "x", 3):
-            file.write(b"\n" + json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        file.write(b"\xff\xfe\n")
-    assert log.read(run.task.id) == log.read() == before
-    log.close()
-
-
-# What the records tell
 
 
 def test_the_metadata_of_a_call_is_in_the_log(huey, log):
@@ -453,43 +377,3 @@ def test_an_exception_that_only_steers_huey_is_no_error_of_the_span(huey, spans)
     (span,) = spans.get_finished_spans()
     assert span.attributes["error.type"] == "RetryTask"
     assert span.status.is_unset
-
-
-@pytest.fixture
-def closed(tmp_path, monkeypatch):
-    """A folder that this process may read, and not write."""
-    folder, access = tmp_path / "closed", os.access
-    folder.mkdir(mode=0o555)
-    # A superuser may write anywhere.
-    monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != str(folder) and access(path, mode))
-    return folder
-
-
-@pytest.mark.parametrize("place", ["file", "file/log", "closed/log", "closed/deep/log"])
-def test_a_folder_that_cannot_be_made_is_refused_at_once(place, huey, tmp_path, closed):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be made"):
-        TaskLog(huey, folder=tmp_path / place)
-
-
-def test_a_process_that_may_not_write_the_log_reads_it(huey, tmp_path, closed, caplog):
-    @huey.task()
-    def job():
-        pass
-
-    written = TaskLog(huey, folder=tmp_path / "open")
-    job()
-    written.close()
-    closed.rmdir()
-    (tmp_path / "open").rename(closed)
-    log = TaskLog(huey, folder=closed)
-    assert [record.name for record in log.read()] == ["enqueued"]
-    assert "can read the task log" in caplog.text
-    log.close()
-
-
-def test_a_folder_that_is_made_later_is_accepted(huey, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for folder in ("log", "deep/er/log", tmp_path / "other", "."):
-        TaskLog(huey, folder=folder).close()
-    assert os.listdir() == []

@@ -2,7 +2,7 @@
 
 ::
 
-    log = TaskLog(huey, folder="var/tasks")     # where the Huey is made, so that workers have it too
+    log = TaskLog(huey)     # where the Huey is made, so that workers have it too
 
     @log.receiver
     def receive(record):
@@ -11,23 +11,19 @@
     for record in log.read(result.id):
         ...
 
-Within a process, the records of one attempt are in order. Records of several processes are sorted by their clocks. With
-a folder, each process appends every record to a file at once. So a worker that is killed loses no record, and a forked
-worker has nothing to do at its end.
+Each process has a log of its own, in memory. The events of all processes are in the storage of the queue where
+``aquila.huey.live.publish_jobs`` was called.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from huey import signals
@@ -41,7 +37,6 @@ from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live.redacting import redact_json
 from aquila.huey.running_task import attempt_of, current_task_or_none
-from aquila.huey.telemetry.log_files import LogFiles, can_write_in
 from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
 from aquila.response import Response
 
@@ -101,47 +96,20 @@ class TaskLogEntry:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FIELDS = tuple(each.name for each in fields(TaskLogEntry))
-_encode = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":")).encode
-
-
 class TaskLog:
-    """The log of the tasks of one Huey, in this process and in others that have the same folder.
+    """The log of the tasks of one Huey in this process.
 
-    - ``folder``: a folder on a local disk, in which all processes keep their records. A process that may only read the
-      folder logs a warning, and can still read the records. Without a folder they are in the memory of this process.
-    - ``keep``: how many records are kept in memory.
+    - ``keep``: how many records are kept. The oldest are dropped first.
     - ``content``: whether records have the text of answers. Otherwise they have only its length.
-    - ``max_bytes``, ``max_age``: bound the size and the age of the files, give or take an eighth; the oldest are
-      removed first. None is no bound.
 
-    Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented, and for a folder that
-    does not exist and that this process cannot make.
+    Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented.
     """
 
-    def __init__(
-        self,
-        huey: Any,
-        *,
-        folder: str | os.PathLike[str] | None = None,
-        keep: int = 10_000,
-        content: bool = False,
-        max_bytes: int | None = 1_000_000_000,
-        max_age: timedelta | None = timedelta(days=30),
-    ) -> None:
+    def __init__(self, huey: Any, *, keep: int = 10_000, content: bool = False) -> None:
         if not isinstance(huey, AquilaHuey):
             raise ConfigError("a TaskLog needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
-        if folder is not None and not can_write_in(Path(folder)):
-            if not os.path.isdir(folder):
-                raise ConfigError(
-                    f"the folder of a TaskLog, {os.fspath(folder)!r}, cannot be made: it or its parent is not a "
-                    "folder, or belongs to somebody else. Name another in folder=; without one the log is in memory"
-                )
-            # Enough for a process that shows what others have written.
-            plugins.logger.warning("this process can read the task log in %r, and not write it", os.fspath(folder))
         self._huey = huey
         self._content = content
-        self._files = None if folder is None else LogFiles(Path(folder), max_bytes=max_bytes, max_age=max_age)
         # These live as long as the log, also after `close`, because `read` still works then.
         self._records: deque[TaskLogEntry] = deque(maxlen=keep)
         self._receivers: list[Receiver] = []
@@ -167,37 +135,21 @@ class TaskLog:
 
         ``task_id`` and ``attempt`` (from 1) choose those of one task and of one attempt. None chooses all.
         """
-        found: Iterable[TaskLogEntry] = (
-            self._records.copy() if self._files is None else _read_records(self._files, task_id)
-        )
-        records = [
-            record for record in found if task_id in (None, record.task_id) and attempt in (None, record.attempt)
+        return [
+            record
+            for record in self._records.copy()
+            if task_id in (None, record.task_id) and attempt in (None, record.attempt)
         ]
-        records.sort(key=lambda record: (record.task_id, record.attempt, record.pid, record.seq))
-        times: list[float] = []
-        latest: dict[tuple[str, int, int], float] = {}
-        for record in records:
-            # A clock may be put back. So the records of an attempt in one process are sorted by their numbers: none
-            # gets an earlier time than the record before it.
-            key = (record.task_id, record.attempt, record.pid)
-            latest[key] = max(latest.get(key, record.at), record.at)
-            times.append(latest[key])
-        order = sorted(range(len(records)), key=lambda number: times[number])
-        return [records[number] for number in order]
 
     def close(self) -> None:
-        """Stop logging, and close the files. ``read`` still works."""
+        """Stop logging. ``read`` still works."""
         self._huey.disconnect_signal(self._log_signal)
         plugins.unregister(self._plugin)
-        with self._lock:
-            if self._files is not None:
-                self._files.close()
 
     def add_entry(self, task: Task, source: Literal["huey", "aquila"], name: str, data: Mapping[str, Any]) -> None:
         """Add a record about a task to the log, and pass it to the receivers.
 
-        ``source``, ``name`` and ``data`` are those of ``TaskLogEntry``. Raises ``OSError`` where a file cannot be
-        written.
+        ``source``, ``name`` and ``data`` are those of ``TaskLogEntry``.
         """
         attempt = attempt_of(task)
         with self._lock:  # Also around the receivers, because they get the records in order, too.
@@ -207,7 +159,7 @@ class TaskLog:
                 self._counts.popitem(last=False)
             kind = f"{type(task).__module__}.{task.name}"
             record = TaskLogEntry(task.id, kind, attempt, seq, source, name, time.time(), os.getpid(), data)
-            self._store_entry(record)
+            self._records.append(record)
             for receive in self._receivers:
                 try:
                     receive(record)
@@ -234,22 +186,6 @@ class TaskLog:
         elif signal in _ENDS and (began := getattr(task, "_aquila_log_began", None)) is not None:
             data["seconds"] = time.monotonic() - began
         self.add_entry(task, "huey", signal, data)
-
-    def _store_entry(self, record: TaskLogEntry) -> None:
-        if self._files is None:
-            self._records.append(record)
-            return
-        line = _encode({name: getattr(record, name) for name in _FIELDS})
-        self._files.append(record.task_id, line.encode(errors="replace"))
-
-
-def _read_records(files: LogFiles, task_id: str | None) -> Iterator[TaskLogEntry]:
-    for line in files.read(task_id):
-        # A line that a killed process left unfinished, or that another program wrote, is left out.
-        with contextlib.suppress(ValueError, TypeError):
-            record = TaskLogEntry(**json.loads(line))
-            if type(record.attempt) is type(record.seq) is type(record.pid) is int and type(record.at) is float:
-                yield record
 
 
 class _ModelCallPlugin:
