@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import requests
 import vcr as vcrpy
 from vcr.persisters.filesystem import CassetteNotFoundError, FilesystemPersister
 
@@ -152,6 +154,34 @@ def test_a_persister_of_its_own_is_asked_for_what_is_not_there(server: Upstream)
     record_with(new, "y.yaml", f"{server.url}/b")
     assert list(kept) == ["x.yaml"]
     assert Path("y.yaml").exists()
+
+
+@pytest.mark.parametrize("client", [httpx, requests], ids=lambda client: client.__name__)
+@pytest.mark.parametrize(("coding", "encode"), [("identity", bytes), ("gzip", gzip.compress)], ids=["plain", "gzip"])
+def test_a_persister_may_return_another_body_than_was_recorded(
+    coding: str, encode: Callable[[bytes], bytes], client: Any, server: Upstream
+) -> None:
+    class Placeholders(FilesystemPersister):  # type: ignore[misc]
+        @classmethod
+        def load_cassette(cls, cassette_path: Any, serializer: Any) -> Any:
+            asked, answered = super().load_cassette(cassette_path, serializer)
+            for each in answered:
+                del each["headers"]["transfer-encoding"]
+                each["body"]["string"] = encode(b'{"number": 7}')
+            return asked, answered
+
+    sent = encode(b'{"number": <A-NUMBER>}')
+    server.script = lambda path, body: Answer(
+        headers={"content-length": str(len(sent)), "content-encoding": coding}, chunks=[sent]
+    )
+    with vcrpy.use_cassette("x.json"):
+        client.get(f"{server.url}/a")
+    recorder = vcr.VCR(record_mode="none")
+    recorder.register_persister(Placeholders)
+    with recorder.use_cassette("x.json"):
+        answer = client.get(f"{server.url}/a")
+    assert answer.json() == {"number": 7}
+    assert not {"content-encoding", "content-length"} & {name.lower() for name in answer.headers}
 
 
 def test_secrets_are_redacted_whatever_the_filters_do(server: Upstream) -> None:

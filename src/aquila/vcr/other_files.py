@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from vcr.persisters.filesystem import FilesystemPersister
 from aquila.cassettes.body_file import LFS_POINTER
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.codecs.msgpack import MAGIC
-from aquila.cassettes.codecs.yaml.tree import is_ours
+from aquila.cassettes.codecs.vcrpy import build_response
+from aquila.cassettes.codecs.yaml.tree import FormatError, is_ours
 from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.regular_files import read_regular
@@ -112,9 +113,19 @@ def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
     except FileNotFoundError:  # vcrpy's own error for a missing cassette is one
         return Cassette()
     rows = zip(requests, responses, strict=True)
-    return Cassette.from_interactions(
-        Interaction(request_from_vcr(q), from_vcr_response(a, RecordedResponse(0))) for q, a in rows
-    )
+    try:
+        return Cassette.from_interactions(
+            Interaction(request_from_vcr(request), _response_from_file(response)) for request, response in rows
+        )
+    except FormatError as error:
+        raise CassetteCorrupt(f"{path}: {error.what}") from None
+
+
+def _response_from_file(answer: Mapping[str, Any]) -> RecordedResponse:
+    """Return an answer of a file in the form in which a file that Aquila reads itself has it. Raises FormatError."""
+    # The code of a program may have changed the body, so that its length is another than recorded.
+    found = from_vcr_response(answer, RecordedResponse(0))
+    return build_response(found.status, found.headers, found.body, ("response",))
 
 
 def _has_own_way(persister: Any) -> bool:

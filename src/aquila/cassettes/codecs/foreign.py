@@ -12,9 +12,6 @@ from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePat
 from aquila.cassettes.model import STATUSES, Headers
 from aquila.cassettes.redaction.request_headers import is_secret_header
 
-_OF_THE_BODY_AS_SENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-"""Header fields that describe the body as it was sent. They are wrong for a body without its content codings."""
-
 
 def describe_foreign_file(tree: Tree) -> str:
     """Return what a document of another tool looks like, such as ``a contract of Pact``; empty if that is not known.
@@ -113,14 +110,12 @@ def headers_of_request(tree: Tree, path: TreePath) -> Headers:
     return _headers(tree, is_secret_header, path)
 
 
-def headers_of_response(tree: Tree, path: TreePath, *, has_body: bool) -> Headers:
-    """Return the header fields of an answer, without those that describe the body as it was sent.
+def headers_of_response(tree: Tree, path: TreePath) -> Headers:
+    """Return the header fields of an answer, also cookies, without which many programs cannot sign in.
 
-    A replay returns all of these fields, also cookies, without which many programs cannot sign in. Converting the file
-    keeps only those that a recording would keep. Raises FormatError.
+    Converting the file keeps only those that a recording would keep. Raises FormatError.
     """
-    left_out = _OF_THE_BODY_AS_SENT if has_body else _OF_THE_BODY_AS_SENT - {"content-length"}
-    return _headers(tree, left_out.__contains__, path)
+    return _headers(tree, lambda name: False, path)
 
 
 def _headers(tree: Tree, is_left_out: Callable[[str], bool], path: TreePath) -> Headers:

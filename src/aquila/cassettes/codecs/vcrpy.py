@@ -21,7 +21,15 @@ from aquila.cassettes import content_codings
 from aquila.cassettes.codecs import MAX_BYTES, foreign, json_body
 from aquila.cassettes.codecs.yaml.reader import check_url
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath
-from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import (
+    Cassette,
+    Headers,
+    Interaction,
+    RecordedChunk,
+    RecordedRequest,
+    RecordedResponse,
+    first_value,
+)
 from aquila.cassettes.web_socket_frames.frame import is_utf8
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
@@ -33,6 +41,9 @@ else:
 
 MAX_BODY = 256 * 1024 * 1024
 """The most bytes that a compressed body may decode to."""
+
+_OF_THE_BODY_AS_SENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+"""Header fields that describe the body as it was sent. They are wrong for a body without its content codings."""
 
 _PIECE = 4096  # bytes of a compressed body that are decoded at a time
 _PACKAGES = {"br": "brotli", "zstd": "backports.zstd"}
@@ -93,8 +104,8 @@ def build_interaction(
     ``read_body`` returns the body in such a tree. ``recorded`` is the moment of the recording, empty if unknown.
     """
     request, response = (*path, "request"), (*path, "response")
-    encoding = foreign.first_header(answered.get("headers"), "content-encoding")
-    body = undo_content_encoding(read_body(answered, response), encoding, response)
+    code = foreign.parse_status(status, (*response, "status"))
+    fields = foreign.headers_of_response(answered.get("headers"), (*response, "headers"))
     return Interaction(
         RecordedRequest(
             foreign.require_text(asked, "method", request),
@@ -102,13 +113,20 @@ def build_interaction(
             foreign.headers_of_request(asked.get("headers"), (*request, "headers")),
             read_body(asked, request),
         ),
-        RecordedResponse(
-            foreign.parse_status(status, (*response, "status")),
-            foreign.headers_of_response(answered.get("headers"), (*response, "headers"), has_body=bool(body)),
-            (RecordedChunk(body),) if body else (),
-        ),
+        build_response(code, fields, read_body(answered, response), response),
         recorded,
     )
+
+
+def build_response(status: int, headers: Headers, body: bytes, path: TreePath) -> RecordedResponse:
+    """Build an answer without its content codings, and without the header fields that describe the body as it was sent.
+
+    ``path`` is its place in the document. Raises FormatError.
+    """
+    body = undo_content_encoding(body, first_value(headers, "content-encoding").strip().lower(), path)
+    left_out = _OF_THE_BODY_AS_SENT if body else _OF_THE_BODY_AS_SENT - {"content-length"}
+    kept = tuple([field for field in headers if field[0] not in left_out])
+    return RecordedResponse(status, kept, (RecordedChunk(body),) if body else ())
 
 
 def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
