@@ -278,3 +278,9 @@ def test_a_failure_to_store_which_test_used_which_cassette_is_one_sentence(proje
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["aquila: not stored: cannot write *@tests.jsonl: *", "*1 recorded*1 error of storage"])
     project.run().assert_outcomes(passed=1)
+
+
+def test_a_run_that_a_test_ends_as_a_success_says_what_waits(project: Project) -> None:
+    result = project.record(tests="def test_it(aquila_cassette):\n    post('one')\n    pytest.exit('enough', 0)\n")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["aquila: 1 recording waits in cassettes/.journal: test_app/test_it (1). *"])

@@ -53,14 +53,14 @@ def write_end(
         drift_report.write_report(reporter, totals)
     if options.wants_verification(config):
         verify_run.write_report(reporter, config)
-    news = [*config.stash.get(run_life.NEWS, []), *_find_waiting(exitstatus, totals)]
+    news = [*config.stash.get(run_life.NEWS, []), *_find_waiting(exitstatus)]
     config.stash[run_life.NEWS] = []
     _write_summary(reporter, config, totals, news)
 
 
-def _find_waiting(exitstatus: int, totals: RunTotals | None) -> Iterator[News]:
+def _find_waiting(exitstatus: int) -> Iterator[News]:
     """Yield news about recordings that wait in journals, if this run may have left any."""
-    if exitstatus or (totals is not None and totals.recorded):
+    if exitstatus or runtime.current_run().layers.at_start().transport == "record":
         root = runtime.current_settings().cassette_root()
         if (folder := root / names.WORK_FOLDER).is_dir():
             interrupted = [scope.id for scope in runtime.current_run().scopes.unclosed()]
