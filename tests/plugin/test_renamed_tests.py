@@ -101,6 +101,18 @@ def test_the_summary_says_on_a_narrow_terminal_how_many_renames_there_are(
     assert "aquila: tests miss what is recorded for tests that are gone: 3 renames?\n" in output
 
 
+def test_the_summary_counts_all_renames_and_names_ten(project: Project) -> None:
+    tests = "".join(f"def test_{n}(aquila_cassette): post({n})\n" for n in range(12))
+    project.record(tests=tests)
+    renamed = tests.replace("test_", "test_new_")
+    output = project.run("--tb=no", tests=renamed).stdout.str()
+    assert "aquila: tests miss what is recorded for tests that are gone: 12 renames?" in output
+    assert output.count("for tests that are gone") == 1
+    output = project.run("--tb=no", "-v").stdout.str()
+    assert len(commands_in(output)) == 10
+    assert "  and 2 more\n" in output
+
+
 def test_a_renamed_module_is_moved_as_a_whole(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.record(tests=TESTS)
     (project.pytester.path / "test_app.py").rename(project.pytester.path / "test_web.py")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pytest_aquila.summary.run_totals import RunTotals
 
 _MOST_COMMANDS = 2
+_MOST_NAMED = 10
+"""How many renames are named with ``-v``; each miss names its own."""
 
 
 def describe_totals(
@@ -82,9 +84,10 @@ def _describe_notes(notes: Iterable[tuple[str, str]]) -> Iterator[News]:
     unique = list(dict.fromkeys(notes))
     renamed = [News(NewsKind.RENAMED, sentence, command=command) for sentence, command in unique if command]
     if len(renamed) > _MOST_COMMANDS:
-        others = renamed[1:]
+        others = [f"  {each.command}" for each in renamed[1:_MOST_NAMED]]
+        others += [f"  and {len(renamed) - _MOST_NAMED:,} more"] if len(renamed) > _MOST_NAMED else []
         text = f"{renamed[0].text.partition('.')[0]}: {len(renamed):,} renames?"  # the end of a longer one is cut off
-        yield renamed[0]._replace(text=text, details=[f"  {each.command}" for each in others])
+        yield renamed[0]._replace(text=text, details=others)
     else:
         yield from renamed
     yield from (News(NewsKind.NOTED, sentence) for sentence, command in unique if not command)

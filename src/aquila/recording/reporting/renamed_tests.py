@@ -31,16 +31,12 @@ if TYPE_CHECKING:
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
 
-MOST_NAMED = 10
-"""How many renames the summary names; each miss names its own."""
+_SENTENCE = "tests miss what is recorded for tests that are gone. Were they renamed?"
+"""What the summary says of the renames, each with its command."""
 
 
 class RenamedTests(CassetteSearch):
     """Searches the orphans: the cassettes whose tests are gone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._commands: set[str] = set()  # those that the summary names
 
     def list_cassettes(self, root: Path, project: Path) -> Iterator[StoredCassette]:
         """Yield the cassettes whose tests are gone."""
@@ -63,15 +59,6 @@ class RenamedTests(CassetteSearch):
                 )
             if is_gone:
                 yield StoredCassette(path, name)
-
-    def note_for(self, command: str) -> tuple[str, str]:
-        """Return the sentence and the command with which the summary tells of a rename."""
-        with self._lock:
-            if len(self._commands) < MOST_NAMED:
-                self._commands.add(command)
-        if command in self._commands:
-            return "tests miss what is recorded for tests that are gone. Were they renamed?", command
-        return "more tests miss what is recorded for tests that are gone: each miss says what to type", ""
 
 
 def _looks_like_a_module(folder: str, module: str, project: Path) -> bool:
@@ -100,11 +87,10 @@ def mention_rename(
                 f" --dir {quote_word(str(shown_path(root)))}" if elsewhere else ""
             )
             run = scope.run
-            sentence, named = run.state_of(RenamedTests).note_for(command)
             if run.runs_tests and run.is_here:
-                run.notes[sentence, named] = None
+                run.notes[_SENTENCE, command] = None
             else:  # a child process, whose parent writes the summary
-                scope.child_messages.tell_note(sentence, named)
+                scope.child_messages.tell_note(_SENTENCE, command)
             advice = ["No test of that name is left. Was it renamed? To move its recordings:", "", f"  {command}"]
             return name_place(explained, session, found, advice)
     return explained
