@@ -10,7 +10,7 @@ import pytest
 from aquila import errors
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting import reports
-from pytest_aquila import node_ids, report_redaction, test_scopes
+from pytest_aquila import node_ids, outcomes, report_redaction, test_scopes
 from pytest_aquila.summary import run_totals
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ else:
 def check_plays(scope: Scope) -> None:
     """Fail, or warn, for unplayed or old recordings, unmet faults and unused answers, as the settings demand."""
     settings = scope.settings
+    if settings.transport == "record" or settings.unplayed != "ignore":  # mostly neither, and each call takes time
+        _open_own_session(scope, settings)
     if settings.faults is not None:
         play_requirements.demand_faults_are_met(scope)
     if scope.scripts.is_written or scope.scripts.from_files:
@@ -46,12 +48,26 @@ def check_plays(scope: Scope) -> None:
         play_requirements.fail_for_outdated(scope, settings.max_age)
 
 
+def _open_own_session(scope: Scope, settings: Settings) -> None:
+    """Open the session of a test's own cassette even without a request: such a test keeps no recordings.
+
+    The test still runs, so it fails if its cassette cannot be read.
+    """
+    cassette, transport = scope.default_cassette, settings.transport
+    if cassette is None or not scope.owns_cassette or transport not in ("record", "replay"):
+        return
+    try:
+        scope.sessions.session_for(cassette, settings.record if transport == "record" else "replay")
+    except errors.CassetteCorrupt:
+        raise outcomes.make_outcome(scope.sessions.unusable[-1], with_traceback=False) from None
+
+
 def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     """Close the scope of a test: store its recordings if it passed, and add its report to the totals of the run."""
     try:
         settings = scope.settings
     except errors.ConfigError:  # the test has left a wrong one; its scope must not answer the requests of the next test
-        _close_scope(item, scope, None, passed=False)
+        _close_scope(item, scope, passed=False)
         raise
     missed = scope.misses.hear()  # asked once, because misses of children are read from files
     misses = tuple(missed) if missed else ()
@@ -64,7 +80,6 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     report = _close_scope(
         item,
         scope,
-        settings,
         passed=outcome == "passed" and not misses,
         # A skipped or expectedly failing test ended where it was meant to, so a replay needs its recordings. Another
         # run may send more requests, so nothing is removed. A test that fails because its fault was not met has
@@ -104,8 +119,8 @@ def end_failed_test(item: pytest.Item, error: BaseException, outcome: Outcome) -
         scope = test_scopes.end_test(item)
         if scope is not None:
             # Who fails or skips a test here on purpose says nothing against the code whose answers were recorded.
-            outcomes = pytest.fail.Exception, pytest.skip.Exception
-            on_purpose = isinstance(error, outcomes) and not isinstance(error, errors.UnansweredRequest)
+            is_outcome = isinstance(error, (pytest.fail.Exception, pytest.skip.Exception))
+            on_purpose = is_outcome and not isinstance(error, errors.UnansweredRequest)
             close_test_scope(item, scope, outcome if on_purpose else "failed")
     finally:
         test_scopes.take_teardown_misses(item.config)
@@ -136,20 +151,9 @@ def add_report(
         totals.uses += noted_uses.uses_in(item, report, is_whole=is_whole)
 
 
-def _close_scope(
-    item: pytest.Item, scope: Scope, settings: Settings | None, *, passed: bool, adds_only: bool = False
-) -> ScopeReport:
-    """Close the scope of a test as ``Scope.close`` does. Raises what that raises.
-
-    ``settings`` are those of the scope, or None if one of them is wrong.
-    """
+def _close_scope(item: pytest.Item, scope: Scope, *, passed: bool, adds_only: bool = False) -> ScopeReport:
+    """Close the scope of a test as ``Scope.close`` does. Raises what that raises."""
     try:
-        if passed and settings is not None and scope.owns_cassette and scope.default_cassette is not None:
-            # The session is opened even without a request: a test that makes no requests any more keeps no recordings.
-            if settings.transport == "record":
-                scope.sessions.session_for(scope.default_cassette, settings.record)
-            elif settings.transport == "replay" and settings.unplayed != "ignore":
-                scope.sessions.session_for(scope.default_cassette, "replay")
         return scope.close(passed=passed, adds_only=adds_only)
     finally:
         scope.run.scopes.remove(scope)

@@ -33,6 +33,18 @@ def test_each_test_whose_shared_fixture_swallowed_it_fails_in_the_setup(project:
         result.stdout.fnmatch_lines([f"ERROR test_app.py::test_{name} - CassetteUnusable: *@facts.yaml*"])
 
 
+@pytest.mark.parametrize("arguments", [["--aquila-record"], ["-o", "aquila_unplayed=fail"]])
+def test_a_test_that_asks_nothing_fails_for_it_once(project: Project, arguments: list[str]) -> None:
+    project.record(tests="def test_it(aquila_cassette): post('one')")
+    damage(project)
+    result = project.run(*arguments, tests="def test_it(aquila_cassette): pass")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_app.py::test_it - CassetteUnusable: *test_it.yaml, line 2: *"])
+    output = result.stdout.str()
+    assert "outside of any test" not in output
+    assert "scope_ends.py" not in output
+
+
 def test_a_fixture_may_expect_it(project: Project) -> None:
     forgetting = """
         @pytest.fixture

@@ -9,7 +9,14 @@ import pytest
 
 from pytest_aquila.scope_ends import check_plays
 
-LENIENT = {"faults": None, "unplayed": "ignore", "outdated": "ignore", "max_age": None, "unused": "ignore"}
+LENIENT = {
+    "transport": "replay",
+    "faults": None,
+    "unplayed": "ignore",
+    "outdated": "ignore",
+    "max_age": None,
+    "unused": "ignore",
+}
 
 
 def failure_of(settings: dict[str, Any], **scope: Any) -> str:
