@@ -312,6 +312,15 @@ def test_the_repr_shows_no_secret() -> None:
             "aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY/a",
             "aws_secret_access_key = [redacted]",
         ),
+        *[
+            (text.format("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"), text.format("[redacted]"))
+            for text in (
+                "<SecretAccessKey>{}</SecretAccessKey>",
+                '{{"SecretAccessKey" : "{}"}}',
+                '{{"roleCredentials":{{"secretAccessKey":"{}"}}}}',
+            )
+        ],
+        ('{"access_token": "7|aB3dE5gH7jK9mN1pQ3sTuV"}', '{"access_token": "[redacted]"}'),
         (
             "DefaultEndpointsProtocol=https;AccountKey=" + "aB3/" * 21 + "aB==;x",
             "DefaultEndpointsProtocol=https;AccountKey=[redacted];x",

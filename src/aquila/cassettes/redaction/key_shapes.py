@@ -32,6 +32,12 @@ KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
     ("Google refresh token", (b"1//",), rb"1//0[\w-]{30,}"),
     ("Google client secret", (b"GOCSPX-",), rb"GOCSPX-[\w-]{28}"),
     ("AWS access key id", (b"AKIA", b"ASIA", b"ABIA", b"ACCA"), rb"A(?:KIA|SIA|BIA|CCA)[A-Z2-7]{16}(?![A-Za-z0-9])"),
+    # Base64 of "origin_ec" and "er/aws", with which the token of temporary credentials begins.
+    (
+        "AWS session token",
+        (b"IQoJb3JpZ2lu", b"FwoGZXIvYXdz"),
+        rb"(?:IQoJb3JpZ2lu|FwoGZXIvYXdz)[A-Za-z0-9+/]{80,}={0,2}",
+    ),
     ("AWS Bedrock key", (b"ABSK",), rb"ABSK[A-Za-z0-9+/]{100,}={0,2}"),
     ("AWS Bedrock key", (b"bedrock-api-key-",), rb"bedrock-api-key-[A-Za-z0-9+/]{40,}={0,2}"),
     ("Alibaba key id", (b"LTAI",), rb"LTAI[A-Za-z0-9]{12,24}" + _END),

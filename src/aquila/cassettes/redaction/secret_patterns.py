@@ -66,7 +66,8 @@ prefix than to examine each run."""
 _DASH = lazy_pattern(rb"[-_](?=[A-Za-z])")
 _BASE64 = lazy_pattern(rb"[A-Za-z0-9+/]{64}")
 
-_ACCESS_KEY = rb"[\\\"'\s]*[=:][\\\"'\s]*([A-Za-z0-9+/]{40}(?![A-Za-z0-9+/]))"
+# Behind the name of its field, in JSON, XML or a file of settings.
+_ACCESS_KEY = rb"(?:>|[\\\"'\s]*[=:][\\\"'\s]*)([A-Za-z0-9+/]{40}(?![A-Za-z0-9+/]))"
 _IN_WORD = lazy_pattern(rb"(?s:.{0,3})(?<=[A-Za-z0-9])\Z(?<!\\[bfnrt])(?<!%[0-9a-fA-F]{2})")
 _A_DIGIT = lazy_pattern(rb"[0-9]")
 _MORE = (*(bytes((code,)) for code in b"=+/-"), *(bytes((code,)) for code in _TOKEN_CHARS))
@@ -93,6 +94,7 @@ _KEYS_BY_WORD: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
     ),
     ("secret access key", b"_", b"ccess_key", lazy_pattern(rb"secret_access_key" + _ACCESS_KEY)),
     ("secret access key", b"_", b"ACCESS_KEY", lazy_pattern(rb"SECRET_ACCESS_KEY" + _ACCESS_KEY)),
+    ("secret access key", b"K", b"ecretAccessKey", lazy_pattern(rb"ecretAccessKey" + _ACCESS_KEY)),
     ("account key", b"=", b"AccessKey=", lazy_pattern(rb"AccessKey=([A-Za-z0-9+/]{40,}={0,2})")),
     ("account key", b"=", b"AccountKey=", lazy_pattern(rb"AccountKey=([A-Za-z0-9+/]{40,}={0,2})")),
     (
@@ -152,7 +154,7 @@ _FIELD = lazy_pattern(
     rb"""["'](?i:(?:proxy-)?authorization|x-api-key|x-goog-api-key|(?:set-)?cookie)\\{0,8}["']\s*:\s*"""
     rb"""\\{0,8}["'](?=[^"'\\\r\n]*?[0-9])([^"'\\\r\n]{8,})"""
     rb"""|["'](?i:api[_-]?key|(?:access|refresh|id|session|auth)_?token|client_?secret)\\{0,8}["']\s*:\s*"""
-    rb"""\\{0,8}["'](?=[\w.~+/=-]*?[0-9])([\w.~+/=-]{16,})"""
+    rb"""\\{0,8}["'](?=[\w.~+/=|-]*?[0-9])([\w.~+/=|-]{16,})"""
 )
 
 _FIELD_WORDS = (b"authorization", b"cookie", b"api-key", b"api_key", b"apikey", b'token"', b"token\\", b"secret")
