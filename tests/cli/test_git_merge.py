@@ -270,6 +270,17 @@ def test_a_cassette_of_vcrpy_is_merged_line_by_line(tmp_path: Path, capfd: pytes
     assert versions[1].read_text() == text.replace("BODY", "b").replace("MESSAGE", "b")
 
 
+@pytest.mark.parametrize("begin", [b"\xef\xbb\xbf", b"# yamllint disable\n", b"---\n"])
+def test_a_cassette_that_another_program_saved_is_merged_by_request(begin: bytes, tmp_path: Path) -> None:
+    versions = [tmp_path / name for name in ("base.yaml", "ours.yaml", "theirs.yaml")]
+    for path, added in zip(versions, ((), (recording("ours"),), (recording("theirs"),)), strict=True):
+        cassette_files.save_cassette(path, Cassette((A, B, *added)))
+        path.write_bytes(begin + path.read_bytes())
+    assert main(["cassettes", "merge", *map(str, versions)]) == 0
+    held = [json.loads(one.request.body)["prompt"] for one in cassette_files.load_cassette(versions[1]).interactions]
+    assert sorted(held) == ["a", "b", "ours", "theirs"]
+
+
 def test_a_version_that_is_not_there_is_an_error_and_no_conflict(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

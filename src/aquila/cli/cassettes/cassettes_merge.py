@@ -12,6 +12,7 @@ import argparse
 import subprocess
 from pathlib import Path
 
+from aquila.cassettes.codecs.yaml.tree import is_ours
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.branch_merge import merge_branches
@@ -65,7 +66,7 @@ def _read(version: Path, path: Path) -> Cassette:
     data = version.read_bytes()
     if not data:
         return Cassette()
-    if path.suffix != ".msgpack" and not data.startswith(b"aquila:"):
+    if path.suffix != ".msgpack" and not is_ours(data):
         raise CassetteCorrupt("it was not written by Aquila")
     return cassette_files.read_version(data, path.absolute(), source=str(path))
 
