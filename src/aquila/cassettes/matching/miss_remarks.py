@@ -1,13 +1,14 @@
 """Says what may have made a request differ from a recording, where no setting makes the two match.
 
-A secret that was recorded and is not there now, another order, or other numbers. No setting is advised for an order or
-for numbers, because somebody may have changed them on purpose.
+A secret that was recorded and is not there now, another form of Unicode, another order, or other numbers. No setting is
+advised for an order or for numbers, because somebody may have changed them on purpose.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ def write_cause(found: Sequence[Difference], settings_file: str) -> Iterator[str
     """
     if (missing := _find_missing_secret(found)) is not None:
         yield from _write_secret_remark(missing, settings_file)
+    elif found and all(map(_differs_in_form, found)):
+        yield from _write_form_remark(clip_path(found[0].path))
     elif (path := _find_reordered(found)) is not None:
         yield from _write_order_remark(clip_path(path))
     elif (path := _find_changing_numbers(found)) is not None:
@@ -96,6 +99,24 @@ def _write_secret_remark(missing: Difference, settings_file: str) -> Iterator[st
     )
     yield ""
     yield "  " + setting_line("dummy_keys", value, settings_file)
+
+
+# --- another form of Unicode: macOS gives an accent in the name of a file a character of its own
+
+
+def _differs_in_form(difference: Difference) -> bool:
+    texts = [each for each in (difference.recorded, difference.now) if isinstance(each, str)]
+    return len(texts) == 2 and len({unicodedata.normalize("NFC", text) for text in texts}) == 1
+
+
+def _write_form_remark(path: str) -> Iterator[str]:
+    yield ""
+    yield from textwrap.wrap(
+        f"{path} has the same letters as the recording, which Unicode composes in another way, as in names of files on "
+        'macOS. If that depends on the machine, recording again is not enough: unicodedata.normalize("NFC", text) '
+        "before the request is made.",
+        WIDTH,
+    )
 
 
 # --- another order: that of a set, or that in which threads finished
