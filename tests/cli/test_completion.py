@@ -53,7 +53,7 @@ def project(cassettes: Cassettes) -> Cassettes:
         ("aquila cassettes scan pyt", ["pytest.ini"]),
         ("aquila cassettes mv jobs/st", ["jobs/stream"]),
         ("aquila cassettes convert jobs/stream --to ", ["yaml", "msgpack"]),
-        ("aquila cassettes list --q", ["--quiet"]),
+        ("aquila cassettes list --j", ["--json"]),
         ("aquila serve --rec", ["--record"]),
     ],
 )

@@ -20,11 +20,6 @@ def complete_with(action: argparse.Action, completer: Completer) -> None:
     action.completer = completer  # type: ignore[attr-defined]  # argcomplete reads this attribute
 
 
-def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--quiet`` for a command that may take long."""
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
-
-
 def complete_cassettes(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     """Return the names of cassettes that begin with ``prefix``, up to the next ``/``; if there is none, files."""
     return _complete_names(prefix, parsed_args) or complete_files(prefix)

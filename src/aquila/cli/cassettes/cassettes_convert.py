@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     project.add_arguments(parser)
     files = parser.add_argument("files", nargs="+", metavar="FILE", help="a cassette, a file, a folder, or a pattern")
     arguments.complete_with(files, arguments.complete_cassettes_and_files)
-    arguments.add_quiet(parser)
     parser.add_argument("--to", choices=("yaml", "msgpack"), required=True, help="the format to write")
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="the folder to write to; subfolders are kept")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
@@ -54,7 +53,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         sources = list(here.choose_files(options.files))
         waiting = [source for source in sources if cassette_files.is_pending_file(source) and options.output is None]
         with hold_reviews(map(here.recording_folder_of, waiting), intent="converted"):
-            for source in track_progress(sources, "converting", quiet=options.quiet):
+            for source in track_progress(sources, "converting"):
                 target = _target_path(source, here, options)
                 try:
                     done.append(_convert_file(source, target, options))

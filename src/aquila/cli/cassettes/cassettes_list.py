@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     project.add_arguments(parser)
     names = parser.add_argument("names", nargs="*", metavar="NAME", help="which cassettes (default: all)")
     arguments.complete_with(names, arguments.complete_cassettes)
-    arguments.add_quiet(parser)
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
@@ -54,7 +53,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         is_new = not (options.names or options.folders or here.has_folder)
         files = [] if is_new else here.choose_files(options.names)
-        found = [_describe_cassette(path, here) for path in track_progress(files, "reading", quiet=options.quiet)]
+        found = [_describe_cassette(path, here) for path in track_progress(files, "reading")]
         # Without names, also pending files without a cassette.
         pending = sum(one["pending"] for one in found) if options.names else len(here.list_pending())
         interrupted = any(map(is_anything_left, here.folders_with_journals))

@@ -27,7 +27,7 @@ from typing import Any
 from aquila.cassettes.storage import cassette_files, file_replacement, large_bodies, recorded_uses
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
-from aquila.cli import FAILED, arguments, project
+from aquila.cli import FAILED, project
 from aquila.cli.output import Output, ask_user, format_size, print_error
 from aquila.cli.progress import track_progress
 from aquila.errors import ConfigError
@@ -56,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    arguments.add_quiet(parser)
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
@@ -64,7 +63,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         orphans, notes = _read_report(options.orphans, here) if options.orphans else ([], [])
         unused = _find_unused(here, orphans)
-        unreadable = _find_unreadable(here, quiet=options.quiet)
+        unreadable = _find_unreadable(here)
         for note in notes:
             output.print_line(note)
         for problem in unreadable:
@@ -117,10 +116,10 @@ def _print_unused(unused: list[UnusedFile], output: Output) -> None:
         output.print_line("nothing to remove")
 
 
-def _find_unreadable(here: project.Project, *, quiet: bool) -> list[str]:
+def _find_unreadable(here: project.Project) -> list[str]:
     """Return why cassettes, or their bodies, cannot be read. A damaged file may be in use, so it is not removed."""
     problems = []
-    for path in track_progress((*here.list_cassettes(), *here.list_pending()), "reading", quiet=quiet):
+    for path in track_progress((*here.list_cassettes(), *here.list_pending()), "reading"):
         try:
             project.load_whole_cassette(path)
         except project.UNREADABLE as error:

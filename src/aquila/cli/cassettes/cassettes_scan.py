@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     project.add_arguments(parser)
     files = parser.add_argument("files", nargs="*", metavar="FILE", help="which files (default: all cassettes)")
     arguments.complete_with(files, arguments.complete_cassettes_and_files)
-    arguments.add_quiet(parser)
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
@@ -60,7 +59,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             files += here.list_pending()
         settings = runtime.current_settings()
         known = redactor_of(settings)
-        for path in track_progress(files, "scanning", quiet=options.quiet):
+        for path in track_progress(files, "scanning"):
             try:
                 leaks += _find_leaks(path, known, is_inside=here.folder_of(path) is not None)
             except project.UNREADABLE as error:

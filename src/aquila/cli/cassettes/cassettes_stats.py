@@ -34,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     project.add_arguments(parser)
     names = parser.add_argument("names", nargs="*", metavar="NAME", help="which cassettes (default: all)")
     arguments.complete_with(names, arguments.complete_cassettes)
-    arguments.add_quiet(parser)
 
 
 @dataclass(slots=True)
@@ -94,7 +93,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     statistics = Statistics()
     unreadable: list[str] = []
     with project.open_project(options) as here:
-        for path in track_progress(here.choose_files(options.names), "reading", quiet=options.quiet):
+        for path in track_progress(here.choose_files(options.names), "reading"):
             statistics.sizes[here.name_of(path)] = project.size_of(path)
             try:
                 interactions = project.load_whole_cassette(path).interactions

@@ -147,7 +147,7 @@ class Desk:
     def open_review(self, kinds: Sequence[ProposalKind] = ()) -> Review:
         """Read all pending files. ``kinds``: ask only about these kinds; without any, about those of ``--kind``."""
         key_of = stored_key(self._rules, self._keep_headers)
-        files = track_progress(self.files, "reading", quiet=self.options.json)
+        files = track_progress(self.files, "reading")
         return Review(files, key_of, self._rules, kinds=kinds or self.options.kind)
 
     def view(self, item: Item) -> ProposalView:
