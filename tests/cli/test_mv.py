@@ -92,9 +92,11 @@ def test_a_cassette_moves_without_the_tests_of_a_folder_of_its_name(cassettes: C
 def test_nothing_is_moved_if_a_file_would_be_overwritten(cassettes: Cassettes) -> None:
     write(cassettes, "test_a/test_old", "test_a/test_old-1")
     cassettes.write("test_a/test_new-1.msgpack", ONE)
-    done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_new")
-    assert done.code == 2
-    assert f"nothing was moved, because {cassettes.folder / 'test_a/test_new-1.msgpack'} exists already" in done.err
+    existing = cassettes.folder / "test_a/test_new-1.msgpack"
+    for more in ((), ("--dry-run",)):
+        done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_new", *more)
+        assert done.code == 2
+        assert f"nothing was moved, because {existing} exists already" in done.err
     assert names(cassettes) == ["test_a/test_old-1.yaml", "test_a/test_old.yaml"]
     assert "no cassette of 'nothing'" in cassettes.run("mv", "nothing", "x").err
     assert "name two of one kind" in cassettes.run("mv", "test_a.py", "test_a.py::test_new").err

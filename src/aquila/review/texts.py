@@ -28,7 +28,7 @@ def tell_prompt(interaction: Interaction) -> str:
     sent = read_sent(interaction.request)
     if has_messages(sent):
         return "\n\n".join(_tell_message(each) for each in sent.messages)
-    return "\n".join(render_body(canonical_request(interaction.request, MatchRules().without_placeholders())))
+    return "\n".join(render_body(canonical_request(interaction.request, MatchRules())))
 
 
 def has_messages(sent: SentRequest) -> bool:
@@ -83,7 +83,7 @@ def tell_details(interaction: Interaction) -> Iterator[str]:
     request, response = interaction.request, interaction.response
     yield f"{request.method} {request.url}"
     yield from (f"  {name}: {value}" for name, value in request.headers)
-    yield from render_body(canonical_request(request, MatchRules().without_placeholders()))
+    yield from render_body(canonical_request(request, MatchRules()))
     yield ""
     yield f"{response.status or 'no answer'} {response.end} {response.error}".rstrip()
     yield from (f"  {name}: {value}" for name, value in response.headers)

@@ -53,10 +53,16 @@ class Renames(NamedTuple):
 def find_renames(root: Path, old: str, new: str) -> Renames:
     """Return the files below the cassette folder ``root`` that belong to ``old``, with their new paths for ``new``.
 
-    Both are ids of tests or classes, paths of modules, paths of folders of tests, or names of cassettes. Paths are
-    relative to the root folder. Raises ``CassetteError`` if the two are equal, are of two kinds, or name a pending
-    recording.
+    They are in an order in which they can be moved. Both names are ids of tests or classes, paths of modules, paths of
+    folders of tests, or names of cassettes. Paths are relative to the root folder. Raises ``CassetteError`` if the two
+    are equal, are of two kinds, or name a pending recording, and if one of the new files exists.
     """
+    found = _find_files(root, old, new)
+    _refuse_existing(found.files)
+    return found._replace(files=_free_targets_first(found.files))
+
+
+def _find_files(root: Path, old: str, new: str) -> Renames:
     if old.strip("/") == new.strip("/"):
         raise CassetteError(f"{old!r} is both the old and the new name, so nothing was moved")
     for each in (old, new):
@@ -182,21 +188,12 @@ def _with_name(root: Path, name: str, source: Path) -> Path:
 
 
 def move_files(root: Path, renames: Sequence[Rename]) -> None:
-    """Move files with their large bodies. Nothing is moved if one of the targets exists.
+    """Move the files that ``find_renames`` has found, with their large bodies.
 
-    Raises ``CassetteError`` for such a target, and ``CassetteWriteError``.
+    Raises ``CassetteError`` if another process has moved or written one of them meanwhile, and ``CassetteWriteError``.
     """
-    leaving = {rename.source for rename in renames}
-    for _, target in renames:
-        cassette = cassette_files.cassette_of_pending(target)
-        forms = {cassette, cassette.with_suffix(".yaml"), cassette.with_suffix(".msgpack")}
-        taken = [target] if cassette_files.is_pending_file(target) else sorted(forms)
-        existing = next((form for form in taken if form.exists() and not _is_one_of(form, leaving)), None)
-        if existing is not None:
-            raise CassetteError(f"nothing was moved, because {existing} exists already. Remove it, or move it first")
-    ordered = _free_targets_first(renames)
     folders = {rename.source.parent for rename in renames}
-    for rename in ordered:
+    for rename in renames:
         first, second = sorted(rename)  # always in one order, so that two commands cannot deadlock
         try:
             # If only case changes on Windows, both paths are the same file, and so have the same lock.
@@ -210,6 +207,18 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
             raise cassette_write_error(rename.target, error) from error
     for folder in sorted(folders, reverse=True):
         _tidy(folder, root)
+
+
+def _refuse_existing(renames: Sequence[Rename]) -> None:
+    """Raise ``CassetteError`` if the new file of a cassette exists, in whatever format."""
+    leaving = {rename.source for rename in renames}
+    for _, target in renames:
+        cassette = cassette_files.cassette_of_pending(target)
+        forms = {cassette, cassette.with_suffix(".yaml"), cassette.with_suffix(".msgpack")}
+        taken = [target] if cassette_files.is_pending_file(target) else sorted(forms)
+        existing = next((form for form in taken if form.exists() and not _is_one_of(form, leaving)), None)
+        if existing is not None:
+            raise CassetteError(f"nothing was moved, because {existing} exists already. Remove it, or move it first")
 
 
 def _is_one_of(path: Path, others: Collection[Path]) -> bool:
@@ -250,7 +259,7 @@ def _free_targets_first(renames: Sequence[Rename]) -> list[Rename]:
 
 
 def _move_file(source: Path, target: Path) -> None:
-    # Checked again under the locks: another command may have moved or written a file since `move_files` looked.
+    # Checked again under the locks: another command may have moved or written a file since `find_renames` looked.
     if not source.exists():
         raise CassetteError(f"{source} is gone: another process has moved or removed it")
     if target.exists() and not _differs_in_case(source, target):
