@@ -69,8 +69,7 @@ class CassetteBlock(ScopeBlock[Cassette]):
             owns_cassette=plan.drops_unused,
             options=plan.settings,
         )
-        if plan.drops_unused:
-            scope.drop_unused()
+        scope.drops_unused = plan.drops_unused
         scope.use_filters(plan.filters)
         return scope, Cassette(scope, plan)
 

@@ -85,7 +85,7 @@ class ProviderListeners:
         with self._lock:
             if key not in self._listeners:
                 self._listeners[key] = _Listener(host, port)
-                scope.note_listener()
+                scope.has_listeners = True
             listener = self._listeners[key]
             listener.expected += 1
             return listener.address
