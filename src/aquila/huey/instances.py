@@ -76,8 +76,9 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     ``around_tasks`` is a tuple of functions. Each takes the ``CurrentTask`` and returns a context manager, within which
     every task executes. It belongs to this Huey and is never cleared.
 
-    Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used, for a connection to Redis that
-    turns all answers into text, and for a SQLite file that cannot be used, or that another process keeps locked.
+    Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used, for ``keep_running`` with a
+    storage that cannot keep copies, for a connection to Redis that turns all answers into text, and for a SQLite file
+    that cannot be used, or that another process keeps locked.
     """
 
     # The attributes that carry a task through its deliveries. Each lives as long as the task object; those that outlive

@@ -4,19 +4,19 @@ import datetime as dt
 import threading
 
 import pytest
+from huey import Huey as PlainHuey
 from huey import RedisExpireHuey
 from huey.api import chord
-from huey.storage import BlackHoleStorage
+from huey.storage import BlackHoleStorage, FileStorage
 
 from aquila import huey as classes
 from aquila.errors import ConfigError
+from aquila.huey import MsgpackSerializer, instrument
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
-from aquila.huey.state import state_of
 from tests.huey.storages import CLASSES
 from tests.support.slow import slow_but
 
-KINDS = ["sqlite", "file", "redis", "priorities", "postgres"]
+KINDS = ["sqlite", "redis", "priorities", "postgres"]
 SOON = dt.datetime(2026, 1, 1, 12, 0, 0)
 LATER = dt.datetime(2026, 1, 1, 13, 0, 0)
 
@@ -104,10 +104,7 @@ def test_of_many_that_move_a_copy_at_once_one_does(huey):
 
     def move():
         barrier.wait()
-        try:
-            moved.append(copies.move_to_queue(copy, b"again", None))
-        except CopyBeingMoved:
-            moved.append(False)
+        moved.append(copies.move_to_queue(copy, b"again", None))
 
     threads = [threading.Thread(target=move) for _ in range(4)]
     for thread in threads:
@@ -116,43 +113,6 @@ def test_of_many_that_move_a_copy_at_once_one_does(huey):
         thread.join()
     assert sorted(moved) == [False, False, False, True]
     assert huey.storage.queue_size() == 1
-
-
-def test_a_message_that_begins_like_the_mark_of_a_copy_is_listed_as_it_is(huey):
-    message = b"\xc1aquila.moving by a stranger"
-    huey.storage.enqueue(message)
-    copies = copies_of(huey)
-    copies.take("one", ())
-    assert [copy.data for copy in copies.list_copies("one")] == [message]
-
-
-def test_a_folder_that_refuses_and_a_worker_that_is_killed_lose_no_task(make, monkeypatch):
-    huey = make("file")
-    copies, state = copies_of(huey), state_of(huey)
-    huey.storage.enqueue(b"first")
-    copy = copies.take("one", ())
-
-    def strike(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(huey.storage, "enqueue", strike)
-        with pytest.raises(KeyboardInterrupt):
-            copies.move_to_queue(copy, b"again", None)
-    assert copies.list_copies("one") == [copy]
-    with monkeypatch.context() as patch:  # as if killed, when it is stored already
-        patch.setattr(state, "delete", strike)
-        with pytest.raises(KeyboardInterrupt):
-            copies.move_to_queue(copy, b"again", None)
-    assert copies.list_copies("one") == [copy]
-    copies = LooseCopies(huey.storage, state)  # of another consumer
-    with pytest.raises(CopyBeingMoved):  # it may still be about to forget it
-        copies.move_to_queue(copy, b"again", None)
-    now = state.now()
-    monkeypatch.setattr(state, "now", lambda: now + 61)
-    assert copies.move_to_queue(copy, b"again", None)
-    assert copies.list_copies("one") == []
-    assert huey.storage.queue_size() == 2
 
 
 @pytest.mark.parametrize("kind", slow_but(["redis"], ["redis", "priorities", "postgres"]))
@@ -309,13 +269,13 @@ def test_a_message_on_its_way_to_a_worker_is_not_enqueued_again(make):
     in_hand.hand_back_rest()
 
 
-def test_a_storage_that_is_none_of_hueys_own_is_refused_where_copies_are_asked_for():
-    class OtherHuey(classes.AquilaHuey):
-        pass
-
-    huey = OtherHuey("app", storage_class=BlackHoleStorage, keep_running=True)
-    with pytest.raises(ConfigError, match="Use a Huey class with one of these"):
-        huey.dequeue()
+@pytest.mark.parametrize("kind", [BlackHoleStorage, FileStorage])
+def test_a_storage_that_cannot_keep_running_tasks_is_refused_at_once(kind, tmp_path):
+    options = {"storage_class": kind, "path": str(tmp_path)}
+    with pytest.raises(ConfigError, match=r"cannot keep running tasks.*use Redis, SQLite or Postgres"):
+        classes.AquilaHuey("app", keep_running=True, **options)
+    with pytest.raises(ConfigError, match="cannot keep running tasks"):
+        instrument(PlainHuey("app", serializer=MsgpackSerializer(), **options), keep_running=True)
 
 
 @pytest.mark.parametrize("kind", ["pipeline", "chord"])

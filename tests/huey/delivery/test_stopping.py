@@ -22,7 +22,6 @@ from aquila import huey as classes
 from aquila.huey import list_consumers
 from aquila.huey.delivery import tasks_in_hand
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
-from aquila.huey.delivery.running_copies import CopyBeingMoved
 from aquila.huey.state import state_of
 from tests.huey.programs import PATIENCE, START, declare_for_program, environment_of, wait_until
 from tests.support.slow import nightly_but, slow_but
@@ -255,15 +254,3 @@ def test_a_message_that_comes_when_its_worker_has_been_told_to_stop_goes_back(
     context.run(tasks_in_hand.stop_flag.set, is_told)
     assert context.run(huey.dequeue) is None
     assert (huey.pending_count(), huey.tasks_in_hand.has_any) == (1, False)
-
-
-def test_a_task_whose_copy_another_consumer_is_moving_is_not_said_to_be_enqueued_again(make_aquila_huey, monkeypatch):
-    huey = make_aquila_huey("sqlite", keep_running=True)
-    huey.task()(lambda: 1)()
-    task, hands = huey.dequeue(), huey.tasks_in_hand
-
-    def refuse(*arguments):
-        raise CopyBeingMoved
-
-    monkeypatch.setattr(hands.kept.storage, "move_to_queue", refuse)
-    assert hands.put_back(b"message", task._aquila_copy, task.priority) is False

@@ -13,9 +13,7 @@ from huey import MemoryHuey as PlainHuey
 
 from aquila.huey import MsgpackSerializer, current_task, dead_letters, instances, instrument, once, requeue_lost_tasks
 from aquila.huey.delivery import kept_copies, tasks_in_hand
-from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
 from aquila.huey.progress import patient_results, storage_patience
-from aquila.huey.state import state_of
 from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
 from tests.support.slow import slow_but
 
@@ -436,65 +434,6 @@ def test_an_interrupted_task_that_was_taken_over_is_not_handed_back(kept):
     kept.signal("enqueued")(lambda *about: enqueued.append(about))
     kept.execute(kept.dequeue())
     assert (kept.pending_count(), enqueued) == (0, [])
-
-
-def test_a_folder_that_is_full_for_a_moment_takes_the_result_then(make, monkeypatch, caplog):  # noqa: F811
-    huey = make("file", keep_running=True)
-    state, full = type(state_of(huey)), []
-    monkeypatch.setattr(patient_results, "PATIENCE", 60.0)
-    monkeypatch.setattr(storage_patience, "FIRST_DELAY", 0.001)
-
-    @huey.task()
-    def paid():
-        full[:] = ["the mark stays", "the result is refused"]
-        return "answer"
-
-    put_data, replace, delete = huey.storage.put_data, state.replace, state.delete
-
-    def refuse_result(*args, **kwargs):
-        if "the result is refused" in full:
-            full.remove("the result is refused")
-            raise OSError("No space left on device")
-        return put_data(*args, **kwargs)
-
-    def refuse_to_take_mark_off(*args, **kwargs):
-        if full == ["the mark stays"]:
-            full[:] = ["the copy stays"]
-            raise OSError("No space left on device")
-        return replace(*args, **kwargs)
-
-    def refuse_to_delete(*args, **kwargs):
-        if full:
-            full.clear()
-            raise OSError("No space left on device")
-        return delete(*args, **kwargs)
-
-    monkeypatch.setattr(huey.storage, "put_data", refuse_result)
-    monkeypatch.setattr(state, "replace", refuse_to_take_mark_off)
-    monkeypatch.setattr(state, "delete", refuse_to_delete)
-    result = paid()
-    huey.execute(huey.dequeue())
-    assert (result.get(), count_copies(huey), full) == ("answer", 0, [])
-    assert "taken over" not in caplog.text
-
-
-def test_a_copy_that_another_begins_to_move_is_not_taken_for_gone(make):  # noqa: F811
-    huey = make("file", keep_running=True)
-    one, two = (LooseCopies(huey.storage, state_of(huey)) for _ in range(2))
-    huey.storage.enqueue(b"first")
-    copy, put_data = one.take("one", ()), huey.storage.put_data
-
-    def fail_while_another_tries(*args, **kwargs):
-        with pytest.raises(CopyBeingMoved):
-            two.move_to_queue(copy, b"again", None)
-        fail()
-
-    huey.storage.put_data = fail_while_another_tries
-    with pytest.raises(Away):
-        one.move_to_results(copy, "id", b"result")
-    huey.storage.put_data = put_data
-    assert two.move_to_queue(copy, b"again", None)
-    assert not one.move_to_results(copy, "id", b"result")
 
 
 @pytest.mark.parametrize("method", ["is_revoked", "_revoke_keys"])

@@ -6,7 +6,7 @@
   once that the storage does not answer.
 - With ``keep_running`` the storage keeps a copy of a task while the task executes. ``kept_copies`` are the copies of a
   process, and ``running_copies`` is the interface to a storage. ``choosing_copies`` chooses its implementation:
-  ``redis_copies``, ``sql_copies``, or the ``LooseCopies`` of any other storage.
+  ``redis_copies`` or ``sql_copies``.
 - ``consumer_heartbeats``: each consumer with ``keep_running`` sends heartbeats. ``rescuer`` takes over the tasks of
   consumers that send none. (The heartbeats for the page of jobs are in ``live.worker_heartbeats``.)
 - ``dead_letters``: messages that nobody can read, and tasks that failed for good. ``burying`` makes them. When

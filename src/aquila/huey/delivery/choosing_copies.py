@@ -6,8 +6,9 @@ from typing import Any
 
 from huey.storage import MemoryStorage, PostgresStorage, RedisStorage, SqliteStorage
 
+from aquila.errors import ConfigError
 from aquila.huey.delivery.redis_copies import RedisCopies
-from aquila.huey.delivery.running_copies import LooseCopies, RunningCopies
+from aquila.huey.delivery.running_copies import RunningCopies
 from aquila.huey.delivery.sql_copies import PostgresCopies, SqliteCopies
 from aquila.huey.state import state_of
 
@@ -18,7 +19,7 @@ _ATTRIBUTE = "_aquila_copies"
 def copies_of(huey: Any) -> RunningCopies | None:
     """Return the copies of a Huey's storage. None for a storage in memory, which ends together with its workers.
 
-    Raises ``ConfigError`` for a storage other than Huey's own.
+    Raises ``ConfigError`` as ``check_can_keep`` does.
     """
     storage = huey.storage
     if isinstance(storage, MemoryStorage):
@@ -30,13 +31,20 @@ def copies_of(huey: Any) -> RunningCopies | None:
     return copies
 
 
+def check_can_keep(storage: Any) -> None:
+    """Raise ``ConfigError`` for a storage that cannot keep copies: a folder of files, or one that is not Huey's own."""
+    if not isinstance(storage, MemoryStorage | RedisStorage | SqliteStorage | PostgresStorage):
+        kind = type(storage)
+        raise ConfigError(
+            f"the storage {kind.__module__}.{kind.__qualname__} cannot keep running tasks, because it cannot take a "
+            "task and keep its copy in one step: use Redis, SQLite or Postgres, or leave out keep_running=True"
+        )
+
+
 def _make_copies(huey: Any) -> RunningCopies:
-    storage, state = huey.storage, state_of(huey)
-    match storage:
-        case RedisStorage():
-            return RedisCopies(storage)
-        case SqliteStorage():
-            return SqliteCopies(storage, state)
-        case PostgresStorage():
-            return PostgresCopies(storage, state)
-    return LooseCopies(storage, state)
+    storage = huey.storage
+    check_can_keep(storage)
+    if isinstance(storage, RedisStorage):
+        return RedisCopies(storage)
+    kind = SqliteCopies if isinstance(storage, SqliteStorage) else PostgresCopies
+    return kind(storage, state_of(huey))

@@ -22,6 +22,7 @@ from huey.utils import Error
 from aquila.errors import NotSerializable
 from aquila.fork_locks import renewed_in_child
 from aquila.huey.delivery.burying import bury_failed, redact_safely
+from aquila.huey.delivery.choosing_copies import check_can_keep
 from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
@@ -85,7 +86,11 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return None if found is None or found.kept is None or not found.is_of(self) else found.kept.life
 
     def start_keeping(self) -> None:
-        """Keep copies of tasks while they execute, from now on. Huey calls the two hooks in each worker."""
+        """Keep copies of tasks while they execute, from now on. Huey calls the two hooks in each worker.
+
+        Raises ``ConfigError`` for a storage that cannot keep copies.
+        """
+        check_can_keep(self.storage)
         self.keep_running = True
         self.on_startup("aquila keep_running")(self._enter_worker)
         self.on_shutdown("aquila keep_running")(self._leave_worker)

@@ -16,7 +16,7 @@ from aquila.errors import TaskError
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS, check_lost_after
-from aquila.huey.delivery.running_copies import Copy, CopyBeingMoved, RunningCopies
+from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import Entry, SharedState, state_of
 
@@ -186,11 +186,8 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
         return None
     requeue_claim(huey, task)
     huey._emit(SIGNAL_ENQUEUED, task)  # Before the task is enqueued, as Huey does: a worker may be very fast.
-    try:
-        if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
-            return None
-    except CopyBeingMoved:
-        return None  # If the other consumer fails, the next look finds the copy again.
+    if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
+        return None
     logger.warning("task %s was lost with consumer %s and is enqueued again", task.id, copy.owner)
     return task
 

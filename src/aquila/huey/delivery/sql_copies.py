@@ -6,15 +6,16 @@ The names of tables and columns are those of Huey 3.5.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aquila.huey.delivery.running_copies import TABLE, Copy, LooseCopies, new_key
+from aquila.huey.delivery.running_copies import TABLE, Copy, RunningCopies
 
 _STATE_COLUMNS = "(queue, name, key, value, position)"
 
 
-class SqliteCopies(LooseCopies):
+class SqliteCopies(RunningCopies):
     """The copies of a queue in a SQLite file. ``state`` is the shared state in the same file."""
 
     tasks, schedule, results = "task", "schedule", "kv"
@@ -23,7 +24,8 @@ class SqliteCopies(LooseCopies):
     """The end of a query for rows that are deleted next. SQLite needs none: a transaction locks the whole file."""
 
     def __init__(self, storage: Any, state: Any) -> None:
-        super().__init__(storage, state)
+        self._storage = storage
+        self._state = state
         self._table: str = state.table_name
         self._sql: Callable[[str], str] = state.with_marks
 
@@ -49,13 +51,26 @@ class SqliteCopies(LooseCopies):
             return [self._keep_row(cursor, owner, self.schedule, *row) for row in cursor.fetchall()]
 
     def _keep_row(self, cursor: Any, owner: str, table: str, number: int, data: Any) -> Copy:
-        copy = Copy(owner, new_key(), bytes(data))
+        copy = Copy(owner, uuid.uuid4().hex, bytes(data))
         cursor.execute(self._sql(f"delete from {table} where id = ?"), (number,))
         cursor.execute(
             self._sql(f"insert into {self._table} {_STATE_COLUMNS} values (?, ?, ?, ?, ?)"),
             (self._storage.name, TABLE + owner, copy.key, copy.data, time.time()),
         )
         return copy
+
+    def list_copies(self, owner: str, *, limit: int = 100) -> list[Copy]:
+        found = self._state.entries(TABLE + owner, limit=limit)
+        return [Copy(owner, entry.key, entry.value) for entry in found]
+
+    def has(self, copy: Copy) -> bool:
+        return self._state.get(TABLE + copy.owner, copy.key) is not None
+
+    def count(self, owner: str) -> int:
+        return int(self._state.count(TABLE + owner))
+
+    def forget(self, *copies: Copy) -> int:
+        return sum(self._state.delete(TABLE + copy.owner, copy.key) for copy in copies)
 
     def _delete_copy(self, cursor: Any, copy: Copy) -> bool:
         statement = self._sql(f"delete from {self._table} where queue = ? and name = ? and key = ?")
@@ -129,7 +144,7 @@ class PostgresCopies(SqliteCopies):
         return None
 
     def _take_without_waiting(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
-        queue, name, key = self._storage.name, TABLE + owner, new_key()
+        queue, name, key = self._storage.name, TABLE + owner, uuid.uuid4().hex
         with self._storage.db() as cursor:
             cursor.execute(
                 self._take_next, (queue, name, [copy.key for copy in finished], queue, queue, name, key)

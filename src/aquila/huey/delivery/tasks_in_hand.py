@@ -21,7 +21,7 @@ from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.handing_back import RefusedTasks, enqueue_interrupted
 from aquila.huey.delivery.kept_copies import KeptCopies
-from aquila.huey.delivery.running_copies import Copy, CopyBeingMoved
+from aquila.huey.delivery.running_copies import Copy
 from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.task_ends import HAS_ENDED, IS_LOST, is_lost
 
@@ -195,10 +195,7 @@ class TasksInHand:
             with contextlib.suppress(Exception):  # A message that nobody can read has no priority.
                 priority = self._huey.deserialize_task(data).priority
         if copy is not None and self.kept is not None:
-            try:
-                return self.kept.storage.move_to_queue(copy, data, priority)
-            except CopyBeingMoved:
-                return False
+            return self.kept.storage.move_to_queue(copy, data, priority)
         self.storage.enqueue(data, priority)
         return True
 
@@ -319,8 +316,6 @@ class TasksInHand:
         try:
             if move():
                 return True
-        except CopyBeingMoved:
-            raise
         except Exception:
             task._aquila_unanswered = True
             raise
