@@ -3,7 +3,7 @@
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,26 @@ def test_the_redactor_is_made_anew_only_when_the_secrets_change(monkeypatch: pyt
     assert redactor_for(RULES).redact_text("a Zq81-not-shaped-like-a-key-4711") == "a [redacted]"
     monkeypatch.delenv("SOME_TOKEN")
     assert redactor_for(RULES).redact_text("a Zq81-not-shaped-like-a-key-4711") == "a Zq81-not-shaped-like-a-key-4711"
+
+
+@pytest.mark.usefixtures("between_tests")
+def test_an_environment_to_which_each_test_returns_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A test with parameters asks before its scope puts dummy keys into the environment, and again after that.
+    searched = 0
+
+    def counting(environ: Mapping[str, str]) -> dict[str, str]:
+        nonlocal searched
+        searched += 1
+        return {}
+
+    monkeypatch.setattr(redactors, "environment_secrets", counting)
+    cache = redactors.RedactorCache()
+    for _ in range(3):
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        cache.find_secrets()
+        monkeypatch.setenv("OPENAI_API_KEY", DUMMY_KEY)
+        cache.find_secrets()
+    assert searched == 2 * 3  # each time the variables now, those that are hidden, and those of the machine
 
 
 SHAPELESS = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"

@@ -26,8 +26,9 @@ class RedactorCache:
 
     def __init__(self) -> None:
         runtime.current_run().hold(runtime.set_variables().noting())
-        # The environment, the machine's keys, and the secrets in them.
-        self._secrets: tuple[KnownEnvironment, tuple[Mapping[str, str], ...], dict[str, str]] | None = None
+        # The environment, the machine's keys, and the secrets in them: the two made last, the newest first. A test
+        # with parameters asks before its scope puts dummy keys into the environment, and again after that.
+        self._secrets: tuple[tuple[KnownEnvironment, tuple[Mapping[str, str], ...], dict[str, str]], ...] = ()
         # How many variables shared fixtures had set, and the secrets among them.
         self._shared: tuple[int, dict[str, str]] = 0, {}
         # From which position in `set_variables` on, up to which, and the secrets among these variables.
@@ -68,19 +69,21 @@ class RedactorCache:
         keys = runtime.machine_keys()
         basis = keys.environment, keys.hidden
         known = self._secrets
-        if known is None or known[1] != basis or not known[0].is_current():
-            here = KnownEnvironment()
-            now = dict(os.environ)
-            shown = (value for value in now.values() if value.endswith(DUMMY_KEY))  # some have a provider's prefix
-            found = dict.fromkeys((DUMMY_KEY, *shown), "the dummy key")
-            # Most dummy keys are secrets as a whole. Those with more beside the key are searched for secrets.
-            others = {name: value for name, value in now.items() if value not in found or _has_parts(value)}
-            before = {name: value for name, value in keys.environment.items() if others.get(name) != value}
-            for environment in (others, keys.hidden, before):
-                for value, kind in environment_secrets(environment).items():
-                    found.setdefault(value, kind)
-            known = self._secrets = here, basis, found
-        return known[2]
+        for environment, its_basis, secrets in known:
+            if its_basis == basis and environment.is_current():
+                return secrets
+        here = KnownEnvironment()
+        now = dict(os.environ)
+        shown = (value for value in now.values() if value.endswith(DUMMY_KEY))  # some have a provider's prefix
+        found = dict.fromkeys((DUMMY_KEY, *shown), "the dummy key")
+        # Most dummy keys are secrets as a whole. Those with more beside the key are searched for secrets.
+        others = {name: value for name, value in now.items() if value not in found or _has_parts(value)}
+        before = {name: value for name, value in keys.environment.items() if others.get(name) != value}
+        for variables in (others, keys.hidden, before):
+            for value, kind in environment_secrets(variables).items():
+                found.setdefault(value, kind)
+        self._secrets = (here, basis, found), *known[:1]
+        return found
 
     def redactor_for(self, rules: MatchRules, keep_headers: tuple[str, ...]) -> Redactor:
         """Return the redactor that keeps the header fields that ``rules`` compare and ``keep_headers`` name.
