@@ -433,6 +433,16 @@ def test_accept_merges_into_a_cassette_that_was_recorded_since(cassettes: Casset
     )
 
 
+def test_accept_keeps_what_waits_although_git_has_written_the_cassette_since(cassettes: Cassettes) -> None:
+    """To switch to another branch and back gives the cassette a new time of change, and no new recording."""
+    later = replace(conversation("one", "waiting"), recorded="2026-11-25T12:00:00Z")
+    age(cassettes.write("a.pending.yaml", later), 60)
+    cassettes.write("a.yaml", conversation("one", "old"), conversation("two", "old"))
+    assert cassettes.run("prune", "--dry-run", "--json").json["files"] == []
+    assert cassettes.run("accept", "--yes").out == "a: merged, 2 interactions\n"
+    assert cassettes.read("a.yaml") == Cassette.from_interactions([later, conversation("two", "old")])
+
+
 def test_accept_creates_a_missing_cassette(cassettes: Cassettes) -> None:
     cassettes.write("jobs/a.pending.msgpack", conversation("one", "new"))
     assert cassettes.run("accept", "--yes", "--json").json == [

@@ -1,7 +1,8 @@
 """Store pending recordings (NAME.pending.yaml), and recordings that interrupted runs have left in journals.
 
 Recordings of failing tests are pending, and those of pytest --aquila-record=pending. A pending file replaces its
-cassette if the cassette has not changed since. Otherwise only the recordings that the cassette lacks are added.
+cassette if the cassette has not changed since. Otherwise the recordings that the cassette lacks are added, and those
+that were recorded later than its own replace these.
 CASSETTE is a name or a pattern. Without one, the command lists everything that waits, and asks about each; --yes
 accepts all of it.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.storage.branch_merge import merge_branches
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, ask_user, print_error
 from aquila.errors import CassetteError
@@ -25,7 +27,7 @@ from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings, is_anything_left, recover_journals
-from aquila.recording.storing.journal_merging import add_missing, stored_key
+from aquila.recording.storing.journal_merging import stored_key
 from aquila.recording.storing.pending_recordings import compare_pending
 from aquila.review.applying import advise_msgpack
 from aquila.review.kept_decisions import hold_reviews
@@ -204,7 +206,9 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
         action = "merged"
 
     def change(stored: Cassette) -> Cassette:
-        return add_missing(stored, recorded, _key_of_project()) if action == "merged" else recorded
+        return (
+            merge_branches(Cassette(), stored, recorded, _key_of_project()).cassette if action == "merged" else recorded
+        )
 
     if dry_run:
         return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions)

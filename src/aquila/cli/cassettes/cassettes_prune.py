@@ -1,8 +1,8 @@
 """Remove files of the cassette folder that nothing uses, after asking.
 
-These are pending recordings that are older than their cassette, .msgpack cassettes beside a .yaml cassette of the same
-name (which is used instead), large bodies in @bodies that no cassette beside that folder names, and files that a killed
-process left half written.
+These are pending recordings whose cassette was recorded again later, .msgpack cassettes beside a .yaml cassette of the
+same name (which is used instead), large bodies in @bodies that no cassette beside that folder names, and files that a
+killed process left half written.
 
 With --orphans, cassettes that no test used are removed too, with their pending recordings. FILE is the report of a run
 of all tests, or "-" for standard input. The report of a partial run is refused:
@@ -33,6 +33,7 @@ from aquila.cli.progress import track_progress
 from aquila.errors import ConfigError
 from aquila.plurals import count_of
 from aquila.recording import runtime
+from aquila.recording.storing.recording_age import latest_moment
 from aquila.review.kept_decisions import hold_reviews
 
 _AGAIN = "Run all tests, without options that select some of them: pytest --aquila-orphans=unused.json"
@@ -131,9 +132,18 @@ def _find_superseded(here: project.Project) -> dict[Path, str]:
     found = {}
     for pending in here.list_pending():
         path = cassette_files.cassette_of_pending(pending)
-        if path.exists() and path.stat().st_mtime_ns > pending.stat().st_mtime_ns:
+        if path.exists() and path.stat().st_mtime_ns > pending.stat().st_mtime_ns and not _holds_later(pending, path):
             found[pending] = "its cassette was recorded again later"
     return found
+
+
+def _holds_later(pending: Path, path: Path) -> bool:
+    """Whether a pending file has later recordings than its cassette, which git has written since; or cannot be read."""
+    try:
+        waiting, stored = (latest_moment(project.load_cassette(each).interactions) for each in (pending, path))
+    except project.UNREADABLE:
+        return True
+    return waiting > stored
 
 
 def _find_shadowed(files: list[Path]) -> dict[Path, str]:
