@@ -134,8 +134,7 @@ def test_a_worker_that_begins_while_the_file_is_locked_is_no_failure_of_its_own(
         worker.loop()
     worker.loop()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "Error reading from queue",
-        "the queue of 'jobs' can be read again",
+        "Error reading from queue"
     ]
     huey.tasks_in_hand.kept.end_life()
     huey.storage.close()

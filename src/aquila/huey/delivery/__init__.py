@@ -2,8 +2,7 @@
 
 - ``delivering_huey``: the methods of Huey that call this package. Begin reading here.
 - ``tasks_in_hand``: the tasks that a process has taken and not finished. When the process must stop, it enqueues them
-  again (``handing_back``). ``consumer`` is Huey's consumer, which then takes no more tasks. ``reading_trouble`` logs
-  once that the storage does not answer.
+  again (``handing_back``). ``consumer`` is Huey's consumer, which then takes no more tasks.
 - With ``keep_running`` the storage keeps a copy of a task while the task executes. ``kept_copies`` are the copies of a
   process, and ``running_copies`` is the interface to a storage. ``choosing_copies`` chooses its implementation:
   ``redis_copies`` or ``sql_copies``.

@@ -1,19 +1,47 @@
-"""Huey's consumer. Its workers take no more tasks once they must stop, and log only once that the storage is away."""
+"""Huey's consumer. Its workers take no more tasks once they must stop, and log seldom that the storage is away."""
 
 from __future__ import annotations
 
 import inspect
 import logging
+import sys
+import time
 from typing import Any
 
 from huey.consumer import Consumer, GreenletEnvironment, Scheduler, Worker
 
-from aquila.huey.delivery.reading_trouble import QUEUE, SCHEDULE, OncePerOutageLogger
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
 from aquila.huey.redis_connections import reject_cluster
 from aquila.huey.sqlite_files import reject_unwritable_file
 
 logger = logging.getLogger("huey.aquila")
+
+
+_UNREAD = ("Error reading from queue", "Error reading schedule.")
+"""What the worker and the scheduler of Huey 3.5 log at each attempt where the storage does not answer."""
+_SAID_EVERY = 60.0  # Seconds after which an outage that goes on is logged again.
+_SAID = "_aquila_said"
+"""The attribute of a Huey that says when an error of each class was last logged. All workers of a process share it, so
+that one of them logs an outage."""
+
+
+class SeldomLogger(logging.LoggerAdapter):  # type: ignore[type-arg]
+    """The logger of a worker or a scheduler. It logs an outage of the storage once a minute, and else as ``DEBUG``."""
+
+    def __init__(self, logger: logging.Logger, huey: Any) -> None:
+        super().__init__(logger, {})
+        self._said: dict[Any, float] = vars(huey).setdefault(_SAID, {})
+
+    def exception(self, msg: object, *args: object, **options: Any) -> None:
+        """Log an error with its traceback."""
+        # By class, so that two errors that take turns are not logged each time.
+        now, what = time.monotonic(), (msg, sys.exc_info()[0])
+        if msg in _UNREAD:
+            if now - self._said.get(what, float("-inf")) < _SAID_EVERY:
+                super().debug(msg, *args, exc_info=True)
+                return
+            self._said[what] = now
+        super().exception(msg, *args, **options)
 
 
 class AquilaWorker(Worker):  # type: ignore[misc]
@@ -23,9 +51,9 @@ class AquilaWorker(Worker):  # type: ignore[misc]
     message, would otherwise take that task and end with it.
     """
 
-    def create_logger(self) -> OncePerOutageLogger:
+    def create_logger(self) -> SeldomLogger:
         """Return the logger of the worker."""
-        return OncePerOutageLogger(super().create_logger(), self, QUEUE)
+        return SeldomLogger(super().create_logger(), self.huey)
 
     def initialize(self) -> None:
         """Begin in the thread, greenlet or process of this worker."""
@@ -45,9 +73,9 @@ class AquilaWorker(Worker):  # type: ignore[misc]
 class AquilaScheduler(Scheduler):  # type: ignore[misc]
     """A scheduler that ends as ``AquilaWorker`` does."""
 
-    def create_logger(self) -> OncePerOutageLogger:
+    def create_logger(self) -> SeldomLogger:
         """Return the logger of the scheduler."""
-        return OncePerOutageLogger(super().create_logger(), self, SCHEDULE)
+        return SeldomLogger(super().create_logger(), self.huey)
 
     def shutdown(self) -> None:
         """End. No hook of Huey runs in the process of a scheduler, so its life as a consumer ends here."""
