@@ -14,7 +14,6 @@ from aquila.errors import ConfigError, PickledMessages
 from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.redis_connections import reject_decoded_answers
-from aquila.huey.task_attributes import keep_attributes_apart
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 
 H = TypeVar("H", bound=_huey.Huey)
@@ -84,5 +83,3 @@ def change_class(huey: Any) -> None:
         close_before_forks(huey.storage)
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper
-        for task_class in huey._registry._registry.values():  # private to Huey, which has no public list of them
-            keep_attributes_apart(task_class)

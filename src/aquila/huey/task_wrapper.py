@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from aquila.fork_locks import renewed_in_child
 from aquila.huey.limits.settings import check_task_settings
-from aquila.huey.task_attributes import keep_attributes_apart
 from aquila.huey.task_ids import let_make_ids
 from aquila.huey.task_types import P, T_co
 
@@ -84,7 +83,6 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
         # from becoming a method.
         task_class._aquila_function = staticmethod(func)
         let_make_ids(task_class)
-        keep_attributes_apart(task_class)
         return task_class
 
     if TYPE_CHECKING:
