@@ -17,7 +17,7 @@ from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
 from aquila.huey.limits.unique_jobs import begin_execution
 from aquila.huey.live import publish_jobs
-from aquila.huey.live.heartbeat_reader import read_workers
+from aquila.huey.live.worker_heartbeats import read_workers
 from aquila.huey.state import state_of
 from tests.huey.delivery.test_rescuing import lose
 from tests.huey.storages import SHARED, STORAGES

@@ -12,11 +12,10 @@ from aquila.huey import list_consumers, requeue_lost_tasks
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.live import event_writer, publish_jobs
-from aquila.huey.live.heartbeat_reader import read_workers
 from aquila.huey.live.job_index import JobIndex
 from aquila.huey.live.pausing import pause_queue
 from aquila.huey.live.summaries import JOBS_TABLE
-from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
+from aquila.huey.live.worker_heartbeats import WORKERS_TABLE, read_workers
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer, settle
 from tests.huey.programs import wait_until

@@ -10,7 +10,7 @@
   consumers that send none. (The heartbeats for the page of jobs are in ``live.worker_heartbeats``.)
 - ``dead_letters``: messages that nobody can read, and tasks that failed for good. ``burying`` makes them. When
   one is enqueued again, ``stored_errors`` removes the errors that are stored as results. ``claimed_jobs`` finds out
-  which job an unreadable message claims to be, and ``unknown_messages`` reads one whose task is not registered here.
+  which job a message is that cannot be read, or whose task is not registered here.
 - ``unsendable``: ends a task whose result, retry or following task cannot be sent.
 - ``pruning``: removes old results. ``result_keys`` lists their keys.
 

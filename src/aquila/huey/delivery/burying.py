@@ -14,9 +14,8 @@ from huey.registry import Message
 from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.delivery.claimed_jobs import LONGEST_ID, find_claimed_job
+from aquila.huey.delivery.claimed_jobs import LONGEST_ID, find_claimed_job, ids_of_followers, read_unknown
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, LetterKind, identify_message
-from aquila.huey.delivery.unknown_messages import ids_of_followers, read_unknown
 from aquila.huey.error_texts import UNCUT, redact_long_text, shorten_text, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.progress.patient_results import PATIENCE

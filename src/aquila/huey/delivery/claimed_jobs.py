@@ -1,4 +1,7 @@
-"""Finds out which job an unreadable message claims to be, in a queue where every message is believed.
+"""Finds out which job a message is that no worker here can execute.
+
+A message whose task is not registered here can be read. Of one that cannot be read, the beginning may say which job it
+claims to be.
 
 Without a secret a worker does what any message says, and ends the job of any message whose task it does not know. So
 the worker may also believe the beginning of a message that it cannot read as a whole. Such a message may be a pickle,
@@ -13,8 +16,10 @@ from __future__ import annotations
 import pickletools
 from typing import Any
 
+from huey.registry import Message
 from huey.serializer import Serializer
 
+from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.serializer import MsgpackSerializer
 
 LONGEST_ID = 200
@@ -62,3 +67,28 @@ def _read_pickle(data: bytes) -> tuple[str, str] | None:
     except Exception:  # noqa: BLE001 -- any bytes may be given
         return None
     return None
+
+
+def read_unknown(huey: Any, data: bytes) -> Message | None:
+    """Return a message whose task, or one that follows it, is not registered here. None where it cannot be read."""
+    try:
+        message = huey.serializer.deserialize(data)
+    except Exception:  # noqa: BLE001 -- whatever a serializer raises
+        return None
+    known = isinstance(message, Message) and isinstance(message.id, str) and isinstance(message.name, str)
+    return message if known and can_be_key(message.id) else None
+
+
+def ids_of_followers(message: Message) -> list[str]:
+    """Return the ids of the tasks that follow a message, in their order, up to the first that no storage can hold."""
+    ids: list[str] = []
+    following: Any = message.on_complete
+    while isinstance(following, Message) and isinstance(following.id, str) and can_be_key(following.id):
+        ids.append(following.id)
+        following = following.on_complete
+    return ids
+
+
+def can_be_key(id: str) -> bool:
+    """Whether every storage can use an id as a key. An id that comes out of a pickle may be any text."""
+    return 0 < len(id) <= LONGEST_ID and "\0" not in id and make_text_sendable(id) == id

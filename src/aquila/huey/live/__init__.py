@@ -9,8 +9,8 @@ shared state of the queue, so it outlives each process.
 - Storing: ``job_record`` collects one execution, ``model_calls`` adds the events of its model calls, ``redacting``
   removes secrets, ``retention`` removes old jobs.
 - Queues and workers: ``pausing`` pauses a queue, ``clock`` tells the time of the storage. ``worker_heartbeats`` sends
-  heartbeats, and ``heartbeat_reader`` reads which workers live. The heartbeats by which lost tasks are taken over are
-  in ``delivery.consumer_heartbeats``.
+  heartbeats, and reads which workers live. The heartbeats by which lost tasks are taken over are in
+  ``delivery.consumer_heartbeats``.
 
 Imported by ``instances``, ``watched_jobs``, ``delivery``, ``telemetry`` and ``cli``.
 """

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aquila.fork_locks import renewed_in_child
-from aquila.huey.live.heartbeat_reader import WorkerRow, read_workers
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
+from aquila.huey.live.worker_heartbeats import WorkerRow, read_workers
 from aquila.huey.state import Entry, SharedState, state_of
 
 _AT_ONCE = 1_000  # Summaries in one request to the storage.
