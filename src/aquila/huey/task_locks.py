@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +13,7 @@ from aquila.huey.progress.patient_results import PATIENCE
 from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.running_task import CurrentTask, current_task_or_none
 from aquila.huey.task_ends import HAS_ENDED
+from aquila.huey.task_wrapper import enclose_function
 
 _OUTSIDE = "1"  # What Huey stores for a lock. Here it stands for code outside of tasks.
 
@@ -26,16 +25,8 @@ class _AnyFunction:
     """
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if not inspect.iscoroutinefunction(function):
-            decorated: Callable[..., Any] = super().__call__(function)  # type: ignore[misc]
-            return decorated
-
-        @functools.wraps(function)
-        async def inner(*args: Any, **kwargs: Any) -> Any:
-            with self:  # type: ignore[attr-defined]
-                return await function(*args, **kwargs)
-
-        return inner
+        enclosed: Callable[..., Any] = enclose_function(function, self, as_argument=False)
+        return enclosed
 
 
 class JobRateLimit(_AnyFunction, RateLimit):  # type: ignore[misc]
