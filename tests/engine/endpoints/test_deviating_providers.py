@@ -9,9 +9,17 @@ import pytest
 
 import aquila
 from aquila.errors import BadRequest, ProviderError, ProviderUnavailable, RateLimited
-from aquila.events import Retry
+from aquila.events import Chunk, Retry
 from tests.support.engines import Engine
-from tests.support.provider import chat_calls, chat_chunk, chat_frame, chat_stream, one_call, tool_fragment
+from tests.support.provider import (
+    chat_calls,
+    chat_chunk,
+    chat_frame,
+    chat_stream,
+    one_call,
+    responses_stream,
+    tool_fragment,
+)
 from tests.support.server import Answer, cut, json_answer, serving, sse
 
 
@@ -185,6 +193,14 @@ def test_usage_in_every_chunk_is_counted_once(engine: Engine) -> None:
     ]
     with serving(sse(*frames)) as server:
         assert engine.ask("Hi", base_url=server.url).usage.total_tokens == 5
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/html; charset=utf-8", "application/json"])
+def test_stream_with_another_content_type_is_still_read(content_type: str, engine: Engine, endpoint: str) -> None:
+    stream = chat_stream("ok") if endpoint == "chat" else responses_stream("ok")
+    with serving(Answer(cut(b": hello\n\n" + stream), content_type=content_type)) as server:
+        events = engine.events("Hi", base_url=server.url, endpoint=endpoint)
+    assert "".join(event.text for event in events if isinstance(event, Chunk)) == "ok"
 
 
 def test_stream_without_a_content_type_is_still_read(engine: Engine) -> None:

@@ -27,6 +27,10 @@ else:
     lazy_modules(globals(), "aquila.engine.streams: socket_exchange")
 
 
+_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""What a stream of server-sent events may begin with."""
+
+
 def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, None, None]:
     """Make the call and yield its events; none if nobody reads them, as ``is_read`` says.
 
@@ -147,6 +151,11 @@ class _HttpExchange:
         else:
             self.outcome = RequestOutcome(None, True, headers, self._body)
 
+    def _keep_document(self, body: bytes) -> None:
+        """Keep the whole body of an answer, unless it is a stream after all, sent as ``text/html``, as Flask does."""
+        if not body.lstrip().startswith(_BEGINNINGS):
+            self._body = body
+
     def _parse_and_report(self, chunk: Any) -> Sequence[Event]:
         events = self._call.loop.parser.feed(chunk)
         for event in events:
@@ -165,12 +174,12 @@ class _SyncExchange(_HttpExchange):
             return
         try:
             with self._reading(), call.interrupter.watch_reading(stream, call.remaining_seconds()):
-                if call.limit_reads_of_stream(stream):
+                if not call.limit_reads_of_stream(stream):
+                    self._keep_document(stream.response.read())
+                if self._body is None:
                     for chunk in stream:
                         events = self._read_chunk(chunk)
                         yield from events if self._is_read else ()
-                else:
-                    self._body = stream.response.read()
                 call.remaining_seconds()
         finally:
             stream.close()
@@ -235,13 +244,13 @@ class _AsyncExchange(_HttpExchange):
             return
         try:
             with self._reading():
-                if call.limit_reads_of_stream(stream):
+                if not call.limit_reads_of_stream(stream):
+                    self._keep_document(await call.within_total(stream.response.aread()))
+                if self._body is None:
                     async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
                         events = self._read_chunk(chunk)
                         for event in events if self._is_read else ():
                             yield event
-                else:
-                    self._body = await call.within_total(stream.response.aread())
         finally:
             if self._was_ended is not None and self._was_ended.is_set():
                 stream.response.request.extensions[ENDED] = True
