@@ -110,6 +110,30 @@ def test_a_drift_run_uses_the_matchers_of_the_suite(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["1 test: no recording has the method and path of POST*"])
 
 
+@pytest.mark.parametrize(
+    "use", ["with recorder.use_cassette('own.yaml'): it()", "recorder.use_cassette('own.yaml')(it)()"]
+)
+def test_a_changed_prompt_in_a_block_of_aquila_vcr_is_reported(suite: Suite, use: str) -> None:
+    suite.write("own")
+    body = f"""
+        from aquila import vcr
+
+        recorder = vcr.VCR(cassette_library_dir="cassettes/test_old", record_mode="none")
+
+        def it():
+            assert ask("changed") == "from vcrpy"
+
+        def test_it():
+            name = "own.yaml"
+            {use}
+        """
+    result = suite.run(body, ini="")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["aquila: 1 request in 1 test has another content than recorded, which the matchers*"])
+    suite.run(body.replace("changed", "hi"), ini="").stdout.no_fnmatch_line("*another content than recorded*")
+    suite.run(body, "--aquila-drift", ini="").stdout.fnmatch_lines(["1 test: *recorded 'hi', now 'changed'*"])
+
+
 def test_a_changed_prompt_is_reported_and_fails_if_bodies_are_compared(suite: Suite) -> None:
     suite.write("test_it")
     drifted = """

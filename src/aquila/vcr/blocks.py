@@ -13,7 +13,7 @@ from aquila.intercept import decorated_functions
 from aquila.intercept.scope_block import ScopeBlock
 from aquila.recording.scope import Scope
 from aquila.vcr.cassette import Cassette
-from aquila.vcr.option_translation import CassettePlan
+from aquila.vcr.option_translation import CassettePlan, watch_contents
 
 _TITLE = "vcr.use_cassette"
 
@@ -71,6 +71,7 @@ class CassetteBlock(ScopeBlock[Cassette]):
         )
         scope.drops_unused = plan.drops_unused
         scope.use_filters(plan.filters)
+        watch_contents(scope)
         return scope, Cassette(scope, plan)
 
 

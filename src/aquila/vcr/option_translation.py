@@ -54,6 +54,15 @@ class CassettePlan:
         keeps_unused = "record" in self.settings and not self.drops_unused
         scope.use_cassette(self.name, owned=owned or self.drops_unused, keeps_unused=keeps_unused)
         scope.drops_unused = self.drops_unused
+        watch_contents(scope)
+
+
+def watch_contents(scope: Scope) -> None:
+    """Note requests of tests with another content than recorded, if a replay of the scope does not compare bodies."""
+    run, settings = scope.run, scope.settings
+    is_watched = run.runs_tests and not run.layers.finds_drift  # which notes them in its own way
+    if is_watched and settings.transport == "replay" and "body" not in settings.match_on:
+        scope.sessions.watch_contents()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ def write_end(
             unrecorded_tests_cache.remember_missing_tests(config, totals.unrecorded)
     if options.wants_drift(config):
         drift_report.write_report(reporter, totals)
+    elif totals is not None and totals.drifted:
+        run_news.add_news(config, totals_news.describe_drifted(totals.drifted))
     if options.wants_verification(config):
         verify_run.write_report(reporter, config)
     news = [*config.stash.get(run_life.NEWS, []), *_find_waiting(exitstatus)]

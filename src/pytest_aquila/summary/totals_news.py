@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from aquila.plurals import count_of
 from aquila.recording import runtime
@@ -54,6 +54,17 @@ def describe_totals(
         text = f"took over {count_of(count, 'recording')} of an interrupted run into"
         names = [path if len(rows) == 1 else f"{path} ({count})" for path, count in rows]
         yield News(NewsKind.TOOK_OVER, text, names)
+
+
+def describe_drifted(drifted: Sequence[Mapping[str, Any]]) -> News:
+    """Return news about requests that a recording of another content answered, because matchers compare no bodies."""
+    requests, where = count_of(len(drifted), "request"), count_of(len({row["test"] for row in drifted}), "test")
+    # In a narrow terminal the part before the comma is a line of its own.
+    text = (
+        f"{requests} in {where} {'has' if len(drifted) == 1 else 'have'} another content than recorded, which the "
+        "matchers of the suite do not compare"
+    )
+    return News(NewsKind.CONTENTS_DIFFER, text, lead="To see which:", command="aquila cassettes drift")
 
 
 def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterator[News]:

@@ -12,7 +12,6 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
@@ -86,9 +85,6 @@ def vcr_of_cassetter(cassette: CassetterCassette | None) -> CassetterCassette | 
     return cassette
 
 
-pytest_terminal_summary = marks_and_options.tell_drift
-
-
 def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: str) -> CassetterCassette:
     if unknown := sorted(marker.kwargs.keys() - cassetter_config.OF_MARKS):
         raise TypeError(f"unsupported @pytest.mark.vcr options: {', '.join(unknown)}")
@@ -122,7 +118,7 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
     # A named cassette may be shared with other tests, so recording must not remove its other recordings. A replay
     # removes nothing, so there it counts as owned, and all its recordings must be played.
     named = bool(marker.args) or item.get_closest_marker("default_cassette") is not None
-    cassettes.apply_plan(item, scope, plan, owned=replays or not named, source=source)
+    plan.apply_to(scope, owned=replays or not named, source=source)
     scope.override_settings(settings, source=source)
     return cassetter_objects.CassetterCassette(vcr.Cassette(scope, plan))
 

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import options
 from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
-    from aquila.recording.scope import Scope
-    from aquila.vcr.option_translation import CassettePlan
     from pytest_aquila import scope_starts
 else:
     lazy_modules(globals(), "aquila: vcr", "pytest_aquila: scope_starts")
@@ -83,22 +80,8 @@ def open_cassette(
     scope = scope_starts.scope_of(item)
     # A cassette that a mark or a fixture names may be shared with other tests.
     owned = item.get_closest_marker("default_cassette") is None and name == name_of_test(item)
-    apply_plan(item, scope, plan, owned=owned, source=f"{item.nodeid}: vcr_config")
+    plan.apply_to(scope, owned=owned, source=f"{item.nodeid}: vcr_config")
     return vcr.Cassette(scope, plan)
-
-
-def apply_plan(item: pytest.Item, scope: Scope, plan: CassettePlan, *, owned: bool, source: str) -> None:
-    """Let the scope of a test use a cassette as planned, and note drifted requests if no matcher compares bodies.
-
-    ``owned`` says that no other test uses it. ``source`` names its settings in messages.
-    """
-    plan.apply_to(scope, owned=owned, source=source)
-    if not options.wants_drift(item.config) and not _compares_content(scope):
-        scope.sessions.watch_contents()
-
-
-def _compares_content(scope: Scope) -> bool:
-    return "body" in scope.settings.match_on or scope.settings.transport != "replay"
 
 
 def _shorten(name: str, suffix: str) -> str:

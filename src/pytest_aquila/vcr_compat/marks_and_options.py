@@ -8,10 +8,6 @@ from typing import Any
 
 import pytest
 
-from aquila.plurals import count_of
-from pytest_aquila import options
-from pytest_aquila.summary import run_news, run_totals
-
 RECORD_MODES = ("once", "new_episodes", "none", "all", "rewrite")
 REWRITE = "rewrite"
 """The mode that pytest-recording has besides those of vcrpy."""
@@ -77,19 +73,3 @@ def match_hosts(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that says whether the beginning of a host matches one of the regular expressions."""
     whole = re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or "(?!)")
     return lambda host: whole.match(host) is not None
-
-
-def tell_drift(config: pytest.Config) -> None:
-    """Add news about drifted requests that the suite's matchers do not notice, because they do not compare bodies."""
-    drifted = run_totals.totals_of(config).drifted
-    if not drifted or options.wants_drift(config):
-        return
-    tests = {row["test"] for row in drifted}
-    requests, where = count_of(len(drifted), "request"), count_of(len(tests), "test")
-    # In a narrow terminal the part before the comma is a line of its own.
-    text = (
-        f"{requests} in {where} {'has' if len(drifted) == 1 else 'have'} another content than recorded, which the "
-        "matchers of the suite do not compare"
-    )
-    kind = run_news.NewsKind.CONTENTS_DIFFER
-    run_news.add_news(config, run_news.News(kind, text, lead="To see which:", command="aquila cassettes drift"))

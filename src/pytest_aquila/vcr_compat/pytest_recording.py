@@ -104,6 +104,3 @@ def vcr(
         markers=vcr_markers,
         record_mode=record_mode,
     )
-
-
-pytest_terminal_summary = marks_and_options.tell_drift

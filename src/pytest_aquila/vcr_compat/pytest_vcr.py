@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr as aquila_vcr
@@ -75,7 +74,7 @@ def vcr_cassette(request: pytest.FixtureRequest, vcr: aquila_vcr.VCR, vcr_casset
     scope = scope_starts.scope_of(item)
     # A cassette that a fixture names may be shared with other tests.
     owned = vcr_cassette_name == cassettes.whole_name_of(item)
-    cassettes.apply_plan(item, scope, plan, owned=owned, source=f"{item.nodeid}: vcr_config")
+    plan.apply_to(scope, owned=owned, source=f"{item.nodeid}: vcr_config")
     if item.config.getoption("--disable-vcr"):
         scope.override_settings({"transport": "live"}, source="--disable-vcr")
     return aquila_vcr.Cassette(scope, plan)
@@ -86,9 +85,6 @@ def _vcr_marker(request: pytest.FixtureRequest) -> None:
     """Open the cassette of a test that is marked."""
     if request.node.get_closest_marker("vcr") is not None:
         request.getfixturevalue("vcr_cassette")
-
-
-pytest_terminal_summary = marks_and_options.tell_drift
 
 
 def _options_of(node: pytest.Item | pytest.Module) -> dict[str, Any]:
