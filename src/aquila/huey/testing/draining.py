@@ -163,7 +163,7 @@ def _drain(
     aside: list[Task] = []  # Tasks that are not executed now. They are enqueued again at the end, whatever happens.
     until = _last_due_moment(huey, scheduled) if scheduled not in (False, None) else None
     etas: dict[bytes, Any] = {}
-    rounds = _Rounds()
+    rounds, fills_for_ever = None, False
     expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
     try:
         while (with_limit is None or len(runs) < with_limit) and (
@@ -174,12 +174,10 @@ def _drain(
                 if expected[task.id] < 0:
                     aside.append(task)
                     continue
-            if (
-                with_limit is None
-                and expected is None
-                and len(runs) >= _MOST_TASKS
-                and rounds.begin_task(lambda: _count_queued(huey, until) + 1)
-            ):
+            if with_limit is None and expected is None and len(runs) >= _MOST_TASKS:
+                rounds = rounds or _Rounds()
+                fills_for_ever = rounds.begin_task(lambda: _count_queued(huey, until) + 1)
+            if fills_for_ever:
                 aside.append(task)
                 raise TaskError(
                     f"{len(runs)} tasks were executed and the queue still fills: a task enqueues itself, or is "
