@@ -194,7 +194,7 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, message:
     with pytest.raises(CassetteCorrupt, match=message) as caught:
         load(changed(old, new))
     assert f"demo.yaml, line {line}: " in str(caught.value)
-    assert "Restore the file, or delete it and record again" in str(caught.value)
+    assert "Correct it, restore the file, or delete it and record again" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,9 @@ def test_commands_of_git_can_be_typed_whatever_the_name_of_the_file(data: bytes)
 
 def test_a_byte_order_mark_changes_nothing() -> None:
     assert load(f"\ufeff{ONE}") == MEANT
-    with pytest.raises(CassetteCorrupt, match=r"unknown key 'zzz'\. Restore the file, or delete it and record again"):
+    with pytest.raises(
+        CassetteCorrupt, match=r"unknown key 'zzz'\. Correct it, restore the file, or delete it and record"
+    ):
         load(f"\ufeff{ONE}".replace("interactions", "zzz"))
 
 

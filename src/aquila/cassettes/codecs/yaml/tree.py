@@ -14,7 +14,10 @@ TreePath: TypeAlias = tuple[str | int, ...]
 """The place of a value in a document: the keys and indexes that lead to it from the top."""
 
 ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
-"""The advice for a corrupt file of Aquila."""
+"""The advice for a file of Aquila that is empty, cut off or damaged."""
+
+_EDIT_ADVICE = "Correct it, restore the file, or delete it and record again with: pytest --aquila-record"
+"""The advice for a mistake in a file of Aquila: somebody has probably edited it by hand."""
 
 FOREIGN_ADVICE = (
     "The file stays as it is. Aquila reads its own cassettes, and those of vcrpy and cassetter; restore it if it was "
@@ -40,8 +43,10 @@ def is_ours(data: bytes) -> bool:
 
 def advice_for(data: bytes) -> str:
     """Return the advice for a text cassette that cannot be read."""
-    if not data.strip() or is_ours(data):
+    if not data.strip():
         return ADVICE
+    if is_ours(data):
+        return _EDIT_ADVICE
     return SCRIPT_ADVICE if _SCRIPT.search(data) else FOREIGN_ADVICE
 
 
