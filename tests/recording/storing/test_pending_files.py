@@ -9,10 +9,12 @@ import httpx2
 import pytest
 
 import aquila
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.errors import CassetteMiss
-from aquila.recording.storing import pending_files
+from aquila.recording.storing import journal_merging, pending_files
 
 FORMS = ["one.pending.yaml", "two.pending.msgpack", "three.script.pending.yaml"]
 
@@ -72,3 +74,25 @@ def test_a_miss_reads_each_pending_file_once(root: Path, monkeypatch: pytest.Mon
     ):
         client.get(f"{url}/new")
     assert read.count(pending) == 1
+
+
+@pytest.mark.parametrize(("day", "kept"), [(1, "waiting"), (3, "stored")])
+def test_of_a_cassette_that_was_written_since_only_later_recordings_replace_what_waits(
+    day: int, kept: str, root: Path
+) -> None:
+    """git may have written it: its time of change is new then, and its recordings are not."""
+
+    def recording(path: str, answer: str, day: int) -> Interaction:
+        request = RecordedRequest("GET", f"http://127.0.0.1:9/{path}")
+        return Interaction(request, RecordedResponse(200, (), (RecordedChunk(answer.encode()),)), f"2026-11-0{day}")
+
+    beside = cassette_files.pending_path(root / "x.yaml")
+    cassette_files.save_cassette(beside, Cassette((recording("one", "waiting", 2),)))
+    os.utime(beside, (1, 1))
+    stored = Cassette((recording("one", "stored", day),))
+    cassette_files.save_cassette(root / "x.yaml", stored)
+    new = recording("two", "new", 4)
+    row = NewRecording(journal_merging.stored_key(MatchRules())(new.request), 0, 0, new)
+    journal_merging.keep_pending(root / "x.yaml", stored, [(Changes((row,)), MatchRules())], root)
+    waiting = cassette_files.load_cassette(beside).interactions
+    assert [each.response.body.decode() for each in waiting] == [kept, "new"]

@@ -19,7 +19,6 @@ from typing import Any
 
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
-from aquila.cassettes.storage.branch_merge import merge_branches
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, ask_user, print_error
 from aquila.errors import CassetteError
@@ -27,7 +26,7 @@ from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings, is_anything_left, recover_journals
-from aquila.recording.storing.journal_merging import stored_key
+from aquila.recording.storing.journal_merging import add_later, stored_key
 from aquila.recording.storing.pending_recordings import compare_pending
 from aquila.review.applying import advise_msgpack
 from aquila.review.kept_decisions import hold_reviews
@@ -206,9 +205,7 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
         action = "merged"
 
     def change(stored: Cassette) -> Cassette:
-        return (
-            merge_branches(Cassette(), stored, recorded, _key_of_project()).cassette if action == "merged" else recorded
-        )
+        return add_later(stored, recorded, _key_of_project()) if action == "merged" else recorded
 
     if dry_run:
         return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions)

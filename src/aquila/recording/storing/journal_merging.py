@@ -208,8 +208,9 @@ def keep_pending(
     def change(kept: Cassette) -> Cassette:
         result = kept if kept.interactions and not anew else stored
         if result is kept and path.exists() and path.stat().st_mtime_ns >= beside.stat().st_mtime_ns:
-            # The pending file becomes newer than the cassette, and will replace it. So add what the cassette got since.
-            result = add_missing(stored, kept, stored_key(rows[0][1]))
+            # The pending file becomes newer than the cassette, and will replace it. So add what the cassette got since,
+            # unless it is only git that has written the cassette.
+            result = add_later(stored, kept, stored_key(rows[0][1]))
         return _replace_in(result, rows)
 
     beside = cassette_files.pending_path(path)
@@ -225,7 +226,7 @@ def _drop_superseded(path: Path, rows: Sequence[tuple[Changes, MatchRules]], roo
 
     def change(kept: Cassette) -> Cassette:
         stored = cassette_files.load_cassette_or_empty(path)  # under the lock: other processes store in it, too
-        result = _replace_in(add_missing(kept, stored, stored_key(rows[0][1])), rows)
+        result = _replace_in(add_later(kept, stored, stored_key(rows[0][1])), rows)
         return result if any(one not in stored.interactions for one in result.interactions) else Cassette()
 
     update_cassette(cassette_files.pending_path(path), change, root=root)
@@ -237,10 +238,18 @@ def _replace_in(cassette: Cassette, rows: Sequence[tuple[Changes, MatchRules]]) 
     return cassette
 
 
-def add_missing(cassette: Cassette, other: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
-    """Return ``cassette`` with those recordings of ``other`` that it lacks. ``key_of`` is that of ``stored_key``."""
-    rows = enumerate(recordings_by_slot(other, key_of).items())
-    added = tuple([NewRecording(*slot, order, interaction) for order, (slot, interaction) in rows])
+def add_later(cassette: Cassette, other: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
+    """Return ``cassette`` with those recordings of ``other`` that it lacks, and those that are later than its own.
+
+    ``key_of`` is that of ``stored_key``.
+    """
+    own = recordings_by_slot(cassette, key_of)
+    added = tuple(
+        [
+            NewRecording(*slot, order, one, renews=slot in own and one.recorded > own[slot].recorded)
+            for order, (slot, one) in enumerate(recordings_by_slot(other, key_of).items())
+        ]
+    )
     return merge_changes(cassette, Changes(added), key_of)
 
 
