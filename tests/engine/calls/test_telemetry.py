@@ -12,7 +12,7 @@ import pytest
 
 import aquila
 from aquila import plugins
-from aquila.errors import ConfigError, RateLimited, StreamBroken
+from aquila.errors import ConfigError, RateLimited, SinkError, StreamBroken
 from aquila.events import Chunk, Done, ToolCall, ToolResult, Usage
 from aquila.hookspecs import CallInfo, hookimpl
 from tests.support.engines import Engine, live
@@ -107,6 +107,17 @@ def test_hooks_are_called_from_start_to_stop_of_a_call(engine: Engine, recorder:
     assert recorder.told("retry")[0]["event"].attempt == 1
     assert recorder.told("call_stop")[0]["response"] == reply
     assert all(each["seconds"] >= 0 for each in recorder.told("request_stop") + recorder.told("call_stop"))
+
+
+def test_a_call_whose_sink_fails_has_failed(engine: Engine, recorder: Recorder) -> None:
+    def fail(event: object) -> None:
+        raise OSError("full")
+
+    for ask in (engine.ask, engine.push):
+        with serving(chat_stream("2")) as server, pytest.raises(SinkError) as caught:
+            ask("Hi", base_url=server.url, sink=aquila.Sink.callback(fail))
+        assert recorder.told("request_stop")[-1]["error"] is caught.value
+        assert recorder.told("call_stop")[-1]["error"] is caught.value
 
 
 def test_a_plugin_is_told_of_calls_that_begin_after_its_registration(engine: Engine) -> None:

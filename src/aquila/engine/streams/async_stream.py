@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -181,7 +181,7 @@ class AsyncStream(Generic[ParsedT_co]):
             async for event in self._events:
                 if self._state.closed:
                     break
-                await deliver_event_async(sink, event)
+                await _push_event(self._events, sink, event)
                 if type(event) is Done:
                     self._state.response = event.response
         except asyncio.CancelledError:
@@ -219,6 +219,15 @@ def open_async_stream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
     return AsyncStream(plan_conversation(prompt, options, streams=True))
 
 
+async def _push_event(events: AsyncGenerator[Event, None], sink: Sink, event: Event) -> None:
+    """Give an event to a sink. If that fails, the call that ``events`` drive fails with the same error."""
+    try:
+        await deliver_event_async(sink, event)
+    except BaseException as error:
+        await events.athrow(error)
+        raise
+
+
 async def run_call_async(plan: CallPlan) -> Any:
     """Make the call of a plan and return its result; its sink gets the events as they arrive."""
     call = await prepare_call_async(plan)
@@ -227,7 +236,7 @@ async def run_call_async(plan: CallPlan) -> Any:
     try:
         async for event in events:
             if sink is not None:
-                await deliver_event_async(sink, event)
+                await _push_event(events, sink, event)
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         raise
     except BaseException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -214,7 +214,7 @@ class Stream(Generic[ParsedT_co]):
             for event in self._events:
                 if self._state.closed:
                     break
-                deliver_event(sink, event)
+                _push_event(self._events, sink, event)
                 if type(event) is Done:
                     self._state.response = event.response
         except StreamClosed:
@@ -256,6 +256,15 @@ def open_stream(prompt: Any, options: dict[str, Any]) -> Stream:
     return Stream(prepare_call(plan_conversation(prompt, options, streams=True)))
 
 
+def _push_event(events: Generator[Event, None, None], sink: Sink, event: Event) -> None:
+    """Give an event to a sink. If that fails, the call that ``events`` drive fails with the same error."""
+    try:
+        deliver_event(sink, event)
+    except BaseException as error:
+        events.throw(error)  # closing it later would tell the call that its caller had left
+        raise
+
+
 def run_call(plan: CallPlan) -> Any:
     """Make the call of a plan and return its result; its sink gets the events as they arrive."""
     call = prepare_call(plan)
@@ -264,7 +273,7 @@ def run_call(plan: CallPlan) -> Any:
     try:
         for event in events:
             if sink is not None:
-                deliver_event(sink, event)
+                _push_event(events, sink, event)
     except BaseException as error:
         if sink is not None:
             notify_failure(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
