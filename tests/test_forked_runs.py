@@ -25,7 +25,8 @@ def test_it():
         "searched": [folder for folder in sys.path_importer_cache if folder.endswith("support")],
         "folder": os.getcwd(),
         "environment": {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"},
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        # Some builds of libffi keep their own file open once a library has made a callback, as one of the server does.
+        "descriptors": sum("libffi" not in os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()),
         "interrupts": repr(signal.getsignal(signal.SIGINT)),
         "flags": list(sys.flags),
         "encoding": [locale.getencoding(), sys.__stdout__.encoding],
