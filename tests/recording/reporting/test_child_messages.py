@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aquila import errors
+from aquila.recording.reporting import child_messages, message_files
 from aquila.recording.reporting.child_messages import ChildMessages
 from aquila.recording.reporting.described_misses import describe_miss, miss_from
 from tests.support.runs import separate_run
@@ -54,8 +55,16 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
         assert refusal == "refused [redacted]"
 
 
+def limit_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (message_files, child_messages):
+        monkeypatch.setattr(module, "MOST_ROWS", 100)
+
+
 @pytest.mark.parametrize("file", ["refused", "scope", "scope.drift"])
-def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path, file: str) -> None:
+def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(
+    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_rows(monkeypatch)
     told, miss = ChildMessages(str(tmp_path)), errors.CassetteMiss("asked")
     tell: dict[str, Callable[[], None]] = {
         "refused": lambda: told.tell_refusal(errors.LiveCallRefused("refused"), None),
@@ -64,7 +73,7 @@ def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path, file
     }
 
     def tell_many() -> int:
-        for _ in range(10_000):
+        for _ in range(100):
             tell[file]()
         return (tmp_path / file).stat().st_size
 
@@ -76,12 +85,16 @@ def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path, file
     assert len(told.take_misses("another scope")) == 1
 
 
-def test_a_child_says_that_its_misses_are_not_counted_after_the_first_ten_thousand(tmp_path: Path) -> None:
+def test_a_child_says_that_its_misses_are_not_counted_after_the_first_ten_thousand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert message_files.MOST_ROWS == 10_000
+    limit_rows(monkeypatch)
     told = ChildMessages(str(tmp_path))
-    for number in range(10_002):
+    for number in range(102):
         told.tell_miss("scope", errors.CassetteMiss(f"asked {number}"))
     *counted, last = told.take_misses("scope")
-    assert [str(counted[0]), str(counted[-1]), len(counted)] == ["asked 0", "asked 9999", 10_000]
+    assert [str(counted[0]), str(counted[-1]), len(counted)] == ["asked 0", "asked 99", 100]
     assert str(last).startswith(
         "another process of this test has missed 10,000 times, and may have gone on: no further"
     )
