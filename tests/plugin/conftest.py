@@ -79,6 +79,13 @@ class Project:
             def post(prompt, **body):
                 with aquila.http_client() as http:
                     return http.post("https://provider.example/v1/x", json={"prompt": prompt, **body}).json()["answer"]
+
+            def post_in_fork(prompt, **body):  # a child process that need not load everything anew
+                import multiprocessing
+                child = multiprocessing.get_context("fork").Process(target=post, args=(prompt,), kwargs=body)
+                child.start()
+                child.join()
+                return child.exitcode
             """
         )
 

@@ -30,7 +30,7 @@ def run_process(method):
 
 
 @pytest.mark.parametrize("scope", slow_but(["session"], ["session", "module"]))
-@pytest.mark.parametrize("way", slow_but(["environment"], WAYS))
+@pytest.mark.parametrize("way", slow_but(["fork"], WAYS))
 def test_a_child_may_make_the_first_request_of_a_fixture(project: Project, way: str, scope: str) -> None:
     tests = f"""
 {IMPORTS}
@@ -108,6 +108,30 @@ def test_each_request_of_a_server_is_recorded_however_often_it_is_made(project: 
 
 
 SWALLOWING = SERVER.replace("from app import post", "from swallowing import post")
+FORKED = """
+import multiprocessing
+from swallowing import post
+
+def serve(connection):
+    while prompt := connection.recv():
+        connection.send(str(post(prompt)))
+
+@pytest.fixture(scope="session")
+def ask():
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        server = multiprocessing.get_context("fork").Process(target=serve, args=(theirs,))
+        server.start()
+
+        def ask(prompt):
+            ours.send(prompt)
+            return ours.recv()
+
+        yield ask
+        ours.send(None)
+        server.join()
+""" + SWALLOWING.partition("    server.stdout.close()\n")[2]
+SERVERS = {"forked": FORKED, "a program": SWALLOWING}
 
 
 def make_swallowing(project: Project) -> None:
@@ -125,10 +149,11 @@ def make_swallowing(project: Project) -> None:
 
 
 @pytest.mark.parametrize("marker", slow_but([""], ["", "@pytest.mark.aquila\n"]))
-def test_a_miss_that_a_server_swallows_fails_the_test_that_asked(project: Project, marker: str) -> None:
+@pytest.mark.parametrize("server", slow_but(["forked"], SERVERS))
+def test_a_miss_that_a_server_swallows_fails_the_test_that_asked(project: Project, server: str, marker: str) -> None:
     make_swallowing(project)
-    project.record("-p", "no:randomly", tests=SWALLOWING).assert_outcomes(passed=3)
-    changed = SWALLOWING.replace('ask("two")', 'ask("two more")').replace("def test_two", f"{marker}def test_two")
+    project.record("-p", "no:randomly", tests=SERVERS[server]).assert_outcomes(passed=3)
+    changed = SERVERS[server].replace('ask("two")', 'ask("two more")').replace("def test_two", f"{marker}def test_two")
     result = project.run("-p", "no:randomly", tests=changed)
     result.assert_outcomes(passed=2, failed=1)
     output = result.stdout.str()
@@ -150,9 +175,10 @@ def test_a_refusal_of_a_server_names_the_test_that_started_it_as_that(project: P
     assert "  test       " not in output
 
 
-def test_a_cassette_that_a_server_cannot_read_fails_the_test_that_asked(project: Project) -> None:
+@pytest.mark.parametrize("server", slow_but(["forked"], SERVERS))
+def test_a_cassette_that_a_server_cannot_read_fails_the_test_that_asked(project: Project, server: str) -> None:
     make_swallowing(project)
-    project.record("-p", "no:randomly", "-k", "one", tests=SWALLOWING).assert_outcomes(passed=1, deselected=2)
+    project.record("-p", "no:randomly", "-k", "one", tests=SERVERS[server]).assert_outcomes(passed=1, deselected=2)
     path = project.cassettes / "test_app/@ask.yaml"
     conflict = "<<<<<<< HEAD\n{0}=======\n{0}>>>>>>> other\n".format(path.read_text("utf-8"))
     path.write_text(conflict, "utf-8")
@@ -178,13 +204,20 @@ def test_a_setup_that_fails_because_its_server_missed_shows_the_miss(project: Pr
 {IMPORTS}
 @pytest.fixture(scope="session")
 def server():
-    if subprocess.run(PROGRAM, stderr=subprocess.DEVNULL).returncode:
+    child = os.fork()
+    if not child:
+        try:
+            post(1)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
         raise OSError("the server did not start")
 
 def test_one(server): pass
 """
     project.record(tests=tests).assert_outcomes(passed=1)
-    result = project.run(tests=tests.replace("PROGRAM,", '[*PROGRAM[:-1], "from app import post; post(2)"],'))
+    result = project.run(tests=tests.replace("post(1)\n        except", "post(2)\n        except"))
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         ["E *OSError: the server did not start", "*Captured aquila setup*", "*: recorded 1, now 2"]
@@ -286,7 +319,12 @@ BY_FORK = "child = multiprocessing.get_context('fork').Process(target=exec, args
 
 
 @pytest.mark.parametrize(
-    ("fixture", "start"), [("request", BY_SUBPROCESS), ("aquila_cassette", BY_SUBPROCESS), ("request", BY_FORK)]
+    ("fixture", "start"),
+    slow_but(
+        [("request", BY_FORK)],
+        [("request", BY_SUBPROCESS), ("aquila_cassette", BY_SUBPROCESS), ("request", BY_FORK)],
+        of_several_names=True,
+    ),
 )
 def test_blocks_within_a_child_process_count_in_the_summary(project: Project, fixture: str, start: str) -> None:
     tests = f"""

@@ -135,10 +135,10 @@ def test_a_field_that_is_only_empty_is_not_called_new_in_every_run(project: Proj
 
 def test_a_child_process_tells_the_setting_too(project: Project) -> None:
     tests = """
-    import subprocess, sys
+    import app, uuid
 
     def test_job(aquila_cassette):
-        subprocess.run([sys.executable, "-c", "import app, uuid; app.post('job', id=str(uuid.uuid4()))"])
+        app.post_in_fork("job", id=str(uuid.uuid4()))
     """
     project.record(tests=tests)
     shown = " ".join(project.run().stdout.str().split())

@@ -12,7 +12,7 @@ from tests.plugin.conftest import Project
 from tests.support.slow import slow_but
 
 TESTS = """
-    import subprocess, sys
+    import app
 
     def test_one(aquila_cassette):
         post("one")
@@ -24,7 +24,7 @@ TESTS = """
         post("two")
         with aquila.use_cassette("block"):
             post("three")
-        subprocess.run([sys.executable, "-c", "import app; app.post('child')"], check=True)
+        assert app.post_in_fork("child") == 0
 
     def test_fails(aquila_cassette):
         post("fails")
