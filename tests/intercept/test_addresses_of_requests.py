@@ -15,6 +15,7 @@ import aquila
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
 from tests.support.http_server import LoopbackServer
+from tests.support.slow import slow_but, slow_but_each
 
 WAYS = {
     "requests": "requests.get(URL).status_code",
@@ -54,7 +55,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_but_each(3, WAYS))
 def test_a_server_of_this_machine_is_reached_by_any_address(way: str, address: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         f"""
@@ -72,7 +73,7 @@ def test_a_server_of_this_machine_is_reached_by_any_address(way: str, address: s
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_but_each(3, WAYS))
 def test_a_server_is_recorded_and_replayed_by_any_address(way: str, address: str, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\naquila_loopback = all\n")
     pytester.makepyfile(
@@ -99,7 +100,7 @@ def test_a_path_with_a_url_in_it_is_a_path(path: str, root: Path) -> None:
         assert requests.get(request.url).text == "read"
 
 
-@pytest.mark.parametrize("method", ["get", "ws_connect"])
+@pytest.mark.parametrize("method", slow_but(["get"], ["get", "ws_connect"]))
 @pytest.mark.parametrize("url", ["http://:/", "http://example.org:port/", "http://\u2061owhefopw.com"])
 def test_what_is_no_url_is_refused_by_aiohttp_in_its_own_words(
     url: str, method: str, pytester: pytest.Pytester

@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from tests.support.alike import alike
+from tests.support.slow import slow_but_each
 
 URL, SOCKET = "https://127.0.0.1:{}/v1/chat/completions", "wss://127.0.0.1:{}/v1/realtime?model=m"
 
@@ -102,6 +103,6 @@ def describe_failure(connect: Callable[[int], Any], port: int) -> list[type]:
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.parametrize("connect", CLIENTS, ids=lambda connect: connect.__name__)
+@pytest.mark.parametrize("connect", slow_but_each(3, CLIENTS), ids=lambda connect: connect.__name__)
 def test_a_connection_that_tls_refuses_ends_in_the_same_error(connect: Callable[[int], Any], port: int) -> None:
     alike(lambda: describe_failure(connect, port))

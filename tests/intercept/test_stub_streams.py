@@ -29,6 +29,7 @@ from aquila.errors import CassetteMiss
 from tests.support.accepting_server import SayingServer
 from tests.support.alike import alike
 from tests.support.limits import with_a_limit_in_time
+from tests.support.slow import slow_but_each
 from tests.support.upstream import Answer, Upstream, chat_chunks
 
 PATH = "/v1/chat/completions"
@@ -268,7 +269,7 @@ def by_httplib2(url: str) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 2"], ids=["nothing", "garbage", "a part"])
-@pytest.mark.parametrize("read", [*WAYS, by_httplib2], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("read", slow_but_each(4, [*WAYS, by_httplib2]), ids=lambda way: way.__name__)
 def test_recording_does_not_change_the_class_of_an_error_before_the_answer(
     read: Read, answer: bytes, root: Path
 ) -> None:
@@ -276,7 +277,7 @@ def test_recording_does_not_change_the_class_of_an_error_before_the_answer(
         assert alike(lambda: outcome(read, server.url + PATH))[1] is not None
 
 
-@pytest.mark.parametrize("read", [*WAYS, by_httplib2], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("read", slow_but_each(3, [*WAYS, by_httplib2]), ids=lambda way: way.__name__)
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
 def test_recording_does_not_change_the_class_of_an_error_of_connecting(read: Read, host: str, root: Path) -> None:
     with socket.socket() as silent:

@@ -13,6 +13,7 @@ import pytest
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.support.runs import separate_run
+from tests.support.slow import slow_but_each
 from tests.support.traffic import recorded_files
 
 
@@ -23,7 +24,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path / "cassettes"
 
 
-@pytest.mark.parametrize("recorded", recorded_files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("recorded", slow_but_each(4, recorded_files()), ids=lambda path: path.stem)
 def test_every_recording_of_a_cassette_replays(recorded: Path, root: Path) -> None:
     shutil.copy(recorded, root / "old.yaml")
     stored = load_cassette(root / "old.yaml").interactions

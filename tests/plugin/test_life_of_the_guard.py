@@ -526,7 +526,10 @@ def alone(monkeypatch: pytest.MonkeyPatch, folder: Folder) -> Folder:
     return folder
 
 
-@pytest.mark.parametrize("how", ["importlib.reload(socket)", "sys.modules.pop('socket'); import socket"])
+@pytest.mark.parametrize(
+    "how",
+    ["importlib.reload(socket)", pytest.param("sys.modules.pop('socket'); import socket", marks=pytest.mark.slow)],
+)
 def test_a_socket_module_that_is_loaded_anew_is_guarded(how: str, alone: Folder) -> None:
     (alone.path / "pytest.ini").write_text("[pytest]\naquila_guard = all\n")
     alone.write(

@@ -14,6 +14,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but, slow_but_each
 
 TWO_CALLS = """
 def test_it(aquila_cassette):
@@ -242,7 +243,7 @@ SUBTESTS = {
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="this pytest has no subtests")
-@pytest.mark.parametrize("way", SUBTESTS)
+@pytest.mark.parametrize("way", slow_but_each(2, SUBTESTS))
 def test_a_test_with_a_failed_subtest_replaces_nothing_and_is_asked_for_nothing_more(
     project: Project, way: str
 ) -> None:
@@ -320,7 +321,7 @@ def test_a_test_that_skips_replaces_and_drops_nothing(project: Project, mode: st
 
 
 @pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])
-@pytest.mark.parametrize("mode", ["missing", "all"])
+@pytest.mark.parametrize("mode", slow_but(["all"], ["missing", "all"]))
 def test_a_test_whose_body_does_not_run_keeps_its_recordings(project: Project, mode: str, option: str) -> None:
     project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
     before = {path: path.read_bytes() for path in project.cassettes.rglob("*.yaml")}
@@ -668,7 +669,7 @@ def test_the_variable_records_as_the_option_does(project: Project, monkeypatch: 
     project.run(tests=tests).assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("mode", ["all", "missing"])
+@pytest.mark.parametrize("mode", slow_but(["missing"], ["all", "missing"]))
 def test_a_recording_whose_request_has_lost_its_body_is_made_anew(project: Project, mode: str) -> None:
     tests = "def test_it(aquila_cassette):\n    post('a' * 300_000)\n"
     project.record(tests=tests).assert_outcomes(passed=1)

@@ -43,14 +43,19 @@ def _mark_rows(
     ]
 
 
-def product_of(rows: Iterable[Any], columns: Iterable[Any]) -> list[Any]:
+def slow_but_each(nth: int, rows: Iterable[Any]) -> list[Any]:
+    """Return ``rows`` for one parameter, of which only each ``nth`` is fast: for long tables of one behaviour."""
+    return [pytest.param(row, marks=[pytest.mark.slow] if at % nth else []) for at, row in enumerate(rows)]
+
+
+def product_of(rows: Iterable[Any], columns: Iterable[Any], *, fast: int = 3) -> list[Any]:
     """Return each of ``rows`` with each of ``columns``, as values of two parameters.
 
-    All pairs but every third are slow. The fast pairs are spread over the table.
+    All pairs but each third, or each one at the interval ``fast``, are slow. The fast pairs are spread over the table.
     """
     columns = list(columns)
     return [
-        pytest.param(row, column, marks=[pytest.mark.slow] if (at + place) % 3 else [])
+        pytest.param(row, column, marks=[pytest.mark.slow] if (at + place) % fast else [])
         for at, row in enumerate(rows)
         for place, column in enumerate(columns)
     ]

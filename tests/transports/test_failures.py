@@ -14,12 +14,12 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.support import failing_clients
 from tests.support.failing_clients import BODY, CLIENTS, RETRYING, what_is_seen
 from tests.support.failing_server import FAILURES, FailingServer, failing_server
-from tests.support.slow import product_of, slow_but
+from tests.support.slow import product_of, slow_but, slow_but_each
 
 
 def each_failure(clients: Iterable[str]) -> pytest.MarkDecorator:
     """Every client with every failure."""
-    return pytest.mark.parametrize(("server", "client"), product_of(FAILURES, clients), indirect=["server"])
+    return pytest.mark.parametrize(("server", "client"), product_of(FAILURES, clients, fast=7), indirect=["server"])
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def ask_in_a_loop(client: str, url: str, *, calls: int, retries: int = 0) -> lis
     return [what_is_seen(client, url, retries) for _ in range(calls)]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", slow_but_each(4, CLIENTS))
 def test_what_a_loop_of_the_program_overcomes_is_kept(root: Path, client: str) -> None:
     with failing_server("") as server:
         server.failures = ["500", "429"]

@@ -20,6 +20,7 @@ from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs import vcrpy as vcrpy_codec
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
+from tests.support.slow import slow_but_each
 from tests.support.traffic import names, path_of
 
 YAML = codec_for(Path("a.yaml"))
@@ -367,7 +368,7 @@ sys.stdout.write(serialize({"requests": requests, "responses": responses}, yamls
     assert {each.request.url for each in found} == {"https://api.example/v1?a=1"}
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", slow_but_each(4, names()))
 def test_real_cassettes_are_read_without_loss_and_become_ours(name: str) -> None:
     data = path_of(name).read_bytes()
     cassette = YAML.loads(data, source=name)

@@ -27,6 +27,7 @@ from aquila.cassettes.redaction.scrubber import Scrubber
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.lazy_patterns import _LazyPattern
 from tests.support.examples import examples
+from tests.support.slow import slow_but, slow_but_each
 
 # --- patterns: none of them reads a stretch of text again and again
 
@@ -260,7 +261,7 @@ CHANGES: dict[str, Callable[[list[str]], list[str]]] = {
 
 
 @pytest.mark.parametrize("change", sorted(CHANGES))
-@pytest.mark.parametrize("kinds", [2, 30, 10_000])
+@pytest.mark.parametrize("kinds", slow_but([30], [2, 30, 10_000]))
 def test_finding_changes_looks_at_a_number_of_words_in_proportion_to_the_text(change: str, kinds: int) -> None:
     looks = []
     for size in (2000, 8000):
@@ -291,7 +292,9 @@ def test_whether_a_sentence_is_trivial_is_found_soon(word: str) -> None:
     assert not is_trivial(" ".join([*[word] * 32, "12"]))
 
 
-@pytest.mark.parametrize("start", ["[", "{", '{"a":', '{"id":"x","a":', '{"index":1,"a":', '"id":"x",', '"id":"'])
+@pytest.mark.parametrize(
+    "start", slow_but_each(3, ["[", "{", '{"a":', '{"id":"x","a":', '{"index":1,"a":', '"id":"x",', '"id":"'])
+)
 def test_values_within_values_are_searched_in_bounded_depth(start: str) -> None:
     """At this size each level's own path takes gigabytes, and a call for each level is one too many."""
     body = start.encode() * (100_000 // len(start))

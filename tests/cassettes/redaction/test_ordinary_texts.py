@@ -11,6 +11,7 @@ import pytest
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette
+from tests.support.slow import slow_but_each
 from tests.support.traffic import recorded_files
 
 ROOT = Path(__file__).parents[3]
@@ -77,7 +78,7 @@ def without_tool_credentials(body: bytes) -> bytes:
     return re.sub(rb'("authorization"\s*:\s*")[^"]*', rb"\1", body)
 
 
-@pytest.mark.parametrize("path", recorded_files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", slow_but_each(4, recorded_files()), ids=lambda path: path.stem)
 def test_recorded_requests_and_answers_are_left_alone(path: Path) -> None:
     redactor = Redactor.from_environment(MACHINE)
     for interaction in load_cassette(path).interactions:

@@ -22,6 +22,7 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from tests.support.cassettes import cut
 from tests.support.examples import examples
+from tests.support.slow import slow_but_each
 from tests.support.values import is_number
 
 ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -180,7 +181,7 @@ def check(redactor: Redactor, secret: str, body: bytes, places: Sequence[int], *
     return stored
 
 
-@pytest.mark.parametrize("place", [*PLACES, *BASE64])
+@pytest.mark.parametrize("place", slow_but_each(3, [*PLACES, *BASE64]))
 @given(secret=values, before=prose, after=prose, places=cuts, dice=st.randoms(use_true_random=False))
 @settings(max_examples=examples(15), deadline=None)
 def test_a_known_value_survives_nowhere(
@@ -217,7 +218,7 @@ def test_a_known_value_survives_in_no_repr(secret: str, around: str) -> None:
         assert not survives(secret, clean if isinstance(clean, bytes) else str(clean).encode())
 
 
-@pytest.mark.parametrize("place", sorted(PLACES))
+@pytest.mark.parametrize("place", slow_but_each(3, sorted(PLACES)))
 @given(secret=shaped, before=prose, after=prose, places=cuts, dice=st.randoms(use_true_random=False))
 @settings(max_examples=examples(15), deadline=None)
 def test_a_known_shape_survives_nowhere(

@@ -25,6 +25,7 @@ from aquila.cassettes.redaction.response_headers import differs_each_time
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.errors import ConfigError
 from aquila.recording.environment import DUMMY_KEY
+from tests.support.slow import slow_but_each
 from tests.support.traffic import recorded_files
 
 KEY = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
@@ -673,7 +674,7 @@ def test_scan_of_a_clean_file_is_empty() -> None:
     assert Redactor().find_secrets(b"a: [redacted]\nb: Bearer [redacted]\nc: chatcmpl-0123456789abcdefghij\n") == []
 
 
-@pytest.mark.parametrize("path", recorded_files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", slow_but_each(4, recorded_files()), ids=lambda path: path.stem)
 def test_recorded_traffic_is_left_alone(path: Path) -> None:
     kinds = {finding.kind for finding in Redactor().find_secrets(path.read_bytes())}
     assert kinds <= {"header field with credentials"}

@@ -11,6 +11,7 @@ from aquila.errors import BadRequest, InvalidAnswer, ProviderError
 from aquila.events import Chunk, Progress, Reasoning, ToolCall, ToolResult
 from tests.support.engines import Engine
 from tests.support.server import Answer, cut, serving
+from tests.support.slow import slow_but_each
 from tests.support.traffic import Exchange, exchanges, names, needs_corpus
 
 PLAIN = [name for name in names() if any(each.endpoint for each in exchanges(name))]
@@ -37,7 +38,7 @@ def expected_text(exchange: Exchange) -> str:
     return "".join(deltas or whole)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", slow_but_each(4, PLAIN))
 def test_every_recorded_answer_is_read_or_refused_with_a_reason(engine: Engine, name: str) -> None:
     for exchange in exchanges(name):
         if exchange.endpoint is None or b'"status": "queued"' in exchange.body:

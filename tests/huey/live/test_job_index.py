@@ -13,6 +13,7 @@ from aquila.huey.live.retention import forget_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, STATES, JobRun, JobSummary, decode_summary
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
+from tests.support.slow import slow_but
 
 ALIVE = "host:1:a"
 
@@ -44,7 +45,7 @@ def found(index, state="", name="", search="", offset=0, limit=50):
     return index.find(JobQuery.read(state, name, search), offset=offset, limit=limit)
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+@pytest.mark.parametrize("kind", slow_but(["memory", "sqlite"], ["memory", "sqlite", "redis"]))
 def test_all_jobs_are_found_the_newest_first_page_by_page(published, kind):
     huey = published(kind)
     jobs = [put(huey, number) for number in range(2500)]

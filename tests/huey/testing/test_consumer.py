@@ -27,9 +27,12 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
 
 PLACES = [
-    *(("thread", kind) for kind in ("memory", "file", "sqlite", "redis", "postgres")),
-    *(pytest.param("process", kind, marks=needs_fork) for kind in ("file", "sqlite", "redis", "postgres")),
-    *(pytest.param("greenlet", kind, marks=needs_gevent) for kind in ("memory", "sqlite", "redis")),
+    *(("thread", kind) for kind in ("memory", "file", "redis")),
+    *(pytest.param("thread", kind, marks=pytest.mark.slow) for kind in ("sqlite", "postgres")),
+    pytest.param("process", "sqlite", marks=needs_fork),
+    *(pytest.param("process", kind, marks=[needs_fork, pytest.mark.slow]) for kind in ("file", "redis", "postgres")),
+    pytest.param("greenlet", "memory", marks=needs_gevent),
+    *(pytest.param("greenlet", kind, marks=[needs_gevent, pytest.mark.slow]) for kind in ("sqlite", "redis")),
 ]
 
 

@@ -140,7 +140,7 @@ def make_app(import_app: Callable[[str], Any], provider: Upstream, tmp_path: Pat
     return make
 
 
-@pytest.mark.parametrize("followed", [True, False], ids=["followed", "plain"])
+@pytest.mark.parametrize("followed", slow_but([False], [True, False]), ids=["followed", "plain"])
 @pytest.mark.parametrize("worker", WORKERS)
 def test_a_time_limit_that_struck_between_two_words_strikes_in_a_replay(
     root: Path, provider: Upstream, make_app: Callable[..., Any], worker: Any, followed: bool
@@ -166,7 +166,7 @@ def test_a_task_that_was_revoked_between_two_words_is_so_in_a_replay(
 @pytest.mark.parametrize(
     ("worker", "task"),
     slow_but(
-        [(None, "revoked"), ("thread", "revoked_async")],
+        [("thread", "revoked_async")],
         itertools.product([None, "thread"], ["revoked", "revoked_async"]),
         of_several_names=True,
     ),

@@ -11,6 +11,7 @@ import pytest
 from tests.intercept.own_sockets.answers import HOST, PARTS, events
 from tests.intercept.own_sockets.conftest import Run
 from tests.support.real_hosts import real_hosts
+from tests.support.slow import slow_but
 from tests.support.upstream import Answer, Upstream
 
 WAYS = [
@@ -36,7 +37,7 @@ ASKING = """
     """
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_but(["over_socket", "over_trio"], WAYS))
 def test_what_a_client_asks_over_its_own_socket_is_recorded_and_replayed(
     way: str, run: Run, provider: Upstream, pytester: pytest.Pytester
 ) -> None:

@@ -23,7 +23,7 @@ from tests.cassettes.redaction.test_redaction_everywhere import pieces_of, prose
 from tests.support.cassettes import cut
 from tests.support.examples import examples
 from tests.support.large_answers import use_small_windows
-from tests.support.slow import slow_but
+from tests.support.slow import slow_but, slow_but_each
 
 SHORTEST = 8
 """Of a known value that a stream broke off in, fewer characters than this may remain."""
@@ -221,7 +221,7 @@ def test_a_secret_in_pieces_becomes_a_placeholder(
     assert FRAMINGS[framing].read(stored.decode()) == f"{before} [redacted] {after}."
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("framing", slow_but_each(3, FRAMINGS))
 @given(
     text=st.text(min_size=1, max_size=300), places=places, chunks=places, end=st.sampled_from(["complete", "broken"])
 )
@@ -233,7 +233,7 @@ def test_a_stream_without_secrets_stays_as_it_is(
     assert scrubbed(Redactor({"Zq81-not-in-this-text-4711": "x"}), body, chunks, end) == body
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("framing", slow_but_each(3, FRAMINGS))
 @given(secret=shaped, places=places, dice=st.randoms(use_true_random=False))
 @settings(max_examples=examples(25), deadline=None)
 def test_little_remains_of_a_known_value_in_which_a_stream_broke_off(
