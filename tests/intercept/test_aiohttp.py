@@ -104,6 +104,35 @@ def test_a_body_that_is_no_bytes_object_is_sent_and_compared(server: Upstream, k
     assert in_both(use) == (b"a tern", b"a tern")
 
 
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (KeyError("of the program"), aiohttp.ClientConnectionError),
+        (OSError(5, "of the program"), aiohttp.ClientOSError),
+        (TimeoutError("of the program"), TimeoutError),
+    ],
+)
+def test_an_error_of_a_body_comes_as_without_a_cassette(
+    server: Upstream, raised: Exception, expected: type[Exception]
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise raised
+
+    async def ask() -> Exception:
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises((aiohttp.ClientError, KeyError, OSError)) as caught:
+                await session.post(server.url + PATH, data=pieces())
+            return caught.value
+
+    alone = asyncio.run(ask())
+    for transport in ("record", "replay"):
+        with aquila.use_cassette("x", transport=transport):
+            found = asyncio.run(ask())
+        assert type(found) is type(alone) is expected
+        assert (found.__cause__ is raised) is (alone.__cause__ is raised)
+
+
 def test_an_error_by_status_is_raised(server: Upstream) -> None:
     server.script = lambda path, body: Answer(503, chunks=[b"busy"])
 

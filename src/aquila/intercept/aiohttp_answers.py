@@ -66,8 +66,7 @@ async def _answer_request(
     if answering is None:  # a redirect has led to a host for which no scope answers
         return _decode(await handler(request))
     await _check_fields(request)
-    # httpx2 would take a bytearray or a memoryview for an iterator of pieces.
-    body = request.body if isinstance(request.body, bytes) else bytes(await request.body.as_bytes())
+    body = request.body if isinstance(request.body, bytes) else await _read_body(request)
     fields = encode_headers(request.headers.items())
     asked = httpx2.Request(
         request.method, parse_url(str(url)), headers=fields, content=body, extensions={"timeout": limits}
@@ -98,6 +97,18 @@ async def _answer_request(
         # Many programs do not read the body of an error. It has arrived, so it is recorded completely.
         await reader.read_ahead()
     return response
+
+
+async def _read_body(request: aiohttp.ClientRequest) -> bytes:
+    """Return the body of a request. If the program's own code for it fails, raise what aiohttp makes of the error."""
+    body: Any = request.body
+    try:
+        return bytes(await body.as_bytes())  # httpx2 would take a bytearray or a memoryview for an iterator of pieces
+    except OSError:  # for which aiohttp does the same, whoever raises it
+        raise
+    except Exception as error:
+        message = f"Failed to send bytes into the underlying connection: {error!r}"
+        raise aiohttp.ClientConnectionError(message) from error
 
 
 async def _check_fields(request: aiohttp.ClientRequest) -> None:
