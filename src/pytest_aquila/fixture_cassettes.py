@@ -107,6 +107,7 @@ class FixtureCassette:
         self._take_report = take_report
         self._run: Run = item.config.stash[test_scopes.RUN]
         self._scope: Scope | None = None
+        self._may_open = False  # set and read under the lock of the run
         self._mark = runtime.Asker(fixture.argname, is_test=False)
         # Holds the context of `_answer` from `begin_teardown` to `end_teardown`, and is empty otherwise.
         self._tearing_down = contextlib.ExitStack()
@@ -211,7 +212,8 @@ class FixtureCassette:
             with self._run.running_test(self._run.test_name, test.open_scope if test is not None else None, mark):
                 yield
             return
-        with self._run.running_test(self._run.test_name, self._open_scope, mark), contextlib.ExitStack() as aside:
+        running = self._run.running_test(self._run.test_name, self._open_scope, mark)
+        with running, self._opening(), contextlib.ExitStack() as aside:
             if around or self._scope is not None or self._may_be_used_by_children():
                 # This scope opens before the others are suspended and is suspended after they resume. So some scope is
                 # always open, and the dummy keys in the environment do not change in between.
@@ -222,10 +224,17 @@ class FixtureCassette:
                 for scope in around:
                     scope.run.scopes.suspend(scope)
                     aside.callback(scope.run.scopes.resume, scope)
-            try:
-                yield
-            finally:
-                aside.close()
+            yield
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Allow the scope to open within the block, and suspend it after that."""
+        self._may_open = True
+        try:
+            yield
+        finally:
+            with self._run.lock:  # a thread may be about to open the scope, and nothing would suspend or close it later
+                self._may_open = False
                 if self._scope is not None:
                     self._scope.run.scopes.suspend(self._scope)
 
@@ -261,10 +270,10 @@ class FixtureCassette:
             settings["transport"] = "live"
         return settings
 
-    def _open_scope(self) -> Scope:
-        """Return the scope of the fixture, and open it if needed."""
+    def _open_scope(self) -> Scope | None:
+        """Return the scope of the fixture, and open it if needed. None if it is too late for that."""
         with self._run.lock:  # two threads with a first request at the same time get one scope
-            if self._scope is None:
+            if self._scope is None and self._may_open:
                 item, node = self._item, self._request.node
                 scope = scopes.Scope(
                     kind="fixture",

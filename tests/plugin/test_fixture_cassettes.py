@@ -546,7 +546,9 @@ def test_a_fixture_of_one_test_asks_for_that_test(scope: str, is_test: bool, mon
 
     test = SimpleNamespace(mark=runtime.Asker("test_it", is_test=True))
     scopes = SimpleNamespace(surrounding=lambda: ())
-    run = SimpleNamespace(scopes=scopes, test=test, test_name="test_it", running_test=running_test)
+    run = SimpleNamespace(
+        lock=contextlib.nullcontext(), scopes=scopes, test=test, test_name="test_it", running_test=running_test
+    )
     cassette = made_for(SimpleNamespace(argname="data", scope=scope), run=run)
     monkeypatch.setattr(cassette, "_may_be_used_by_children", lambda: False)
     with cassette._answer():
@@ -567,6 +569,33 @@ def test_a_fixture_that_plays_old_recordings_fails_where_that_is_not_wanted(proj
     path.write_text(re.sub("at: [^ ]*Z", "at: 2020-01-01T00:00:00Z", path.read_text()))
     strict = ("-o", "aquila_max_age=90d", "-o", "aquila_outdated=fail")
     project.run(*strict).assert_outcomes(errors=1)
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["setup", "teardown"])
+def test_a_thread_that_is_late_opens_no_scope_of_a_fixture_that_has_ended(kept: int, project: Project) -> None:
+    tests = f"""
+        from aquila.recording import runtime
+
+        running = []  # what a thread finds that looks for its scope, and goes on only later
+
+        @pytest.fixture
+        def prepared():
+            running.append(runtime.current_run().test)
+            yield
+            running.append(runtime.current_run().test)
+
+        def test_one(prepared):
+            if not {kept}:
+                test_two()
+
+        def test_two():
+            running[{kept}].open_scope()
+            assert not runtime.current_run().scopes
+
+        def test_three(aquila_cassette):
+            assert post("three") == 1
+        """
+    project.record(tests=tests).assert_outcomes(passed=3)
 
 
 def test_faults_of_a_marker_are_for_the_tests_and_not_for_their_fixtures() -> None:
