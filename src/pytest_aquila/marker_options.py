@@ -14,6 +14,7 @@ from aquila.config import DEFAULTS
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.settings import Settings, parse_option
+from pytest_aquila import node_ids
 from pytest_aquila.options import LIVE, MARKER
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ def options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
     markers = [marker for marker in item.iter_markers() if marker.name in (MARKER, LIVE)]
     if not markers:
         return None, {}
+    test = node_ids.id_of(item)
     is_live = any(marker.name == LIVE for marker in markers)
     if is_live and any(marker.name == MARKER for marker in markers):
         raise errors.ConfigError(
-            f"{item.nodeid}: @pytest.mark.{MARKER} and @pytest.mark.{LIVE} contradict each other: the one is for a "
+            f"{test}: @pytest.mark.{MARKER} and @pytest.mark.{LIVE} contradict each other: the one is for a "
             "test that a cassette answers, the other for one that reaches the provider. Take one of them away"
         )
     options: dict[str, Any] = {"transport": "live"} if is_live else {}
@@ -54,15 +56,15 @@ def options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
         names = marker.args or (named,)
         if len(names) > 1 or not isinstance(names[0], str | None):
             raise errors.ConfigError(
-                f"{item.nodeid}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
+                f"{test}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
                 f"not {', '.join(map(repr, names))}"
             )
         (cassette,) = names
         for name, value in given.items():
-            options[name] = parse_option(name, value, source=f"{item.nodeid}: @pytest.mark.aquila")
-    scope_settings.check_scope_options(options, runtime.current_settings(), source=item.nodeid)
+            options[name] = parse_option(name, value, source=f"{test}: @pytest.mark.aquila")
+    scope_settings.check_scope_options(options, runtime.current_settings(), source=test)
     if not _RULES.isdisjoint(options):
-        check_rules(runtime.current_settings().with_options(options, source=item.nodeid))
+        check_rules(runtime.current_settings().with_options(options, source=test))
     return cassette, options
 
 

@@ -100,4 +100,4 @@ def _follow_markers(item: pytest.Item, scope: Scope) -> None:
     if named is not None:
         _check_name(scope, named)
         scope.use_cassette(named, owned=False)
-    scope.override_settings(settings, source=item.nodeid)
+    scope.override_settings(settings, source=node_ids.id_of(item))

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from aquila.errors import CassetteMiss, UnansweredRequest
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
-    from pytest_aquila import scope_starts, shared_misses
+    from pytest_aquila import node_ids, scope_starts, shared_misses
     from pytest_aquila.scope_ends import Outcome
     from pytest_aquila.summary import junit_facts
     from pytest_aquila.summary.run_totals import RunTotals
 else:
-    lazy_modules(globals(), "pytest_aquila: scope_starts, shared_misses", "pytest_aquila.summary: junit_facts")
+    lazy_modules(
+        globals(), "pytest_aquila: node_ids, scope_starts, shared_misses", "pytest_aquila.summary: junit_facts"
+    )
 
 RUN = run_life.RUN
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
@@ -87,7 +89,8 @@ def running_test(item: pytest.Item) -> Iterator[None]:
     running.item = item
     stash[RUN].repetition.is_possible = not is_second_attempt(item)
     try:
-        with stash[RUN].running_test(item.nodeid, lambda: _scope_until_end(item)):
+        test = node_ids.id_of(item) if "@" in item.nodeid else item.nodeid  # pytest-xdist adds the group of a test
+        with stash[RUN].running_test(test, lambda: _scope_until_end(item)):
             yield
     finally:
         running.item = None

@@ -82,6 +82,28 @@ There the hash of a test changes with its id.
 """
 
 
+@pytest.mark.parametrize(
+    ("mark", "told"),
+    [
+        ("aquila('a', 'b')", "test_app.py::test_it: @pytest.mark.aquila takes one cassette name"),
+        ("aquila(max_age='old')", "test_app.py::test_it: @pytest.mark.aquila"),
+        ("filterwarnings('ignore')", "  test       test_app.py::test_it\n"),  # a refused request
+    ],
+)
+def test_messages_name_a_test_without_its_group(project: Project, mark: str, told: str) -> None:
+    project.pytester.makeconftest(APPENDS_GROUPS)
+    output = project.run(
+        tests=f"""
+        @pytest.mark.xdist_group("of one")
+        @pytest.mark.{mark}
+        def test_it():
+            import httpx2
+            httpx2.post("https://api.openai.com/v1/chat/completions")
+        """
+    ).stdout.str()
+    assert told in output
+
+
 def test_the_group_of_a_test_is_no_part_of_its_name(project: Project) -> None:
     tests = """
         @pytest.mark.xdist_group("of one")

@@ -21,7 +21,7 @@ def check_faults(item: pytest.Item, cassette: str | None, text: str) -> None:
         for fault in parsing.read_faults(text):
             _check_fault(item, cassette, fault)
     except ConfigError as error:
-        raise ConfigError(f"{item.nodeid}: {error}") from None
+        raise ConfigError(f"{node_ids.id_of(item)}: {error}") from None
 
 
 def _check_fault(item: pytest.Item, cassette: str | None, fault: faults.Fault) -> None:

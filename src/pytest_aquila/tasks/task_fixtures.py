@@ -16,6 +16,7 @@ from aquila import errors, setting_lines
 from aquila.huey import testing
 from aquila.huey.testing import attribute_patches
 from aquila.lazy_imports import lazy_modules
+from pytest_aquila import node_ids
 from pytest_aquila.options import read_key, settings_file
 from pytest_aquila.tasks import named_hueys
 
@@ -76,7 +77,7 @@ def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_s
         yield first
         if request.session.testsfailed > failures:
             return  # A failed test may leave tasks behind because it failed.
-        _report_leftover(read_key(request.config, "aquila_huey_leftover") or "ignore", request.node.nodeid)
+        _report_leftover(read_key(request.config, "aquila_huey_leftover") or "ignore", node_ids.id_of(request.node))
 
 
 def _open_queue(request: pytest.FixtureRequest, huey: Any, storage: Any) -> contextlib.AbstractContextManager[Any]:

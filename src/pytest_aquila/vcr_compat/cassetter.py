@@ -16,7 +16,7 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila import vcr
     from aquila.vcr import ignored_options
-    from pytest_aquila import scope_starts
+    from pytest_aquila import node_ids, scope_starts
     from pytest_aquila.vcr_compat import cassetter_config, cassetter_objects, cassettes
     from pytest_aquila.vcr_compat.cassetter_objects import CassetterCassette
 else:
@@ -24,7 +24,7 @@ else:
         globals(),
         "aquila: vcr",
         "aquila.vcr: ignored_options",
-        "pytest_aquila: scope_starts",
+        "pytest_aquila: node_ids, scope_starts",
         "pytest_aquila.vcr_compat: cassetter_config, cassetter_objects, cassettes",
     )
 
@@ -111,7 +111,7 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
     # As in cassetter, the hook for responses is called for a new recording only, and not for one that is played.
     plan = dataclasses.replace(plan, filters=dataclasses.replace(plan.filters, changes_recorded=False))
     scope = scope_starts.scope_of(item)
-    source = f"{item.nodeid}: vcr_config"
+    source = f"{node_ids.id_of(item)}: vcr_config"
     settings, replays = cassetter_config.settings_of(options), plan.settings.get("transport") == "replay"
     if replays:
         settings["repeat"] = "last"

@@ -15,9 +15,9 @@ from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
-    from pytest_aquila import scope_starts
+    from pytest_aquila import node_ids, scope_starts
 else:
-    lazy_modules(globals(), "aquila: vcr", "pytest_aquila: scope_starts")
+    lazy_modules(globals(), "aquila: vcr", "pytest_aquila: node_ids, scope_starts")
 
 _LONGEST = 255
 """The longest file name in characters, by pytest-recording's rule."""
@@ -30,7 +30,9 @@ def marked_name_of(item: pytest.Item) -> str | None:
     if marker is None:
         return None
     if not marker.args:
-        raise pytest.UsageError(f"{item.nodeid}: give the name of the cassette to @pytest.mark.default_cassette")
+        raise pytest.UsageError(
+            f"{node_ids.id_of(item)}: give the name of the cassette to @pytest.mark.default_cassette"
+        )
     return str(marker.args[0])
 
 
@@ -80,7 +82,7 @@ def open_cassette(
     scope = scope_starts.scope_of(item)
     # A cassette that a mark or a fixture names may be shared with other tests.
     owned = item.get_closest_marker("default_cassette") is None and name == name_of_test(item)
-    plan.apply_to(scope, owned=owned, source=f"{item.nodeid}: vcr_config")
+    plan.apply_to(scope, owned=owned, source=f"{node_ids.id_of(item)}: vcr_config")
     return vcr.Cassette(scope, plan)
 
 

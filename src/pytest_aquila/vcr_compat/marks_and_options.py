@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from pytest_aquila import node_ids
+
 RECORD_MODES = ("once", "new_episodes", "none", "all", "rewrite")
 REWRITE = "rewrite"
 """The mode that pytest-recording has besides those of vcrpy."""
@@ -41,7 +43,7 @@ def is_blocked(item: pytest.Item) -> bool:
     marker = item.get_closest_marker("block_network")
     if marker is not None and (marker.args or marker.kwargs.keys() - {"allowed_hosts"}):
         raise pytest.UsageError(
-            f"{item.nodeid}: @pytest.mark.block_network takes allowed_hosts, and nothing else; not "
+            f"{node_ids.id_of(item)}: @pytest.mark.block_network takes allowed_hosts, and nothing else; not "
             f"{', '.join(map(repr, (*marker.args, *marker.kwargs)))}"
         )
     return marker is not None or bool(item.config.getoption("--block-network"))

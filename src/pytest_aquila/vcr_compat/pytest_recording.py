@@ -11,10 +11,10 @@ from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila.vcr import Cassette
-    from pytest_aquila import scope_starts
+    from pytest_aquila import node_ids, scope_starts
     from pytest_aquila.vcr_compat import cassettes
 else:
-    lazy_modules(globals(), "pytest_aquila: scope_starts", "pytest_aquila.vcr_compat: cassettes")
+    lazy_modules(globals(), "pytest_aquila: node_ids, scope_starts", "pytest_aquila.vcr_compat: cassettes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,7 +77,7 @@ def block_network(request: pytest.FixtureRequest, vcr_markers: list[pytest.Mark]
             return
     scope = scope_starts.scope_of(item)
     if scope.settings.guard != "sealed":
-        scope.override_settings({"guard": "all"}, source=f"{item.nodeid}: block_network")
+        scope.override_settings({"guard": "all"}, source=f"{node_ids.id_of(item)}: block_network")
     hosts = marks_and_options.match_hosts(request.getfixturevalue("allowed_hosts") or ())  # a suite's own may give None
     scope.let_through(hosts, marks_and_options.explain_block(item))
 

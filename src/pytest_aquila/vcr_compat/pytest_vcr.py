@@ -11,13 +11,13 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import vcr as aquila_vcr
-    from pytest_aquila import scope_starts
+    from pytest_aquila import node_ids, scope_starts
     from pytest_aquila.vcr_compat import cassettes
 else:
     lazy_modules(
         globals(),
         "aquila: vcr as aquila_vcr",
-        "pytest_aquila: scope_starts",
+        "pytest_aquila: node_ids, scope_starts",
         "pytest_aquila.vcr_compat: cassettes",
     )
 
@@ -74,7 +74,7 @@ def vcr_cassette(request: pytest.FixtureRequest, vcr: aquila_vcr.VCR, vcr_casset
     scope = scope_starts.scope_of(item)
     # A cassette that a fixture names may be shared with other tests.
     owned = vcr_cassette_name == cassettes.whole_name_of(item)
-    plan.apply_to(scope, owned=owned, source=f"{item.nodeid}: vcr_config")
+    plan.apply_to(scope, owned=owned, source=f"{node_ids.id_of(item)}: vcr_config")
     if item.config.getoption("--disable-vcr"):
         scope.override_settings({"transport": "live"}, source="--disable-vcr")
     return aquila_vcr.Cassette(scope, plan)
