@@ -160,6 +160,9 @@ def test_a_host_with_a_port_in_the_settings_is_asked_at_that_port_only(tmp_path:
     rows = [recording({}, url=f"https://gateway.example:{port}/v1/responses") for port in (8443, 9000)]
     with separate_run(tmp_path, ini={"providers": "gateway.example:8443"}):
         assert places(plan_of(tmp_path, rows)) == [["00"]]
+    rows = [recording({}, url="https://gateway.example/v1/responses")]
+    with separate_run(tmp_path, ini={"providers": "gateway.example:443"}):
+        assert places(plan_of(tmp_path, rows)) == [["00"]]
 
 
 def test_an_answer_that_a_function_of_another_process_changes_is_not_asked(tmp_path: Path) -> None:

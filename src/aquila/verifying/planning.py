@@ -18,7 +18,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.recording_slots import is_failure
 from aquila.errors import AquilaError, CassetteCorrupt
 from aquila.recording import runtime
-from aquila.recording.network.host_names import is_loopback
+from aquila.recording.network.host_names import DEFAULT_PORTS, is_loopback
 from aquila.recording.network.model_hosts import is_prompt, is_provider
 from aquila.recording.reporting.play_log import PlayedRecording
 from aquila.recording.reporting.played_answers import count_tokens
@@ -222,7 +222,8 @@ def _is_of_known_host(url: str) -> bool:
     # A cassette may come from a stranger: a URL in it must not get the machine's key or the project's prompts.
     parts = urlsplit(url)
     host = parts.hostname or ""
-    return is_loopback(host) or is_provider(host, parts.port, runtime.current_settings())
+    port = DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
+    return is_loopback(host) or is_provider(host, port, runtime.current_settings())
 
 
 def _drop_without_beginning(
