@@ -28,7 +28,7 @@ from aquila.recording.storing.interrupted_runs import find_waiting_recordings, r
 from tests.bad_input.conftest import Project
 from tests.support.compiled_copies import load_compiled
 from tests.support.runs import separate_run
-from tests.support.slow import slow_but
+from tests.support.slow import slow_but, slow_but_each
 
 SCOPE, OTHER = "0123456789abcdef", "fedcba9876543210"
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="no such files on this platform")
@@ -115,7 +115,9 @@ ODD_FILES: dict[str, Callable[[Path, Path], None]] = {
 
 @needs_posix
 @pytest.mark.parametrize("odd", ODD_FILES)
-@pytest.mark.parametrize("name", [f"{SCOPE}.1-0123456789abcdef.journal", "evil.journal", "..journal", "*.1.journal"])
+@pytest.mark.parametrize(
+    "name", slow_but_each(4, [f"{SCOPE}.1-0123456789abcdef.journal", "evil.journal", "..journal", "*.1.journal"])
+)
 def test_an_odd_file_in_place_of_a_journal_is_named_and_the_others_are_recovered(
     odd: str, name: str, root: Path, tmp_path: Path
 ) -> None:

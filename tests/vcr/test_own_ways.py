@@ -25,6 +25,7 @@ from aquila.errors import CassetteCorrupt, CassetteMiss
 from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from tests.support.runs import separate_run
+from tests.support.slow import slow_but
 from tests.support.upstream import Answer, Upstream, upstream
 
 SECRET = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9"
@@ -61,14 +62,18 @@ def record_with(recorder: Any, path: str, url: str, **options: Any) -> None:
 
 @pytest.mark.parametrize(
     ("path", "options"),
-    [
-        ("x.yaml", {}),
-        ("without a suffix", {}),
-        ("x.json", {"serializer": "json"}),
-        ("x.lines", {"serializer": "lines"}),
-        ("x.yaml", {"serializer": "lines"}),
-        (f"{'n' * 240}.yaml", {}),
-    ],
+    slow_but(
+        [("x.yaml", {}), ("x.lines", {"serializer": "lines"})],
+        [
+            ("x.yaml", {}),
+            ("without a suffix", {}),
+            ("x.json", {"serializer": "json"}),
+            ("x.lines", {"serializer": "lines"}),
+            ("x.yaml", {"serializer": "lines"}),
+            (f"{'n' * 240}.yaml", {}),
+        ],
+        of_several_names=True,
+    ),
 )
 def test_a_file_of_vcrpy_answers_whatever_its_format_and_stays_as_it_is(
     path: str, options: dict[str, Any], server: Upstream

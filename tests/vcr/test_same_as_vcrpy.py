@@ -47,7 +47,7 @@ def by_requests(url: str, body: Any = None, **options: Any) -> Any:
     return requests.request("GET" if body is None else "POST", url, json=body, timeout=60, **options).json()
 
 
-@pytest.fixture(params=[by_httpx, by_requests], ids=["httpx", "requests"])
+@pytest.fixture(params=[by_httpx, pytest.param(by_requests, marks=pytest.mark.slow)], ids=["httpx", "requests"])
 def ask(request: pytest.FixtureRequest) -> Ask:
     function: Ask = request.param
     return function

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aquila.verifying.answers import read_values
 from aquila.verifying.sdk_types import ANYTHING, SdkType, sdk_type_for
 from aquila.verifying.shapes import Shape, compare_shapes, shape_of, type_of
+from tests.support.slow import slow_but_each
 from tests.support.traffic import exchanges, names
 
 OPENAI = ("own", "test_openai", "test_openai_responses")
@@ -120,7 +121,7 @@ def test_a_required_field_that_one_of_several_objects_lacks_is_critical() -> Non
     assert changes(then, now, CHAT) == [("choices[].index", "gone", True)]
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name.partition("/")[0] in OPENAI])
+@pytest.mark.parametrize("name", slow_but_each(4, [name for name in names() if name.partition("/")[0] in OPENAI]))
 def test_the_types_of_the_sdk_allow_what_providers_answer(name: str) -> None:
     for each in exchanges(name):
         form, values = read_values(each.body)

@@ -232,7 +232,9 @@ def test_a_known_shape_survives_nowhere(
 
 
 # In the others the notation of what is around the secret differs by chance, and is compared.
-@pytest.mark.parametrize("place", sorted(PLACES.keys() - {"json in json, escaped", "percent", "percent in json"}))
+@pytest.mark.parametrize(
+    "place", slow_but_each(3, sorted(PLACES.keys() - {"json in json, escaped", "percent", "percent in json"}))
+)
 @given(one=shaped, other=shaped, before=prose, after=prose, seed=st.integers())
 @settings(max_examples=examples(8), deadline=None)
 def test_the_same_request_with_another_key_has_the_same_key(
@@ -312,7 +314,7 @@ def interleaved(event: Callable[[str, int], dict[str, Any]], other: str, pieces:
     return events
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
+@pytest.mark.parametrize("event", slow_but_each(2, EVENTS), ids=lambda event: event.__name__)
 @pytest.mark.parametrize("framing", ["sse", "ndjson"])
 @given(
     secret=shaped | values,

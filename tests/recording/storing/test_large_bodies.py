@@ -28,6 +28,7 @@ from aquila.cassettes.storage import body_writer, cassette_files, large_bodies
 from aquila.errors import CassetteCorrupt, CassetteMiss, CassetteWriteError
 from aquila.recording.storing import interrupted_runs
 from tests.support.http_server import LoopbackServer
+from tests.support.slow import slow_but
 
 KEY = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
 BLOCK = random.Random(7).randbytes(64 * 1024)
@@ -121,7 +122,7 @@ def get_requests(address: str) -> list[bytes]:
     return list(requests.get(address, stream=True, timeout=60).iter_content(65536))
 
 
-@pytest.mark.parametrize("client", ["httpx2", "async", "requests", "httpx"])
+@pytest.mark.parametrize("client", slow_but(["httpx2", "requests"], ["httpx2", "async", "requests", "httpx"]))
 @pytest.mark.parametrize("suffix", [".yaml", ".msgpack"])
 def test_a_large_answer_lies_beside_the_cassette_and_replays_from_there(
     client: str, suffix: str, url: str, root: Path
