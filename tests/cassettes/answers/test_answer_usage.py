@@ -68,8 +68,9 @@ def test_tokens_are_found_in_every_form(response: RecordedResponse, total: int) 
         (b'"}\n\n' + events(START)[0], 101),
         (b'"}], "meta": {"billed_units": {"input_tokens": 5}}}', 5),
         (b'"}], "usage": %b}' % json.dumps(COHERE).encode(), 74),
+        (b'"}\n%b\n' % json.dumps({"event_type": "stream-end", "response": {"meta": COHERE}}).encode(), 74),
     ],
-    ids=["JSON", "events", "embeddings of cohere", "chat of cohere"],
+    ids=["JSON", "events", "embeddings of cohere", "chat of cohere", "its first API"],
 )
 def test_tokens_at_the_end_of_a_large_answer_are_found(end: bytes, total: int, tmp_path: Path) -> None:
     body = b'{"content": [{"text": "' + b"y" * 5_000_000 + end

@@ -88,8 +88,8 @@ def usage_of_ends(beginning: bytes, end: bytes) -> dict[str, int]:
             _read_usage({"usage": json.JSONDecoder().raw_decode(text)[0]}, usage)
         except MALFORMED:
             continue
-    for line in end.splitlines()[-2:]:  # Ollama reports tokens in the last line, outside of any `usage`
-        _read_usage(frames.parse_object(line) or {}, usage)
+    for line in end.splitlines()[-2:]:  # Ollama and Cohere's first API report tokens there, outside of any `usage`
+        read_event_usage(frames.parse_object(line) or {}, usage)
     return usage
 
 
