@@ -105,6 +105,16 @@ def test_key_at_the_end_of_a_shortened_body_is_in_no_error(engine: Engine, statu
         assert KEY[:6] not in str(caught.value)
 
 
+def test_json_that_is_no_answer_is_shown_without_the_key(engine: Engine, endpoint: str) -> None:
+    # As MiniMax and others report an error, with the status 200.
+    for before in ("", "x" * 1590):
+        other = json_answer({"base_resp": {"status_msg": f"login fail {before}{KEY}"}})
+        with serving(other) as server, pytest.raises(errors.InvalidAnswer, match="login fail") as caught:
+            engine.ask("Hi", base_url=server.url, endpoint=endpoint)
+        assert "login fail" in caught.value.body["base_resp"]["status_msg"]
+        assert KEY[:6] not in f"{caught.value} {caught.value.body}"
+
+
 def test_key_at_the_end_of_a_shortened_message_is_in_no_error() -> None:
     context = ErrorContext("host", Timeouts(), (KEY,))
     for before in (*range(700, 1700), 5000):

@@ -136,6 +136,12 @@ def error_from_object(body: Mapping[str, Any]) -> ProviderError:
     return kind(f"the provider ended the answer with an error: {message}{shown}", body=dict(body))
 
 
+def error_of_other_json(answer: Mapping[str, Any], expected: str, missing: str) -> InvalidAnswer:
+    """Return the error for an answer that lacks the field ``missing``. Some servers report errors of their own so."""
+    shown = json.dumps(answer, ensure_ascii=False)  # not cut yet, as in `error_from_object`
+    return InvalidAnswer(f"the answer is JSON but not {expected}: it has no {missing!r}: {shown}", body=dict(answer))
+
+
 def _fill_in_request(error: AquilaError, context: ErrorContext, request_id: str | None) -> AquilaError:
     """Add the request id to a provider's error, and remove secrets from its texts."""
     if isinstance(error, ProviderError):

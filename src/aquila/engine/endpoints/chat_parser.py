@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquila.engine import openai_sdk
-from aquila.engine.calls.error_translation import error_from_object
+from aquila.engine.calls.error_translation import error_from_object, error_of_other_json
 from aquila.engine.endpoints.answer_form import Form, raise_explained, require_form
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.errors import InvalidAnswer, StreamBroken
@@ -126,7 +126,7 @@ class ChatParser:
             raise error_from_object(answer)
         choices = answer.get("choices")
         if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
-            raise InvalidAnswer("the answer is JSON but not a chat completion: it has no 'choices'")
+            raise error_of_other_json(answer, "a chat completion", "choices")
         try:
             chunk = {**answer, "choices": [{**choice, "delta": _as_delta(choice)} for choice in choices]}
             return self._feed(openai_sdk.ChatCompletionChunk.construct(**chunk))

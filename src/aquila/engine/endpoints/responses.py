@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from aquila.content import Audio, File, Image, Part, Text
-from aquila.engine.calls.error_translation import error_from_object
+from aquila.engine.calls.error_translation import error_from_object, error_of_other_json
 from aquila.engine.calls.options import RESPONSES_FIELDS, TOOL_CHOICES, Options
 from aquila.engine.endpoints.answer_form import Form, raise_explained, require_form
 from aquila.engine.endpoints.chat_parser import TextBuffer, usage_of
@@ -238,7 +238,7 @@ class ResponsesParser:
         if answer.get("error") and not answer.get("output"):
             raise error_from_object(answer)
         if not isinstance(answer.get("output"), list):
-            raise InvalidAnswer("the answer is JSON but not a response: it has no 'output'")
+            raise error_of_other_json(answer, "a response", "output")
         self._seen = True
         try:
             return self._read_rest(answer)
