@@ -443,6 +443,15 @@ def test_accept_keeps_what_waits_although_git_has_written_the_cassette_since(cas
     assert cassettes.read("a.yaml") == Cassette.from_interactions([later, conversation("two", "old")])
 
 
+def test_accept_merges_an_older_recording_that_was_copied_here_later(cassettes: Cassettes) -> None:
+    """As where the pending files of a job in CI are downloaded after the cassettes were recorded again."""
+    since = replace(conversation("one", "recorded since"), recorded="2026-11-25T12:00:00Z")
+    age(cassettes.write("a.yaml", since), 60)
+    cassettes.write("a.pending.yaml", conversation("one", "waiting"), conversation("two", "waiting"))
+    assert cassettes.run("accept", "--yes").out == "a: merged, 2 interactions\n"
+    assert cassettes.read("a.yaml") == Cassette.from_interactions([since, conversation("two", "waiting")])
+
+
 def test_accept_creates_a_missing_cassette(cassettes: Cassettes) -> None:
     cassettes.write("jobs/a.pending.msgpack", conversation("one", "new"))
     assert cassettes.run("accept", "--yes", "--json").json == [

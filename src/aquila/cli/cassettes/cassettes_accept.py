@@ -28,6 +28,7 @@ from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings, is_anything_left, recover_journals
 from aquila.recording.storing.journal_merging import add_later, stored_key
 from aquila.recording.storing.pending_recordings import compare_pending
+from aquila.recording.storing.recording_age import latest_moment
 from aquila.review.applying import advise_msgpack
 from aquila.review.kept_decisions import hold_reviews
 from aquila.review.unfinished import finish_interrupted
@@ -199,10 +200,10 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
     recorded = project.load_whole_cassette(pending)
     if not path.exists():
         action = "created"
-    elif path.stat().st_mtime_ns <= pending.stat().st_mtime_ns:
-        action = "replaced"
-    else:
+    elif path.stat().st_mtime_ns > pending.stat().st_mtime_ns or _was_recorded_since(path, recorded):
         action = "merged"
+    else:
+        action = "replaced"
 
     def change(stored: Cassette) -> Cassette:
         return add_later(stored, recorded, _key_of_project()) if action == "merged" else recorded
@@ -214,6 +215,12 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
     stored = cassette_files.update_cassette(path, change, root=root, advise=advise)
     cassette_files.remove_cassette(pending)
     return action, len(stored.interactions)
+
+
+def _was_recorded_since(path: Path, pending: Cassette) -> bool:
+    """Whether a cassette has later recordings than its pending file, which may be a copy with a new time of change."""
+    waiting = latest_moment(pending.interactions)
+    return bool(waiting) and latest_moment(project.load_cassette(path).interactions) > waiting
 
 
 def _key_of_project() -> Callable[[RecordedRequest], str]:
