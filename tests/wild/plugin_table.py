@@ -63,6 +63,15 @@ PLUGINS = (
         )
         for dist in ("load", "loadscope", "worksteal", "each")
     ),
+    Plugin(
+        "pytest-xdist, loadgroup",
+        "pytest-xdist",
+        ("xdist",),
+        ("test_groups.py",),
+        {"passed": 3},
+        ("--dist=loadgroup", "-n2"),
+        alone=True,
+    ),
     Plugin("pytest-randomly", "pytest-randomly", ("randomly",), PLAIN, PLAIN_OUTCOMES),
     Plugin(
         "pytest-rerunfailures",
