@@ -232,6 +232,18 @@ def test_another_text_in_a_data_url_is_shown_line_by_line() -> None:
     assert "base64" not in shown
 
 
+@pytest.mark.parametrize(
+    ("now", "recorded", "shown"),
+    [
+        (b"one\r\ntwo\r\n", b"one\ntwo\n", ["-  one", "-  two", "+  one\\r", "+  two\\r"]),
+        (b"one", b"one\n", ["-"]),
+    ],
+)
+def test_a_difference_in_the_ends_of_lines_is_shown(now: bytes, recorded: bytes, shown: list[str]) -> None:
+    lines = [line.strip() for line in explain(upload(now), upload(recorded)).splitlines()]
+    assert [line for line in lines if line.startswith(("-", "+")) and "file:" not in line][2:] == shown
+
+
 def test_of_several_files_of_a_field_those_that_differ_are_named() -> None:
     shown = explain(upload(b"one", b"two", b"three"), upload(b"one", b"2", b"three"))
     assert "recorded  3 files: #2 'a.wav', 1 bytes, audio/wav (sha256 " in shown

@@ -47,7 +47,8 @@ def _render_content(value: Any) -> list[str]:
     """Write the content of a file as lines, if it is text."""
     file = read_data_url(value) if isinstance(value, str) else value
     text = file.read_text() if isinstance(file, UploadedFile) else None
-    return [f"  {escape_unprintable(line)}" for line in text.splitlines()] if text else []
+    # Not `splitlines`: that files differ only in the ends of lines, or in the last one, would not be seen.
+    return [f"  {escape_unprintable(line)}" for line in text.split("\n")] if text else []
 
 
 def _render_json(value: Any, depth: int = 0) -> list[str]:
