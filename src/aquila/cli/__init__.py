@@ -99,7 +99,7 @@ COMMANDS = (
         "reviewing.cassettes_review",
         "review what waits beside cassettes, recording by recording",
         ("", "jobs/summary", "--list", "--accept jobs/summary:2 --reject jobs/title"),
-        found="something is pending, and stdin is not a terminal",
+        found="something is pending, with --list or without a terminal",
     ),
     Command(
         "cassettes prune",
