@@ -115,6 +115,13 @@ def test_json_that_is_no_answer_is_shown_without_the_key(engine: Engine, endpoin
         assert KEY[:6] not in f"{caught.value} {caught.value.body}"
 
 
+def test_stream_without_a_choice_is_shown_without_the_key(engine: Engine) -> None:
+    other = sse({"base_resp": {"status_msg": f"login fail {KEY}"}})
+    with serving(other) as server, pytest.raises(errors.InvalidAnswer, match=r"no choice: .*login fail") as caught:
+        engine.ask("Hi", base_url=server.url)
+    assert KEY[:6] not in f"{caught.value} {caught.value.body}"
+
+
 def test_key_at_the_end_of_a_shortened_message_is_in_no_error() -> None:
     context = ErrorContext("host", Timeouts(), (KEY,))
     for before in (*range(700, 1700), 5000):

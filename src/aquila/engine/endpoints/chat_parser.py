@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,8 @@ class ChatParser:
         calls = tuple(fragments.to_tool_call() for fragments in choice.calls.values())
         text = choice.text.getvalue()
         if not self._answered:
-            raise InvalidAnswer("the provider answered with a stream that holds no choice")
+            shown = json.dumps(self._head, ensure_ascii=False, default=str)
+            raise InvalidAnswer(f"the provider answered with a stream that holds no choice: {shown}", body=self._head)
         if choice.finish_reason is None and self._whole is None:
             raise StreamBroken(
                 f"the stream ended without a finish reason, after {count_of(len(text), 'character')}: "
