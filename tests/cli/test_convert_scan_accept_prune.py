@@ -819,6 +819,15 @@ def test_prune_removes_large_bodies_that_no_cassette_has_any_more(cassettes: Cas
     assert not (cassettes.folder / "@bodies").exists()
 
 
+def test_prune_leaves_the_large_bodies_beside_a_cassette_that_cannot_be_read(cassettes: Cassettes) -> None:
+    path = cassettes.write("x.yaml", with_large_body())
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    done = cassettes.run("prune", "--yes")
+    assert "git lfs pull" in done.out
+    assert "nothing to remove" in done.out
+    assert list((cassettes.folder / "@bodies").glob("sha256-*"))
+
+
 LIMIT = r"may have [0-9,]+\. "
 
 

@@ -226,6 +226,15 @@ def test_a_body_that_others_have_too_stays_with_them(cassettes: Cassettes) -> No
     assert len(list(cassettes.folder.rglob("sha256-*"))) == 2
 
 
+def test_a_body_of_a_cassette_that_cannot_be_read_stays(cassettes: Cassettes) -> None:
+    """As that of a pointer of Git LFS, in which no body is named."""
+    large = type(ONE)(ONE.request, RecordedResponse(200, (), (RecordedChunk(b"\0" * 300_000),)))
+    cassettes.write("a/x.yaml", ONE)
+    cassettes.write("a/y.yaml", large).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert cassettes.run("mv", "a/x", "b/x").code == 0
+    assert len(list(cassettes.folder.rglob("a/@bodies/sha256-*"))) == 1
+
+
 def test_cassettes_with_a_hash_in_their_name_are_left_and_named(cassettes: Cassettes) -> None:
     old, new = "test_a.py::test_old[a b]", "test_a.py::test_new[a b]"
     write(cassettes, name_of_test(old))

@@ -192,7 +192,7 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
 
     Raises ``CassetteError`` if another process has moved or written one of them meanwhile, and ``CassetteWriteError``.
     """
-    folders = {rename.source.parent for rename in renames}
+    left: dict[Path, set[str]] = {rename.source.parent: set() for rename in renames}
     for rename in renames:
         first, second = sorted(rename)  # always in one order, so that two commands cannot deadlock
         try:
@@ -202,11 +202,11 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
                 hold_cassette_lock(first, root),
                 contextlib.nullcontext() if is_one else hold_cassette_lock(second, root),
             ):
-                _move_file(*rename)
+                left[rename.source.parent] |= _move_file(*rename)
         except OSError as error:
             raise cassette_write_error(rename.target, error) from error
-    for folder in sorted(folders, reverse=True):
-        _tidy(folder, root)
+    for folder, names in sorted(left.items(), reverse=True):
+        _tidy(folder, root, names)
 
 
 def _refuse_existing(renames: Sequence[Rename]) -> None:
@@ -258,7 +258,8 @@ def _free_targets_first(renames: Sequence[Rename]) -> list[Rename]:
     return ordered
 
 
-def _move_file(source: Path, target: Path) -> None:
+def _move_file(source: Path, target: Path) -> set[str]:
+    """Move a file, and return the names of its large bodies."""
     # Checked again under the locks: another command may have moved or written a file since `find_renames` looked.
     if not source.exists():
         raise CassetteError(f"{source} is gone: another process has moved or removed it")
@@ -271,14 +272,15 @@ def _move_file(source: Path, target: Path) -> None:
     if target.parent != source.parent and not _differs_in_case(target.parent, source.parent):
         large_bodies.share_bodies(source.read_bytes(), source, target)
     source.rename(target)
+    return large_bodies.names_in(target.read_bytes())
 
 
-def _tidy(folder: Path, root: Path) -> None:
-    """Remove the large bodies of a folder that no file refers to, and empty folders up to ``root``."""
+def _tidy(folder: Path, root: Path, names: Collection[str]) -> None:
+    """Remove the large bodies with these names if no other file refers to them, and empty folders up to ``root``."""
     with contextlib.suppress(OSError):  # leftovers only cost space; the error of the last `rmdir` is expected
         bodies = folder / large_bodies.BODIES_FOLDER
         for path in large_bodies.find_unused_bodies(folder):
-            if path.parent == bodies:
+            if path.parent == bodies and path.name in names:
                 path.unlink()
         if bodies.is_dir():
             large_bodies.remove_folder_without_bodies(bodies)

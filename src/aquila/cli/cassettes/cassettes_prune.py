@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """Find the files, ask, and remove them."""
     with project.open_project(options) as here:
         orphans, notes = _read_report(options.orphans, here) if options.orphans else ([], [])
-        unused = _find_unused(here, orphans)
-        unreadable = _find_unreadable(here)
+        damaged = _find_unreadable(here)
+        unused = _find_unused(here, orphans, beside={path.parent for path in damaged})
+        unreadable = list(damaged.values())
         for note in notes:
             output.print_line(note)
         for problem in unreadable:
@@ -94,14 +96,18 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     return status
 
 
-def _find_unused(here: project.Project, orphans: list[Path]) -> list[UnusedFile]:
-    """Return all files that nothing uses. ``orphans`` are cassettes that no test used."""
+def _find_unused(here: project.Project, orphans: list[Path], *, beside: Collection[Path]) -> list[UnusedFile]:
+    """Return all files that nothing uses. ``orphans`` are cassettes that no test used.
+
+    Large bodies in the folders ``beside`` are left: a cassette there cannot be read, and perhaps it names them.
+    """
     reasons = {
         **_find_superseded(here),
         **_find_shadowed(here.list_cassettes()),
     }
     for folder in here.folders:
-        reasons |= dict.fromkeys(large_bodies.find_unused_bodies(folder), "no cassette has this body")
+        bodies = [path for path in large_bodies.find_unused_bodies(folder) if path.parent.parent not in beside]
+        reasons |= dict.fromkeys(bodies, "no cassette has this body")
         reasons |= _find_half_written(folder)
     for path in orphans:
         reasons[path] = "no test used it"
@@ -117,14 +123,17 @@ def _print_unused(unused: list[UnusedFile], output: Output) -> None:
         output.print_line("nothing to remove")
 
 
-def _find_unreadable(here: project.Project) -> list[str]:
-    """Return why cassettes, or their bodies, cannot be read. A damaged file may be in use, so it is not removed."""
-    problems = []
+def _find_unreadable(here: project.Project) -> dict[Path, str]:
+    """Return the cassettes that cannot be read, or whose bodies cannot, each with the reason.
+
+    A damaged file may be in use, so it is not removed.
+    """
+    problems: dict[Path, str] = {}
     for path in track_progress((*here.list_cassettes(), *here.list_pending()), "reading"):
         try:
             project.load_whole_cassette(path)
         except project.UNREADABLE as error:
-            problems.append(project.describe_problem(path, error))
+            problems[path] = project.describe_problem(path, error)
     return problems
 
 
