@@ -819,6 +819,13 @@ def test_prune_removes_large_bodies_that_no_cassette_has_any_more(cassettes: Cas
     assert not (cassettes.folder / "@bodies").exists()
 
 
+def test_prune_leaves_a_cassette_beside_one_of_its_name_that_cannot_be_read(cassettes: Cassettes) -> None:
+    cassettes.write("x.msgpack", conversation("one", "1"))
+    (cassettes.folder / "x.yaml").write_text("")
+    assert "nothing to remove" in cassettes.run("prune", "--yes").out
+    assert (cassettes.folder / "x.msgpack").exists()
+
+
 def test_prune_leaves_the_large_bodies_beside_a_cassette_that_cannot_be_read(cassettes: Cassettes) -> None:
     path = cassettes.write("x.yaml", with_large_body())
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")

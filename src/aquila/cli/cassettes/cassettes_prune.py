@@ -65,7 +65,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         orphans, notes = _read_report(options.orphans, here) if options.orphans else ([], [])
         damaged = _find_unreadable(here)
-        unused = _find_unused(here, orphans, beside={path.parent for path in damaged})
+        unused = _find_unused(here, orphans, damaged)
         unreadable = list(damaged.values())
         for note in notes:
             output.print_line(note)
@@ -96,15 +96,17 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     return status
 
 
-def _find_unused(here: project.Project, orphans: list[Path], *, beside: Collection[Path]) -> list[UnusedFile]:
+def _find_unused(here: project.Project, orphans: list[Path], damaged: Collection[Path]) -> list[UnusedFile]:
     """Return all files that nothing uses. ``orphans`` are cassettes that no test used.
 
-    Large bodies in the folders ``beside`` are left: a cassette there cannot be read, and perhaps it names them.
+    ``damaged`` are cassettes that cannot be read. They hide no other file, and perhaps they name large bodies beside
+    them.
     """
     reasons = {
         **_find_superseded(here),
-        **_find_shadowed(here.list_cassettes()),
+        **_find_shadowed([path for path in here.list_cassettes() if path not in damaged]),
     }
+    beside = {path.parent for path in damaged}
     for folder in here.folders:
         bodies = [path for path in large_bodies.find_unused_bodies(folder) if path.parent.parent not in beside]
         reasons |= dict.fromkeys(bodies, "no cassette has this body")
