@@ -40,7 +40,7 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
         advice.add_advice(report, call.excinfo, item.config, item)
         item.stash[test_scopes.OUTCOME] = "failed"
         if scope is not None:
-            scope.has_failed = True
+            scope.note_failure()
     elif report.skipped:
         item.stash[test_scopes.OUTCOME] = "xfailed" if hasattr(report, "wasxfail") else "skipped"
     if not report.passed:

@@ -96,10 +96,7 @@ class Scope:
         self._command_for_all = command_for_all
         self.default_cassette = default_cassette
         self.owns_cassette = owns_cassette
-        self.keeps_unused = False
-        """Whether recordings that it does not use stay in any case: after a fault, programs ask for less."""
-        self.drops_unused = False
-        """Whether recordings that it does not use are dropped even if it records nothing: its program asks for that."""
+        self.keeps_unused = self.drops_unused = False
         self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
         self._followed: str | None = None  # the kind of the owner's scope, if this one ends with it
@@ -115,10 +112,7 @@ class Scope:
         """The sessions of blocks within it that have ended, while it records: the code goes on with their answers."""
         self.block_reports: list[ScopeReport] = []
         """What the blocks within this scope did."""
-        self.has_failed = False
-        """Whether the code in the scope has failed: that may be why answers are closed from then on."""
-        self.has_listeners = False
-        """Whether clients with their own sockets are redirected to a listener, which may answer to the very end."""
+        self.has_failed = self.has_listeners = False
         self.run = runtime.current_run()
         self.child_messages = self.run.state_of(ChildMessages)
         self.sessions = ScopeSessions(self, refusal=refusal)
@@ -230,6 +224,14 @@ class Scope:
         self.default_cassette, self.owns_cassette, self.keeps_unused = cassette, owned, keeps_unused
         self.announce_change()
 
+    def keep_unused(self) -> None:
+        """Keep recordings that the scope does not use: it has met a fault, after which programs ask for less."""
+        self.keeps_unused = True
+
+    def drop_unused(self) -> None:
+        """Drop recordings that the scope does not use, even if it records nothing: its program has asked for that."""
+        self.drops_unused = True
+
     def share(self) -> None:
         """Say that its code does not run again with one test: its fixture is set up, and several tests use it."""
         self.is_shared = True
@@ -245,6 +247,14 @@ class Scope:
 
     recording = _Recording()
     """Its journal, and the merge at its end. Made when something first records."""
+
+    def note_failure(self) -> None:
+        """Say that the code in the scope has failed: that may be why answers are closed from now on."""
+        self.has_failed = True
+
+    def note_listener(self) -> None:
+        """Say that clients with their own sockets are redirected to a listener, which may answer to the very end."""
+        self.has_listeners = True
 
     def add_block_report(self, report: ScopeReport, sessions: Sequence[Session]) -> None:
         """Take in the report and the sessions of a block within this scope that has ended."""

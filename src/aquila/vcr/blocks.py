@@ -69,7 +69,8 @@ class CassetteBlock(ScopeBlock[Cassette]):
             owns_cassette=plan.drops_unused,
             options=plan.settings,
         )
-        scope.drops_unused = plan.drops_unused
+        if plan.drops_unused:
+            scope.drop_unused()
         scope.use_filters(plan.filters)
         watch_contents(scope)
         return scope, Cassette(scope, plan)

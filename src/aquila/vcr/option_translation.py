@@ -53,7 +53,8 @@ class CassettePlan:
         # With Aquila's own options for recording, unused recordings are handled as in any other test.
         keeps_unused = "record" in self.settings and not self.drops_unused
         scope.use_cassette(self.name, owned=owned or self.drops_unused, keeps_unused=keeps_unused)
-        scope.drops_unused = self.drops_unused
+        if self.drops_unused:
+            scope.drop_unused()
         watch_contents(scope)
 
 

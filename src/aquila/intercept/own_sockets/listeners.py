@@ -85,7 +85,7 @@ class ProviderListeners:
         with self._lock:
             if key not in self._listeners:
                 self._listeners[key] = _Listener(host, port)
-                scope.has_listeners = True
+                scope.note_listener()
             listener = self._listeners[key]
             listener.expected += 1
             return listener.address

@@ -339,7 +339,7 @@ def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> R
     met = meet_fault(scope, session.key_of(asked), session.cassette.interactions[number])
     if met is not None:
         session.plays.spoilt.add(number)
-        scope.keeps_unused = True
+        scope.keep_unused()
     return met
 
 
