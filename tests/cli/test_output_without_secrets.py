@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from aquila.cli import main
-from tests.support.slow import slow_but_each
 
 KEY = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
 
@@ -79,7 +78,7 @@ COMMANDS: list[Sequence[str]] = [
 ]
 
 
-@pytest.mark.parametrize("command", slow_but_each(2, COMMANDS), ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_command_shows_a_key(
     command: Sequence[str], folder: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -43,12 +43,9 @@ def _mark_rows(
     ]
 
 
-def slow_but_each(nth: int, rows: Iterable[Any], *, of_several_names: bool = False) -> list[Any]:
-    """Return ``rows``, of which only each ``nth`` is fast: for long tables of one behaviour."""
-    return [
-        pytest.param(*(row if of_several_names else [row]), marks=[pytest.mark.slow] if at % nth else [])
-        for at, row in enumerate(rows)
-    ]
+def slow_but_each(nth: int, rows: Iterable[Any]) -> list[Any]:
+    """Return ``rows`` for one parameter, of which only each ``nth`` is fast: for long tables of one behaviour."""
+    return [pytest.param(row, marks=[pytest.mark.slow] if at % nth else []) for at, row in enumerate(rows)]
 
 
 def product_of(rows: Iterable[Any], columns: Iterable[Any], *, fast: int = 3) -> list[Any]:

@@ -139,7 +139,7 @@ def test_no_body_is_too_deep_or_too_broken_to_be_read_and_answered(form: WireFor
 
 
 @ALL
-@pytest.mark.parametrize("number", slow_but([b"NaN"], [b"NaN", b"-Infinity", b"1e999"]))
+@pytest.mark.parametrize("number", slow_but([b"NaN", b"1e999"], [b"NaN", b"-Infinity", b"1e999"]))
 def test_a_number_that_json_cannot_hold_is_read_as_none_and_answered(form: WireForm, number: bytes) -> None:
     for key in (*KEYS, "metadata", "temperature"):
         check_is_answered(form, b'{"model": "m", "%s": {"a": %s}, "top_p": %s}' % (key.encode(), number, number))
