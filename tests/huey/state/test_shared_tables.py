@@ -15,6 +15,7 @@ from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey
 from aquila.huey.state import Entry, EntryChange, state_of
 from tests.huey.storages import STORAGES
+from tests.support.examples import examples
 
 KEYS = st.sampled_from(["a", "B", "b", "Ä", "a b", "%s?", "é", "'"])
 VALUES = st.sampled_from([b"", b"0", b"17", b"\x00\xff", b"x" * 2000])
@@ -125,7 +126,9 @@ def test_a_table_does_what_a_dict_with_an_order_does(make_huey, kind):
     class Model(_Model):
         state = state_of(make_huey(kind))
 
-    run_state_machine_as_test(Model, settings=settings(max_examples=20, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(
+        Model, settings=settings(max_examples=examples(60), stateful_step_count=15, deadline=None)
+    )
 
 
 @pytest.mark.parametrize("kind", STORAGES)
