@@ -9,6 +9,9 @@ folder=$1 group=$2 model=${3:-with-model}
 here=$(dirname "$0")
 log=$folder/install.log
 stamp=$folder/.installed
+# It is there while packages are being installed. Where it has stayed, that was interrupted (Ctrl-C): a package may then
+# lack files, and pip and uv take it for installed.
+unfinished=$folder/.unfinished
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
@@ -25,7 +28,7 @@ python=$(sh "$here/find-python.sh")
 version=$("$python" -c 'import platform; print(platform.python_version())')
 
 usable() {
-    [ "$("$folder/bin/python" -c 'import platform; print(platform.python_version())' 2>/dev/null)" = "$version" ] &&
+    [ ! -e "$unfinished" ] && [ "$("$folder/bin/python" -c 'import platform; print(platform.python_version())' 2>/dev/null)" = "$version" ] &&
         "$folder/bin/python" -m pip --version >/dev/null 2>&1
 }
 if ! usable; then
@@ -62,7 +65,9 @@ only_pip=$(told no-index)$(told extra-index-url)$(told no-binary)$(told only-bin
 install() {
     printf '%s ' "$1"
     shift
+    touch "$unfinished"
     if [ -z "$only_pip" ] && [ -x "$uv" ] && "$uv" pip install --python "$folder/bin/python" "$@" >>"$log" 2>&1; then
+        rm -f "$unfinished"
         echo
         return
     fi
@@ -70,6 +75,7 @@ install() {
     rm -f "$folder/.failed"
     { "$folder/bin/python" -m pip install "$@" 2>&1 || touch "$folder/.failed"; } | tee -a "$log" |
         awk '/^ *(Collecting|Obtaining) / { printf "."; fflush() }'
+    rm -f "$unfinished" # what pip refuses to install, it leaves as it was
     if [ -e "$folder/.failed" ]; then
         printf ' failed.\n' >&2
         tail -n 20 "$log" >&2
