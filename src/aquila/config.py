@@ -95,7 +95,7 @@ OPTION_ROWS: tuple[tuple[str, Any, str | None, bool, str, str], ...] = (
 # fmt: on
 """Every setting: its name, its default, its environment variable or None, whether the ini file can set it, the kind of
 its values, and its explanation in one line. ``aquila.option_parsing`` reads text by its kind; choices are joined by
-``|``.
+``|``. Keys of the ini file that only the plugin reads are in ``pytest_aquila.options``.
 
 The rows are constants, because every test run loads them: making objects would take longer than the rest of this
 module.
