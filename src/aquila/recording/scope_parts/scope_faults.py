@@ -36,7 +36,8 @@ class ScopeFaults(ScopePart):
     @property
     def plan(self) -> FaultPlan | None:
         """The faults that answers meet, here or in a scope around it."""
-        for scope in (self._scope, *self._scope.around):
+        here = self._scope
+        for scope in (here, *here.around):
             if "faults" in scope.own_settings.options and (plan := scope.faults._own_plan(scope)) is not None:
                 return plan
         return None

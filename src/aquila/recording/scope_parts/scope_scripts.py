@@ -41,7 +41,8 @@ class ScopeScripts(ScopePart):
     @property
     def written(self) -> AnswersRequests | None:
         """The script that a test or a block has written: for this scope, or for one around it."""
-        for scope in (self._scope, *self._scope.around):
+        here = self._scope
+        for scope in (here, *here.around):
             own = scope.scripts._own
             if own is not None:
                 return own if scope.is_owner or scope.is_joined else scripts.script_of_parent(scope)
