@@ -166,7 +166,7 @@ def test_a_task_that_was_revoked_between_two_words_is_so_in_a_replay(
 @pytest.mark.parametrize(
     ("worker", "task"),
     slow_but(
-        [("thread", "revoked_async")],
+        [(None, "revoked"), ("thread", "revoked_async")],
         itertools.product([None, "thread"], ["revoked", "revoked_async"]),
         of_several_names=True,
     ),
