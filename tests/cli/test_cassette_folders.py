@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -256,7 +257,11 @@ def test_a_new_project_is_told_how_to_record(
         (["show", " "], "the name of a cassette is empty"),
         (["stats", "--dir", ""], "--dir is empty"),
         (["stats", "--dir", "pytest.ini"], "there is no cassette folder"),
-        (["diff", "nothing"], "'nothing' is neither a cassette in"),
+        pytest.param(
+            ["diff", "nothing"],
+            "'nothing' is neither a cassette in",
+            marks=pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
+        ),
         (["diff", "jobs/a"], "give a second one, or a revision"),
         (["show", "api/nothing"], "no cassette 'api/nothing' in"),
     ],

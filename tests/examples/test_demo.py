@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -175,7 +176,13 @@ def test_a_line_that_is_too_long_is_cut_unless_it_is_a_command_or_a_failure(
     assert capsys.readouterr().out.split() == ["x" * 19 + "…", "x" * 21]
 
 
-@pytest.mark.parametrize("has_git", [True, False])
+@pytest.mark.parametrize(
+    "has_git",
+    [
+        pytest.param(True, marks=pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")),
+        False,
+    ],
+)
 def test_the_difference_is_shown_with_git_and_without(
     demo: ModuleType,
     tmp_path: Path,
