@@ -223,18 +223,18 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         letter was retried, or its worker was killed at its end.
         """
         counter = f"chord:{cc.cid}"
-        self.put_result(f"{counter}:{cc.idx}", value)
+        keys = [f"{counter}:{idx}" for idx in range(cc.size)]
+        self.put_result(keys[cc.idx], value)
+        if callable(name_of := getattr(self.storage, "result_key", None)):
+            self.storage.conn.persist(name_of(keys[cc.idx]))  # Results expire here, but this is not one yet.
         if self.storage.incr(counter) < cc.size:
             return
         # The number may be too high, but a value is missing as long as its member has not ended.
-        keys = [f"{counter}:{idx}" for idx in range(cc.size)]
         found = [self.get_raw(key, peek=True) for key in keys]
-        if EmptyData in found and not callable(getattr(self.storage, "result_key", None)):
+        if EmptyData in found:
             return
-        # Where results expire, the value may be gone for that reason. Huey passes None for it.
-        values = [None if data is EmptyData else self.serializer.deserialize(data) for data in found]
         callback = copy.copy(cc.callback)
-        callback.extend_data((values,))
+        callback.extend_data(([self.serializer.deserialize(data) for data in found],))
         try:
             self.enqueue(callback)
         except NotSerializable as error:
