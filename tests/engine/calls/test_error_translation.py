@@ -58,6 +58,19 @@ def test_status_becomes_an_error_with_status_request_id_and_message(
     assert f"{host} answered {status}: no such model (model_not_found) [request req_9]" in str(error)
 
 
+@pytest.mark.parametrize(
+    "asked", [{"retry_after": "500"}, {"x_ratelimit_reset_tokens": "6m0s"}], ids=["retry-after", "reset"]
+)
+def test_error_says_that_a_wait_of_more_than_two_minutes_is_not_retried(engine: Engine, asked: dict[str, str]) -> None:
+    with serving(json_answer(ERROR, 429, **asked)) as server, pytest.raises(errors.RateLimited) as caught:
+        engine.ask("Hi", base_url=server.url)
+    assert len(server.seen) == 1
+    assert str(caught.value).endswith(
+        "). Try again later, after the seconds in retry_after of this error: no wait above 2 minutes is retried, "
+        "whatever max_retries= is"
+    )
+
+
 def test_error_without_a_json_body_is_summarised(engine: Engine) -> None:
     page = Answer([b"<html><body>Bad gateway" + b"x" * 5000], 502, "text/html")
     with serving(page, Answer([b"a page"], 502, "text/html"), Answer([], 500, "")) as server:
@@ -127,7 +140,7 @@ def test_key_at_the_end_of_a_shortened_message_is_in_no_error() -> None:
     for before in (*range(700, 1700), 5000):
         made = error_from_object({"message": "x" * before + KEY})
         translated = translate_error(made, context, begun=True)
-        refused = error_of_status(400, {"message": "x" * before + KEY}, context)
+        refused = error_of_status(400, {"message": "x" * before + KEY}, context, headers={})
         for error in (translated, refused):
             assert KEY[:6] not in str(error)
             assert len(str(error)) < 2000

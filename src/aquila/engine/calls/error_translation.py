@@ -23,6 +23,7 @@ from aquila.errors import (
     StreamBroken,
     StreamTimeout,
 )
+from aquila.transports.requested_delay import LONGEST_DELAY, read_providers_delay
 
 _MAX_SHOWN = 800
 """The greatest number of characters of a provider's message that an error shows."""
@@ -73,9 +74,8 @@ def translate_error(
         error.args = tuple(context.remove_secrets(argument) for argument in error.args)
         error.message, error.body = context.remove_secrets(error.message), context.remove_secrets(error.body)
     if isinstance(error, openai_sdk.APIStatusError):
-        content_type = error.response.headers.get("content-type", "")
         return error_of_status(
-            error.status_code, error.body, context, content_type=content_type, request_id=error.request_id
+            error.status_code, error.body, context, headers=error.response.headers, request_id=error.request_id
         )
     if isinstance(error, openai_sdk.APITimeoutError):
         return _timeout_error(error, context, begun)
@@ -157,13 +157,13 @@ def _shorten(argument: Any) -> Any:
 
 
 def error_of_status(
-    status: int, body: Any, context: ErrorContext, *, content_type: str = "", request_id: str | None = None
+    status: int, body: Any, context: ErrorContext, *, headers: Mapping[str, str], request_id: str | None = None
 ) -> ProviderError:
     """Return the error for an answer whose HTTP status reports a failure.
 
     ``body``: the error object of the answer, a list that holds it, or its text if it is not JSON.
     """
-    kind, advice = _class_and_advice(status)
+    kind, advice = _class_and_advice(status, headers)
     if isinstance(body, list) and body and isinstance(body[0], Mapping):  # as Gemini's, in a list of one
         body = body[0].get("error") or body[0]
     if isinstance(body, Mapping):
@@ -171,7 +171,7 @@ def error_of_status(
         code = body.get("code") or body.get("type")
     else:
         text = context.remove_secrets(body) if isinstance(body, str) else ""
-        message, code = _excerpt_of(text, content_type), None
+        message, code = _excerpt_of(text, headers.get("content-type", "")), None
     shown = f"{message}" + (f" ({code})" if code else "")
     text = f"{context.host} answered {status}: {context.remove_secrets(shown)[:_MAX_SHOWN]}"
     text += f" [request {request_id}]" if request_id else ""
@@ -183,10 +183,16 @@ def error_of_status(
     )
 
 
-def _class_and_advice(status: int) -> tuple[type[ProviderError], str]:
+def _class_and_advice(status: int, headers: Mapping[str, str]) -> tuple[type[ProviderError], str]:
     if status in (401, 403):
         return AuthenticationError, "Check the API key: OPENAI_API_KEY, or api_key=, and that base_url= is its provider"
     if status == 429:
+        if (read_providers_delay(headers, status) or 0) > LONGEST_DELAY:
+            # Without the provider's number, which may differ each time.
+            return RateLimited, (
+                "Try again later, after the seconds in retry_after of this error: no wait above 2 minutes is retried, "
+                "whatever max_retries= is"
+            )
         return RateLimited, "Wait and try again, or raise max_retries="
     if status == 408 or status >= 500:
         return ProviderUnavailable, "The same request may succeed later"

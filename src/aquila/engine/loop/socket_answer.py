@@ -73,7 +73,7 @@ class SocketAnswer:
             self.headers = {str(name).lower(): str(value) for name, value in headers.items()}
         status = message.get("status")
         if isinstance(status, int) and status >= 400:
-            return error_of_status(status, body, self._context)
+            return error_of_status(status, body, self._context, headers=self.headers)
         return error_from_object(message)
 
 

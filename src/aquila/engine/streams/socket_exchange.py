@@ -129,7 +129,7 @@ class _SocketExchangeBase:
             status,
             body,
             context,
-            content_type=refusal.headers.get("content-type", ""),
+            headers=refusal.headers,
             request_id=refusal.headers.get("x-request-id"),
         )
         if status in _NO_WEB_SOCKET_STATUSES:
