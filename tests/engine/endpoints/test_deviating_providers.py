@@ -182,6 +182,12 @@ def test_filtered_answer_has_the_finish_reason_content_filter(engine: Engine) ->
     assert (reply.text, reply.meta["finish_reason"]) == ("some", "content_filter")
 
 
+def test_empty_finish_reasons_around_the_finish_reason_are_none(engine: Engine) -> None:
+    frames = [chat_chunk("ok", finish=""), chat_chunk(finish="stop"), chat_chunk("", finish="")]
+    with serving(sse(*frames)) as server:
+        assert engine.ask("Hi", base_url=server.url).meta["finish_reason"] == "stop"
+
+
 def test_usage_in_every_chunk_is_counted_once(engine: Engine) -> None:
     def usage(output: int) -> dict[str, int]:
         return {"prompt_tokens": 3, "completion_tokens": output, "total_tokens": 3 + output}

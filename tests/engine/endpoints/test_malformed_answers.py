@@ -175,6 +175,12 @@ FAILURES: dict[str, tuple[str, Answer, type[AquilaError], str]] = {
         "overloaded",
     ),
     "chat: an error that is a text": (CHAT, json_answer({"error": "out of order"}), ProviderError, "out of order"),
+    "chat: a stream without an end, each chunk with an empty finish reason": (
+        CHAT,
+        Answer([sse(chat_chunk("half", finish=""), done=False)]),
+        StreamBroken,
+        "without a finish reason",
+    ),
     "chat: a stream without an end": (
         CHAT,
         Answer([sse(chat_chunk("half"), done=False)]),

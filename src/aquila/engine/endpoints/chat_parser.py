@@ -81,7 +81,7 @@ class ChatParser:
         index = getattr(choice, "index", None) or 0
         state = self._first if index == 0 else self._other_choice(index)
         finish_reason = getattr(choice, "finish_reason", None)
-        if finish_reason is not None:
+        if finish_reason:  # some servers send an empty text in place of null
             state.finish_reason = finish_reason
         if getattr(choice, "logprobs", None) is not None:
             extend_logprobs(state.logprobs, choice.logprobs)
