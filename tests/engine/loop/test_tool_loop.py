@@ -17,12 +17,13 @@ from tests.support.engines import Engine, live
 from tests.support.provider import (
     call_item,
     chat_calls,
+    chat_chunk,
     chat_stream,
     one_call,
     responses_stream,
     tool_fragment,
 )
-from tests.support.server import Answer, Seen, cut, serving
+from tests.support.server import Answer, Seen, cut, serving, sse
 
 
 @aquila.tool
@@ -386,6 +387,47 @@ def test_three_failures_in_a_row_end_the_call_with_a_text_and_a_flag(engine: Eng
     assert "3 tool calls in a row failed" in reply.text
     assert Chunk(reply.text) in events
     assert len(server.seen) == 3
+
+
+def cut_call(endpoint: str, *arguments: str) -> bytes:
+    """An answer that is cut by its length within the last of its calls."""
+    if endpoint == "chat":
+        calls = [tool_fragment(n, text, f"call_{n}", "add_one") for n, text in enumerate(arguments)]
+        return sse(chat_chunk(tool_calls=calls), chat_chunk(finish="length"))
+    items = [call_item("add_one", text, f"call_{n}") for n, text in enumerate(arguments)]
+    return responses_stream(items=items, status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+
+
+@pytest.mark.parametrize("arguments", [['{"a": 1'], [""], ['{"a": 1}', '{"a"']], ids=["one", "none yet", "second"])
+def test_answer_cut_by_its_length_within_a_call_runs_no_tool(
+    engine: Engine, endpoint: str, arguments: list[str]
+) -> None:
+    ran: list[int] = []
+
+    def add_one(a: int = 0) -> int:
+        """Add one."""
+        ran.append(a)
+        return a + 1
+
+    with serving(cut_call(endpoint, *arguments)) as server:
+        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add_one], tool_errors="raise")
+    assert (ran, len(server.seen)) == ([], 1)
+    assert (reply.meta["stopped"], reply.meta["finish_reason"]) == ("max_output_tokens", "length")
+    assert "cut off within a tool call by its length limit (max_output_tokens)" in reply.text
+    # The conversation can be gone on with: every call has its answer.
+    assert [message.call_id for message in reply.messages if message.role == "tool"] == [
+        call.id for call in reply.tool_calls
+    ]
+
+
+def test_complete_calls_of_an_answer_cut_by_its_length_are_run(engine: Engine, endpoint: str) -> None:
+    def add_one(a: int) -> int:
+        """Add one."""
+        return a + 1
+
+    with serving(cut_call(endpoint, '{"a": 1}'), saying(endpoint, "It is 2.")) as server:
+        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add_one])
+    assert (reply.text, reply.meta["stopped"]) == ("It is 2.", None)
 
 
 def test_success_between_failures_starts_the_count_again(engine: Engine) -> None:

@@ -294,14 +294,18 @@ class ToolRounds:
         # A copy, so that a tool's patch changes the context of this call and not the caller's own mapping.
         self._context: Any = dict(given) if isinstance(given, Mapping) else given
         self._rounds = 0
+        self._is_cut = False
         self._failures = 0
 
-    def begin_round(self) -> None:
-        """Note that a round begins: the model has called tools."""
+    def begin_round(self, *, is_cut: bool) -> None:
+        """Note that a round begins: the model has called tools. ``is_cut``: its answer ended within a call."""
         self._rounds += 1
+        self._is_cut = is_cut
 
     def prepare_call(self, call: ToolCall) -> PreparedToolCall | str:
         """Return a call ready to be run, or a text that tells the model why it is not run."""
+        if self._is_cut:
+            return "not run: the answer was cut off within a tool call by its length limit"
         if self._rounds > self._options.max_tool_iterations:
             return f"not run: the limit of {self._options.max_tool_iterations} rounds of tool calls is reached"
         if self._failures >= self._options.max_tool_failures:
@@ -326,7 +330,12 @@ class ToolRounds:
     def end_round(self) -> None:
         """Note that a round has ended, and set ``stopped`` if a limit was reached."""
         options = self._options
-        if self._rounds > options.max_tool_iterations:
+        if self._is_cut:
+            self.stopped = "max_output_tokens"
+            self.stop_notice = (
+                "[Stopped: the answer was cut off within a tool call by its length limit (max_output_tokens).]"
+            )
+        elif self._rounds > options.max_tool_iterations:
             self.stopped = "max_tool_iterations"
             self.stop_notice = (
                 f"[Stopped: the model called tools in more than {options.max_tool_iterations} rounds "

@@ -268,7 +268,7 @@ class ToolLoop(RequestLoop):
                 yield EmitEvents(calls)
             if not any(map(self._options.tools.runs_here, calls)):
                 break
-            yield from self._run_called_tools(calls)
+            yield from self._run_called_tools(calls, is_cut=_is_cut_within_a_call(turn))
             if self._stopped or not all(map(self._options.tools.runs_here, calls)):
                 break
             # A ``tool_choice`` that forces a call would force one in every turn, and the loop would never end.
@@ -330,11 +330,14 @@ class ToolLoop(RequestLoop):
         self._calls += made
         return made
 
-    def _run_called_tools(self, calls: Sequence[ToolCall]) -> Steps:
-        """Run the tools that were called, and add their results to the conversation."""
+    def _run_called_tools(self, calls: Sequence[ToolCall], *, is_cut: bool) -> Steps:
+        """Run the tools that were called, and add their results to the conversation.
+
+        ``is_cut``: the answer ended within a call, so none is run.
+        """
         here = [call for call in calls if self._options.tools.runs_here(call)]
         rounds = self._rounds = self._rounds or ToolRounds(self._options)
-        rounds.begin_round()
+        rounds.begin_round(is_cut=is_cut)
         for group in [here] if self._options.concurrent_tools else [[call] for call in here]:
             for call in group:
                 self._telemetry.report_event(call)
@@ -396,3 +399,10 @@ class ToolLoop(RequestLoop):
         if wanted is None or self._stopped or turn.message.calls:
             return None
         return parse_answer(wanted, turn.text, turn.finish_reason, turn.refusal)
+
+
+def _is_cut_within_a_call(turn: Turn) -> bool:
+    """Whether the limit of an answer's length has ended it within the arguments of a call."""
+    return turn.finish_reason == "length" and any(
+        not call.arguments.strip() or decode_arguments(call.arguments) is None for call in turn.message.calls
+    )
