@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import uvicorn
 
 from aquila.cli import main
 from aquila.cli.queues.jobs import find_huey
@@ -128,6 +130,26 @@ def test_an_impossible_port_and_a_short_token_are_refused(
     errors = capsys.readouterr().err
     assert "there is no port 70000" in errors
     assert "AQUILA_JOBS_TOKEN is too short" in errors
+
+
+def test_a_signal_that_comes_before_the_server_runs_ends_it_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_loop = uvicorn.Config.get_loop_factory
+
+    def make_loop_and_interrupt(config: uvicorn.Config) -> object:
+        # Uvicorn asks for this after it has made its coroutine, and before it runs it.
+        signal.raise_signal(signal.SIGTERM)
+        return make_loop(config)
+
+    monkeypatch.setattr(uvicorn.Config, "get_loop_factory", make_loop_and_interrupt)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["jobs", "--huey", "jobs_app:huey", "--port", "0"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    gc.collect()  # where a coroutine was never awaited, warns of it
+    assert "jobs of jobs_app:huey at http://127.0.0.1:" in capsys.readouterr().out
 
 
 @pytest.mark.slow

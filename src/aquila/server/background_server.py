@@ -114,6 +114,15 @@ class _Server(uvicorn.Server):
     _loop: asyncio.AbstractEventLoop | None = None
     _told: asyncio.Event
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        # Uvicorn does this in its coroutine. A signal that came before would end the process with the warning that the
+        # coroutine was never awaited.
+        with self.capture_signals():
+            super().run(sockets)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._serve(sockets)  # private to uvicorn; its own `serve` captures the signals around it
+
     def end(self) -> None:
         """End soon. Any thread may call it, at any time."""
         self.should_exit = True
