@@ -319,6 +319,7 @@ def test_the_repr_shows_no_secret() -> None:
                 "<SecretAccessKey>{}</SecretAccessKey>",
                 '{{"SecretAccessKey" : "{}"}}',
                 '{{"roleCredentials":{{"secretAccessKey":"{}"}}}}',
+                '{{"Credentials":{{"SecretKey":"{}"}}}}',
             )
         ],
         ('{"access_token": "7|aB3dE5gH7jK9mN1pQ3sTuV"}', '{"access_token": "[redacted]"}'),

@@ -95,6 +95,7 @@ _KEYS_BY_WORD: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
     ("secret access key", b"_", b"ccess_key", lazy_pattern(rb"secret_access_key" + _ACCESS_KEY)),
     ("secret access key", b"_", b"ACCESS_KEY", lazy_pattern(rb"SECRET_ACCESS_KEY" + _ACCESS_KEY)),
     ("secret access key", b"K", b"ecretAccessKey", lazy_pattern(rb"ecretAccessKey" + _ACCESS_KEY)),
+    ("secret access key", b"K", b"ecretKey", lazy_pattern(rb"ecretKey" + _ACCESS_KEY)),  # Cognito
     ("account key", b"=", b"AccessKey=", lazy_pattern(rb"AccessKey=([A-Za-z0-9+/]{40,}={0,2})")),
     ("account key", b"=", b"AccountKey=", lazy_pattern(rb"AccountKey=([A-Za-z0-9+/]{40,}={0,2})")),
     (
