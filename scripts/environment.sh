@@ -15,7 +15,7 @@ unfinished=$folder/.unfinished
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
-state="$(cat pyproject.toml plugin/pyproject.toml | cksum) $(cksum <"$0") $group $model"
+state="$(cat pyproject.toml plugin/pyproject.toml src/aquila/_site/*.pth | cksum) $(cksum <"$0") $group $model"
 if [ -x "$folder/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
     base=$("$folder/bin/python" -c 'import sys; print(sys.version)' 2>/dev/null) || base=
     if [ -n "$base" ] && { [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -c 'import sys; print(sys.version)')" = "$base" ]; }; then

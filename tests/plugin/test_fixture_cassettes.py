@@ -598,7 +598,8 @@ def test_a_thread_that_is_late_opens_no_scope_of_a_fixture_that_has_ended(kept: 
     project.record(tests=tests).assert_outcomes(passed=3)
 
 
-def test_faults_of_a_marker_are_for_the_tests_and_not_for_their_fixtures() -> None:
+def test_faults_of_a_marker_are_for_the_tests_and_not_for_their_fixtures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_ids, "id_of", lambda node: node.nodeid)
     marker = pytest.mark.aquila(faults="server_error", repeat="last").mark
     node = SimpleNamespace(nodeid="TestIt", iter_markers=lambda: [marker])
     assert made_for(SHARED, node=node)._options() == {"repeat": "last"}
