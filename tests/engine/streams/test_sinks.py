@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import aquila
+from aquila.engine.calls.prepared_call import PreparedCall
 from aquila.errors import ConfigError, RateLimited, SinkError, StreamClosed
 from aquila.events import Chunk, Done, Event, Failed, Usage
 from aquila.sinks import Sink
@@ -76,6 +77,20 @@ def test_sink_that_raises_ends_the_call_and_is_the_cause(engine: Engine) -> None
             assert server.left.wait(60)
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
         assert calls == [Chunk("a")]
+
+
+def test_a_sink_that_fails_after_the_time_of_the_call_ends_it_with_its_own_error(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ask in (engine.ask, engine.push):
+        with monkeypatch.context() as patch:
+
+            def fail(event: Event, patch: pytest.MonkeyPatch = patch) -> None:
+                patch.setattr(PreparedCall, "_is_overdue", lambda call: True)
+                raise OSError("full")
+
+            with serving(chat_stream("a")) as server, pytest.raises(SinkError):
+                ask("Hi", base_url=server.url, sink=Sink.callback(fail), timeout=aquila.Timeouts(total=60))
 
 
 def test_the_other_sinks_of_a_tee_are_told_that_one_failed(engine: Engine) -> None:

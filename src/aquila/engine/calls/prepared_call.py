@@ -20,7 +20,7 @@ from aquila.engine.calls.error_translation import ErrorContext
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.loop.steps import SendRequest
-from aquila.errors import RequestTimeout
+from aquila.errors import RequestTimeout, SinkError
 from aquila.recording.replayed_time_limits import ENDED, TimeLimit
 from aquila.transports import clients
 
@@ -54,8 +54,8 @@ class PreparedCall:
     interrupter: ReadInterrupter
 
     def end_if_overdue(self, error: BaseException) -> None:
-        """Raise ``total_timeout_error()``, caused by ``error``, if the call has no time left."""
-        if self._is_overdue():
+        """Raise ``total_timeout_error()``, caused by ``error``, if the call has no time left and no sink has failed."""
+        if self._is_overdue() and not isinstance(error, SinkError):
             made = self.total_timeout_error()
             if (type(made), made.args) == (type(error), error.args):  # it says so itself
                 raise error
