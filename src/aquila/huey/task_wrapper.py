@@ -130,7 +130,10 @@ def enclose_function(function: Callable[..., Any], manager: Any, *, as_argument:
     made: Any = enclosed_async if inspect.iscoroutinefunction(function) else enclosed
     if as_argument:
         signature = inspect.signature(function)
-        made.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+        parameters = list(signature.parameters.values())
+        if parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:  # `*args` takes the others, too.
+            del parameters[0]
+        made.__signature__ = signature.replace(parameters=parameters)
     return made
 
 

@@ -1,6 +1,7 @@
 """perform_job: one task, executed under every rule that a worker holds it to."""
 
 import asyncio
+import contextlib
 import contextvars
 import datetime as dt
 import functools
@@ -402,6 +403,14 @@ def test_a_context_manager_encloses_a_task(huey, is_async, as_argument):
     assert seen == ["open", "executing", "closed"]
     with pytest.raises(TaskContractBroken, match="too many"):
         perform_job(task, 3, 4)
+
+
+def test_the_function_of_a_context_task_may_take_any_arguments(huey):
+    @huey.context_task(contextlib.nullcontext("connection"), as_argument=True)
+    def job(*args):
+        return args
+
+    assert perform_job(job, 3).value == ("connection", 3)
 
 
 def test_a_task_that_is_not_registered_is_refused(huey):
