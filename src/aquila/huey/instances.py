@@ -48,10 +48,11 @@ from aquila.recording.runtime import current_run
 
 if TYPE_CHECKING:
     from aquila.huey import watched_jobs
+    from aquila.huey.delivery import rescuer
     from aquila.huey.live.clock import SharedClock
     from aquila.huey.live.publisher import JobPublisher
 else:
-    lazy_modules(globals(), "aquila.huey: watched_jobs")
+    lazy_modules(globals(), "aquila.huey: watched_jobs", "aquila.huey.delivery: rescuer")
 
 
 class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
@@ -341,6 +342,9 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
         """Execute a task that is due, not revoked and not expired."""
+        if hasattr(task, "_aquila_losses") and rescuer.is_given_up(task):
+            rescuer.end_given_up(self, task)
+            return None
         if self.around_tasks:
             return self._execute_enclosed(task, timestamp, super()._execute)
         try:

@@ -171,7 +171,8 @@ class Rescuer:
 def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
     """Enqueue the message of a copy again, in the place of the copy, and return its task.
 
-    Returns None where another consumer was faster, where the message cannot be read, or where the task is given up.
+    Returns None where another consumer was faster, where the message cannot be read, or where the task is given up. A
+    task that is given up and that others wait for is enqueued, too: a worker ends it, see ``end_given_up``.
     """
     try:
         task: Task = huey.deserialize_task(copy.data)
@@ -181,7 +182,7 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
         return None
     task._aquila_deliveries = getattr(task, "_aquila_deliveries", 0) + 1
     task._aquila_losses = getattr(task, "_aquila_losses", 0) + 1
-    if task._aquila_losses >= _MAX_LOSSES:
+    if is_given_up(task) and task.on_complete is None and task.chord_config is None:
         _give_up(huey, copies, copy, task)
         return None
     requeue_claim(huey, task)
@@ -193,18 +194,50 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
 
 
 def _give_up(huey: Any, copies: RunningCopies, copy: Copy, task: Task) -> None:
-    message = f"lost with its worker {task._aquila_losses} times and given up"
-    # First, because this process may be killed in between. A second dead letter would then replace the first.
-    bury_lost(huey, task, message)
-    error = Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
-    if not (
-        copies.move_to_results(copy, task.id, huey.serializer.serialize(error)) if huey.results else copies.forget(copy)
-    ):
-        return
-    logger.error("task %s was %s", task.id, message)
-    huey._emit(SIGNAL_ERROR, task, TaskError(f"task {task.id} was {message}"))
-    following = task.on_complete if huey.results else None
+    """End a task that nothing follows: one step stores its result in the place of the copy."""
+    error = _bury(huey, task)
+    if huey.results:
+        ended = copies.move_to_results(copy, task.id, huey.serializer.serialize(error))
+    else:
+        ended = bool(copies.forget(copy))
+    if ended:
+        _tell(huey, task, error)
+
+
+def end_given_up(huey: Any, task: Task) -> None:
+    """End a task that is given up, in the worker that has taken it in place of executing it.
+
+    Other tasks follow it, or it is a member of a chord. They are told in several steps. The copy of the worker is
+    there until the last one, so another worker tells them if this one is killed in between.
+    """
+    error = _bury(huey, task)
+    following = task if huey.results else None
     while following is not None:
         huey.put_result(following.id, error)
         following = following.on_complete
+    _tell(huey, task, error)
+
+
+def is_given_up(task: Task) -> bool:
+    """Whether a task was lost so often that it is not executed again."""
+    return getattr(task, "_aquila_losses", 0) >= _MAX_LOSSES
+
+
+def _bury(huey: Any, task: Task) -> Error:
+    """Make a task that is given up a dead letter. Returns its result.
+
+    First, because this process may be killed in between. A second dead letter would then replace the first.
+    """
+    message = _reason_of(task)
+    bury_lost(huey, task, message)
+    return Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
+
+
+def _tell(huey: Any, task: Task, error: Error) -> None:
+    logger.error("task %s was %s", task.id, _reason_of(task))
+    huey._emit(SIGNAL_ERROR, task, TaskError(f"task {task.id} was {_reason_of(task)}"))
     huey._abort_chord_member(task, error)
+
+
+def _reason_of(task: Task) -> str:
+    return f"lost with its worker {task._aquila_losses} times and given up"
