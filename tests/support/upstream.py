@@ -111,8 +111,10 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
             if self.headers.get("transfer-encoding") != "chunked":
                 return self.rfile.read(int(self.headers.get("content-length", 0)))
             pieces: list[bytes] = []
-            while size := int(self.rfile.readline(), 16):
-                pieces.append(self.rfile.read(size))
+            for size in iter(self.rfile.readline, b"0\r\n"):
+                if not size:
+                    raise ConnectionAbortedError("the client has left within its body")
+                pieces.append(self.rfile.read(int(size, 16)))
                 self.rfile.readline()
             self.rfile.readline()
             return b"".join(pieces)
