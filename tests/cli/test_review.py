@@ -324,6 +324,10 @@ def test_without_a_terminal_the_questions_are_listed(waiting: Cassettes, monkeyp
     assert ["added", "half past "] in found[0]["answer"]
 
 
+def test_the_verb_agrees_with_the_number_of_recordings_that_wait(waiting: Cassettes) -> None:
+    assert "a: 1 accepted, 2 still wait\n" in waiting.run("review", "--accept", "a:1").out
+
+
 def test_scripts_decide_by_name_number_and_id_and_nothing_vanishes_unasked(waiting: Cassettes) -> None:
     done = waiting.run("review", "--accept", "a", "--reject", "b:2")
     assert done.code == 0

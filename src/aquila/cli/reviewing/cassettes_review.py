@@ -245,7 +245,7 @@ def _write_outcomes(outcomes: Sequence[Outcome], output: Output) -> None:
             parts = [
                 (each.applied.accepted, "accepted"),
                 (each.applied.rejected, "rejected"),
-                (each.applied.left, "still waits"),
+                (each.applied.left, "still waits" if each.applied.left == 1 else "still wait"),
             ]
             said = ", ".join([f"{number} {what}" for number, what in parts if number])
             output.print_line(f"{each.name}: {said or 'the cassette has what waited already; removed what waited'}")
