@@ -107,7 +107,7 @@ def _read_added(huey: Any, before: _Messages) -> list[Any]:
     if enqueued is None:
         scheduled = storage.scheduled_items() if waiting or storage.schedule_size() else ()
         data = [
-            *(each for _, number, each in sorted(storage._queue) if number > last),
+            *(each for _, _, each in sorted(row for row in storage._queue if row[1] > last)),
             *(Counter(scheduled) - Counter(each for _, each in waiting)).elements(),
         ]
     else:
