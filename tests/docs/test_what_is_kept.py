@@ -145,13 +145,13 @@ def cancel(provider: Provider) -> int:
     return asyncio.run(cancelled())
 
 
-def ask(provider: Provider, *failures: str, attempts: int = 1) -> str:
-    """Ask once, as one call of a client with some attempts."""
+def ask(provider: Provider, *failures: str, attempts: int = 1, title: str = "eagles") -> str:
+    """Ask once, as one call of a client with some attempts. ``title``: a header field."""
     provider.failing.failures += failures
     outcome = ""
     with httpx2.Client() as client:
         for attempt in range(attempts):
-            headers = {"x-stainless-retry-count": str(attempt)}
+            headers = {"x-stainless-retry-count": str(attempt), "x-title": title}
             try:
                 answer = client.post(f"{provider.failing.url}/completions", json={}, headers=headers)
             except httpx2.TransportError as error:
@@ -207,6 +207,9 @@ PROGRAMS: dict[str, Callable[[Provider], object]] = {
     "the connection breaks within an answer": lambda provider: read(provider, "breaks"),
     "the connection is refused, reset, breaks or times out before the answer": (
         lambda provider: once_failing(provider, lambda: ask(provider), "closed")
+    ),
+    "the client itself refuses to send the request, as for a line break in a header field": (
+        lambda provider: ask(provider, title="two\nlines")
     ),
     "a client's own retry succeeds after a failure": (
         lambda provider: once_failing(provider, lambda: ask(provider, attempts=2), "503")
