@@ -19,7 +19,7 @@ from tests.support.slow import slow_but
 PASSWORD = "hunter2-horse-battery"
 SHAPED = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
 SEEDS = slow_but([4, 9], range(12))
-"""With these three a window ends within a secret that was found in it."""
+"""With those that are not slow a window ends within a secret that was found in it."""
 REDACTOR = Redactor({PASSWORD: "value of PASSWORD", "kurz-1zü": "value of SHORT"})
 
 
