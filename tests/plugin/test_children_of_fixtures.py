@@ -109,7 +109,7 @@ def test_each_request_of_a_server_is_recorded_however_often_it_is_made(project: 
 
 SWALLOWING = SERVER.replace("from app import post", "from swallowing import post")
 FORKED = """
-import multiprocessing
+import multiprocessing, warnings
 from swallowing import post
 
 def serve(connection):
@@ -121,7 +121,9 @@ def ask():
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         server = multiprocessing.get_context("fork").Process(target=serve, args=(theirs,))
-        server.start()
+        with warnings.catch_warnings():  # newer Pythons warn of a fork beside threads, and name the test
+            warnings.simplefilter("ignore", DeprecationWarning)
+            server.start()
 
         def ask(prompt):
             ours.send(prompt)
