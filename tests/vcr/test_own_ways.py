@@ -63,7 +63,12 @@ def record_with(recorder: Any, path: str, url: str, **options: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "options"),
     slow_but(
-        [("x.yaml", {}), ("x.lines", {"serializer": "lines"})],
+        [
+            ("x.yaml", {}),
+            ("x.lines", {"serializer": "lines"}),
+            ("x.yaml", {"serializer": "lines"}),
+            (f"{'n' * 240}.yaml", {}),
+        ],
         [
             ("x.yaml", {}),
             ("without a suffix", {}),

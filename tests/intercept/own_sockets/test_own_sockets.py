@@ -37,7 +37,7 @@ ASKING = """
     """
 
 
-@pytest.mark.parametrize("way", slow_but(["over_socket", "over_trio"], WAYS))
+@pytest.mark.parametrize("way", slow_but(["over_socket", "over_uvloop", "over_trio"], WAYS))
 def test_what_a_client_asks_over_its_own_socket_is_recorded_and_replayed(
     way: str, run: Run, provider: Upstream, pytester: pytest.Pytester
 ) -> None:
