@@ -15,7 +15,7 @@ import aquila
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
 from tests.support.http_server import LoopbackServer
-from tests.support.slow import slow_but, slow_but_each
+from tests.support.slow import slow_but_each
 
 WAYS = {
     "requests": "requests.get(URL).status_code",
@@ -100,7 +100,7 @@ def test_a_path_with_a_url_in_it_is_a_path(path: str, root: Path) -> None:
         assert requests.get(request.url).text == "read"
 
 
-@pytest.mark.parametrize("method", slow_but(["get"], ["get", "ws_connect"]))
+@pytest.mark.parametrize("method", ["get", "ws_connect"])
 @pytest.mark.parametrize("url", ["http://:/", "http://example.org:port/", "http://\u2061owhefopw.com"])
 def test_what_is_no_url_is_refused_by_aiohttp_in_its_own_words(
     url: str, method: str, pytester: pytest.Pytester
