@@ -33,10 +33,11 @@ BODIES: dict[str, tuple[str, bytes]] = {
     "zstd": ("zstd", zstd.compress(TEXT)),
     "gzip under br": ("gzip, br", brotli.compress(gzip.compress(TEXT))),
     "br under gzip": ("br, gzip", gzip.compress(brotli.compress(TEXT))),
-    "identity": ("identity", TEXT),
+    # In the seventh place, because so the fast tests try it with httplib2, which has an error of its own for it.
+    "no gzip": ("gzip", TEXT),
     "unknown": ("x-secret", b"\x00\x01" + TEXT[::-1]),
     "damaged gzip": ("gzip", gzip.compress(TEXT)[:40] + b"\xff" * 40),
-    "no gzip": ("gzip", TEXT),
+    "identity": ("identity", TEXT),
     "damaged br": ("br", brotli.compress(TEXT)[:10] + b"\xff" * 40),
     "damaged zstd": ("zstd", b"(\xb5/\xfd" + b"\xff" * 40),
     "cut gzip": ("gzip", gzip.compress(TEXT)[:-20]),
@@ -114,7 +115,7 @@ WAYS: list[Get] = [
     by_urllib3,
     by_httplib2,
 ]
-KNOWN_TO_HTTPLIB2 = ("gzip", "deflate", "identity", "unknown")
+KNOWN_TO_HTTPLIB2 = ("gzip", "deflate", "identity", "unknown", "damaged gzip", "no gzip", "cut gzip")
 
 
 def outcome(get: Get, url: str) -> tuple[int, bytes] | type[Exception]:

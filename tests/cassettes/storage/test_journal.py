@@ -340,3 +340,12 @@ def test_large_bodies_are_removed_only_when_their_journal_is_gone(tmp_path: Path
     assert kept.exists()
     assert not stray.exists()
     writer.close()
+
+
+def test_a_file_that_has_only_the_suffix_of_a_journal_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / ".journal"
+    folder.mkdir()
+    names = ["0123456789abcdef.1-0123456789abcdef.journal", "evil.journal"]
+    for name in names:
+        (folder / name).touch()
+    assert journal.find_what_is_no_journal(tmp_path) == [(folder / names[1], "not the name of a journal")]
