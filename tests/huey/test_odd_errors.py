@@ -258,3 +258,15 @@ def test_what_interrupts_the_worker_or_the_test_is_no_failure_of_the_task(interr
     if not isinstance(error, KeyboardInterrupt):  # Huey itself takes that for an interrupted task.
         with pytest.raises(type(error)):
             perform_job(job)
+
+
+def test_a_message_with_a_single_argument_that_is_no_tuple_is_made():
+    # Huey's own tests schedule tasks so, with a number in the place of the tuple of arguments.
+    huey = MemoryHuey("odd", results=False)
+
+    @huey.task()
+    def wait(seconds):
+        pass
+
+    wait.schedule(3, delay=60)
+    assert [task.args for task in huey.pending()] == [3]

@@ -196,8 +196,9 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         The fields of Aquila travel as one reserved keyword argument, so that Huey's own format need not change.
         """
         task._aquila_enqueued = None if self.queue_clock is None else self.queue_clock.now()
-        if task.args and isinstance(task.args[-1], Exception) and not isinstance(self.serializer, MsgpackSerializer):
-            *before, error = task.args
+        given = task.args if isinstance(task.args, tuple) else ()  # `schedule(3)` leaves a number there
+        if given and isinstance(given[-1], Exception) and not isinstance(self.serializer, MsgpackSerializer):
+            *before, error = given
             current = current_task_or_none()
             if current is not None and getattr(current.task, "_aquila_error", None) is error:
                 # The handler of the error by which the code of a task has ended.
