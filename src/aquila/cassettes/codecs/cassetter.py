@@ -13,13 +13,12 @@ import datetime
 import tomllib
 from typing import Any
 
-from aquila.cassettes.codecs import MAX_BYTES, foreign, json_body
+from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.vcrpy import build_interaction
 from aquila.cassettes.codecs.yaml.reader import check_url, read_number
-from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath
+from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath
 from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close, Frame, store_close, store_frame
-from aquila.errors import CassetteCorrupt, CassetteWriteError
 
 _NAME = "cassetter"
 _OTHERS = {
@@ -132,35 +131,23 @@ def _recorded_moment(tree: dict[str, Tree], path: TreePath) -> str:
     return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
-class TomlCodec:
-    """Cassettes of cassetter in TOML. This codec reads them and writes none."""
+class TomlCodec(foreign.ReadOnlyCodec):
+    """Cassettes of cassetter in TOML."""
 
     suffix = ".toml"
+    format = "TOML"
 
-    def dumps(self, cassette: Cassette) -> bytes:
-        """Raise CassetteWriteError: Aquila writes no TOML."""
-        raise CassetteWriteError(
-            "a cassette in TOML is only read; to make it Aquila's: aquila cassettes convert FILE --to yaml --replace"
-        )
-
-    def loads(self, data: bytes, *, source: str) -> Cassette:
-        """Read a file's content. Raises CassetteCorrupt."""
+    def read_document(self, data: bytes) -> Cassette:
+        """Read a file's content. Raises FormatError and ValueError."""
         try:
-            if len(data) > MAX_BYTES:
-                raise ValueError(f"it has {len(data)} bytes; a cassette may have {MAX_BYTES}")
             tree = tomllib.loads(data.decode())
-            if "interactions" not in tree or not (foreign.is_cassetter(tree) or not tree["interactions"]):
-                raise ValueError("it is not a cassette of cassetter")
-            return cassette_from_cassetter(_numbers_as_literals(tree))
-        except FormatError as mistake:
-            what = foreign.describe_mistake(mistake)
         except UnicodeDecodeError:
-            what = "not TOML: not UTF-8"
+            raise ValueError("not TOML: not UTF-8") from None
         except tomllib.TOMLDecodeError as error:
-            what = f"not TOML: {error}"
-        except (ValueError, RecursionError) as error:
-            what = str(error)
-        raise CassetteCorrupt(f"{source}: {what}. {FOREIGN_ADVICE}")
+            raise ValueError(f"not TOML: {error}") from None
+        if "interactions" not in tree or not (foreign.is_cassetter(tree) or not tree["interactions"]):
+            raise ValueError("it is not a cassette of cassetter")
+        return cassette_from_cassetter(_numbers_as_literals(tree))
 
 
 def _numbers_as_literals(value: Any) -> Tree:

@@ -6,11 +6,46 @@ the whole file, because that part would be lost when the file is converted.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from typing import ClassVar
 
-from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shorten_name
-from aquila.cassettes.model import STATUSES, Headers
+from aquila.cassettes.codecs import MAX_BYTES
+from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath, shorten_name
+from aquila.cassettes.model import STATUSES, Cassette, Headers
 from aquila.cassettes.redaction.request_headers import is_secret_header
+from aquila.errors import CassetteCorrupt, CassetteWriteError
+
+
+class ReadOnlyCodec(ABC):
+    """A codec for cassettes of another recorder in a format that Aquila reads and does not write."""
+
+    suffix: str
+    format: ClassVar[str]
+    """The name of the format, for messages."""
+
+    @abstractmethod
+    def read_document(self, data: bytes) -> Cassette:
+        """Read a file's content. Raises FormatError, and ValueError for what is no cassette of that recorder."""
+
+    def dumps(self, cassette: Cassette) -> bytes:
+        """Raise CassetteWriteError."""
+        raise CassetteWriteError(
+            f"a cassette in {self.format} is only read; to make it Aquila's: "
+            "aquila cassettes convert FILE --to yaml --replace"
+        )
+
+    def loads(self, data: bytes, *, source: str) -> Cassette:
+        """Read a file's content. Raises CassetteCorrupt."""
+        try:
+            if len(data) > MAX_BYTES:
+                raise ValueError(f"it has {len(data)} bytes; a cassette may have {MAX_BYTES}")
+            return self.read_document(data)
+        except FormatError as mistake:
+            what = describe_mistake(mistake)
+        except (ValueError, RecursionError) as error:
+            what = str(error)
+        raise CassetteCorrupt(f"{source}: {what}. {FOREIGN_ADVICE}")
 
 
 def describe_foreign_file(tree: Tree) -> str:

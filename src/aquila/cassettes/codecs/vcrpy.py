@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from aquila.cassettes import content_codings
-from aquila.cassettes.codecs import MAX_BYTES, foreign, json_body
+from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.yaml.reader import check_url
-from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath
+from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath
 from aquila.cassettes.model import (
     Cassette,
     Headers,
@@ -31,7 +31,6 @@ from aquila.cassettes.model import (
     first_value,
 )
 from aquila.cassettes.web_socket_frames.frame import is_utf8
-from aquila.errors import CassetteCorrupt, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -232,30 +231,18 @@ def _undo_coding(body: bytes, coding: str, path: TreePath) -> bytes:
     return b"".join(pieces) if content_codings.is_whole(decoder) else body
 
 
-class JsonCodec:
-    """Cassettes of vcrpy's serializer ``json``. This codec reads them and writes none."""
+class JsonCodec(foreign.ReadOnlyCodec):
+    """Cassettes of vcrpy's serializer ``json``."""
 
     suffix = ".json"
+    format = "JSON"
 
-    def dumps(self, cassette: Cassette) -> bytes:
-        """Raise CassetteWriteError: Aquila writes no JSON."""
-        raise CassetteWriteError(
-            "a cassette in JSON is only read; to make it Aquila's: aquila cassettes convert FILE --to yaml --replace"
-        )
-
-    def loads(self, data: bytes, *, source: str) -> Cassette:
-        """Read a file's content. Raises CassetteCorrupt."""
+    def read_document(self, data: bytes) -> Cassette:
+        """Read a file's content. Raises FormatError and ValueError."""
         try:
-            if len(data) > MAX_BYTES:
-                raise ValueError(f"it has {len(data)} bytes; a cassette may have {MAX_BYTES}")
             tree = json.loads(data, parse_int=Number, parse_float=Number)
-            if not is_vcrpy(tree):
-                raise ValueError("it is not a cassette of vcrpy")
-            return cassette_from_vcrpy(tree)
-        except FormatError as mistake:
-            what = foreign.describe_mistake(mistake)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            what = f"not JSON: {error}"
-        except (ValueError, RecursionError) as error:
-            what = str(error)
-        raise CassetteCorrupt(f"{source}: {what}. {FOREIGN_ADVICE}")
+            raise ValueError(f"not JSON: {error}") from None
+        if not is_vcrpy(tree):
+            raise ValueError("it is not a cassette of vcrpy")
+        return cassette_from_vcrpy(tree)
