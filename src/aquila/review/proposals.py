@@ -14,9 +14,10 @@ from aquila.cassettes.matching.cures import find_fresh_fields
 from aquila.cassettes.matching.difference import Difference, find_differences, identify_change
 from aquila.cassettes.matching.json_path import with_any_index
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.request_key import canonical_request
+from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, frames_of
+from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.alignment import Row, align_recordings, digest_interaction
 from aquila.review.given_ids import find_chains, find_renamed
 from aquila.verifying.answers import read_answer_text, read_values
@@ -72,6 +73,12 @@ class VersionComparison:
 
     rows: tuple[Row, ...]
     proposals: tuple[Proposal, ...]
+
+
+def comparison_key(rules: MatchRules, keep_headers: tuple[str, ...]) -> Callable[[RecordedRequest], str]:
+    """Return the function that gives equal requests of two versions one key, whatever the host if rules say so."""
+    key_of = stored_key(rules, keep_headers)
+    return key_of if rules.compares_origin else lambda request: without_origin(key_of(request))
 
 
 def compare_versions(
