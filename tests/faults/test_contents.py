@@ -43,7 +43,7 @@ def said_by(response: RecordedResponse) -> AnswerText:
     body = response.body
     if body.startswith(b"["):  # Gemini without events
         body = b"".join(b"data: %s\n\n" % json.dumps(value).encode() for value in json.loads(body))
-    return read_answer_text(read_values(body)[1], body)
+    return read_answer_text(body)
 
 
 def values_of(response: RecordedResponse) -> list[Any]:
