@@ -240,6 +240,14 @@ def test_tool_calls_without_numbers_are_distinguished_by_their_ids() -> None:
         assert change("unknown_tool", stream, name="c").body.count(b'"name": "a"') == 1
 
 
+@pytest.mark.parametrize("fault", ENDS)
+def test_an_empty_finish_reason_is_none(fault: str) -> None:
+    begun = [delta("", content=text) for text in ("one", " two")]
+    changed = change(fault, of_events("chat", *begun, delta("stop")))
+    finishes = [choice["finish_reason"] for value in values_of(changed) for choice in value["choices"]]
+    assert [each for each in finishes if each] == [ENDS[fault][0]] == finishes[-1:]
+
+
 def test_other_items_stay_and_are_renumbered() -> None:
     text = {"type": "text", "text": ""}
     blocks = [text, {"type": "server_tool_use", "name": "search"}, text]
