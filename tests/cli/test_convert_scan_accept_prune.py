@@ -28,9 +28,9 @@ from aquila.cassettes.storage.merging import NewRecording
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
 from aquila.recording.storing import recording_age
-from aquila.review.unfinished import write_note
 from aquila.shell_words import quote_word
 from tests.cli.conftest import Cassettes, conversation
+from tests.review.test_reviewing import apply_and_be_killed, open_review
 from tests.support.cassettes import cassettes as any_cassettes
 from tests.support.examples import examples
 
@@ -397,16 +397,28 @@ def test_accept_continues_after_a_pending_recording_that_it_cannot_read(cassette
     assert len(cassettes.read("b.yaml").interactions) == 1
 
 
-def test_accept_finishes_what_a_killed_review_had_begun_to_write(cassettes: Cassettes) -> None:
-    new = Cassette.from_interactions([conversation("one", "new")])
-    pending = cassettes.write("a.pending.yaml", *new.interactions)
-    cassettes.write("b.pending.yaml", conversation("two", "2"))
-    write_note(pending, cassettes.folder, after=new, waiting=new, later=Cassette(()))
-    cassettes.write("a.yaml", *new.interactions)  # killed here
-    done = cassettes.run("accept", "--yes")
-    assert (done.code, done.out) == (0, "a: a review has decided it before\nb: created, 1 interaction\n")
-    assert cassettes.read("a.yaml") == new
-    assert not pending.exists()
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_accept_takes_back_what_a_killed_review_had_begun_unless_a_run_has_recorded_since(
+    cassettes: Cassettes, is_recorded: bool
+) -> None:
+    old, new = (
+        [conversation("one", "1"), conversation("two", "2")],
+        [conversation("one", "x"), conversation("two", "y")],
+    )
+    cassettes.write("a.yaml", *old)
+    review = open_review(("a", cassettes.write("a.pending.yaml", *new), cassettes.folder))
+    review.decide(review.items[:1], "accept")
+    review.decide(review.items[1:], "reject")
+    with pytest.MonkeyPatch.context() as patch:
+        apply_and_be_killed(review, patch)
+    assert cassettes.read("a.yaml").interactions == (new[0], old[1])
+    if is_recorded:
+        cassettes.write("a.yaml", *old, conversation("three", "z"))
+    cassettes.write("b.pending.yaml", conversation("b", "1"))
+    assert cassettes.run("accept", "b").code == 0
+    assert len(cassettes.read("a.yaml").interactions) == 2 + is_recorded
+    assert cassettes.read("a.yaml").interactions[:2] == tuple(old)
+    assert cassettes.run("accept", "a").out == f"a: {'merged, 3' if is_recorded else 'replaced, 2'} interactions\n"
 
 
 def age(path: Path, seconds: float) -> None:

@@ -20,7 +20,7 @@ from aquila.errors import CassetteError, CassetteWriteError
 from aquila.review import applying
 from aquila.review.applying import take_back
 from tests.cli.conftest import conversation
-from tests.review.test_reviewing import ONE, TWO, load, open_review, write
+from tests.review.test_reviewing import ONE, TWO, apply_and_be_killed, load, open_review, write
 
 
 @contextlib.contextmanager
@@ -112,3 +112,21 @@ def test_a_forged_state_file_cannot_name_files_that_are_no_cassettes(
     (root / WORK_FOLDER / "0.before.json").write_text(json.dumps([row]))
     assert take_back(root) == []
     assert path.read_text() == "mine"
+
+
+def test_what_a_killed_review_had_begun_to_write_is_taken_back_and_decided_as_before(tmp_path: Path) -> None:
+    row = write(tmp_path, "a", [ONE, TWO], [conversation("one", "x"), conversation("two", "y")])
+    review = open_review(row)
+    review.decide(review.items[:1], "accept")
+    review.decide(review.items[1:], "reject")
+    with pytest.MonkeyPatch.context() as patch:
+        apply_and_be_killed(review, patch)
+    assert load(tmp_path, "a") == (conversation("one", "x"), TWO)
+    review = open_review(row)
+    review.begin()
+    assert load(tmp_path, "a") == (ONE, TWO)
+    assert [review.choice_of(item) for item in review.items] == ["accept", "reject"]
+    assert [each.problem for each in review.apply()] == [""]
+    assert load(tmp_path, "a") == (conversation("one", "x"), TWO)
+    assert take_back(tmp_path)
+    assert load(tmp_path, "a") == (ONE, TWO)

@@ -1,6 +1,7 @@
 """Writes the decisions of a review into a cassette, and what is undecided into its pending file; and takes it back.
 
-A note of both contents is written first (see ``unfinished``), then the cassette, then its pending file.
+A note of both contents is written first, then the cassette, then its pending file. With the note, the next review takes
+back what a killed one has begun to write, and ``take_back`` what the last one has written.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +24,14 @@ from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
 from aquila.errors import AquilaError, CassetteError, CassetteWriteError, reason_of
-from aquila.review.alignment import choose_versions
+from aquila.review.alignment import choose_versions, digest_interaction
 from aquila.review.kept_decisions import DecisionFile, file_beside
 from aquila.review.proposals import VersionComparison, compare_versions
-from aquila.review.unfinished import forget_note, write_note
 from aquila.shell_words import join_words, quote_word
 
 _BEFORE = ".before.json"
+_UNFINISHED = ".unfinished.json"
+"""The suffixes of a note: while the files are being written, and afterwards."""
 
 
 class ChangedMeanwhile(Exception):
@@ -60,12 +62,13 @@ def apply_choices(
     read or written. All files are then unchanged.
     """
     path = cassette_files.cassette_of_pending(pending)
+    note = file_beside(pending, root, _UNFINISHED)
     decided: list[tuple[Cassette, Applied]] = []
 
     def change(stored: Cassette) -> Cassette:
         found = compare_versions(stored, waiting, key_of, rules, name=name)
         after, later, applied = _decide(found, stored, waiting, choices, key_of)
-        write_note(pending, root, after, waiting, later)
+        _write_note(note, root, [(path, before[path], after), (pending, before[pending], later)])
         decided.append((later, applied))
         return after
 
@@ -83,16 +86,16 @@ def apply_choices(
             cassette_files.change_held_cassette(pending, change_pending, root=root)
         except Exception as error:
             _revert(path, pending, before[path], error)
-            forget_note(pending, root)
+            _forget(note)
             raise
         with contextlib.suppress(AquilaError):  # a decision file that is left has no effect: its questions are gone
             DecisionFile(pending, root).write([])
-        forget_note(pending, root)
+        with contextlib.suppress(OSError):
+            note.replace(file_beside(pending, root, _BEFORE))
         applied = decided[0][1]
         if applied.left:
             with contextlib.suppress(OSError):
                 os.utime(pending)  # a pending file that is older than its cassette would count as out of date
-        _keep_before(root, pending, before)
     return applied
 
 
@@ -104,7 +107,7 @@ def _revert(path: Path, pending: Path, before: bytes | None, error: Exception) -
     except OSError:
         raise CassetteWriteError(
             f"{path} was written, but its pending file {pending} was not: {reason_of(error)}. "
-            "Run aquila cassettes review when both can be written again: it finishes this"
+            "Run aquila cassettes review when both can be written again: it takes this back"
         ) from error
 
 
@@ -160,23 +163,39 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
+def _write_note(note: Path, root: Path, files: Iterable[tuple[Path, bytes | None, Cassette]]) -> None:
+    """Note for each file its content before, None if it does not exist, and what it becomes. Raises ``OSError``."""
+    rows = [
+        {
+            "file": path.relative_to(root).as_posix(),
+            "before": None if data is None else base64.b64encode(data).decode(),
+            "now": _digest(now),
+        }
+        for path, data, now in files
+    ]
+    work_folder(root)
+    file_replacement.replace_file(note, json.dumps(rows).encode())
+
+
+def _digest(cassette: Cassette) -> str:
+    """Return a digest of a cassette's recordings and their order."""
+    return hashlib.sha256(" ".join(map(digest_interaction, cassette.interactions)).encode()).hexdigest()
+
+
+def _forget(note: Path) -> None:
+    with contextlib.suppress(OSError):  # one that stays is harmless: the files are checked for changes
+        note.unlink(missing_ok=True)
+
+
 def forget_before(roots: Sequence[Path]) -> None:
     """Delete the earlier versions of files in these cassette folders, so that no earlier review can be taken back."""
     for root in roots:
-        for place in (root / WORK_FOLDER).glob(f"*{_BEFORE}"):
-            with contextlib.suppress(OSError):  # one that stays is harmless: `take_back` checks the files for changes
-                place.unlink()
+        for note in _find_notes(root, _BEFORE):
+            _forget(note)
 
 
-def _keep_before(root: Path, pending: Path, before: Mapping[Path, bytes | None]) -> None:
-    """Keep earlier versions of files for ``take_back``. If the disk is full, the review cannot be taken back."""
-    rows = []
-    with contextlib.suppress(OSError):
-        for path, data in before.items():
-            kept = None if data is None else base64.b64encode(data).decode()
-            rows.append({"file": path.relative_to(root).as_posix(), "before": kept, "now": _digest(_read(path))})
-        work_folder(root)
-        file_replacement.replace_file(file_beside(pending, root, _BEFORE), json.dumps(rows).encode())
+def _find_notes(root: Path, suffix: str) -> list[Path]:
+    return sorted((root / WORK_FOLDER).glob(f"*{suffix}"))
 
 
 def _put_back(path: Path, before: bytes | None) -> None:
@@ -187,37 +206,37 @@ def _put_back(path: Path, before: bytes | None) -> None:
         file_replacement.replace_file(path.resolve(), before)
 
 
-def _digest(data: bytes | None) -> str | None:
-    return None if data is None else hashlib.sha256(data).hexdigest()
-
-
 class _KeptFile(NamedTuple):
-    """A file, its content ``before`` a review (None if it did not exist), and the digest of its content after it."""
+    """A file, its content ``before`` a review (None if it did not exist), and the digest of what it became."""
 
     path: Path
     before: bytes | None
-    now: str | None
+    now: str
+
+    def is_written(self) -> bool:
+        """Whether the review has written the file, and nothing has changed it since."""
+        try:
+            return _digest(cassette_files.load_cassette_or_empty(self.path)) == self.now
+        except AquilaError:
+            return False
 
 
-def _read_before(root: Path) -> dict[Path, list[_KeptFile]]:
-    """Return the kept versions, by the files that hold them.
+def _read_note(note: Path, root: Path) -> list[_KeptFile]:
+    """Return the files of a note.
 
-    Unreadable files are left out, and so are files with a path that is no cassette of the folder: a stranger wrote
-    them.
+    None for an unreadable note, and for one with a path that is no cassette of the folder: a stranger wrote it.
     """
-    found: dict[Path, list[_KeptFile]] = {}
-    for place in sorted((root / WORK_FOLDER).glob(f"*{_BEFORE}")):
-        # These are all errors of reading and decoding a file that may be damaged or foreign.
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            rows = [
-                _KeptFile(
-                    root / row["file"], None if row["before"] is None else base64.b64decode(row["before"]), row["now"]
-                )
-                for row in json.loads(read_regular(place))
-            ]
-            if all(cassette_files.can_be_cassette(row.path, root) for row in rows):
-                found[place] = rows
-    return found
+    # These are all errors of reading and decoding a file that may be damaged or foreign.
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        rows = [
+            _KeptFile(
+                root / row["file"], None if row["before"] is None else base64.b64decode(row["before"]), row["now"]
+            )
+            for row in json.loads(read_regular(note))
+        ]
+        if all(cassette_files.can_be_cassette(row.path, root) for row in rows):
+            return rows
+    return []
 
 
 def take_back(root: Path) -> list[Path]:
@@ -226,30 +245,47 @@ def take_back(root: Path) -> list[Path]:
     Raises ``CassetteError`` if one of them has changed since. Nothing is restored then, unless it changes at this
     moment.
     """
-    kept = _read_before(root)
+    kept = {note: _read_note(note, root) for note in _find_notes(root, _BEFORE)}
     for row in [row for rows in kept.values() for row in rows]:
         _check_unchanged(row)
         _check_bodies(row.path, row.before)
     returned: list[Path] = []
-    for place, rows in kept.items():
-        with hold_cassette_locks([row.path for row in rows], root):
-            for row in rows:  # checked again under the locks, because a run may have written since the first check
-                _check_unchanged(row, returned)
-            for row in rows:
-                try:
-                    _put_back(row.path, row.before)
-                except OSError as error:
-                    raise cassette_write_error(row.path, error) from error
-            with contextlib.suppress(OSError):
-                place.unlink()
+    for note, rows in kept.items():
+        _restore(note, rows, root, returned)
         returned += [row.path for row in rows]
-    forget_before([root])
     return returned
+
+
+def undo_interrupted(roots: Iterable[Path]) -> None:
+    """Restore the files that killed reviews have begun to write in these cassette folders, unless one has changed."""
+    for root in set(roots):
+        for note in _find_notes(root, _UNFINISHED):
+            rows = _read_note(note, root)
+            with contextlib.suppress(AquilaError, OSError):
+                if all(row.is_written() for row in rows):  # killed at the very end
+                    DecisionFile(rows[-1].path, root).write([])
+                    note.replace(note.with_name(note.name.replace(_UNFINISHED, _BEFORE)))
+                else:
+                    _restore(note, rows, root)
+            _forget(note)
+
+
+def _restore(note: Path, rows: Sequence[_KeptFile], root: Path, returned: Sequence[Path] = ()) -> None:
+    """Restore the files of a note. ``returned`` were restored before, for the message of an error."""
+    with hold_cassette_locks([row.path for row in rows], root):
+        for row in rows:  # under the locks, because a run may be writing
+            _check_unchanged(row, returned)
+        for row in rows:
+            try:
+                _put_back(row.path, row.before)
+            except OSError as error:
+                raise cassette_write_error(row.path, error) from error
+        _forget(note)
 
 
 def _check_unchanged(row: _KeptFile, returned: Sequence[Path] = ()) -> None:
     """Raise ``CassetteError`` for a file that has neither its content after the review nor that before it."""
-    if _digest(_read(row.path)) not in (row.now, _digest(row.before)):
+    if _read(row.path) != row.before and not row.is_written():
         others = ", ".join(map(str, returned))
         so = f"it was not taken back; taken back were {others}" if returned else "nothing was taken back"
         raise CassetteError(f"{row.path} has changed since the last review, so {so}")

@@ -14,10 +14,9 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.errors import AquilaError, CassetteError, reason_of
-from aquila.review.applying import Applied, ChangedMeanwhile, apply_choices, forget_before
+from aquila.review.applying import Applied, ChangedMeanwhile, apply_choices, forget_before, undo_interrupted
 from aquila.review.kept_decisions import Choice, Decision, DecisionFile, forget_gone
 from aquila.review.proposals import Proposal, ProposalKind, compare_versions
-from aquila.review.unfinished import finish_interrupted
 
 
 @dataclass(slots=True)
@@ -211,12 +210,12 @@ class Review:
         return {proposal: choice == "accept" for proposal, choice in cassette.choices.items() if choice != "skip"}
 
     def begin(self) -> None:
-        """Finish what a killed review was writing, and ask questions again that were skipped.
+        """Take back what a killed review has half written, and ask questions again that were skipped.
 
         The caller must hold the lock of ``hold_reviews``.
         """
         roots = {each.root for each in self.cassettes}
-        finish_interrupted(roots)
+        undo_interrupted(roots)
         self.refresh()
         forget_gone(roots)
         for cassette in self.cassettes:

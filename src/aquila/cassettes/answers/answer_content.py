@@ -27,7 +27,7 @@ Event: TypeAlias = dict[str, Any]
 _MODEL_WITHIN = 64 * 1024
 """In how many bytes of an answer that lies in a file the name of its model is looked for."""
 
-_DATA = lazy_pattern(rb"(?:^|\r)data:[ \t]*(\{[^\r\n]*)(?:\r?\n)?", re.MULTILINE)
+_DATA = lazy_pattern(rb"^data:[ \t]*(\{.*)\n?", re.MULTILINE)
 
 
 @dataclass
@@ -169,7 +169,7 @@ def read_events(body: bytes) -> Iterator[tuple[int, Event]]:
     if body.lstrip()[:1] in (b"{", b"["):
         yield from _read_json(body)
         return
-    for line in _DATA.finditer(body):
+    for line in _DATA.finditer(body.replace(b"\r", b"\n")):
         with suppress(ValueError, RecursionError):
             yield line.end(), json.loads(line[1])
 

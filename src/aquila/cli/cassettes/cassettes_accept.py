@@ -29,9 +29,8 @@ from aquila.recording.storing.interrupted_runs import find_waiting_recordings, i
 from aquila.recording.storing.journal_merging import add_later, stored_key
 from aquila.recording.storing.pending_recordings import compare_pending
 from aquila.recording.storing.recording_age import latest_moment
-from aquila.review.applying import advise_msgpack
+from aquila.review.applying import advise_msgpack, undo_interrupted
 from aquila.review.kept_decisions import hold_reviews
-from aquila.review.unfinished import finish_interrupted
 from aquila.spelling import suggest_name
 
 
@@ -61,13 +60,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 return _say_what_to_type(chosen, options)
         roots = {here.recording_folder_of(path) for _, path in chosen if not options.dry_run}
         with hold_reviews(roots, intent="accepted"):
-            finish_interrupted(roots)
-            steps += [_tell_decided(name) for name, path in chosen if not path.exists()]
-            chosen = [(name, path) for name, path in chosen if path.exists()]
+            undo_interrupted(roots)
             if asks:
                 takes_journals = bool(waiting) and ask_user("Store what interrupted runs have left?")
                 chosen = [(name, path) for name, path in chosen if ask_user(f"Accept {name}?")]
-                if not (chosen or takes_journals or steps):
+                if not (chosen or takes_journals):
                     output.print_line("nothing was accepted")
                     return 0
             if takes_journals:
@@ -158,11 +155,6 @@ def _find_waiting(here: project.Project) -> list[tuple[str, int]]:
         for folder in here.folders_with_journals
         for name, count in find_waiting_recordings(folder)
     ]
-
-
-def _tell_decided(name: str) -> Step:
-    """Return the step of a cassette whose pending recordings a killed review had all decided."""
-    return Step(f"{name}: a review has decided it before", {"cassette": name, "action": "decided before"})
 
 
 def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_as: str) -> list[Step]:
