@@ -51,6 +51,29 @@ def test_an_address_that_lets_anybody_in_for_a_while_does_so_for_nobody_later(na
     assert unquote(redactor.redact_request(request(url=address)).url) == clean
 
 
+@pytest.mark.parametrize("media", [FORM, "text/html; charset=utf-8"])
+def test_what_a_sign_in_by_oauth_1_answers_lets_nobody_in(media: str) -> None:
+    tokens = (
+        "oauth_token=NPcudxy0yU5T3tBzho7iCotZ3cnetKwcTIRlX0&oauth_token_secret=veNRnAWe6inFuo8o2u8SLLZLjolYDmDP7SzL"
+    )
+    answer = RecordedResponse(200, (("content-type", media),), (RecordedChunk(f"{tokens}&user_id=1".encode()),))
+    once = Redactor().redact_interaction(Interaction(request(), answer)).response.body
+    assert once == b"oauth_token=[redacted]&oauth_token_secret=[redacted-2]&user_id=1"
+    again = RecordedResponse(200, (("content-type", media),), (RecordedChunk(once),))
+    assert Redactor().redact_response(again) is again
+
+
+def test_secrets_of_an_xml_document_are_redacted_where_they_stand() -> None:
+    body = (
+        '<a key="b" password="Zq81-not-4711"><user>app</user><s:Password x="1">hunter2hunter2</s:Password><token/></a>'
+    )
+    clean = Redactor().redact_request(request(body, "text/xml")).body.decode()
+    assert (
+        clean
+        == '<a key="b" password="[redacted]"><user>app</user><s:Password x="1">[redacted-2]</s:Password><token/></a>'
+    )
+
+
 def part(name: str, value: str) -> str:
     return (
         '--b1\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
@@ -71,6 +94,10 @@ CARRIED: dict[str, Callable[[str], RecordedRequest]] = {
     "userinfo, a name alone": lambda value: request(url=f"https://{quote(value, safe='')}@x.example/v1"),
     "form": lambda value: request(f"grant_type=x&client_secret={quote_plus(value)}", FORM),
     "form, of a database": lambda value: request(f"db_password={quote_plus(value)}&a=b", FORM),
+    "xml": lambda value: request(
+        f"<login><user>app</user><ns:Password a='1'>{value}</ns:Password></login>", "text/xml"
+    ),
+    "xml, attribute": lambda value: request(f'<?xml version="1.0"?>\n<login apiKey="{value}"/>', "application/xml"),
     "json": lambda value: request(json.dumps({"user": "app", "password": value})),
     "json, camel case": lambda value: request(json.dumps({"apiKey": value})),
     "json, prefixed": lambda value: request(json.dumps({"config": [{"openai_api_key": value}]})),

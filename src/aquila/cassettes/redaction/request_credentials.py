@@ -1,4 +1,4 @@
-"""Finds the credentials of a request by the names of its header fields, parameters and JSON fields.
+"""Finds the credentials of a request by the names of its header fields, parameters and fields of JSON or XML.
 
 What is found here is removed wherever a service may repeat it. Names count only in requests, because an answer may hold
 anything under any name. They do not count in prompts, tool schemas and lists of tokens, which are text.
@@ -80,6 +80,8 @@ _Place: TypeAlias = tuple[int, int]
 _LONGEST_NAME = 100
 _NAME_END = lazy_pattern(rb'"\s{0,64}:\s{0,64}["\[\\]')  # begins with fixed text, which `re` finds much faster
 _JSON = lazy_pattern(rb'"([^"\\]*+(?>(?:\\.[^"\\]*+)*))"(\s*:)?|[{}\[\]]', re.DOTALL)
+_XML_ELEMENT = lazy_pattern(rb"<([\w:.-]++)(?:\s[^<>]*+)?>([^<>]++)</")
+_XML_ATTRIBUTE = lazy_pattern(rb"""\s([\w:.-]++)=["']([^"'<>\s]++)["']""")
 _USERINFO = lazy_pattern(r"[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]*)@")
 _REDACTED = lazy_pattern(r"(?:\[|%5B)redacted", re.IGNORECASE)
 _TEMPLATE = lazy_pattern(r"\$\{.*\}|\$[A-Z_][A-Z0-9_]*|\{.*\}|<.*>|%\(\w*\)s|%[A-Z_]+%")
@@ -97,7 +99,7 @@ class NamedSecrets(NamedTuple):
 
 
 def find_named_secrets(request: RecordedRequest, media: str) -> NamedSecrets:
-    """Find the secrets in URL and body of a request, by the names of parameters, JSON fields and multipart parts.
+    """Find the secrets in URL and body of a request, by the names of parameters, fields and multipart parts.
 
     ``media`` is its content type, or empty.
     """
@@ -118,6 +120,9 @@ def find_named_secrets(request: RecordedRequest, media: str) -> NamedSecrets:
     elif kind.startswith("multipart/"):
         for name, data, start in _plain_parts(body, media):
             _take_in(name, data, (start, start + len(data)), values, places)
+    elif body[:1] == b"<" or body.lstrip()[:1] == b"<":
+        for name, data, place in _in_xml(body):
+            _take_in(name, data, place, values, places)
     elif body[:1] in (b"{", b"[") or body.lstrip()[:1] in (b"{", b"["):
         for name, raw, place in _in_json(body):
             _take_in(name, raw, place, values, places, in_json=True)
@@ -296,6 +301,15 @@ def _plain_parts(body: bytes, media: str) -> Iterator[tuple[str, bytes, int]]:
         if part.filename is None and not part.transfer_encoding and body.startswith(part.data, at):
             yield part.name, part.data, at
         at += len(part.data)
+
+
+def _in_xml(body: bytes) -> Iterator[tuple[str, bytes, _Place]]:
+    """Yield the elements of an XML document that hold a text alone, and its attributes: name, raw text, and place."""
+    if not _has_word_of_secrets(body):
+        return
+    found = [match for pattern in (_XML_ELEMENT, _XML_ATTRIBUTE) for match in pattern.finditer(body)]
+    for match in sorted(found, key=lambda each: each.start(2)):
+        yield match[1].rpartition(b":")[2].decode("utf-8", "replace"), match[2], match.span(2)
 
 
 def _has_word_of_secrets(body: bytes) -> bool:

@@ -207,6 +207,8 @@ _QUERY_STRICT = lazy_pattern(
     rb"(?:^|[?&;#])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,})|code=(?=[^&]*?[0-9])(%s{10,}))"
     % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE, _VALUE)
 )
+# The answer to a sign-in by OAuth 1 is a form, whatever its content type says.
+_OAUTH_FORM = lazy_pattern(rb"oauth_token(?:_secret)?=(%s{8,})" % _VALUE)
 # A value that was redacted before. No printable character may follow: the placeholder would then be only a part of the
 # value. Other bytes may follow, in a binary file.
 _REDACTED = lazy_pattern(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
@@ -227,6 +229,8 @@ def find_secret_patterns(data: bytes, flat: bytes, *, has_run: bool, parameters:
     yield from _find_basic_credentials(data)
     if b"@" in data and b"://" in data:
         yield from _find_passwords_in_urls(data)
+    if b"oauth_token" in data:
+        yield from _find_values(_OAUTH_FORM, data, "OAuth token")
     if b"=" in data and (parameters or b"&" in data or b"?" in data or b"#" in data):
         yield from _find_values(_QUERY_STRICT if parameters else _QUERY, data, "secret parameter")
 
