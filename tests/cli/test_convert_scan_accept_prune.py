@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -282,6 +283,17 @@ def test_scan_reads_any_file_that_is_named(cassettes: Cassettes) -> None:
     done = cassettes.run("scan", "notes.txt")
     assert done.code == 1
     assert "notes.txt:2: GitHub token" in done.out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes that have a name")
+def test_scan_waits_for_no_pipe(cassettes: Cassettes) -> None:
+    os.mkfifo(pipe := cassettes.folder / "pipe.yaml")
+    # Ends as soon as anybody opens the pipe to read. Without it, whoever waits for a writer would wait for ever.
+    writer = threading.Thread(target=lambda: pipe.open("wb").close())
+    writer.start()
+    done = cassettes.run("scan")
+    writer.join()
+    assert (done.code, done.out) == (2, f"unreadable: {pipe}: Not a regular file\nno secrets in 0 files\n")
 
 
 def test_scan_says_that_a_name_is_neither_a_file_nor_a_cassette(cassettes: Cassettes, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,19 @@ def test_a_cassette_that_cannot_be_read_is_kept(project: Project) -> None:
     (kept,) = report["kept"]
     assert kept["file"] == "test_app/test_lost.yaml"
     assert kept["because"].startswith("it cannot be read: ")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes that have a name")
+def test_a_run_waits_for_no_pipe_among_the_cassettes(project: Project) -> None:
+    project.pytester.makepyfile(test_app="def test_it(): ...")
+    write(project, "test_app/test_gone")
+    os.mkfifo(pipe := project.cassettes / "test_app/test_pipe.yaml")
+    # Ends as soon as anybody opens the pipe to read. Without it, whoever waits for a writer would wait for ever.
+    writer = threading.Thread(target=lambda: pipe.open("wb").close())
+    writer.start()
+    report = report_of(project)
+    writer.join()
+    assert [row["because"] for row in report["kept"]] == ["it cannot be read: Not a regular file"]
 
 
 def test_a_cassette_of_which_a_tool_has_made_one_file_with_a_used_one_is_not_used(project: Project) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from aquila.cassettes.storage import cassette_files, names
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT, read_uses
+from aquila.cassettes.storage.regular_files import read_regular
 from aquila.recording import runtime
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.secrets import outgoing
@@ -181,7 +182,7 @@ def find_unused(extent: RunExtent, used: Collection[tuple[str, str]], root: Path
 
 def _make_row(folder: Path, path: Path, why_kept: str) -> UnusedCassette:
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(read_regular(path, follow=True)).hexdigest()
     except OSError as error:  # such as a link to nowhere, or a file of another user
         return UnusedCassette(folder, path, "", why_kept or f"it cannot be read: {error.strerror}")
     return UnusedCassette(folder, path, digest, why_kept)

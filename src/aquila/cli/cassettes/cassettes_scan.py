@@ -20,6 +20,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest, RecordedRespons
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.secret_patterns import redact_placeholders
 from aquila.cassettes.storage.cassette_files import is_json_of_vcrpy
+from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output
 from aquila.cli.progress import track_progress
@@ -84,7 +85,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Leak]:
     """Search the text of a file. If it has no secret, search its interactions: secrets may be encoded or split."""
     suffix = path.suffix.lower()
-    in_text = [] if suffix == ".msgpack" else known.find_secrets(path.read_bytes())
+    in_text = [] if suffix == ".msgpack" else known.find_secrets(read_regular(path, follow=True))
     yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
     if in_text or not (suffix in BUILT_IN_SUFFIXES or is_json_of_vcrpy(path)):
         return
