@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 
 from tests.test_layers import SOURCE
 
@@ -49,3 +50,9 @@ def test_only_the_plugin_is_known_to_pytest_and_only_it_needs_pytest() -> None:
     assert "entry-points" not in LIBRARY["project"]
     needed = [LIBRARY["project"]["dependencies"], *LIBRARY["project"]["optional-dependencies"].values()]
     assert not [requirement for row in needed for requirement in row if requirement.startswith("pytest")]
+
+
+def test_the_source_distribution_holds_no_folder_elsewhere_that_is_called_like_one_of_its_own() -> None:
+    files = SdistBuilder(str(ROOT)).recurse_included_files()
+    held = {file.distribution_path.partition("/")[0] for file in files}
+    assert held == {"src", "docs", "examples", "README.md", "CHANGELOG.md", "LICENSE"}
