@@ -137,7 +137,6 @@ class Drift(TypedDict):
     prompt_was: NotRequired[Text]
     prompt_now: NotRequired[Text]
     answer_was: NotRequired[Text]
-    answer_now: NotRequired[Text]
 
 
 class Exchange(TypedDict):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any, cast
 
 from aquila.run_report.bodies import read_body
-from aquila.run_report.page.drift_words import add_words
 from aquila.run_report.page.embedding import join_scripts, policy_for, read_parts, write_json
 from aquila.run_report.page.overview import sum_up
-from aquila.run_report.schema import Body, RunReport, Test, Text
-from aquila.run_report.word_diff import Steps
+from aquila.run_report.schema import Body, Change, Drift, RunReport, Test, Text
+from aquila.run_report.word_diff import Steps, word_changes
 
 _MOST_STEPS = 4_000_000
 """The greatest work for comparing words in a report, in ``Steps``: a few seconds."""
+
+_SHORT, _SPACE = 40, re.compile(r"\s")
+_CODES = {"same": 0, "removed": 1, "added": 2}
 
 STYLES = ("base.css", "drift.css", "report.css")
 SCRIPTS = (
@@ -53,7 +56,11 @@ def _describe(report: RunReport) -> str:
 
 
 class _Drifts:
-    """Adds words to the drifts of a report, once to each, in bounded time. It lives while the page is rendered."""
+    """Adds to the drifts of a report which words differ, once to each, in bounded time. Lives while a page is rendered.
+
+    The words are lists of codes and lengths in turn, because the data has the texts already: 0 for the same, 1 for
+    removed, 2 for added. Lengths are UTF-16 units, as JavaScript counts.
+    """
 
     def __init__(self, report: RunReport) -> None:
         self._bodies = report["bodies"]
@@ -61,14 +68,36 @@ class _Drifts:
         # By ``id()``; the report keeps its drifts alive.
         self._done: dict[int, dict[str, Any]] = {}
 
-    def add_words(self, drift: Any) -> dict[str, Any]:
-        """Return a copy of a drift with its words; the same copy for the same drift."""
+    def add_words(self, drift: Drift) -> dict[str, Any]:
+        """Return a copy with ``prompt_words``, and ``words`` of each change; the same copy for the same drift."""
         if id(drift) not in self._done:
-            self._done[id(drift)] = add_words(drift, self._read, self._steps)
+            copy: dict[str, Any] = {**drift, "changes": list(map(self._add_to_change, drift["changes"]))}
+            if (lengths := self._measure(drift.get("prompt_was"), drift.get("prompt_now"))) is not None:
+                copy["prompt_words"] = lengths
+            self._done[id(drift)] = copy
         return self._done[id(drift)]
 
-    def _read(self, text: Text) -> str | None:
-        return text if isinstance(text, str) else read_body(self._bodies.get(text["key"], {}))
+    def _add_to_change(self, change: Change) -> dict[str, Any]:
+        was, now = change.get("was"), change.get("now")
+        if all(isinstance(value, str) and len(value) < _SHORT and not _SPACE.search(value) for value in (was, now)):
+            return {**change}  # a number or a name is shown as a whole
+        lengths = self._measure(was, now)
+        return {**change} if lengths is None else {**change, "words": lengths}
+
+    def _measure(self, was: Text | None, now: Text | None) -> list[int] | None:
+        old, new = map(self._read, (was, now))
+        if old is None or new is None:
+            return None
+        changes = word_changes(old, new, self._steps)
+        return [number for kind, text in changes for number in (_CODES[kind], _count_units(text))]
+
+    def _read(self, text: Text | None) -> str | None:
+        return text if text is None or isinstance(text, str) else read_body(self._bodies.get(text["key"], {}))
+
+
+def _count_units(text: str) -> int:
+    """Count the UTF-16 units of a text."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _make_index(report: RunReport, drifts: _Drifts) -> dict[str, Any]:

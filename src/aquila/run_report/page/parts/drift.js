@@ -1,4 +1,4 @@
-// Draws how a request differs from a recording. Other pages call drawDrift and drawWords; see the package's docstring.
+// Draws how a request differs from a recording. The page of a review calls drawWords.
 
 const AROUND = 160; // characters of unchanged text that are shown beside a change
 const KINDS = ["same", "removed", "added"];
@@ -81,11 +81,8 @@ function drawDrift(drift, readText) {
     box.append(make("h5", null, tellCount(changes.length, "field differs", "fields differ")),
       ...makeList(list, changes, (change) => drawChange(change, readText, prompts), 30));
   }
-  if (drift.answer_was !== undefined || drift.answer_now !== undefined) {
-    box.append(make("h5", null, drift.answer_now === undefined ? "Answer of the recording" : "Answer"),
-      drift.answer_now === undefined
-        ? makeText(readText(drift.answer_was), { class: "drift-answer" })
-        : drawPair(drift.answer_was, drift.answer_now, drift.answer_words, readText));
+  if (drift.answer_was !== undefined) {
+    box.append(make("h5", null, "Answer of the recording"), makeText(readText(drift.answer_was), { class: "drift-answer" }));
   }
   return box;
 }
