@@ -7,7 +7,7 @@ import contextlib
 import fnmatch
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from aquila.cassettes.codecs import cassette_suffixes
@@ -152,18 +152,29 @@ class Project:
             if cassette_files.is_pending_file(path) and path.suffix in suffixes
         ]
 
-    def list_waiting(self) -> list[Path]:
-        """Return the pending recordings, for a command that is about nothing else.
+    def choose_pending(
+        self, names: Sequence[str], is_known: Callable[[str], object] = lambda name: False
+    ) -> list[tuple[str, Path]]:
+        """Return the pending recordings that ``names`` mean, each with the name of its cassette; all without names.
 
-        Raises ``ConfigError`` if there is no cassette folder. Raises ``CassetteError`` if none was found and a folder
-        cannot be read.
+        A name for which nothing is pending is allowed if it ``is_known`` otherwise. Raises ``ConfigError`` if there is
+        no cassette folder, and ``CassetteError`` for any other name, or if nothing was found and a folder cannot be
+        read.
         """
         self.list_cassettes()
-        pending = self.list_pending()
+        pending = {path: cassette_files.cassette_of_pending(path) for path in self.list_pending()}
         closed = [] if pending else [inner for folder in self.folders for inner in find_closed_folders(folder)]
         if closed:
             raise CassetteError(f"{closed[0]} cannot be read, and may have pending recordings: make it readable")
-        return pending
+        cassettes = list(dict.fromkeys(pending.values()))
+        chosen = set() if names else set(cassettes)
+        for name in names:
+            named = self.choose_among(cassettes, name)
+            if not named and not is_known(name):
+                hint = suggest_name(name, map(self.name_of, cassettes)) if cassettes else "; nothing is pending"
+                raise CassetteError(f"no pending recording of {name!r} in {list_folders(self.folders)}{hint}")
+            chosen.update(named)
+        return [(self.name_of(cassette), path) for path, cassette in pending.items() if cassette in chosen]
 
     def choose_files(self, names: Sequence[str], *, of_any_kind: bool = False) -> list[Path]:
         """Return the files that arguments name, each once; all cassettes without an argument.

@@ -21,7 +21,6 @@ from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, ask_user, print_error
-from aquila.errors import CassetteError
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
@@ -31,7 +30,6 @@ from aquila.recording.storing.pending_recordings import compare_pending
 from aquila.recording.storing.recording_age import latest_moment
 from aquila.review.applying import advise_msgpack, undo_interrupted
 from aquila.review.kept_decisions import hold_reviews
-from aquila.spelling import suggest_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +48,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """Store the journals of interrupted runs, then the pending recordings."""
     steps: list[Step] = []
     with project.open_project(options) as here:
-        chosen = _choose_pending(here, options.names)
+        chosen = here.choose_pending(options.names)
         takes_journals = not options.names
         waiting = _find_waiting(here) if takes_journals else []
         asks = not (options.names or options.yes or options.dry_run) and bool(chosen or waiting)
@@ -128,24 +126,6 @@ def _say_what_to_type(pending: list[tuple[str, Path]], options: argparse.Namespa
         f"{f': {first}' if first else ''}. To accept everything: {everything}"
     )
     return FOUND
-
-
-def _choose_pending(here: project.Project, names: list[str]) -> list[tuple[str, Path]]:
-    """Find the pending files, with the names of their cassettes.
-
-    Raises like ``list_waiting``, and ``CassetteError`` for a name that fits none.
-    """
-    pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_waiting()]
-    cassettes = list(dict.fromkeys(cassette for cassette, _ in pending))
-    chosen = set() if names else set(cassettes)
-    for name in names:
-        named = here.choose_among(cassettes, name)
-        if not named:
-            known = map(here.name_of, cassettes)
-            hint = suggest_name(name, known) if pending else "; nothing is pending"
-            raise CassetteError(f"no pending recording of {name!r} in {project.list_folders(here.folders)}{hint}")
-        chosen.update(named)
-    return [(here.name_of(cassette), path) for cassette, path in pending if cassette in chosen]
 
 
 def _find_waiting(here: project.Project) -> list[tuple[str, int]]:

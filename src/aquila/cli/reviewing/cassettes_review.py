@@ -18,12 +18,11 @@ import dataclasses
 import re
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.model import Interaction
-from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, print_error, shorten_path
@@ -116,32 +115,15 @@ class Desk:
         settings = runtime.current_settings()
         self._rules, self._keep_headers = match_rules_of(settings), settings.keep_headers
         self.clean: Callable[[Interaction], Interaction] = redactor_of(settings).redact_interaction
-        pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_waiting()]
-        chosen = self._choose(dict.fromkeys(cassette for cassette, _ in pending), options.names)
-        self.files = [
-            (here.name_of(cassette), path, here.recording_folder_of(path))
-            for cassette, path in pending
-            if cassette in chosen
-        ]
+        pending = here.choose_pending(
+            options.names, lambda name: bool(unrecorded_tests_text.find_unrecorded(here, [name]))
+        )
+        self.files = [(name, path, here.recording_folder_of(path)) for name, path in pending]
         self.roots = list(dict.fromkeys(root for _, _, root in self.files))
 
     def command(self, *words: str) -> str:
         """Return a command about the cassettes of this review."""
         return project.command_here(self.options, *words)
-
-    def _choose(self, cassettes: Collection[Path], names: Sequence[str]) -> set[Path]:
-        """Return those of ``cassettes`` that ``names`` mean, or all without names.
-
-        Raises ``CassetteError`` for a name for which nothing waits.
-        """
-        chosen = set() if names else set(cassettes)
-        for name in names:
-            named = self.here.choose_among(cassettes, name)
-            if not named and not unrecorded_tests_text.find_unrecorded(self.here, [name]):
-                hint = suggest_name(name, map(self.here.name_of, cassettes))
-                raise CassetteError(f"nothing waits for {name!r}{hint if cassettes else '; nothing waits at all'}")
-            chosen.update(named)
-        return chosen
 
     def open_review(self, kinds: Sequence[ProposalKind] = ()) -> Review:
         """Read all pending files. ``kinds``: ask only about these kinds; without any, about those of ``--kind``."""
