@@ -10,7 +10,6 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
-from tests.support.slow import slow_but
 
 KEY = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
 
@@ -63,62 +62,9 @@ def test_a_recording_replays_on_the_machine_that_made_it_and_on_one_with_another
     assert len(machine.calls) == 1
 
 
-@pytest.mark.parametrize(
-    "option", slow_but([("--showlocals",)], [(), ("--showlocals",), ("--full-trace",), ("--tb=short",)]), ids=str
-)
-@pytest.mark.parametrize("place", ["body", "url"])
-def test_a_miss_shows_the_key_neither_in_the_terminal_nor_in_the_xml(
-    place: str, option: tuple[str, ...], machine: Project
-) -> None:
-    machine.record(tests=asking("hi", place)).assert_outcomes(passed=1)
-    junit = machine.pytester.path / "junit.xml"
-    result = machine.run(*option, f"--junitxml={junit}", tests=asking("ho", place))
-    result.assert_outcomes(failed=1)
-    text = shown(result, junit)
-    assert "recorded 'hi', now 'ho'" in text
-    assert KEY[:8] not in text
-    assert KEY[-8:] not in text
-
-
-@pytest.mark.slow
-def test_a_drift_report_does_not_show_the_key(machine: Project) -> None:
-    machine.record(tests=asking("hi", "body")).assert_outcomes(passed=1)
-    report = machine.pytester.path / "drift.json"
-    result = machine.run(f"--aquila-drift={report}", tests=asking("ho", "body"))
-    assert "recorded 'hi', now 'ho'" in report.read_text()
-    assert KEY not in report.read_text() + "\n".join(result.outlines)
-
-
-def test_logs_and_arguments_of_other_clients_do_not_show_the_key(machine: Project) -> None:
-    junit = machine.pytester.path / "junit.xml"
-    result = machine.run(
-        f"--junitxml={junit}",
-        "-o",
-        "junit_logging=all",
-        "-o",
-        "log_level=INFO",
-        tests="""
-        import app, logging, requests
-
-        def ask(key, padding):
-            logging.info("asking with %s", key)
-            requests.post("https://api.mistral.ai/v1/chat/completions", json={"use": app.KEY}, timeout=1)
-
-        def test_it(aquila_cassette):
-            ask({"a": "x" * 100, "key": app.KEY, "b": "x" * 100}, None)
-        """,
-    )
-    result.assert_outcomes(failed=1)
-    text = shown(result, junit)
-    assert "asking with" in text
-    assert KEY[:8] not in text
-    assert KEY[-8:] not in text
-
-
 @pytest.mark.parametrize("how", ["fixture", "block"])
-@pytest.mark.parametrize("workers", slow_but([()], [(), ("-p", "xdist", "-n", "1")]), ids=["one process", "a worker"])
 def test_what_a_passing_test_writes_does_not_show_the_key_in_the_xml(
-    how: str, workers: tuple[str, ...], machine: Project, monkeypatch: pytest.MonkeyPatch
+    how: str, machine: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_TOKEN", KEY[::-1])  # no key of a provider, so no dummy takes its place
     tests = f"""
@@ -137,7 +83,7 @@ def test_what_a_passing_test_writes_does_not_show_the_key_in_the_xml(
         """
     machine.record(tests=tests).assert_outcomes(passed=1)
     junit = machine.pytester.path / "junit.xml"
-    options = (f"--junitxml={junit}", "-o", "junit_logging=all", "-rA", *workers)
+    options = (f"--junitxml={junit}", "-o", "junit_logging=all", "-rA")
     result = machine.run(*options, tests=tests)
     result.assert_outcomes(passed=1)
     text = shown(result, junit)
@@ -145,23 +91,6 @@ def test_what_a_passing_test_writes_does_not_show_the_key_in_the_xml(
         assert word in text
     assert KEY[::-1][:8] not in text
     assert KEY[::-1][-8:] not in text
-
-
-def test_a_refusal_does_not_show_a_key_in_the_path(machine: Project) -> None:
-    junit = machine.pytester.path / "junit.xml"
-    result = machine.run(
-        f"--junitxml={junit}",
-        tests="""
-        import app, httpx2
-
-        def test_it():
-            with httpx2.Client() as client:
-                client.post(f"https://api.mistral.ai/{app.KEY}/v1/chat/completions")
-        """,
-    )
-    result.assert_outcomes(failed=1)
-    assert "was refused" in shown(result, junit)
-    assert KEY not in shown(result, junit)
 
 
 def test_rules_of_plugins_hold_for_a_miss_and_for_what_it_was_compared_with(machine: Project) -> None:
@@ -205,11 +134,14 @@ def test_a_worker_knows_the_key_too(machine: Project) -> None:
         return machine.pytester.runpytest_subprocess("-n1", "-p", "no:cacheprovider", *arguments)
 
     distributed().assert_outcomes(passed=1)
-    machine.pytester.makepyfile(test_app="from app import post\n" + asking("ho", "body"))
+    machine.pytester.makefile(".txt", key=KEY)  # in the environment a replay has a dummy
+    machine.pytester.makepyfile(
+        test_app="from app import post\n" + asking("ho", "body").replace("'ho'", "'ho ' + open('key.txt').read()")
+    )
     junit = machine.pytester.path / "junit.xml"
     result = distributed(f"--junitxml={junit}")
     result.assert_outcomes(failed=1)
-    assert "recorded 'hi', now 'ho'" in shown(result, junit)
+    assert "recorded 'hi', now 'ho [redacted]'" in shown(result, junit)
     assert KEY not in shown(result, junit)
 
 
