@@ -6,6 +6,7 @@ import concurrent.futures.process  # noqa: F401 - loaded here, so that runs with
 import copy
 import pickle
 import textwrap
+from collections.abc import Iterable, Set
 
 import pytest
 
@@ -246,73 +247,67 @@ def test_what_a_bare_except_swallowed_fails_the_test(project: Project) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "place",
-    {
-        "gather": """
-            async def go():
-                await asyncio.gather(aask(), aask())
-            asyncio.run(go())
-        """,
-        "asyncio.TaskGroup": """
-            async def go():
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(aask())
-                    group.create_task(aask())
-            asyncio.run(go())
-        """,
-        "anyio task group": """
-            async def go():
-                async with anyio.create_task_group() as outer, anyio.create_task_group() as group:
-                    group.start_soon(aask)
-            anyio.run(go)
-        """,
-        "anyio task group, behind the start": """
-            async def serve(*, task_status):
-                task_status.started()
-                await aask()
-            async def go():
-                async with anyio.create_task_group() as group:
-                    await group.start(serve)
-            anyio.run(go)
-        """,
-        "trio": """
-            async def go():
-                async with anyio.create_task_group() as group:
-                    group.start_soon(aask)
-            anyio.run(go, backend="trio")
-        """,
-        "asyncio.to_thread": "asyncio.run(asyncio.to_thread(ask))",
-        "ThreadPoolExecutor": """
-            with ThreadPoolExecutor(1) as pool:
-                assert isinstance(pool.submit(ask).exception(), CassetteMiss)
-                assert isinstance(pool.submit(ask).exception(), Exception)
-                pool.submit(ask).result()
-        """,
-        "ProcessPoolExecutor": """
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
-                try:
-                    pool.submit(post, "hi").result()
-                finally:
-                    assert pool.submit(len, "ab").result() == 2
-        """,
-        "portal of a test client": """
-            async def app(scope, receive, send):
-                ask()
-            from starlette.testclient import TestClient
-            with TestClient(app) as client:
-                client.get("/")
-        """,
-    }.items(),
-    ids=lambda place: place[0],
-)
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_the_miss_is_the_error_of_the_test_in_whatever_task_or_thread_it_happened(
-    place: tuple[str, str], project: Project
-) -> None:
-    name, body = place
-    head = RETRYING + (
-        """
+PLACES = {
+    "gather": """
+        async def go():
+            await asyncio.gather(aask(), aask())
+        asyncio.run(go())
+    """,
+    "asyncio.TaskGroup": """
+        async def go():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(aask())
+                group.create_task(aask())
+        asyncio.run(go())
+    """,
+    "anyio task group": """
+        async def go():
+            async with anyio.create_task_group() as outer, anyio.create_task_group() as group:
+                group.start_soon(aask)
+        anyio.run(go)
+    """,
+    "anyio task group, behind the start": """
+        async def serve(*, task_status):
+            task_status.started()
+            await aask()
+        async def go():
+            async with anyio.create_task_group() as group:
+                await group.start(serve)
+        anyio.run(go)
+    """,
+    "trio": """
+        async def go():
+            async with anyio.create_task_group() as group:
+                group.start_soon(aask)
+        anyio.run(go, backend="trio")
+    """,
+    "asyncio.to_thread": "asyncio.run(asyncio.to_thread(ask))",
+    "ThreadPoolExecutor": """
+        with ThreadPoolExecutor(1) as pool:
+            assert isinstance(pool.submit(ask).exception(), CassetteMiss)
+            assert isinstance(pool.submit(ask).exception(), Exception)
+            pool.submit(ask).result()
+    """,
+    "ProcessPoolExecutor": """
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+            try:
+                pool.submit(post, "hi").result()
+            finally:
+                assert pool.submit(len, "ab").result() == 2
+    """,
+    "portal of a test client": """
+        async def app(scope, receive, send):
+            ask()
+        from starlette.testclient import TestClient
+        with TestClient(app) as client:
+            client.get("/")
+    """,
+}
+"""Where a miss happens, by the name of the place."""
+
+SEVERAL_MISSES = {"gather", "asyncio.TaskGroup", "ThreadPoolExecutor", "ProcessPoolExecutor"}
+
+ASK_ASYNC = """
     import asyncio, multiprocessing
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
     import anyio
@@ -326,19 +321,40 @@ def test_the_miss_is_the_error_of_the_test_in_whatever_task_or_thread_it_happene
             except Exception as error:
                 last = error
         raise ConnectionFailed("Connection error.") from last
+    """
 
-    def test_it(aquila_cassette):
-"""
+
+def make_module(bodies: Iterable[str]) -> str:
+    """A test for each body, with a test behind it that the miss must not harm."""
+    tests = ""
+    for number, body in enumerate(bodies):
+        code = textwrap.indent(textwrap.dedent(body).strip(), " " * 8)
+        tests += f"\n    def test_{number}(aquila_cassette):\n{code}\n" + HARMLESS.replace("next", f"next_{number}")
+    return tests
+
+
+# What one client asked three times in a thread is one miss. Another process counts its own.
+@pytest.mark.parametrize(
+    "names",
+    [PLACES.keys() - SEVERAL_MISSES, SEVERAL_MISSES],
+    ids=["one miss", "several misses"],
+)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_the_miss_is_the_error_of_the_test_in_whatever_task_or_thread_it_happened(
+    names: Set[str], project: Project
+) -> None:
+    result = project.run(
+        "-p", "no:randomly", tests=RETRYING + ASK_ASYNC + make_module(PLACES[name] for name in sorted(names))
     )
-    result = project.run(tests=head + textwrap.indent(textwrap.dedent(body).strip(), " " * 8) + "\n" + HARMLESS)
-    result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: nothing is recorded*"])
+    result.assert_outcomes(failed=len(names), passed=len(names))
+    result.stdout.fnmatch_lines(
+        [f"FAILED *::test_{number} - CassetteMiss: nothing is recorded*" for number in range(len(names))]
+    )
     output = result.stdout.str()
     assert "ConnectionFailed" not in output.replace("raise ConnectionFailed", "").replace("class ConnectionFailed", "")
-    assert output.count("To record it:") == 1
-    # What one client asked three times in a thread is one miss. Another process counts its own.
-    if name not in ("gather", "asyncio.TaskGroup", "ThreadPoolExecutor", "ProcessPoolExecutor"):
-        result.stdout.fnmatch_lines(["aquila: * 1 missed*"])
+    assert output.count("To record it:") == len(names)
+    if names != SEVERAL_MISSES:
+        result.stdout.fnmatch_lines([f"aquila: * {len(names)} missed*"])
 
 
 def test_a_pool_of_threads_of_celery_reports_a_miss_to_who_waits_for_the_task(project: Project) -> None:
@@ -409,107 +425,110 @@ def test_a_miss_of_each_attempt_is_shown_once(project: Project) -> None:
     assert result.stdout.str().count("Captured aquila call") == 1
 
 
-@pytest.mark.parametrize("use", ["answer.status_code", "answer['text']", "answer + ''"])
-def test_a_miss_that_was_taken_for_an_answer_is_the_error(use: str, project: Project) -> None:
+def test_a_miss_that_was_taken_for_an_answer_is_the_error(project: Project) -> None:
     """As langchain does with what `asyncio.gather` returns."""
     result = project.run(
-        tests=f"""
+        tests="""
         import asyncio, httpx2
 
         async def ask():
             async with httpx2.AsyncClient() as http:
                 asking = http.get("https://provider.example/v1/x")
                 [answer] = await asyncio.gather(asking, return_exceptions=True)
-                return {use}
+                return answer
 
-        def test_it(aquila_cassette):
-            asyncio.run(ask())
+        def test_attribute(aquila_cassette):
+            asyncio.run(ask()).status_code
+
+        def test_item(aquila_cassette):
+            asyncio.run(ask())["text"]
+
+        def test_operator(aquila_cassette):
+            asyncio.run(ask()) + ""
         """
     )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: *"])
+    result.assert_outcomes(failed=3)
+    uses = ("attribute", "item", "operator")
+    result.stdout.fnmatch_lines([f"FAILED *::test_{use} - CassetteMiss: *" for use in uses])
 
 
-@pytest.mark.parametrize(
-    "waits_for",
-    {
-        "queue": """
-            queue = asyncio.Queue()
-            queue.put_nowait("hi")
-            async def work():
-                while True:
-                    prompt = await queue.get()
-                    try:
-                        await aask(prompt)
-                    except Exception:
-                        failures.append(prompt)
-                    queue.task_done()
-            task = asyncio.create_task(work())
-            await asyncio.wait_for(queue.join(), 60)
-            task.cancel()
-        """,
-        "future": """
-            future = asyncio.get_running_loop().create_future()
-            async def work():
+WAITING = {
+    "queue": """
+        queue = asyncio.Queue()
+        queue.put_nowait("hi")
+        async def work():
+            while True:
+                prompt = await queue.get()
                 try:
-                    future.set_result(await aask("hi"))
-                except Exception as error:
-                    failures.append(error)
-                    future.set_exception(error)
-            tasks = {asyncio.create_task(work())}
-            next(iter(tasks)).add_done_callback(tasks.discard)
-            await asyncio.wait_for(future, 60)
-        """,
-        **{
-            f"queue, {way}": f"""
-            queue = asyncio.Queue()
-            async def work():
-                try:
-                    {awaits}
-                except Exception as error:
-                    failures.append(error)
-                    queue.put_nowait("failed")
-            task = asyncio.create_task(work())
-            task.add_done_callback(lambda _: queue.put_nowait("ended"))
-            assert await queue.get() == "failed"
-        """
-            for way, awaits in {
-                "task": "await asyncio.create_task(aask('hi'))",
-                "gather": "await asyncio.gather(aask('hi'), asyncio.sleep(0))",
-                "wait": "[done], _ = await asyncio.wait([asyncio.create_task(aask('hi'))]); done.result()",
-                "wait_for": "await asyncio.wait_for(aask('hi'), 60)",
-                "shield": "await asyncio.shield(aask('hi'))",
-                "a task of a task": "await asyncio.create_task(asyncio.wait_for(asyncio.gather(aask('hi')), 60))",
-            }.items()
-        },
-    }.items(),
-    ids=lambda waits_for: waits_for[0],
-)
-def test_code_that_waits_for_a_background_task_gets_its_miss(waits_for: tuple[str, str], project: Project) -> None:
-    body = textwrap.indent(textwrap.dedent(waits_for[1]).strip(), " " * 12)
-    result = project.run(
-        tests="""
+                    await aask(prompt)
+                except Exception:
+                    failures.append(prompt)
+                queue.task_done()
+        task = asyncio.create_task(work())
+        await asyncio.wait_for(queue.join(), 60)
+        task.cancel()
+    """,
+    "future": """
+        future = asyncio.get_running_loop().create_future()
+        async def work():
+            try:
+                future.set_result(await aask("hi"))
+            except Exception as error:
+                failures.append(error)
+                future.set_exception(error)
+        tasks = {asyncio.create_task(work())}
+        next(iter(tasks)).add_done_callback(tasks.discard)
+        await asyncio.wait_for(future, 60)
+    """,
+    **{
+        f"queue, {way}": f"""
+        queue = asyncio.Queue()
+        async def work():
+            try:
+                {awaits}
+            except Exception as error:
+                failures.append(error)
+                queue.put_nowait("failed")
+        task = asyncio.create_task(work())
+        task.add_done_callback(lambda _: queue.put_nowait("ended"))
+        assert await queue.get() == "failed"
+    """
+        for way, awaits in {
+            "task": "await asyncio.create_task(aask('hi'))",
+            "gather": "await asyncio.gather(aask('hi'), asyncio.sleep(0))",
+            "wait": "[done], _ = await asyncio.wait([asyncio.create_task(aask('hi'))]); done.result()",
+            "wait_for": "await asyncio.wait_for(aask('hi'), 60)",
+            "shield": "await asyncio.shield(aask('hi'))",
+            "a task of a task": "await asyncio.create_task(asyncio.wait_for(asyncio.gather(aask('hi')), 60))",
+        }.items()
+    },
+}
+"""Code that waits for a task in the background, by what it waits for. ``failures`` has what the task has met."""
+
+
+def test_code_that_waits_for_a_background_task_gets_its_miss(project: Project) -> None:
+    ask = """
     import asyncio
 
     async def aask(prompt):
         async with aquila.async_http_client() as http:
             return await http.post("https://provider.example/v1/x", json={"prompt": prompt})
 
-    def test_it(aquila_cassette):
-        failures = []
-        async def go():
-"""
-        + body
-        + """
+    def run(go, failures):
         try:
             asyncio.run(go())
         finally:
             assert failures  # nobody was left waiting
-"""
-        + HARMLESS
+    """
+    bodies = []
+    for body in WAITING.values():
+        waiting = textwrap.indent(textwrap.dedent(body).strip(), " " * 4)
+        bodies.append(f"failures = []\nasync def go():\n{waiting}\nrun(go, failures)")
+    result = project.run("-p", "no:randomly", tests=ask + make_module(bodies))
+    result.assert_outcomes(failed=len(bodies), passed=len(bodies))
+    result.stdout.fnmatch_lines(
+        [f"FAILED *::test_{number} - CassetteMiss: nothing is recorded*" for number in range(len(bodies))]
     )
-    result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: nothing is recorded*"])
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -595,14 +614,10 @@ def test_only_the_frames_of_the_project_are_shown(project: Project) -> None:
     assert "httpx2" not in output.partition("FAILURES")[2]
 
 
-@pytest.mark.parametrize("base", ["TestCase", "IsolatedAsyncioTestCase"])
-def test_a_unittest_fails_with_the_miss_and_the_next_one_does_not(base: str, project: Project) -> None:
-    call = "def" if base == "TestCase" else "async def"
-    result = project.run(
-        tests=f"""
-        import unittest
-
-        class TestIt(unittest.{base}):
+def test_a_unittest_fails_with_the_miss_and_the_next_one_does_not(project: Project) -> None:
+    classes = [
+        f"""
+        class Test{base}(unittest.{base}):
             @pytest.fixture(autouse=True)
             def cassette(self, aquila_cassette):
                 pass
@@ -616,12 +631,14 @@ def test_a_unittest_fails_with_the_miss_and_the_next_one_does_not(base: str, pro
             {call} test_next(self):
                 pass
         """
-    )
-    result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["FAILED *::test_asks - CassetteMiss: nothing is recorded*"])
+        for base, call in (("TestCase", "def"), ("IsolatedAsyncioTestCase", "async def"))
+    ]
+    result = project.run(tests="\n        import unittest\n" + "".join(classes))
+    result.assert_outcomes(failed=2, passed=2)
+    result.stdout.fnmatch_lines(["FAILED *::test_asks - CassetteMiss: nothing is recorded*"] * 2)
     # Lines of the error alone: in its debug mode asyncio logs a slow task, with its exception.
     lines = [line for line in result.outlines if line.startswith("E ") and line.endswith("To record it:")]
-    assert len(lines) == 1
+    assert len(lines) == 2
 
 
 def test_in_a_thread_of_the_application_a_miss_is_an_exception(project: Project) -> None:
