@@ -128,32 +128,36 @@ def test_a_changed_prompt_of_a_fixture_is_a_miss_of_each_test_that_uses_it(proje
     result.stdout.fnmatch_lines(["*@answer.yaml*", "*test_app.py::test_one --aquila-record*"])
 
 
-@pytest.mark.parametrize("swallowed", [True, False])
-def test_a_miss_at_the_teardown_of_a_fixture_is_an_error(project: Project, swallowed: bool) -> None:
+def test_a_miss_at_the_teardown_of_a_fixture_is_an_error(project: Project) -> None:
     tests = """
-        class TestOf:
+        class TestRaises:
+            @pytest.fixture(scope="class")
+            def answer(self):
+                yield post("setup")
+                post("PROMPT")
+
+            def test_one(self, answer): ...
+            def test_two(self, answer): ...
+
+        class TestSwallows:
             @pytest.fixture(scope="class")
             def answer(self):
                 yield post("setup")
                 try:
                     post("PROMPT")
                 except BaseException:
-                    if not SWALLOWED:
-                        raise
+                    pass
 
-            def test_one(self, answer):
-                pass
+            def test_one(self, answer): ...
+            def test_two(self, answer): ...
 
-            def test_two(self, answer):
-                pass
-
-        def test_behind_it():
-            pass
-        """.replace("SWALLOWED", str(swallowed))
-    project.record(tests=tests).assert_outcomes(passed=3)
-    result = project.run(tests=tests.replace("PROMPT", "changed"))
-    result.assert_outcomes(passed=3, errors=1)
-    result.stdout.fnmatch_lines(["*ERROR at teardown of TestOf.test_two*", "*@answer.yaml*"])
+        def test_behind_it(): ...
+        """
+    project.record(tests=tests).assert_outcomes(passed=5)
+    result = project.run("-p", "no:randomly", tests=tests.replace("PROMPT", "changed"))
+    result.assert_outcomes(passed=5, errors=2)
+    for name in ("TestRaises", "TestSwallows"):
+        result.stdout.fnmatch_lines([f"*ERROR at teardown of {name}.test_two*", f"*{name}.@answer*.yaml*"])
 
 
 def test_a_fixture_that_fails_keeps_what_it_recorded_beside_its_cassette(project: Project) -> None:
@@ -170,20 +174,22 @@ def test_a_fixture_that_fails_keeps_what_it_recorded_beside_its_cassette(project
     assert project.cassette_names == {"test_app/@answer.pending.yaml"}
 
 
-@pytest.mark.parametrize("outcome", ["skip", "xfail"])
-def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Project, outcome: str) -> None:
-    tests = f"""
+def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Project) -> None:
+    tests = """
         @pytest.fixture(scope="session")
-        def answer():
-            pytest.{outcome}(f"later, as {{post('one')}}")
+        def skipping():
+            pytest.skip(f"later, as {post('one')}")
 
-        def test_one(answer):
-            pass
+        @pytest.fixture(scope="session")
+        def failing():
+            pytest.xfail(f"later, as {post('two')}")
+
+        def test_skip(skipping): ...
+        def test_xfail(failing): ...
         """
-    counts = {"skipped" if outcome == "skip" else "xfailed": 1}
-    project.record(tests=tests).assert_outcomes(**counts)
-    project.run().assert_outcomes(**counts)
-    assert project.cassette_names == {"test_app/@answer.yaml"}
+    project.record(tests=tests).assert_outcomes(skipped=1, xfailed=1)
+    project.run().assert_outcomes(skipped=1, xfailed=1)
+    assert project.cassette_names == {"test_app/@skipping.yaml", "test_app/@failing.yaml"}
 
 
 def test_a_skip_in_a_teardown_says_nothing_against_what_was_recorded(project: Project) -> None:

@@ -55,7 +55,9 @@ def test_a_miss_that_the_teardown_of_a_fixture_swallows_fails_its_test_and_no_ot
         """
     result = project.run(tests=tests)
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["ERROR test_app.py::test_it - CassetteMiss: *"])
+    result.stdout.fnmatch_lines(
+        ["*  pytest test_app.py::test_it --aquila-record", "ERROR *::test_it - CassetteMiss: *"]
+    )
 
 
 def test_what_a_test_misses_that_is_expected_to_fail_is_shown_once(project: Project) -> None:
@@ -124,6 +126,7 @@ def test_a_client_that_retries_lets_a_miss_and_a_refusal_through_at_once(project
     def test_known_by_name(aquila_cassette, aquila_refusals):
         with pytest.raises(aquila.errors.CassetteMiss):
             ask()
+        assert len(aquila_cassette.misses) == 1
         aquila_cassette.forget_misses()
         with pytest.raises(aquila.errors.LiveCallRefused):
             import socket

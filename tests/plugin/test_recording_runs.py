@@ -105,19 +105,6 @@ def test_the_cassette_is_named_after_the_test(project: Project) -> None:
     ]
 
 
-def test_a_test_with_plain_parameters_has_them_in_the_name_of_its_cassette(project: Project) -> None:
-    tests = """
-        @pytest.mark.parametrize("word", ["a", "gpt-4.1-mini"])
-        def test_it(aquila_cassette, word):
-            post(word)
-        """
-    project.record(tests=tests)
-    assert sorted(path.name for path in (project.cassettes / "test_app").iterdir()) == [
-        "test_it-a.yaml",
-        "test_it-gpt-4.1-mini.yaml",
-    ]
-
-
 def test_a_miss_names_the_difference_and_the_command_that_records_again(project: Project) -> None:
     project.record(tests=TWO_CALLS)
     result = project.run(tests=TWO_CALLS.replace("two", "zwei"))
@@ -136,52 +123,6 @@ def test_a_miss_points_at_the_line_that_asked_and_not_at_the_way_to_the_recorder
     assert output.count("CassetteMiss: nothing is recorded yet in ") == 2  # the error, and the line at the end
     assert output.count("To record it") == 1
     assert "handle_request" in project.run("--full-trace").stdout.str()
-
-
-def test_a_swallowed_miss_still_fails_the_test(project: Project) -> None:
-    result = project.run(
-        tests="""
-        def test_it(aquila_cassette):
-            try:
-                post("one")
-            except BaseException:
-                pass
-        """
-    )
-    result.assert_outcomes(failed=1)
-    assert "test_it.yaml" in result.stdout.str()
-    assert "pytest test_app.py::test_it --aquila-record" in result.stdout.str()
-
-
-def test_a_miss_in_a_teardown_fails_the_test(project: Project) -> None:
-    result = project.run(
-        tests="""
-        @pytest.fixture
-        def closing(aquila_cassette):
-            yield
-            try:
-                post("bye")
-            except BaseException:
-                pass
-
-        def test_it(closing):
-            pass
-        """
-    )
-    result.assert_outcomes(passed=1, errors=1)
-
-
-def test_an_expected_miss_can_be_forgotten(project: Project) -> None:
-    result = project.run(
-        tests="""
-        def test_it(aquila_cassette):
-            with pytest.raises(aquila.errors.CassetteMiss):
-                post("one")
-            assert len(aquila_cassette.misses) == 1
-            aquila_cassette.forget_misses()
-        """
-    )
-    result.assert_outcomes(passed=1)
 
 
 def test_what_matches_is_kept_and_what_drifted_is_recorded_in_its_place(project: Project) -> None:
@@ -293,19 +234,22 @@ def test_failing_tests_that_share_a_cassette_keep_the_recordings_of_both(project
     ]
 
 
-@pytest.mark.parametrize(("ending", "outcome"), [("skip", "skipped"), ("xfail", "xfailed")])
-def test_what_a_test_asked_before_it_skipped_is_added_and_replayed(project: Project, ending: str, outcome: str) -> None:
-    tests = f"""
-        def test_it(aquila_cassette):
-            if post('one') == 1:
-                pytest.{ending}('later')
+def test_what_a_test_asked_before_it_skipped_is_added_and_replayed(project: Project) -> None:
+    tests = """
+        def test_skip(aquila_cassette):
+            if post("one"):
+                pytest.skip("later")
+
+        def test_xfail(aquila_cassette):
+            if post("two"):
+                pytest.xfail("later")
         """
-    project.record(tests=tests).assert_outcomes(**{outcome: 1})
+    project.record(tests=tests).assert_outcomes(skipped=1, xfailed=1)
     for _ in range(2):
         result = project.run()
-        result.assert_outcomes(**{outcome: 1})
-        result.stdout.fnmatch_lines(["aquila: 1 replayed, 0 recorded, 0 missed*"])
-    assert len(project.calls) == 1
+        result.assert_outcomes(skipped=1, xfailed=1)
+        result.stdout.fnmatch_lines(["aquila: 2 replayed, 0 recorded, 0 missed*"])
+    assert len(project.calls) == 2
     assert not list(project.cassettes.rglob("*.pending.yaml"))
 
 
@@ -365,13 +309,6 @@ def test_a_cassette_that_several_tests_share_is_only_added_to(project: Project) 
     project.record("-k", "test_one").assert_outcomes(passed=1)
     assert len(load_cassette(project.cassettes / "shared.yaml").interactions) == 2
     project.run().assert_outcomes(passed=2)
-
-
-def test_metadata_never_makes_a_replay_miss(project: Project) -> None:
-    project.record(tests="def test_it(aquila_cassette):\n    post('one', metadata={'id': '1'})\n")
-    project.run(tests="def test_it(aquila_cassette):\n    post('one', metadata={'id': '2'})\n").assert_outcomes(
-        passed=1
-    )
 
 
 def test_a_test_without_a_cassette_is_told_what_to_add(project: Project) -> None:
