@@ -67,16 +67,10 @@ def test_nothing_was_enqueued():
 """
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        "[app.huey, mail.huey]",
-        pytest.param('("app:huey", mail.huey, app.huey)', marks=pytest.mark.slow),
-        pytest.param('"app:huey, mail:huey"', marks=pytest.mark.slow),
-    ],
-)
-def test_every_fixture_works_on_several_hueys(project, given):
-    conftest = f"import pytest\nimport app, mail\n\n@pytest.fixture\ndef aquila_huey():\n    return {given}\n"
+def test_every_fixture_works_on_several_hueys(project):
+    conftest = (
+        "import pytest\nimport app, mail\n\n@pytest.fixture\ndef aquila_huey():\n    return [app.huey, mail.huey]\n"
+    )
     result = project(conftest=conftest, test_one=EVERY_FIXTURE)
     result.assert_outcomes(passed=6, failed=1)
     result.stdout.fnmatch_lines(["*a job for the queue of the SqliteHuey 'sms' was refused: *"])
@@ -135,15 +129,17 @@ def test_the_fixture_may_add_to_the_huey_of_the_ini_file_and_be_parametrized(pro
     result = project(
         test_one="""
         import pytest
-        import mail
+        import app, mail
 
-        @pytest.mark.parametrize("aquila_huey", ["mail:huey", ["app:huey", mail.huey]])
+        FORMS = ["mail:huey", ["app:huey", mail.huey], ("app:huey", mail.huey, app.huey), "app:huey, mail:huey"]
+
+        @pytest.mark.parametrize("aquila_huey", FORMS)
         def test_parametrized(aquila_huey, all_enqueued):
             mail.run(1)
             assert len(all_enqueued(queue="mail")) == 1
         """
     )
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=5)
 
 
 @pytest.mark.slow
@@ -232,23 +228,29 @@ def test_a_program_worker_finds_a_huey_that_the_fixture_names_by_its_path(projec
     result.assert_outcomes(passed=1)
 
 
+NO_HUEYS = [
+    ("None", "gives None: return a Huey, its path"),
+    ("[]", "gives no Huey, but []: return a Huey, its path"),
+    ("{'app': app.huey}", "gives a dict: return a Huey, its path"),
+    ("[app.huey, app.run]", "gives a TaskWrapper: return a Huey, its path"),
+    ("'app:hueys'", "gives 'app:hueys', and app has no 'hueys'"),
+    ("'app.huey'", "gives 'app.huey', which is no path of a Huey: write module:attribute"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("None", "gives None: return a Huey, its path"),
-        ("[]", "gives no Huey, but []: return a Huey, its path"),
-        ("{'app': app.huey}", "gives a dict: return a Huey, its path"),
-        ("[app.huey, app.run]", "gives a TaskWrapper: return a Huey, its path"),
-        ("'app:hueys'", "gives 'app:hueys', and app has no 'hueys'"),
-        ("'app.huey'", "gives 'app.huey', which is no path of a Huey: write module:attribute"),
-    ],
-)
-def test_what_is_no_huey_is_refused_with_the_place_of_the_fixture(project, given, message):
-    conftest = f"import pytest\nimport app\n\n@pytest.fixture\ndef aquila_huey():\n    return {given}\n"
-    result = project(conftest=conftest, test_one="def test_it():\n    pass")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"*the fixture aquila_huey (*conftest.py:*) {message.replace('[', '[[]')}*"])
+def test_what_is_no_huey_is_refused_with_the_place_of_the_fixture(project):
+    classes = [
+        f"class Test{number}:\n    @pytest.fixture\n    def aquila_huey(self):\n        return {given}\n"
+        "    def test_it(self): ...\n"
+        for number, (given, _) in enumerate(NO_HUEYS)
+    ]
+    result = project(test_one="\n".join(["import pytest", "import app", *classes]))
+    result.assert_outcomes(errors=len(NO_HUEYS))
+    for _, message in NO_HUEYS:
+        result.stdout.fnmatch_lines_random(
+            [f"*the fixture aquila_huey (*test_one.py:*) {message.replace('[', '[[]')}*"]
+        )
 
 
 @pytest.mark.slow
