@@ -13,6 +13,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.trivial_values import is_trivial
+from aquila.recording.environment import DUMMY_KEY
 
 PLAIN = "Zq81-not-shaped-like-a-key-4711"
 PEM = (
@@ -23,18 +24,22 @@ NAMES = (
     *("OPENAI_KEY_DEV", "DB_PASS", "SMTP_PASS", "MYSQL_PWD", "HF_TOKEN_READ", "TOKEN_GITHUB", "AUTH_TOKENS", "BEARER"),
     *("JWT", "REDIS_AUTH", "npm_config__auth", "AZURE_STORAGE_CONNECTION_STRING", "PASSWORD_SALT", "TOKEN", "KEY"),
     *("AZURE_KEY2", "OPENAI_API_KEY_1", "SLACK_WEBHOOK_URL", "GIT_PAT", "DB_PASS_DEV", "VAULT_SECRET_ID", "myApiKey"),
+    *("MY_ACCESSKEY", "SSL_PRIVATEKEY", "SECRETKEY", "NPM_AUTHKEYS"),
+    *("OPENAI_API_KEY", "GITHUB_TOKEN", "APP_SECRET", "DB_PASSWORD", "PGPASSWORD", "PASSWORD_OF_DB", "API_KEY_2"),
+    *("AWS_SECRET_ACCESS_KEY", "SECRET_KEY_BASE", "GOOGLE_CREDENTIALS", "openai_api_key", "HF_TOKEN", "OPENAI_APIKEY"),
     *("NPM_AUTHTOKEN", "DB_PASSWORD_PROD", "REDIS_PASSWORD_0", "ANTHROPIC_ADMIN_KEY", "SSH_PASSPHRASE", "MY_CREDS"),
 )
 OTHERS = (
     *("PWD", "OLDPWD", "MONKEY", "OPENAI_MAX_OUTPUT_TOKENS", "TOKENS_PER_MINUTE", "SSH_AUTH_SOCK", "AUTH_MODE"),
     *("TOKEN_URL", "DB_PASSWORD_FILE", "KEY_PREFIX", "PRIMARY_KEY", "PUBLIC_KEY", "CACHE_KEY", "COMPASS", "PASS_RATE"),
+    *("PATH", "HOME", "KEYBOARD", "TOKENIZERS_PARALLELISM", "MAX_TOKENS"),
     *("XAUTHORITY", "GPG_KEYRING", "SALTED", "PATTERN", "JWT_ISSUER", "KEY_FILE", "TERM", "TOKEN_TTL_SECONDS"),
 )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_variable_named_like_a_secret_holds_one(name: str) -> None:
-    assert list(environment_secrets({name: PLAIN})) == [PLAIN]
+    assert environment_secrets({name: PLAIN}) == {PLAIN: f"value of {name}"}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -112,6 +117,8 @@ def test_a_private_key_in_any_variable_is_a_secret_however_it_is_written(written
 COMMON = (
     *("postgres", "postgres1", "admin123", "Passwort", "administrator", "production", "password123", "test1234"),
     *("changeit", "Kennwörter", "development", "letmein", "guest-user", "super-secret", "app_dev_password"),
+    *("", "1", "true", "short", "12345678", "xxxxxxxx", "********", "sunshine", "test-key", "your-api-key-here"),
+    *("not-needed", "changeme", "Production", "fake-openai-api-key", "12345678901", DUMMY_KEY),
 )
 
 
@@ -124,6 +131,9 @@ def test_a_plain_word_as_a_password_changes_no_prompt(value: str) -> None:
     )
     there = Redactor.from_environment({"DB_PASS": value, "SMTP_PASS": value, "MYSQL_PWD": value, "AUTH_TOKENS": value})
     assert there.redact_request(prompt) is prompt
+    text = f'{{"a": "{value}", "b": 12345678, "c": true}}'
+    assert there.redact_text(text) == text
+    assert there.find_secrets(text.encode()) == []
     assert key_of(there.redact_request(prompt), MatchRules()) == key_of(
         Redactor.from_environment({}).redact_request(prompt), MatchRules()
     )

@@ -51,6 +51,17 @@ PROMPTS = [
     "Mix 250 g of flour with 2 eggs at 180 °C; see https://example.org/recipes?q=pancakes&sort=new#steps for more.",
     '{"authorization": "granted by the manager in person", "cookie": "of oats and honey"}',
     "xoxo-love-you-forever-my-dear-friend",
+    "a task-0123456789abcdef0123456789abcdef and a risk-based-approach-to-2024-planning",
+    "https://x.org/sk-learn-tutorial-for-beginners-in-2024",
+    "sk-your-api-key-goes-right-here-please",
+    "Set the header Authorization: Bearer YOUR_TOKEN_GOES_HERE first.",
+    "the bearer of internationalization; basic internationalization, basic understanding",
+    "https://x.org/a?key=color&token=next&page_token=abc, mail me@host, see http://h:80/x@y",
+    'def f(key="abc", token=None): return {"token": "eagle", "tokens": 5}',
+    '{"type": "object", "properties": {"api_key": {"type": "string"}, "authorization": {"type": "string"}}}',
+    "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n-----END PUBLIC KEY-----",
+    "AKIA is a prefix, eyJ too; ghp_short; hf_hub_download_with_many_words_in_its_name",
+    "**** stars **** key: ****",
     '{"name": "login", "arguments": "{\\"username\\": \\"me\\", \\"remember\\": true}"}',
 ]
 
@@ -81,6 +92,7 @@ def without_tool_credentials(body: bytes) -> bytes:
 @pytest.mark.parametrize("path", slow_but_each(4, recorded_files()), ids=lambda path: path.stem)
 def test_recorded_requests_and_answers_are_left_alone(path: Path) -> None:
     redactor = Redactor.from_environment(MACHINE)
+    assert {finding.kind for finding in redactor.find_secrets(path.read_bytes())} <= {"header field with credentials"}
     for interaction in load_cassette(path).interactions:
         request = redactor.redact_request(interaction.request)
         response = redactor.redact_response(interaction.response)
