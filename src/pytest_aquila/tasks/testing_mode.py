@@ -158,6 +158,18 @@ def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def aquila_storage_from_the_beginning(request: pytest.FixtureRequest, aquila_testing_mode: None) -> None:
+    """Open the queue of a test that is outside of memory before the other fixtures of the test.
+
+    Otherwise what these enqueue would be in another queue than the one that the test sees, and programs that they start
+    would be told of no queue into which they may put jobs.
+    """
+    __tracebackhide__ = True
+    if "aquila_tasks" in request.fixturenames and request.getfixturevalue("aquila_huey_storage") != "memory":
+        request.getfixturevalue("aquila_tasks")
+
+
 def _can_ask_for_huey(item: pytest.Item) -> bool:
     """Whether a test can use the fixture ``aquila_huey``. Not if the fixture has parameters and the test none."""
     given = getattr(getattr(item, "callspec", None), "params", {})

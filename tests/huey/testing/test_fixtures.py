@@ -309,3 +309,30 @@ def test_huey_is_not_imported_by_a_run_that_does_not_use_it(project):
     """
     )
     result.assert_outcomes(passed=1)
+
+
+def test_own_storage_is_open_before_the_fixtures_that_enqueue_or_start_a_program(project):
+    result = project(
+        test_one="""
+        import json, os
+        import pytest
+        from app import greet
+
+        @pytest.fixture
+        def aquila_huey_storage():
+            return "own"
+
+        @pytest.fixture
+        def enqueued():
+            return greet("eve")
+
+        @pytest.fixture
+        def told_to_programs():
+            return json.loads(os.environ["AQUILA_QUEUES"])
+
+        def test_one(enqueued, told_to_programs, drain_queue):
+            assert told_to_programs
+            assert drain_queue() == {"complete": 1}
+        """,
+    )
+    result.assert_outcomes(passed=1)
