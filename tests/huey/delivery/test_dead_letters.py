@@ -24,6 +24,7 @@ from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
+from aquila.recording.under_test import under_test
 from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
 from tests.support.slow import slow_but
 
@@ -66,6 +67,16 @@ def test_an_unreadable_message_is_kept_and_the_next_one_is_taken(huey, name, cap
     assert abs((letter.at - dt.datetime.now(dt.UTC)).total_seconds()) < 60
     assert "is now dead letter" in caplog.text
     assert letter == dead_letters(huey).get(letter.id)
+
+
+def test_in_a_test_an_unknown_task_names_what_run_consumer_takes(huey):
+    with under_test():
+        huey.storage.enqueue(unknown_message())
+        assert huey.dequeue() is None
+    (letter,) = dead_letters(huey)
+    assert letter.reason.endswith(
+        "in a test, name that module in aquila_huey, or in run_consumer(subprocess='jobs.huey')"
+    )
 
 
 def test_a_message_signed_with_another_secret_is_kept():

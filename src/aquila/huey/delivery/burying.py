@@ -23,6 +23,7 @@ from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.running_task import FLOW_CONTROL
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.lazy_imports import lazy_modules
+from aquila.recording.under_test import is_under_test
 
 if TYPE_CHECKING:
     from aquila.huey.live import redacting
@@ -128,10 +129,10 @@ def _explain_unknown(huey: Any, name: str) -> str:
             f"this consumer has no task {name!r}, but others of its module: if it was renamed, keep its name with "
             f"@huey.task(name={own!r}); otherwise start the consumer with the code that has it"
         )
-    return (
-        f"this consumer has no task {name!r}: give huey_consumer the module that imports the tasks, not one that only "
-        "makes the Huey"
-    )
+    advice = "give huey_consumer the module that imports the tasks, not one that only makes the Huey"
+    if is_under_test():  # A test does not call huey_consumer itself.
+        advice += f"; in a test, name that module in aquila_huey, or in run_consumer(subprocess='{module}.huey')"
+    return f"this consumer has no task {name!r}: {advice}"
 
 
 def _is_over(huey: Any, id: str) -> bool:
