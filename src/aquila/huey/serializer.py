@@ -76,8 +76,6 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
     ) -> None:
         super().__init__(compression=compression, use_zlib=True)
         self._secrets = _parse_secrets(secret)
-        self.signed = bool(self._secrets)
-        """Whether messages are signed, and unsigned ones refused."""
         self._queue = queue
         self._max_size = max_size
         self._wire = WireFormat(exceptions, max_objects=max_objects)
@@ -87,7 +85,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         self._keys = {} if queue is None else _derive_keys(self._secrets, queue)
 
     def __repr__(self) -> str:
-        return f"MsgpackSerializer(queue={self._queue!r}, signed={self.signed}, compression={self.comp})"
+        return f"MsgpackSerializer(queue={self._queue!r}, signed={bool(self._secrets)}, compression={self.comp})"
 
     def for_queue(self, queue: str) -> MsgpackSerializer:
         """Return a copy of this serializer that is bound to a queue; itself if it is bound, or has no secret."""
@@ -152,28 +150,6 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         if (type(value) is Message) != (sent_as == "task"):
             raise MessageRejected(f"the message was sent as a {sent_as} and holds something else")
         return value
-
-    def read_beginning(self, data: bytes) -> tuple[Any, Any] | None:
-        """Return the id and the name of the task in a message that ``deserialize`` rejects.
-
-        Returns None for a message that is no task and, with a secret, for one that is not signed correctly. Only these
-        two fields are built, so the rest of the message may be damaged, or have fields that this version does not know.
-        """
-        data = bytes(data)
-        try:
-            flags, payload = self._check_header(data), memoryview(data)[_HEADER:]
-            if len(data) > self._max_size or not flags & _TASK:
-                return None
-            if self._secrets:
-                if not flags & _SIGNED:
-                    return None
-                payload = self._verify_signature(data[:_HEADER], payload, "task")
-            elif flags & _SIGNED:
-                payload = payload[_SIGNATURE:]
-            begun = zlib.decompressobj().decompress(payload, _LONGEST_USUAL) if flags & _COMPRESSED else payload
-            return self._wire.read_beginning(begun[:_LONGEST_USUAL])
-        except (MessageRejected, zlib.error):
-            return None
 
     def _check_header(self, data: bytes) -> int:
         if data[: len(_START)] == _START and len(data) > _HEADER:

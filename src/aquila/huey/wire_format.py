@@ -49,7 +49,6 @@ _TYPE_MARKERS = {code: _build_extension(code) for code in (_MESSAGE, _ERROR, _TU
 _USUAL_KEYS = frozenset((str, bytes, int, float, bool, type(None)))
 _TIMEDELTA_FORMAT = struct.Struct(">iii")
 _SHORTEST_DATETIME = len("2026-11-29T12:00:00")
-_MOST_FIELDS = 100  # Fields of a message. Huey 3.5 has 15, and later versions may add some.
 
 
 class _TypeMarker:
@@ -160,24 +159,6 @@ class WireFormat:
                 "not a message of this serializer: a marker of a type is not the first item of a list"
             )
         return value
-
-    def read_beginning(self, data: bytes | memoryview) -> tuple[Any, Any] | None:
-        """Return the id and the name of the task with which bytes begin, whatever follows them; or None."""
-        # The limits keep everything but texts from being built: msgpack allocates a list as soon as it reads its head.
-        reader = msgpack.Unpacker(
-            ext_hook=_decode_extension,
-            max_buffer_size=len(data) or 1,
-            max_array_len=_MOST_FIELDS,
-            max_map_len=0,
-            max_bin_len=0,
-            max_ext_len=0,
-        )
-        try:
-            reader.feed(data)
-            is_task = reader.read_array_header() > 2 and reader.unpack() is _DECODED_MARKERS[_MESSAGE]
-            return (reader.unpack(), reader.unpack()) if is_task else None
-        except Exception:  # noqa: BLE001 -- any bytes may be given
-            return None
 
     def _encode_object(self, value: Any) -> Any:
         kind = type(value)
@@ -292,8 +273,6 @@ class _MessageDecoder:
 
 
 def _decode_extension(code: int, data: bytes) -> Any:
-    if not data and (marker := _DECODED_MARKERS.get(code)) is not None:
-        return marker
     if code >= 0:
         return msgpack.ExtType(code, data)
     # `isoformat` writes no shorter ones. One of 16 bytes would not be counted: see `may_hold_unusual_keys`.

@@ -8,18 +8,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from huey.api import PeriodicTask, Task
-from huey.constants import EmptyData
 from huey.exceptions import HueyException
 from huey.registry import Message
 from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.delivery.claimed_jobs import LONGEST_ID, find_claimed_job, ids_of_followers, read_unknown
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, LetterKind, identify_message
+from aquila.huey.delivery.unknown_tasks import LONGEST_ID, ids_of_followers, read_unknown
 from aquila.huey.error_texts import UNCUT, redact_long_text, shorten_text, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
-from aquila.huey.progress.patient_results import PATIENCE
-from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.running_task import FLOW_CONTROL
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.lazy_imports import lazy_modules
@@ -40,10 +37,9 @@ _GREATEST_PRIORITY = 2**53  # Larger whole numbers are not exact in Redis and SQ
 def bury_unreadable(
     huey: Any, data: bytes, error: Exception, put_back: Callable[[float | None], object] | None = None
 ) -> None:
-    """Keep a message that cannot be turned into a task as a dead letter, and end its job where its id is known.
+    """Keep a message that cannot be turned into a task as a dead letter, and end its job where the message can be read.
 
-    The id is known where the message, or at least its beginning, can be read. An id in a message whose signature is
-    missing or wrong is not believed.
+    It can be read where only its task, or one that follows, is not registered here.
 
     - ``data``: the message. ``error``: why it could not be read.
     - ``put_back``: enqueues the message again, with the priority that it is given. None where the message has a copy,
@@ -53,48 +49,35 @@ def bury_unreadable(
     """
     # Huey raises a `HueyException` of its own for a task that is not registered: such a message can be read.
     message = read_unknown(huey, data) if isinstance(error, HueyException) else None
-    reason = text_of(error)
+    # One that cannot be read is named by its content: whatever it claims to be, it must not replace another letter.
     kind: LetterKind = "unreadable"
+    id, reason, known = identify_message(data), text_of(error), dict[str, Any]()
     if message is not None:
-        kind = "unknown"
-        reason = _explain_unknown(huey, message.name)
-    priority = None if message is None else message.priority
+        id, kind, reason = message.id, "unknown", _explain_unknown(huey, message.name)
+        known = {"task_id": id, "name": message.name, "priority": message.priority}
     # In this block only the storage may raise: an error that the message itself causes would come again and again, and
     # the message would be put back for ever.
     try:
-        job = find_claimed_job(huey.serializer, data) if message is None else (message.id, message.name)
-        # The id of a letter is the job's only where it is certain. Several messages may claim to be the same job, and
-        # each must be kept, so those are named by their content.
-        id = identify_message(data) if message is None else message.id
-        task_id, name = job or (None, None)
-        letter = _letter(id, kind, reason, data, task_id=task_id, name=name, priority=priority)
-        DeadLetters(huey).put(letter)
+        DeadLetters(huey).put(_letter(id, kind, reason, data, **known))
     except ConfigError as unknown_storage:
         logger.error("a message in the queue %r is lost: %s; %s", huey.name, reason, unknown_storage)
         return
     except Exception:
-        _say_unkept(huey.name, reason, None if put_back is None else lambda: put_back(priority))
+        _say_unkept(huey.name, reason, None if put_back is None else lambda: put_back(known.get("priority")))
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
-    if job is None:
-        return
-    if message is None and _is_over(huey, job[0]):
-        # The job has its result already, which stays. Only the claim of a job that was retried by hand is left to end.
-        release_unknown_claim(huey, job[0], job[1])
-    else:
-        end_unread_job(huey, job[0], job[1], reason, message)
+    if message is not None:
+        _end_unknown_job(huey, message, reason)
 
 
-def end_unread_job(huey: Any, id: str, name: str, reason: str, message: Message | None = None) -> None:
-    """End a job whose message has become a dead letter: store an error as its result, and publish that it failed.
-
-    ``id`` is that of the job, ``name`` that of its task with the module. ``message`` is the message if it can be read:
-    the tasks that would follow the job get the error, too.
-    """
-    release_unknown_claim(huey, id, name)
+def _end_unknown_job(huey: Any, message: Message, reason: str) -> None:
+    """Store an error as the result of a job and of those that would follow it, and publish that the job failed."""
+    release_unknown_claim(huey, message.id, message.name)
     if (publisher := getattr(huey, "publisher", None)) is not None:
-        publisher.give_up(id, name, TaskError(reason))
-    _tell_waiting(huey, id, message, reason)
+        publisher.give_up(message.id, message.name, TaskError(reason))
+    error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": message.id})
+    for id in (message.id, *ids_of_followers(message)) if huey.results else ():
+        huey.put_result(id, error)
 
 
 def _say_unkept(queue: str, reason: str, put_back: Callable[[], object] | None) -> None:
@@ -133,35 +116,6 @@ def _explain_unknown(huey: Any, name: str) -> str:
     if is_under_test():  # A test does not call huey_consumer itself.
         advice += f"; in a test, name that module in aquila_huey, or in run_consumer(subprocess='{module}.huey')"
     return f"this consumer has no task {name!r}: {advice}"
-
-
-def _is_over(huey: Any, id: str) -> bool:
-    """Whether a job has ended already, as far as is known. Then the message is a stray copy of one that was read.
-
-    A job that has failed and will be retried is not over: the message may be that of its retry.
-    """
-    publisher = getattr(huey, "publisher", None)
-    if publisher is not None and ask_until_answered(lambda: publisher.has_ended_well(id), patience=PATIENCE):
-        # Asked first, because a job that completed may have no result: None is not stored, and fetching removes one.
-        return True
-    data = ask_until_answered(lambda: huey.storage.peek_data(id), patience=PATIENCE)
-    if data is EmptyData:
-        return False
-    try:
-        result = huey.serializer.deserialize(data)
-        return not (isinstance(result, Error) and result.metadata["retries"])
-    except Exception:  # noqa: BLE001 -- whatever is stored there, and whatever a serializer raises
-        return True  # Something is stored that cannot be read here: better not to overwrite it with a failure.
-
-
-def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> None:
-    """Store an error as the result of a task and, where they are known, of those that would follow it."""
-    if not huey.results:
-        return
-    error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": id})
-    huey.put_result(id, error)
-    for follower in () if message is None else ids_of_followers(message):
-        huey.put_result(follower, error)
 
 
 def redact_safely(text: str) -> str:
@@ -217,9 +171,9 @@ def _letter(
     reason: str,
     message: bytes,
     *,
-    task_id: str | None,
-    name: str | None,
-    priority: Any,
+    task_id: str | None = None,
+    name: str | None = None,
+    priority: Any = None,
     details: str = "",
 ) -> DeadLetter:
     return DeadLetter(

@@ -22,8 +22,8 @@ import msgpack
 from huey.api import Task
 
 from aquila.errors import MessageRejected, TaskError
-from aquila.huey.delivery.claimed_jobs import ids_of_followers, read_unknown
 from aquila.huey.delivery.stored_errors import forget_errors, put_errors_back
+from aquila.huey.delivery.unknown_tasks import ids_of_followers, read_unknown
 from aquila.huey.limits.unique_jobs import claim_again, release_claim
 from aquila.huey.scope_reference import KEY
 from aquila.huey.sendable_values import make_text_sendable

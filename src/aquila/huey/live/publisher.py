@@ -30,7 +30,7 @@ from aquila.huey.live.event_writer import EventWriter
 from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, learn_secrets, preview_text, redact_arguments
-from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
+from aquila.huey.live.summaries import JobRun, JobSummary
 from aquila.huey.running_task import CurrentTask, attempt_of
 from aquila.huey.state import state_of
 from aquila.huey.task_ends import is_lost
@@ -147,11 +147,6 @@ class JobPublisher:
         elif (record := _record_of(task)) is not None and not record.is_over:
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
             self.store.flush()  # The process is about to end, and its thread with it.
-
-    def has_ended_well(self, job: str) -> bool:
-        """Whether the summary of a job says that it was done or cancelled. Raises what the storage raises."""
-        summary = decode_summary(job, state_of(self.huey).get(JOBS_TABLE, job))
-        return summary is not None and summary.state in ("done", "canceled")
 
     def give_up(self, job: str, name: str, error: BaseException) -> None:
         """Publish that a job has failed because no worker can begin it. ``name``: its task, with the module."""
