@@ -53,7 +53,6 @@ def test_type_checkers_see_the_same_names(package):
 
 def test_every_fixture_for_tasks_has_a_public_type():
     others = {"aquila_huey", "aquila_huey_storage", "aquila_tasks"}
-    others |= {"aquila_consumer", "aquila_consumer_options", "aquila_shared_consumer"}
     fixtures = set(task_fixtures.__all__) - others
     assert fixtures == {f"aquila_{name}" for name in short_names.NAMES}
     assert {name.title().replace("_", "") for name in short_names.NAMES} <= set(aquila.testing.__all__)

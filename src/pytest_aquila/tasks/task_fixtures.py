@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from aquila import errors, setting_lines
+from aquila import errors
 from aquila.huey import testing
 from aquila.huey.testing import attribute_patches
 from aquila.lazy_imports import lazy_modules
 from pytest_aquila import node_ids
-from pytest_aquila.options import read_key, settings_file
+from pytest_aquila.options import read_key
 from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
     from aquila import testing as public
     from aquila.huey import AquilaHuey
     from aquila.huey.testing import queue_under_test
-    from aquila.huey.testing.consumers import shared_consumer
 else:
-    lazy_modules(globals(), "aquila.huey.testing: queue_under_test", "aquila.huey.testing.consumers: shared_consumer")
+    lazy_modules(globals(), "aquila.huey.testing: queue_under_test")
 
 __all__ = [
     "aquila_all_enqueued",
@@ -34,8 +33,6 @@ __all__ = [
     "aquila_assert_enqueued",
     "aquila_assert_unique",
     "aquila_build_task",
-    "aquila_consumer",
-    "aquila_consumer_options",
     "aquila_drain_queue",
     "aquila_huey",
     "aquila_huey_storage",
@@ -44,7 +41,6 @@ __all__ = [
     "aquila_refute_enqueued",
     "aquila_run_consumer",
     "aquila_run_periodic",
-    "aquila_shared_consumer",
     "aquila_tasks",
     "aquila_use_test_queue",
 ]
@@ -224,45 +220,3 @@ def aquila_run_consumer(aquila_tasks: AquilaHuey, aquila_huey: Any, pytestconfig
         return running
 
     return cast("public.RunConsumer", run_configured)
-
-
-@pytest.fixture(scope="session")
-def aquila_consumer_options() -> Mapping[str, Any]:
-    """How the shared consumer is run: ``workers`` and ``timeout`` of ``run_consumer``. Override it to give others."""
-    return {}
-
-
-@pytest.fixture(scope="session")
-def aquila_shared_consumer(
-    pytestconfig: pytest.Config, aquila_consumer_options: Mapping[str, Any]
-) -> Iterator[shared_consumer.SharedConsumer]:
-    """The consumer behind ``aquila_consumer``, from the first test that uses it to the end of the run."""
-    paths = named_hueys.paths_of_hueys(pytestconfig)
-    if not paths:
-        raise errors.ConfigError(
-            "aquila_consumer serves all tests of a run, so its Huey must be known before the first test: name it "
-            "(module:attribute), as "
-            f"{setting_lines.placed_setting('huey', 'myapp.tasks:huey', settings_file(pytestconfig))}, "
-            "or use aquila_run_consumer"
-        )
-    with shared_consumer.share_consumer(named_hueys.load_huey(paths[0]), **aquila_consumer_options) as shared:
-        yield shared
-
-
-@pytest.fixture
-def aquila_consumer(
-    aquila_shared_consumer: shared_consumer.SharedConsumer, aquila_tasks: AquilaHuey, request: pytest.FixtureRequest
-) -> Iterator[public.RunningConsumer]:
-    """A real consumer, which all tests share: threads that take the tasks of this test, and are idle when it ends."""
-    if aquila_tasks is not aquila_shared_consumer.huey:
-        raise errors.ConfigError(
-            f"aquila_consumer works for {aquila_shared_consumer.huey.name!r}, the first Huey of the ini key "
-            f"aquila_huey, and this test is about {aquila_tasks.name!r}: use aquila_run_consumer"
-        )
-    failures = request.session.testsfailed
-    try:
-        with aquila_shared_consumer.serve() as consumer:
-            yield consumer
-    except BaseException:
-        if request.session.testsfailed == failures:  # Otherwise the test has failed by itself.
-            raise
