@@ -5,7 +5,7 @@ Names are imported when they are first used. Begin reading with ``instances``, w
 
 - A Huey: ``typed_methods`` declares the types of Huey's own methods, ``instrumenting`` gives an existing Huey Aquila's
   class, and ``huey_paths`` imports a Huey by its path. ``redis_connections`` refuses connections that cannot carry
-  messages, ``sqlite_files`` waits for locked files, and ``connections_at_fork`` closes connections before a fork.
+  messages, and ``connections_at_fork`` closes connections before a fork.
 - Messages: ``task_ids`` makes the ids of tasks. ``serializer`` signs messages, and ``wire_format`` turns values into
   bytes. ``task_messages`` and ``message_bounds`` check what arrives, and ``sendable_values`` explains what cannot be
   sent. ``message_fields`` has the fields that Aquila adds. ``enqueue_check`` compares arguments with parameters when a

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,6 @@ from aquila.huey.redis_connections import reject_decoded_answers
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, current_task_or_none, settle_progress
 from aquila.huey.sendable_values import make_error_sendable, refusal_of
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.sqlite_files import open_patiently
 from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode, replace_error
 from aquila.huey.task_ends import is_lost
@@ -78,8 +78,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     every task executes. It belongs to this Huey and is never cleared.
 
     Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used, for ``keep_running`` with a
-    storage that cannot keep copies, for a connection to Redis that turns all answers into text, and for a SQLite file
-    that cannot be used, or that another process keeps locked.
+    storage that cannot keep copies, and for a connection to Redis that turns all answers into text.
     """
 
     # The attributes that carry a task through its deliveries. Each lives as long as the task object; those that outlive
@@ -136,10 +135,12 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             self.start_keeping()
 
     def get_storage(self, **options: Any) -> Any:
-        """Return the storage of this queue. Waits for a SQLite file that another process has locked."""
-        storage = open_patiently(
-            lambda: super(AquilaHuey, self).get_storage(**options), self.name, options.get("filename", "huey.db")
-        )
+        """Return the storage of this queue. An error of SQLite names the file."""
+        try:
+            storage = super().get_storage(**options)
+        except sqlite3.Error as error:
+            error.add_note(f"the file of the queue {self.name!r} is {options.get('filename', 'huey.db')!r}")
+            raise
         close_before_forks(storage)
         return storage
 

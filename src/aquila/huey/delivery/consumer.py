@@ -12,7 +12,6 @@ from huey.consumer import Consumer, GreenletEnvironment, Scheduler, Worker
 
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
 from aquila.huey.redis_connections import reject_cluster
-from aquila.huey.sqlite_files import reject_unwritable_file
 
 logger = logging.getLogger("huey.aquila")
 
@@ -97,12 +96,7 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
     scheduler_class = AquilaScheduler
 
     def start(self) -> None:
-        """Start the workers and the scheduler.
-
-        Raises ``ConfigError`` for a storage from which they could take no task: a SQLite file that cannot be written,
-        and with ``keep_running`` a Redis Cluster.
-        """
-        reject_unwritable_file(self.huey)
+        """Start the workers and the scheduler. Raises ``ConfigError`` with ``keep_running`` for a Redis Cluster."""
         reject_cluster(self.huey)
         self._warn_of_async_tasks()
         super().start()
