@@ -24,7 +24,6 @@ from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.enqueue_check import check_arguments
-from aquila.huey.limits.budgets import keep_for_retry
 from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, Rescheduling, check_rescheduling
 from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim
@@ -396,8 +395,6 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
         # Before the task is serialized, because the numbers travel in its message.
         task._aquila_attempt, task._aquila_deliveries = attempt_of(task) + 1, 0
-        if retry_eta is not None:
-            keep_for_retry(self, task, (retry_eta - timestamp).total_seconds())
         super()._requeue_task(task, timestamp, retry_eta)
 
 

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterable
 
 import pytest
-from huey.exceptions import RetryTask
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,10 +15,9 @@ from aquila.huey import MemoryHuey, ask_task, set_limits, within_limits
 from aquila.huey.limits import budgets
 from aquila.huey.limits.budgets import EXAMPLE, TABLE, Cap, _read, parse_budget, reserve_amounts
 from aquila.huey.state import SharedState, state_of
-from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
+from aquila.huey.testing import build_task, drain_queue, perform_job
 from aquila.prices import Price, PriceTable
 from tests.huey.storages import STORAGES
-from tests.support.slow import slow_but
 
 NOON = datetime.datetime(2026, 11, 26, 12, 30, tzinfo=datetime.UTC).timestamp()
 DAY = datetime.date(2026, 11, 1)
@@ -203,43 +201,12 @@ def test_the_spending_of_a_queue_is_never_forgotten():
         reserve_amounts(state, queue, None, Usage(input_tokens=8), task_id=None, now=later)
 
 
-def test_the_spending_of_a_task_is_kept_until_it_cannot_run_any_more():
+def test_the_spending_of_a_task_is_kept_for_forty_days():
     state, task, day = state_of(MemoryHuey("x")), parse_budget("10 tokens per task"), parse_budget("10 tokens per day")
-    days = 86_400.0
-    reserve_amounts(state, task, None, Usage(input_tokens=8), task_id="short", now=NOON)
-    reserve_amounts(state, task, None, Usage(input_tokens=8), task_id="long", now=NOON, comes_back_within=3 * days)
-    for later, left in (
-        (30.9, {"task:short", "task:long"}),
-        (31.1, {"task:long"}),
-        (33.9, {"task:long"}),
-        (34.1, set()),
-    ):
-        reserve_amounts(state, day, None, Usage(input_tokens=1), task_id=None, now=NOON + later * days)
-        keys = {entry.key for entry in state.entries(budgets.TABLE)}
-        assert {key for key in keys if key.startswith("task:")} == left
-
-
-@pytest.mark.parametrize("kind", slow_but(["sqlite"], STORAGES))
-def test_a_retry_that_is_away_for_months_finds_what_its_task_has_spent(kind, make_aquila_huey, provider):
-    huey, days = make_aquila_huey(kind), 86_400.0
-    away = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=60)
-    asked = []
-
-    @huey.task(budget="20 tokens per task")
-    def ask(question):
-        asked.append(aquila.ask(question, model="m", transport=provider, max_output_tokens=10))
-        if len(asked) == 1:
-            raise RetryTask(eta=away)
-
-    with use_test_queue(huey, storage="own"):
-        set_limits(huey, budget="1M tokens per queue", counts_in_tests=True)
-        assert perform_job(ask, "1").retry is not None
-        state = state_of(huey)
-        key = next(entry.key for entry in state.entries(budgets.TABLE) if entry.key.startswith("task:"))
-        day = parse_budget("10k tokens per day")
-        for later, is_known in ((60 + 30.9, True), (60 + 31.1, False)):
-            reserve_amounts(state, day, None, Usage(input_tokens=1), task_id=None, now=state.now() + later * days)
-            assert (state.get(budgets.TABLE, key) is not None) == is_known
+    reserve_amounts(state, task, None, Usage(input_tokens=8), task_id="1", now=NOON)
+    for later, is_kept in ((39.9, True), (40.1, False)):
+        reserve_amounts(state, day, None, Usage(input_tokens=1), task_id=None, now=NOON + later * 86_400)
+        assert (state.get(budgets.TABLE, "task:1") is not None) == is_kept
 
 
 def test_a_request_that_one_budget_refuses_takes_nothing_of_the_others():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,8 @@ from typing import Any
 from aquila.errors import BudgetExceeded, ConfigError
 from aquila.events import Usage
 from aquila.huey.limits.rules import AMOUNT, list_texts, parse_amount
-from aquila.huey.state import SharedState, state_of
+from aquila.huey.state import SharedState
 from aquila.prices import Price, PriceTable, explain_missing_price, write_amount
-
-logger = logging.getLogger("huey.aquila")
 
 TABLE = "spent"
 EXAMPLE = "200k tokens per task, 20 USD per day"
@@ -29,10 +26,8 @@ TOKENS = "tokens"
 # Money is counted in integers, a billion to a unit of currency: sums of floats would drift over a month of requests.
 _SMALLEST = 1_000_000_000
 _KEPT = 40 * 86_400.0
-"""Seconds for which the spending of an hour, a day or a month is kept. It is longer than the longest month."""
-_KEPT_OF_TASK = 31 * 86_400.0
-"""Seconds for which the spending of a task is kept after its last request. The delay of its next retry is added. This
-is longer than the 30 days for which a dead letter is kept, because a dead letter may be enqueued again."""
+"""Seconds for which spending is kept, except that of a queue. It is longer than the longest month, and than the 30 days
+for which a dead letter is kept, because a dead letter may be enqueued again."""
 _WITHOUT_END = 1e12
 """The order of what a queue has spent: later than any moment, so ``delete_below`` never removes it."""
 
@@ -192,14 +187,12 @@ def reserve_amounts(
     *,
     task_id: str | None,
     now: float,
-    comes_back_within: float = 0.0,
 ) -> Reservation:
     """Reserve the tokens of a request, and their cost, in each budget that applies. Return the reservation.
 
     - ``usage``: the estimate of what the request takes.
     - ``task_id``: the id of the task that sends it; None outside of a task.
     - ``now``: seconds since the epoch, by the clock of the storage.
-    - ``comes_back_within``: within how many seconds the task may run again. Its spending is kept for longer than that.
 
     Raises ``BudgetExceeded`` where a cap has no room. Nothing is reserved then.
     """
@@ -227,7 +220,7 @@ def reserve_amounts(
                 ]
                 return None if over else _write(_add(spent, amounts))
 
-            state.update(TABLE, key, change, order=_order_of(held[0], now, comes_back_within))
+            state.update(TABLE, key, change, order=_WITHOUT_END if held[0].scope == "queue" else now)
             if over:
                 raise _budget_error(*over[0], amounts, now)
             reservation.add(key, amounts)
@@ -235,41 +228,6 @@ def reserve_amounts(
     # Every request removes a few old entries, so nothing else has to. The limit bounds the time that this takes.
     state.delete_below(TABLE, now - _KEPT, limit=10)
     return reservation
-
-
-def _order_of(cap: Cap, now: float, comes_back_within: float) -> float:
-    """Return the order of an entry. ``reserve_amounts`` deletes one whose order is more than ``_KEPT`` seconds old."""
-    match cap.scope:
-        case "queue":
-            return _WITHOUT_END
-        case "task":
-            return now - _KEPT + _KEPT_OF_TASK + comes_back_within
-    return now
-
-
-def longest_absence(huey: Any, task: Any) -> float:
-    """Return after how many seconds, at most, a task runs again by its own retries or by rescheduling."""
-    rules = huey.rescheduling
-    return max(float(task.retry_delay or 0) if task.retries else 0.0, 0.0 if rules is None else float(rules.within))
-
-
-def keep_for_retry(huey: Any, task: Any, away: float) -> None:
-    """Keep the spending of a task until its retry, which begins in ``away`` seconds, and for 31 days after that.
-
-    Without this, a task that is retried after more than a month would begin with a new budget. Never raises.
-    """
-    if away <= longest_absence(huey, task):
-        return  # For that long it is kept already.
-    if not any(cap.scope == "task" for cap in (*huey.limits.caps, *getattr(task, "_aquila_caps", ()))):
-        return
-    key = f"task:{task.id}"
-    try:
-        state = state_of(huey)
-        order = state.now() - _KEPT + _KEPT_OF_TASK + away
-        while (data := state.get(TABLE, key)) is not None and not state.replace(TABLE, key, data, data, order=order):
-            pass  # Another request of the task, in a thread of its own, has changed the value: read it again.
-    except Exception:  # The retry itself matters more than its budget.
-        logger.warning("what task %s has spent may be forgotten before its retry", task.id, exc_info=True)
 
 
 def _budget_error(cap: Cap, spent: int, amounts: Mapping[str, int], now: float) -> BudgetExceeded:

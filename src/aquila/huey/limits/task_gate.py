@@ -133,12 +133,8 @@ class TaskGate:
         price = budgets.find_price(caps, limits.prices, request.model)
         # The length of an answer is known only where it is bounded. Tokens beyond the estimate are counted afterwards.
         usage = Usage(input_tokens=estimate_input(request.body), output_tokens=request.longest_answer or 0)
-        if self._task is None:
-            return budgets.reserve_amounts(state, caps, price, usage, task_id=None, now=now)
-        away = budgets.longest_absence(self._huey, self._task)
-        return budgets.reserve_amounts(
-            state, caps, price, usage, task_id=self._task.id, now=now, comes_back_within=away
-        )
+        task_id = None if self._task is None else self._task.id
+        return budgets.reserve_amounts(state, caps, price, usage, task_id=task_id, now=now)
 
     def _headers_for(self, request: OutgoingRequest) -> Mapping[str, str]:
         if self._task is None or not request.call:
