@@ -96,6 +96,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     # _aquila_copy, _aquila_in_hand, _aquila_end, _aquila_interrupted, _aquila_struck, _aquila_unanswered
     #                     its copy, and what `TasksInHand` knows of it
     # _aquila_locks       the keys of the locks that this execution has taken
+    # _aquila_member      of the callback of a chord: the last member, whose copy the callback replaces
 
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS

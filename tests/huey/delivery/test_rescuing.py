@@ -243,7 +243,7 @@ def test_a_chord_ends_whose_last_worker_was_killed_before_it_enqueued_the_callba
     huey.execute(huey.dequeue())
     last = huey.dequeue()
     with monkeypatch.context() as killed:
-        killed.setattr(huey.storage, "enqueue", kill)
+        killed.setattr(huey.tasks_in_hand.kept.storage, "move_to_queue", kill)
         killed.setattr(huey.tasks_in_hand, "drop", lambda *args: None)
         killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
         with pytest.raises(KilledError):
@@ -253,6 +253,42 @@ def test_a_chord_ends_whose_last_worker_was_killed_before_it_enqueued_the_callba
     huey.execute(huey.dequeue())
     assert result.get() == [1, 2]
     assert [key for key in huey.all_results() if "chord" in str(key)] == []
+
+
+@pytest.mark.parametrize("last_fails", [False, True])
+def test_the_callback_of_a_chord_runs_once_though_the_last_worker_was_killed_right_after_it_was_enqueued(
+    huey, monkeypatch, last_fails
+):
+    totals = []
+
+    @huey.task()
+    def member(number):
+        if number == 2 and last_fails:
+            raise ValueError
+        return number
+
+    @huey.task(unique=last_fails)
+    def total(values):
+        totals.append(len(values))
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(*args):
+        raise KilledError
+
+    huey.enqueue(chord([member.s(1), member.s(2)], total.s()))
+    huey.execute(huey.dequeue())
+    with monkeypatch.context() as killed:
+        killed.setattr(huey.storage, "delete_counter", kill)
+        killed.setattr(huey.tasks_in_hand, "drop", lambda *args: None)
+        killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
+        with pytest.raises(KilledError):
+            huey.execute(huey.dequeue())
+    assert requeue_lost_tasks(huey, lost_after=0) == []
+    while (task := huey.dequeue()) is not None:
+        huey.execute(task)
+    assert totals == [2]
 
 
 def test_a_copy_that_nobody_can_read_becomes_a_dead_letter(kept):

@@ -124,12 +124,14 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def enqueue(self, task: Any) -> Any:
         """Enqueue a task. A task that was taken here replaces its copy in one step, and is no longer in hand."""
         # A task of a producer never was a message, so it is not looked for: this is part of every producer's time.
-        if not hasattr(task, "_aquila_message") or not self._holds(task):
+        # The callback of a chord replaces the copy of the last member, see `_check_chord`.
+        taken = task if hasattr(task, "_aquila_message") else getattr(task, "_aquila_member", None)
+        if taken is None or not self._holds(taken):
             return super().enqueue(task)
         if task.expires:
             task.resolve_expires(self.utc)
         self._emit(SIGNAL_ENQUEUED, task)
-        self.tasks_in_hand.move_to_queue(task, self.serialize_task(task))
+        self.tasks_in_hand.move_to_queue(taken, self.serialize_task(task), task.priority)
         return self._result_handle(task) if self.results else None  # private to Huey 3.5, which returns the same
 
     def add_schedule(self, task: Task) -> None:
@@ -220,7 +222,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
 
         In the place of the method of Huey 3.5, with its keys. That one removes the values before it enqueues the
         callback, which is lost if the worker is killed in between, and counts a member twice that ends twice: its dead
-        letter was retried, or its worker was killed at its end.
+        letter was retried, or its worker was killed at its end. A worker that is killed after the callback was enqueued
+        leaves the values behind.
         """
         counter = f"chord:{cc.cid}"
         keys = [f"{counter}:{idx}" for idx in range(cc.size)]
@@ -235,6 +238,9 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             return
         callback = copy.copy(cc.callback)
         callback.extend_data(([self.serializer.deserialize(data) for data in found],))
+        current = current_task_or_none()
+        if current is not None and getattr(current.task, "_aquila_copy", None) is not None and _ends(current.task, cc):
+            callback._aquila_member = current.task  # In one step: another execution would enqueue the callback again.
         try:
             self.enqueue(callback)
         except NotSerializable as error:
@@ -259,6 +265,13 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         for task in interrupted:
             found.interrupt(task)
         found.hand_back_rest()
+
+
+def _ends(task: Task | None, config: Any) -> bool:
+    """Whether the end of a task is that of a member of a chord: its own, or that of a task which is to follow it."""
+    while task is not None and task.chord_config is not config:
+        task = task.on_complete
+    return task is not None
 
 
 def _is_last_of(task: Task, data: Any) -> bool:

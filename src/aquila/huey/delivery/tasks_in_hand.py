@@ -261,15 +261,15 @@ class TasksInHand:
         """Whether a task was taken here and is still in hand."""
         return getattr(task, "_aquila_copy", None) is not None or id(task) in self._taken
 
-    def move_to_queue(self, task: Task, data: bytes) -> None:
-        """Enqueue the message of a task, for example of its retry, in the place of its copy."""
+    def move_to_queue(self, task: Task, data: bytes, priority: float | None) -> None:
+        """Enqueue a message, for example that of a task's retry, in the place of the task's copy."""
         kept, copy = self.kept, task._aquila_copy
 
         def move() -> bool:
             if copy is None or kept is None:
-                self.storage.enqueue(data, task.priority)
+                self.storage.enqueue(data, priority)
                 return True
-            return self._replace(task, lambda: kept.storage.move_to_queue(copy, data, task.priority))
+            return self._replace(task, lambda: kept.storage.move_to_queue(copy, data, priority))
 
         self._move(task, move)
 
