@@ -6,7 +6,6 @@ import threading
 import pytest
 from huey import Huey as PlainHuey
 from huey import RedisExpireHuey
-from huey.api import chord
 from huey.storage import BlackHoleStorage, FileStorage
 
 from aquila import huey as classes
@@ -278,8 +277,7 @@ def test_a_storage_that_cannot_keep_running_tasks_is_refused_at_once(kind, tmp_p
         instrument(PlainHuey("app", serializer=MsgpackSerializer(), **options), keep_running=True)
 
 
-@pytest.mark.parametrize("kind", ["pipeline", "chord"])
-def test_a_copy_is_kept_until_the_task_that_follows_is_enqueued(make, kind, monkeypatch):
+def test_a_copy_is_kept_until_the_task_that_follows_is_enqueued(make, monkeypatch):
     huey = make("sqlite", keep_running=True)
 
     @huey.task()
@@ -290,7 +288,7 @@ def test_a_copy_is_kept_until_the_task_that_follows_is_enqueued(make, kind, monk
     def following(value):
         return value
 
-    huey.enqueue(first.s().then(following) if kind == "pipeline" else chord([first.s()], following.s()))
+    huey.enqueue(first.s().then(following))
     task, enqueue, kept = huey.dequeue(), huey.storage.enqueue, []
     copies, owner = copies_of(huey), huey.tasks_in_hand.kept.life.id
 

@@ -101,7 +101,6 @@ class ConsumerLife:
 
     - ``state``: the shared state of the queue, which has the heartbeats.
     - ``lost_after``: seconds without a heartbeat after which other consumers take over the tasks of this one.
-    - ``describe``: returns further fields of a heartbeat, which the page of jobs shows.
     - ``note_pause``: called with a heartbeat that comes so late that others may have taken this consumer for dead.
 
     ``KeptCopies`` owns a life and replaces it by a new one, with another id, when it ends.
@@ -112,14 +111,12 @@ class ConsumerLife:
         state: SharedState,
         look_around: Callable[[], object],
         lost_after: float = LOST_AFTER,
-        describe: Callable[[], dict[str, Any]] = dict,
         note_pause: Callable[[], object] = lambda: None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.lost_after = lost_after
         self._state = state
         self._look_around = look_around
-        self._describe = describe
         self._note_pause = note_pause
         self._every = lost_after / _BEATS
         # Two beats shorter, to be safe: a needless question costs one round trip, a missing one a second execution.
@@ -136,7 +133,6 @@ class ConsumerLife:
         self._beating = threading.Lock()
         self._thread: threading.Thread | None = None  # Started by the first taker; ends with `_ended`.
         self._ended = threading.Event()  # Set once, and never cleared: a life does not begin again.
-        self._is_described = True  # False after `describe` has failed, so that the warning comes once.
 
     @property
     def may_be_given_up(self) -> bool:
@@ -168,27 +164,14 @@ class ConsumerLife:
         begun, now = time.monotonic(), self._state.now()
         if self._started is None:
             self._started = now
-        bare = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
-        self._state.put(CONSUMERS, self.id, self._describe_if_possible(bare), order=now)
+        about = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
+        self._state.put(CONSUMERS, self.id, json.dumps(about).encode(), order=now)
         # The clock of the storage also goes on while the whole machine sleeps, and the monotonic clock does not.
         slept = self._shown is not None and now - self._shown > self._longest_pause
         if slept or self.may_be_given_up:  # Before the next line: after it nobody sees the pause any more.
             self._note_pause()
         self._shown = now
         self._last_beat = begun  # Not the time of the answer: the storage may have taken long.
-
-    def _describe_if_possible(self, bare: dict[str, Any]) -> bytes:
-        """Return a heartbeat with the fields that the page of jobs shows, or without them where ``describe`` fails."""
-        try:
-            described = json.dumps({**self._describe(), **bare}).encode()
-            self._is_described = True
-            return described
-        except Exception as error:  # noqa: BLE001 -- a heartbeat must not fail because of what a page shows
-            if self._is_described:
-                kind = type(error).__name__
-                logger.warning("consumer %s cannot say on the page of jobs what it does: %s: %s", self.id, kind, error)
-            self._is_described = False
-            return json.dumps(bare).encode()
 
     def end(self, *, forget: bool) -> None:
         """End the heartbeats.

@@ -24,7 +24,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.huey.delivery.burying import bury_failed, redact_safely
 from aquila.huey.delivery.choosing_copies import check_can_keep
 from aquila.huey.delivery.consumer import AquilaConsumer
-from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, ConsumerLife
+from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, cut_redacted, text_of, traceback_of
 from aquila.huey.running_task import current_task_or_none
@@ -79,11 +79,6 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if found is None or not found.is_of(self):
             return None
         return found
-
-    def find_life_at(self, storage: Any) -> ConsumerLife | None:
-        """Return the life of this process as a consumer at a storage. None without ``keep_running``."""
-        found: TasksInHand | None = storage.__dict__.get(_ATTRIBUTE)
-        return None if found is None or found.kept is None or not found.is_of(self) else found.kept.life
 
     def start_keeping(self) -> None:
         """Keep copies of tasks while they execute, from now on. Huey calls the two hooks in each worker.

@@ -58,9 +58,7 @@ class KeptCopies:
         the copy was first seen. Only the thread of the heartbeat uses this dict, and replaces it at each look."""
 
     def _begin_life(self) -> ConsumerLife:
-        return ConsumerLife(
-            state_of(self._huey), self.look_around, self._huey.lost_after, self._describe_worker, self._note_pause
-        )
+        return ConsumerLife(state_of(self._huey), self.look_around, self._huey.lost_after, self._note_pause)
 
     def _note_pause(self) -> None:
         self._pauses += 1
@@ -68,10 +66,6 @@ class KeptCopies:
 
     def _copies_of_taken(self) -> list[Copy]:
         return [copy for task in self._in_hand.look()[0] if (copy := task._aquila_copy) is not None]
-
-    def _describe_worker(self) -> dict[str, Any]:
-        publisher = self._huey.publisher
-        return {} if publisher is None else publisher.store.describe_consumer(self._in_hand.storage)
 
     # Taking, and letting go
 

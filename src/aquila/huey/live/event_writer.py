@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aquila.huey.live import events
 from aquila.huey.live.job_record import JobRecord, Pending, StoragePlace, SummaryUpdate, clean_tail
@@ -324,12 +324,6 @@ class EventWriter:
                 else replace(record.run, tail=clean_tail(record.run.tail, is_over=record.is_over))
             )
         return SummaryUpdate(record, run, self._publisher.clock.now(), now)
-
-    def describe_consumer(self, storage: Any) -> dict[str, Any]:
-        """Return the fields about this process for the heartbeat of ``keep_running`` at a storage."""
-        with self._publisher.lock:
-            self._forget_parent()
-            return self.heartbeats.describe_consumer(StoragePlace(storage))
 
     def _forget_old_jobs(self) -> None:
         now = time.monotonic()

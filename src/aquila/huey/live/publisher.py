@@ -65,8 +65,7 @@ def publish_jobs(
     - ``every``: seconds between two times that a worker stores its events. Text that arrives in between is one event.
     - ``keep``: how many jobs are kept. ``older_than``: for how long a job is kept after its last change.
     - ``price``: returns what a request has cost, from the name of the model and its ``Usage``.
-    - ``heartbeat``: seconds between two heartbeats of a worker. ``keep_running`` has a heartbeat already, which is then
-      used instead.
+    - ``heartbeat``: seconds between two heartbeats of a worker.
 
     Call it where the Huey is made, so that producers and workers both publish. Secrets are removed before anything is
     stored. A second call for the same Huey does nothing. Raises ``ConfigError`` for a Huey that is not of

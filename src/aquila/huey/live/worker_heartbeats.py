@@ -1,7 +1,6 @@
 """The heartbeats of processes that execute jobs, for the page of jobs: sends and reads them.
 
-With ``keep_running`` a consumer sends a heartbeat already, so that other consumers can take over its lost tasks. That
-heartbeat then has the fields for the page, too, and this module sends none.
+The heartbeats of ``delivery.consumer_heartbeats`` are others. By those consumers with ``keep_running`` find lost tasks.
 """
 
 from __future__ import annotations
@@ -17,9 +16,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.live.job_record import StoragePlace
-from aquila.huey.state import Entry, state_of
+from aquila.huey.state import state_of
 
 if TYPE_CHECKING:
     from aquila.huey.live.publisher import JobPublisher
@@ -31,12 +29,9 @@ _MOST_RUNNING = 100
 """How many of the jobs that a process executes are named in a heartbeat."""
 
 _MISSED = 3
-"""A worker is gone after this many missed heartbeats. With ``keep_running`` the limit is ``lost_after``."""
+"""A worker is gone after this many missed heartbeats. With ``keep_running`` it is not before ``lost_after``."""
 
-_MOST = 500  # Heartbeats that are read from each of the two tables.
-
-_MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
-"""The errors of an entry that is not a heartbeat: anybody may have written it."""
+_MOST = 500  # Heartbeats that are read.
 
 
 class Heartbeats:
@@ -60,8 +55,6 @@ class Heartbeats:
         self._began = time.time()
         self._due: dict[StoragePlace, float] = {}
         """When the next heartbeat to a storage is due, by the monotonic clock. Removed together with the heartbeat."""
-        self._reported: dict[StoragePlace, int] = {}
-        """How many workers the heartbeat of ``keep_running`` has reported. Removed with the last worker."""
         self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
         self.workers: list[StoragePlace] = []
         self.has_left = False  # True from `EventWriter.leave` to the next worker: nothing is sent then.
@@ -75,21 +68,10 @@ class Heartbeats:
         """Count a worker that ends."""
         if place in self.workers:
             self.workers.remove(place)
-        if place not in self.workers:
-            self._reported.pop(place, None)
 
     def next_due(self) -> float:
         """Return when to call ``beat`` again, by the clock of ``time.monotonic``."""
         return min(self._due.values(), default=time.monotonic() + self._every)
-
-    def describe_consumer(self, place: StoragePlace) -> dict[str, Any]:
-        """Return the fields about this process for the heartbeat of ``keep_running`` at a storage.
-
-        There are none if the process has no worker there.
-        """
-        if self.has_left or place not in self.workers:
-            return {}
-        return {"worker": self.worker, **self._describe(place, self.workers.count(place), self._find_running())}
 
     def beat(self) -> None:
         """Send the heartbeats that are due, to each storage where this process has workers or executes a job."""
@@ -104,34 +86,20 @@ class Heartbeats:
                 continue
             if place not in running and not workers[place]:
                 self._remove_from(place)
-            elif not (workers[place] and self._is_in_other_heartbeat(place, workers[place])):
+            else:
                 self._due[place] = now + self._every
                 about = {
                     "host": socket.gethostname(),
                     "pid": self._pid,
                     "began": self._began,
                     "every": self._every,
-                    **self._describe(place, workers[place], running),
+                    "workers": workers[place],
+                    "running": running.get(place, [])[:_MOST_RUNNING],
                 }
                 with self._unless_away():
                     state = state_of(place)
                     # The storage is asked each time, because somebody may have set its clock.
                     state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=state.now())
-
-    def _is_in_other_heartbeat(self, place: StoragePlace, workers: int) -> bool:
-        """Whether the heartbeat of ``keep_running`` reports these workers. Sends one if their number has changed."""
-        life = self._publisher.huey.find_life_at(place.storage)
-        if life is None:
-            return False
-        if place in self._due:
-            self._remove_from(place)
-        if self._reported.get(place) != workers:
-            with self._unless_away():
-                life.beat()
-                # Its thread starts with the first task that is taken. On a paused queue none is.
-                life.ensure_beating()
-                self._reported[place] = workers
-        return True
 
     def remove_all(self) -> None:
         """Remove the heartbeats of this process from all storages."""
@@ -149,10 +117,6 @@ class Heartbeats:
             if record.run and not record.is_over:
                 found.setdefault(record.place, []).append(record.summary.id)
         return found
-
-    @staticmethod
-    def _describe(place: StoragePlace, workers: int, running: dict[StoragePlace, list[str]]) -> dict[str, Any]:
-        return {"workers": workers, "running": running.get(place, [])[:_MOST_RUNNING]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,38 +140,27 @@ class WorkerRow:
 def read_workers(huey: Any) -> list[WorkerRow]:
     """Return the workers that have sent a heartbeat within the last hour, the living ones first.
 
-    With ``keep_running`` their heartbeats are those of consumers, and a worker is gone exactly when other consumers may
-    take over its jobs. Raises what the storage raises.
+    With ``keep_running`` a worker is gone when it has been silent for so long that other consumers may take over its
+    jobs. Raises what the storage raises.
     """
     state = state_of(huey)
     now = state.now()
-    found: dict[str, WorkerRow] = {}
+    found = []
     for entry in state.entries(WORKERS_TABLE, limit=_MOST, newest_first=True):
         try:
             about = json.loads(entry.value)
             lasts = min(max(float(about["every"]), 0.05), 3600.0) * _MISSED + 1
-            found[entry.key] = _make_row(
-                entry, entry.key, about, about["began"], is_alive=abs(now - entry.order) < lasts
+            row = WorkerRow(
+                entry.key,
+                str(about["host"]),
+                int(about["pid"]),
+                float(about["began"]),
+                entry.order,
+                int(about["workers"]),
+                tuple(map(str, about["running"])),
+                abs(now - entry.order) <= (max(lasts, huey.lost_after) if huey.keep_running else lasts),
             )
-        except _MALFORMED:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # Anybody may have written it.
             continue
-    # The oldest first, so that of two lives of one process the newer one is kept.
-    for entry in reversed(state.entries(CONSUMERS, limit=_MOST, newest_first=True)):
-        try:
-            about = json.loads(entry.value)
-            if "worker" not in about:  # A consumer that has no worker, such as a scheduler, or publishes nothing.
-                continue
-            key = str(about["worker"])
-            found[key] = _make_row(
-                entry, key, about, about["started"], is_alive=abs(now - entry.order) <= huey.lost_after
-            )
-        except _MALFORMED:
-            continue
-    return sorted(found.values(), key=lambda row: (not row.is_alive, row.host, row.pid))
-
-
-def _make_row(entry: Entry, key: str, about: Any, began: Any, *, is_alive: bool) -> WorkerRow:
-    running = tuple(map(str, about["running"]))
-    return WorkerRow(
-        key, str(about["host"]), int(about["pid"]), float(began), entry.order, int(about["workers"]), running, is_alive
-    )
+        found.append(row)
+    return sorted(found, key=lambda row: (not row.is_alive, row.host, row.pid))
