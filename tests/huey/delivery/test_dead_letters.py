@@ -364,33 +364,6 @@ class ExpiringHuey(AquilaHuey, _huey.RedisExpireHuey):
     pass
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "expiring"])
-def test_whoever_waits_learns_of_the_failure_where_its_retry_could_not_be_enqueued(kind, make, make_huey, monkeypatch):  # noqa: F811
-    expiring = {"classes": {"redis": ExpiringHuey}, "expire_time": 1000, "notify_result": True}
-    huey = make_huey("redis", **expiring) if kind == "expiring" else make(kind)
-
-    @huey.task()
-    def first():
-        raise ValueError("out of order")
-
-    @huey.task()
-    def second(number):
-        return number
-
-    before, after = list(huey.enqueue(first.s().then(second)))
-    huey.execute(huey.dequeue())
-    with monkeypatch.context() as patch:
-        patch.setattr(huey.storage, "enqueue", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            dead_letters(huey).retry(before.id)
-    if kind == "expiring":
-        assert 0 < huey.storage.conn.ttl(huey.storage.result_key(before.id)) <= 1000
-        assert huey.storage.conn.llen(huey.storage.notify_prefix + before.id) == 2  # Its failure, and its return.
-    for result in (before, after):
-        with pytest.raises(TaskException, match="out of order"):
-            result.get(blocking=True, timeout=60)
-
-
 def test_a_new_result_stays_where_it_is_not_known_whether_the_retry_was_enqueued(huey, monkeypatch):
     broken = [True]
 
@@ -413,28 +386,6 @@ def test_a_new_result_stays_where_it_is_not_known_whether_the_retry_was_enqueued
     with pytest.raises(ConnectionError):
         dead_letters(huey).retry(result.id)
     assert result.get() == 7
-
-
-def test_errors_are_put_back_although_the_storage_is_away_for_a_moment(huey, monkeypatch):
-    @huey.task()
-    def job():
-        raise ValueError("out of order")
-
-    result, put, refused = job(), huey.storage.put_if_empty, []
-    huey.execute(huey.dequeue())
-
-    def put_at_the_second_try(*given, **options):
-        if not refused:
-            refused.append("once")
-            raise ConnectionError("away")
-        return put(*given, **options)
-
-    monkeypatch.setattr(huey.storage, "enqueue", lambda *_: 1 / 0)
-    monkeypatch.setattr(huey.storage, "put_if_empty", put_at_the_second_try)
-    with pytest.raises(ZeroDivisionError):
-        dead_letters(huey).retry(result.id)
-    with pytest.raises(TaskException, match="out of order"):
-        result.get()
 
 
 def test_of_two_that_retry_at_once_one_enqueues(make):  # noqa: F811

@@ -63,7 +63,7 @@ def test_a_message_that_can_neither_be_buried_nor_enqueued_is_told(producer, mon
     monkeypatch.setattr(huey.storage, "enqueue", fail)
     with pytest.raises(Away):
         huey.dequeue()
-    assert "a message in the queue 'jobs' is lost" in caplog.text
+    assert "a message in the queue 'jobs' can neither be read" in caplog.text
 
 
 def test_a_job_that_cannot_be_serialized_is_not_listed(producer):

@@ -8,9 +8,8 @@
   ``redis_copies`` or ``sql_copies``.
 - ``consumer_heartbeats``: each consumer with ``keep_running`` sends heartbeats. ``rescuer`` takes over the tasks of
   consumers that send none. (The heartbeats for the page of jobs are in ``live.worker_heartbeats``.)
-- ``dead_letters``: messages that nobody can read, and tasks that failed for good. ``burying`` makes them. When
-  one is enqueued again, ``stored_errors`` removes the errors that are stored as results. ``unknown_tasks`` reads
-  messages whose task is not registered here.
+- ``dead_letters``: messages that nobody can read, and tasks that failed for good. ``burying`` makes them.
+  ``unknown_tasks`` reads messages whose task is not registered here.
 - ``unsendable``: ends a task whose result, retry or following task cannot be sent.
 - ``pruning``: removes old results. ``result_keys`` lists their keys.
 

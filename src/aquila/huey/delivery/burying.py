@@ -63,7 +63,13 @@ def bury_unreadable(
         logger.error("a message in the queue %r is lost: %s; %s", huey.name, reason, unknown_storage)
         return
     except Exception:
-        _say_unkept(huey.name, reason, None if put_back is None else lambda: put_back(known.get("priority")))
+        logger.exception(
+            "a message in the queue %r can neither be read (%s) nor, at present, be kept as a dead letter",
+            huey.name,
+            reason,
+        )
+        if put_back is not None:
+            put_back(known.get("priority"))
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
     if message is not None:
@@ -78,30 +84,6 @@ def _end_unknown_job(huey: Any, message: Message, reason: str) -> None:
     error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": message.id})
     for id in (message.id, *ids_of_followers(message)) if huey.results else ():
         huey.put_result(id, error)
-
-
-def _say_unkept(queue: str, reason: str, put_back: Callable[[], object] | None) -> None:
-    """Log the exception that is being handled, because of which a message was not kept, and put the message back."""
-    if put_back is None:
-        logger.exception(
-            "a message in the queue %r can neither be read (%s) nor, at present, be kept as a dead letter",
-            queue,
-            reason,
-        )
-        return
-    try:
-        put_back()
-    except Exception as error:
-        logger.exception(
-            "a message in the queue %r is lost: it can neither be read (%s) nor buried nor enqueued again (%s)",
-            queue,
-            reason,
-            type(error).__name__,
-        )
-        raise
-    logger.exception(
-        "a message in the queue %r cannot be read (%s), nor kept as a dead letter; it is enqueued again", queue, reason
-    )
 
 
 def _explain_unknown(huey: Any, name: str) -> str:

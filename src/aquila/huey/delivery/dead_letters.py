@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import msgpack
 from huey.api import Task
+from huey.constants import EmptyData
+from huey.utils import Error
 
 from aquila.errors import MessageRejected, TaskError
-from aquila.huey.delivery.stored_errors import forget_errors, put_errors_back
 from aquila.huey.delivery.unknown_tasks import ids_of_followers, read_unknown
 from aquila.huey.limits.unique_jobs import claim_again, release_claim
 from aquila.huey.scope_reference import KEY
@@ -173,10 +174,9 @@ class DeadLetters:
                 claim_again(self._huey, task)
                 undo.callback(release_claim, self._huey, task)
             # Removed before the job is enqueued: after that a worker may store a new error, which cannot be told from
-            # the old one. A process that is killed here leaves the letter, which can be retried.
-            forgotten: dict[str, bytes] = {}
-            undo.callback(put_errors_back, self._huey, forgotten)
-            forget_errors(self._huey, self._ids_of_jobs(letter, task), forgotten)
+            # the old one. If this process fails here the letter is left, and can be retried.
+            for each in self._ids_of_jobs(letter, task):
+                self._forget_error(each)
             self._huey.storage.enqueue(message, priority)
             undo.pop_all()
         # Removed only if it has our mark: the job may have failed again by now, and have a new letter.
@@ -235,6 +235,16 @@ class DeadLetters:
             ids.append(task.id)
             task = task.on_complete
         return ids
+
+    def _forget_error(self, id: str) -> None:
+        """Remove the result of a task if it is an error."""
+        data = self._huey.storage.peek_data(id)
+        try:
+            is_error = data is not EmptyData and isinstance(self._huey.serializer.deserialize(data), Error)
+        except Exception:  # noqa: BLE001 -- whatever is stored there, and whatever a serializer raises
+            return
+        if is_error:
+            self._huey.storage.delete_data(id)
 
     def drop(self, id: str) -> bool:
         """Remove the letter with an id for good. Returns whether there was one."""
