@@ -8,8 +8,8 @@ from aquila.events import Usage
 from aquila.huey import is_conflict
 from aquila.huey.delivery import rescuer as rescuer_module
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
-from aquila.huey.delivery.rescuer import Rescuer
+from aquila.huey.delivery.consumer_heartbeats import BEATS, CONSUMERS
+from aquila.huey.delivery.rescuer import Rescuer, requeue_lost_tasks
 from aquila.huey.limits import provider_pauses
 from aquila.huey.limits.budgets import parse_budget, reserve_amounts
 from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn, admit_request
@@ -24,11 +24,6 @@ from tests.huey.storages import SHARED, STORAGES
 from tests.support.slow import slow_but
 
 HOUR, DAY = 3600.0, 86_400.0
-
-
-@pytest.fixture(autouse=True)
-def clock_of_rescuer(clocks, monkeypatch):
-    monkeypatch.setattr(rescuer_module, "time", clocks)
 
 
 @pytest.fixture(params=slow_but(["sqlite", "redis"], SHARED))
@@ -54,110 +49,49 @@ def enqueue(huey):
 
 def beat(huey, owner="alive"):
     state = state_of(huey)
-    state.put(CONSUMERS, owner, state.get(CONSUMERS, owner), order=state.now())
-
-
-def look_on(rescuer, clocks, seconds):
-    """Let time pass, with as many looks as there are heartbeats."""
-    for _ in range(10):
-        clocks.passed += seconds / 10
-        rescuer.look()
-
-
-def test_no_task_is_taken_over_because_the_clock_was_put_forward(huey, clocks, caplog):
-    lose(huey, enqueue(huey), owner="alive", seen=1)
-    rescuer = Rescuer(huey)
-    rescuer.look()
-    clocks.set_by = HOUR
-    rescuer.look()  # before the other has shown itself again
-    assert "was put forward by 3600 s" in caplog.text
-    clocks.passed += 5
-    beat(huey)
-    rescuer.look()
-    assert huey.pending_count() == 0
-    look_on(rescuer, clocks, huey.lost_after + 1)  # It has died since.
-    assert huey.pending_count() == 1
+    state.put(CONSUMERS, owner, b'{"seen": %f}' % state.now(), order=state.now())
 
 
 @pytest.mark.parametrize("lives", [True, False])
-def test_when_the_storage_was_away_only_the_tasks_of_consumers_that_do_not_come_back_are_taken_over(
-    huey, clocks, lives, caplog
-):
+@pytest.mark.parametrize("set_by", [HOUR, -HOUR])
+def test_a_consumer_is_dead_after_a_row_of_looks_whatever_the_clock_of_the_storage_says(huey, clocks, set_by, lives):
     lose(huey, enqueue(huey), owner="alive", seen=1)
     rescuer = Rescuer(huey)
     rescuer.look()
-    look_on(rescuer, clocks, huey.lost_after * 0.9)
-    clocks.passed += 60  # Nobody could send a heartbeat.
-    rescuer.look()
-    assert huey.pending_count() == 0
-    assert "could not be asked for 60 s" in caplog.text
-    clocks.passed += huey.lost_after / 6
-    if lives:
-        beat(huey)
-    look_on(rescuer, clocks, huey.lost_after / 3)
-    assert huey.pending_count() == (not lives)
-
-
-def test_what_is_lost_does_not_wait_for_ever_where_every_look_is_late(huey, clocks):
-    lose(huey, enqueue(huey), owner="alive", seen=1)
-    rescuer = Rescuer(huey)
-    for _ in range(6):
-        rescuer.look()
-        clocks.passed += huey.lost_after * 0.6  # This process is busy, or its storage is slow.
-    assert huey.pending_count() == 0
-    rescuer.look()
-    assert huey.pending_count() == 1
-
-
-@pytest.mark.parametrize("lives", [True, False])
-def test_a_consumer_that_starts_after_the_clock_was_put_forward_takes_over_only_what_is_lost(huey, clocks, lives):
-    lose(huey, enqueue(huey), owner="alive", seen=1)
-    clocks.set_by = HOUR
-    rescuer = Rescuer(huey)
-    rescuer.look()
-    assert huey.pending_count() == 0
-    clocks.passed += huey.lost_after / 6
-    if lives:
-        beat(huey)
-    rescuer.look()
-    clocks.passed += huey.lost_after / 6 + 0.1
-    rescuer.look()
-    assert huey.pending_count() == (not lives)
-    assert state_of(huey).count(CONSUMERS) == lives
-
-
-def test_a_consumer_that_sends_a_heartbeat_while_its_tasks_are_taken_over_stays_listed(huey, clocks, monkeypatch):
-    lose(huey, enqueue(huey), owner="alive", seen=-HOUR)
-    rescuer = Rescuer(huey)
-    rescuer.look()
-    clocks.passed += huey.lost_after + 1
-    requeue = rescuer_module._requeue_tasks_of
-
-    def requeue_and_beat(*arguments):
-        done = requeue(*arguments)
-        beat(huey)  # of the same text
-        return done
-
-    monkeypatch.setattr(rescuer_module, "_requeue_tasks_of", requeue_and_beat)
-    rescuer.look()
-    assert huey.pending_count() == 1
-    (entry,) = state_of(huey).entries(CONSUMERS)
-    assert entry.order == pytest.approx(clocks.time(), abs=60)
-
-
-@pytest.mark.parametrize("lives", [True, False])
-def test_dead_consumers_are_found_although_the_clock_was_put_back(huey, clocks, lives):
-    lose(huey, enqueue(huey), owner="alive", seen=1)
-    rescuer = Rescuer(huey)
-    rescuer.look()
-    clocks.set_by = -HOUR
-    for _ in range(8):
+    clocks.set_by = set_by
+    for _ in range(BEATS):
+        assert huey.pending_count() == 0
         if lives:
             beat(huey)
         rescuer.look()
-        clocks.passed += 5
     assert huey.pending_count() == (not lives)
     assert state_of(huey).count(CONSUMERS) == lives
+
+
+def test_looks_that_the_storage_does_not_answer_make_nobody_dead(huey, monkeypatch):
+    lose(huey, enqueue(huey), owner="alive", seen=1)
+    rescuer = Rescuer(huey)
+    rescuer.look()
+    with monkeypatch.context() as away:
+        away.setattr(type(state_of(huey)), "entries", lambda *_, **options: 1 / 0)
+        for _ in range(BEATS):
+            with pytest.raises(ZeroDivisionError):
+                rescuer.look()
+    rescuer.look()
+    assert huey.pending_count() == 0
+
+
+def test_a_consumer_that_sends_a_heartbeat_while_its_tasks_are_taken_over_stays_listed(huey, monkeypatch):
+    lose(huey, enqueue(huey), owner="alive")
+    take_over = rescuer_module.take_over
+
+    def take_over_and_beat(*arguments):
+        beat(huey)
+        return take_over(*arguments)
+
+    monkeypatch.setattr(rescuer_module, "take_over", take_over_and_beat)
+    assert len(requeue_lost_tasks(huey)) == 1
+    assert [entry.key for entry in state_of(huey).entries(CONSUMERS)] == ["alive"]
 
 
 def test_a_limit_holds_on_and_keeps_nobody_out_for_an_hour_where_the_clock_is_put_back():

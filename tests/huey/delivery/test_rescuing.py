@@ -12,7 +12,6 @@ from huey.utils import Error
 from aquila import huey as classes
 from aquila.errors import ConfigError, MessageRejected
 from aquila.huey import checkpoint, current_task, dead_letters, list_consumers, requeue_lost_tasks
-from aquila.huey.delivery import rescuer
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
@@ -316,7 +315,6 @@ def test_a_task_that_was_delivered_before_reads_its_checkpoints_and_leaves_none(
 def test_every_consumer_takes_over_while_it_runs(make):  # noqa: F811
     """Not only when it starts: another one dies later."""
     huey = make("redis", keep_running=True)
-    huey.lost_after = 1.0  # A third of it passes before it begins to take over.
 
     @huey.task()
     def job():
@@ -353,21 +351,6 @@ def test_a_consumer_shows_that_it_lives_as_long_as_it_does(kept):
     assert entry.id not in (entry.host, str(entry.pid))
     kept._leave_worker()
     assert list_consumers(kept) == []
-
-
-def test_a_consumer_that_sends_a_heartbeat_while_its_tasks_are_enqueued_again_stays_listed(kept, monkeypatch):
-    job = kept.task()(lambda: 1)
-    lose(kept, task := job.s())
-    requeue, state = rescuer._requeue_tasks_of, state_of(kept)
-
-    def requeue_and_beat(*arguments):
-        done = requeue(*arguments)
-        state.put(CONSUMERS, "dead", state.get(CONSUMERS, "dead"), order=state.now())
-        return done
-
-    monkeypatch.setattr(rescuer, "_requeue_tasks_of", requeue_and_beat)
-    assert requeue_lost_tasks(kept) == [task.id]
-    assert [entry.id for entry in list_consumers(kept)] == ["dead"]
 
 
 def test_lost_after_of_the_huey_decides_when_a_consumer_is_dead(make):  # noqa: F811

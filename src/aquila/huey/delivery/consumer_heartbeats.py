@@ -33,7 +33,7 @@ LOST_AFTER = 30.0
 _SHORTEST = 1.0
 """The shortest ``lost_after`` of a queue, in seconds: on a loaded machine heartbeats come late."""
 
-_BEATS = 6
+BEATS = 6
 """How many heartbeats a consumer sends within ``lost_after``. A few may fail before it counts as dead."""
 
 
@@ -118,7 +118,7 @@ class ConsumerLife:
         self._state = state
         self._look_around = look_around
         self._note_pause = note_pause
-        self._every = lost_after / _BEATS
+        self._every = lost_after / BEATS
         # Two beats shorter, to be safe: a needless question costs one round trip, a missing one a second execution.
         self._longest_pause = lost_after - 2 * self._every
         self._started: float | None = None  # By the clock of the storage; set by the first beat.
@@ -164,7 +164,7 @@ class ConsumerLife:
         begun, now = time.monotonic(), self._state.now()
         if self._started is None:
             self._started = now
-        about = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
+        about = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started, "seen": now}
         self._state.put(CONSUMERS, self.id, json.dumps(about).encode(), order=now)
         # The clock of the storage also goes on while the whole machine sleeps, and the monotonic clock does not.
         slept = self._shown is not None and now - self._shown > self._longest_pause

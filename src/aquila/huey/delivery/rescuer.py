@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Sequence
 from typing import Any
 
 from huey.api import Task
@@ -15,7 +12,7 @@ from huey.utils import Error
 from aquila.errors import TaskError
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_heartbeats import CONSUMERS, check_lost_after
+from aquila.huey.delivery.consumer_heartbeats import BEATS, CONSUMERS, check_lost_after
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import Entry, SharedState, state_of
@@ -23,15 +20,6 @@ from aquila.huey.state import Entry, SharedState, state_of
 logger = logging.getLogger("huey.aquila")
 
 _MAX_LOSSES = 3  # How often a task may be lost with its worker before it is given up.
-_LOOKS_ON = 1 / 3
-"""The part of ``lost_after`` for which a new rescuer only watches: as long as two heartbeats. It also does so after the
-storage was away."""
-_WAS_AWAY = 1 / 2
-"""The part of ``lost_after`` without a look after which the storage counts as having been away. There are six looks in
-``lost_after``, so two of them have failed."""
-_MOST_LATE = 5
-"""How many late looks in succession only watch. Where every look is late, this process or its connection is slow, and
-lost tasks must not wait for ever."""
 _AT_ONCE = 1000  # Copies of one consumer that are taken over before the next consumer has its turn.
 
 
@@ -50,122 +38,46 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[st
     """
     seconds = check_lost_after(huey.lost_after if lost_after is None else lost_after, at_least=0)
     state = state_of(huey)
-    return _requeue_tasks_shown_before(huey, state, state.now() - seconds)
+    dead = state.entries(CONSUMERS, below=state.now() - seconds, limit=_AT_ONCE)
+    return [id for entry in dead for id in _requeue_tasks_of(huey, state, entry)]
 
 
-def _requeue_tasks_shown_before(huey: Any, state: SharedState, moment: float) -> list[str]:
-    """Enqueue the tasks of consumers again whose last heartbeat was before ``moment``, in seconds since the epoch."""
-    dead = state.entries(CONSUMERS, below=moment, limit=_AT_ONCE)
-    requeued, emptied = _requeue_tasks_of(huey, dead)
-    if emptied:
-        # Deleted by the time of the heartbeat and not by name, so that a consumer that has sent one meanwhile stays.
-        # `delete_below` has an open end, and `nextafter` makes it include the last of them.
-        state.delete_below(CONSUMERS, math.nextafter(dead[emptied - 1].order, math.inf), limit=emptied)
-    return requeued
-
-
-def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]:
-    """Enqueue the tasks of dead consumers again.
-
-    Returns the ids of the tasks, and how many consumers at the beginning of ``dead`` have no copy left. Consumers after
-    the first one with a copy are not counted: the caller deletes all that are counted by one bound.
-    """
+def _requeue_tasks_of(huey: Any, state: SharedState, entry: Entry) -> list[str]:
+    """Enqueue the tasks of a dead consumer again, and return their ids. Removes the consumer if no copy is left."""
     copies = copies_of(huey)
-    requeued: list[str] = []
-    emptied, all_emptied = 0, True
     if copies is None:
-        return [], 0
-    for entry in dead:
-        for copy in copies.list_copies(entry.key, limit=_AT_ONCE):
-            task = take_over(huey, copies, copy)
-            if task is not None:
-                requeued.append(task.id)
-        all_emptied = all_emptied and not copies.count(entry.key)
-        if all_emptied:
-            emptied += 1
-    return requeued, emptied
-
-
-def _forget_unless_back(state: SharedState, entry: Entry) -> None:
-    """Remove the entry of a consumer, unless the consumer has sent another heartbeat since.
-
-    Two heartbeats may have the same value and differ in their time alone. The storage cannot compare the time and
-    delete the entry in one step. So the value is marked first: a new heartbeat overwrites the mark.
-    """
-    marked = entry.value + b" "  # Still JSON, but never what a consumer writes.
-    if not state.replace(CONSUMERS, entry.key, entry.value, marked):
-        return
-    same_moment = state.entries(CONSUMERS, at_least=entry.order, below=math.nextafter(entry.order, math.inf))
-    if any(each.key == entry.key for each in same_moment):
-        state.remove(CONSUMERS, entry.key, marked)
+        return []
+    taken = [take_over(huey, copies, copy) for copy in copies.list_copies(entry.key, limit=_AT_ONCE)]
+    if not copies.count(entry.key):
+        state.remove(CONSUMERS, entry.key, entry.value)  # Unless it has sent another heartbeat meanwhile.
+    return [task.id for task in taken if task is not None]
 
 
 class Rescuer:
-    """Looks for lost tasks again and again, even if the storage is away, or somebody sets its clock meanwhile.
+    """Looks for lost tasks again and again. A consumer is dead if ``BEATS`` looks in succession find no new heartbeat.
 
-    Heartbeats have the time of the storage's clock. If that clock is put forward, all heartbeats look old until each
-    consumer has sent another. If it is put back, the heartbeats of dead consumers lie in the future. The monotonic
-    clock of this process shows both. It cannot show what happened before the first look, so a new rescuer only watches
-    for as long as two heartbeats.
-
-    While the storage does not answer, no consumer can send a heartbeat. So after a pause between two looks nothing is
-    taken over until each living consumer has had the time to send one. Of looks that are all late, only the first
-    ``_MOST_LATE`` do that.
+    The looks are as far apart as heartbeats are, so that takes ``lost_after`` seconds. No clock is compared: somebody
+    may set that of the storage. While the storage does not answer nobody can send a heartbeat, and nobody can look.
 
     ``KeptCopies`` owns a rescuer, and only the thread of the heartbeat uses it: no lock is needed.
     """
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
-        self._ahead: float | None = None
-        """By how many seconds the clock of the storage was ahead of the monotonic clock at the last look."""
-        self._waits_until: float | None = None
-        """Until when nothing is taken over, by the monotonic clock. None before the first look."""
-        self._looked: float | None = None
-        """When the last look ended, by the monotonic clock. A look that failed does not count."""
-        self._late_looks = 0  # How many looks, up to the last, came after a pause.
-        self._future_beats: dict[tuple[str, float], float] = {}
-        """Heartbeats in the future of the storage's clock, by consumer and time. The value is when this process has
-        first seen one, by the monotonic clock. Replaced at each look by those that are still there."""
+        self._found: dict[str, tuple[Entry | None, int]] = {}
+        """By consumer its last heartbeat, and how many later looks have found the same one. Replaced at each look."""
 
     def look(self) -> None:
         """Enqueue lost tasks again. Raises what the storage raises."""
-        lost_after, state = self._huey.lost_after, state_of(self._huey)
-        begun = time.monotonic()
-        now, here = state.now(), time.monotonic()  # The same moment by two clocks: the storage's, and this process's.
-        if self._waits_until is None:
-            self._waits_until = here + lost_after * _LOOKS_ON
-        pause = 0.0 if self._looked is None else here - self._looked
-        self._late_looks = self._late_looks + 1 if pause > lost_after * _WAS_AWAY else 0
-        if 0 < self._late_looks <= _MOST_LATE:
-            self._waits_until = max(self._waits_until, here + lost_after * _LOOKS_ON)
-            logger.warning(
-                "the storage could not be asked for %.0f s, because it did not answer or this process was held up: "
-                "no task is taken over for %.0f s",
-                *(pause, lost_after * _LOOKS_ON),
-            )
-        if here - begun < lost_after / 4:  # After a slow answer the difference of the clocks is not exact enough.
-            if self._ahead is not None and now - here - self._ahead > lost_after / 2:
-                self._waits_until = here + lost_after
-                logger.warning(
-                    "the clock of the storage was put forward by %.0f s: no task is taken over for %.0f s",
-                    *(now - here - self._ahead, lost_after),
-                )
-            self._ahead = now - here
-        self._look_at_future_beats(state, now + lost_after / 2, here)
-        if here >= self._waits_until:
-            _requeue_tasks_shown_before(self._huey, state, now - lost_after)
-        self._looked = time.monotonic()
-
-    def _look_at_future_beats(self, state: SharedState, bound: float, here: float) -> None:
-        found = state.entries(CONSUMERS, at_least=bound, limit=_AT_ONCE)
-        known = self._future_beats
-        self._future_beats = {(entry.key, entry.order): known.get((entry.key, entry.order), here) for entry in found}
-        for entry in found:
-            if here - self._future_beats[entry.key, entry.order] > self._huey.lost_after:
-                _, emptied = _requeue_tasks_of(self._huey, [entry])
-                if emptied:
-                    _forget_unless_back(state, entry)
+        state, known = state_of(self._huey), self._found
+        entries = state.entries(CONSUMERS, limit=_AT_ONCE)
+        self._found = {}
+        for entry in entries:
+            before, looks = known.get(entry.key, (None, 0))
+            self._found[entry.key] = (entry, looks + 1 if before == entry else 0)
+        for entry in entries:
+            if self._found[entry.key][1] >= BEATS:
+                _requeue_tasks_of(self._huey, state, entry)
 
 
 def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
