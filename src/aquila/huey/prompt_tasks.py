@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NotRequired, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from huey.api import Task, TaskWrapper
@@ -48,7 +48,6 @@ from aquila.response import Response
 
 if TYPE_CHECKING:
     from aquila.engine.streams.cut_answers import Prefill
-    from aquila.huey.limits.unique_settings import Uniqueness
     from aquila.huey.progress.resuming import Resume
     from aquila.huey.prompt_task_options import PromptTaskOptions, StreamTaskOptions
     from aquila.huey.task_wrapper import AquilaTaskWrapper
@@ -126,20 +125,8 @@ def ask_task(
     huey: Any,
     prompt: str | None = None,
     *,
-    name: str | None = None,
-    cassette: str | None = None,
-    result: Callable[[Response], Any] | None = None,
-    retries: int = 3,
-    retry_delay: float = 10,
-    retry_backoff: float = 2,
-    time_limit: float | None = None,
-    priority: float | None = None,
-    limit: str | Iterable[str] | None = None,
-    budget: str | Iterable[str] | None = None,
     resume: Resume | None = None,
     continue_by: str | Prefill | None = None,
-    unique: Uniqueness = None,
-    metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
     """Declare a task that asks a model, and return it. Without ``prompt``, return a decorator for a function.
@@ -154,7 +141,8 @@ def ask_task(
       a dictionary with ``text``, ``usage``, ``model``, ``finish_reason`` and ``id``, and ``parsed`` with
       ``response_format=``.
     - ``retries``, ``retry_delay`` (seconds), ``retry_backoff`` (a factor): how often and when the task is retried after
-      a failure of the provider that may pass (``TRANSIENT``). Any other exception fails at once.
+      a failure of the provider that may pass (``TRANSIENT``): 3 times, after 10, 20 and 40 seconds, by default. Any
+      other exception fails at once.
     - ``time_limit`` (seconds): Huey's ``timeout`` of the task. The call ends with it in any worker.
     - ``priority``: the priority of the task.
     - ``limit``, ``budget``: limits and budgets for the requests of this task alone, in all workers; see ``set_limits``.
@@ -167,14 +155,9 @@ def ask_task(
     Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration. A Huey of Aquila raises
     ``TaskContractBroken`` where the task is enqueued with arguments that do not fit.
     """
-    # The options are checked where they are written, and not only when a worker makes the call.
-    check_resume(resume, continue_by, Options.check(options))
     # Only the answer of a stream arrives in parts that can be kept.
     ask = _ask_model if resume is None else functools.partial(_stream_answer, resume=resume, continue_by=continue_by)
-    return _declare_task(huey, prompt, name, cassette, result, ask, options, metadata, {
-        "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
-        "priority": priority, "limit": limit, "budget": budget, "unique": unique,
-    })  # fmt: skip
+    return _declare_task(huey, prompt, ask, resume, continue_by, options)
 
 
 @overload
@@ -209,20 +192,8 @@ def stream_task(
     *,
     on_event: Callable[[Event, Task], Any] | None = None,
     every: float = 0.5,
-    name: str | None = None,
-    cassette: str | None = None,
-    result: Callable[[Response], Any] | None = None,
-    retries: int = 3,
-    retry_delay: float = 10,
-    retry_backoff: float = 2,
-    time_limit: float | None = None,
-    priority: float | None = None,
-    limit: str | Iterable[str] | None = None,
-    budget: str | Iterable[str] | None = None,
     resume: Resume | None = None,
     continue_by: str | Prefill | None = None,
-    unique: Uniqueness = None,
-    metadata: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
     """Declare a task that streams the answer of a model. Its options are those of ``ask_task``, and:
@@ -232,14 +203,10 @@ def stream_task(
 
     Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``. Raises as ``ask_task`` does.
     """
-    check_resume(resume, continue_by, Options.check(options))
     streaming = functools.partial(
         _stream_answer, on_event=on_event, every=every, resume=resume, continue_by=continue_by
     )
-    return _declare_task(huey, prompt, name, cassette, result, streaming, options, metadata, {
-        "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
-        "priority": priority, "limit": limit, "budget": budget, "unique": unique,
-    })  # fmt: skip
+    return _declare_task(huey, prompt, streaming, resume, continue_by, options)
 
 
 def _ask_model(task: Task, prompt: Any, options: Mapping[str, Any]) -> Response:
@@ -263,17 +230,26 @@ def _stream_answer(
     return stream.response
 
 
+_SETTINGS: Mapping[str, Any] = {
+    **{"retries": 3, "retry_delay": 10, "retry_backoff": 2},
+    **dict.fromkeys(("priority", "limit", "budget", "unique")),
+}
+"""The settings of Huey that ``ask_task`` takes by their own names, with their defaults."""
+
+
 def _declare_task(
     huey: Any,
     prompt: str | None,
-    name: str | None,
-    cassette: str | None,
-    result: Callable[[Response], Any] | None,
     call: Callable[[Task, Any, Mapping[str, Any]], Response],
-    options: Mapping[str, Any],
-    metadata: Mapping[str, Any] | None,
-    settings: Mapping[str, Any],
+    resume: Resume | None,
+    continue_by: str | Prefill | None,
+    options: dict[str, Any],
 ) -> Any:
+    settings = {setting: options.pop(setting, usual) for setting, usual in _SETTINGS.items()}
+    settings["timeout"] = options.pop("time_limit", None)
+    name, cassette, metadata, result = (options.pop(each, None) for each in ("name", "cassette", "metadata", "result"))
+    # The options are checked where they are written, and not only when a worker makes the call.
+    check_resume(resume, continue_by, Options.check(options))
     check_has_limits(huey, settings)
     if settings["timeout"] is not None:
         check_seconds(settings["timeout"], "time_limit=")
