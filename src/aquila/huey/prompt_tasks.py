@@ -231,7 +231,9 @@ def _stream_answer(
 
 
 _SETTINGS: Mapping[str, Any] = {
-    **{"retries": 3, "retry_delay": 10, "retry_backoff": 2},
+    "retries": 3,
+    "retry_delay": 10,
+    "retry_backoff": 2,
     **dict.fromkeys(("priority", "limit", "budget", "unique")),
 }
 """The settings of Huey that ``ask_task`` takes by their own names, with their defaults."""

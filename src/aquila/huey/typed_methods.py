@@ -7,13 +7,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime, timedelta
-    from typing import Any, Literal, overload
+    from typing import Any, Literal, TypedDict, Unpack, overload
 
     from aquila.huey.limits.unique_settings import Uniqueness
     from aquila.huey.task_types import ContextTaskDecorator, TaskDecorator
     from aquila.huey.task_types import Task as TypedTask
 
     AnyTask = TypedTask[Any]
+    Due = Callable[[datetime], bool]
+
+    class TaskSettings(TypedDict, total=False):
+        """What ``task`` and ``periodic_task`` take, besides ``retries`` and ``context``."""
+
+        retry_delay: float
+        retry_backoff: float
+        priority: float | None
+        name: str | None
+        expires: float | timedelta | datetime | None
+        timeout: float | None
+        limit: str | Iterable[str] | None
+        budget: str | Iterable[str] | None
+        unique: Uniqueness
 
 
 class TypedMethods:
@@ -25,69 +39,26 @@ class TypedMethods:
 
         @overload
         def task(
-            self,
-            retries: int = 0,
-            retry_delay: float = 0,
-            retry_backoff: float = 0,
-            priority: float | None = None,
-            context: Literal[False] = False,
-            name: str | None = None,
-            expires: float | timedelta | datetime | None = None,
-            timeout: float | None = None,
-            limit: str | Iterable[str] | None = None,
-            budget: str | Iterable[str] | None = None,
-            unique: Uniqueness = None,
+            self, retries: int = 0, *, context: Literal[False] = False, **settings: Unpack[TaskSettings]
         ) -> TaskDecorator: ...
         @overload
         def task(
-            self,
-            retries: int = 0,
-            retry_delay: float = 0,
-            retry_backoff: float = 0,
-            priority: float | None = None,
-            *,
-            context: Literal[True],
-            name: str | None = None,
-            expires: float | timedelta | datetime | None = None,
-            timeout: float | None = None,
-            limit: str | Iterable[str] | None = None,
-            budget: str | Iterable[str] | None = None,
-            unique: Uniqueness = None,
+            self, retries: int = 0, *, context: Literal[True], **settings: Unpack[TaskSettings]
         ) -> ContextTaskDecorator: ...
         def task(self, *args: Any, **settings: Any) -> Any: ...
 
         @overload
         def periodic_task(
             self,
-            validate_datetime: Callable[[datetime], bool],
+            validate_datetime: Due,
             retries: int = 0,
-            retry_delay: float = 0,
-            retry_backoff: float = 0,
-            priority: float | None = None,
+            *,
             context: Literal[False] = False,
-            name: str | None = None,
-            expires: float | timedelta | datetime | None = None,
-            timeout: float | None = None,
-            limit: str | Iterable[str] | None = None,
-            budget: str | Iterable[str] | None = None,
-            unique: Uniqueness = None,
+            **settings: Unpack[TaskSettings],
         ) -> TaskDecorator: ...
         @overload
         def periodic_task(
-            self,
-            validate_datetime: Callable[[datetime], bool],
-            retries: int = 0,
-            retry_delay: float = 0,
-            retry_backoff: float = 0,
-            priority: float | None = None,
-            *,
-            context: Literal[True],
-            name: str | None = None,
-            expires: float | timedelta | datetime | None = None,
-            timeout: float | None = None,
-            limit: str | Iterable[str] | None = None,
-            budget: str | Iterable[str] | None = None,
-            unique: Uniqueness = None,
+            self, validate_datetime: Due, retries: int = 0, *, context: Literal[True], **settings: Unpack[TaskSettings]
         ) -> ContextTaskDecorator: ...
         def periodic_task(self, *args: Any, **settings: Any) -> Any: ...
 

@@ -126,7 +126,7 @@ def refute_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
 def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> Task:
     """Assert that a matching task is enqueued and that no two of them are identical. Return the first one.
 
-    The arguments are those of ``all_enqueued``. Two tasks are identical if they have the same function and the same
+    The arguments are those of ``assert_enqueued``. Two tasks are identical if they have the same function and the same
     arguments, however these were passed. Raises ``AssertionError`` that lists the identical tasks.
 
     Examples:
@@ -141,10 +141,11 @@ def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: An
         ...     task = assert_unique(index, page=7)
     """
     __tracebackhide__ = True
-    search = _parse_search("assert_unique", task, args, keywords, _OPTIONS)
-    seen = search.look()
-    matching = list(seen.matching)
-    if not matching:
+    search = _parse_search("assert_unique", task, args, keywords, (*_OPTIONS, "timeout"))
+    for seen in search.look_until_time_is_up():
+        if matching := list(seen.matching):
+            break
+    else:
         raise AssertionError(describe_not_found(search.pattern, seen.tasks, seen.now))
     identities = [identity_of(one) for one in matching]  # Once for each, because it takes longer than to compare them.
     for identity in identities:

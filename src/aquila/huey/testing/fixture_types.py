@@ -201,41 +201,8 @@ class RefuteEnqueued(Protocol):
     ) -> None: ...
 
 
-class AssertUnique(Protocol):
+class AssertUnique(AssertEnqueued, Protocol):
     """The type of ``assert_unique``."""
-
-    @overload
-    def __call__(
-        self,
-        task: AquilaTaskWrapper[..., T],
-        /,
-        *positional: Any,
-        args: Sequence[Any] = ...,
-        kwargs: Mapping[str, Any] = ...,
-        huey: Any = ...,
-        queue: str | None = ...,
-        scheduled_in: ScheduledIn | None = ...,
-        priority: float | None = ...,
-        where: Callable[[Task[T]], bool] | None = ...,
-        nested: bool = ...,
-        **arguments: Any,
-    ) -> Task[T]: ...
-    @overload
-    def __call__(
-        self,
-        task: PlainTaskWrapper | None = None,
-        /,
-        *positional: Any,
-        args: Sequence[Any] = ...,
-        kwargs: Mapping[str, Any] = ...,
-        huey: Any = ...,
-        queue: str | None = ...,
-        scheduled_in: ScheduledIn | None = ...,
-        priority: float | None = ...,
-        where: Callable[[Task[Any]], bool] | None = ...,
-        nested: bool = ...,
-        **arguments: Any,
-    ) -> Task[Any]: ...
 
 
 class AssertDeadLetter(Protocol):
