@@ -22,12 +22,7 @@ def create_id(task: Any) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
-def let_make_ids(task_class: Any) -> bool:
-    """Let ``create_id`` make the ids of the tasks of a class, unless the class has a method of its own for that.
-
-    Return whether the class was changed. To undo that, delete the attribute ``create_id`` of the class.
-    """
-    if task_class.create_id is not _of_huey:
-        return False
-    task_class.create_id = create_id
-    return True
+def let_make_ids(task_class: Any) -> None:
+    """Let ``create_id`` make the ids of the tasks of a class, unless the class has a method of its own for that."""
+    if task_class.create_id is _of_huey:
+        task_class.create_id = create_id

@@ -827,15 +827,3 @@ def test_a_run_keeps_its_stored_result_although_that_is_fetched_later(huey):
     assert result() == {"made": [1]}  # and removes it
     assert drained.runs[0].stored == {"made": [1]}
     assert drained.runs is drained.runs
-
-
-def test_tasks_make_their_ids_as_before_when_the_queue_is_closed():
-    huey = MemoryHuey("before")
-
-    @huey.task()
-    def nothing():
-        return None
-
-    with use_test_queue(huey):
-        assert "create_id" in vars(nothing.task_class)
-    assert "create_id" not in vars(nothing.task_class)

@@ -14,7 +14,6 @@ from aquila.errors import ConfigError
 from aquila.huey import connections_at_fork
 from aquila.huey.instrumenting import change_class, reject_other_than_huey
 from aquila.huey.scope_sharing import collect_misses_of_current_scope
-from aquila.huey.task_ids import let_make_ids
 from aquila.huey.testing import real_queues
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
@@ -212,17 +211,13 @@ def _tell_child_processes() -> None:
 @contextlib.contextmanager
 def _put_under_test(huey: Any) -> Iterator[None]:
     """Until the block ends, give a Huey a class that observes its tasks and that is one of Aquila's."""
-    # `quickened` are the task classes that get faster ids here. Those of a Huey of `aquila.huey` have them already.
     kind, wrapper = type(huey), huey.task_wrapper_class
     change_class(huey)
     put_under_observation(huey)
-    quickened = [each for each in huey._registry._registry.values() if let_make_ids(each)]
     try:
         yield
     finally:
         huey.__class__, huey.task_wrapper_class = kind, wrapper
-        for each in quickened:
-            del each.create_id
 
 
 def _production_storage(huey: Any) -> Any:
