@@ -51,6 +51,17 @@ def test_a_miss_names_the_pending_file_its_recordings_and_the_command_that_store
     result.stdout.no_fnmatch_line("aquila: *pending*")
 
 
+def test_what_a_test_had_not_asked_for_when_it_failed_is_not_lost_when_its_recordings_are_accepted(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = "def test_it(aquila_cassette):\n    for word in 'abc':\n        post(word)\n"
+    project.record(tests=tests)
+    project.run("--aquila-record=all", tests=tests + "        assert word == 'b'\n").assert_outcomes(failed=1)
+    monkeypatch.chdir(project.pytester.path)
+    assert main(["cassettes", "accept", "test_app/test_it"]) == 0
+    project.run(tests=tests).assert_outcomes(passed=1)
+
+
 def test_a_miss_does_not_advise_a_pending_file_that_answers_no_further_request(project: Project) -> None:
     tests = "def test_it(aquila_cassette):\n    post('one')\n"
     project.record(tests=tests)

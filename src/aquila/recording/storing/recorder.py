@@ -269,7 +269,10 @@ class ScopeRecording:
             )
             used_elsewhere = {row.slot for group, rows in foreign.items() if group[0] == name for row in rows}
             # Another process may have played what this session did not: that is not unused.
-            drop = own.drop - used_elsewhere if self._may_drop(session, own) else frozenset[Slot]()
+            used = own.touched_slots() | used_elsewhere
+            # A scope that failed after fewer requests than there are recordings was perhaps going to make the others.
+            is_whole = passed or len(used) >= len(session.cassette.interactions)
+            drop = own.drop - used_elsewhere if is_whole and self._may_drop(session, own) else frozenset[Slot]()
             own = replace(own, drop=drop)
             changes[name].append((own, session.rules))
         clean = late_secrets.redact_groups(foreign, self._settings.keep_headers) if foreign else {}
