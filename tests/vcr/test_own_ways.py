@@ -43,6 +43,15 @@ def get(url: str, **options: Any) -> int:
     return number
 
 
+def test_a_request_that_is_not_recorded_raises_what_vcrpy_names(server: Upstream) -> None:
+    block = vcr.use_cassette("x.yaml", record_mode="none")
+    with block, pytest.raises(vcr.errors.CannotOverwriteExistingCassetteException):
+        get(server.url)
+    asked = vcr.Request("GET", server.url, b"", {})
+    with vcr.use_cassette("x.yaml") as cassette, pytest.raises(vcr.errors.UnhandledHTTPRequestError):
+        cassette.responses_of(asked)
+
+
 class LinesSerializer:
     """A format that nothing else reads."""
 
