@@ -157,6 +157,12 @@ def test_convert_rewrites_a_json_cassette_of_vcrpy_under_its_name(cassettes: Cas
     (cassettes.folder / "settings.json").write_text('{"interactions": "none of a cassette", "version": 1}')
     (cassettes.folder / "birds.json").write_text('{"birds": ["tern"]}')
     assert "old.json" in cassettes.run("list").out
+    assert cassettes.run("convert", "old.json", "--to", "yaml").code == 0
+    listed = [row["name"] for row in cassettes.run("list", "--json").json]
+    assert listed == ["old.json", "old.json.yaml", "settings.json"]
+    (row,) = cassettes.run("list", "--json", "old.json.yaml").json
+    assert row["path"].endswith("old.json.yaml")
+    (cassettes.folder / "old.json.yaml").unlink()
     assert "settings.json" in cassettes.run("convert", "--to", "yaml", "--replace", str(cassettes.folder)).out
     assert files(cassettes) == ["birds.json", "old.json.yaml", "settings.json"]
     (one,) = cassettes.read("old.json.yaml").interactions

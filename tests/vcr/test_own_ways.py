@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -111,6 +112,13 @@ def test_a_file_of_vcrpy_answers_whatever_its_format_and_stays_as_it_is(
         assert get(f"{server.url}/a") == 3
     with new.use_cassette(path, record_mode="none", **options):
         assert get(f"{server.url}/a") == 3
+
+
+def test_a_miss_names_the_file_of_vcrpy_that_has_the_recordings(server: Upstream) -> None:
+    record_with(vcrpy.VCR(serializer="json"), "x.json", f"{server.url}/a")
+    with vcr.use_cassette("x.json", record_mode="none"), pytest.raises(CassetteMiss) as missed:
+        get(f"{server.url}/b")
+    assert re.search(r"^  cassette +\S*x\.json: 1 recording$", str(missed.value), re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ class Project:
     def name_of(self, path: Path) -> str:
         """Return the name of a cassette; for another file, its path."""
         place = self.place_of(path)
-        return str(path) if place is None else _without_suffix(place)
+        return str(path) if place is None else _without_suffix(place, path)
 
     def names_of(self, path: Path) -> tuple[str, ...]:
         """Return the names of a cassette file: that of ``name_of``, and its path within its own folder.
@@ -118,7 +118,7 @@ class Project:
         folder = self.folder_of(path)
         names = [self.name_of(path)]
         if folder is not None and folder != self.folder:
-            names.append(_without_suffix(path.absolute().relative_to(folder)))
+            names.append(_without_suffix(path.absolute().relative_to(folder), path))
         names += [short for name in names if (short := shorten_name(name, path)) != name]
         return tuple(names)
 
@@ -290,8 +290,10 @@ def list_folders(folders: Sequence[Path]) -> str:
     return f"{folders[0]}{others}"
 
 
-def _without_suffix(place: Path) -> str:
-    return place.with_suffix("").as_posix() if place.suffix == ".yaml" else place.as_posix()
+def _without_suffix(place: Path, path: Path) -> str:
+    # `birds.json` is another file where it still lies beside the `birds.json.yaml` that was converted from it.
+    is_needed = place.suffix != ".yaml" or path.with_suffix("").is_file()
+    return place.as_posix() if is_needed else place.with_suffix("").as_posix()
 
 
 def shorten_name(name: str, path: Path) -> str:

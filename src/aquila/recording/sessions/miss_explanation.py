@@ -46,6 +46,8 @@ def explain_miss(scope: Scope, session: Session, root: Path, path: Path, missed:
 
 def compare_in_session(scope: Scope, session: Session, path: Path, missed: MissedRequest, command: str) -> Explanation:
     """Say how a request differs from the recordings. ``command`` is what to type to record it."""
+    if not path.exists() and session.cassette.interactions and path.with_suffix("").is_file():
+        path = path.with_suffix("")  # vcrpy's `birds.json`, beside which `birds.json.yaml` would be written
     shown = str(scope.run.layers.shown_path(path))
     return compare_with_recordings(
         missed.request,
