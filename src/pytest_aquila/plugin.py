@@ -182,7 +182,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         except BaseException:  # the run ends here, such as by Ctrl-C or in the debugger
             if (scope := test_scopes.opened_scope(item)) is not None:
                 scope_ends.note_interruption(item, scope)
+            test_scopes.restore_environment()
             raise
+    if item.session.shouldstop or item.session.shouldfail:
+        test_scopes.restore_environment()
     return second_attempts.run_again(item, nextitem) if test_scopes.runs_again(item) else result
 
 
@@ -196,6 +199,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[test_scopes.OUTCOME] = "skipped"
     if test_scopes.wants_cassette(item):
         scope_starts.scope_of(item)
+    else:
+        test_scopes.restore_environment()
 
 
 _ASYNC_CODE = CO_COROUTINE | CO_ASYNC_GENERATOR
@@ -277,7 +282,7 @@ def pytest_make_collect_report(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     """Close the scope of the test after its fixtures, and store the recordings of a passing test."""
     __tracebackhide__ = True
     outcome: Outcome = item.stash.get(test_scopes.OUTCOME, "skipped")
@@ -302,6 +307,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         else:
             swallowed += unanswered.unanswered_in(item)
     scope = test_scopes.end_test(item)
+    if scope is not None and nextitem is not None and test_scopes.wants_cassette(nextitem):
+        test_scopes.keep_environment(scope.run)
+    else:
+        test_scopes.restore_environment()
     if scope is not None:
         scope_ends.close_test_scope(item, scope, outcome)
     if swallowed:

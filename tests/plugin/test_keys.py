@@ -85,6 +85,57 @@ def test_real_keys_are_there_where_a_request_needs_one(pytester: pytest.Pytester
     pytester.runpytest_inprocess().assert_outcomes(passed=5)
 
 
+SEES_THE_ENVIRONMENT = """
+    import os, pytest
+
+    SEEN = {}
+
+    def see(where):
+        joins = '"scope"' in os.environ["AQUILA_RUN"]
+        SEEN[where] = os.environ["AWS_ACCESS_KEY_ID"], os.environ.get("EXA_API_KEY"), joins
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(item):
+        if item.name == "test_skipped":
+            pytest.skip("by another plugin, before Aquila knows of the test")
+
+    def pytest_runtest_logreport(report):
+        if "exits" in report.nodeid and report.when == "teardown":
+            pytest.exit("enough")
+
+    def pytest_sessionfinish():
+        see("end of the run")
+
+    def pytest_unconfigure():
+        see("end of pytest")
+        assert len(SEEN) >= 2
+        assert set(SEEN.values()) == {("machines-own-key-2", None, False)}, SEEN
+        print("the real keys were there")
+"""
+FIRST = "def test_first(aquila_cassette): ..."
+AGAIN = "def test_again(aquila_cassette): ..."
+SKIPPED = "def test_skipped(aquila_cassette): ..."
+PLAIN = "def test_plain(): __import__('conftest').see('in test')"
+EXITS = "def test_exits(aquila_cassette): ..."
+STOPS = """
+def test_stops(aquila_cassette, request):
+    request.addfinalizer(lambda: setattr(request.session, "shouldstop", "enough"))
+"""
+
+
+@pytest.mark.parametrize(
+    "tests", [(FIRST, AGAIN), (FIRST, PLAIN), (FIRST, SKIPPED, PLAIN), (FIRST, SKIPPED), (EXITS, AGAIN), (STOPS, AGAIN)]
+)
+def test_keys_of_more_than_models_are_there_for_all_that_runs_without_a_cassette(
+    tests: tuple[str, ...], pytester: pytest.Pytester, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # The environment stays as it is between two tests that have cassettes, and only there.
+    pytester.makeconftest(SEES_THE_ENVIRONMENT)
+    pytester.makepyfile("\n".join(tests))
+    pytester.runpytest_inprocess()
+    assert "the real keys were there" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["--aquila-record"], ["--aquila-transport=live"], ["-o", "aquila_guard=off"]])
 def test_a_run_whose_requests_may_need_a_key_shows_the_machines_own(
     arguments: list[str], pytester: pytest.Pytester

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -116,6 +115,8 @@ class Interception:
         self._open: dict[str, Scope] = {}
         # The ids of the scopes for which clients are intercepted: the open ones and the suspended ones.
         self._intercepting: set[str] = set()
+        # See `keep_environment`.
+        self._kept_for: runtime.Run | None = None
 
     # Most runs import none of these libraries, so the modules that patch them are loaded when one is imported.
 
@@ -181,7 +182,8 @@ class Interception:
     def scope_opened(self, scope: Scope) -> None:
         """Intercept for a scope that has opened, or apply the changed settings of an open one."""
         with self._lock:
-            if not self._open or not self._scopes_of(scope.run):
+            kept, self._kept_for = self._kept_for, None
+            if kept is not scope.run and not self._scopes_of(scope.run):
                 scope.run.state_of(_Inherited).value = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
             self._intercepting.add(scope.id)
@@ -217,6 +219,17 @@ class Interception:
                 self._adjust_environment(scope.run)
             except errors.ConfigError:
                 return  # a setting of a surrounding scope is wrong; the next request in that scope raises the error
+
+    def keep_environment(self, run: runtime.Run) -> None:
+        """Leave the environment as it is when the last scope of a run closes, until the next one opens."""
+        self._kept_for = run
+
+    def restore_environment(self) -> None:
+        """Undo ``keep_environment``, if no scope has opened since."""
+        with self._lock:
+            run, self._kept_for = self._kept_for, None
+            if run is not None:
+                self._adjust_environment(run)
 
     def put_guard_in_force(self, holder: object) -> None:
         """Refuse what no scope answers until ``withdraw_guard`` is called with the same ``holder``."""
@@ -281,9 +294,12 @@ class Interception:
 
     def _adjust_environment(self, run: runtime.Run) -> None:
         """Bring the keys in step with all scopes, and the variable for child processes with those of ``run``."""
+        scopes = self._scopes_of(run)
+        if self._kept_for is run and not scopes:
+            return
         self._adjust_keys()
-        if self._open and (scopes := self._scopes_of(run)):
-            set_own_variables({child_processes.VARIABLE: _describe_innermost(scopes)})
+        if scopes:
+            set_own_variables({child_processes.VARIABLE: child_processes.describe_innermost(scopes)})
         elif (inherited := run.state_of(_Inherited).value) is None:
             unset_own_variables((child_processes.VARIABLE,))
         else:
@@ -297,7 +313,7 @@ class Interception:
         run = runtime.current_run()
         with self._lock:
             if scopes := self._scopes_of(run):
-                return _describe_innermost(scopes)
+                return child_processes.describe_innermost(scopes)
         return child_processes.describe_run(None) if run.layers.under_pytest else None
 
     def _adjust_keys(self) -> None:
@@ -324,14 +340,6 @@ class Interception:
                 else dummy_keys.dummies_of_run(settings)
             )
         keys.show(dummies, anew=len(scopes) == 1)
-
-
-def _describe_innermost(scopes: list[Scope]) -> str:
-    """Return the value of the variable for child processes while these scopes are open, outermost first.
-
-    It names the innermost scope, or none if two scopes stand side by side: a child could not choose one of them.
-    """
-    return child_processes.describe_run(scopes[-1] if len(scopes) == 1 or _are_nested(scopes) else None)
 
 
 def _patch_starts(module: ModuleType) -> Iterable[Undoable]:
@@ -362,11 +370,6 @@ def _mark_threads(start: Callable[[threading.Thread], None]) -> Callable[[thread
     # Loaded by the first thread that starts, because most runs start none. `threading` lives until the interpreter
     # ends, and would keep alive all that a function of this module can reach; a late function reaches nothing.
     return functools.wraps(start)(late_function("aquila.recording.askers", "mark_and_start", start))
-
-
-def _are_nested(scopes: list[Scope]) -> bool:
-    """Whether each scope surrounds the next."""
-    return all(inner.parent is outer for outer, inner in itertools.pairwise(scopes))
 
 
 def interception() -> Interception:

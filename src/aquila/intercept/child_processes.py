@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,15 @@ _SHORTEST_KEY = 8
 
 SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
 """The folder with the ``sitecustomize`` for children."""
+
+
+def describe_innermost(scopes: Sequence[Scope]) -> str:
+    """Return the value of the variable while these scopes are open, outermost first.
+
+    It names the innermost scope, or none if two scopes stand side by side: a child could not choose one of them.
+    """
+    are_nested = len(scopes) == 1 or all(inner.parent is outer for outer, inner in itertools.pairwise(scopes))
+    return describe_run(scopes[-1] if are_nested else None)
 
 
 def describe_run(scope: Scope | None) -> str:

@@ -54,8 +54,7 @@ def open_session(requests: list[RecordedRequest], identifier: Identifier, *, lat
 def outcome_of(session: Session, request: RecordedRequest) -> str:
     decision = session.decide(request)
     if isinstance(decision, RefuseDecision):
-        error = decision.explain()
-        return f"{type(error).__name__}: {error}"
+        return f"{type(decision.error).__name__}: {decision.error}"
     assert isinstance(decision, ReplayDecision)
     return decision.interaction.response.body.decode() + (" last" if decision.last else "")
 
