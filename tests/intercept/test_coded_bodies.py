@@ -126,16 +126,21 @@ def outcome(get: Get, url: str) -> tuple[int, bytes] | type[Exception]:
         return type(error)
 
 
+def is_known(get: Get, name: str) -> bool:
+    """Whether a client undoes such a body: httplib2 accepts few codings, and aiohttp undoes one alone."""
+    if get is by_aiohttp:
+        return "," not in BODIES[name][0]
+    return get is not by_httplib2 or name in KNOWN_TO_HTTPLIB2
+
+
 @pytest.mark.parametrize(
-    ("get", "name"), product_of(WAYS, BODIES, fast=7), ids=lambda one: getattr(one, "__name__", one)
+    ("get", "name"),
+    [row for row in product_of(WAYS, BODIES, fast=7) if is_known(*row.values)],
+    ids=lambda one: getattr(one, "__name__", one),
 )
 def test_a_coded_answer_is_seen_alike_without_aquila_when_recorded_and_when_replayed(
     get: Get, name: str, server: Upstream, root: Path
 ) -> None:
-    if get is by_httplib2 and name not in KNOWN_TO_HTTPLIB2:
-        pytest.skip("httplib2 does not say that it accepts this")
-    if get is by_aiohttp and "," in BODIES[name][0]:
-        pytest.skip("aiohttp undoes one coding alone")
     encoding, coded = BODIES[name]
     headers = {"content-type": "application/json", "content-encoding": encoding}
     server.script = lambda path, body: Answer(headers=headers, chunks=[coded[:7], coded[7:30], coded[30:]])
