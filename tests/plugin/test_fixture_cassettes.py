@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -105,27 +104,6 @@ def test_the_order_of_tests_does_not_decide_which_cassette_has_a_request(project
     for test in ("unmarked", "marked", "with_cassette", "named", "block"):
         project.run("-k", f"test_{test}").assert_outcomes(passed=1)
     assert project.calls == recorded
-
-
-def test_a_changed_prompt_of_a_fixture_is_a_miss_of_each_test_that_uses_it(project: Project) -> None:
-    tests = """
-        @pytest.fixture(scope="module")
-        def answer():
-            return post("PROMPT")
-
-        def test_one(answer):
-            pass
-
-        def test_two(answer):
-            pass
-
-        def test_three():
-            pass
-        """
-    project.record(tests=tests).assert_outcomes(passed=3)
-    result = project.run(tests=tests.replace("PROMPT", "changed"))
-    result.assert_outcomes(passed=1, errors=2)
-    result.stdout.fnmatch_lines(["*@answer.yaml*", "*test_app.py::test_one --aquila-record*"])
 
 
 def test_a_miss_at_the_teardown_of_a_fixture_is_an_error(project: Project) -> None:
@@ -560,21 +538,6 @@ def test_a_fixture_of_one_test_asks_for_that_test(scope: str, is_test: bool, mon
     with cassette._answer():
         pass
     assert [each.is_test for each in asked] == [is_test]
-
-
-def test_a_fixture_that_plays_old_recordings_fails_where_that_is_not_wanted(project: Project) -> None:
-    tests = """
-        @pytest.fixture(scope="module")
-        def data():
-            return post("data")
-
-        def test_it(data): pass
-        """
-    project.record(tests=tests).assert_outcomes(passed=1)
-    path = project.cassettes / "test_app" / "@data.yaml"
-    path.write_text(re.sub("at: [^ ]*Z", "at: 2020-01-01T00:00:00Z", path.read_text()))
-    strict = ("-o", "aquila_max_age=90d", "-o", "aquila_outdated=fail")
-    project.run(*strict).assert_outcomes(errors=1)
 
 
 @pytest.mark.parametrize("kept", [0, 1], ids=["setup", "teardown"])

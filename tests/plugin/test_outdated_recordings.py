@@ -76,34 +76,26 @@ def asked():
 
 def test_of_a_fixture(asked):
     pass
+
+def test_of_a_block():
+    with aquila.use_cassette("block"):
+        post("block")
 """
     project.record("-p", "no:randomly", tests=tests)
     make_old(project.cassettes / "test_app" / "@asked.yaml", 6)
     make_old(project.cassettes / "test_app" / "test_own.yaml", 5)
     make_old(project.cassettes / "shared.yaml", 3)
+    make_old(project.cassettes / "block.yaml", 7)
     project.pytester.makeini("[pytest]\naquila_max_age = 90d\naquila_outdated = fail\n")
     result = project.run()
-    result.assert_outcomes(failed=2, passed=1, errors=1)
-    result.stdout.fnmatch_lines(
-        ["cassette test_app/test_own: a recording of 2020-01-01T00:00:00Z is * days old, and may be 90 days old*"]
-    )
+    result.assert_outcomes(failed=3, passed=1, errors=1)
+    for name in ("test_app/test_own", "block"):
+        result.stdout.fnmatch_lines(
+            [f"cassette {name}: a recording of 2020-01-01T00:00:00Z is * days old, and may be 90 days old*"]
+        )
     assert "Record again what is old: pytest test_app.py::test_own --aquila-record" in result.stdout.str()
-    project.record().assert_outcomes(passed=4)
-    project.run().assert_outcomes(passed=4)
-
-
-def test_an_old_recording_that_a_block_within_a_test_plays_fails_that_test(project: Project) -> None:
-    tests = """
-        def test_it():
-            with aquila.use_cassette("block"):
-                post("a")
-        """
-    project.record(tests=tests).assert_outcomes(passed=1)
-    make_old(project.cassettes / "block.yaml", 1)
-    project.pytester.makeini("[pytest]\naquila_max_age = 90d\naquila_outdated = fail\n")
-    result = project.run()
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["cassette block: a recording of 2020-01-01T00:00:00Z is *"])
+    project.record().assert_outcomes(passed=5)
+    project.run().assert_outcomes(passed=5)
 
 
 @pytest.mark.slow
