@@ -96,7 +96,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     # _aquila_copy, _aquila_in_hand, _aquila_end, _aquila_interrupted, _aquila_struck, _aquila_unanswered
     #                     its copy, and what `TasksInHand` knows of it
     # _aquila_locks       the keys of the locks that this execution has taken
-    # _aquila_member      of the callback of a chord: the last member, whose copy the callback replaces
+    # _aquila_replaces    of a task that follows another one: that task, in the place of whose copy it is enqueued
 
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS
@@ -382,8 +382,11 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         task._aquila_error = exception
         if is_lost(task):  # The claim and the checkpoints belong to the execution of the other consumer.
             return
-        if exception is None and hasattr(task, "_aquila_unique"):
-            release_claim(self, task)
+        if exception is None:
+            if hasattr(task, "_aquila_unique"):
+                release_claim(self, task)
+            if task.on_complete is not None and task.chord_config is None:
+                self.let_replace(task.on_complete, task)  # Huey enqueues it next, and nothing is stored after that.
         settle_progress(task, exception)
 
     def _abort_chord_member(self, task: Task, value: Any) -> None:

@@ -196,6 +196,25 @@ def test_a_chord_ends_whose_member_was_given_up_by_a_process_that_was_killed(hue
     assert result.get() == 1
 
 
+def test_a_task_follows_once_though_the_worker_was_killed_right_after_it_was_enqueued(huey, monkeypatch):
+    @huey.task()
+    def first():
+        return 1
+
+    @huey.task(unique=True)
+    def second(number):
+        return number + 1
+
+    result = list(huey.enqueue(first.s().then(second)))[-1]
+    with monkeypatch.context() as killed:
+        killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
+        huey.execute(huey.dequeue())
+    assert requeue_lost_tasks(huey, lost_after=0) == []
+    huey.execute(huey.dequeue())
+    assert result.get() == 2
+    assert huey.pending_count() == 0
+
+
 @pytest.mark.parametrize("step", ["stored", "counted"])
 def test_a_member_whose_worker_was_killed_at_its_end_is_counted_once(kept, monkeypatch, step):
     @kept.task()

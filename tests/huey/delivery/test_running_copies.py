@@ -289,13 +289,13 @@ def test_a_copy_is_kept_until_the_task_that_follows_is_enqueued(make, monkeypatc
         return value
 
     huey.enqueue(first.s().then(following))
-    task, enqueue, kept = huey.dequeue(), huey.storage.enqueue, []
-    copies, owner = copies_of(huey), huey.tasks_in_hand.kept.life.id
+    copies, task = copies_of(huey), huey.dequeue()
+    owner, move, kept = huey.tasks_in_hand.kept.life.id, copies.move_to_queue, []
 
     def note_copies(*arguments):
         kept.append(copies.count(owner))
-        return enqueue(*arguments)
+        return move(*arguments)
 
-    monkeypatch.setattr(huey.storage, "enqueue", note_copies)
+    monkeypatch.setattr(copies, "move_to_queue", note_copies)
     huey.execute(task)
-    assert kept == [1]
+    assert (kept, copies.count(owner), huey.pending_count()) == ([1], 0, 1)

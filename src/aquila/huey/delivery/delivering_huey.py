@@ -119,8 +119,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def enqueue(self, task: Any) -> Any:
         """Enqueue a task. A task that was taken here replaces its copy in one step, and is no longer in hand."""
         # A task of a producer never was a message, so it is not looked for: this is part of every producer's time.
-        # The callback of a chord replaces the copy of the last member, see `_check_chord`.
-        taken = task if hasattr(task, "_aquila_message") else getattr(task, "_aquila_member", None)
+        taken = task if hasattr(task, "_aquila_message") else getattr(task, "_aquila_replaces", None)
         if taken is None or not self._holds(taken):
             return super().enqueue(task)
         if task.expires:
@@ -128,6 +127,14 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         self._emit(SIGNAL_ENQUEUED, task)
         self.tasks_in_hand.move_to_queue(taken, self.serialize_task(task), task.priority)
         return self._result_handle(task) if self.results else None  # private to Huey 3.5, which returns the same
+
+    def let_replace(self, follower: Task, task: Task) -> None:
+        """Let a follower be enqueued in the place of the copy of a task, if that has one.
+
+        If the worker is killed after that, the task is not executed again, and its follower is not enqueued again.
+        """
+        if getattr(task, "_aquila_copy", None) is not None:
+            follower._aquila_replaces = task
 
     def add_schedule(self, task: Task) -> None:
         """Schedule a task. A task that was taken here replaces its copy in one step, and is no longer in hand."""
@@ -234,8 +241,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         callback = copy.copy(cc.callback)
         callback.extend_data(([self.serializer.deserialize(data) for data in found],))
         current = current_task_or_none()
-        if current is not None and getattr(current.task, "_aquila_copy", None) is not None and _ends(current.task, cc):
-            callback._aquila_member = current.task  # In one step: another execution would enqueue the callback again.
+        if current is not None and _ends(current.task, cc):
+            self.let_replace(callback, current.task)
         try:
             self.enqueue(callback)
         except NotSerializable as error:
