@@ -292,7 +292,7 @@ def test_after_ctrl_c_the_last_lines_say_what_waits_and_what_takes_it_over(
     project.server.script = answer
     (project.folder / "test_x.py").write_text(STREAMED + FINISHES_ONE)
     process, reads = project.start("--aquila-record", *arguments)
-    assert reached.wait(60)
+    assert reached.wait(240)
     os.close(reads)
     os.killpg(process.pid, signal.SIGINT)
     output = process.communicate(timeout=240)[0].decode()

@@ -9,7 +9,7 @@ import pytest
 
 from aquila.huey.limits.budgets import TABLE, _read
 from aquila.huey.state import state_of
-from tests.huey.programs import declare_for_program
+from tests.huey.programs import PATIENCE, declare_for_program
 from tests.support.slow import nightly_but
 
 PROCESSES = 3
@@ -68,7 +68,7 @@ def spend(place, tmp_path, budget, bounded, jobs):
         for spender in spenders:
             spender.stdin.write("go\n")
             spender.stdin.flush()
-        said = [spender.communicate(timeout=120)[0].split() for spender in spenders]
+        said = [spender.communicate(timeout=PATIENCE)[0].split() for spender in spenders]
     finally:
         for spender in spenders:
             spender.kill()
@@ -86,7 +86,8 @@ def test_no_budget_is_exceeded_by_processes_whose_answers_are_bounded(place, tmp
     answers = spend(place, tmp_path, "400 tokens per queue, 1k tokens per day", "bounded", jobs=20)
     total = sum(answers.values()) * 15
     assert max(answers.values()) * 15 <= 70
-    assert 400 - 21 < total <= 400  # 21 are reserved for a request.
+    # 21 are reserved for a request. For those under way another may be refused, which then takes all other jobs.
+    assert 400 - PROCESSES * 21 < total <= 400
     found = spent(place[0])
     assert (found["queue"], found["day"]) == (total, total)
 
