@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import httplib2
+import httpx2
 import pytest
 import requests
 import urllib3
@@ -29,6 +30,7 @@ from aquila.errors import CassetteMiss
 from tests.support.accepting_server import SayingServer
 from tests.support.alike import alike
 from tests.support.limits import with_a_limit_in_time
+from tests.support.runs import name_upstream
 from tests.support.slow import slow_but_each
 from tests.support.upstream import Answer, Upstream, chat_chunks
 
@@ -284,6 +286,18 @@ def test_recording_does_not_change_the_class_of_an_error_of_connecting(read: Rea
         silent.bind(("127.0.0.1", 0))  # and does not listen: refused, and nobody else's meanwhile
         url = f"http://{host}:{silent.getsockname()[1]}{PATH}"
         assert alike(lambda: outcome(read, url))[1] is not None
+
+
+def test_a_limit_for_connecting_is_met_in_the_clients_own_class_of_error(root: Path) -> None:
+    def connect(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectTimeout("timed out", request=request)
+
+    name_upstream("far away", httpx2.MockTransport(connect))
+    for transport in ("record", "replay"):
+        use = aquila.use_cassette("x", transport=transport, upstream="far away")
+        with use, pytest.raises(requests.exceptions.ConnectTimeout):
+            requests.post(f"http://api.example{PATH}", timeout=60)
+    assert stored_response(root).error == "ConnectTimeout: timed out"
 
 
 def test_an_answer_with_a_length_keeps_it_and_is_complete_without_a_further_read(root: Path) -> None:
