@@ -6,11 +6,18 @@ import io
 from typing import Any
 
 import pytest
+import vcr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request, to_vcr_response
+from aquila.vcr.forms import (
+    from_vcr_request,
+    from_vcr_response,
+    request_from_vcr,
+    to_vcr_request,
+    to_vcr_response,
+)
 
 NAMES = st.sampled_from(["accept", "content-type", "x-one", "x-two"])
 HEADERS = st.lists(st.tuples(NAMES, st.text("abc;=/ ", max_size=4)), max_size=5).map(tuple)
@@ -65,6 +72,15 @@ def test_a_form_that_a_filter_gives_becomes_a_form() -> None:
     changed = to_vcr_request(original)
     changed.body = {"a": "2", "b": ["3", "4"]}
     assert from_vcr_request(changed, original).body == b"a=2&b=3&b=4"
+
+
+def test_the_pairs_that_aiohttp_sends_as_a_form_become_one() -> None:
+    changed = vcr.Request("POST", "https://a.example/", [("a", "1 ä"), ["b", "2"], ("a", "3")], {})
+    form = request_from_vcr(changed)
+    assert form.body == b"a=1+%C3%A4&b=2&a=3"
+    assert form.headers == (("content-type", "application/x-www-form-urlencoded"),)
+    changed.headers["Content-Type"] = "application/json"
+    assert request_from_vcr(changed).body == '[["a","1 ä"],["b","2"],["a","3"]]'.encode()
 
 
 def test_fields_that_are_sent_several_times_stay_unless_they_are_changed() -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from vcr.request import Request
 from vcr.util import CaseInsensitiveDict
 
+from aquila.cassettes.codecs.vcrpy import FORM, form_of_pairs
 from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest, RecordedResponse, first_value
 
 
@@ -33,7 +34,10 @@ def from_vcr_request(changed: Any, original: RecordedRequest) -> RecordedRequest
     """Return the request that vcrpy's object ``changed`` describes; ``original`` itself if the two do not differ."""
     fields = _changed_headers(dict(changed.headers), original.headers)
     method, url = str(changed.method), str(changed.uri)
-    body = _to_bytes(changed.body, fields)
+    form = form_of_pairs(changed.body, first_value(fields, "content-type"))
+    if form is not None and not first_value(fields, "content-type"):
+        fields = (*fields, ("content-type", FORM))
+    body = _to_bytes(changed.body, fields) if form is None else form
     if method == original.method and body == original.body:
         if (url, fields) == (original.url, original.headers):
             return original
@@ -123,7 +127,7 @@ def _to_bytes(body: Any, headers: Headers) -> bytes:
         return _to_bytes(body.read(), headers)
     if isinstance(body, (dict, list)):
         kind = first_value(headers, "content-type")
-        if isinstance(body, dict) and kind.startswith("application/x-www-form-urlencoded"):
+        if isinstance(body, dict) and kind.startswith(FORM):
             return urlencode(body, doseq=True).encode()
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
     return b"".join(_to_bytes(piece, headers) for piece in body)

@@ -44,6 +44,8 @@ MAX_BODY = 256 * 1024 * 1024
 _OF_THE_BODY_AS_SENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Header fields that describe the body as it was sent. They are wrong for a body without its content codings."""
 
+FORM = "application/x-www-form-urlencoded"
+
 _PIECE = 4096  # bytes of a compressed body that are decoded at a time
 _PACKAGES = {"br": "brotli", "zstd": "backports.zstd"}
 """The packages to install for codings that the standard library does not have, or not in every version."""
@@ -78,7 +80,10 @@ def cassette_from_vcrpy(tree: dict[str, Tree]) -> Cassette:
 
 
 def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
-    asked, answered = foreign.require_mapping(tree, "request", path), foreign.require_mapping(tree, "response", path)
+    asked, answered = (
+        _with_form(foreign.require_mapping(tree, "request", path)),
+        foreign.require_mapping(tree, "response", path),
+    )
     request, response = (*path, "request"), (*path, "response")
     for part, known, place in ((tree, _INTERACTION, path), (asked, _REQUEST, request), (answered, _RESPONSE, response)):
         foreign.check_keys(part, known, place, "vcrpy")
@@ -87,6 +92,28 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
         foreign.check_keys(status, ("code", "message"), (*response, "status"), "vcrpy")
         status = status.get("code")
     return build_interaction(asked, answered, status, path, read_body=_body_bytes)
+
+
+def _with_form(asked: dict[str, Tree]) -> dict[str, Tree]:
+    """Return a request of aiohttp with its form as it was sent: vcrpy stores what the program gave, a list of pairs."""
+    headers = asked.get("headers") or {}
+    form = form_of_pairs(asked.get("body"), foreign.first_header(headers, "content-type"))
+    if form is None or type(headers) is not dict:
+        return asked
+    return {**asked, "body": form.decode(), "headers": {**headers, "content-type": [FORM]}}
+
+
+def form_of_pairs(body: object, content_type: str) -> bytes | None:
+    """Return the form that aiohttp sends for a list of names and values; None for any other body.
+
+    ``content_type`` is empty for nearly all of them, because aiohttp chooses it after vcrpy has stored the request.
+    """
+    if not (isinstance(body, list) and body) or not (content_type or FORM).startswith(FORM):
+        return None
+    pairs = [each for each in body if isinstance(each, (list, tuple)) and len(each) == 2]
+    if len(pairs) < len(body) or not all(isinstance(text, str) for pair in pairs for text in pair):
+        return None
+    return urlencode([(str(name), str(value)) for name, value in pairs]).encode()
 
 
 def build_interaction(
@@ -156,7 +183,7 @@ def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
 
 def _value_bytes(tree: dict[str, Tree], value: Tree, path: TreePath) -> bytes:
     """Return the bytes of a request's body that is a mapping: a form if the headers say so, else JSON."""
-    form = foreign.first_header(tree.get("headers"), "content-type").startswith("application/x-www-form-urlencoded")
+    form = foreign.first_header(tree.get("headers"), "content-type").startswith(FORM)
     if form and type(value) is dict and all(isinstance(one, str) for one in value.values()):
         return urlencode({name: str(one) for name, one in value.items()}).encode()
     return _json_bytes(value, path)
