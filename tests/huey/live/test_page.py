@@ -27,7 +27,6 @@ from aquila.huey.live.job_view import JobView
 from aquila.huey.live.page import actions, contents, page_events
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.summaries import JOBS_TABLE
-from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
 from aquila.huey.running_task import current_task
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import Provider, consumer
@@ -247,6 +246,9 @@ def test_without_content_the_page_of_a_job_has_its_numbers_and_none_of_its_text(
     assert "draft" in html
     for page in (html, client.get("/").text, "".join(map(str, collect(app(huey), live_path_of(huey, result), {})))):
         assert not re.search("forecast|Ulm|cloudless|Sun all day|Clear over", page)
+    assert result.id in client.get("/?q=report").text
+    for word in ("forecast", "Ulm"):
+        assert result.id not in client.get(f"/?q={word}").text
 
 
 def live_path_of(huey, result):
@@ -765,20 +767,6 @@ def test_what_a_suspended_worker_publishes_late_is_no_newer_attempt(huey, write)
     append_batch(state_of(huey), result.id, encode_batch("w", "suspended", late))
     view = JobView(subscribe(huey, result, timeout=60))
     assert [each.outcome for each in view.runs] == ["interrupted", "done"]
-
-
-def test_without_content_only_the_names_of_checkpoints_are_shown(published):
-    huey = published(content=False)
-
-    @huey.task()
-    def write():
-        pass
-
-    result = write()
-    huey.put_result(CHECKPOINTS_PREFIX + result.id, {"draft": "Eagles fly high."})
-    html = client_of(huey).get(page_of(huey, result)).text
-    assert "draft" in html
-    assert "Eagles" not in html
 
 
 def test_of_a_very_long_job_the_beginning_and_the_end_are_kept_and_shown(huey):

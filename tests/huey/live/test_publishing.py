@@ -389,20 +389,6 @@ def test_a_key_that_a_model_says_in_pieces_is_not_published(published, repeats):
     assert "H7jK9" not in str(state_of(huey).entries("live.jobs"))
 
 
-def test_without_content_only_sizes_are_published(published):
-    huey = published(content=False)
-
-    @huey.task()
-    def write(topic):
-        return aquila.ask(topic, transport=Provider("Eagles fly high.")).text
-
-    result = write("eagles")
-    with consumer(huey):
-        events = events_of(huey, result)
-    assert "eagles" not in repr(events).lower()
-    assert summary_of(huey, result).last.characters == len("Eagles fly high.")
-
-
 def test_it_costs_what_the_docs_say(published, monkeypatch):
     """Of docs/jobs.md: one round trip more to enqueue, none of a worker's own, 1.3 kB beside the text."""
     monkeypatch.setattr(pausing, "_LOOK_EVERY", math.inf)  # Whether it is paused is asked once, not once a second.

@@ -7,9 +7,9 @@ from aquila import tool
 from aquila.huey import checkpoint, follow
 from aquila.huey.live import app, subscribe
 from aquila.testing import use_script
-from tests.huey.live.browser import PageServer, Watched, chromium
 from tests.huey.live.conftest import consumer
 from tests.huey.live.test_page import collect
+from tests.huey.live.test_publishing import summary_of
 
 PRIVATE = [
     "argumentword", "promptword", "instructionword", "answerword", "thoughtword", "citiword", "toolword", "draftword",
@@ -66,29 +66,7 @@ def test_no_text_is_in_what_is_published_or_logged(published, redis_url, caplog,
     published_words = {table: words_in(text) for table, text in tables.items() if table != "dead" and words_in(text)}
     assert bool(published_words) == content, published_words
     assert words_in(caplog.text) == []
+    assert summary_of(huey, results[0]).last.characters == len("answerword and more")
     streamed = [collect(app(huey), f"/job/live?queue={huey.name}&id={result.id}", {}) for result in results]
     assert "answers" in {message.get("event") for message in streamed[0]}
     assert bool(words_in(repr(streamed))) == content
-
-
-@pytest.mark.slow
-def test_no_text_is_on_the_page(published, redis_url):
-    huey = published("redis", content=False)
-    with use_script() as script:
-        results = do_a_job(huey, script)
-    with chromium() as browser, PageServer(lambda: app(huey)) as server:
-        tab = Watched(browser)
-        tab.page.goto(server.url)
-        tab.page.wait_for_selector("tbody tr")
-        shown = tab.page.content()
-        for result in results:
-            tab.page.goto(f"{server.url}/job?queue={huey.name}&id={result.id}")
-            tab.page.wait_for_selector("#connection.on")
-            tab.page.wait_for_selector("section.run")
-            shown += tab.page.content()
-        assert "the model was odd" in shown
-        assert words_in(shown) == []
-        for word in ("answerword", "argumentword"):
-            tab.page.goto(f"{server.url}/?q={word}")
-            assert tab.page.locator("tbody tr[id]").count() == 0
-        tab.assert_quiet()
