@@ -100,15 +100,15 @@ def test_the_limit_of_a_task_that_asks_strikes_in_a_replay(root: Path, provider:
             time_limit=limit, timeout=60, retries=2, cassette="",
         )  # fmt: skip
 
-        def perform() -> tuple[str, object]:
+        def perform() -> tuple[str, object, int]:
             done = perform_job(task, "hi", raises=TaskTimeout)
-            return done.state, type(done.exception)
+            return done.state, type(done.exception), done.retry.left
 
-        def run() -> tuple[str, object]:
+        def run() -> tuple[str, object, int]:
             with ThreadPoolExecutor(1) as pool:  # as in a thread worker: no alarm can strike there
                 return pool.submit(perform).result()
 
-        assert run_recorded_and_replayed(root, provider, run) == (("timeout", TaskTimeout),) * 2
+        assert run_recorded_and_replayed(root, provider, run) == (("timeout", TaskTimeout, 1),) * 2
 
     with_a_limit_in_time(scenario, LIMIT)
 
@@ -157,6 +157,8 @@ def test_a_task_that_is_revoked_while_it_waits_is_so_in_a_replay(root: Path, pro
 
     recorded, replayed = run_recorded_and_replayed(root, provider, run)
     assert recorded == replayed
+    assert recorded[0] == "one two "
+    assert "retrying" not in recorded[1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")

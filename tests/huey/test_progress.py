@@ -15,7 +15,6 @@ from aquila.errors import ConfigError, NotSerializable
 from aquila.huey import MemoryHuey, afollow, checkpoint, current_task, follow, once, partial_answer
 from aquila.huey.progress.task_watch import TaskWatch
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
-from tests.support.limits import with_a_limit_in_time
 from tests.support.upstream import Answer, chat_chunks, upstream
 
 
@@ -167,37 +166,6 @@ def test_the_text_so_far_is_stored_and_removed_after_success(huey, held, stream_
         held.go.set()
         assert consumer.wait(result) == "one two three four five"
         consumer.wait_for(lambda: partial_answer(huey, result) is None)
-
-
-def test_revoking_ends_a_stream_that_is_waiting_for_the_provider(huey, held, stream_job):
-    signals = []
-    huey.signal()(lambda name, task, error=None: signals.append(name))
-    with run_consumer() as consumer:
-        result = stream_job()
-        consumer.wait_for(lambda: partial_answer(huey, result.id) == "one two three ")
-        result.revoke()
-        consumer.wait_for(lambda: "canceled" in signals)
-    assert partial_answer(huey, result) == "one two three "
-    assert "retrying" not in signals
-
-
-def test_a_time_limit_ends_a_stream_in_a_thread_worker(huey, held):
-    def scenario(limit):
-        signals = []
-        huey.signal()(lambda name, task, error=None: signals.append(name))
-
-        @huey.task(timeout=limit, name=f"job{limit}")
-        def job():
-            with aquila.stream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
-                for _ in follow(stream, every=60):
-                    pass
-
-        with run_consumer(raise_errors=False) as consumer:
-            result = job()
-            consumer.wait_for(lambda: "timeout" in signals)
-        assert partial_answer(huey, result) == "one two three "
-
-    with_a_limit_in_time(scenario, 0.1)  # The limit must not end before the three words are there.
 
 
 def test_a_stream_that_breaks_leaves_what_there_was(huey):

@@ -1,12 +1,11 @@
 """ask_task and stream_task: a task around a prompt in one line."""
 
 import json
-import threading
 
 import httpx2
 import pytest
 from huey.api import MemoryHuey, group
-from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
+from huey.exceptions import CancelExecution, RetryTask
 from pydantic import BaseModel
 
 import aquila
@@ -161,25 +160,6 @@ def test_what_an_event_handler_raises_fails_the_task_for_good(huey):
 
     task = stream_task(huey, "{x}", name="refused", transport=Provider(), on_event=refuse)
     assert perform_job(task, 1, raises=ValueError).retry is None
-
-
-def test_a_time_limit_holds_whatever_the_worker(declare):
-    go = threading.Event()
-
-    def script(path, body):
-        go.wait(60)
-        return Answer()
-
-    with upstream(script) as server:
-        task = declare("{x}", name="slow", transport=server.transport(), time_limit=0.1, timeout=20, retries=1)
-        runs = []
-        # In a thread, as in a thread worker: no alarm can strike there.
-        thread = threading.Thread(target=lambda: runs.append(perform_job(task, 1, raises=TaskTimeout)))
-        thread.start()
-        thread.join()
-        go.set()
-    assert runs[0].state == "timeout"
-    assert runs[0].retry.left == 0
 
 
 def test_a_time_limit_ends_the_task_of_a_plain_huey_which_sets_none_in_a_thread(held):
