@@ -118,6 +118,23 @@ def test_it(vcr_cassette):
         assert (len(server.requests), cassette.exists()) == (2, True)
 
 
+def test_disable_vcr_also_sends_the_requests_of_blocks_with_its_recorder(pytester: pytest.Pytester) -> None:
+    with upstream(lambda path, body: Answer(chunks=(b'{"answer": "live"}',))) as server:
+        tests = f"""
+@pytest.fixture(scope="module")
+def of_the_module(vcr):
+    with vcr.use_cassette("of_the_module"):
+        return ask("hi", "{server.url}/v1/chat/completions")
+
+def test_it(vcr, of_the_module):
+    assert of_the_module == "live"
+    with vcr.use_cassette("test_it"):
+        assert ask("hi", "{server.url}/v1/chat/completions") == "live"
+"""
+        run(pytester, tests, "--disable-vcr", "--vcr-record=none").assert_outcomes(passed=1)
+        assert (len(server.requests), (pytester.path / "cassettes").exists()) == (2, False)
+
+
 def test_a_changed_prompt_is_reported(pytester: pytest.Pytester) -> None:
     write(pytester, "test_it")
     result = run(pytester, "@pytest.mark.vcr\ndef test_it():\n    assert ask('changed') == 'from vcrpy'\n")

@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -48,6 +49,9 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         >>> cassette.record_mode is vcr.mode.ONCE
         True
     """
+
+    is_live = False
+    """Whether the requests of all its blocks are sent, and nothing is recorded or replayed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -107,7 +111,8 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         config = self.get_merged_config(**options)
         path = _path_of(config, function)
         files = find_files(path, extra, serializer=config["serializer"], persister=config["persister"])
-        return make_plan(self._read_options(config, options, rewrites=rewrites), files)
+        plan = make_plan(self._read_options(config, options, rewrites=rewrites), files)
+        return replace(plan, settings={**plan.settings, "transport": "live"}) if self.is_live else plan
 
     def _read_options(self, config: Mapping[str, Any], options: Mapping[str, Any], *, rewrites: bool) -> VcrOptions:
         get = functools.partial(_option_of, self, options)

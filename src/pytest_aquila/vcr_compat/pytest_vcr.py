@@ -57,7 +57,9 @@ def vcr(request: pytest.FixtureRequest, vcr_config: dict[str, Any], vcr_cassette
         **vcr_config,
         **_options_of(request.node),
     }
-    return aquila_vcr.VCR(**options)
+    recorder = aquila_vcr.VCR(**options)
+    recorder.is_live = request.config.getoption("--disable-vcr")
+    return recorder
 
 
 @pytest.fixture
