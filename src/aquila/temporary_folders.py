@@ -160,8 +160,13 @@ def _make_place(purpose: str, mark: str | None, root: str) -> _HeldFolder:
             else:
                 os.mkdir(path := path_of(purpose, mark, root), 0o700)
             place = _HeldFolder(path)
-            if place.lock():
-                return place
+            try:
+                if place.lock():
+                    return place
+            except BaseException:  # such as a TypeError in a test that has replaced `os.open`
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)  # unlocked, it would be taken for one that is left
+                raise
     except OSError as error:
         raise _explain(error) from error
     raise OSError(f"cannot make a temporary folder in {root}: other processes remove it again and again")

@@ -200,15 +200,25 @@ def test_a_refusal_of_a_child_fails_its_test_though_a_conftest_has_used_aquila(
 
 
 @pytest.mark.parametrize("replaced", slow_but(["builtins.open"], ["builtins.open", "os.open", "os.getpid"]))
-def test_a_child_may_start_while_a_test_has_replaced_a_function(replaced: str, pytester: pytest.Pytester) -> None:
+def test_a_child_may_start_while_a_test_has_replaced_a_function(
+    replaced: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(pytester.mkdir("own")))  # where no other run has left anything
     replacing = f"""
         from unittest import mock
+        from aquila import temporary_folders
 
         def test_with_another_function():
             with mock.patch({replaced!r}):
                 subprocess.run([sys.executable, "-c", ""], check=True)
 
-        def test_it(): start("os.fork")
+        def test_it():
+            child = os.fork()
+            if not child:
+                temporary_folders.remove_left_folders()  # as each other run does at its beginning
+                asking.ask()
+                os._exit(0)
+            os.waitpid(child, 0)
         """
     pytester.makepyfile(asking=ASKING)
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(replacing))
