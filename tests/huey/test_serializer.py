@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import functools
 import os
 import pickle
 import re
@@ -525,6 +526,7 @@ class Counting:
         self.objects += 1
 
 
+@functools.cache
 def colliding_keys(count):
     """Tuples of two numbers that have one hash, as a stranger computes them."""
     prime1, prime2, prime5, mask = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64 - 1
@@ -543,18 +545,22 @@ def colliding_keys(count):
     return found
 
 
-# The marker of a tuple with its length in one, two and four bytes. msgpack writes the shortest; a stranger need not.
-@pytest.mark.parametrize("head", [b"\xc7\0", b"\xc8\0\0", b"\xc9\0\0\0\0"])
-def test_keys_that_all_have_one_hash_are_rejected_before_they_cost_anything(head):
+def test_keys_that_all_have_one_hash_are_refused_at_the_producer():
     keys = colliding_keys(2000)
     assert len({hash(key) for key in keys}) == 1
     with pytest.raises(NotSerializable, match="send a list of pairs"):
         MsgpackSerializer().serialize(dict.fromkeys(keys, 1))
+    few = dict.fromkeys(keys[:1000], 1)
+    assert MsgpackSerializer().deserialize(MsgpackSerializer().serialize(few)) == few
+
+
+# The marker of a tuple with its length in one, two and four bytes. msgpack writes the shortest; a stranger need not.
+@pytest.mark.parametrize("head", [b"\xc7\0", b"\xc8\0\0", b"\xc9\0\0\0\0"])
+def test_keys_that_all_have_one_hash_are_rejected_before_they_cost_anything(head):
+    keys = colliding_keys(2000)
     pairs = b"".join(b"\x93" + head + b"\xfa" + b"".join(map(msgpack.packb, key)) + b"\x01" for key in keys)
     with pytest.raises(MessageRejected, match="send a list of pairs"):
         MsgpackSerializer().deserialize(b"\xc1q\x01\x00\xdf" + len(keys).to_bytes(4) + pairs)
-    few = dict.fromkeys(keys[:1000], 1)
-    assert MsgpackSerializer().deserialize(MsgpackSerializer().serialize(few)) == few
 
 
 def test_a_date_in_another_form_than_this_serializer_writes_is_rejected():

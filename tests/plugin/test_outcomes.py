@@ -617,7 +617,7 @@ def test_only_the_frames_of_the_project_are_shown(project: Project) -> None:
     assert "httpx2" not in output.partition("FAILURES")[2]
 
 
-def test_a_unittest_fails_with_the_miss_and_the_next_one_does_not(project: Project) -> None:
+def test_a_unittest_fails_with_the_miss_even_behind_another_error_and_the_next_one_does_not(project: Project) -> None:
     classes = [
         f"""
         class Test{base}(unittest.{base}):
@@ -631,17 +631,24 @@ def test_a_unittest_fails_with_the_miss_and_the_next_one_does_not(project: Proje
                 except Exception:
                     pass
 
+            {call} test_wraps(self):
+                try:
+                    post("hi")
+                except BaseException as error:
+                    raise ValueError("no answer") from error
+
             {call} test_next(self):
                 pass
         """
         for base, call in (("TestCase", "def"), ("IsolatedAsyncioTestCase", "async def"))
     ]
     result = project.run(tests="\n        import unittest\n" + "".join(classes))
-    result.assert_outcomes(failed=2, passed=2)
-    result.stdout.fnmatch_lines(["FAILED *::test_asks - CassetteMiss: nothing is recorded*"] * 2)
+    result.assert_outcomes(failed=4, passed=2)
+    for name in ("asks", "wraps"):
+        result.stdout.fnmatch_lines([f"FAILED *::test_{name} - CassetteMiss: nothing is recorded*"] * 2)
     # Lines of the error alone: in its debug mode asyncio logs a slow task, with its exception.
     lines = [line for line in result.outlines if line.startswith("E ") and line.endswith("To record it:")]
-    assert len(lines) == 2
+    assert len(lines) == 4
 
 
 def test_in_a_thread_of_the_application_a_miss_is_an_exception(project: Project) -> None:
