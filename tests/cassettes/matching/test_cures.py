@@ -188,6 +188,9 @@ def test_no_setting_is_advised_where_a_plugin_says_what_is_the_same() -> None:
     explained = explanation_of(chat("hi", user=B), chat("hi", user=A), advises_settings=False)
     assert explained.cure is None
     assert advised(explained.text) == []
+    said = " ".join(explained.text.split())
+    assert "nor a setting is enough: a plugin's hook aquila_key, or a matcher of the suite's own, decides" in said
+    assert "names the setting" not in said
 
 
 values = st.sampled_from(

@@ -420,7 +420,9 @@ def test_numbers_that_are_no_floats_are_shown_with_all_digits() -> None:
 
 
 def test_a_recording_that_only_a_plugin_tells_apart() -> None:
-    assert "recording 1 of 1, which looks the same" in explain(chat("a"), chat("a"))
+    shown = explain(chat("a"), chat("a"))
+    assert "recording 1 of 1, which looks the same" in shown
+    assert "a matcher of the suite's own" in shown
 
 
 def test_a_request_played_out_that_cannot_be_found_again() -> None:

@@ -65,6 +65,10 @@ class FreshField(NamedTuple):
     is_whole: bool
 
 
+OTHER_DECIDER = "a plugin's hook aquila_key, or a matcher of the suite's own, decides here which requests are the same"
+"""Why no setting helps."""
+
+
 class Cure(NamedTuple):
     """The fields that are new in every run, and the settings under which the request matches.
 
@@ -426,11 +430,15 @@ def _describe_field(field: FreshField) -> str:
     return f"{path} ({called[0]})" if field.is_whole else f"{join_with_and(called)} in {path}"
 
 
-def write_remark(fresh: Sequence[FreshField]) -> Iterator[str]:
-    """Yield a remark on fresh fields for requests that also differ in something else, so that no setting is enough."""
+def write_remark(fresh: Sequence[FreshField], *, advises_settings: bool) -> Iterator[str]:
+    """Yield a remark on fresh fields for requests of which no setting is enough.
+
+    They differ in something else, too, or no setting helps, because not ``advises_settings``.
+    """
     yield ""
-    yield from textwrap.wrap(
-        f"{_describe_fields(fresh)} perhaps new in every run. If so, recording again is not enough. Once nothing else "
-        "differs, this message names the setting that is enough.",
-        WIDTH,
+    helps = (
+        "recording again is not enough. Once nothing else differs, this message names the setting that is enough."
+        if advises_settings
+        else f"neither recording again nor a setting is enough: {OTHER_DECIDER}. Leave it out there."
     )
+    yield from textwrap.wrap(f"{_describe_fields(fresh)} perhaps new in every run. If so, {helps}", WIDTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -80,7 +81,8 @@ def compare_with_recordings(
       secret that it finds.
     - ``compares_origin``: whether only recordings of the same scheme, host and port could have answered.
     - ``request_number``: the number of this request among equal ones, from 1; None if it was never recorded.
-    - ``advises_settings``: False if a plugin decides what a request matches, so that no setting would help.
+    - ``advises_settings``: False if a plugin, or a function of the program, decides what a request matches, so that no
+      setting would help.
     - ``settings_file``: the name of the file with the project's settings; empty if it is not known.
 
     Raises ``CassetteCorrupt`` if the file of a large body is missing.
@@ -99,7 +101,11 @@ def compare_with_recordings(
     else:
         now = canonical_request(request, rules)
         nearest = _find_nearest(request, now, recordings, rules, redactor, advises_settings=advises_settings)
-        lines = list(_explain_unrecorded(request, now, nearest, len(recordings), cassette, command, settings_file))
+        lines = list(
+            _explain_unrecorded(
+                request, now, nearest, len(recordings), cassette, command, settings_file, advises_settings
+            )
+        )
         if hints_at_origin and nearest.differs_in_origin:
             lines += _write_origin_hint(settings_file)
         if nearest.found and not nearest.is_another_kind:
@@ -182,6 +188,7 @@ def _explain_unrecorded(
     cassette: str,
     command: str,
     settings_file: str,
+    advises_settings: bool,
 ) -> Iterator[str]:
     holds = "cassette", f"{cassette}: {count_of(count, 'recording')}"
     near = f"recording {nearest.number} of {count:,}"
@@ -190,8 +197,7 @@ def _explain_unrecorded(
         title = f"no recording of {cassette} answers this request, although recording {nearest.number} looks the same"
         yield from _write_head(title, (holds, _request_row(request), ("nearest", f"{near}, which looks the same")))
         yield ""
-        yield "  A plugin decides here which requests are the same, and sees another difference:"
-        yield "  look at the aquila_key hook of your plugins."
+        yield from textwrap.wrap(f"But {cures.OTHER_DECIDER}.", WIDTH, initial_indent="  ", subsequent_indent="  ")
         yield from _write_advice("To record it again:", command)
         return
     another = nearest.is_another_kind
@@ -210,7 +216,7 @@ def _explain_unrecorded(
     if nearest.advised is not None:
         yield from cures.write_advice(nearest.advised, settings_file)
     elif not another and (fresh := cures.find_fresh_parts(found)):
-        yield from cures.write_remark(fresh)
+        yield from cures.write_remark(fresh, advises_settings=advises_settings)
     else:
         yield from write_cause(found, settings_file)
     yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
