@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli.comparing import diff_markdown, git_versions
-from aquila.cli.comparing.branch_diff import ChangedCassette
+from aquila.cli.comparing import diff_markdown
+from aquila.cli.comparing.cassette_changes import ChangedCassette
 from aquila.cli.comparing.git_versions import read_versions
 from aquila.review.proposals import compare_versions
 from aquila.review.views import view_proposal
@@ -68,26 +68,25 @@ def commit_changes(cassettes: Cassettes, git: Git) -> None:
     git("commit", "-qm", "changed")
 
 
-def test_what_has_not_changed_since_a_revision_is_not_read_from_git(
-    cassettes: Cassettes, git: Git, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [("HEAD",), ("HEAD~1..HEAD",), ("--staged",)])
+def test_all_that_has_changed_is_read_by_one_process_of_git(
+    words: tuple[str, ...], cassettes: Cassettes, git: Git, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit_changes(cassettes, git)
     for number in range(12):
-        cassettes.write(f"many/{number}.yaml", conversation(f"{number}", "same"))
+        cassettes.write(f"many/{number}.yaml", conversation(f"{number}", "then"))
     git("add", ".")
     git("commit", "-qm", "many")
-    cassettes.write("many/3.yaml", conversation("3", "other"))
-    started: list[str] = []
-    start = git_versions.run_git
-    monkeypatch.setattr(git_versions, "run_git", lambda *words: started.append(words[1]) or start(*words))
-    done = cassettes.run("diff", "HEAD", "--json")
-    assert started.count("show") == 1
-    assert [each["cassette"] for each in done.json if each["answers"]] == ["many/3"]
-    assert {each["cassette"] for each in done.json if each["same"] != 1} == {"many/3"}
-    assert len(done.json) == 15
-    started.clear()
-    assert cassettes.run("diff", "HEAD~1", "b").out.startswith("1 interaction the same")
-    assert "show" not in started
+    for number in range(12):
+        cassettes.write(f"many/{number}.yaml", conversation(f"{number}", "now"))
+    git("add", ".")
+    if ".." in words[0]:
+        git("commit", "-qm", "now")
+    started: list[object] = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **how: started.append(command) or start(command, **how))
+    done = cassettes.run("diff", *words, "--json")
+    assert [[change["kind"] for change in each["changes"]] for each in done.json] == [["answer"]] * 12
+    assert len(started) <= 6
 
 
 def test_a_branch_is_compared_with_its_merge_base(cassettes: Cassettes, git: Git) -> None:
@@ -99,7 +98,7 @@ def test_a_branch_is_compared_with_its_merge_base(cassettes: Cassettes, git: Git
     done = cassettes.run("diff", "main...HEAD")
     assert done.code == 1
     assert "a: 1 changed prompt, 1 recording gone\n" in done.out
-    assert "model: gpt-4.1-mini -> gpt-5" in done.out
+    assert "model: [-gpt-4.1-mini-]{+gpt-5+}" in done.out
     assert "Be [-kind-]{+brief+}." in done.out
     assert "b.msgpack: 1 changed answer\n" in done.out
     assert "[-A-]{+B+}" in done.out
@@ -159,9 +158,10 @@ def test_a_renamed_cassette_shows_what_changed_in_it(cassettes: Cassettes, git: 
 
 def test_a_converted_cassette_is_compared_with_its_earlier_form(cassettes: Cassettes, git: Git) -> None:
     assert cassettes.run("convert", "a", "b.msgpack", "--to", "msgpack", "--replace").code == 0
-    assert cassettes.run("diff", "HEAD").out.splitlines()[-1] == "2 cassettes compared, 0 differ"
+    done = cassettes.run("diff", "HEAD")
+    assert (done.code, done.out.splitlines()[0]) == (0, "a.msgpack (was a): the same recordings")
     cassettes.write("a.msgpack", conversation(f"{SYSTEM}Be kind.", "No."), conversation("old", "gone"))
-    assert "0 only in A, 0 only in B" in cassettes.run("diff", "HEAD", "a.msgpack").out
+    assert "a.msgpack (was a): 1 changed answer\n" in cassettes.run("diff", "HEAD", "a.msgpack").out
     git("add", ".")
     git("commit", "-qm", "converted")
     (found,) = cassettes.run("diff", "main...HEAD", "--json").json
@@ -187,7 +187,7 @@ def test_large_bodies_are_read_from_each_version(cassettes: Cassettes, git: Git)
     assert "{+eagle" in done.out
     done = cassettes.run("diff", "HEAD~1", "large")
     assert done.code == 1
-    assert "1 with another answer" in done.out
+    assert "large: 1 changed answer\n" in done.out
 
 
 @pytest.mark.slow
@@ -217,12 +217,12 @@ def test_a_version_that_cannot_be_read_is_named_and_stops_nothing(cassettes: Cas
     where = f"{git('rev-parse', 'HEAD')[:12]}:cassettes/a.yaml, line"
     done = cassettes.run("diff", "HEAD")
     assert done.code == 2
-    assert f"a cannot be compared: {where}" in done.out
-    assert "1 with another answer" in done.out
-    assert "1 cassette compared, 1 differ" in done.out
+    assert f"a: {where}" in done.out
+    assert "b.msgpack: 1 changed answer\n" in done.out
+    assert "1 cassette differs since HEAD\n" in done.out
     found = {each["cassette"]: each for each in cassettes.run("diff", "HEAD", "--json").json}
     assert where in found["a"]["error"]
-    assert len(found["b.msgpack"]["answers"]) == 1
+    assert [change["kind"] for change in found["b.msgpack"]["changes"]] == ["answer"]
     assert f"a: {where}" in cassettes.run("diff", f"{before}..HEAD").out
 
 
@@ -232,7 +232,9 @@ def test_a_file_name_that_is_not_utf8_is_compared_with_its_version(cassettes: Ca
     git("add", ".")
     git("commit", "-qm", "odd")
     done = cassettes.run("diff", "HEAD")
-    assert (done.code, done.out) == (0, "3 cassettes compared, 0 differ\n")
+    assert (done.code, done.out) == (0, "no cassette differs since HEAD\n")
+    cassettes.write("odd\udcff.yaml", conversation("one", "2"))
+    assert "[-1-]{+2+}" in cassettes.run("diff", "HEAD").out
 
 
 def test_a_pointer_of_git_lfs_says_what_to_type(cassettes: Cassettes, git: Git) -> None:
@@ -273,7 +275,7 @@ def test_a_commit_before_all_that_is_here_cannot_be_fetched_by_name(cassettes: C
         (("--upload-pack=x...HEAD",), "unrecognized arguments"),
         (("--", "-x...HEAD"), "neither a cassette"),
         (("nope...HEAD",), "git knows no revision 'nope' here"),
-        (("a", "--markdown"), "are for a range of git"),
+        (("a", "--markdown"), "give a second one, or a revision"),
         (("--staged", "a", "b"), "name at most one cassette"),
     ],
 )
@@ -372,3 +374,12 @@ def test_changes_of_the_time_alone_are_counted_and_not_shown(cassettes: Cassette
     out = cassettes.run("diff", "main...HEAD", "--markdown").out
     assert "<code>b.msgpack</code>: 1 with other times, ids or headers" in out
     assert "<details>" not in out
+    done = cassettes.run("diff", "main...HEAD")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "no cassette differs in main...HEAD")
+
+
+def test_a_file_that_git_does_not_know_is_new_since_a_revision(cassettes: Cassettes, git: Git) -> None:
+    cassettes.write("sub/new.yaml", conversation("fresh", WORD))
+    assert "sub/new: 1 new recording\n" in cassettes.run("diff", "HEAD").out
+    git("rm", "-q", "--cached", "cassettes/a.yaml")
+    assert cassettes.run("diff", "HEAD", "a").code == 0

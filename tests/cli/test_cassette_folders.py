@@ -277,7 +277,7 @@ def test_folders_in_several_places_are_compared_by_the_names_within_them(team: C
     for a, b in (("cassettes", "api/cassettes"), ("cassettes/jobs", "api/cassettes/jobs")):
         done = team.run("diff", a, b)
         assert done.code == 1, done.err
-        assert "+another answer" in done.out
+        assert "another answer+}" in done.out
     assert (
         "'jobs' is a folder in several places: jobs/a and api/cassettes/jobs/a" in team.run("diff", "jobs", "api").err
     )
@@ -287,7 +287,7 @@ def test_a_cassette_in_another_format_is_the_same_cassette_in_a_comparison_of_fo
     for name in ("a/x.yaml", "b/x.msgpack", "a/y.msgpack", "a/y.yaml", "b/y.msgpack", "b/y.yaml"):
         cassettes.write(name, ROW)
     done = cassettes.run("diff", "cassettes/a", "cassettes/b")
-    assert (done.code, done.out) == (0, "3 cassettes compared, 0 differ\n")
+    assert (done.code, done.out) == (0, "no cassette differs between cassettes/a and cassettes/b\n")
     assert (done := cassettes.run("diff", "a", "b")).code == 0, done.out
 
 

@@ -291,8 +291,10 @@ def test_diff_of_the_same_is_nothing(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", *rows)
     cassettes.write("b.msgpack", *rows)
     done = cassettes.run("diff", "a", "b")
-    assert done.code == 0
-    assert done.out.startswith("3 interactions the same, 0 with a changed request")
+    assert (done.code, done.out) == (
+        0,
+        "b.msgpack (was a): the same recordings\n\nno cassette differs between a and b\n",
+    )
 
 
 def test_diff_shows_changed_requests_changed_answers_and_unmatched_recordings(cassettes: Cassettes) -> None:
@@ -309,18 +311,16 @@ def test_diff_shows_changed_requests_changed_answers_and_unmatched_recordings(ca
     )
     done = cassettes.run("diff", "a", "b")
     assert done.code == 1
-    assert "request #1 of A is #2 of B, changed:" in done.out
-    assert "messages[0].content: " in done.out
-    assert "the answer to #2 of A differs from that to #3 of B:" in done.out
-    assert "-the old answer" in done.out
-    assert "+the new answer" in done.out
-    found = cassettes.run("diff", "a", "b", "--json").json
-    assert found["same"] == 1
-    assert [(one["a"], one["b"], [d["path"] for d in one["differences"]]) for one in found["requests"]] == [
-        (1, 2, ["messages[0].content"])
+    assert "b (was a): 1 new recording, 1 changed prompt, 1 changed answer\n" in done.out
+    assert "  changed prompt #2  POST api.openai.com/v1/chat/completions\n" in done.out
+    assert "in [-three-]{+two+} sentences" in done.out
+    assert "the [-old-]{+new+} answer" in done.out
+    (found,) = cassettes.run("diff", "a", "b", "--json").json
+    assert [(one["kind"], one["before"], one["after"]) for one in found["changes"]] == [
+        ("prompt", 1, 2),
+        ("answer", 2, 3),
+        ("new", None, 4),
     ]
-    assert found["answers"] == [{"a": 2, "b": 3}]
-    assert (found["only_a"], found["only_b"]) == ([], [4])
 
 
 def test_a_long_answer_is_shown_and_compared_as_a_whole(cassettes: Cassettes) -> None:
@@ -330,7 +330,7 @@ def test_a_long_answer_is_shown_and_compared_as_a_whole(cassettes: Cassettes) ->
     shown = cassettes.run("show", "a", "-n", "1").out
     assert all(f"  {line}\n" in shown for line in [*lines, "the old end"])
     compared = cassettes.run("diff", "a", "b").out
-    assert "    -the old end\n    +the new end\n" in compared
+    assert "      the [-old-]{+new+} end\n" in compared
 
 
 def test_diff_compares_by_the_rules_of_the_project(cassettes: Cassettes) -> None:
@@ -357,11 +357,10 @@ def test_diff_tells_that_a_request_went_to_another_host(cassettes: Cassettes) ->
     moved = replace(row, request=replace(row.request, url=row.request.url.replace("://", "://gateway.")))
     cassettes.write("a.yaml", row, row)
     cassettes.write("b.yaml", row, moved)
-    found = cassettes.run("diff", "a", "b", "--json").json
-    assert (found["same"], found["only_a"], found["only_b"]) == (1, [], [])
-    assert [(one["a"], one["b"], [d["path"] for d in one["differences"]]) for one in found["requests"]] == [
-        (2, 2, ["host"])
-    ]
+    (found,) = cassettes.run("diff", "a", "b", "--json").json
+    (change,) = found["changes"]
+    assert (change["kind"], change["before"], change["after"]) == ("prompt", 2, 2)
+    assert [each["path"] for each in change["fields"]] == ["host"]
     (cassettes.folder.parent / "pytest.ini").write_text("[pytest]\naquila_match_on = -origin\n")
     assert cassettes.run("diff", "a", "b").code == 0
 

@@ -459,3 +459,13 @@ def test_other_fields_that_differ_are_listed(cassettes: Cassettes) -> None:
     assert re.search(r"answer +answer choices\[\*\]\.finish_reason, answer header x", listed, re.MULTILINE)
     (found,) = cassettes.run("review", "--list", "--json").json
     assert [(each["was"], each["now"]) for each in found["fields"]] == [("stop", "length")] * 2
+
+
+def test_a_request_to_another_host_is_the_same_where_hosts_are_not_compared(cassettes: Cassettes) -> None:
+    row = ask("Emma?", "Yes.")
+    cassettes.write("a.yaml", row)
+    moved = replace(row, request=replace(row.request, url=row.request.url.replace("://", "://gateway.")))
+    cassettes.write("a.pending.yaml", moved)
+    assert [each["kind"] for each in cassettes.run("review", "--json").json] == ["prompt"]
+    (cassettes.folder.parent / "pytest.ini").write_text("[pytest]\naquila_match_on = -origin\n")
+    assert [each["kind"] for each in cassettes.run("review", "--json").json] == ["details"]

@@ -43,7 +43,7 @@ def said_by(response: RecordedResponse) -> AnswerText:
     body = response.body
     if body.startswith(b"["):  # Gemini without events
         body = b"".join(b"data: %s\n\n" % json.dumps(value).encode() for value in json.loads(body))
-    return read_answer_text(read_values(body)[1], body)
+    return read_answer_text(body)
 
 
 def values_of(response: RecordedResponse) -> list[Any]:
@@ -238,6 +238,14 @@ def test_tool_calls_without_numbers_are_distinguished_by_their_ids() -> None:
         changed = change("broken_arguments", stream).body
         assert changed == b'"{\\"x\\"'.join(stream.response.body.rsplit(b'"{\\"x\\": 1}', 1)) != stream.response.body
         assert change("unknown_tool", stream, name="c").body.count(b'"name": "a"') == 1
+
+
+@pytest.mark.parametrize("fault", ENDS)
+def test_an_empty_finish_reason_is_none(fault: str) -> None:
+    begun = [delta("", content=text) for text in ("one", " two")]
+    changed = change(fault, of_events("chat", *begun, delta("stop")))
+    finishes = [choice["finish_reason"] for value in values_of(changed) for choice in value["choices"]]
+    assert [each for each in finishes if each] == [ENDS[fault][0]] == finishes[-1:]
 
 
 def test_other_items_stay_and_are_renumbered() -> None:

@@ -12,6 +12,7 @@ import re
 import shutil
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ import httpx2
 import openai
 import pytest
 
+from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cli.serve import scope_options
 from aquila.errors import ConfigError, UnknownTransport
 from aquila.recording.scope import Scope
+from aquila.recording.sessions import miss_explanation
 from aquila.recording.storing.recorder import ScopeRecording
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
@@ -114,6 +117,23 @@ def test_a_miss_is_a_404_that_says_how_it_differs_and_is_not_tried_again(serve: 
         with client, pytest.raises(openai.NotFoundError, match="recorded 'hi', now 'ho'"):
             client.chat.completions.create(model="m", stream=True, messages=[{"role": "user", "content": "ho"}])
     assert len(provider.requests) == 1
+
+
+def test_others_are_answered_while_a_miss_is_explained(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def explain(*_: object) -> Explanation:
+        begun.set()
+        assert go_on.wait(20)  # only a loop that is blocked lets this time pass
+        return Explanation("it took long")
+
+    monkeypatch.setattr(miss_explanation, "explain_miss", explain)
+    with serve() as running, ThreadPoolExecutor() as threads:
+        missing = threads.submit(post, running, body("hi"))
+        assert begun.wait(60)
+        assert httpx2.get(f"{running.url}/_aquila/health", timeout=60).json() == {"status": "ok"}
+        go_on.set()
+        assert missing.result().json()["error"]["message"] == "it took long"
 
 
 def test_what_has_missed_can_be_asked_for_until_a_reset(serve: Serve, provider: Upstream) -> None:

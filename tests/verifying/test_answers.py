@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aquila.verifying.answers import read_answer_text, read_values
+from aquila.verifying.answers import read_answer_text
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -14,7 +14,7 @@ from aquila.verifying.answers import read_answer_text, read_values
 def test_a_text_may_contain_characters_that_splitlines_splits_at(text: str, end: str) -> None:
     delta = {"choices": [{"index": 0, "delta": {"content": text}}]}
     body = f"data: {json.dumps(delta, ensure_ascii=False)}{end}{end}data: [DONE]{end}{end}".encode()
-    assert read_answer_text(read_values(body)[1], body).text == text
+    assert read_answer_text(body).text == text
 
 
 def test_the_final_event_alone_gives_the_whole_answer() -> None:
@@ -22,5 +22,5 @@ def test_the_final_event_alone_gives_the_whole_answer() -> None:
     call = {"type": "function_call", "name": "ring", "call_id": "1", "arguments": "{}"}
     response = {"status": "completed", "output": [message, call]}
     body = f"data: {json.dumps({'type': 'response.completed', 'response': response})}\n\n".encode()
-    said = read_answer_text(read_values(body)[1], body)
+    said = read_answer_text(body)
     assert (said.text, said.calls, said.finish) == ("Tern Bay.", (("ring", "{}"),), ("completed",))

@@ -104,7 +104,7 @@ def write(form: WireForm, answer: Answer, *, streamed: bool = False, number: int
 
 def said_by(body: bytes) -> AnswerText:
     """Read an answer as ``--aquila-verify`` does."""
-    return read_answer_text(read_values(body)[1], body)
+    return read_answer_text(body)
 
 
 @ALL

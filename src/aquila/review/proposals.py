@@ -14,9 +14,10 @@ from aquila.cassettes.matching.cures import find_fresh_fields
 from aquila.cassettes.matching.difference import Difference, find_differences, identify_change
 from aquila.cassettes.matching.json_path import with_any_index
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.request_key import canonical_request
+from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, frames_of
+from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.alignment import Row, align_recordings, digest_interaction
 from aquila.review.given_ids import find_chains, find_renamed
 from aquila.verifying.answers import read_answer_text, read_values
@@ -72,6 +73,12 @@ class VersionComparison:
 
     rows: tuple[Row, ...]
     proposals: tuple[Proposal, ...]
+
+
+def comparison_key(rules: MatchRules, keep_headers: tuple[str, ...]) -> Callable[[RecordedRequest], str]:
+    """Return the function that gives equal requests of two versions one key, whatever the host if rules say so."""
+    key_of = stored_key(rules, keep_headers)
+    return key_of if rules.compares_origin else lambda request: without_origin(key_of(request))
 
 
 def compare_versions(
@@ -157,9 +164,7 @@ def says_the_same(one: Interaction, other: Interaction) -> bool:
     (form, values), (other_form, others) = read_values(one_body), read_values(other_body)
     if form != other_form or form == "bytes":
         return False
-    if read_answer_text(values, one_body) != read_answer_text(others, other_body):
-        return False
-    return _leaves_of(values) == _leaves_of(others)
+    return read_answer_text(one_body) == read_answer_text(other_body) and _leaves_of(values) == _leaves_of(others)
 
 
 def answer_fields(interaction: Interaction) -> dict[str, str]:
@@ -242,5 +247,5 @@ def differences_of(was: Interaction, now: Interaction, rules: MatchRules) -> lis
 
 def _what_is_said(interaction: Interaction) -> str:
     response = interaction.response
-    said = read_answer_text(read_values(response.body)[1], response.body)
+    said = read_answer_text(response.body)
     return json.dumps([response.status, response.end, response.error, said.calls, said.finish]) + f"\n{said.text}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from aquila.cassettes.answers.transcript import text_said, write_transcript
@@ -55,20 +55,19 @@ def tell_answer(interaction: Interaction) -> str:
     if said is not None:
         return text_said(said) or response.error
     body = response.body
-    _, values = read_values(body)
-    answered = read_answer_text(values, body)
+    answered = read_answer_text(body)
     lines = [answered.text] if answered.text else []
     lines += [f"{name}({arguments})" for name, arguments in answered.calls]
     if lines:
         return "\n".join(lines)
     if response.error or not body:
         return response.error
-    return _tell_body(interaction, values)
+    return _tell_body(interaction)
 
 
-def _tell_body(interaction: Interaction, values: Iterable[Any]) -> str:
-    text = "\n".join(_write_json(each, indent=2) for each in values)
+def _tell_body(interaction: Interaction) -> str:
     body = interaction.response.body
+    text = "\n".join(_write_json(each, indent=2) for each in read_values(body)[1])
     if not text:
         kind = interaction.response.first_header("content-type").partition(";")[0] or "no type"
         try:

@@ -54,26 +54,6 @@ def is_optional(field: Any) -> bool:
     return get_origin(field) is NotRequired
 
 
-def name_type(field: Any) -> str:
-    """Return the type of a field in the terms of JSON, for people."""
-    if is_optional(field):
-        return name_type(get_args(field)[0])
-    origin, parts = get_origin(field), get_args(field)
-    if origin is Literal:
-        return " or ".join(f"`{each}`" for each in parts)
-    if origin in (Union, types.UnionType):
-        return " or ".join(map(name_type, parts))
-    if origin is list:
-        return f"list of {name_type(parts[0])}"
-    if origin is tuple:
-        return f"[{', '.join(map(name_type, parts))}]"
-    if origin is dict:
-        return f"object of {name_type(parts[1])}"
-    return {str: "text", int: "number", float: "number", bool: "true or false", Any: "any"}.get(
-        field, f"[{field.__name__}](#{field.__name__.lower()})" if is_typeddict(field) else str(field)
-    )
-
-
 def _parts_of(field: Any) -> Iterator[Any]:
     yield field
     for part in get_args(field):

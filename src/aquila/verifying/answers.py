@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aquila.cassettes.amazon_frames import read_json_frames
-from aquila.cassettes.answers.answer_content import read_answer, read_answer_values
-from aquila.json_fields import MALFORMED
+from aquila.cassettes.answers.answer_content import read_answer, read_events
 
 Form = Literal["json", "events", "bytes"]
 """The form of an answer: one JSON value, a stream of events, or bytes without fields."""
-
-_DONE = "[DONE]"
-_LINE_END = re.compile(r"\r\n|\n|\r")
-"""The line ends of server-sent events. ``str.splitlines`` also splits at others, which may occur within a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +35,8 @@ def read_values(body: bytes) -> tuple[Form, list[Any]]:
     try:
         return "json", [json.loads(body)]
     except (ValueError, RecursionError):
-        pass
-    try:
-        # A frame of AWS begins with its length in four bytes, so with zero if it is below 16 MiB.
-        events = list(read_json_frames(body) if body.startswith(b"\0") else _read_events(body.decode()))
-    except MALFORMED:
-        return "bytes", []
-    return ("events", events) if events else ("bytes", [])
-
-
-def _read_events(text: str) -> Iterator[Any]:
-    """Yield the values of server-sent events, or of JSON lines. Raises ``ValueError`` for what is neither."""
-    data: list[str] = []
-    for line in [*_LINE_END.split(text), ""]:
-        if line.startswith("data:"):
-            data.append(line.removeprefix("data:").strip())
-        elif line.startswith("{"):
-            yield json.loads(line)
-        elif not line.strip():
-            joined, data = "\n".join(data), []
-            if joined and joined != _DONE:
-                yield json.loads(joined)
+        events = [event for _, event in read_events(body)]
+        return ("events", events) if events else ("bytes", [])
 
 
 def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
@@ -86,12 +60,9 @@ def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
     return None
 
 
-def read_answer_text(values: Sequence[Any], body: bytes) -> AnswerText:
-    """Return the content of an answer. ``values`` are those that ``read_values`` returned for ``body``."""
-    facts = read_answer_values(values)
-    if not any(choice.finish or choice.has_begun for choice in facts.choices.values()):
-        facts = read_answer(body)  # it also reads what is cut off, and one array of events
-    choices = facts.choices.values()
+def read_answer_text(body: bytes) -> AnswerText:
+    """Return the content of an answer's body."""
+    choices = read_answer(body).choices.values()
     return AnswerText(
         "".join(text for choice in choices for text in choice.text),
         tuple((call.name, "".join(call.arguments)) for choice in choices for call in choice.calls.values()),

@@ -90,7 +90,7 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComp
     findings: list[Finding] = []
     if recorded.response.status != live.status:
         findings.append(Finding("shape", "note", "", f"status {live.status}, was {recorded.response.status}"))
-    text_then, text_now = read_answer_text(then, then_body), read_answer_text(now, now_body)
+    text_then, text_now = read_answer_text(then_body), read_answer_text(now_body)
     sdk = sdk_type_for(urlsplit(recorded.request.url).path, streamed=form == "events")
     changes = compare_shapes(shape_of(then), shape_of(now), sdk)
     same_kind = _has_same_kind(text_then, text_now)

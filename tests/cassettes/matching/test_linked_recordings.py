@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aquila.cassettes.matching import linked_recordings
 from aquila.cassettes.matching.linked_recordings import GivenIds, find_conversation
-from aquila.cassettes.matching.provider_ids import ids_named_by
+from aquila.cassettes.matching.provider_ids import ids_given_by, ids_named_by
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 
 
@@ -63,6 +65,31 @@ def test_an_id_that_the_client_had_before_any_answer_is_its_own() -> None:
 def get(path: str, answer: Any) -> Interaction:
     made = recording({}, answer, path)
     return Interaction(RecordedRequest("GET", made.request.url), made.response)
+
+
+def test_only_as_many_recordings_are_read_as_a_question_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Interaction] = []
+
+    def note(each: Interaction) -> frozenset[str]:
+        read.append(each)
+        return ids_given_by(each)
+
+    monkeypatch.setattr(linked_recordings, "ids_given_by", note)
+    recordings = [turn(f"answer-{n}") for n in range(5)]
+    given = given_ids(*recordings)
+    assert given.find_in(ids_named_by(turn("new").request)) == []  # names parts of the path that the first has, too
+    assert read == recordings[:1]
+    assert [each.number for each in given.find_in(ids_named_by(turn("new", "answer-2").request))] == [2]
+    assert read == recordings[:3]
+    assert set(given.values()) == {f"answer-{n}" for n in range(5)}
+    assert read == recordings
+
+
+def test_an_answer_that_lists_an_id_leaves_it_to_the_answer_that_makes_it() -> None:
+    files = RecordedRequest("GET", "https://provider.example/v1/files")
+    listed = Interaction(files, recording({}, {"data": [{"id": "file-1"}]}).response)
+    given = given_ids(listed, recording({}, {"id": "file-1"}, "files"))
+    assert [each.number for each in given.find_in({"file-1": "file_id"})] == [1]
 
 
 def test_what_a_provider_has_anyway_is_given_by_nothing() -> None:

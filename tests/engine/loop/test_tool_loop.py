@@ -389,13 +389,16 @@ def test_three_failures_in_a_row_end_the_call_with_a_text_and_a_flag(engine: Eng
     assert len(server.seen) == 3
 
 
-def cut_call(endpoint: str, *arguments: str) -> bytes:
-    """An answer that is cut by its length within the last of its calls."""
+def cut_call(endpoint: str, *arguments: str, finish: str = "length") -> bytes:
+    """An answer that is cut within the last of its calls, by its length if ``finish`` is not given."""
     if endpoint == "chat":
         calls = [tool_fragment(n, text, f"call_{n}", "add_one") for n, text in enumerate(arguments)]
-        return sse(chat_chunk(tool_calls=calls), chat_chunk(finish="length"))
+        return sse(chat_chunk(tool_calls=calls), chat_chunk(finish=finish))
     items = [call_item("add_one", text, f"call_{n}") for n, text in enumerate(arguments)]
-    return responses_stream(items=items, status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    return responses_stream(items=items, status="incomplete", incomplete_details={"reason": _REASONS[finish]})
+
+
+_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 @pytest.mark.parametrize("arguments", [['{"a": 1'], [""], ['{"a": 1}', '{"a"']], ids=["one", "none yet", "second"])
@@ -418,6 +421,14 @@ def test_answer_cut_by_its_length_within_a_call_runs_no_tool(
     assert [message.call_id for message in reply.messages if message.role == "tool"] == [
         call.id for call in reply.tool_calls
     ]
+
+
+def test_answer_cut_by_a_content_filter_within_a_call_says_so(engine: Engine, endpoint: str) -> None:
+    with serving(cut_call(endpoint, '{"a": 1', finish="content_filter")) as server:
+        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add], tool_errors="raise")
+    assert len(server.seen) == 1  # not asked again and again for what is filtered
+    assert (reply.meta["stopped"], reply.meta["finish_reason"]) == ("content_filter", "content_filter")
+    assert "cut off within a tool call by the provider's content filter (content_filter)" in reply.text
 
 
 def test_complete_calls_of_an_answer_cut_by_its_length_are_run(engine: Engine, endpoint: str) -> None:

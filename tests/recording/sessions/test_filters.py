@@ -41,9 +41,9 @@ def asked(tmp_path: Path) -> Iterator[list[httpx2.Request]]:
         yield seen
 
 
-def use(filters: Filters, asks: list[Any], **settings: Any) -> list[Any]:
+def use(filters: Filters, asks: list[Any], name: str = "x", **settings: Any) -> list[Any]:
     """Ask within a cassette, and return the numbers of the answers."""
-    with aquila.use_cassette("x", upstream="counting", **settings), httpx2.Client() as client:
+    with aquila.use_cassette(name, upstream="counting", **settings), httpx2.Client() as client:
         scope = current_scope()
         assert scope is not None
         scope.use_filters(filters)
@@ -220,3 +220,18 @@ def test_a_stored_request_that_a_filter_leaves_out_answers_nothing_and_stays_in_
     filters = Filters(change_request=lambda request: None if request.body == b"2" else request)
     assert use(filters, [1, 1, 3], transport="record") == [100, 101, 1]
     assert [answer["number"] for _, answer in stored(tmp_path)] == [100, 200, 101, 1]
+
+
+def test_a_miss_is_found_in_another_cassette_without_a_comparison_of_each_two_recordings() -> None:
+    compared = 0
+
+    def same_body(request: RecordedRequest, recorded: RecordedRequest) -> bool:
+        nonlocal compared
+        compared += 1
+        return request.body == recorded.body
+
+    use(Filters(), list(range(20)), name="other", transport="record", record="all")
+    use(Filters(), ["mine"], transport="record", record="all")
+    with pytest.raises(CassetteMiss, match=r"The same request is recorded in .*other\.yaml"):
+        use(Filters(is_same=same_body), [7])
+    assert compared < 20  # with the recording of its own cassette alone, in several steps

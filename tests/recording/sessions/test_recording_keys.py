@@ -54,7 +54,8 @@ def open_session(requests: list[RecordedRequest], identifier: Identifier, *, lat
 def outcome_of(session: Session, request: RecordedRequest) -> str:
     decision = session.decide(request)
     if isinstance(decision, RefuseDecision):
-        return f"{type(decision.error).__name__}: {decision.error}"
+        error = decision.explain()
+        return f"{type(error).__name__}: {error}"
     assert isinstance(decision, ReplayDecision)
     return decision.interaction.response.body.decode() + (" last" if decision.last else "")
 

@@ -144,14 +144,9 @@ def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerContent:
 
 def read_provider_messages(messages: Iterable[bytes]) -> AnswerContent:
     """Return the content of the messages that a provider sent over a WebSocket."""
-    return read_answer_values(parse_object(message) for message in messages if message.lstrip()[:1] == b"{")
-
-
-def read_answer_values(values: Iterable[Any]) -> AnswerContent:
-    """Return the content of an answer whose JSON value, or those of its events, were read already."""
     facts = AnswerContent()
-    for value in values:
-        if isinstance(value, dict):
+    for message in messages:
+        if message.lstrip()[:1] == b"{" and (value := parse_object(message)) is not None:
             with suppress(*MALFORMED):
                 _read_event(value, facts)
     return facts

@@ -5,6 +5,7 @@ If one of them is recorded anew, all must be: a provider never gives the same id
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -12,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 from aquila.cassettes.matching.provider_ids import ids_given_by, ids_named_by, values_in
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.object_memo import ObjectMemo
+from aquila.fork_locks import renewed_in_child
 
 _LOOKING = ("GET", "HEAD")
 """Methods that create nothing. Their answers list what exists: all files of an account, for example. If the request
@@ -68,33 +70,52 @@ class GivenIds:
 
     def __init__(self, recordings: Sequence[Interaction], keys: Sequence[str]) -> None:
         self.keys = keys
+        # Recordings are read one by one until a question is answered: most are answered by the first few, and to read
+        # all of a large cassette takes seconds. The lock guards what follows.
+        self._lock = renewed_in_child(threading.Lock())
+        self._unread = enumerate(recordings)
         self._givers: dict[str, int] = {}
         self._named: list[Mapping[str, str]] = []
-        known: set[str] = set()
-        for number, each in enumerate(recordings):
-            ids = _read_ids(each)
-            self._named.append(ids.named)
-            known |= ids.values
-            if each.request.method.upper() in _LOOKING and self._givers.keys().isdisjoint(ids.named):
-                continue
-            for value in ids.given - known:
-                self._givers.setdefault(value, number)
+        self._known: set[str] = set()  # the texts of the requests that were read
 
     def find_in(self, named: Mapping[str, str]) -> list[GivenId]:
         """Return the ids of ``named`` (see ``ids_named_by``) that a recording gives."""
-        return [GivenId(value, where, self._givers[value]) for value, where in named.items() if value in self._givers]
+        with self._lock:
+            self._read(until=named)
+            return [
+                GivenId(value, where, self._givers[value]) for value, where in named.items() if value in self._givers
+            ]
 
     def values(self) -> Iterable[str]:
         """Return the ids that the recordings give."""
+        with self._lock:
+            self._read()
         return self._givers.keys()
 
     def links_of(self, given: set[str]) -> Iterator[tuple[int, Hashable]]:
         """Yield the number of a recording, and an id of ``given`` that it gives or names, for all such pairs."""
-        for value, number in self._givers.items():
-            yield number, value
+        for value in self.values():
+            yield self._givers[value], value
         for number, named in enumerate(self._named):
             for value in given.intersection(named):
                 yield number, value
+
+    def _read(self, until: Iterable[str] | None = None) -> None:
+        """Read further recordings: all of them, or until it is known of each of some values whether one gives it."""
+        undecided = None if until is None else set(until).difference(self._known, self._givers)
+        while undecided is None or undecided:
+            number, each = next(self._unread, (-1, None))
+            if each is None:
+                return
+            ids = _read_ids(each)
+            self._named.append(ids.named)
+            self._known |= ids.values
+            is_list = each.request.method.upper() in _LOOKING and self._givers.keys().isdisjoint(ids.named)
+            given = frozenset[str]() if is_list else ids.given - self._known
+            for value in given:
+                self._givers.setdefault(value, number)
+            if undecided is not None:
+                undecided.difference_update(ids.values, given)
 
 
 def find_conversation(start: Iterable[Recording], cassettes: Sequence[GivenIds]) -> list[Recording]:

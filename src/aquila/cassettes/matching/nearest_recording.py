@@ -17,7 +17,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest
 _PIECE = 12  # bytes of a piece
 _PIECES = 96  # the most pieces
 _SAMPLE = 32  # recordings that decide whether all have a piece
-_WORK = 150_000_000  # bytes that all searches together may go through
+_WORK = 50_000_000  # bytes that all searches together may go through
 _ENOUGH = 65_536  # bytes that are searched at the beginning of a body, and as many at its end
 
 

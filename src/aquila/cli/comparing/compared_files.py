@@ -1,11 +1,11 @@
-"""Chooses what ``aquila cassettes diff`` compares: two cassettes, two folders, or versions of one in git."""
+"""Chooses what ``aquila cassettes diff`` compares: two cassettes, two folders, or two versions in git."""
 
 from __future__ import annotations
 
 import functools
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,46 +13,66 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cli import project
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES
-from aquila.cli.comparing.git_versions import commit_of, load_version, other_form, run_git
+from aquila.cli.comparing.git_versions import (
+    WORK_TREE,
+    VersionReader,
+    Versions,
+    list_changed_files,
+    read_versions,
+    staged_versions,
+)
 from aquila.errors import AquilaError, CassetteError
 
 
 class Pair(NamedTuple):
-    """Two cassettes to compare. ``name`` is printed before their differences if there are several pairs."""
+    """Two versions of a cassette to compare. ``renamed_from`` is the name of the first one, if it has another."""
 
     name: str
-    load_a: Callable[[], Cassette]
-    load_b: Callable[[], Cassette]
+    load_before: Callable[[], Cassette]
+    load_after: Callable[[], Cassette]
+    renamed_from: str = ""
 
 
-def choose_pairs(here: project.Project, a: str, b: str | None, scratch: Path) -> list[Pair]:
-    """Return the pairs that the arguments mean. Raises ``CassetteError`` for an argument that names nothing.
+def choose_pairs(
+    here: project.Project, a: str | None, b: str | None, stack: ExitStack, *, staged: bool
+) -> tuple[list[Pair], str]:
+    """Return the pairs that the arguments mean, and words for what is compared, such as ``in main...HEAD``.
 
-    ``scratch`` is a folder that must exist until the pairs have been compared.
+    ``stack`` closes what the loading of the pairs needs. With ``staged``, ``a`` names the cassettes, or is None for
+    all. If ``a`` names no cassette but a revision or a range of git, so does ``b``.
 
-    If ``a`` names no cassette but a revision of git, the cassettes that ``b`` names (all if it is None) are compared
-    with their versions in that revision.
+    Raises ``CassetteError`` for an argument that names nothing.
     """
-    known = here.names_a_cassette(a)
-    if not known and shutil.which("git") is None:
+    if a is None or staged:
+        return list(_pairs_in_git(here, staged_versions, a, stack)), "in what is staged"
+    if not here.names_a_cassette(a):
+        read = functools.partial(read_versions, words=a)
+        if (versions := read(_bases_of(here)[0])) is not None:
+            return list(_pairs_in_git(here, read, b, stack)), versions.title
+        _explain_no_cassette(here, a, is_alone=b is None)
+    if b is None:
+        here.find_one(a)  # raises if it is the name of several
+        raise CassetteError(f"{a!r} is a cassette; to compare it, give a second one, or a revision")
+    files_a, files_b = here.choose_files([a]), here.choose_files([b])
+    title = f"between {a} and {b}"
+    if len(files_a) == len(files_b) == 1:
+        one, other = files_a[0], files_b[0]
+        return [Pair(here.name_of(other), _loader(one), _loader(other), here.name_of(one))], title
+    inside_a, inside_b = (_by_place(here, name, files) for name, files in ((a, files_a), (b, files_b)))
+    places = sorted(inside_a.keys() | inside_b.keys())
+    return [Pair(place, _loader(inside_a.get(place)), _loader(inside_b.get(place))) for place in places], title
+
+
+def _explain_no_cassette(here: project.Project, name: str, *, is_alone: bool) -> None:
+    """Raise ``CassetteError`` for a name of no cassette if it may have been meant as a revision of git."""
+    if shutil.which("git") is None:
         try:
-            here.find_one(a)
+            here.find_one(name)
         except AquilaError as error:
             sentence = str(error) if str(error).endswith("?") else f"{error}."
             raise CassetteError(f"{sentence} If it is a revision: git is not installed here") from error
-    if not known and _is_revision(bases_of(here)[0], a):
-        return _pairs_with_revision(here, a, b, scratch)
-    if b is None:
-        if not known and here.has_folder:
-            raise CassetteError(f"{a!r} is neither a cassette in {project.list_folders(here.folders)} nor a revision")
-        here.find_one(a)  # raises what is wrong with it, if it is not there
-        raise CassetteError(f"{a!r} is a cassette; to compare it, give a second one, or a revision")
-    files_a, files_b = here.choose_files([a]), here.choose_files([b])
-    if len(files_a) == len(files_b) == 1:
-        return [Pair("", *(_loader(path) for path in (files_a[0], files_b[0])))]
-    inside_a, inside_b = (_by_place(here, name, files) for name, files in ((a, files_a), (b, files_b)))
-    places = sorted(inside_a.keys() | inside_b.keys())
-    return [Pair(place, _loader(inside_a.get(place)), _loader(inside_b.get(place))) for place in places]
+    if is_alone and here.has_folder:
+        raise CassetteError(f"{name!r} is neither a cassette in {project.list_folders(here.folders)} nor a revision")
 
 
 def _by_place(here: project.Project, name: str, files: list[Path]) -> dict[str, Path]:
@@ -77,58 +97,48 @@ def _by_place(here: project.Project, name: str, files: list[Path]) -> dict[str, 
 
 
 def _loader(path: Path | None) -> Callable[[], Cassette]:
-    return lambda: Cassette() if path is None else project.load_cassette(path)
+    return Cassette if path is None else functools.partial(project.load_cassette, path)
 
 
-def _pairs_with_revision(here: project.Project, revision: str, name: str | None, scratch: Path) -> list[Pair]:
-    then: dict[Path, Callable[[], Cassette]] = {}
-    for base in bases_of(here):
-        commit = commit_of(base, revision)
-        changed = set(_list_paths(base, "diff", "--relative", "--no-renames", "--no-ext-diff", "--name-only", commit))
-        for path in _list_paths(base, "ls-tree", "-r", "--name-only", commit):
-            # What is as it was is read from the project: to read it from git takes a process.
-            then[path] = (
-                functools.partial(load_version, base, commit, path, scratch) if path in changed else _loader(path)
-            )
+def _pairs_in_git(
+    here: project.Project, read: Callable[[Path], Versions | None], name: str | None, stack: ExitStack
+) -> Iterator[Pair]:
+    """Yield the cassettes that differ between two versions. ``read`` returns the versions for a folder."""
     now = here.list_cassettes() if here.has_folder else []
-    paths = {path for path in {*then, *now} if is_cassette(path, here)}
-    chosen = sorted(path for path in paths if name is None or here.is_named(path, name))
-    if not chosen:
-        wanted = "no cassette" if name is None else f"no cassette {name!r}"
-        raise CassetteError(f"{wanted} in {here.root}, neither now nor in {revision}")
-    converted = {path: other for path in now if path not in then and (other := other_form(path)) in then.keys() - now}
-    return [
-        Pair(
-            here.name_of(path),
-            then.get(converted.get(path, path), Cassette),
-            _loader(path if path.is_file() else None),
-        )
-        for path in chosen
-        if path not in converted.values()
-    ]
+    is_found = name is None or here.names_a_cassette(name)
+    for base in _bases_of(here):
+        versions = read(base)
+        if versions is None:
+            raise CassetteError(f"the cassettes in {base} are in another repository, without this revision")
+        reader = VersionReader(base, stack)
+        for changed in list_changed_files(base, versions, now):
+            before, after = (
+                path if path is not None and _is_cassette(path, here) else None
+                for path in (changed.before, changed.after)
+            )
+            paths = [path for path in (after, before) if path is not None]
+            if not paths or not (name is None or any(here.is_named(path, name) for path in paths)):
+                continue
+            is_found = True
+            old_name = "" if before is None or after in (None, before) else here.name_of(before)
+            load_before, load_after = (
+                _loader(path)
+                if path is None or version == WORK_TREE
+                else functools.partial(reader.load_version, version, path)
+                for version, path in ((versions.before, before), (versions.after, after))
+            )
+            yield Pair(here.name_of(paths[0]), load_before, load_after, old_name)
+    if name is not None and not is_found:
+        here.choose_files([name])  # raises, because no cassette has this name
 
 
-def _list_paths(base: Path, *arguments: str) -> list[Path]:
-    """Return the paths below ``base`` that a command of git lists."""
-    listed = os.fsdecode(run_git(base, *arguments, "-z", "--", "."))
-    return [base / inside for inside in listed.split("\0") if inside]
-
-
-def bases_of(here: project.Project) -> list[Path]:
+def _bases_of(here: project.Project) -> list[Path]:
     """Return the folders in which git is run: that of the project, and cassette folders outside of it."""
     outside = [folder for folder in here.folders if folder.is_dir() and not folder.is_relative_to(here.root)]
     return outside if len(outside) == len(here.folders) else [here.root, *outside]
 
 
-def is_cassette(path: Path, here: project.Project) -> bool:
+def _is_cassette(path: Path, here: project.Project) -> bool:
     """Return whether a file, which may exist only in git, is a cassette, even if its whole folder was removed."""
     folder = here.folder_of(path) or next((up for up in path.parents if up.name in USUAL_NAMES), None)
     return folder is not None and cassette_files.is_cassette_name(path, folder)
-
-
-def _is_revision(folder: Path, name: str) -> bool:
-    try:
-        commit_of(folder, name)
-    except CassetteError:
-        return False
-    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from aquila.cli.comparing.branch_diff import WORDS, ChangedCassette, count_changed_tokens
+from aquila.cli.comparing.cassette_changes import WORDS, ChangedCassette, count_changed_tokens, list_differences
 from aquila.cli.output import escape_controls
 from aquila.cli.reviewing.review_screen import fold_pieces
 from aquila.plurals import count_of
@@ -61,7 +61,7 @@ def _list_cassettes(found: list[ChangedCassette]) -> Iterator[str]:
     for cassette in found[:_MOST_LISTED]:
         renamed = f", was {_code(cassette.renamed_from)}" if cassette.renamed_from else ""
         said = f"cannot be read: {_code(cassette.problem)}" if cassette.problem else cassette.count_kinds()
-        yield f"{_code(cassette.name)}{renamed}: {said or 'the same recordings'}"
+        yield f"{_code(cassette.name)}{renamed}: {said}"
     if len(found) > _MOST_LISTED:
         yield f"and {count_of(len(found) - _MOST_LISTED, 'more cassette')}"
 
@@ -70,7 +70,7 @@ def _write_cassette(cassette: ChangedCassette, room: int) -> str | None:
     """Return the section of a cassette, with as many changes as fit into ``room`` UTF-16 units; None if none fits."""
     begin = f"\n<details><summary>{_code(cassette.name)}: {cassette.count_kinds()}</summary>\n\n"
     end = "\n</details>\n"
-    shown = [(one, view) for one, view in cassette.changes if one.kind != "details"]
+    shown = cassette.differing
     if not shown:
         return ""
     section, written = begin, 0
@@ -89,17 +89,10 @@ def _write_cassette(cassette: ChangedCassette, room: int) -> str | None:
 
 def _write_change(proposal: Proposal, view: ProposalView) -> str:
     lines = [f"<p><b>{WORDS[proposal.kind][0]}</b> number {proposal.number}, {_code(view.request)}</p>"]
-    for name, was, now in view.facts:
-        if was and now and was != now and name in ("model", "answered by", "status", "tokens"):
-            lines.append(f"<p>{name}: {_code(was)} → {_code(now)}</p>")
-    for name, pieces in (("Prompt", view.prompt), ("Answer", view.answer)):
-        if any(kind != "same" for kind, _ in pieces):
-            lines += [f"<p>{name}</p>", f"<pre>{_words(pieces)}</pre>"]
-    fields = [each for each in view.fields if " header " not in each.path]
-    for each in fields[:_MOST_FIELDS]:
-        lines.append(f"<p>{_code(each.path)}</p>\n\n<pre>{_words(each.compare_words(view.steps))}</pre>")
-    if len(fields) > _MOST_FIELDS:
-        lines.append(f"<p>and {count_of(len(fields) - _MOST_FIELDS, 'more field')}</p>")
+    differences = list(list_differences(view))
+    lines += [f"<p>{_code(name)}</p>\n\n<pre>{_words(pieces)}</pre>" for name, pieces in differences[:_MOST_FIELDS]]
+    if len(differences) > _MOST_FIELDS:
+        lines.append(f"<p>and {count_of(len(differences) - _MOST_FIELDS, 'more difference')}</p>")
     return "\n\n".join(lines) + "\n\n"
 
 

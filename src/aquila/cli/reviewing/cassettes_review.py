@@ -37,10 +37,9 @@ from aquila.recording import runtime
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest
 from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings
-from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.applying import take_back
 from aquila.review.kept_decisions import Choice, hold_reviews
-from aquila.review.proposals import KINDS, ProposalKind
+from aquila.review.proposals import KINDS, ProposalKind, comparison_key
 from aquila.review.reviewing import Item, Outcome, Review, choose_proposals
 from aquila.review.tested_by import TestPlace, find_tests
 from aquila.review.views import ProposalView, view_proposal
@@ -128,7 +127,7 @@ class Desk:
 
     def open_review(self, kinds: Sequence[ProposalKind] = ()) -> Review:
         """Read all pending files. ``kinds``: ask only about these kinds; without any, about those of ``--kind``."""
-        key_of = stored_key(self._rules, self._keep_headers)
+        key_of = comparison_key(self._rules, self._keep_headers)
         files = track_progress(self.files, "reading")
         return Review(files, key_of, self._rules, kinds=kinds or self.options.kind)
 

@@ -279,6 +279,10 @@ async def _call_tool_async(ready: PreparedToolCall) -> ToolOutcome:
         return ToolOutcome(error=error)
 
 
+CUTS = {"length": "its length limit", "content_filter": "the provider's content filter"}
+"""What cuts an answer, by its finish reason."""
+
+
 class ToolRounds:
     """Counts rounds and failures in a row, and holds the tools' context. ``stopped`` names the limit that was reached.
 
@@ -294,18 +298,21 @@ class ToolRounds:
         # A copy, so that a tool's patch changes the context of this call and not the caller's own mapping.
         self._context: Any = dict(given) if isinstance(given, Mapping) else given
         self._rounds = 0
-        self._is_cut = False
+        self._cut_by: str | None = None
         self._failures = 0
 
-    def begin_round(self, *, is_cut: bool) -> None:
-        """Note that a round begins: the model has called tools. ``is_cut``: its answer ended within a call."""
+    def begin_round(self, *, cut_by: str | None) -> None:
+        """Note that a round begins: the model has called tools.
+
+        ``cut_by`` is a finish reason of ``CUTS`` if it ended the answer within a call, else None.
+        """
         self._rounds += 1
-        self._is_cut = is_cut
+        self._cut_by = cut_by
 
     def prepare_call(self, call: ToolCall) -> PreparedToolCall | str:
         """Return a call ready to be run, or a text that tells the model why it is not run."""
-        if self._is_cut:
-            return "not run: the answer was cut off within a tool call by its length limit"
+        if self._cut_by is not None:
+            return f"not run: the answer was cut off within a tool call by {CUTS[self._cut_by]}"
         if self._rounds > self._options.max_tool_iterations:
             return f"not run: the limit of {self._options.max_tool_iterations} rounds of tool calls is reached"
         if self._failures >= self._options.max_tool_failures:
@@ -330,10 +337,10 @@ class ToolRounds:
     def end_round(self) -> None:
         """Note that a round has ended, and set ``stopped`` if a limit was reached."""
         options = self._options
-        if self._is_cut:
-            self.stopped = "max_output_tokens"
+        if self._cut_by is not None:
+            self.stopped = "max_output_tokens" if self._cut_by == "length" else self._cut_by
             self.stop_notice = (
-                "[Stopped: the answer was cut off within a tool call by its length limit (max_output_tokens).]"
+                f"[Stopped: the answer was cut off within a tool call by {CUTS[self._cut_by]} ({self.stopped}).]"
             )
         elif self._rounds > options.max_tool_iterations:
             self.stopped = "max_tool_iterations"

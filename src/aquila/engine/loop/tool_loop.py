@@ -30,7 +30,7 @@ from aquila.engine.endpoints.protocol import Endpoint, EventParser, EventTags, T
 from aquila.engine.endpoints.structured_output import parse_answer
 from aquila.engine.loop.socket_answer import Continuation
 from aquila.engine.loop.steps import EmitEvents, GetReady, RequestOutcome, RunTools, SendRequest, Sleep, Step, Steps
-from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome, ToolRounds
+from aquila.engine.loop.tool_execution import CUTS, PreparedToolCall, ToolOutcome, ToolRounds
 from aquila.errors import BadRequest, ProviderError, StreamBroken, StreamTimeout
 from aquila.events import Chunk, Done, Event, Progress, Retry, ToolCall, Usage
 from aquila.messages import AssistantToolCall, Message
@@ -268,7 +268,7 @@ class ToolLoop(RequestLoop):
                 yield EmitEvents(calls)
             if not any(map(self._options.tools.runs_here, calls)):
                 break
-            yield from self._run_called_tools(calls, is_cut=_is_cut_within_a_call(turn))
+            yield from self._run_called_tools(calls, cut_by=_find_cut_within_a_call(turn))
             if self._stopped or not all(map(self._options.tools.runs_here, calls)):
                 break
             # A ``tool_choice`` that forces a call would force one in every turn, and the loop would never end.
@@ -330,14 +330,14 @@ class ToolLoop(RequestLoop):
         self._calls += made
         return made
 
-    def _run_called_tools(self, calls: Sequence[ToolCall], *, is_cut: bool) -> Steps:
+    def _run_called_tools(self, calls: Sequence[ToolCall], *, cut_by: str | None) -> Steps:
         """Run the tools that were called, and add their results to the conversation.
 
-        ``is_cut``: the answer ended within a call, so none is run.
+        ``cut_by``: why the answer ended within a call, so that none is run; None if it did not.
         """
         here = [call for call in calls if self._options.tools.runs_here(call)]
         rounds = self._rounds = self._rounds or ToolRounds(self._options)
-        rounds.begin_round(is_cut=is_cut)
+        rounds.begin_round(cut_by=cut_by)
         for group in [here] if self._options.concurrent_tools else [[call] for call in here]:
             for call in group:
                 self._telemetry.report_event(call)
@@ -401,8 +401,9 @@ class ToolLoop(RequestLoop):
         return parse_answer(wanted, turn.text, turn.finish_reason, turn.refusal)
 
 
-def _is_cut_within_a_call(turn: Turn) -> bool:
-    """Whether the limit of an answer's length has ended it within the arguments of a call."""
-    return turn.finish_reason == "length" and any(
+def _find_cut_within_a_call(turn: Turn) -> str | None:
+    """Return the finish reason of an answer that its provider has cut within the arguments of a call, else None."""
+    is_cut = turn.finish_reason in CUTS and any(
         not call.arguments.strip() or decode_arguments(call.arguments) is None for call in turn.message.calls
     )
+    return turn.finish_reason if is_cut else None

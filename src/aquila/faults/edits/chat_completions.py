@@ -41,7 +41,7 @@ class ChatCompletionEdits(form_edits.FormEdits):
                     _silence_message(said)
                 if choice.get("logprobs") is not None:
                     choice["logprobs"] = None
-                if choice.get("finish_reason") is not None:
+                if choice.get("finish_reason"):  # some servers send an empty text in place of null
                     choice["finish_reason"] = "stop"
             if refusal is not None and (was_said or not draft.is_streamed):
                 was_said = not _refuse(part.value, _holder(draft), refusal, refused)
@@ -132,7 +132,7 @@ def _is_empty(value: Value) -> bool:
     """Whether an event has become empty, so that it can be removed."""
     choices = mappings(value.get("choices"))
     return value.get("usage") is None and not any(
-        choice.get("finish_reason") is not None or any(mapping(choice.get("delta")).values()) for choice in choices
+        choice.get("finish_reason") or any(mapping(choice.get("delta")).values()) for choice in choices
     )
 
 

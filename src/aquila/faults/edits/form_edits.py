@@ -84,7 +84,7 @@ def cut_pieces(pieces: Sequence[tuple[Value, str]]) -> None:
 
 def find_holders(values: Sequence[Value], key: str, reason: str) -> list[Value]:
     """Return the objects that have a value under ``key``. Raises ``ImpossibleFault`` with ``reason`` if none has."""
-    holders = [value for value in values if value.get(key) is not None]
+    holders = [value for value in values if value.get(key) not in (None, "")]  # some servers send "" in place of null
     if not holders:
         raise ImpossibleFault(reason)
     return holders

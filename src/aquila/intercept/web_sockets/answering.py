@@ -149,7 +149,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
     if isinstance(decision, RefuseDecision):
         if askers.is_unasked() and not asks_model(address.host, address.port, address.path, settings):
             raise fail_unasked(session.redactor.redact_text(str(address)))
-        refuse(scope, decision.error, decision.key)
+        refuse(scope, decision.explain(), decision.key)
     if isinstance(decision, ReplayDecision):
         if settings.transport != "replay":
             scope.recording.note_play(session, decision)

@@ -10,13 +10,14 @@ import heapq
 import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from aquila.cassettes.matching.request_key import without_origin
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_at_origin, without_origin
 from aquila.cassettes.storage import cassette_files
 from aquila.errors import AquilaError
 from aquila.fork_locks import renewed_in_child
@@ -24,8 +25,8 @@ from aquila.recording import runtime
 from aquila.recording.storing.pending_files import shown_path
 
 if TYPE_CHECKING:
-    from aquila.cassettes.matching.match_rules import MatchRules
     from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.cassettes.model import RecordedRequest
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
 
@@ -34,6 +35,8 @@ MOST_READ = 500
 """How many files a search lists and reads at most in a run."""
 MOST_NEAR = 50
 """How many files with a similar name are looked at for one miss."""
+
+_CONTENT = MatchRules()
 
 
 class StoredCassette(NamedTuple):
@@ -62,6 +65,21 @@ class SearchedFolder:
         similar = dict.fromkeys([*self.by_last.get(last, ()), *self.by_folder.get(folder, ())])
         found = [one for one in similar if one.name != cassette]
         return heapq.nsmallest(MOST_NEAR, found, key=lambda one: _distance(one.name, cassette))
+
+
+class _SearchKeys(NamedTuple):
+    """The rules by which a session finds its requests in other cassettes, and the key of a request under them."""
+
+    rules: MatchRules
+    key_of: Callable[[RecordedRequest], str]
+
+    @classmethod
+    def of(cls, session: Session) -> _SearchKeys:
+        if session.filters is None or session.filters.is_same is None:
+            return cls(session.rules, session.key_of)
+        # A program compares requests in pairs, and a search would compare each with all others. Equal contents are the
+        # same to every program.
+        return cls(_CONTENT, lambda request: key_at_origin(session.redactor.redact_request(request), _CONTENT))
 
 
 class CassetteSearch(ABC):
@@ -95,15 +113,16 @@ class CassetteSearch(ABC):
 
         ``project`` is the folder of the project. ``cassette`` and ``session`` are those that missed.
         """
-        key = session.key_of(missed.request)
+        keys = _SearchKeys.of(session)
+        key = keys.key_of(missed.request)
         with self._lock:
             if root not in self._folders:
                 self._folders[root] = SearchedFolder(self.list_cassettes(root, project))
             folder = self._folders[root]
             for one in folder.near(cassette):
-                self._read(one, session)
-            while not (found := self._find_read(session.rules, key, missed)) and self._may_go_on(folder):
-                self._read(folder.unread.pop(), session)
+                self._read(one, keys)
+            while not (found := self._find_read(keys.rules, key, missed)) and self._may_go_on(folder):
+                self._read(folder.unread.pop(), keys)
         found = [one for one in found if one.path.is_relative_to(root)]
         return sorted(found, key=lambda one: _distance(one.name, cassette))
 
@@ -119,19 +138,19 @@ class CassetteSearch(ABC):
     def _may_read(self, size: int = 0) -> bool:
         return self._count < MOST_READ and self._bytes + size <= self.most_bytes
 
-    def _read(self, one: StoredCassette, session: Session) -> None:
+    def _read(self, one: StoredCassette, keys: _SearchKeys) -> None:
         """Note the keys of the recordings in a file, unless it was read already or too many files were."""
-        if (one.path, session.rules) in self._known:
+        if (one.path, keys.rules) in self._known:
             return
-        self._known.add((one.path, session.rules))
+        self._known.add((one.path, keys.rules))
         with suppress(OSError, AquilaError):
             size = one.path.stat().st_size
             if self._may_read(size):
                 self._count, self._bytes = self._count + 1, self._bytes + size
                 copies = runtime.current_run().layers.copies_folder()
                 stored = cassette_files.load_cassette(one.path, copies_folder=copies)
-                for key in {session.key_of(each.request) for each in stored.interactions}:
-                    self._by_content[session.rules, without_origin(key)].setdefault(one, set()).add(key)
+                for key in {keys.key_of(each.request) for each in stored.interactions}:
+                    self._by_content[keys.rules, without_origin(key)].setdefault(one, set()).add(key)
 
 
 def _distance(name: str, mine: str) -> tuple[bool, bool, bool, str]:

@@ -6,6 +6,7 @@ threads and tasks may replay at once.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, is_failure
-from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionClosed
+from aquila.errors import ConversationDrifted, SessionClosed
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
@@ -237,18 +238,13 @@ class Session:
         )
         if recorded is not None:
             drifted = None if find_drift is None else find_drift(self, missed)
-            return recorded if drifted is None else RefuseDecision(drifted, key)
+            return recorded if drifted is None else RefuseDecision(lambda: drifted, key)
         if find_stand_in is not None:
             nearest = find_stand_in(missed)
             if numbers or nearest is not None:
                 return self._play_stand_in(numbers[-1] if numbers else nearest, asked, sent)
         request = self.redactor.redact_request(sent)
-        miss = PlayedOut if numbers else CassetteMiss
-        explained = explain_miss(missed)
-        return RefuseDecision(
-            miss(explained.text, difference=explained.difference, group=explained.group, cure=explained.setting),
-            self._identify_request(request),
-        )
+        return RefuseDecision(functools.partial(missed.make_error, explain_miss), self._identify_request(request))
 
     def _play_recording(
         self, key: str, position: int, numbers: Sequence[int], sent: RecordedRequest, call: ClientCall | None

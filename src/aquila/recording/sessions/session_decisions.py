@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
-from aquila.errors import CassetteMiss
+from aquila.errors import CassetteMiss, PlayedOut
 from aquila.quick_records import NamedTuple
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching.miss_message import Explanation
 
 EVERYTHING = ("all", "pending")
 """The modes of sessions that replay nothing."""
@@ -45,9 +48,12 @@ class RecordDecision(NamedTuple):
 
 
 class RefuseDecision(NamedTuple):
-    """No recording answers the request: raise ``error``. ``key`` is that of the request."""
+    """No recording answers the request: raise what ``explain`` returns. ``key`` is that of the request.
 
-    error: CassetteMiss
+    ``explain`` compares the request with all recordings, which may take long.
+    """
+
+    explain: Callable[[], CassetteMiss]
     key: str
 
 
@@ -77,3 +83,9 @@ class MissedRequest(NamedTuple):
     def compares_origin(self) -> bool:
         """Whether only recordings of its own scheme, host and port could have answered it."""
         return not self.takes_other_origins()
+
+    def make_error(self, explain_miss: Callable[[MissedRequest], Explanation]) -> CassetteMiss:
+        """Return the error of this miss, with what ``explain_miss`` says of it."""
+        told = explain_miss(self)
+        kind = PlayedOut if self.recording_count else CassetteMiss
+        return kind(told.text, difference=told.difference, group=told.group, cure=told.setting)

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx2
+from anyio import CapacityLimiter, to_thread
 
 from aquila.cassettes.redaction.request_headers import SUBPROTOCOLS
-from aquila.errors import ConfigError, UnknownTransport
+from aquila.errors import CassetteMiss, ConfigError, UnknownTransport
 from aquila.lazy_patterns import lazy_pattern
 from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.scope import Scope
@@ -26,6 +27,7 @@ from aquila.transports.record import AsyncRecordedStream
 from aquila.transports.replay import AsyncReplayStream
 from aquila.transports.routes.route import Route
 from aquila.transports.routes.routing import open_route_async
+from aquila.transports.routes.scope_route import RUNS_ELSEWHERE
 from aquila.transports.upstreams import Upstream, find_upstream
 from aquila.transports.wire import decode_headers, encode_headers, innermost_stream
 
@@ -114,6 +116,7 @@ class Proxy:
     def __init__(self, scope: Callable[[], Scope], *, upstream: str | None = None, key: str | None = None) -> None:
         self._scope = scope
         self._key = key
+        self._explaining = CapacityLimiter(1)
         self.base, self.upstream = _resolve_upstream(upstream or LIVE_UPSTREAM)
 
     @property
@@ -139,7 +142,10 @@ class Proxy:
         outgoing = self.prepare_request(target, headers, may_use_key=may_use_key)
         route = await self._find_route(cassette, _WITHHOLDING if outgoing.withholds_key else self.upstream)
         fields = encode_headers(outgoing.headers)
-        request = httpx2.Request(method, self.base + outgoing.target, headers=fields, content=body)
+        extensions = {RUNS_ELSEWHERE: self._explain_in_thread}
+        request = httpx2.Request(
+            method, self.base + outgoing.target, headers=fields, content=body, extensions=extensions
+        )
         try:
             response = await route.answer_async(request)
         except httpx2.TransportError as error:
@@ -166,6 +172,10 @@ class Proxy:
             return UpstreamRequest(target, sent, True)
         fields = [(name, _put_into_field(self._key, name, value)) for name, value in sent]
         return UpstreamRequest(_put_into_query(self._key, target), fields, False)
+
+    async def _explain_in_thread(self, explain: Callable[[], CassetteMiss]) -> CassetteMiss:
+        """Explain a miss while the loop answers other clients; one at a time, because threads share the interpreter."""
+        return await to_thread.run_sync(explain, limiter=self._explaining)
 
     async def _find_route(self, cassette: str | None, upstream: Upstream) -> Route:
         scope = self._scope()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 import httpx2
 
@@ -20,6 +20,7 @@ from aquila.recording.replayed_time_limits import current_limits
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import (
+    Decision,
     PassOnDecision,
     RecordDecision,
     RefuseDecision,
@@ -52,6 +53,10 @@ else:
     )
 
 _AnswerT = TypeVar("_AnswerT")
+
+RunsElsewhere: TypeAlias = Callable[[Callable[[], CassetteMiss]], Awaitable[CassetteMiss]]
+RUNS_ELSEWHERE = "aquila_runs_elsewhere"
+"""The extension of a request whose event loop has other clients, too: it runs a function that may take long."""
 
 NO_UPSTREAM = Upstream("")
 """The upstream of a route that only replays. It answers nothing."""
@@ -227,6 +232,8 @@ class CassetteRoute(ScopeRoute):
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, read_request(request, self._large_requests))
+        if isinstance(decision, RefuseDecision):
+            self._refuse(decision.explain(), decision.key)
         if isinstance(decision, PassOnDecision):
             return self._find_way_out(request).send_request(request)
         if isinstance(decision, ReplayDecision):
@@ -243,6 +250,9 @@ class CassetteRoute(ScopeRoute):
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, await read_request_async(request, self._large_requests))
+        if isinstance(decision, RefuseDecision):
+            run: RunsElsewhere | None = request.extensions.get(RUNS_ELSEWHERE)
+            self._refuse(decision.explain() if run is None else await run(decision.explain), decision.key)
         if isinstance(decision, PassOnDecision):
             return await self._find_way_out(request).send_request_async(request)
         if isinstance(decision, ReplayDecision):
@@ -264,12 +274,10 @@ class CassetteRoute(ScopeRoute):
         guard.check_unanswered(request.method, url.scheme, url.host, url.port, path, self._scope, self._scope.settings)
         return self._outside or find_upstream("live")
 
-    def _decide(
-        self, request: httpx2.Request, asked: RecordedRequest
-    ) -> ReplayDecision | RecordDecision | PassOnDecision:
+    def _decide(self, request: httpx2.Request, asked: RecordedRequest) -> Decision:
         """Decide about a request, of which ``asked`` is the recordable form.
 
-        Raises ``CassetteMiss``, ``BudgetSpent`` if the run may record no more, and ``CassetteWriteError``.
+        Raises ``BudgetSpent`` if the run may record no more, and ``CassetteWriteError``.
         """
         if self._scope.faults.may_be_met and self._scope.faults.plan is not None and self._is_for_model(asked):
             met = spoil_recording(self._scope, self._session, asked)
@@ -292,7 +300,6 @@ class CassetteRoute(ScopeRoute):
                 raise httpx2.ConnectError(str(reason), request=request)
             if askers.is_unasked():
                 self._fail_unless_for_model(request)
-            self._refuse(decision.error, decision.key)
         if isinstance(decision, RecordDecision):
             recording = self._scope.recording
             if recording.may_refuse and (refused := recording.take_request(decision)) is not None:
