@@ -514,14 +514,18 @@ def test_accept_without_a_name_and_terminal_lists_pending_recordings_and_command
     done = two_pending.run("accept")
     assert done.code == 1
     assert [line.split("  ", 1)[1].strip() for line in done.out.splitlines()[1:]] == [
-        f"1 recording (1 new), {recording_age.describe_age('2026-11-24T12:00:00Z')}",
-        "2 recordings (1 new, 1 changed, 1 gone), of gpt-5",
+        f"1 recording (1 new recording), {recording_age.describe_age('2026-11-24T12:00:00Z')}",
+        "2 recordings (1 changed prompt, 1 changed answer), of gpt-5",
     ]
     assert "nothing was accepted" in done.err
     assert "name it: aquila cassettes accept a. To accept everything: aquila cassettes accept --yes" in done.err
     shown = two_pending.run("accept", "--dir", "cassettes").err
     assert "accept a --dir cassettes. To accept everything: aquila cassettes accept --yes --dir cassettes" in shown
-    assert [one["count"] for one in two_pending.run("accept", "--json").json] == [1, 2]
+    listed = two_pending.run("accept", "--json").json
+    assert [[one[kind] for kind in ("count", "new", "prompt", "answer", "gone")] for one in listed] == [
+        [1, 1, 0, 0, 0],
+        [2, 0, 1, 1, 0],
+    ]
     assert sorted(path.name for path in two_pending.folder.iterdir()) == [
         "a.pending.yaml", "b [1].pending.yaml", "b [1].yaml",
     ]  # fmt: skip

@@ -97,7 +97,7 @@ def test_a_failure_is_named_in_its_line_and_among_the_pending_recordings(pyteste
     ]
     assert [line.partition(")")[0] for line in lines] == ["failed (401", "failed (no answer"]
     # Where nothing has answered nothing waits.
-    waiting = [line for line in pytester.runpytest_inprocess().outlines if "1 recording (1 new), 1 failed" in line]
+    waiting = [line for line in pytester.runpytest_inprocess().outlines if "1 recording, 1 failed" in line]
     assert [line.partition("1 failed ")[2].partition(",")[0] for line in waiting] == ["(401)"]
 
 

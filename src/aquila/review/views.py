@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, Interaction
 from aquila.cassettes.web_socket_frames.frame import frames_of
 from aquila.recording.reporting.played_answers import count_tokens
-from aquila.review.proposals import Proposal, ProposalKind, answer_fields, differences_of
+from aquila.review.proposals import KINDS, Proposal, ProposalKind, answer_fields, differences_of
 from aquila.review.texts import has_messages, tell_answer, tell_prompt
 from aquila.run_report.word_diff import Change, Steps, word_changes
 from aquila.wire_forms.table import read_sent
@@ -28,6 +29,15 @@ TITLES: dict[ProposalKind, str] = {
     "gone": "would vanish",
 }
 """The names of the kinds, for people."""
+
+WORDS: dict[ProposalKind, tuple[str, str]] = {
+    "new": ("new recording", "new recordings"),
+    "prompt": ("changed prompt", "changed prompts"),
+    "answer": ("changed answer", "changed answers"),
+    "details": ("with other times, ids or headers", "with other times, ids or headers"),
+    "gone": ("recording gone", "recordings gone"),
+}
+"""The same, where several are counted, in the singular and the plural."""
 
 _MOST_FIELDS = 50
 _IN_MESSAGES = ("messages", "input", "contents", "prompt", "system", "instructions", "systemInstruction")
@@ -72,6 +82,13 @@ class ProposalView:
     def as_json(self) -> dict[str, Any]:
         """Return everything but the kind as JSON values."""
         return {name: each for name, each in dataclasses.asdict(self).items() if name not in ("kind", "steps")}
+
+
+def describe_kinds(proposals: Iterable[Proposal]) -> str:
+    """Return how many proposals there are of each kind, in words: ``1 new recording, 2 changed answers``."""
+    counts = Counter(each.kind for each in proposals)
+    counted = [f"{counts[kind]:,} {WORDS[kind][counts[kind] > 1]}" for kind in KINDS if counts[kind]]
+    return ", ".join(counted) or "the same recordings"
 
 
 def view_proposal(proposal: Proposal, clean: Callable[[Interaction], Interaction], rules: MatchRules) -> ProposalView:

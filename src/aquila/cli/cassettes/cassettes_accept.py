@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,12 @@ from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings, is_anything_left, recover_journals
 from aquila.recording.storing.journal_merging import add_later, stored_key
-from aquila.recording.storing.pending_recordings import compare_pending
+from aquila.recording.storing.pending_recordings import PendingContent
 from aquila.recording.storing.recording_age import latest_moment
 from aquila.review.applying import advise_msgpack, undo_interrupted
 from aquila.review.kept_decisions import hold_reviews
+from aquila.review.proposals import KINDS, compare_versions, comparison_key
+from aquila.review.views import describe_kinds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,17 +101,21 @@ def _list_what_waits(pending: list[tuple[str, Path]], waiting: list[tuple[str, i
     """Print what ``accept`` without a name would ask about: pending files, and recordings in journals."""
     rows: list[tuple[str, str]] = []
     found: list[dict[str, Any]] = []
-    identify_request = _key_of_project()
+    settings = runtime.current_settings()
+    rules = match_rules_of(settings)
+    key_of = comparison_key(rules, settings.keep_headers)
     for name, path in pending:
         try:
             stored = cassette_files.load_cassette_or_empty(cassette_files.cassette_of_pending(path))
-            content = compare_pending(stored, project.load_whole_cassette(path), identify_request)
+            recorded = project.load_whole_cassette(path)
+            proposals = compare_versions(stored, recorded, key_of, rules).proposals
         except project.UNREADABLE as error:
             rows.append((name, f"unreadable: {project.describe_problem(path, error)}"))
             found.append({"cassette": name, "error": project.describe_problem(path, error)})
         else:
-            rows.append((name, content.describe()))
-            found.append({"cassette": name, **dataclasses.asdict(content)})
+            content, kinds = PendingContent.of(recorded), Counter(each.kind for each in proposals)
+            rows.append((name, content.describe(describe_kinds(proposals))))
+            found.append({"cassette": name, **dataclasses.asdict(content), **{kind: kinds[kind] for kind in KINDS}})
     for name, count in waiting:
         rows.append((name, f"{count_of(count, 'recording')} of an interrupted run"))
         found.append({"cassette": name, "count": count, "interrupted": True})

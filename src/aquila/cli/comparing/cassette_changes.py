@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +15,9 @@ from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
 from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
-from aquila.review.proposals import KINDS, Proposal, ProposalKind, compare_versions, comparison_key
-from aquila.review.views import ProposalView, view_proposal
+from aquila.review.proposals import Proposal, compare_versions, comparison_key
+from aquila.review.views import WORDS, ProposalView, describe_kinds, view_proposal
 from aquila.run_report.word_diff import Change
-
-WORDS: dict[ProposalKind, tuple[str, str]] = {
-    "new": ("new recording", "new recordings"),
-    "prompt": ("changed prompt", "changed prompts"),
-    "answer": ("changed answer", "changed answers"),
-    "details": ("with other times, ids or headers", "with other times, ids or headers"),
-    "gone": ("recording gone", "recordings gone"),
-}
-"""The names of kinds of changes between two versions, in the singular and the plural."""
 
 _FACTS = ("model", "answered by", "status", "tokens")
 
@@ -48,9 +38,7 @@ class ChangedCassette:
 
     def count_kinds(self) -> str:
         """Return the numbers of changes of each kind, in words."""
-        counts = Counter(proposal.kind for proposal, _ in self.changes)
-        counted = [f"{counts[kind]:,} {WORDS[kind][counts[kind] > 1]}" for kind in KINDS if counts[kind]]
-        return ", ".join(counted) or "the same recordings"
+        return describe_kinds(proposal for proposal, _ in self.changes)
 
 
 def compare_pairs(pairs: Iterable[Pair]) -> list[ChangedCassette]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from aquila.cli.comparing.cassette_changes import WORDS, ChangedCassette, count_changed_tokens, list_differences
+from aquila.cli.comparing.cassette_changes import ChangedCassette, count_changed_tokens, list_differences
 from aquila.cli.output import escape_controls
 from aquila.cli.reviewing.review_screen import fold_pieces
 from aquila.plurals import count_of
 from aquila.recording.secrets import outgoing
 from aquila.review.proposals import Proposal
-from aquila.review.views import ProposalView
+from aquila.review.views import WORDS, ProposalView
 from aquila.run_report.word_diff import Change
 
 LONGEST = 65_536

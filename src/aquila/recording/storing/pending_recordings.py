@@ -1,19 +1,18 @@
-"""Compares pending files with their cassettes, and tells of them where a request misses."""
+"""Says what pending files hold, and tells of them where a request misses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.matching import request_key
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.merging import recordings_by_slot
 from aquila.cassettes.storage.recording_slots import name_failure
 from aquila.errors import AquilaError
+from aquila.plurals import count_of
 from aquila.recording.storing.pending_files import accept_command, find_pending_files, shown_path
 from aquila.recording.storing.recording_age import describe_age, latest_moment
 
@@ -25,50 +24,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PendingContent:
-    """What a pending file holds, compared with its cassette.
+    """What a pending file holds.
 
-    ``count`` is the number of recordings. ``new`` of them are of requests that the cassette lacks, and ``changed`` have
-    other answers than in the cassette. ``gone`` recordings of the cassette are not in the file. ``failures`` names each
-    failed answer, such as ``401``. ``models`` are those that answered. ``recorded`` is the time of the latest one, or
-    "".
+    ``count`` is the number of recordings. ``failures`` names each failed answer, such as ``401``. ``models`` are those
+    that answered. ``recorded`` is the time of the latest one, or "".
     """
 
     count: int
-    new: int
-    changed: int
-    gone: int
     failures: tuple[str, ...]
     models: tuple[str, ...]
     recorded: str
 
-    def describe(self) -> str:
-        """Return it in words: ``3 recordings (1 new, 2 changed), 1 failed (429), of gpt-4.1, 2 hours old``."""
-        parts = [(self.new, "new"), (self.changed, "changed"), (self.gone, "gone")]
-        differing = ", ".join([f"{number:,} {what}" for number, what in parts if number])
-        text = f"{self.count:,} {'recording' if self.count == 1 else 'recordings'} ({differing or 'all as they were'})"
+    @classmethod
+    def of(cls, pending: Cassette) -> PendingContent:
+        """Say what the cassette in a pending file holds."""
+        recordings = pending.interactions
+        return cls(
+            count=len(recordings),
+            failures=tuple(filter(None, [name_failure(one.response) for one in recordings])),
+            models=tuple(sorted({one.model for one in recordings} - {""})),
+            recorded=latest_moment(recordings),
+        )
+
+    def describe(self, differing: str = "") -> str:
+        """Return it in words: ``3 recordings, 1 failed (429), of gpt-4.1, 2 hours old``.
+
+        ``differing`` says how it differs from its cassette.
+        """
         kinds = ", ".join(dict.fromkeys(self.failures))
         more = [
             f"{len(self.failures):,} failed ({kinds})" if kinds else "",
             f"of {', '.join(self.models)}" if self.models else "",
             describe_age(self.recorded),
         ]
+        text = count_of(self.count, "recording") + (f" ({differing})" if differing else "")
         return ", ".join([text, *filter(None, more)])
-
-
-def compare_pending(
-    stored: Cassette, pending: Cassette, identify_request: Callable[[RecordedRequest], str]
-) -> PendingContent:
-    """Say what a pending file holds. ``identify_request`` gives a stored request its key."""
-    before, now = (recordings_by_slot(each, identify_request) for each in (stored, pending))
-    return PendingContent(
-        count=len(now),
-        new=len(now.keys() - before.keys()),
-        changed=sum(slot in before and before[slot] != one for slot, one in now.items()),
-        gone=len(before.keys() - now.keys()),
-        failures=tuple(filter(None, [name_failure(one.response) for one in now.values()])),
-        models=tuple(sorted({one.model for one in now.values()} - {""})),
-        recorded=latest_moment(now.values()),
-    )
 
 
 def describe_pending(scope: Scope, session: Session, missed: MissedRequest) -> tuple[str, bool]:
@@ -95,7 +85,7 @@ def _describe_file(path: Path, session: Session, missed: MissedRequest) -> tuple
         pending = cassette_files.load_cassette(path)
     except (AquilaError, OSError):
         return [f"{shown} waits to be accepted, and cannot be read."], False
-    content = compare_pending(session.cassette, pending, session.key_of)
+    content = PendingContent.of(pending)
     failures = [name_failure(each.response) for each in _find_answers(pending, session, missed)]
     if not failures:
         verdict = "It does not answer this request. To store it all the same:"
