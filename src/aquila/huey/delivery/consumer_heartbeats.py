@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import os
 import random
@@ -20,9 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aquila.errors import ConfigError
+from aquila.huey.progress.storage_patience import Outage
 from aquila.huey.state import Entry, SharedState, state_of
-
-logger = logging.getLogger("huey.aquila")
 
 CONSUMERS = "consumers"
 """The table of consumers: by id, in order of their last heartbeat."""
@@ -193,8 +191,7 @@ class ConsumerLife:
                     self._beating.release()
 
     def _live(self) -> None:
-        # An error is logged once, and again only after a beat without one.
-        is_well = True
+        outage = Outage(f"consumer {self.id}", "It sends no heartbeats, and looks for no lost tasks.")
         # The first pause is random, so that workers that start together do not all beat at the same moment.
         pause = self._every * random.uniform(0.1, 1)
         while not self._ended.wait(pause):
@@ -202,9 +199,6 @@ class ConsumerLife:
             try:
                 self.beat()
                 self._look_around()
-                is_well = True
+                outage.note_answer()
             except Exception as error:  # noqa: BLE001 -- whatever a storage raises that is away
-                if is_well:
-                    reason = f"{type(error).__name__}: {error}"
-                    logger.warning("consumer %s cannot send heartbeats or look for lost tasks: %s", self.id, reason)
-                is_well = False
+                outage.note_failure(error)

@@ -21,6 +21,7 @@ from aquila.huey.live.retention import forget_jobs, forget_old_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE, Heartbeats
+from aquila.huey.progress.storage_patience import Outage
 from aquila.huey.state import EntryChange, SharedState, state_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ logger = logging.getLogger("huey.aquila")
 
 _SUMMARY_EVERY = 1.0
 """Seconds between two times that a summary is stored while only text arrives."""
-_LONGEST_PAUSE = 5.0  # Seconds between two tries while the storage does not answer.
+_LONGEST_PAUSE = 5.0  # Seconds between two tries, where an error is none of the storage.
 _MOST_FAILURES = 5  # Tries to store a record whose data may be the cause of the failure.
 _PRUNE_EVERY = 60.0  # Seconds, on average.
 _DATA_ERRORS = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
@@ -68,7 +69,7 @@ class EventWriter:
         self._older_than = older_than.total_seconds()
         self._heartbeat = heartbeat
         self._woken = threading.Event()  # Set where there is something to store; the thread clears it.
-        self._is_away = False  # Whether the last call of the storage has failed: an outage is logged once.
+        self._outage = Outage("the page of jobs", "Events of jobs are published when it answers.")
         self._pause = 0.0  # Seconds to wait before the next try. Grows while the storage fails.
         self._enter_process()
         self.pausing = Pausing(publisher.huey)
@@ -169,7 +170,7 @@ class EventWriter:
                 is_well = True
             except Exception:  # Logged once, until a round without an error. The thread must not end.
                 self.wake()  # The records are still there.
-                self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
+                self._pause = _LONGEST_PAUSE
                 if is_well:
                     logger.exception("the events of jobs could not be published; trying again")
                 is_well = False
@@ -344,18 +345,11 @@ class EventWriter:
 
     @contextlib.contextmanager
     def _unless_away(self) -> Iterator[None]:
-        """Swallow the error of a storage, and log it once: no job may fail because it cannot be published.
-
-        Logs once, too, when the storage answers again.
-        """
+        """Swallow the error of a storage, and log the outage: no job may fail because it cannot be published."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
-            self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
-            if not self._is_away:
-                self._is_away = True
-                logger.warning("the events of jobs cannot be published now, and will be published later: %s", error)
+            self._pause = self._outage.note_failure(error)
         else:
-            if self._is_away:
-                logger.warning("the events of jobs are published again")
-            self._pause, self._is_away = 0.0, False
+            self._outage.note_answer()
+            self._pause = 0.0
