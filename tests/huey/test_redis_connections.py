@@ -1,6 +1,5 @@
 """Servers and connections of Redis as people have them."""
 
-import contextlib
 import uuid
 
 import pytest
@@ -12,7 +11,6 @@ from aquila.huey import MsgpackSerializer, PriorityRedisHuey, RedisHuey, instrum
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.live import publish_jobs
 from aquila.huey.live.subscription import subscribe
-from aquila.huey.redis_connections import reject_cluster
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer, settle
 from tests.support import servers
@@ -31,27 +29,6 @@ DECODING = {
 def test_a_connection_that_makes_text_of_messages_is_refused(make):
     with pytest.raises(ConfigError, match="leave that option out"):
         make()
-
-
-@pytest.mark.parametrize(("keep_running", "enabled"), [(True, 1), (True, 0), (False, 1)])
-def test_only_a_consumer_that_keeps_running_tasks_refuses_a_cluster(monkeypatch, keep_running, enabled):
-    huey = RedisHuey("jobs", host="127.0.0.1", keep_running=keep_running)
-    monkeypatch.setattr(huey.storage.conn, "info", lambda section: {f"{section}_enabled": enabled})
-    with pytest.raises(ConfigError, match="is a cluster") if keep_running and enabled else contextlib.nullcontext():
-        reject_cluster(huey)
-
-
-def test_a_consumer_on_a_cluster_does_not_start(monkeypatch):
-    huey = RedisHuey("jobs", host="127.0.0.1", keep_running=True)
-    monkeypatch.setattr(huey.storage.conn, "info", lambda section: {"cluster_enabled": 1})
-    consumer = huey.create_consumer()
-    with pytest.raises(ConfigError, match="without cluster mode"):
-        consumer.start()
-    assert not any(thread.is_alive() for _, thread in consumer.worker_threads)
-
-
-def test_a_redis_that_is_away_or_does_not_tell_is_no_cluster(tmp_path):
-    reject_cluster(RedisHuey("jobs", url=f"unix://{tmp_path}/nobody", keep_running=True))
 
 
 @pytest.fixture

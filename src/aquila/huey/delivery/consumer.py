@@ -11,7 +11,6 @@ from typing import Any
 from huey.consumer import Consumer, GreenletEnvironment, Scheduler, Worker
 
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
-from aquila.huey.redis_connections import reject_cluster
 
 logger = logging.getLogger("huey.aquila")
 
@@ -96,8 +95,7 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
     scheduler_class = AquilaScheduler
 
     def start(self) -> None:
-        """Start the workers and the scheduler. Raises ``ConfigError`` with ``keep_running`` for a Redis Cluster."""
-        reject_cluster(self.huey)
+        """Start the workers and the scheduler."""
         self._warn_of_async_tasks()
         super().start()
 
