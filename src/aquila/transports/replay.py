@@ -194,8 +194,9 @@ class Rest:
             self._refuse(
                 RecordingTooShort(
                     f"the recorded answer ends after {count_of(len(response.chunks), 'chunk')}, because the caller "
-                    "stopped reading there when it was recorded; now it reads on. Record this answer again with "
-                    "--aquila-record=all."
+                    "stopped reading there when it was recorded; now it reads on. If that is meant, record this answer "
+                    "again with --aquila-record=all. If it is a server whose own caller leaves, a replay ends before "
+                    "the server notices: replay at the recorded pace, with replay_timing='recorded'."
                 )
             )
 
