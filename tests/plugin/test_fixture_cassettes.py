@@ -405,22 +405,22 @@ def closed_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("providers", ["", "aquila_providers = 127.0.0.1\n"])
-@pytest.mark.parametrize("client", ["requests", "aiohttp"])
 def test_a_fixture_may_ask_a_model_on_this_machine_by_any_client(
-    project: Project, client: str, providers: str, closed_port: int
+    project: Project, providers: str, closed_port: int
 ) -> None:
     # The cassette of such a fixture opens only with its first request. That of a test is open before the test begins.
     tests = f"""
+        import asyncio
+        import aiohttp, requests
+
         URL = "http://127.0.0.1:{closed_port}/v1/chat/completions"
 
-        def ask_by_requests():
-            import requests
+        @pytest.fixture(scope="session")
+        def by_requests():
             return requests.post(URL, json={{"prompt": "warm up"}}).json()["answer"]
 
-        def ask_by_aiohttp():
-            import asyncio
-            import aiohttp
-
+        @pytest.fixture(scope="session")
+        def by_aiohttp():
             async def ask():
                 async with aiohttp.ClientSession() as session:
                     async with session.post(URL, json={{"prompt": "warm up"}}) as answer:
@@ -428,18 +428,17 @@ def test_a_fixture_may_ask_a_model_on_this_machine_by_any_client(
 
             return asyncio.run(ask())
 
-        @pytest.fixture(scope="session")
-        def model():
-            return ask_by_{client}()
+        def test_requests(by_requests):
+            assert by_requests == 1
 
-        def test_one(model):
-            assert model == 1
+        def test_aiohttp(by_aiohttp):
+            assert by_aiohttp == 2
         """
     project.pytester.makeini(f"[pytest]\n{providers}")
-    project.record(tests=tests).assert_outcomes(passed=1)
-    assert project.cassette_names == {"test_app/@model.yaml"}
-    project.run().assert_outcomes(passed=1)
-    assert len(project.calls) == 1
+    project.record("-p", "no:randomly", tests=tests).assert_outcomes(passed=2)
+    assert project.cassette_names == {"test_app/@by_requests.yaml", "test_app/@by_aiohttp.yaml"}
+    project.run().assert_outcomes(passed=2)
+    assert len(project.calls) == 2
 
 
 def test_a_fixture_that_several_tests_use_is_shared_once_it_is_set_up(project: Project) -> None:

@@ -48,47 +48,57 @@ def shown(result: pytest.RunResult, junit: Path) -> str:
     return "\n".join([*result.outlines, *result.errlines, junit.read_text()])
 
 
-@pytest.mark.parametrize("place", ["body", "url", "late"])
 def test_a_recording_replays_on_the_machine_that_made_it_and_on_one_with_another_key(
-    place: str, machine: Project, monkeypatch: pytest.MonkeyPatch
+    machine: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.record(tests=asking("hi", place)).assert_outcomes(passed=1)
-    recorded = (machine.cassettes / "test_app" / "test_it.yaml").read_text()
-    assert KEY not in recorded
-    machine.run().assert_outcomes(passed=1)
+    places = ("body", "url", "late")
+    tests = "\n".join(
+        f"def test_{place}(aquila_cassette):\n    assert post('hi', {place!r}) == {number}\n"
+        for number, place in enumerate(places, 1)
+    )
+    machine.record("-p", "no:randomly", tests=tests).assert_outcomes(passed=3)
+    for place in places:
+        assert KEY not in (machine.cassettes / "test_app" / f"test_{place}.yaml").read_text()
+    machine.run().assert_outcomes(passed=3)
     assert os.environ["MISTRAL_API_KEY"] == KEY
     monkeypatch.setenv("MISTRAL_API_KEY", "another-KEY-9f8e7d6c5b4a39281706")
-    machine.run().assert_outcomes(passed=1)
-    assert len(machine.calls) == 1
+    machine.run().assert_outcomes(passed=3)
+    assert len(machine.calls) == 3
 
 
-@pytest.mark.parametrize("how", ["fixture", "block"])
 def test_what_a_passing_test_writes_does_not_show_the_key_in_the_xml(
-    how: str, machine: Project, monkeypatch: pytest.MonkeyPatch
+    machine: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_TOKEN", KEY[::-1])  # no key of a provider, so no dummy takes its place
-    tests = f"""
-        import aquila, app, contextlib, logging, os, pytest
+    tests = """
+        import aquila, app, logging, os, pytest
 
         @pytest.fixture
-        def end():
+        def end(request):
             yield
-            print("teardown", os.environ["SOME_TOKEN"])
+            print("teardown of", request.node.name, os.environ["SOME_TOKEN"])
 
-        def test_it(end, {"aquila_cassette" if how == "fixture" else "aquila_refusals"}):
-            with aquila.use_cassette("one") if {how == "block"} else contextlib.nullcontext():
-                assert app.post("hi") == 1
-            print("printed", os.environ["SOME_TOKEN"])
-            logging.warning("logged %s", os.environ["SOME_TOKEN"])
+        def write(name):
+            print("printed by", name, os.environ["SOME_TOKEN"])
+            logging.warning("logged by %s %s", name, os.environ["SOME_TOKEN"])
+
+        def test_fixture(end, aquila_cassette):
+            assert app.post("hi")
+            write("test_fixture")
+
+        def test_block(end, aquila_refusals):
+            with aquila.use_cassette("one"):
+                assert app.post("hi")
+            write("test_block")
         """
-    machine.record(tests=tests).assert_outcomes(passed=1)
+    machine.record(tests=tests).assert_outcomes(passed=2)
     junit = machine.pytester.path / "junit.xml"
-    options = (f"--junitxml={junit}", "-o", "junit_logging=all", "-rA")
-    result = machine.run(*options, tests=tests)
-    result.assert_outcomes(passed=1)
+    result = machine.run(f"--junitxml={junit}", "-o", "junit_logging=all", "-rA", tests=tests)
+    result.assert_outcomes(passed=2)
     text = shown(result, junit)
-    for word in ("printed", "logged", "teardown"):
-        assert word in text
+    for name in ("test_fixture", "test_block"):
+        for word in ("printed by", "logged by", "teardown of"):
+            assert f"{word} {name} [redacted]" in text
     assert KEY[::-1][:8] not in text
     assert KEY[::-1][-8:] not in text
 
