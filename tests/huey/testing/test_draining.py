@@ -225,7 +225,9 @@ def test_a_limit_holds(huey, note, done):
     assert huey.pending_count() == 3
 
 
-def test_an_endless_queue_is_an_error(huey):
+def test_an_endless_queue_is_an_error(huey, monkeypatch):
+    monkeypatch.setattr(draining, "_MOST_ROUNDS", 100)
+
     @huey.task()
     def again():
         again()
@@ -689,8 +691,19 @@ def test_a_drain_that_waits_for_a_rate_limit_in_vain_names_what_skips_its_time(h
     call()
     call()
     monkeypatch.setattr(draining, "_MOST_TASKS", 5)
+    monkeypatch.setattr(draining, "_MOST_ROUNDS", 100)
     with pytest.raises(TaskError, match="with_time_skipping=True where tasks wait for a time"):
         drain_queue(with_scheduled=True)
+
+
+def test_a_long_chain_of_tasks_that_enqueue_the_next_is_drained(huey):
+    @huey.task()
+    def read_page(left):
+        if left:
+            read_page(left - 1)
+
+    read_page(1_500)
+    assert drain_queue() == {"complete": 1_501}
 
 
 @pytest.mark.parametrize("with_recursion", [True, False])
@@ -713,6 +726,7 @@ def test_a_queue_that_is_only_long_is_drained(huey, with_recursion, monkeypatch)
 @pytest.mark.parametrize("children", [1, 2])
 def test_a_queue_that_fills_for_ever_is_an_error_after_some_rounds(huey, children, monkeypatch):
     monkeypatch.setattr(draining, "_MOST_TASKS", 20)
+    monkeypatch.setattr(draining, "_MOST_ROUNDS", 100)
     executed = []
 
     @huey.task()

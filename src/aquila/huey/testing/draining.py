@@ -23,7 +23,8 @@ from aquila.huey.testing.task_run import TaskRun
 
 _NO_TIME = timedelta()
 _MOST_TASKS = 1000  # Tasks that `drain_queue` executes before it asks whether the queue fills for ever.
-_MOST_ROUNDS, _MOST_GROWTHS = 100, 5
+# A chain of tasks, each of which enqueues the next, has a round for each. An endless one takes a second or so.
+_MOST_ROUNDS, _MOST_GROWTHS = 10_000, 5
 
 
 class Drained(dict[str, int]):
