@@ -232,14 +232,14 @@ class CassetteRoute(ScopeRoute):
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, read_request(request, self._large_requests))
-        if isinstance(decision, RefuseDecision):
-            self._refuse(decision.explain(), decision.key)
         if isinstance(decision, PassOnDecision):
             return self._find_way_out(request).send_request(request)
         if isinstance(decision, ReplayDecision):
             if self.name != "replay" and not decision.fault:
                 self._scope.recording.note_play(self._session, decision)
             return self._replay(decision, request)
+        if isinstance(decision, RefuseDecision):
+            self._refuse(decision.explain(), decision.key)
         recorder = record.AnswerRecorder(self._scope.recording, self._session, decision, request, self.upstream)
         try:
             response = self.upstream.send_request(request)
@@ -250,15 +250,15 @@ class CassetteRoute(ScopeRoute):
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, await read_request_async(request, self._large_requests))
-        if isinstance(decision, RefuseDecision):
-            run: RunsElsewhere | None = request.extensions.get(RUNS_ELSEWHERE)
-            self._refuse(decision.explain() if run is None else await run(decision.explain), decision.key)
         if isinstance(decision, PassOnDecision):
             return await self._find_way_out(request).send_request_async(request)
         if isinstance(decision, ReplayDecision):
             if self.name != "replay" and not self._scope.is_owner and not decision.fault:
                 await record.run_in_thread(self._scope.recording.note_play, self._session, decision)
             return await self._replay_async(decision, request)
+        if isinstance(decision, RefuseDecision):
+            run: RunsElsewhere | None = request.extensions.get(RUNS_ELSEWHERE)
+            self._refuse(decision.explain() if run is None else await run(decision.explain), decision.key)
         recorder = record.AnswerRecorder(self._scope.recording, self._session, decision, request, self.upstream)
         try:
             response = await self.upstream.send_request_async(request)
