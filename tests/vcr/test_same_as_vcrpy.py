@@ -119,6 +119,21 @@ def test_each_record_mode_replays_and_records_alike(
         ]
 
 
+def test_a_matcher_sees_equal_secrets_in_a_body_with_its_keys_in_another_order(
+    vcr: Any, ask: Ask, server: Upstream
+) -> None:
+    def same_json(one: Any, other: Any) -> bool:
+        return bool(json.loads(one.body) == json.loads(other.body))
+
+    recorder = vcr.VCR(match_on=["method", "json"])
+    recorder.register_matcher("json", same_json)
+    secrets = {"api_key": "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sT", "password": "kW5xY7zA9bC1"}
+    with recorder.use_cassette("secrets.yaml", record_mode="once"):
+        ask(server.url, secrets)
+    with recorder.use_cassette("secrets.yaml", record_mode="none"):
+        assert ask(server.url, dict(reversed(secrets.items())))["number"] == 1
+
+
 def test_a_recorder_has_options_that_each_cassette_may_change(vcr: Any, ask: Ask, server: Upstream) -> None:
     recorder = vcr.VCR(cassette_library_dir="library", match_on=["method", "path"], path_transformer=str.lower)
     with recorder.use_cassette("One.yaml"):

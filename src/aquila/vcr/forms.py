@@ -14,6 +14,7 @@ from vcr.request import Request
 from vcr.util import CaseInsensitiveDict
 
 from aquila.cassettes.codecs.vcrpy import FORM, form_of_pairs
+from aquila.cassettes.matching.canonical_json import encode_canonical
 from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest, RecordedResponse, first_value
 
 
@@ -27,7 +28,18 @@ def compared_form(request: RecordedRequest) -> Any:
     """Return a request as vcrpy's object, for matchers only: the same object for equal requests."""
     # A matcher compares each request with many recordings. Only matchers get these objects, and matchers do not change
     # them. The cache lives as long as the process and holds the latest 256.
-    return to_vcr_request(request)
+    return to_vcr_request(_with_numbers_anew(request))
+
+
+def _with_numbers_anew(request: RecordedRequest) -> RecordedRequest:
+    """Return a request whose placeholders have the same numbers, in whatever order its JSON has its keys."""
+    if b"redacted-" not in request.body:
+        return request
+    try:
+        body = encode_canonical(json.loads(request.body)).encode()
+    except (ValueError, RecursionError):
+        return request
+    return RecordedRequest(request.method, request.url, request.headers, body)
 
 
 def from_vcr_request(changed: Any, original: RecordedRequest) -> RecordedRequest:
