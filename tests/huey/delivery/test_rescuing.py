@@ -309,6 +309,39 @@ def test_the_callback_of_a_chord_runs_once_though_the_last_worker_was_killed_rig
     assert totals == [2]
 
 
+def test_a_chord_ends_whose_last_member_was_taken_over_while_its_worker_was_about_to_enqueue_the_callback(
+    huey, monkeypatch
+):
+    totals, taken_over = [], []
+
+    @huey.task()
+    def member(number):
+        return number
+
+    @huey.task(unique=True)
+    def total(values):
+        totals.append(values)
+
+    huey.enqueue(chord([member.s(1), member.s(2)], total.s()))
+    huey.execute(huey.dequeue())
+    last = huey.dequeue()
+    kept = huey.tasks_in_hand.kept.storage
+    move = kept.move_to_queue
+
+    def suspended(*arguments):
+        monkeypatch.setattr(kept, "move_to_queue", move)
+        taken_over.extend(requeue_lost_tasks(huey, lost_after=0))
+        return move(*arguments)
+
+    monkeypatch.setattr(kept, "move_to_queue", suspended)
+    huey.execute(last)
+    assert taken_over == [last.id]
+    while (task := huey.dequeue()) is not None:
+        huey.execute(task)
+    assert totals == [[1, 2]]
+    assert [key for key in huey.all_results() if "chord" in str(key)] == []
+
+
 def test_a_copy_that_nobody_can_read_becomes_a_dead_letter(kept):
     kept.storage.enqueue(b"\x80pickle")
     lose(kept)

@@ -29,6 +29,7 @@ from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, cut_redacted, text_of, traceback_of
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.sendable_values import make_text_sendable
+from aquila.huey.task_ends import is_lost
 
 logger = logging.getLogger("huey.aquila")
 
@@ -249,6 +250,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             # All members have ended and have their results. Only the callback fails: its arguments cannot be sent.
             callback._aquila_unsendable = error
             self.end_unsendable(callback, error)
+        if current is not None and is_lost(current.task):
+            return  # The callback was not enqueued. Whoever has taken the task over needs the values.
         self.storage.delete_counter(counter)
         for key in keys:
             self.delete(key)
