@@ -68,6 +68,23 @@ def test_a_consumer_is_dead_after_a_row_of_looks_whatever_the_clock_of_the_stora
     assert state_of(huey).count(CONSUMERS) == lives
 
 
+def test_a_consumer_lives_though_the_clock_of_the_storage_stands_still(huey, monkeypatch):
+    """As that of a file does while a test has frozen the time."""
+    huey.enqueue(enqueue(huey))
+    state = state_of(huey)
+    now = state.now()
+    monkeypatch.setattr(type(state), "now", lambda _: now)
+    life, rescuer = huey.tasks_in_hand.kept.life, Rescuer(huey)
+    assert huey.dequeue() is not None
+    try:
+        for _ in range(BEATS + 1):
+            life.beat()
+            rescuer.look()
+        assert huey.pending_count() == 0
+    finally:
+        life.end(forget=True)
+
+
 def test_looks_that_the_storage_does_not_answer_make_nobody_dead(huey, monkeypatch):
     lose(huey, enqueue(huey), owner="alive", seen=1)
     rescuer = Rescuer(huey)

@@ -120,6 +120,7 @@ class ConsumerLife:
         # Two beats shorter, to be safe: a needless question costs one round trip, a missing one a second execution.
         self._longest_pause = lost_after - 2 * self._every
         self._started: float | None = None  # By the clock of the storage; set by the first beat.
+        self._sent = 0  # How many heartbeats were sent. Only `_beating` lets one be sent.
         self._shown: float | None = None  # When the last beat was sent, by the clock of the storage.
         # When the last beat was begun, by the monotonic clock. The thread and takers set it, and anybody reads it.
         self._last_beat = float("-inf")
@@ -162,7 +163,8 @@ class ConsumerLife:
         begun, now = time.monotonic(), self._state.now()
         if self._started is None:
             self._started = now
-        about = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started, "seen": now}
+        self._sent += 1  # Makes each heartbeat another value, even if the clock of the storage stands still.
+        about = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started, "sent": self._sent}
         self._state.put(CONSUMERS, self.id, json.dumps(about).encode(), order=now)
         # The clock of the storage also goes on while the whole machine sleeps, and the monotonic clock does not.
         slept = self._shown is not None and now - self._shown > self._longest_pause
