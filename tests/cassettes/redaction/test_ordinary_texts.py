@@ -62,6 +62,8 @@ PROMPTS = [
     "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n-----END PUBLIC KEY-----",
     "AKIA is a prefix, eyJ too; ghp_short; hf_hub_download_with_many_words_in_its_name",
     "**** stars **** key: ****",
+    "client = Client(oauth_token=self.oauth_token2, oauth_token_secret=request.args.get('oauth_token'))",
+    "GET /authorize?oauth_token=YOUR_TOKEN_HERE&oauth_token_secret=${OAUTH_SECRET_1}",
     '{"name": "login", "arguments": "{\\"username\\": \\"me\\", \\"remember\\": true}"}',
 ]
 

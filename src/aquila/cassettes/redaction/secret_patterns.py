@@ -207,8 +207,9 @@ _QUERY_STRICT = lazy_pattern(
     rb"(?:^|[?&;#])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,})|code=(?=[^&]*?[0-9])(%s{10,}))"
     % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE, _VALUE)
 )
-# The answer to a sign-in by OAuth 1 is a form, whatever its content type says.
-_OAUTH_FORM = lazy_pattern(rb"oauth_token(?:_secret)?=(%s{8,})" % _VALUE)
+# The answer to a sign-in by OAuth 1 is a form, whatever its content type says. In the code of a program, such as
+# ``OAuth1(oauth_token=self.token)``, a bracket or a quote stands before the name, or no digit in the value.
+_OAUTH_FORM = lazy_pattern(rb"(?:\A|[?&])oauth_token(?:_secret)?=(?=[\w.~%+/-]*[0-9])([\w.~%+/-]{8,}={0,2})")
 # A value that was redacted before. No printable character may follow: the placeholder would then be only a part of the
 # value. Other bytes may follow, in a binary file.
 _REDACTED = lazy_pattern(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
