@@ -97,10 +97,12 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
 def _with_form(asked: dict[str, Tree]) -> dict[str, Tree]:
     """Return a request of aiohttp with its form as it was sent: vcrpy stores what the program gave, a list of pairs."""
     headers = asked.get("headers") or {}
-    form = form_of_pairs(asked.get("body"), foreign.first_header(headers, "content-type"))
+    content_type = foreign.first_header(headers, "content-type")
+    form = form_of_pairs(asked.get("body"), content_type)
     if form is None or type(headers) is not dict:
         return asked
-    return {**asked, "body": form.decode(), "headers": {**headers, "content-type": [FORM]}}
+    chosen: dict[str, Tree] = {} if content_type else {"content-type": [FORM]}
+    return {**asked, "body": form.decode(), "headers": {**headers, **chosen}}
 
 
 def form_of_pairs(body: object, content_type: str) -> bytes | None:
