@@ -37,6 +37,35 @@ _TERMINATOR = b"data: [DONE]"
 _NOT_MODIFIED = 304
 
 
+def send_recorded(
+    recording: ScopeRecording, session: Session, decision: RecordDecision, request: httpx2.Request, upstream: Upstream
+) -> httpx2.Response:
+    """Send a request to an upstream. Return the answer for the caller: what the caller reads from it is recorded.
+
+    For the parameters see ``AnswerRecorder``. Raises what the upstream raises.
+    """
+    recorder = AnswerRecorder(recording, session, decision, request, upstream)
+    try:
+        response = upstream.send_request(request)
+    except BaseException as error:
+        recorder.finish_unanswered(error)
+        raise
+    return recorder.record_response(response)
+
+
+async def send_recorded_async(
+    recording: ScopeRecording, session: Session, decision: RecordDecision, request: httpx2.Request, upstream: Upstream
+) -> httpx2.Response:
+    """``send_recorded`` for async clients."""
+    recorder = AnswerRecorder(recording, session, decision, request, upstream)
+    try:
+        response = await upstream.send_request_async(request)
+    except BaseException as error:
+        await run_in_thread(recorder.finish_unanswered, error)
+        raise
+    return recorder.record_response_async(response)
+
+
 class AnswerRecorder:
     """One recording in progress: collects what arrives, and stores the interaction once, however it ends.
 

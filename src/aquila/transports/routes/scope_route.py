@@ -240,13 +240,7 @@ class CassetteRoute(ScopeRoute):
             return self._replay(decision, request)
         if isinstance(decision, RefuseDecision):
             self._refuse(decision.explain(), decision.key)
-        recorder = record.AnswerRecorder(self._scope.recording, self._session, decision, request, self.upstream)
-        try:
-            response = self.upstream.send_request(request)
-        except BaseException as error:
-            recorder.finish_unanswered(error)
-            raise
-        return recorder.record_response(response)
+        return record.send_recorded(self._scope.recording, self._session, decision, request, self.upstream)
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, await read_request_async(request, self._large_requests))
@@ -259,13 +253,8 @@ class CassetteRoute(ScopeRoute):
         if isinstance(decision, RefuseDecision):
             run: RunsElsewhere | None = request.extensions.get(RUNS_ELSEWHERE)
             self._refuse(decision.explain() if run is None else await run(decision.explain), decision.key)
-        recorder = record.AnswerRecorder(self._scope.recording, self._session, decision, request, self.upstream)
-        try:
-            response = await self.upstream.send_request_async(request)
-        except BaseException as error:
-            await record.run_in_thread(recorder.finish_unanswered, error)
-            raise
-        return recorder.record_response_async(response)
+        recording, session = self._scope.recording, self._session
+        return await record.send_recorded_async(recording, session, decision, request, self.upstream)
 
     def _find_way_out(self, request: httpx2.Request) -> Upstream:
         """Return the upstream for a request that filters keep out of cassettes. Raises what the guard raises."""
