@@ -562,6 +562,9 @@ def test_a_test_that_makes_no_request_any_more_has_unplayed_recordings(project: 
     result = project.run("-o", "aquila_unplayed=fail", tests="def test_it(aquila_cassette):\n    pass")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*recordings 1, 2 were not played*"])
+    result = project.run("-o", "aquila_unplayed=warn")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["aquila: 1 test did not play *: test_app.py::test_it (2 recordings of test_app/*"])
 
 
 def test_the_command_that_records_again_starts_from_the_current_folder(

@@ -205,6 +205,22 @@ def test_the_report_of_a_failed_test_shows_no_key(machine: Project, monkeypatch:
         assert left.count(part) == 1  # in the file
 
 
+def test_a_report_of_drift_shows_no_key(machine: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(machine.pytester.path)
+    machine.record(
+        tests="".join(
+            f'\n    def {name}(aquila_cassette):\n        post("hi")\n' for name in ("test_miss", "test_miss_of_a_url")
+        )
+    ).assert_outcomes(passed=2)
+    machine.pytester.makefile(".txt", key=KEY)
+    left = run(machine, FAILURES, "-k", "miss", "--aquila-drift=drift.json")
+    report = (machine.pytester.path / "drift.json").read_text()
+    assert "now 'changed [redacted]'" in report
+    assert "https://provider.example/%5Bredacted%5D/x" in report
+    for part in (KEY[:8], KEY[-8:]):
+        assert left.count(part) == 1  # in the file
+
+
 def test_a_value_that_nothing_marks_as_a_key_is_not_shown_in_the_frames_of_aquila(machine: Project) -> None:
     tests = """
         def test_it(aquila_script):

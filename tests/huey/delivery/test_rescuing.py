@@ -215,6 +215,18 @@ def test_a_task_follows_once_though_the_worker_was_killed_right_after_it_was_enq
     assert huey.pending_count() == 0
 
 
+def test_a_task_that_follows_is_enqueued_with_its_own_priority(kept):
+    first, second, other = (
+        kept.task(name=name, priority=of)(lambda *given: 1)
+        for name, of in {"first": 0, "second": 2, "other": 1}.items()
+    )
+    kept.enqueue(first.s().then(second))
+    task = kept.dequeue()
+    other()
+    kept.execute(task)
+    assert [task.name.rpartition(".")[2] for task in kept.pending()] == ["second", "other"]
+
+
 @pytest.mark.parametrize("step", ["stored", "counted"])
 def test_a_member_whose_worker_was_killed_at_its_end_is_counted_once(kept, monkeypatch, step):
     @kept.task()
