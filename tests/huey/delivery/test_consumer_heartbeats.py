@@ -1,6 +1,7 @@
 """What a consumer shows of itself in the storage."""
 
 import datetime as dt
+import threading
 
 import time_machine
 
@@ -21,3 +22,21 @@ def test_each_heartbeat_says_when_the_consumer_began_and_when_it_was_seen_last()
     assert (shown.id, shown.started, shown.seen) == (life.id, begun.timestamp(), begun.timestamp() + 20)
     life.end(forget=True)
     assert list_consumers(huey) == []
+
+
+def test_a_consumer_goes_on_to_send_heartbeats_after_an_outage_and_says_once_that_there_was_one(caplog):
+    looks, goes_on = [], threading.Event()
+
+    def look():
+        looks.append("look")
+        if len(looks) < 3:
+            raise ConnectionError("away")
+        if len(looks) > 3:  # What is said after the third look is said before this one.
+            goes_on.set()
+
+    life = ConsumerLife(state_of(MemoryHuey("app")), look, lost_after=0.06)
+    life.ensure_beating()
+    assert goes_on.wait(60)
+    life.end(forget=True)
+    for said in ("the storage does not answer (ConnectionError: away)", "the storage answers again"):
+        assert caplog.text.count(f"consumer {life.id}: {said}") == 1

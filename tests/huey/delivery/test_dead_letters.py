@@ -388,6 +388,20 @@ def test_a_new_result_stays_where_it_is_not_known_whether_the_retry_was_enqueued
     assert result.get() == 7
 
 
+def test_a_retry_forgets_no_result_that_is_no_error(huey):
+    """As where the process that retried was killed before it had removed the letter."""
+
+    @huey.task()
+    def job():
+        raise ValueError("out of order")
+
+    result = job()
+    huey.execute(huey.dequeue())
+    huey.put_result(result.id, 7)
+    dead_letters(huey).retry(result.id)
+    assert result.get() == 7
+
+
 def test_of_two_that_retry_at_once_one_enqueues(make):  # noqa: F811
     huey = make("redis")
     huey.storage.enqueue(b"damaged")
