@@ -227,6 +227,15 @@ def test_a_task_that_follows_is_enqueued_with_its_own_priority(kept):
     assert [task.name.rpartition(".")[2] for task in kept.pending()] == ["second", "other"]
 
 
+def test_a_task_that_follows_is_signalled_as_enqueued(kept):
+    first, second = (kept.task(name=name)(lambda *given: 1) for name in ("first", "second"))
+    names = []
+    kept.signal("enqueued")(lambda signal, task: names.append(task.name.rpartition(".")[2]))
+    kept.enqueue(first.s().then(second))
+    kept.execute(kept.dequeue())
+    assert names == ["first", "second"]
+
+
 @pytest.mark.parametrize("step", ["stored", "counted"])
 def test_a_member_whose_worker_was_killed_at_its_end_is_counted_once(kept, monkeypatch, step):
     @kept.task()
@@ -285,19 +294,19 @@ def test_a_chord_ends_whose_last_worker_was_killed_before_it_enqueued_the_callba
     assert [key for key in huey.all_results() if "chord" in str(key)] == []
 
 
-@pytest.mark.parametrize("last_fails", [False, True])
+@pytest.mark.parametrize("last", ["completes", "fails", "fails before a task follows"])
 def test_the_callback_of_a_chord_runs_once_though_the_last_worker_was_killed_right_after_it_was_enqueued(
-    huey, monkeypatch, last_fails
+    huey, monkeypatch, last
 ):
     totals = []
 
     @huey.task()
     def member(number):
-        if number == 2 and last_fails:
+        if number == 2 and last != "completes":
             raise ValueError
         return number
 
-    @huey.task(unique=last_fails)
+    @huey.task(unique=last != "completes")
     def total(values):
         totals.append(len(values))
 
@@ -307,7 +316,8 @@ def test_the_callback_of_a_chord_runs_once_though_the_last_worker_was_killed_rig
     def kill(*args):
         raise KilledError
 
-    huey.enqueue(chord([member.s(1), member.s(2)], total.s()))
+    ending = member.s(2).then(member) if "follows" in last else member.s(2)
+    huey.enqueue(chord([member.s(1), ending], total.s()))
     huey.execute(huey.dequeue())
     with monkeypatch.context() as killed:
         killed.setattr(huey.storage, "delete_counter", kill)
