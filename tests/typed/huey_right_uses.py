@@ -32,7 +32,7 @@ def add(a: int, b: int = 0) -> int:
     return a + b
 
 
-@huey.task()
+@huey.task(2, 10)  # By position, as Huey itself takes them.
 async def fetch(url: str) -> bytes:
     return url.encode()
 
@@ -46,7 +46,7 @@ def is_full_hour(now: datetime) -> bool:
     return now.minute == 0
 
 
-@huey.periodic_task(is_full_hour)
+@huey.periodic_task(is_full_hour, 2, 10)
 def clean_up() -> int:
     return 1
 

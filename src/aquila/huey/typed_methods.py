@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     Due = Callable[[datetime], bool]
 
     class TaskSettings(TypedDict, total=False):
-        """What ``task`` and ``periodic_task`` take, besides ``retries`` and ``context``."""
+        """What ``task`` and ``periodic_task`` take by name, besides ``context``."""
 
-        retry_delay: float
-        retry_backoff: float
         priority: float | None
         name: str | None
         expires: float | timedelta | datetime | None
@@ -39,11 +37,23 @@ class TypedMethods:
 
         @overload
         def task(
-            self, retries: int = 0, *, context: Literal[False] = False, **settings: Unpack[TaskSettings]
+            self,
+            retries: int = 0,
+            retry_delay: float = 0,
+            retry_backoff: float = 0,
+            *,
+            context: Literal[False] = False,
+            **settings: Unpack[TaskSettings],
         ) -> TaskDecorator: ...
         @overload
         def task(
-            self, retries: int = 0, *, context: Literal[True], **settings: Unpack[TaskSettings]
+            self,
+            retries: int = 0,
+            retry_delay: float = 0,
+            retry_backoff: float = 0,
+            *,
+            context: Literal[True],
+            **settings: Unpack[TaskSettings],
         ) -> ContextTaskDecorator: ...
         def task(self, *args: Any, **settings: Any) -> Any: ...
 
@@ -52,13 +62,22 @@ class TypedMethods:
             self,
             validate_datetime: Due,
             retries: int = 0,
+            retry_delay: float = 0,
+            retry_backoff: float = 0,
             *,
             context: Literal[False] = False,
             **settings: Unpack[TaskSettings],
         ) -> TaskDecorator: ...
         @overload
         def periodic_task(
-            self, validate_datetime: Due, retries: int = 0, *, context: Literal[True], **settings: Unpack[TaskSettings]
+            self,
+            validate_datetime: Due,
+            retries: int = 0,
+            retry_delay: float = 0,
+            retry_backoff: float = 0,
+            *,
+            context: Literal[True],
+            **settings: Unpack[TaskSettings],
         ) -> ContextTaskDecorator: ...
         def periodic_task(self, *args: Any, **settings: Any) -> Any: ...
 
