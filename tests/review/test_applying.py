@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -130,3 +131,32 @@ def test_what_a_killed_review_had_begun_to_write_is_taken_back_and_decided_as_be
     assert load(tmp_path, "a") == (conversation("one", "x"), TWO)
     assert take_back(tmp_path)
     assert load(tmp_path, "a") == (ONE, TWO)
+
+
+def test_a_killed_review_is_taken_back_once_the_disk_has_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = write(tmp_path, "a", [ONE, TWO], [conversation("one", "x"), conversation("two", "y")])
+    review = open_review(row)
+    review.decide(review.items, "accept")
+    apply_and_be_killed(review, monkeypatch)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as inside:
+        inside.setattr(applying.file_replacement, "replace_file", fail)
+        open_review(row).begin()
+    assert load(tmp_path, "a") == (conversation("one", "x"), conversation("two", "y"))
+    open_review(row).begin()
+    assert load(tmp_path, "a") == (ONE, TWO)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '[{"file": "../a.yaml", "before": null, "now": ""}]'])
+def test_an_unreadable_note_of_a_review_is_passed_over(content: str, tmp_path: Path) -> None:
+    review = open_review(write(tmp_path, "a", [ONE], [TWO]))
+    note = work_folder(tmp_path) / "0.unfinished.json"
+    note.write_text(content)
+    review.begin()
+    assert not note.exists()
+    assert load(tmp_path, "a") == (ONE,)

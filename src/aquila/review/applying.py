@@ -261,13 +261,16 @@ def undo_interrupted(roots: Iterable[Path]) -> None:
     for root in set(roots):
         for note in _find_notes(root, _UNFINISHED):
             rows = _read_note(note, root)
-            with contextlib.suppress(AquilaError, OSError):
-                if all(row.is_written() for row in rows):  # killed at the very end
+            try:
+                if rows and all(row.is_written() for row in rows):  # killed at the very end
                     DecisionFile(rows[-1].path, root).write([])
                     note.replace(note.with_name(note.name.replace(_UNFINISHED, _BEFORE)))
                 else:
                     _restore(note, rows, root)
-            _forget(note)
+            except (CassetteWriteError, OSError):
+                continue  # such as a full disk: the next review tries again
+            except AquilaError:  # one has changed
+                _forget(note)
 
 
 def _restore(note: Path, rows: Sequence[_KeptFile], root: Path, returned: Sequence[Path] = ()) -> None:
