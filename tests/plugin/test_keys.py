@@ -86,7 +86,7 @@ def test_real_keys_are_there_where_a_request_needs_one(pytester: pytest.Pytester
 
 
 SEES_THE_ENVIRONMENT = """
-    import os, pytest
+    import os, pytest, subprocess, sys
 
     SEEN = {}
 
@@ -103,6 +103,14 @@ SEES_THE_ENVIRONMENT = """
         if "exits" in report.nodeid and report.when == "teardown":
             pytest.exit("enough")
 
+    IN_CHILD = "import os; print(os.environ['AWS_ACCESS_KEY_ID'], '\\"scope\\"' in os.environ['AQUILA_RUN'])"
+
+    def pytest_runtest_logfinish(nodeid):
+        if "starts_child" in nodeid:
+            command = [sys.executable, "-S", "-c", IN_CHILD]
+            key, joins = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            SEEN["child"] = key, None, joins == "True"
+
     def pytest_sessionfinish():
         see("end of the run")
 
@@ -117,6 +125,7 @@ AGAIN = "def test_again(aquila_cassette): ..."
 SKIPPED = "def test_skipped(aquila_cassette): ..."
 PLAIN = "def test_plain(): __import__('conftest').see('in test')"
 EXITS = "def test_exits(aquila_cassette): ..."
+CHILD = "def test_starts_child(aquila_cassette): ..."
 STOPS = """
 def test_stops(aquila_cassette, request):
     request.addfinalizer(lambda: setattr(request.session, "shouldstop", "enough"))
@@ -124,12 +133,16 @@ def test_stops(aquila_cassette, request):
 
 
 @pytest.mark.parametrize(
-    "tests", [(FIRST, AGAIN), (FIRST, PLAIN), (FIRST, SKIPPED, PLAIN), (FIRST, SKIPPED), (EXITS, AGAIN), (STOPS, AGAIN)]
+    "tests",
+    [
+        *((FIRST, AGAIN), (FIRST, PLAIN), (FIRST, SKIPPED, PLAIN), (FIRST, SKIPPED), (EXITS, AGAIN), (STOPS, AGAIN)),
+        (CHILD, AGAIN),
+    ],
 )
 def test_keys_of_more_than_models_are_there_for_all_that_runs_without_a_cassette(
     tests: tuple[str, ...], pytester: pytest.Pytester, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # The environment stays as it is between two tests that have cassettes, and only there.
+    # The environment stays as it is between two tests that have cassettes, and only there, unless a child is started.
     pytester.makeconftest(SEES_THE_ENVIRONMENT)
     pytester.makepyfile("\n".join(tests))
     pytester.runpytest_inprocess()

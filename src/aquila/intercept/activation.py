@@ -226,6 +226,8 @@ class Interception:
 
     def restore_environment(self) -> None:
         """Undo ``keep_environment``, if no scope has opened since."""
+        if self._kept_for is None:
+            return
         with self._lock:
             run, self._kept_for = self._kept_for, None
             if run is not None:

@@ -1,4 +1,4 @@
-"""Prepares for child processes when a test starts one: makes the folder for their messages."""
+"""Prepares for child processes when one is started: makes the folder for their messages."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    from aquila.intercept import activation
     from aquila.recording.reporting import child_messages
 else:
-    lazy_modules(globals(), "aquila.recording.reporting: child_messages")
+    lazy_modules(globals(), "aquila.intercept: activation", "aquila.recording.reporting: child_messages")
 
 
 def prepare_for_children() -> None:
-    """Make the folder for messages of child processes, if a test runs. Otherwise no child can make a test fail."""
+    """Make the folder for messages of child processes, if a test runs. Otherwise no child can make a test fail.
+
+    A child that is started between two tests is not told of the test before, whose scope has closed.
+    """
+    activation.interception().restore_environment()
     run = runtime.current_run()
     # Not in a child, nor if a test has replaced `os.getpid`: then nothing would remove the folder.
     if run.test is not None and run.test.has_begun and run.process == os.getpid():
