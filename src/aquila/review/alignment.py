@@ -10,9 +10,11 @@ import hashlib
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from aquila.cassettes.matching.canonical_json import encode_canonical, parse_canonical
 from aquila.cassettes.matching.difference import find_differences, weigh_differences
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
@@ -39,16 +41,22 @@ class Row:
 
 
 def digest_interaction(interaction: Interaction) -> str:
-    """Return a digest of everything in a recording."""
+    """Return a digest of everything in a recording.
+
+    The JSON of a request counts by its value: a copy in memory may still have the client's blanks, which no file keeps.
+    """
     request, response = interaction.request, interaction.response
+    body = bytes(request.body)
+    with suppress(ValueError, RecursionError):
+        body = encode_canonical(parse_canonical(body.decode())).encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(digest_size=16)
     for part in (
-        (interaction.kind, request.method, request.url, request.headers, len(request.body)),
+        (interaction.kind, request.method, request.url, request.headers, len(body)),
         (response.status, response.headers, response.end, response.error, response.started, response.ended),
         (response.attempts, interaction.recorded, interaction.upstream, interaction.model),
     ):
         digest.update(repr(part).encode("utf-8", "surrogatepass"))
-    digest.update(request.body)
+    digest.update(body)
     for chunk in response.chunks:
         digest.update(f"\n{chunk.at} {len(chunk.data)}\n".encode())
         digest.update(chunk.data)
