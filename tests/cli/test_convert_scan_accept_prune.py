@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -34,6 +33,7 @@ from tests.cli.conftest import Cassettes, conversation
 from tests.review.test_reviewing import apply_and_be_killed, open_review
 from tests.support.cassettes import cassettes as any_cassettes
 from tests.support.examples import examples
+from tests.support.pipes import pipe_with_a_writer
 
 TOKEN = "ghp_" + "a1B2c3D4e5" * 4
 VCRPY = """\
@@ -293,12 +293,9 @@ def test_scan_reads_any_file_that_is_named(cassettes: Cassettes) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes that have a name")
 def test_scan_waits_for_no_pipe(cassettes: Cassettes) -> None:
-    os.mkfifo(pipe := cassettes.folder / "pipe.yaml")
-    # Ends as soon as anybody opens the pipe to read. Without it, whoever waits for a writer would wait for ever.
-    writer = threading.Thread(target=lambda: pipe.open("wb").close())
-    writer.start()
-    done = cassettes.run("scan")
-    writer.join()
+    pipe = cassettes.folder / "pipe.yaml"
+    with pipe_with_a_writer(pipe):
+        done = cassettes.run("scan")
     assert (done.code, done.out) == (2, f"unreadable: {pipe}: Not a regular file\nno secrets in 0 files\n")
 
 

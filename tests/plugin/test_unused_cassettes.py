@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, Recor
 from aquila.cassettes.storage.cassette_files import save_cassette
 from aquila.cassettes.storage.recorded_uses import change_uses, read_uses
 from tests.plugin.conftest import Project
+from tests.support.pipes import pipe_with_a_writer
 
 
 def write(project: Project, *names: str) -> None:
@@ -141,12 +141,8 @@ def test_a_cassette_that_cannot_be_read_is_kept(project: Project) -> None:
 def test_a_run_waits_for_no_pipe_among_the_cassettes(project: Project) -> None:
     project.pytester.makepyfile(test_app="def test_it(): ...")
     write(project, "test_app/test_gone")
-    os.mkfifo(pipe := project.cassettes / "test_app/test_pipe.yaml")
-    # Ends as soon as anybody opens the pipe to read. Without it, whoever waits for a writer would wait for ever.
-    writer = threading.Thread(target=lambda: pipe.open("wb").close())
-    writer.start()
-    report = report_of(project)
-    writer.join()
+    with pipe_with_a_writer(project.cassettes / "test_app/test_pipe.yaml"):
+        report = report_of(project)
     assert [row["because"] for row in report["kept"]] == ["it cannot be read: Not a regular file"]
 
 
