@@ -97,6 +97,7 @@ CARRIED: dict[str, Callable[[str], RecordedRequest]] = {
     "xml": lambda value: request(
         f"<login><user>app</user><ns:Password a='1'>{value}</ns:Password></login>", "text/xml"
     ),
+    "xml, text as it is": lambda value: request(f"<a><Password><![CDATA[{value}]]></Password></a>", "text/xml"),
     "xml, attribute": lambda value: request(f'<?xml version="1.0"?>\n<login apiKey="{value}"/>', "application/xml"),
     "json": lambda value: request(json.dumps({"user": "app", "password": value})),
     "json, camel case": lambda value: request(json.dumps({"apiKey": value})),

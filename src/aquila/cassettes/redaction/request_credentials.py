@@ -80,7 +80,7 @@ _Place: TypeAlias = tuple[int, int]
 _LONGEST_NAME = 100
 _NAME_END = lazy_pattern(rb'"\s{0,64}:\s{0,64}["\[\\]')  # begins with fixed text, which `re` finds much faster
 _JSON = lazy_pattern(rb'"([^"\\]*+(?>(?:\\.[^"\\]*+)*))"(\s*:)?|[{}\[\]]', re.DOTALL)
-_XML_ELEMENT = lazy_pattern(rb"<([\w:.-]++)(?:\s[^<>]*+)?>([^<>]++)</")
+_XML_ELEMENT = lazy_pattern(rb"<([\w:.-]++)(?:\s[^<>]*+)?>(?:([^<>]++)|<!\[CDATA\[([^\]<]++)\]\]>)</")
 _XML_ATTRIBUTE = lazy_pattern(rb"""\s([\w:.-]++)=["']([^"'<>\s]++)["']""")
 _USERINFO = lazy_pattern(r"[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]*)@")
 _REDACTED = lazy_pattern(r"(?:\[|%5B)redacted", re.IGNORECASE)
@@ -308,8 +308,9 @@ def _in_xml(body: bytes) -> Iterator[tuple[str, bytes, _Place]]:
     if not _has_word_of_secrets(body):
         return
     found = [match for pattern in (_XML_ELEMENT, _XML_ATTRIBUTE) for match in pattern.finditer(body)]
-    for match in sorted(found, key=lambda each: each.start(2)):
-        yield match[1].rpartition(b":")[2].decode("utf-8", "replace"), match[2], match.span(2)
+    values = [(match.span(match.lastindex or 0), match) for match in found]
+    for place, match in sorted(values, key=lambda each: each[0]):
+        yield match[1].rpartition(b":")[2].decode("utf-8", "replace"), body[slice(*place)], place
 
 
 def _has_word_of_secrets(body: bytes) -> bool:
