@@ -115,7 +115,7 @@ def test_a_library_is_patched_when_it_is_imported(tmp_path: Path, monkeypatch: p
     patches.put_in_force("one")
     assert "late_library" not in sys.modules
     library: Any = __import__("late_library")
-    monkeypatch.delitem(sys.modules, "late_library")
+    del sys.modules["late_library"]
     assert library.Client().own() == "ours around theirs"
     patches.withdraw("one")
     assert library.Client().own() == "theirs"
@@ -137,7 +137,7 @@ def test_a_library_that_is_imported_while_another_one_is_patched_is_patched_once
     patches = PatchSet(ImportHooks(), {__name__: patch_first, "late_library": patch_late})
     patches.put_in_force("one")
     library: Any = sys.modules["late_library"]
-    monkeypatch.delitem(sys.modules, "late_library")
+    del sys.modules["late_library"]
     assert Client().own() == library.Client().own() == "ours around theirs"
     patches.withdraw("one")
     assert Client().own() == library.Client().own() == "theirs"

@@ -31,7 +31,7 @@ logger = logging.getLogger("huey.aquila")
 
 _SUMMARY_EVERY = 1.0
 """Seconds between two times that a summary is stored while only text arrives."""
-_LONGEST_PAUSE = 5.0  # Seconds between two tries, where an error is none of the storage.
+_LONGEST_PAUSE = 5.0  # The most seconds between two tries, where an error is none of the storage.
 _MOST_FAILURES = 5  # Tries to store a record whose data may be the cause of the failure.
 _PRUNE_EVERY = 60.0  # Seconds, on average.
 _DATA_ERRORS = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
@@ -170,7 +170,7 @@ class EventWriter:
                 is_well = True
             except Exception:  # Logged once, until a round without an error. The thread must not end.
                 self.wake()  # The records are still there.
-                self._pause = _LONGEST_PAUSE
+                self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
                 if is_well:
                     logger.exception("the events of jobs could not be published; trying again")
                 is_well = False
