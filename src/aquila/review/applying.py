@@ -224,7 +224,7 @@ class _KeptFile(NamedTuple):
 def _read_note(note: Path, root: Path) -> list[_KeptFile]:
     """Return the files of a note.
 
-    None for an unreadable note, and for one with a path that is no cassette of the folder: a stranger wrote it.
+    Empty for an unreadable note, and for one with a path that is no cassette of the folder: a stranger wrote it.
     """
     # These are all errors of reading and decoding a file that may be damaged or foreign.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
