@@ -26,6 +26,7 @@ from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording.under_test import under_test
 from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
+from tests.huey.storages import STORAGES
 from tests.support.slow import slow_but
 
 SECRET = "a secret of sixteen bytes"
@@ -503,6 +504,88 @@ def test_a_member_of_a_chord_that_is_retried_is_counted_once(kind, huey, make_hu
     huey.execute(third)
     huey.execute(huey.dequeue())
     assert result.get() == [1, 2, 3]
+
+
+def enqueue_chord(huey, size, totals):
+    """Enqueue a chord whose first member fails, is retried as a dead letter, and is enqueued again at the end."""
+    is_away = [True]
+
+    @huey.task()
+    def member(number):
+        if is_away:
+            raise ValueError("the provider is away")
+        return number
+
+    @huey.task()
+    def total(values):
+        totals.append(values)
+
+    huey.enqueue(chord([member.s(number) for number in range(size)], total.s()))
+    first = huey.dequeue()
+    huey.execute(first)
+    is_away.clear()
+    dead_letters(huey).retry(first.id)
+    return [huey.dequeue() for _ in range(size)]
+
+
+def execute_rest(huey):
+    while (task := huey.dequeue()) is not None:
+        huey.execute(task)
+    assert [key for key in huey.all_results() if "chord" in str(key)] == []
+
+
+@pytest.mark.parametrize("kind", slow_but(["memory", "redis"], STORAGES))
+def test_of_two_members_of_a_chord_that_end_at_one_moment_one_enqueues_the_callback(
+    kind, make_aquila_huey, monkeypatch
+):
+    huey, totals = make_aquila_huey(kind), []
+    *last, first = enqueue_chord(huey, 3, totals)
+    huey.execute(first)
+    count, read, met, barrier = huey.storage.incr, huey.get_raw, set(), threading.Barrier(2)
+
+    def meet(place):
+        if (me := (place, threading.current_thread())) not in met:
+            met.add(me)
+            barrier.wait(60)
+
+    def count_together(key, amount=1):
+        counted = count(key, amount)
+        meet("counted")
+        return counted
+
+    def read_together(key, peek=False):
+        found = read(key, peek=peek)
+        if key.endswith(":2"):
+            meet("read the last value")
+        return found
+
+    monkeypatch.setattr(huey.storage, "incr", count_together)
+    monkeypatch.setattr(huey, "get_raw", read_together)
+    threads = [threading.Thread(target=huey.execute, args=[task]) for task in last]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    execute_rest(huey)
+    assert totals == [[0, 1, 2]]
+
+
+def test_a_callback_is_not_enqueued_again_where_another_member_has_ended_its_chord_meanwhile(huey, monkeypatch):
+    totals = []
+    last, first = enqueue_chord(huey, 2, totals)
+    read = huey.get_raw
+
+    def read_and_end_meanwhile(key, peek=False):
+        found = read(key, peek=peek)
+        if key.endswith(":1"):
+            monkeypatch.setattr(huey, "get_raw", read)
+            huey.execute(first)
+        return found
+
+    monkeypatch.setattr(huey, "get_raw", read_and_end_meanwhile)
+    huey.execute(last)
+    execute_rest(huey)
+    assert [value[1] for value in totals] == [1]
 
 
 def test_a_periodic_task_that_fails_again_and_again_is_kept_once(huey):

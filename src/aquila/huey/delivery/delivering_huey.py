@@ -239,6 +239,14 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         found = [self.get_raw(key, peek=True) for key in keys]
         if EmptyData in found:
             return
+        # So two members may come here at one moment. One of them has the word, also if its worker is killed meanwhile:
+        # it then comes again.
+        last = f"{counter}:last"
+        if not self.put_if_empty(last, cc.idx) and self.get(last, peek=True) != cc.idx:
+            return
+        if self.get_raw(keys[cc.idx], peek=True) is EmptyData:  # The other one came first, and has ended the chord.
+            self.delete(last)
+            return
         callback = copy.copy(cc.callback)
         callback.extend_data(([self.serializer.deserialize(data) for data in found],))
         current = current_task_or_none()
@@ -253,7 +261,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if current is not None and is_lost(current.task):
             return  # The callback was not enqueued. Whoever has taken the task over needs the values.
         self.storage.delete_counter(counter)
-        for key in keys:
+        for key in (*keys, last):
             self.delete(key)
 
     def notify_interrupted_tasks(self) -> None:
