@@ -97,10 +97,12 @@ class OtherClients:
                     raise exceptions.MaxRetryError(pool, url, reason) from error
                 return original(pool, method, url, *args, **kwargs)
             before = _is_below_mock.get()
+            _held = runtime.hold_values()
             _is_below_mock.set(True)
             try:
                 return original(pool, method, url, *args, **kwargs)
             finally:
+                _held = runtime.hold_values()
                 _is_below_mock.set(before)
 
         return urlopen

@@ -88,10 +88,12 @@ def working_for(asker: runtime.Asker) -> Iterator[None]:
     """Let this context work for ``asker`` until the block ends."""
     # Not by a token: `ContextVar.reset` raises if the block ends in another context, as a generator's may.
     before = runtime.asker.get()
+    _held = runtime.hold_values()
     runtime.asker.set(asker)
     try:
         yield
     finally:
+        _held = runtime.hold_values()
         runtime.asker.set(before)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from aquila.recording import runtime
+
 ENDED = "aquila_ended"
 """The extension of a request whose answer other code ended: a timer, a revocation, another thread."""
 
@@ -57,10 +59,12 @@ def time_limit(limit: TimeLimit | None) -> Iterator[None]:
         yield
         return
     before = _limits.get()
+    _held = runtime.hold_values()
     _limits.set((*before, limit))
     try:
         yield
     finally:
+        _held = runtime.hold_values()
         _limits.set(before)  # not reset(token): an async generator may be closed in another context
 
 

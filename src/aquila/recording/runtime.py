@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 import threading
-from _contextvars import ContextVar  # the C module behind `contextvars`, which would cost every test run its import
+from _contextvars import ContextVar, copy_context  # `contextvars`, a module around it, costs every run its import
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import getpid  # not what a test has put in its place
 from pathlib import Path
@@ -59,6 +59,14 @@ if TYPE_CHECKING:
             """Take back what is in force for them, if none is alive. Return whether it was taken back."""
 else:
     lazy_modules(globals(), "aquila.recording: open_scopes", "hmac")
+
+
+hold_values = copy_context
+"""Called before a context variable is set, and the result kept meanwhile. It costs a tenth of a microsecond.
+
+In Python up to 3.11 the garbage collector may run within ``ContextVar.set``. If a finalizer sets a variable then, as in
+litellm, the values that ``set`` reads are freed and the interpreter crashes. A copy of the context keeps them alive.
+"""
 
 
 class Asker:
@@ -297,11 +305,13 @@ class Run:
             self.test.refusals = before[0].refusals  # a part of the test, such as a fixture
             self.test.variables_before = before[0].variables_before
             self.test.has_begun = before[0].has_begun
+        _held = hold_values()
         asker.set(self.test.mark)
         try:
             yield
         finally:
             self.test, self.thread = before
+            _held = hold_values()
             asker.set(asker_before)
 
     def remember_refusal(self, refusal: LiveCallRefused) -> None:

@@ -360,6 +360,7 @@ def bind_scope(scope: Scope | None) -> Scope | None:
     """Make a scope the one in force in this context, and return the one that was, for the caller to restore."""
     # Not by a token: a block may end in another context than it began in, where `ContextVar.reset` raises.
     before = bound_scope.get()
+    _held = runtime.hold_values()
     bound_scope.set(scope)
     return before
 

@@ -43,11 +43,13 @@ _own_request: ContextVar[_OwnRequest | None] = ContextVar("aquila_own_request", 
 def own_request() -> Iterator[None]:
     """Mark what this context sends as Aquila's own until the block ends."""
     before, mark = _own_request.get(), _OwnRequest()
+    _held = runtime.hold_values()
     _own_request.set(mark)
     try:
         yield
     finally:
         mark.in_progress = False
+        _held = runtime.hold_values()
         _own_request.set(before)  # not reset(token): an async generator may be closed in another context
 
 
@@ -100,8 +102,10 @@ def _run_for(asker: runtime.Asker, function: Callable[..., Any], /, *args: Any, 
 
 def _run_as_part_of(mark: _OwnRequest, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     before = _own_request.get()
+    _held = runtime.hold_values()
     _own_request.set(mark)
     try:
         return function(*args, **kwargs)
     finally:
+        _held = runtime.hold_values()
         _own_request.set(before)

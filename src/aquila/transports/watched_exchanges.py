@@ -62,6 +62,7 @@ class _Sending:
 
     def __enter__(self) -> Self:
         if self._exchange is not None:
+            _held = runtime.hold_values()
             self._mark = current_exchange.set(self._exchange)
         return self
 
@@ -71,6 +72,7 @@ class _Sending:
             return
         if error is not None:
             exchange.error, exchange.ended = f"{type(error).__name__}: {error}", time.perf_counter()
+        _held = runtime.hold_values()
         current_exchange.reset(self._mark)
         _keep_request(exchange, self._request)
 

@@ -59,6 +59,7 @@ class Route:
     def activate(self, limit: TimeLimit | None = None) -> Iterator[None]:
         """Make this the route of requests in this context until the block ends, and put ``limit`` in force."""
         before = active_route.get()
+        _held = runtime.hold_values()
         active_route.set(self)
         try:
             if limit is None:
@@ -67,6 +68,7 @@ class Route:
                 with time_limit(limit):
                     yield
         finally:
+            _held = runtime.hold_values()
             active_route.set(before)  # not reset(token): an async generator may be closed in another context
 
     def close(self, *, failed: bool = False) -> None:
