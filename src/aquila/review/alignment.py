@@ -10,11 +10,10 @@ import hashlib
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from aquila.cassettes.matching.canonical_json import encode_canonical, parse_canonical
+from aquila.cassettes.codecs.json_body import with_compact_request
 from aquila.cassettes.matching.difference import find_differences, weigh_differences
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
@@ -41,14 +40,9 @@ class Row:
 
 
 def digest_interaction(interaction: Interaction) -> str:
-    """Return a digest of everything in a recording.
-
-    The JSON of a request counts by its value: a copy in memory may still have the client's blanks, which no file keeps.
-    """
-    request, response = interaction.request, interaction.response
-    body = bytes(request.body)
-    with suppress(ValueError, RecursionError):
-        body = encode_canonical(parse_canonical(body.decode())).encode("utf-8", "surrogatepass")
+    """Return a digest of everything in a recording that its file keeps: not the blanks in the JSON of a request."""
+    request, response = with_compact_request(interaction).request, interaction.response
+    body = request.body
     digest = hashlib.blake2b(digest_size=16)
     for part in (
         (interaction.kind, request.method, request.url, request.headers, len(body)),

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
+from aquila.cassettes.matching.request_key import content_type_of, is_json
 from aquila.cassettes.model import Interaction, RecordedRequest
 
 MAX_DEPTH = 60  # containers inside containers; a deeper body is stored as text
@@ -109,8 +110,7 @@ def parse_by_value(request: RecordedRequest) -> Tree | None:
     Requests whose content type is JSON are compared by value, so white space and escapes are not kept. A body that a
     value cannot represent (a key that occurs twice, NaN, half a surrogate pair) is kept byte for byte.
     """
-    media = request.first_header("content-type").partition(";")[0].strip().lower()
-    if not (media == "application/json" or media.endswith("+json") or (not media and request.body[:1] in (b"{", b"["))):
+    if not is_json(content_type_of(request.headers)[1], request.body):
         return None
     try:
         value = json.loads(

@@ -21,5 +21,5 @@ Recordings that belong together:
 - ``provider_ids`` has the places where requests name ids that a provider looks up. ``linked_recordings`` finds the
   recordings that such ids link.
 
-Imported by ``storage``, ``web_socket_frames`` and everything below ``cassettes``.
+Imported by ``codecs``, ``storage``, ``web_socket_frames`` and everything below ``cassettes``.
 """

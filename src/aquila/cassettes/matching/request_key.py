@@ -185,12 +185,12 @@ def _without_boundary(name: str, value: str) -> str:
 
 
 def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[BodyKind, Any]:
-    content_type, media = _content_type_of(request.headers)
+    content_type, media = content_type_of(request.headers)
     if isinstance(request, StoredRequest) and not _is_structured(media, request.file):
         return "bytes", {"bytes": request.file.size, "sha256": request.file.name.removeprefix(PREFIX)}
     data = request.body
     try:
-        if media == "application/json" or media.endswith("+json") or (not media and data.lstrip()[:1] in (b"{", b"[")):
+        if is_json(media, data):
             value = parse_canonical(data.decode())
             leave_out(value, rules)
             return "json", value
@@ -206,7 +206,7 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[BodyKi
 
 
 @lru_cache(maxsize=256)  # a client sends the same header fields with all its requests
-def _content_type_of(headers: Headers) -> tuple[str, str]:
+def content_type_of(headers: Headers) -> tuple[str, str]:
     """Return the content type, and the media type in it, in lower case and without parameters.
 
     The media type is empty if the field holds a single word, such as ``REDACTED``, which some test suites put there.
@@ -214,6 +214,11 @@ def _content_type_of(headers: Headers) -> tuple[str, str]:
     content_type = first_value(headers, "content-type")
     media = content_type.partition(";")[0].strip().lower()
     return content_type, media if "/" in media else ""
+
+
+def is_json(media: str, begin: bytes) -> bool:
+    """Whether a body is to be read as JSON, by its media type, or if that is empty by its first character."""
+    return media == "application/json" or media.endswith("+json") or (not media and begin.lstrip()[:1] in (b"{", b"["))
 
 
 def _normalize_body(
@@ -234,9 +239,9 @@ def _normalize_body(
 
 def _is_structured(media: str, file: BodyFile) -> bool:
     """Whether a body in a file must be read, because it is compared by its parts and not by its hash."""
-    if media.startswith("multipart/") or media in ("application/json", "application/x-www-form-urlencoded"):
+    if media.startswith("multipart/") or media == "application/x-www-form-urlencoded":
         return True
-    return media.endswith("+json") or (not media and file.first_bytes(64).lstrip()[:1] in (b"{", b"["))
+    return is_json(media, b"" if media else file.first_bytes(64))
 
 
 def _text_or_bytes(data: bytes) -> tuple[BodyKind, Any]:
