@@ -14,7 +14,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 from aquila.recording.storing.interrupted_runs import recover_journals
 from aquila.recording.storing.recorder import ScopeRecording, StoredRecordings
-from aquila.transports.record import AnswerRecorder
+from aquila.transports.record import _AnswerRecorder
 from tests.support.upstream import Answer, streamed, upstream
 
 
@@ -36,16 +36,16 @@ async def race(url: str) -> list[str]:
 async def lose(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask, and cancel that when the answer is stored and the program has not got its end."""
     is_stored, may_go_on = threading.Event(), threading.Event()
-    finish = AnswerRecorder.finish_answer
+    finish = _AnswerRecorder.finish_answer
 
-    def finish_slowly(recorder: AnswerRecorder) -> tuple[bytes, ...]:
+    def finish_slowly(recorder: _AnswerRecorder) -> tuple[bytes, ...]:
         rest = finish(recorder)
         is_stored.set()
         may_go_on.wait(60)
         return rest
 
     with monkeypatch.context() as patch:
-        patch.setattr(AnswerRecorder, "finish_answer", finish_slowly)
+        patch.setattr(_AnswerRecorder, "finish_answer", finish_slowly)
         loser = asyncio.create_task(ask(url, "loser"))
         await asyncio.to_thread(is_stored.wait, 60)
         loser.cancel()

@@ -24,7 +24,7 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.errors import CassetteMiss, RequestTimeout, SessionClosed, StreamClosed
 from aquila.recording.storing.recorder import ScopeRecording
-from aquila.transports.record import AnswerRecorder
+from aquila.transports.record import _AnswerRecorder
 from tests.support.limits import with_a_limit_in_time
 from tests.support.silent_provider import Silent
 from tests.support.slow import slow_but
@@ -412,14 +412,14 @@ def test_a_cassette_waits_for_an_answer_that_another_thread_is_storing(
     provider.goes_on.set()
     storing, goes_on = threading.Event(), threading.Event()
     errors: list[Exception] = []
-    store, abandon = ScopeRecording.store_interaction, AnswerRecorder.abandon
+    store, abandon = ScopeRecording.store_interaction, _AnswerRecorder.abandon
 
     def store_when_told(*arguments: Any, **options: Any) -> None:
         storing.set()
         assert goes_on.wait(60)
         store(*arguments, **options)
 
-    def abandon_again(self: AnswerRecorder, *, left_open: bool) -> None:
+    def abandon_again(self: _AnswerRecorder, *, left_open: bool) -> None:
         if storing.is_set():
             goes_on.set()  # the cassette asks for what is not stored yet
         abandon(self, left_open=left_open)
@@ -431,7 +431,7 @@ def test_a_cassette_waits_for_an_answer_that_another_thread_is_storing(
             errors.append(error)
 
     monkeypatch.setattr(ScopeRecording, "store_interaction", store_when_told)
-    monkeypatch.setattr(AnswerRecorder, "abandon", abandon_again)
+    monkeypatch.setattr(_AnswerRecorder, "abandon", abandon_again)
     closer = threading.Thread(target=close)
     with aquila.use_cassette("x", transport="record"), httpx2.Client() as client:
         answer = client.send(client.build_request("POST", f"{provider.url}/chat/completions", json=BODY), stream=True)

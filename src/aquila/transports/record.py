@@ -42,36 +42,35 @@ def send_recorded(
 ) -> httpx2.Response:
     """Send a request to an upstream. Return the answer for the caller: what the caller reads from it is recorded.
 
-    For the parameters see ``AnswerRecorder``. Raises what the upstream raises.
+    It is stored in ``recording``, for ``session``. Raises what the upstream raises.
     """
-    recorder = AnswerRecorder(recording, session, decision, request, upstream)
+    recorder = _AnswerRecorder(recording, session, decision, request, upstream)
     try:
         response = upstream.send_request(request)
     except BaseException as error:
         recorder.finish_unanswered(error)
         raise
-    return recorder.record_response(response)
+    return recorder.record_response(response, RecordedStream(recorder, response))
 
 
 async def send_recorded_async(
     recording: ScopeRecording, session: Session, decision: RecordDecision, request: httpx2.Request, upstream: Upstream
 ) -> httpx2.Response:
     """``send_recorded`` for async clients."""
-    recorder = AnswerRecorder(recording, session, decision, request, upstream)
+    recorder = _AnswerRecorder(recording, session, decision, request, upstream)
     try:
         response = await upstream.send_request_async(request)
     except BaseException as error:
         await run_in_thread(recorder.finish_unanswered, error)
         raise
-    return recorder.record_response_async(response)
+    return recorder.record_response(response, AsyncRecordedStream(recorder, response))
 
 
-class AnswerRecorder:
+class _AnswerRecorder:
     """One recording in progress: collects what arrives, and stores the interaction once, however it ends.
 
-    It is made when ``request`` is about to be sent to ``upstream``: from then on it measures the time. The interaction
-    is stored in ``recording``, for ``session``. Content codings are undone on the way, for the caller too, so that a
-    run that records sees the same bytes as one that replays.
+    It is made when the request is about to be sent: from then on it measures the time. Content codings are undone on
+    the way, for the caller too, so that a run that records sees the same bytes as one that replays.
     """
 
     def __init__(
@@ -129,23 +128,13 @@ class AnswerRecorder:
         """The chunks so far; none for an answer that is written to disk."""
         return self._chunks
 
-    def record_response(self, response: httpx2.Response) -> httpx2.Response:
-        """Return the answer for the caller. What the caller reads from it is recorded.
+    def record_response(
+        self, response: httpx2.Response, stream: RecordedStream | AsyncRecordedStream
+    ) -> httpx2.Response:
+        """Note the status and the header fields of the answer. Return the answer for the caller, who reads ``stream``.
 
         ``response`` may be one of httpx, which has the same attributes.
         """
-        raw = self._start_answer(response)
-        stream = RecordedStream(self, response)
-        return httpx2.Response(response.status_code, headers=raw, stream=stream, extensions=response.extensions)
-
-    def record_response_async(self, response: httpx2.Response) -> httpx2.Response:
-        """``record_response`` for async clients."""
-        raw = self._start_answer(response)
-        stream = AsyncRecordedStream(self, response)
-        return httpx2.Response(response.status_code, headers=raw, stream=stream, extensions=response.extensions)
-
-    def _start_answer(self, response: httpx2.Response) -> list[tuple[bytes, bytes]]:
-        """Note the status and the header fields of the answer. Return those for the caller."""
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
         coding = response.headers.get("content-encoding")
@@ -157,7 +146,7 @@ class AnswerRecorder:
             raw = [field for field in raw if field[0] not in (b"content-encoding", b"content-length")]
         self._headers = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
         self._recording.unfinished.add(self)
-        return raw
+        return httpx2.Response(response.status_code, headers=raw, stream=stream, extensions=response.extensions)
 
     def record_chunk(self, data: bytes) -> bytes:
         """Record a chunk that has arrived. Return it decoded, for the caller. Raises ``httpx2.DecodingError``."""
@@ -322,7 +311,7 @@ class RecordedStream(httpx2.SyncByteStream):
 
     after_close: Callable[[], None] | None = None
 
-    def __init__(self, recorder: AnswerRecorder, response: httpx2.Response) -> None:
+    def __init__(self, recorder: _AnswerRecorder, response: httpx2.Response) -> None:
         self._recorder = recorder
         stream: Any = response.stream  # may be one of httpx
         self._stream = stream
@@ -360,7 +349,7 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
 
     after_close: Callable[[], Awaitable[None]] | None = None
 
-    def __init__(self, recorder: AnswerRecorder, response: httpx2.Response) -> None:
+    def __init__(self, recorder: _AnswerRecorder, response: httpx2.Response) -> None:
         self._recorder = recorder
         stream: Any = response.stream  # may be one of httpx
         self._stream = stream
