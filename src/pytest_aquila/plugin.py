@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.config import find_cassette_root
-from aquila.intercept import child_processes
+from aquila.intercept import activation, child_processes
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.environment import find_own_variables
 from pytest_aquila import fixture_names, options, run_life, test_scopes
@@ -176,16 +176,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     """Note which test runs. A test in which a conversation drifted while it was recorded runs a second time."""
+    following: pytest.Item | None = None
     with test_scopes.running_test(item):
         try:
             result = yield
+            following = nextitem if not (item.session.shouldstop or item.session.shouldfail) else None
         except BaseException:  # the run ends here, such as by Ctrl-C or in the debugger
             if (scope := test_scopes.opened_scope(item)) is not None:
                 scope_ends.note_interruption(item, scope)
-            test_scopes.restore_environment()
             raise
-    if item.session.shouldstop or item.session.shouldfail:
-        test_scopes.restore_environment()
+        finally:
+            if following is None or not test_scopes.wants_cassette(following):
+                activation.interception().restore_environment()
     return second_attempts.run_again(item, nextitem) if test_scopes.runs_again(item) else result
 
 
@@ -200,7 +202,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if test_scopes.wants_cassette(item):
         scope_starts.scope_of(item)
     else:
-        test_scopes.restore_environment()
+        activation.interception().restore_environment()
 
 
 _ASYNC_CODE = CO_COROUTINE | CO_ASYNC_GENERATOR
@@ -282,7 +284,7 @@ def pytest_make_collect_report(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Close the scope of the test after its fixtures, and store the recordings of a passing test."""
     __tracebackhide__ = True
     outcome: Outcome = item.stash.get(test_scopes.OUTCOME, "skipped")
@@ -307,11 +309,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         else:
             swallowed += unanswered.unanswered_in(item)
     scope = test_scopes.end_test(item)
-    if scope is not None and nextitem is not None and test_scopes.wants_cassette(nextitem):
-        test_scopes.keep_environment(scope.run)
-    else:
-        test_scopes.restore_environment()
     if scope is not None:
+        activation.interception().keep_environment(scope.run)
         scope_ends.close_test_scope(item, scope, outcome)
     if swallowed:
         unanswered.fail_for_swallowed(swallowed[-1], item)

@@ -158,19 +158,6 @@ def end_test(item: pytest.Item) -> Scope | None:
         return opened_scope(item)
 
 
-def keep_environment(run: Run) -> None:
-    """Leave the environment as the scope of a test needs it, because the next test opens such a scope at once, too.
-
-    Changing it twice takes a seventh of what Aquila adds to a replayed test. In between only plugins run, no fixture.
-    """
-    activation.interception().keep_environment(run)
-
-
-def restore_environment() -> None:
-    """Undo ``keep_environment``: a test without a cassette begins, or the run ends early."""
-    activation.interception().restore_environment()
-
-
 def wants_cassette(item: pytest.Item) -> bool:
     """Whether a test has a cassette or settings, by a marker or by a fixture that it uses."""
     # Fixtures are checked first, because searching for a marker takes longer.

@@ -115,8 +115,7 @@ class Interception:
         self._open: dict[str, Scope] = {}
         # The ids of the scopes for which clients are intercepted: the open ones and the suspended ones.
         self._intercepting: set[str] = set()
-        # See `keep_environment`.
-        self._kept_for: runtime.Run | None = None
+        self._kept_for: runtime.Run | None = None  # see `keep_environment`
 
     # Most runs import none of these libraries, so the modules that patch them are loaded when one is imported.
 
@@ -221,7 +220,10 @@ class Interception:
                 return  # a setting of a surrounding scope is wrong; the next request in that scope raises the error
 
     def keep_environment(self, run: runtime.Run) -> None:
-        """Leave the environment as it is when the last scope of a run closes, until the next one opens."""
+        """Leave the environment as it is when the last scope of a run closes, until the next one opens.
+
+        Changing it twice takes a seventh of what Aquila adds to a replayed test. In between no fixture runs.
+        """
         self._kept_for = run
 
     def restore_environment(self) -> None:
