@@ -8,7 +8,6 @@ AWS's binary frames. Fields that are missing or malformed are skipped.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ Event: TypeAlias = dict[str, Any]
 _MODEL_WITHIN = 64 * 1024
 """In how many bytes of an answer that lies in a file the name of its model is looked for."""
 
-_DATA = lazy_pattern(rb"^data:[ \t]*(\{.*)\n?", re.MULTILINE)
+_DATA = lazy_pattern(rb"(?<![^\r\n])data:[ \t]*(\{[^\r\n]*(?:(?:\r\n?|\n)data:[^\r\n]*)*)")  # one event
 
 
 @dataclass
@@ -169,9 +168,9 @@ def read_events(body: bytes) -> Iterator[tuple[int, Event]]:
     if body.lstrip()[:1] in (b"{", b"["):
         yield from _read_json(body)
         return
-    for line in _DATA.finditer(body.replace(b"\r", b"\n")):
+    for found in _DATA.finditer(body):
         with suppress(ValueError, RecursionError):
-            yield line.end(), json.loads(line[1])
+            yield found.end(), json.loads(found[1].replace(b"\ndata:", b"\n").replace(b"\rdata:", b"\r"))
 
 
 def _read_json(body: bytes) -> Iterator[tuple[int, Event]]:
