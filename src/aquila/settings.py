@@ -7,7 +7,7 @@ nothing asks a model, does not load this module.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,14 +110,17 @@ class Settings:
         return find_cassette_root(self.root, self.cassette_dir)
 
 
-def parse_option(name: str, value: Any, *, source: str, prefix: str = "") -> Any:
+def parse_option(name: str, value: Any, *, source: str, prefix: str = "", others: Sequence[str] = ()) -> Any:
     """Return the final value of one option given as text or as a value.
 
-    ``source`` names its origin in messages, and ``prefix`` is what stands before its name there.
+    ``source`` names its origin in messages, and ``prefix`` is what stands before its name there. ``others`` are words
+    that are no options and may be given there too.
     """
     option = OPTIONS.get(name)
     if option is None:
-        raise errors.UnknownOption(f"{source}: unknown option {name!r}{spelling.suggest_name(name, OPTIONS)}")
+        raise errors.UnknownOption(
+            f"{source}: unknown option {name!r}{spelling.suggest_name(name, (*others, *OPTIONS))}"
+        )
     if value is None or value == option.default:
         return option.default
     try:
@@ -139,21 +142,23 @@ def _as_text(value: Any) -> str:
 def resolve_layers(layers: SettingsLayers) -> Settings:
     """Return the settings that the layers of a run give now. Raises ``UnknownOption`` or ``ConfigError``."""
     values: dict[str, Any] = {}
-    for options, source in _sources_of(layers):
-        prefix = "aquila_" if options is layers.ini else ""
+    for options, source, prefix in sources_of(layers):
         values.update(
             (name, parse_option(name, value, source=source, prefix=prefix)) for name, value in options.items()
         )
     return Settings(root=layers.root, **values)
 
 
-def _sources_of(layers: SettingsLayers) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield the sources of options, each with its name for messages. A later source overrides earlier ones."""
-    yield layers.defaults, "defaults"
-    yield layers.ini, layers.settings_file or INI_FILE
+def sources_of(layers: SettingsLayers) -> Iterator[tuple[Mapping[str, Any], str, str]]:
+    """Yield the sources of options. A later source overrides earlier ones.
+
+    With each comes its name for messages, and the prefix that the names of options have there.
+    """
+    yield layers.defaults, "defaults", ""
+    yield layers.ini, layers.settings_file or INI_FILE, "aquila_"
     if records_by_environment():
-        yield {"transport": "record"}, "environment variable AQUILA_RECORD"
+        yield {"transport": "record"}, "environment variable AQUILA_RECORD", ""
     for name, variable in VARIABLE_OF.items():
         if value := os.environ.get(variable):
-            yield {name: value}, f"environment variable {variable}"
-    yield layers.command_line, "command line"
+            yield {name: value}, f"environment variable {variable}", ""
+    yield layers.command_line, "command line", ""

@@ -5,6 +5,7 @@ This module is loaded by the first test that opens a scope, and by a run that ha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,18 +57,20 @@ def options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
         names = marker.args or (named,)
         if len(names) > 1 or not isinstance(names[0], str | None):
             raise errors.ConfigError(
-                f"{test}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
-                f"not {', '.join(map(repr, names))}"
+                f"{test}: {_MARK} takes one cassette name and settings by keyword, not {', '.join(map(repr, names))}"
             )
         (cassette,) = names
         for name, value in given.items():
-            options[name] = parse_option(name, value, source=f"{test}: @pytest.mark.aquila")
+            options[name] = parse_option(name, value, source=f"{test}: {_MARK}", others=("cassette",))
     scope_settings.check_scope_options(options, runtime.current_settings(), source=test)
+    if "transport" in options or "upstream" in options:
+        check_transports(options, source=f"{test}: {_MARK}")
     if not _RULES.isdisjoint(options):
         check_rules(runtime.current_settings().with_options(options, source=test))
     return cassette, options
 
 
+_MARK = f"@pytest.mark.{MARKER}"
 _RULES = frozenset({"match_on", "ignore", "ignore_query", "normalize", "keep_headers"})
 
 
@@ -82,10 +85,15 @@ def check_rules(settings: Settings) -> None:
         session_factory.match_rules_of(settings)
 
 
-def check_transports(settings: Settings) -> None:
-    """Raise ``UnknownTransport`` for a misspelt name."""
-    for name in {settings.transport, settings.upstream} - _USUAL_TRANSPORTS:
-        upstreams.check_name(name)
+def check_transports(options: Mapping[str, Any], *, source: str, prefix: str = "") -> None:
+    """Raise ``UnknownTransport`` for a misspelt name. ``source`` and ``prefix`` are as for ``parse_option``."""
+    for option in ("transport", "upstream"):
+        name = options.get(option)
+        if name is not None and name not in _USUAL_TRANSPORTS:
+            try:
+                upstreams.check_name(name)
+            except errors.UnknownTransport as error:
+                raise errors.UnknownTransport(f"{source}: {prefix}{option}: {error}") from None
 
 
 _USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})

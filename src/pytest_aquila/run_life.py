@@ -82,11 +82,16 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     _raise_as_usage_error(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
     if not run.layers.sets_no_option():
         _raise_as_usage_error(lambda: marker_options.check_rules(run.layers.resolve()))
-        _raise_as_usage_error(lambda: marker_options.check_transports(run.layers.resolve()))
+        _raise_as_usage_error(lambda: _check_transports(run.layers))
     if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
         with contextlib.suppress(OSError):
             child_messages.messages_folder(run)
     return run
+
+
+def _check_transports(layers: SettingsLayers) -> None:
+    for given, source, prefix in settings.sources_of(layers):
+        marker_options.check_transports(given, source=source, prefix=prefix)
 
 
 def remove_wrong_variables(run: Run) -> None:

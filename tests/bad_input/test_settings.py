@@ -60,7 +60,7 @@ def test_for_an_unknown_transport_the_nearest_or_the_known_ones_are_named(
 ) -> None:
     project.write("answer()")
     output = project.errs(f"--aquila-transport={name}")
-    assert f"ERROR: unknown transport {name!r}; {advice}" in output
+    assert f"ERROR: command line: transport: unknown transport {name!r}; {advice}" in output
     assert not project.asked
 
 
@@ -71,10 +71,11 @@ def test_an_unknown_transport_in_a_call_the_environment_or_a_file_is_reported_al
     assert "unknown transport 'locale'; did you mean 'local'?" in project.fails()
     project.write("answer()")
     monkeypatch.setenv("AQUILA_TRANSPORT", "recrod")
-    assert "ERROR: unknown transport 'recrod'; did you mean 'record'?" in project.errs()
+    source = "environment variable AQUILA_TRANSPORT: transport"
+    assert f"ERROR: {source}: unknown transport 'recrod'; did you mean 'record'?" in project.errs()
     monkeypatch.delenv("AQUILA_TRANSPORT")
     project.pytester.makeini("[pytest]\naquila_upstream = locla\n")
-    assert "ERROR: unknown transport 'locla'; did you mean 'local'?" in project.errs()
+    assert "ERROR: tox.ini: aquila_upstream: unknown transport 'locla'; did you mean 'local'?" in project.errs()
 
 
 REGISTERING = """

@@ -86,6 +86,7 @@ def test_the_arguments_of_every_example_are_understood(command: Command) -> None
     [
         (["casettes"], "unknown command 'casettes'; did you mean 'cassettes'?"),
         (["cassettes", "lst"], "unknown command 'cassettes lst'; did you mean 'list'?"),
+        (["list"], "unknown command 'list'; did you mean 'cassettes list' or 'dead-letters list'?"),
         (["cassettes", "list", "--nope"], "unrecognized arguments: --nope"),
         (["cassettes", "convert", "a"], "the following arguments are required: --to"),
     ],

@@ -26,6 +26,9 @@ WRONG_VALUES = {
     "timeout=-1": "@pytest.mark.aquila: timeout -1*",
     "repeat='never'": "@pytest.mark.aquila: repeat 'never': must be one of error, last*",
     "reapet='last'": "@pytest.mark.aquila: unknown option 'reapet'; did you mean 'repeat'?*",
+    "casette='a'": "@pytest.mark.aquila: unknown option 'casette'; did you mean 'cassette'?*",
+    "transport='liv'": "@pytest.mark.aquila: transport: unknown transport 'liv'; did you mean 'live'?*",
+    "upstream='lokal'": "@pytest.mark.aquila: upstream: unknown transport 'lokal'; did you mean 'local'?*",
     "1": "@pytest.mark.aquila takes one cassette name*, not 1",
     "cassette=1": "@pytest.mark.aquila takes one cassette name*, not 1",
 }

@@ -55,7 +55,7 @@ def test_a_change_is_told_only_of_the_tests_that_miss_by_it(project: Project) ->
     project.record(tests=two).assert_outcomes(passed=2)
     (line,) = news(project.run(tests=two.replace("the lake", "the pond").replace("Rhine", "Elbe")))
     assert line.startswith(
-        "aquila: 2 tests miss by changes of their own, such as prompt: recorded 'Where is the lake?', now 'Where is "
+        "aquila: 2 tests miss for different reasons, such as prompt: recorded 'Where is the lake?', now 'Where is "
         "the pond?' in test_app.py::test_lake. If it is meant: "
     )
 

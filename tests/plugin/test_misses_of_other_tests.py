@@ -55,6 +55,17 @@ def test_a_request_that_is_recorded_nowhere_names_no_other_test(project: Project
     assert "The same request is recorded" not in output
 
 
+def test_a_miss_in_a_named_cassette_that_does_not_exist_names_a_similar_one(project: Project) -> None:
+    marked = "import pytest\n@pytest.mark.aquila(cassette={!r})\ndef test_a(): post('x')\n"
+    project.record(tests=marked.format("shared/summary"))
+    output = project.run(tests=marked.format("shared/sumary")).stdout.str()
+    assert "Is the name of the cassette misspelt? There is cassettes/shared/summary.yaml." in output
+    assert ADVICE not in output
+    output = project.run(tests=marked.format("another")).stdout.str()
+    assert "missed" in output
+    assert "misspelt" not in output
+
+
 def test_a_request_that_is_made_once_more_than_recorded_names_no_other_test(project: Project) -> None:
     project.record(tests="def test_a(aquila_cassette): post('x')\ndef test_b(aquila_cassette): post('x')\n")
     output = project.run(tests="def test_a(aquila_cassette): post('x'), post('x')\n").stdout.str()

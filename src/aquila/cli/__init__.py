@@ -161,7 +161,7 @@ COMMANDS = (
     Command(
         "jobs",
         "queues.jobs",
-        "show the jobs of a Huey on a page, as they are done",
+        "show the jobs of a Huey on a page, while they run",
         ("--huey app.tasks:huey", "--huey app.tasks:huey --actions --port 8000"),
     ),
     Command(
@@ -242,7 +242,8 @@ def _answer_without_command(words: list[str]) -> int:
         print(describe_commands(group))
         return 0 if rest else FAILED
     known = {one.name.removeprefix(group).split()[0] for one in COMMANDS if one.name.startswith(group)}
-    hint = suggest_name(rest[0], known)
+    within = [f"'{one.name}'" for one in COMMANDS if not group and one.name.split()[-1] == rest[0]]
+    hint = f"; did you mean {' or '.join(within)}?" if within else suggest_name(rest[0], known)
     print_error(f"aquila: unknown command {f'{group} {rest[0]}'.strip()!r}{hint}")
     return FAILED
 

@@ -114,7 +114,7 @@ def _describe_in_short(tests: Sequence[str], groups: Sequence[Group]) -> str:
     if len(first) == len(tests):
         return f"{miss} by the same change: {shown}"
     if len(first) == 1:
-        return f"{miss} by changes of their own, such as {shown}"
+        return f"{miss} for different reasons, such as {shown}"
     return f"{miss}, {len(first):,} of them by the same change: {shown}"
 
 

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
-from aquila.recording.reporting.cassette_search import MOST_LISTED, CassetteSearch, StoredCassette, name_place
+from aquila.recording.reporting.cassette_search import (
+    MOST_LISTED,
+    CassetteSearch,
+    StoredCassette,
+    add_lines,
+    name_place,
+)
+from aquila.recording.storing.pending_files import shown_path
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
@@ -51,14 +58,20 @@ def mention_other_test(
     """Add to the explanation of a miss in which other cassette the same request is recorded, if in any.
 
     ``path`` is the file of the session's cassette, in the folder ``root``. If that has the request, it was made once
-    more than it is recorded, and nothing is added.
+    more than it is recorded, and nothing is added. If it does not exist, and is not the test's own cassette, one with a
+    similar name is mentioned instead.
     """
     if missed.recording_count:
         return explained
     project = scope.run.layers.root.absolute()
     with suppress(OSError):
         search = scope.run.state_of(OtherTests)
-        found = search.find(root, project, name_of_file(root, path), session, missed)
+        name = name_of_file(root, path)
+        is_own = scope.owns_cassette and name == scope.default_cassette
+        if not is_own and not path.exists() and (similar := search.find_similar_name(root, project, name)):
+            question = f"Is the name of the cassette misspelt? There is {shown_path(similar.path)}."
+            return add_lines(explained, session, [question])
+        found = search.find(root, project, name, session, missed)
         if found := [one for one in found if one.path != path]:
             return name_place(explained, session, found, ADVICE)
     return explained
