@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.plugin.conftest import Project
+from tests.support.report_schema import read_report
 from tests.support.slow import slow_but
 
 WAYS = {
@@ -347,4 +348,11 @@ def test_blocks_within_a_child_process_count_in_the_summary(project: Project, fi
         """
     options = ("-p", "no:randomly")
     project.record(*options, "-k", "1", tests=tests).stdout.fnmatch_lines(["aquila: 0 replayed, 2 recorded, 0 missed*"])
-    project.run(*options).stdout.fnmatch_lines(["aquila: 4 replayed, 0 recorded, 0 missed*"])
+    result = project.run(*options, "--aquila-report=run.json")
+    result.stdout.fnmatch_lines(["aquila: 4 replayed, 0 recorded, 0 missed*"])
+    for test in read_report(project.pytester.path)["tests"]:  # the inner block ends first
+        assert [(each["cassette"], each["number"], each["states"]) for each in test["exchanges"]] == [
+            ("cassettes/inner.yaml", 1, ["replayed"]),
+            ("cassettes/outer.yaml", 1, ["replayed"]),
+        ]
+        assert {"cassettes/inner.yaml", "cassettes/outer.yaml"} <= set(test["cassettes"])

@@ -16,6 +16,7 @@ from typing import Any
 from aquila.errors import UnsuitableFunction
 from aquila.intercept import activation
 from aquila.recording import scope as scopes
+from aquila.recording.reporting import played_answers
 from aquila.recording.scope import Scope
 
 # Private classes of the standard library. Only the result shows that a function was decorated by `@contextmanager`.
@@ -66,10 +67,10 @@ def close_block(scope: Scope, error: BaseException | None) -> None:
         parent = scope.parent
         if parent is not None:
             parent.add_block_report(report, scope.sessions.opened())
-        is_outermost = parent is None or not parent.is_owner or parent.kind != "block"
-        if is_outermost and not (scope.run.runs_tests and scope.run.is_here):
-            # To the run of tests that has started this process, if one has.
-            scope.child_messages.tell_block(scope.id, report)
+        if not (scope.run.runs_tests and scope.run.is_here):  # tell the run of tests that has started this process
+            if parent is None or not parent.is_owner or parent.kind != "block":
+                scope.child_messages.tell_block(scope.id, report)
+            played_answers.tell_block_plays(scope)
     except Exception as failure:
         if error is None:
             raise

@@ -151,7 +151,11 @@ class ExchangeCollector:
         if isinstance(noted.decision, PassOnDecision):
             return None  # a filter keeps the request out of cassettes, and so out of the report
         redactor = ExchangeRedactor.of(noted)
-        if noted.interaction is not None and noted.scope is not None:
+        if noted.interaction is not None and noted.place is not None:
+            exchange = self._read_recording(noted, redactor.clean_recording(noted.interaction))
+            exchange["source"], exchange["states"], exchange["number"] = "replayed", ["replayed"], noted.place[1] + 1
+            self._locate_in(exchange, noted.place[0])
+        elif noted.interaction is not None and noted.scope is not None:
             exchange = self._read_recording(noted, redactor.clean_recording(noted.interaction))
             exchange["cassette"], exchange["source"], exchange["states"] = noted.cassette, "replayed", ["replayed"]
             self._place(exchange, noted.scope, noted.cassette, noted.interaction, places)
@@ -334,8 +338,13 @@ class ExchangeCollector:
 
     def _locate(self, exchange: Exchange, scope: Scope, cassette: str) -> None:
         path = self._path_of(scope, cassette)
-        exchange["cassette"] = self._name_session(scope, cassette)
-        line = self._lines.find_line(path, exchange["number"]) if path is not None and "number" in exchange else None
+        exchange["cassette"] = cassette
+        if path is not None:
+            self._locate_in(exchange, path)
+
+    def _locate_in(self, exchange: Exchange, path: Path) -> None:
+        exchange["cassette"] = self._lines.name_file(path)
+        line = self._lines.find_line(path, exchange["number"]) if "number" in exchange else None
         if line is not None:
             exchange["line"] = line
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from aquila.recording.reporting import played_answers
 from aquila.recording.reporting.exchange_watch import ExchangeWatch
 from aquila.recording.runtime import Run
 from aquila.recording.secrets import outgoing
@@ -109,6 +110,7 @@ class CollectedTests:
         return report
 
     def _add_facts(self, item: pytest.Item) -> str:
+        played_answers.note_block_plays(self._run, self._watch)
         self._watch.end_test()
         facts = _sum_up(self._collector.facts)
         junit_facts.add_facts(item, facts)
@@ -141,6 +143,7 @@ class CollectedTests:
             self.guard.attempt(self._write_test, test)
 
     def _write_test(self, test: Test) -> None:
+        played_answers.note_block_plays(self._run, self._watch)
         self._watch.end_test(cuts=test["outcome"] == "interrupted")
         facts = self._collector.end_test()
         bodies = self._collector.bodies

@@ -34,6 +34,8 @@ _USED = "used"
 """In it children name the cassettes that they use."""
 _BLOCKS = "blocks"
 """In it children write down what their own blocks have replayed and recorded."""
+_BLOCK_PLAYS = "block-plays"
+"""In it children name the recordings that their own blocks have played, for a report."""
 _REFUSED = "refused"
 """In it children write down what was refused them."""
 _NOTES = "notes"
@@ -201,6 +203,17 @@ class ChildMessages:
             match row:
                 case [str(), int(replayed), int(recorded), int(scripted), int(tokens), float(seconds)]:
                     yield replayed, recorded, scripted, tokens, seconds
+
+    def tell_block_plays(self, scope_id: str, path: str, numbers: Sequence[int]) -> None:
+        """Write down which recordings, by their numbers from 0, of a cassette file a block of this process played."""
+        self.files.append(_BLOCK_PLAYS, [scope_id, path, list(numbers)])
+
+    def take_block_plays(self) -> Iterator[tuple[str, Sequence[int]]]:
+        """Yield what children told with ``tell_block_plays`` since the last call: files and numbers."""
+        for row in self.files.take_rows(_BLOCK_PLAYS):
+            match row:
+                case [str(), str(path), list(numbers)]:
+                    yield path, numbers
 
     # From the parent to its children.
 

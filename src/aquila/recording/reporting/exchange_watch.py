@@ -18,6 +18,8 @@ from aquila.fork_locks import renewed_in_child
 from aquila.recording.secrets import outgoing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.errors import UnansweredRequest
@@ -43,8 +45,9 @@ class WatchedExchange:
 
     ``asked``, ``first_byte`` and ``ended`` are seconds of ``time.perf_counter``. ``decision`` is that of a cassette,
     with its ``session``, or of a script. ``response`` is an answer from elsewhere, and ``source`` says from where.
-    ``interaction`` is a recording of ``cassette`` that another process has played. ``problem`` says why nothing
-    answered. ``address`` is the method and URL where the request itself is not kept.
+    ``interaction`` is a recording of ``cassette`` that another process has played, or, in a block of its own, that of
+    ``place``: a file, and a number from 0. ``problem`` says why nothing answered. ``address`` is the method and URL
+    where the request itself is not kept.
     """
 
     scope: Scope | None = None
@@ -58,6 +61,7 @@ class WatchedExchange:
     response: RecordedResponse | None = None
     interaction: Interaction | None = None
     cassette: str = ""
+    place: tuple[Path, int] | None = None
     problem: UnansweredRequest | None = None
     address: str = ""
     error: str = ""
@@ -140,6 +144,11 @@ class ExchangeWatch:
         """Note a recording that another process has played in a scope of this one."""
         exchange = self.begin(scope, None)
         exchange.cassette, exchange.interaction = cassette, interaction
+
+    def note_block_play_elsewhere(self, path: Path, number: int, interaction: Interaction) -> None:
+        """Note a recording that another process has played in a block of its own: its ``number``, from 0, in a file."""
+        exchange = self.begin(None, None)
+        exchange.place, exchange.interaction = (path, number), interaction
 
     def note_answer_elsewhere(self, scope: Scope, decision: ReplayDecision, job: str = "") -> None:
         """Note an answer that another process got in a scope of this one. ``job`` is the id of the job that asked, or

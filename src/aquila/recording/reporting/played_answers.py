@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.answers import answer_usage
     from aquila.cassettes.model import RecordedRequest
     from aquila.recording.reporting.exchange_watch import ExchangeWatch
+    from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
 else:  # a run that replays mostly knows the tokens of its answers from the compiled copies of cassettes
@@ -86,6 +88,30 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
         messages.tell_play(scope.id, [own, played.seconds, played.tokens, played.recorded, *place])
 
     return tell
+
+
+def tell_block_plays(scope: Scope) -> None:
+    """Tell the run of tests, which may write a report, what a block of this process that has ended has played.
+
+    With filters the numbers of recordings are not those of the file, so nothing is told.
+    """
+    for session in scope.sessions.opened() if scope.filters is None else ():
+        played = session.plays.in_order(here=True) if session.mode == "replay" else ()
+        if played:
+            numbers = {id(each): number for number, each in enumerate(session.cassette.interactions)}
+            path = cassette_path(scope.settings.cassette_root(), session.name).absolute()
+            scope.child_messages.tell_block_plays(scope.id, str(path), [numbers[id(each)] for each in played])
+
+
+def note_block_plays(run: Run, watch: ExchangeWatch) -> None:
+    """Note what blocks of child processes have played since the last call, for the report of ``run``."""
+    told = run.told_by_children
+    for path, numbers in told.take_block_plays() if told is not None else ():
+        with suppress(AquilaError, OSError):  # the file is gone by now
+            recordings = load_cassette(Path(path)).interactions
+            for number in numbers:
+                if 0 <= number < len(recordings):
+                    watch.note_block_play_elsewhere(Path(path), number, recordings[number])
 
 
 def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
