@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from aquila.errors import CassetteMiss, UnansweredRequest
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
-    from pytest_aquila import node_ids, scope_starts, shared_misses
+    from pytest_aquila import node_ids, scope_starts, shared_misses, suggested_commands
     from pytest_aquila.scope_ends import Outcome
     from pytest_aquila.summary import junit_facts
     from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(
-        globals(), "pytest_aquila: node_ids, scope_starts, shared_misses", "pytest_aquila.summary: junit_facts"
+        globals(),
+        "pytest_aquila: node_ids, scope_starts, shared_misses, suggested_commands",
+        "pytest_aquila.summary: junit_facts",
     )
 
 RUN = run_life.RUN
@@ -80,6 +82,11 @@ class _RunningItem:
     item: pytest.Item | None = None
 
 
+def _how_to_type(item: pytest.Item) -> tuple[str, str]:
+    typed = node_ids.id_to_type(item)
+    return typed, suggested_commands.record_command(item, typed)
+
+
 @contextlib.contextmanager
 def running_test(item: pytest.Item) -> Iterator[None]:
     """Make ``item`` the running test of its run, and renew the guard, which the test before may have removed."""
@@ -90,7 +97,8 @@ def running_test(item: pytest.Item) -> Iterator[None]:
     stash[RUN].repetition.is_possible = not is_second_attempt(item)
     try:
         test = node_ids.id_of(item) if "@" in item.nodeid else item.nodeid  # pytest-xdist adds the group of a test
-        with stash[RUN].running_test(test, lambda: _scope_until_end(item)):
+        with stash[RUN].running_test(test, lambda: _scope_until_end(item)) as begun:
+            begun.how_to_type = lambda: _how_to_type(item)
             yield
     finally:
         running.item = None
@@ -233,5 +241,7 @@ def has_unanswered(item: pytest.Item, *, is_last: bool = False) -> bool:
     if told is not None and told.files.may_have_rows:
         told.pass_on_refusals(run)
         misses = scope.misses.hear(is_last=True) if scope is not None else ()
+        shared = shared_misses.pass_on(item)
+    elif run.has_shared_misses:
         shared = shared_misses.pass_on(item)
     return bool(misses or shared or (run.test is not None and run.test.refusals))

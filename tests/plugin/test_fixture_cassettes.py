@@ -294,6 +294,40 @@ def test_a_block_that_a_fixture_keeps_open_answers_other_fixtures_and_tests(proj
     project.run("-k", "test_two").assert_outcomes(passed=1)
 
 
+def test_what_misses_within_a_block_of_a_shared_fixture_belongs_to_the_running_test(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="module", autouse=True)
+        def block():
+            with aquila.use_cassette("all"):
+                yield
+
+        def test_one():
+            post("one")
+
+        def test_two():
+            with aquila.use_cassette("two"):
+                post("two")
+
+        def test_three(aquila_cassette):
+            post("three")
+
+        def test_four():
+            post("four")
+
+        def test_five():
+            pass
+        """
+    result = project.run("-p", "no:randomly", tests=tests)
+    result.assert_outcomes(failed=4, passed=1)  # and no error when the block ends
+    failures = [line.split() for line in result.outlines if line.startswith("E ") and "--aquila-record" in line]
+    assert [words[2] for words in failures] == [f"test_app.py::test_{name}" for name in ("one", "two", "three", "four")]
+    result.stdout.fnmatch_lines(
+        ["aquila: 4 tests ask what is not recorded: *", "aquila: 0 replayed, 0 recorded, 4 missed"]
+    )
+    result = project.run("--aquila-drift")
+    result.stdout.fnmatch_lines(["aquila: 4 tests with nothing recorded for what is asked"])
+
+
 def test_after_a_fixture_has_given_its_test_a_cassette_its_teardown_uses_that_cassette(project: Project) -> None:
     tests = """
         @pytest.fixture(autouse=True)

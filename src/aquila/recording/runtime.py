@@ -83,8 +83,7 @@ class Asker:
 
 
 asker: ContextVar[Asker | None] = ContextVar("aquila_asker", default=None)
-"""For which test this context works; None where that is not known. Set by ``running_test`` and ``askers.working_for``,
-which put back what was there before."""
+"""For which test this context works, if known. ``running_test`` and ``askers.working_for`` set it for a time."""
 
 
 class RunningTest:
@@ -93,17 +92,18 @@ class RunningTest:
 
     ``refusals`` are the requests that the guard refused while it ran, oldest first. Any thread may add one.
     ``variables_before`` is the position in ``set_variables`` at which it began. ``has_begun`` says that its setup has
-    begun, and ``has_ended`` that nothing can fail it any more.
+    begun, and ``has_ended`` that nothing can fail it any more. ``how_to_type`` returns its id and the command that
+    records it, as users type them.
     """
 
-    __slots__ = ("has_begun", "has_ended", "mark", "name", "open_scope", "refusals", "variables_before")
+    __slots__ = ("has_begun", "has_ended", "how_to_type", "mark", "name", "open_scope", "refusals", "variables_before")
 
     def __init__(
         self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
     ) -> None:
-        self.name = name
+        self.name, self.open_scope = name, open_scope
         self.mark = Asker(name, is_test=True) if mark is None else mark
-        self.open_scope = open_scope
+        self.how_to_type: Callable[[], tuple[str, str]] | None = None
         self.refusals: list[LiveCallRefused] = []
         self.has_begun = self.has_ended = False
         self.variables_before = set_variables().count
@@ -201,8 +201,8 @@ class Run:
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""
         self.messages: tuple[str, str, str] | None = None
-        """Where child processes leave messages for the process that runs the tests: the parent of the folder, the mark
-        of the folder, and the identity of its parent; see ``reporting.child_messages``."""
+        """Where child processes leave messages: parent of the folder, its mark, identity of the parent."""
+        self.has_shared_misses = False  # in this process, in the scope of a fixture that several tests share
         self.told_by_children: ChildMessages | None = None
         """The messages of child processes, once there is a folder for them. Reading this field imports nothing."""
         self.bounded_threads: set[int] = set()
@@ -294,7 +294,7 @@ class Run:
     @contextlib.contextmanager
     def running_test(
         self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
-    ) -> Iterator[None]:
+    ) -> Iterator[RunningTest]:
         """Say which test runs until the block ends. Threads that start in it work for ``mark``, else for the test."""
         if self._variables_before is not None:
             self.shared_variables.update(dict.fromkeys(set_variables().since(self._variables_before)))
@@ -304,11 +304,11 @@ class Run:
         if before[0] is not None:
             self.test.refusals = before[0].refusals  # a part of the test, such as a fixture
             self.test.variables_before = before[0].variables_before
-            self.test.has_begun = before[0].has_begun
+            self.test.has_begun, self.test.how_to_type = before[0].has_begun, before[0].how_to_type
         _held = hold_values()
         asker.set(self.test.mark)
         try:
-            yield
+            yield self.test
         finally:
             self.test, self.thread = before
             _held = hold_values()

@@ -159,7 +159,10 @@ class Scope:
         """Return what to type to record again what this scope runs: what has drifted, or ``everything``."""
         if everything and self._command_for_all is not None:
             return self._command_for_all()
-        command = next((each.command for each in (self, *self.around) if each.command), "")
+        test, owner = self.run.test, next((each for each in (self, *self.around) if each.command), None)
+        command = "" if owner is None else owner.command
+        if owner is not None and owner.is_shared and test is not None and test.how_to_type is not None:
+            command = test.how_to_type()[1]  # a block that a fixture has opened: another test set the fixture up
         if not command:
             more = " and AQUILA_RECORD=all" if everything else ""
             return f"run it once with AQUILA_TRANSPORT=record{more} in the environment"

@@ -83,7 +83,9 @@ class DriftLog:
 
     def note(self, scope: Scope, drifted: DriftedRequest) -> None:
         """Add a request of a scope."""
-        row = drifted.as_plain_data()
+        row, test = drifted.as_plain_data(), scope.run.test
+        if test is not None and test.how_to_type is not None:
+            row["test"] = test.how_to_type()[0]  # else that of the report: the last one, if a fixture holds the scope
         if scope.is_owner:
             self._rows.setdefault(scope.id, []).append(row)
         else:

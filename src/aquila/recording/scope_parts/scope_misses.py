@@ -44,6 +44,8 @@ class ScopeMisses(ScopePart):
         self.known.remember(miss, attempt)
         if not scope.is_owner:
             self._messages.tell_miss(scope.id, miss)
+        elif scope.is_shared:
+            scope.run.has_shared_misses = True
         if scope.kind == "call" or not scope.is_owner:
             return
         if scope.parent is not None and not scope.parent.closed:
