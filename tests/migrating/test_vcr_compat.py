@@ -95,8 +95,8 @@ def test_a_drift_run_uses_the_matchers_of_the_suite(suite: Suite) -> None:
     path.write_text(f"interactions:{row}{row.replace('from vcrpy', 'next').removeprefix(chr(10))}version: 1\n")
     suite.pytester.makeconftest(
         """
-        def pytest_recording_configure(config, vcr):
-            vcr.register_matcher("any", lambda one, other: one.host == other.host)
+def pytest_recording_configure(config, vcr):
+    vcr.register_matcher("any", lambda one, other: one.host == other.host)
         """
     )
     body = """
@@ -186,6 +186,28 @@ def test_an_ini_key_match_on_without_an_effect_is_reported(suite: Suite) -> None
     result.stdout.fnmatch_lines([f"*{told}"])
     assert result.stdout.str().count("aquila_match_on") == 1
     suite.run(configured, ini=ini).stdout.no_fnmatch_line("*aquila_match_on*")
+
+
+def test_settings_without_an_effect_beside_a_matcher_of_the_suite_are_reported(suite: Suite) -> None:
+    suite.write("test_one")
+    configured = """
+        @pytest.fixture(scope="module")
+        def vcr_config():
+            return {"match_on": %s}
+
+        @pytest.mark.vcr
+        def test_one(vcr):
+            assert ask("hi") == "from vcrpy"
+        """
+    ini = "aquila_vcr_compat = true\naquila_ignore = metadata\naquila_normalize = uuid"
+    told = "*vcr: aquila_ignore and aquila_normalize: no effect where match_on has a matcher of your own, *"
+    own = """
+        def pytest_recording_configure(config, vcr):
+            vcr.register_matcher("own", lambda first, second: first.path == second.path)
+"""
+    suite.pytester.makeconftest(own)
+    suite.run(configured % ["method", "own"], ini=ini).stdout.fnmatch_lines([told])
+    suite.run(configured % ["method", "body"], ini=ini).stdout.no_fnmatch_line("*no effect*")
 
 
 def test_fixtures_for_folder_name_and_configuration_are_used(suite: Suite, pytester: pytest.Pytester) -> None:

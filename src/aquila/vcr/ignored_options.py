@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from aquila.recording import runtime
@@ -42,6 +42,15 @@ def note_match_on() -> None:
     note_once(
         "vcr: aquila_match_on has no effect on cassettes whose own options say what is compared (match_on, "
         "additional_matchers, ...): take these out of vcr_config, marks and recorders where it is to hold"
+    )
+
+
+def note_unheeded(settings: Sequence[str]) -> None:
+    """Note settings that have no effect on a cassette whose requests are compared by calling vcrpy's matchers."""
+    names = " and ".join(f"aquila_{name}" for name in settings)
+    note_once(
+        f"vcr: {names}: no effect where match_on has a matcher of your own, or only one of host and port: change "
+        "match_on, or leave fields out in before_record_request"
     )
 
 

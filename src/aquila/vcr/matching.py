@@ -14,6 +14,9 @@ from aquila.vcr.forms import compared_form
 DEFAULT = ("method", "scheme", "host", "port", "path", "query")
 """vcrpy's default matchers. They do not compare bodies."""
 
+OF_PARTS = ("ignore", "ignore_query", "normalize")
+"""Aquila's settings that change how parts are compared, and not what a comparison of two requests says."""
+
 # Aquila's part "host" includes the port, so vcrpy's matcher of the port adds nothing.
 _PARTS: dict[Any, tuple[str, ...]] = {
     known.method: ("method",),

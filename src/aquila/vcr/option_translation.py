@@ -18,8 +18,8 @@ from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.filters import Comparison, Filters, InteractionFilter, RequestFilter, ResponseFilter
 from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request, to_vcr_response
-from aquila.vcr.ignored_options import note_match_on
-from aquila.vcr.matching import comparison_of, parts_of, with_content
+from aquila.vcr.ignored_options import note_match_on, note_unheeded
+from aquila.vcr.matching import OF_PARTS, comparison_of, parts_of, with_content
 from aquila.vcr.other_files import CassetteFiles
 
 
@@ -107,6 +107,8 @@ def make_plan(given: VcrOptions, files: CassetteFiles) -> CassettePlan:
             note_match_on()
     if "match_on" in layers.command_line:
         is_same = None
+    if is_same is not None and (unheeded := [name for name in OF_PARTS if layers.gives(name)]):
+        note_unheeded(unheeded)
     change_loaded, change_stored = find_hooks(given.config)
     filters = Filters(
         _request_filter(given.change_request),
