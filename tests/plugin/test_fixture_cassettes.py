@@ -449,7 +449,7 @@ def test_a_fixture_may_ask_a_model_on_this_machine_by_any_client(
 
         URL = "http://127.0.0.1:{closed_port}/v1/chat/completions"
 
-        @pytest.fixture(scope="session")
+        @pytest.fixture
         def by_requests():
             return requests.post(URL, json={{"prompt": "warm up"}}).json()["answer"]
 

@@ -68,16 +68,12 @@ def find_loaded_huey(path: str) -> Any:
 
 
 def hueys_of_fixture(given: Any, request: pytest.FixtureRequest) -> list[Any]:
-    """Return the Hueys that the fixture ``aquila_huey`` has given a test, each once, in their order.
+    """Return the Hueys that the fixture ``aquila_huey`` has given a test, in their order.
 
     Raises ``ConfigError`` if it has given anything else than Hueys and paths of Hueys.
     """
     __tracebackhide__ = True
-    hueys: list[Any] = []
-    for part in _parts_of(given):
-        for each in _hueys_of(part, request):
-            if not any(each is huey for huey in hueys):
-                hueys.append(each)
+    hueys = [each for part in _parts_of(given) for each in _hueys_of(part, request)]
     if not hueys:
         raise errors.ConfigError(f"{_describe_fixture(request)} gives no Huey, but {given!r}: {_FORMS}")
     return hueys
