@@ -8,7 +8,7 @@ from aquila.events import Usage
 from aquila.huey import is_conflict
 from aquila.huey.delivery import rescuer as rescuer_module
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_heartbeats import BEATS, CONSUMERS
+from aquila.huey.delivery.consumer_heartbeats import BEATS, CONSUMERS, LOST_AFTER
 from aquila.huey.delivery.rescuer import Rescuer, requeue_lost_tasks
 from aquila.huey.limits import provider_pauses
 from aquila.huey.limits.budgets import parse_budget, reserve_amounts
@@ -24,6 +24,7 @@ from tests.huey.storages import SHARED, STORAGES
 from tests.support.slow import slow_but
 
 HOUR, DAY = 3600.0, 86_400.0
+BETWEEN = LOST_AFTER / BEATS
 
 
 @pytest.fixture(params=slow_but(["sqlite", "redis"], SHARED))
@@ -63,35 +64,78 @@ def test_a_consumer_is_dead_after_a_row_of_looks_whatever_the_clock_of_the_stora
         assert huey.pending_count() == 0
         if lives:
             beat(huey)
+        clocks.passed += BETWEEN
         rescuer.look()
     assert huey.pending_count() == (not lives)
     assert state_of(huey).count(CONSUMERS) == lives
 
 
-def test_a_consumer_lives_though_the_clock_of_the_storage_stands_still(huey, monkeypatch):
-    """As that of a file does while a test has frozen the time."""
+def test_the_looks_of_consumers_that_live_only_for_seconds_are_counted_together(huey, clocks):
+    """One that ends again and again, and is started again by its supervisor."""
+    lose(huey, enqueue(huey))
+    Rescuer(huey).look()
+    for _ in range(BEATS):
+        for _ in range(BEATS + 1):  # Looks at one moment count as one.
+            Rescuer(huey).look()
+        assert huey.pending_count() == 0
+        clocks.passed += BETWEEN
+        Rescuer(huey).look()
+    assert huey.pending_count() == 1
+
+
+def test_a_consumer_that_sends_heartbeats_lives(huey, clocks):
     huey.enqueue(enqueue(huey))
-    state = state_of(huey)
-    now = state.now()
-    monkeypatch.setattr(type(state), "now", lambda _: now)
     life, rescuer = huey.tasks_in_hand.kept.life, Rescuer(huey)
     assert huey.dequeue() is not None
     try:
         for _ in range(BEATS + 1):
             life.beat()
+            clocks.passed += BETWEEN
             rescuer.look()
         assert huey.pending_count() == 0
     finally:
         life.end(forget=True)
 
 
-def test_looks_that_the_storage_does_not_answer_make_nobody_dead(huey, monkeypatch):
+def test_a_look_that_lasts_until_another_consumer_has_looked_makes_nobody_dead(huey, clocks, monkeypatch):
+    lose(huey, enqueue(huey), owner="alive")
+    state = state_of(huey)
+    replace = type(state).replace
+    for _ in range(BEATS):
+        Rescuer(huey).look()
+        clocks.passed += BETWEEN
+
+    def sleep(*arguments, **options):
+        monkeypatch.setattr(type(state), "replace", replace)
+        beat(huey)
+        Rescuer(huey).look()
+        return replace(*arguments, **options)
+
+    monkeypatch.setattr(type(state), "replace", sleep)
+    Rescuer(huey).look()
+    assert huey.pending_count() == 0
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"[]", b'{"dead": 1}', b'{"dead": ["x", "y"]}', b'{"dead": ["x", 1e999]}', b"[" * 100_000]
+)
+def test_looks_go_on_whatever_stands_in_the_place_of_the_last_one(huey, clocks, value):
+    lose(huey, enqueue(huey))
+    state_of(huey).put("looks", "last", value, order=0)
+    for _ in range(BEATS + 1):
+        Rescuer(huey).look()
+        clocks.passed += BETWEEN
+    assert huey.pending_count() == 1
+
+
+def test_looks_that_the_storage_does_not_answer_make_nobody_dead(huey, clocks, monkeypatch):
     lose(huey, enqueue(huey), owner="alive", seen=1)
     rescuer = Rescuer(huey)
     rescuer.look()
     with monkeypatch.context() as away:
         away.setattr(type(state_of(huey)), "entries", lambda *_, **options: 1 / 0)
         for _ in range(BEATS):
+            clocks.passed += BETWEEN
             with pytest.raises(ZeroDivisionError):
                 rescuer.look()
     rescuer.look()

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 from aquila.errors import ConfigError
@@ -194,10 +195,11 @@ class ConsumerLife:
 
     def _live(self) -> None:
         outage = Outage(f"consumer {self.id}", "It sends no heartbeats, and looks for no lost tasks.")
-        # The first pause is random, so that workers that start together do not all beat at the same moment.
-        pause = self._every * random.uniform(0.1, 1)
-        while not self._ended.wait(pause):
-            pause = self._every
+        # The first look is at once, because a consumer may live only for seconds. The pause after it is random, so that
+        # workers that start together do not all beat at the same moment.
+        for pause in chain((0.0, self._every * random.uniform(0.1, 1)), repeat(self._every)):
+            if self._ended.wait(pause):
+                return
             try:
                 self.beat()
                 self._look_around()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from typing import Any
 
@@ -20,6 +22,8 @@ from aquila.huey.state import Entry, SharedState, state_of
 logger = logging.getLogger("huey.aquila")
 
 _MAX_LOSSES = 3  # How often a task may be lost with its worker before it is given up.
+_LOOKS, _LAST = "looks", "last"
+"""The table with what the last look at the heartbeats has found, and the key of its only entry."""
 _AT_ONCE = 1000  # Copies of one consumer that are taken over before the next consumer has its turn.
 
 
@@ -56,28 +60,52 @@ def _requeue_tasks_of(huey: Any, state: SharedState, entry: Entry) -> list[str]:
 class Rescuer:
     """Looks for lost tasks again and again. A consumer is dead if ``BEATS`` looks in succession find no new heartbeat.
 
-    The looks are as far apart as heartbeats are, so that takes ``lost_after`` seconds. No clock is compared: somebody
-    may set that of the storage. While the storage does not answer nobody can send a heartbeat, and nobody can look.
+    The consumers of a queue look in turn, about as often as each sends a heartbeat, so that takes ``lost_after``
+    seconds. What they have found is in the storage: consumers that live only for seconds find the dead ones, too. While
+    the storage does not answer nobody can send a heartbeat, and nobody can look. Its clock only keeps looks apart. If
+    it is set, one look comes too early.
 
     ``KeptCopies`` owns a rescuer, and only the thread of the heartbeat uses it: no lock is needed.
     """
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
-        self._found: dict[str, tuple[Entry | None, int]] = {}
-        """By consumer its last heartbeat, and how many later looks have found the same one. Replaced at each look."""
 
     def look(self) -> None:
-        """Enqueue lost tasks again. Raises what the storage raises."""
-        state, known = state_of(self._huey), self._found
-        entries = state.entries(CONSUMERS, limit=_AT_ONCE)
-        self._found = {}
+        """Enqueue lost tasks again, unless a consumer has just looked. Raises what the storage raises."""
+        state = state_of(self._huey)
+        now, last = state.now(), next(iter(state.entries(_LOOKS, limit=1)), None)
+        # A little less than the time between two heartbeats, or a lone consumer would pass over some of its turns.
+        if last is not None and 0 <= now - last.order < 0.9 * self._huey.lost_after / BEATS:
+            return
+        known, entries = _read_looks(last), state.entries(CONSUMERS, limit=_AT_ONCE)
+        found: dict[str, tuple[str, int]] = {}
         for entry in entries:
-            before, looks = known.get(entry.key, (None, 0))
-            self._found[entry.key] = (entry, looks + 1 if before == entry else 0)
+            beat = hashlib.sha256(entry.value).hexdigest()[:16]
+            before, looks = known.get(entry.key, ("", 0))
+            found[entry.key] = beat, looks + 1 if before == beat else 0
+        value = json.dumps(found).encode()
+        if last is None:
+            is_first = state.add(_LOOKS, _LAST, value, order=now)
+        else:
+            is_first = state.replace(_LOOKS, _LAST, last.value, value, order=now)
+        if not is_first:
+            return
         for entry in entries:
-            if self._found[entry.key][1] >= BEATS:
+            if found[entry.key][1] >= BEATS:
                 _requeue_tasks_of(self._huey, state, entry)
+
+
+def _read_looks(entry: Entry | None) -> dict[str, tuple[str, int]]:
+    """Return what the looks so far have found: for each consumer its last heartbeat, and how many have found it since.
+
+    Whoever can write to the storage may have written anything.
+    """
+    try:
+        found = {} if entry is None else json.loads(entry.value)
+        return {key: (str(beat), int(looks)) for key, (beat, looks) in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
+        return {}
 
 
 def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
