@@ -16,7 +16,7 @@ from typing import Any
 from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.vcrpy import build_interaction
 from aquila.cassettes.codecs.yaml.reader import check_url, read_number
-from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath
+from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, map_scalars
 from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close, Frame, store_close, store_frame
 
@@ -147,16 +147,12 @@ class TomlCodec(foreign.ReadOnlyCodec):
             raise ValueError(f"not TOML: {error}") from None
         if "interactions" not in tree or not (foreign.is_cassetter(tree) or not tree["interactions"]):
             raise ValueError("it is not a cassette of cassetter")
-        return cassette_from_cassetter(_numbers_as_literals(tree))
+        return cassette_from_cassetter(map_scalars(tree, _number_as_literal))
 
 
-def _numbers_as_literals(value: Any) -> Tree:
-    """Return a value of TOML with its integers as `Number`, as the YAML parser gives them.
+def _number_as_literal(value: Any) -> Tree:
+    """Return an integer of TOML as a `Number`, as the YAML parser gives it.
 
     Other values that no cassette has, such as dates, stay. The functions that read their fields refuse them.
     """
-    if type(value) is dict:
-        return {name: _numbers_as_literals(child) for name, child in value.items()}
-    if type(value) is list:
-        return [_numbers_as_literals(child) for child in value]
     return Number(value) if type(value) is int else value  # not `isinstance`, for which True is an integer, too

@@ -13,10 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring, encode_basestring_ascii
-from typing import Any, NoReturn
+from typing import Any
 
 from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
+from aquila.cassettes.matching.canonical_json import refuse_constant, refuse_repeated_keys
 from aquila.cassettes.matching.request_key import content_type_of, is_json
 from aquila.cassettes.model import Interaction, RecordedRequest
 
@@ -117,8 +118,8 @@ def parse_by_value(request: RecordedRequest) -> Tree | None:
             request.body.decode(),
             parse_int=Number,
             parse_float=Number,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_refuse_repeated_keys,
+            parse_constant=refuse_constant,
+            object_pairs_hook=refuse_repeated_keys,
         )
         _check_structure(value, MAX_DEPTH)
         write_json(value, JsonStyle()).encode()  # half a surrogate pair has no UTF-8
@@ -204,18 +205,7 @@ def put_literals(value: Tree, literals: Mapping[str, str]) -> Tree:
 
 
 def _parse_json(text: str) -> Tree:
-    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant)
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Tree]]) -> dict[str, Tree]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return value
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(word)
+    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=refuse_constant)
 
 
 def _check_structure(value: Tree, depth: int) -> None:

@@ -110,18 +110,20 @@ def _strip_zeros(text: str) -> Decimal:
     return Decimal((sign, digits[:end], exponent + len(digits) - end))  # type: ignore[operator]
 
 
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object of JSON. Raises ``ValueError`` for a key that occurs twice."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key occurs twice, which readers understand differently")
     return value
 
 
-def _refuse_constant(text: str) -> NoReturn:
+def refuse_constant(text: str) -> NoReturn:
+    """Raise ``ValueError`` for NaN or infinity, which JSON does not have."""
     raise ValueError(f"{text} is not JSON")
 
 
 parse_canonical: Callable[[str], Any] = json.JSONDecoder(
-    parse_float=_parse_number, parse_constant=_refuse_constant, object_pairs_hook=_build_object
+    parse_float=_parse_number, parse_constant=refuse_constant, object_pairs_hook=refuse_repeated_keys
 ).decode
 """Read JSON by value. Raises ``ValueError`` for what is no JSON, and for a key that occurs twice in an object."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import reader
-from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, Tree, TreePath, advice_for, as_texts
+from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, PlainText, Tree, TreePath, advice_for, map_scalars
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, RecordedChunk
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
@@ -108,7 +108,8 @@ def _load_foreign(tree: Tree) -> Cassette:
     if kind:
         raise FormatError(f"{missing}; it looks like {kind}", ())
     if foreign.is_cassetter(tree):
-        return cassetter.cassette_from_cassetter(as_texts(tree))
+        texts = map_scalars(tree, lambda each: str(each) if type(each) is PlainText else each)
+        return cassetter.cassette_from_cassetter(texts)
     if vcrpy.is_vcrpy(tree):
         return vcrpy.cassette_from_vcrpy(tree)
     raise FormatError(missing, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from aquila.lazy_patterns import lazy_pattern
@@ -90,10 +91,10 @@ def shorten_name(name: str) -> str:
     return repr(name if len(name) <= 40 else name[:39] + "…")
 
 
-def as_texts(tree: Tree) -> Tree:
-    """Return a tree with ordinary texts in place of each `PlainText`."""
+def map_scalars(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
+    """Return a tree with ``change`` applied to all that is neither a mapping nor a list."""
     if type(tree) is dict:
-        return {name: as_texts(value) for name, value in tree.items()}
+        return {name: map_scalars(value, change) for name, value in tree.items()}
     if type(tree) is list:
-        return [as_texts(value) for value in tree]
-    return str(tree) if type(tree) is PlainText else tree
+        return [map_scalars(value, change) for value in tree]
+    return change(tree)

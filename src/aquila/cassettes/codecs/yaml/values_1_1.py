@@ -14,7 +14,7 @@ import yaml
 import yaml.constructor
 import yaml.resolver
 
-from aquila.cassettes.codecs.yaml.tree import Number, PlainText, Tree
+from aquila.cassettes.codecs.yaml.tree import Number, PlainText, Tree, map_scalars
 
 _LONGEST = 400
 """The most characters of a scalar that may be a value. Reading a number of base 60 takes quadratic time."""
@@ -23,11 +23,7 @@ _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null"
 
 def resolve_values(tree: Tree) -> Tree:
     """Return a tree with its plain scalars read by YAML 1.1. A value that JSON has no form for stays text."""
-    if type(tree) is dict:
-        return {name: resolve_values(value) for name, value in tree.items()}
-    if type(tree) is list:
-        return [resolve_values(value) for value in tree]
-    return _resolve_scalar(tree) if type(tree) in (Number, PlainText) else tree
+    return map_scalars(tree, lambda each: _resolve_scalar(each) if type(each) in (Number, PlainText) else each)
 
 
 def _resolve_scalar(text: str) -> Tree:
