@@ -20,7 +20,7 @@ from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet, Undoable
 from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording import runtime
-from aquila.recording.environment import set_own_variables, unset_own_variables
+from aquila.recording.environment import put_variables_back, set_own_variables
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -304,10 +304,8 @@ class Interception:
         self._adjust_keys()
         if scopes:
             set_own_variables({child_processes.VARIABLE: child_processes.describe_innermost(scopes)})
-        elif (inherited := run.state_of(_Inherited).value) is None:
-            unset_own_variables((child_processes.VARIABLE,))
         else:
-            set_own_variables({child_processes.VARIABLE: inherited})
+            put_variables_back({child_processes.VARIABLE: run.state_of(_Inherited).value})
 
     def describe_for_children(self) -> str | None:
         """Return the value of the variable for child processes, even if a test has cleared the environment.

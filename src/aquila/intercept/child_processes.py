@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.environment import find_missing_variables
+from aquila.recording.environment import find_missing_variables, put_variables_back
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
@@ -125,11 +125,7 @@ def tell_child_processes() -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        put_variables_back(before)
 
 
 def tell_if_forgotten() -> None:

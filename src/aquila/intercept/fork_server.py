@@ -18,7 +18,7 @@ from aquila import errors
 from aquila.intercept import activation, child_processes, parent_run, provider_keys, started_children
 from aquila.intercept.patching import Patch, Undoable
 from aquila.recording import runtime
-from aquila.recording.environment import find_own_variables
+from aquila.recording.environment import find_own_variables, put_variables_back
 
 _ALSO = ("PYTEST_CURRENT_TEST", "PYTHONPATH")
 """Further variables that a child takes from its parent, besides Aquila's own and those of keys."""
@@ -87,12 +87,7 @@ def join(told: Mapping[str, str | None]) -> None:
 
     If this fails, the process ends: it must not go on without the guard of its parent.
     """
-    gone = dict.fromkeys(find_own_variables())
-    for name, value in {**gone, **told}.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    put_variables_back({**dict.fromkeys(find_own_variables()), **told})
     parent_run.join_again()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from aquila import setting_lines
 from aquila.intercept import queue_places, watched_queues
 from aquila.recording import runtime
-from aquila.recording.environment import set_own_variables, unset_own_variables
+from aquila.recording.environment import put_variables_back, set_own_variables
 
 VARIABLE = "AQUILA_QUEUES"
 
@@ -51,10 +51,7 @@ def read_queue_variable() -> str | None:
 
 def tell_again(told: str | None) -> None:
     """Set the variable to an earlier value. None removes it: child processes may enqueue any job."""
-    if told is None:
-        unset_own_variables((VARIABLE,))
-    else:
-        set_own_variables({VARIABLE: told})
+    put_variables_back({VARIABLE: told})
 
 
 def join_testing_mode() -> None:

@@ -158,6 +158,12 @@ def unset_own_variables(names: Iterable[str]) -> None:
             _unset_stored(stored)
 
 
+def put_variables_back(values: Mapping[str, str | None]) -> None:
+    """Give variables of Aquila's own the values that they had before. None unsets one."""
+    unset_own_variables([name for name, value in values.items() if value is None])
+    set_own_variables({name: value for name, value in values.items() if value is not None})
+
+
 _MOST = 10_000
 """How many variables are remembered at most, so that memory is bounded."""
 
