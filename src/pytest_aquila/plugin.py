@@ -22,7 +22,6 @@ from pytest_aquila import fixture_names, options, run_life, test_scopes
 from pytest_aquila.fixture_names import pytest_plugin_registered, pytest_pycollect_makeitem  # noqa: F401 - hooks
 
 if TYPE_CHECKING:
-    from aquila import errors
     from aquila.errors import UnansweredRequest
     from aquila.recording.secrets import outgoing
     from pytest_aquila import (
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        "aquila: errors",
         "aquila.recording.secrets: outgoing",
         "pytest_aquila: environment_check, fixture_cassettes, grouped_misses, option_values, outcomes, run_kinds",
         "pytest_aquila: scope_ends, scope_starts, sealed_run, skipped_cassette_folders, test_reports, unanswered",
@@ -127,7 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if starts_workers:
         config.pluginmanager.register(final_totals.Workers())
         rerun_status.show_reruns(config)
-    try:
+    with run_life.raising_usage_errors():
         now = run.layers.at_start()
         if os.path.isdir(root := find_cassette_root(now.root, now.cassette_dir)):
             config.pluginmanager.register(skipped_cassette_folders.SkippedCassetteFolders(root))
@@ -143,10 +141,6 @@ def pytest_configure(config: pytest.Config) -> None:
             or options.wants_faults(config)
         ):
             run_kinds.begin_chosen_kinds(config, run)
-    except Exception as error:
-        if isinstance(error, errors.AquilaError):
-            raise pytest.UsageError(str(error)) from error
-        raise
 
 
 # Shorter parameters are never taken for secrets, which saves most tests the search.

@@ -11,7 +11,7 @@ import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,8 @@ def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
     program = None if ends_with_pytest() or not runtime.is_outermost(run) else calling_program.CallingProgram(run)
     # pytest calls clean-up functions in reverse order, so this one runs last and the others are still guarded.
     config.add_cleanup(functools.partial(_end_run, config, program))
-    _raise_as_usage_error(run.state_of(RunGuard).put_in_force)
+    with raising_usage_errors():
+        run.state_of(RunGuard).put_in_force()
 
 
 def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
@@ -79,10 +80,11 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     layers = _layers_of(config, config.option)
     if not layers.has_same_sources_as(run.layers):  # equal layers are kept, with the settings that they have cached
         run.layers = layers
-    _raise_as_usage_error(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
-    if not run.layers.sets_no_option():
-        _raise_as_usage_error(lambda: marker_options.check_rules(run.layers.resolve()))
-        _raise_as_usage_error(lambda: _check_transports(run.layers))
+    with raising_usage_errors():
+        run.state_of(RunGuard).follow_settings(shows_keys=shows_keys)
+        if not run.layers.sets_no_option():
+            marker_options.check_rules(run.layers.resolve())
+            _check_transports(run.layers)
     if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
         with contextlib.suppress(OSError):
             child_messages.messages_folder(run)
@@ -120,10 +122,11 @@ def end_tests(run: Run) -> None:
             run.tell(sentence)
 
 
-def _raise_as_usage_error(do: Callable[[], None]) -> None:
-    """Call ``do``. An ``AquilaError`` becomes a ``UsageError``."""
+@contextlib.contextmanager
+def raising_usage_errors() -> Iterator[None]:
+    """Raise a ``UsageError`` for an ``AquilaError`` in the block."""
     try:
-        do()
+        yield
     except Exception as error:
         if isinstance(error, errors.AquilaError):
             raise pytest.UsageError(str(error)) from error

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope_settings import NEEDS_NETWORK
 from aquila.settings import INI_FILE, Settings, parse_option
 from pytest_aquila.options import read_key, settings_file
+from pytest_aquila.run_life import raising_usage_errors
 
 if TYPE_CHECKING:
     from aquila.intercept import policy
@@ -44,12 +44,10 @@ def enter_sealed_run(config: pytest.Config) -> None:
         return
     _check_is_command(config)
     source = settings_file(config) or INI_FILE
-    try:
+    with raising_usage_errors():
         ports = parse_option(
             "sealed_ports", read_key(config, "aquila_sealed_ports") or None, source=source, prefix="aquila_"
         )
-    except ConfigError as error:
-        raise pytest.UsageError(str(error)) from error
     os.chdir(config.invocation_params.dir)
     # The interpreter by its full path, because its name alone could find another one.
     entering.become_sealed([sys.executable, *sys.orig_argv[1:]], ports)

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import pytest
 
-from aquila.errors import MissingDependency
 from aquila.optional import import_vcrpy
 from aquila.setting_lines import place_of_settings
 from pytest_aquila.options import CASSETTER_COMPAT, COMPAT, PYTEST_VCR_COMPAT, REPLACED_RECORDERS, settings_file
+from pytest_aquila.run_life import raising_usage_errors
 from pytest_aquila.vcr_compat import cassetter, hooks, marks_and_options, pytest_recording, pytest_vcr
 
 _NAMES = {"recording": COMPAT, "vcr": PYTEST_VCR_COMPAT, "cassetter": CASSETTER_COMPAT}
@@ -42,10 +42,8 @@ def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
                 f"{key} stands in for {REPLACED_RECORDERS[key]}, and {package} is here, which declares the same: "
                 f"uninstall {package}, or run with -p no:{name}{instead}"
             )
-    try:
+    with raising_usage_errors():
         import_vcrpy(purpose=f"{key} in {place_of_settings(settings_file(config))}")
-    except MissingDependency as error:
-        raise pytest.UsageError(str(error)) from error
     if key == CASSETTER_COMPAT:
         cassetter.add_options(parser)
         manager.register(cassetter, "aquila-compat")
