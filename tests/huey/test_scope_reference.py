@@ -36,6 +36,7 @@ from aquila.recording import scope as scopes
 from aquila.recording.runtime import SEAL_LENGTH, run_key
 from aquila.recording.scope_joining import ScopeReference, join_scope
 from aquila.recording.under_test import under_test
+from tests.huey.tasks import returning
 from tests.support.runs import separate_run
 
 
@@ -250,10 +251,7 @@ def test_a_periodic_task_of_a_scheduler_is_refused_and_run_periodic_has_the_scop
 
 def test_a_consumer_without_aquila_fails_loudly(no_test):
     huey = instances.MemoryHuey("app", serializer=Serializer())
-
-    @huey.task()
-    def task():
-        return 1
+    task = returning(huey, 1, name="task")
 
     with aquila.use_cassette("one"):
         task()
@@ -536,11 +534,7 @@ def test_a_result_that_is_slipped_into_the_queue_is_rejected():
 
 def test_instrumenting_keeps_a_huey_and_its_tasks_and_happens_once():
     huey = plain.MemoryHuey("app")
-
-    @huey.task()
-    def task():
-        return 1
-
+    task = returning(huey, 1, name="task")
     task()
     state = dict(vars(huey))
     with pytest.warns(PickledMessages, match="the Huey 'app' reads pickles") as caught:

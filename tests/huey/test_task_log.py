@@ -13,6 +13,7 @@ from aquila.huey import AquilaHuey, MemoryHuey, TaskLog, scope_reference
 from aquila.huey.telemetry import task_log
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from aquila.testing import use_script
+from tests.huey.tasks import returning
 from tests.support.upstream import chat_chunks
 
 
@@ -200,9 +201,7 @@ class Clock:
 
 @pytest.mark.parametrize(("began", "waited"), [(100.5, 0.5), (99.0, 0.0)], ids=["later", "clocks differ"])
 def test_a_record_tells_how_long_its_task_waited_and_never_less_than_nothing(huey, log, began, waited):
-    @huey.task()
-    def job():
-        return 1
+    job = returning(huey, 1)
 
     with use_test_queue(huey):
         huey.queue_clock = Clock(100.0, began)
@@ -259,9 +258,7 @@ def test_the_run_time_of_each_attempt_is_that_of_its_code(huey, log, clocks, mon
 
 
 def test_a_message_of_a_producer_without_a_log_says_nothing_of_waiting(huey, log):
-    @huey.task()
-    def job():
-        return 1
+    job = returning(huey, 1)
 
     with use_test_queue(huey):
         clock, huey.queue_clock = huey.queue_clock, None
@@ -273,9 +270,7 @@ def test_a_message_of_a_producer_without_a_log_says_nothing_of_waiting(huey, log
 
 @pytest.mark.parametrize("stamp", ["now", 1, float("nan"), float("inf"), None, [1.0], True])
 def test_a_forged_time_in_a_message_is_refused(huey, log, stamp):
-    @huey.task()
-    def job():
-        return 1
+    job = returning(huey, 1)
 
     with use_test_queue(huey):
         task = job.s()
@@ -291,10 +286,7 @@ def test_a_forged_time_in_a_message_is_refused(huey, log, stamp):
 
 def test_only_so_many_are_kept_in_memory(huey):
     log = TaskLog(huey, keep=3)
-
-    @huey.task()
-    def job():
-        return 1
+    job = returning(huey, 1)
 
     with use_test_queue(huey):
         for _ in range(3):

@@ -17,6 +17,7 @@ from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
 from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
 from tests.huey.live.conftest import consumer
+from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 
 
@@ -59,10 +60,7 @@ def test_the_tasks_of_dead_consumers_are_enqueued_again_and_those_of_others_are_
 
 
 def test_of_two_that_take_over_at_once_one_enqueues(huey):
-    @huey.task()
-    def job():
-        return 1
-
+    job = returning(huey, 1)
     tasks = [job.s() for _ in range(5)]
     for number, task in enumerate(tasks):
         lose(huey, task, owner=f"dead {number}")
@@ -129,9 +127,7 @@ def test_losses_count_over_retries_and_deliveries_do_not(kept):
 
 
 def test_giving_up_a_member_completes_its_chord(kept):
-    @kept.task()
-    def killer():
-        return 1
+    killer = returning(kept, 1, name="killer")
 
     @kept.task()
     def total(values):
@@ -146,10 +142,7 @@ def test_giving_up_a_member_completes_its_chord(kept):
 
 
 def test_a_task_that_nothing_follows_is_given_up_without_a_worker(huey):
-    @huey.task()
-    def killer():
-        return 1
-
+    killer = returning(huey, 1, name="killer")
     task = killer.s()
     lose(huey, task)
     for _ in range(2):
@@ -161,9 +154,7 @@ def test_a_task_that_nothing_follows_is_given_up_without_a_worker(huey):
 
 
 def test_a_chord_ends_whose_member_was_given_up_by_a_process_that_was_killed(huey, monkeypatch):
-    @huey.task()
-    def killer():
-        return 1
+    killer = returning(huey, 1, name="killer")
 
     @huey.task()
     def total(values):
@@ -197,9 +188,7 @@ def test_a_chord_ends_whose_member_was_given_up_by_a_process_that_was_killed(hue
 
 
 def test_a_task_follows_once_though_the_worker_was_killed_right_after_it_was_enqueued(huey, monkeypatch):
-    @huey.task()
-    def first():
-        return 1
+    first = returning(huey, 1, name="first")
 
     @huey.task(unique=True)
     def second(number):

@@ -13,6 +13,7 @@ from aquila.errors import ConfigError
 from aquila.huey import MsgpackSerializer, instrument
 from aquila.huey.delivery.choosing_copies import copies_of
 from tests.huey.storages import CLASSES
+from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 
 KINDS = ["sqlite", "redis", "priorities", "postgres"]
@@ -195,11 +196,7 @@ def test_a_task_leaves_its_copy_for_its_end_its_retry_and_its_schedule(kind, mak
 
 def test_a_task_of_the_schedule_is_enqueued_in_the_place_of_its_copy(make):
     huey = make("sqlite", keep_running=True)
-
-    @huey.task(expires=1000)
-    def job():
-        return 1
-
+    job = returning(huey, 1, expires=1000)
     result = job.schedule(delay=60)
     huey.execute(huey.dequeue())
     (task,) = huey.read_schedule(huey._get_timestamp() + dt.timedelta(seconds=61))
@@ -232,11 +229,7 @@ def test_a_result_is_not_stored_where_another_consumer_has_taken_the_task_over(m
 def test_what_the_storage_gave_and_no_worker_got_is_enqueued_again(make, caplog):
     """The connection may break when a message has left the queue and has not arrived."""
     huey = make("redis", keep_running=True)
-
-    @huey.task()
-    def job():
-        return 1
-
+    job = returning(huey, 1)
     job()
     in_hand = huey.tasks_in_hand
     in_hand.kept.life.ensure_beating()
@@ -279,10 +272,7 @@ def test_a_storage_that_cannot_keep_running_tasks_is_refused_at_once(kind, tmp_p
 
 def test_a_copy_is_kept_until_the_task_that_follows_is_enqueued(make, monkeypatch):
     huey = make("sqlite", keep_running=True)
-
-    @huey.task()
-    def first():
-        return 1
+    first = returning(huey, 1, name="first")
 
     @huey.task()
     def following(value):

@@ -15,6 +15,7 @@ from aquila.huey import MsgpackSerializer, current_task, dead_letters, instances
 from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.progress import patient_results, storage_patience
 from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
+from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 
 
@@ -127,10 +128,7 @@ def test_an_outcome_that_was_stored_before_its_connection_broke_is_that_of_the_t
 
 
 def test_a_task_that_could_not_be_delivered_again_counts_as_lost_when_it_is(kept, monkeypatch):
-    @kept.task()
-    def job():
-        return "done"
-
+    job = returning(kept, "done")
     job()
     copies = kept.tasks_in_hand.kept
     with monkeypatch.context() as patch:
@@ -183,10 +181,7 @@ def test_a_task_that_can_never_be_stored_is_given_up(kept, monkeypatch):
 
 
 def test_dropped_tasks_are_enqueued_again_when_the_last_worker_ends(kept, monkeypatch):
-    @kept.task()
-    def job():
-        return 1
-
+    job = returning(kept, 1)
     job()
     with monkeypatch.context() as patch:
         patch.setattr(kept.tasks_in_hand.kept.storage, "move_to_results", fail)
@@ -201,11 +196,7 @@ def test_dropped_tasks_are_enqueued_again_when_the_last_worker_ends(kept, monkey
 def test_messages_that_no_worker_received_outlive_the_consumer_however_many_they_are(kept, most, monkeypatch):
     """The storage has given them to this consumer, and its answer was lost, as when a connection breaks."""
     monkeypatch.setattr(kept_copies, "_MOST_AT_ONCE", most)
-
-    @kept.task()
-    def job():
-        return 1
-
+    job = returning(kept, 1)
     for _ in range(150):
         kept.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
     copies = kept.tasks_in_hand.kept
@@ -217,10 +208,7 @@ def test_messages_that_no_worker_received_outlive_the_consumer_however_many_they
 
 
 def test_a_consumer_may_follow_one_whose_end_the_storage_has_refused(kept, monkeypatch):
-    @kept.task()
-    def job():
-        return 1
-
+    job = returning(kept, 1)
     job()
     assert kept.execute(kept.dequeue()) == 1
     with monkeypatch.context() as patch:
@@ -233,11 +221,7 @@ def test_a_consumer_may_follow_one_whose_end_the_storage_has_refused(kept, monke
 
 def test_a_task_is_no_longer_in_hand_although_its_scope_could_not_be_left(make, monkeypatch):  # noqa: F811
     huey = make("sqlite")
-
-    @huey.task()
-    def job():
-        return 1
-
+    job = returning(huey, 1)
     task = job.s()
     task._aquila_scope = None  # Without a reference the task executes in a scope of its own.
     huey.enqueue(task)
@@ -252,10 +236,7 @@ def read_due(huey):
 
 
 def test_a_due_task_that_cannot_be_enqueued_is_not_stuck(kept, monkeypatch):
-    @kept.task()
-    def job():
-        return 1
-
+    job = returning(kept, 1)
     kept.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
     (task,) = read_due(kept)
     with monkeypatch.context() as patch:
@@ -270,11 +251,7 @@ def test_a_due_task_that_cannot_be_enqueued_is_not_stuck(kept, monkeypatch):
 
 def test_without_copies_a_due_task_that_cannot_be_enqueued_is_due_again(make, monkeypatch):  # noqa: F811
     huey = make("sqlite")
-
-    @huey.task()
-    def job():
-        return 1
-
+    job = returning(huey, 1)
     huey.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
     (task,) = read_due(huey)
     with monkeypatch.context() as patch:
@@ -289,10 +266,7 @@ def test_without_copies_a_due_task_that_cannot_be_enqueued_is_due_again(make, mo
 
 
 def test_an_answer_that_has_arrived_counts_though_the_storage_is_away_for_a_moment(kept, monkeypatch):
-    @kept.task()
-    def paid():
-        return "answer"
-
+    paid = returning(kept, "answer", name="paid")
     result = paid()
     task = kept.dequeue()
     kept.tasks_in_hand.kept.life._last_beat = float("-inf")  # For long no heartbeat has got through.
@@ -518,11 +492,7 @@ def test_a_retry_that_the_storage_refuses_while_the_process_stops_is_stored_at_i
 
 def test_a_due_task_that_the_storage_refused_is_handed_back_once(make, monkeypatch):  # noqa: F811
     huey = make("sqlite")
-
-    @huey.task()
-    def job():
-        return 1
-
+    job = returning(huey, 1)
     huey.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
     (task,) = read_due(huey)
     with monkeypatch.context() as patch:

@@ -26,6 +26,7 @@ from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import Provider, consumer, settle, worker_program
 from tests.huey.storages import STORAGES
+from tests.huey.tasks import returning
 from tests.support.provider import chat_chunk, chat_stream, one_call
 from tests.support.server import sse
 
@@ -427,19 +428,14 @@ def test_a_canceled_job_is_published_as_canceled(published):
     def stop_itself():
         raise CancelExecution(retry=False)
 
-    @huey.task()
-    def never_begun():
-        pass
+    never_begun = returning(huey, name="never_begun")
 
     @huey.pre_execute()
     def refuse(task):
         if task.name == "refused":
             raise CancelExecution
 
-    @huey.task()
-    def refused():
-        pass
-
+    refused = returning(huey, name="refused")
     results = [stop_itself(), never_begun(), refused()]
     results[1].revoke()
     with consumer(huey):
@@ -454,11 +450,7 @@ def test_a_canceled_job_is_published_as_canceled(published):
 
 def test_an_expired_job_is_published_as_expired(published):
     huey = published()
-
-    @huey.task(expires=0.001)
-    def write():
-        pass
-
+    write = returning(huey, name="write", expires=0.001)
     result = write()
     huey.execute(huey.dequeue(), timestamp=huey._get_timestamp().replace(year=2100))
     assert [event.kind for event in events_of(huey, result)] == ["queued", "expired"]
@@ -478,11 +470,7 @@ def test_a_job_that_cannot_be_sent_is_not_published(published):
 
 def test_a_scheduled_job_is_published_as_scheduled(published):
     huey = published()
-
-    @huey.task()
-    def write():
-        pass
-
+    write = returning(huey, name="write")
     result = write.schedule(delay=3600)
     assert summary_of(huey, result).state == "scheduled"
 
@@ -490,11 +478,7 @@ def test_a_scheduled_job_is_published_as_scheduled(published):
 def test_no_job_fails_because_nobody_can_be_told_of_it(published, monkeypatch, caplog):
     huey = published()
     state = state_of(huey)
-
-    @huey.task()
-    def write():
-        return 5
-
+    write = returning(huey, 5, name="write")
     for method in ("add", "put", "entries"):
         monkeypatch.setattr(state, method, _broken)
     result = write()
@@ -508,11 +492,7 @@ def test_no_job_fails_because_nobody_can_be_told_of_it(published, monkeypatch, c
 
 def test_a_flush_with_nothing_to_store_does_not_say_that_the_storage_is_back(published, monkeypatch, caplog):
     huey = published()
-
-    @huey.task()
-    def write():
-        pass
-
+    write = returning(huey, name="write")
     monkeypatch.setattr(state_of(huey), "add", _broken)
     write()  # A producer: its summary is not stored, and there is no record.
     huey.publisher.store.flush()
@@ -540,11 +520,7 @@ def test_a_batch_whose_confirmation_was_lost_is_stored_once(published, monkeypat
         return stored
 
     monkeypatch.setattr(state, "add", add_and_lose_the_answer)
-
-    @huey.task()
-    def write():
-        pass
-
+    write = returning(huey, name="write")
     result = write()
     with consumer(huey):
         assert [event.kind for event in events_of(huey, result)] == ["queued", "started", "done"]
@@ -582,11 +558,7 @@ def test_a_job_is_done_only_when_all_its_events_are_stored(published, monkeypatc
 
 def test_the_oldest_jobs_are_forgotten_with_their_events(published):
     huey = published()
-
-    @huey.task()
-    def write():
-        pass
-
+    write = returning(huey, name="write")
     results = [write() for _ in range(5)]
     with consumer(huey):
         for result in results:
@@ -629,11 +601,7 @@ def test_a_stream_that_is_followed_is_published_too(published):
 def test_immediate_mode_publishes_to_its_own_storage(published):
     huey = published("sqlite")
     huey.immediate = True
-
-    @huey.task()
-    def write():
-        return 1
-
+    write = returning(huey, 1, name="write")
     result = write()
     assert [event.kind for event in events_of(huey, result)] == ["queued", "started", "done"]
     huey.immediate = False
@@ -668,11 +636,7 @@ def test_a_job_is_stored_where_it_began_though_the_storage_of_the_huey_is_anothe
 
 def test_a_summary_with_a_number_too_large_holds_up_no_other_job(published):
     huey = published()
-
-    @huey.task()
-    def write():
-        pass
-
+    write = returning(huey, name="write")
     first, second = write(), write()
     state = state_of(huey)
     state.put(JOBS_TABLE, first.id, b'{"created":1%s,"retries":1%s}' % (b"0" * 400, b"0" * 400), order=state.now())
@@ -683,11 +647,7 @@ def test_a_summary_with_a_number_too_large_holds_up_no_other_job(published):
 
 def test_a_job_that_can_never_be_published_holds_up_no_other(published, monkeypatch, caplog):
     huey = published()
-
-    @huey.task()
-    def write():
-        pass
-
+    write = returning(huey, name="write")
     first, second = write(), write()
     update = state_of(huey).update
 
@@ -714,11 +674,7 @@ def test_a_job_that_can_never_be_published_holds_up_no_other(published, monkeypa
 
 def test_an_error_in_the_publishing_thread_is_logged_once_and_publishing_goes_on(published, monkeypatch, caplog):
     huey = published()
-
-    @huey.task()
-    def write():
-        pass
-
+    write = returning(huey, name="write")
     store, failures = huey.publisher.store, iter(range(2))
     flush = store.flush
 
@@ -736,11 +692,7 @@ def test_an_error_in_the_publishing_thread_is_logged_once_and_publishing_goes_on
 
 def test_a_consumer_that_is_stopped_publishes_what_has_ended_and_takes_leave(published):
     huey = published(every=0.3)  # The thread stores nothing before that.
-
-    @huey.task()
-    def write():
-        pass
-
+    write = returning(huey, name="write")
     result = write()
     huey.publisher.store.begin_worker()
     huey.execute(huey.dequeue())
@@ -791,9 +743,7 @@ def test_who_waits_for_what_is_stored_is_woken_though_a_later_step_fails(publish
     def refuse_summaries(changes):
         return _broken() if any(change.table == JOBS_TABLE for change in changes) else change_many(changes)
 
-    @huey.task()
-    def write():
-        pass
+    write = returning(huey, name="write")
 
     with store._flushing, monkeypatch.context() as patch:  # Its thread waits.
         result = write()

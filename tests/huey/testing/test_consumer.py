@@ -22,6 +22,7 @@ from aquila.huey.testing import all_enqueued, drain_queue, run_consumer, use_tes
 from aquila.huey.testing.consumers import consumer_runs
 from aquila.huey.testing.consumers.consumer_delays import QuickScheduler
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
+from tests.huey.tasks import returning
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
@@ -167,10 +168,7 @@ def test_an_error_that_a_worker_only_logs_fails_the_block(worker_type, make_huey
     def failing():
         pytest.fail("in the task")
 
-    @huey.task()
-    def fine():
-        return 1
-
+    fine = returning(huey, 1, name="fine")
     for task, message in [(unstorable, "pickle"), (failing, "in the task")]:
         fails = pytest.raises((TypeError, pytest.fail.Exception, RemoteTaskError), match=message)
         with use_test_queue(huey, storage="own"), fails, run_consumer(worker_type) as consumer:
@@ -183,10 +181,7 @@ def test_an_error_that_a_worker_only_logs_fails_the_block(worker_type, make_huey
 
 def test_waiting_leaves_a_result_where_it_is(make_huey):
     huey = make_huey("memory")
-
-    @huey.task()
-    def task():
-        return 5
+    task = returning(huey, 5, name="task")
 
     with use_test_queue(huey), run_consumer() as consumer:
         result = task()
@@ -263,10 +258,7 @@ def test_without_draining_the_rest_stays(make_huey, monkeypatch):
 @pytest.mark.parametrize(("drain", "started"), [(True, ["log", "rest"]), (False, ["log"])])
 def test_what_is_enqueued_while_a_program_ends_is_left_to_another_program(make_huey, monkeypatch, drain, started):
     huey, programs = make_huey("file"), []
-
-    @huey.task()
-    def enqueued_late():
-        pass
+    enqueued_late = returning(huey, name="enqueued_late")
 
     @contextlib.contextmanager
     def run_program(running, command, log_file):
@@ -346,10 +338,7 @@ def test_waiting_says_what_did_not_come_and_what_is_pending(make_huey):
 
 def test_an_empty_queue_may_have_a_schedule_unless_that_is_to_be_empty_too(make_huey):
     huey = make_huey("memory")
-
-    @huey.task()
-    def task():
-        return 1
+    task = returning(huey, 1, name="task")
 
     with use_test_queue(huey), run_consumer() as consumer:
         task.schedule(delay=3600)
@@ -369,10 +358,7 @@ def test_pytest_keeps_its_signal_handlers_and_huey_its_timeouts(make_huey):
 
 def test_it_runs_off_the_main_thread_too(make_huey):
     huey, values = make_huey("memory"), []
-
-    @huey.task()
-    def task():
-        return 5
+    task = returning(huey, 5, name="task")
 
     def run():
         with run_consumer(huey=huey) as consumer:
@@ -386,10 +372,7 @@ def test_it_runs_off_the_main_thread_too(make_huey):
 
 def test_periodic_tasks_run_only_on_request(make_huey):
     huey, ran = make_huey("memory"), threading.Event()
-
-    @huey.task()
-    def task():
-        return 5
+    task = returning(huey, 5, name="task")
 
     @huey.periodic_task(lambda moment: True)
     def periodic():

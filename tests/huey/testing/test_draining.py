@@ -24,6 +24,7 @@ from aquila.huey.testing import (
     run_periodic,
     use_test_queue,
 )
+from tests.huey.tasks import returning
 
 
 @pytest.fixture
@@ -390,11 +391,7 @@ def test_a_periodic_task_that_will_be_retried_does_not_raise(huey):
 
 def test_a_test_queue_leaves_pending_tasks_alone():
     huey = MemoryHuey()
-
-    @huey.task()
-    def task():
-        return 1
-
+    task = returning(huey, 1, name="task")
     task()
     storage = huey.storage
     with use_test_queue(huey) as under_test:
@@ -408,10 +405,7 @@ def test_a_test_queue_leaves_pending_tasks_alone():
 
 def test_a_test_queue_turns_immediate_mode_off_until_it_is_closed():
     huey = MemoryHuey(immediate=True)
-
-    @huey.task()
-    def task():
-        return 1
+    task = returning(huey, 1, name="task")
 
     with use_test_queue(huey):
         task()
@@ -422,10 +416,7 @@ def test_a_test_queue_turns_immediate_mode_off_until_it_is_closed():
 def test_a_test_that_turns_immediate_mode_on_and_off_keeps_its_test_queue(make_huey):
     huey = make_huey("sqlite")
     real = huey.storage
-
-    @huey.task()
-    def task():
-        return 1
+    task = returning(huey, 1, name="task")
 
     with use_test_queue(huey):
         huey.immediate = True
@@ -451,11 +442,7 @@ def test_modes_nest(huey, note, done):
 
 def test_own_storage_is_emptied_first(make_huey):
     huey = make_huey("sqlite")
-
-    @huey.task()
-    def task():
-        return 1
-
+    task = returning(huey, 1, name="task")
     task()
     huey.execute(huey.dequeue())
     task()
@@ -524,9 +511,7 @@ def test_inline_raises_the_exception_itself_when_no_retry_is_left(huey):
 
 
 def test_inline_a_follower_that_fails_raises_in_the_caller(huey):
-    @huey.task()
-    def fine():
-        return 1
+    fine = returning(huey, 1, name="fine")
 
     @huey.task()
     def fail(value):
@@ -544,9 +529,7 @@ def test_inline_what_is_for_later_waits(huey, note, done):
 
 
 def test_inline_keeps_the_rules(huey):
-    @huey.task()
-    def task():
-        return 1
+    task = returning(huey, 1, name="task")
 
     @huey.pre_execute()
     def guard(task):
@@ -709,10 +692,7 @@ def test_a_long_chain_of_tasks_that_enqueue_the_next_is_drained(huey):
 @pytest.mark.parametrize("with_recursion", [True, False])
 def test_a_queue_that_is_only_long_is_drained(huey, with_recursion, monkeypatch):
     monkeypatch.setattr(draining, "_MOST_TASKS", 20)
-
-    @huey.task()
-    def leaf():
-        return 1
+    leaf = returning(huey, 1, name="leaf")
 
     @huey.task()
     def branch():

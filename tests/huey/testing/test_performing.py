@@ -26,6 +26,7 @@ from aquila.huey import MemoryHuey as AquilaMemoryHuey
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import all_enqueued, build_task, drain_queue, perform_job, run_periodic, use_test_queue
 from aquila.huey.testing.wire_comparison import find_difference
+from tests.huey.tasks import returning
 
 
 @pytest.fixture(params=["pickle", "msgpack"])
@@ -151,9 +152,7 @@ def test_an_expected_exception_returns_the_run(huey):
 
 
 def test_an_expected_exception_that_does_not_come_fails(huey):
-    @huey.task()
-    def fine():
-        return 1
+    fine = returning(huey, 1, name="fine")
 
     with pytest.raises(AssertionError, match=r"ValueError should have been raised.*value=1"):
         perform_job(fine, raises=ValueError)
@@ -253,10 +252,7 @@ def test_a_message_that_no_worker_can_read_is_refused():
             raise ValueError("unreadable")
 
     huey = MemoryHuey(serializer=WriteOnly())
-
-    @huey.task()
-    def take():
-        return 1
+    take = returning(huey, 1, name="take")
 
     with pytest.raises(TaskContractBroken, match=r"can be enqueued, but no worker can read it: unreadable"):
         perform_job(take)
@@ -414,19 +410,14 @@ def test_the_function_of_a_context_task_may_take_any_arguments(huey):
 
 
 def test_a_task_that_is_not_registered_is_refused(huey):
-    @huey.task()
-    def gone():
-        return 1
-
+    gone = returning(huey, 1, name="gone")
     gone.unregister()
     with pytest.raises(TaskContractBroken, match="not registered on the Huey 'app'"):
         perform_job(gone)
 
 
 def test_a_follower_that_is_not_registered_is_refused(huey):
-    @huey.task()
-    def first():
-        return 1
+    first = returning(huey, 1, name="first")
 
     @huey.task()
     def gone(result):
@@ -440,10 +431,7 @@ def test_a_follower_that_is_not_registered_is_refused(huey):
 
 def test_a_task_of_another_huey_is_refused(huey):
     other = MemoryHuey("other")
-
-    @other.task()
-    def stranger():
-        return 1
+    stranger = returning(other, 1, name="stranger")
 
     with pytest.raises(TaskContractBroken, match="not registered on the Huey 'app'"):
         perform_job(stranger.s())
@@ -467,10 +455,7 @@ def test_a_built_task_takes_no_arguments_again(huey):
 
 def test_a_task_alone_needs_a_huey_under_test():
     huey = MemoryHuey()
-
-    @huey.task()
-    def one():
-        return 1
+    one = returning(huey, 1, name="one")
 
     with pytest.raises(ConfigError, match="aquila_huey"):
         perform_job(one.s())
@@ -481,11 +466,7 @@ def test_a_task_alone_needs_a_huey_under_test():
 
 def test_a_priority_that_the_production_storage_refuses_is_refused():
     for huey, accepted in [(RedisHuey("app"), False), (PriorityRedisHuey("app"), True), (MemoryHuey("app"), True)]:
-
-        @huey.task(priority=5)
-        def urgent():
-            return 1
-
+        urgent = returning(huey, 1, name="urgent", priority=5)
         for mode in ("manual", "inline"):
             with use_test_queue(huey, mode):
                 if accepted:
@@ -497,10 +478,7 @@ def test_a_priority_that_the_production_storage_refuses_is_refused():
 
 def test_the_production_storage_is_known_under_immediate_too():
     huey = RedisHuey("app", immediate=True)
-
-    @huey.task(priority=5)
-    def urgent():
-        return 1
+    urgent = returning(huey, 1, name="urgent", priority=5)
 
     with pytest.raises(TaskContractBroken, match="RedisStorage"):
         perform_job(urgent)
@@ -508,11 +486,7 @@ def test_the_production_storage_is_known_under_immediate_too():
 
 def test_a_priority_outside_of_what_the_file_storage_takes_is_refused(tmp_path):
     huey = FileHuey("app", path=str(tmp_path))
-
-    @huey.task()
-    def task():
-        return 1
-
+    task = returning(huey, 1, name="task")
     assert perform_job(task, priority=5).value == 1
     for priority in (-1, 0x10000):
         with pytest.raises(TaskContractBroken, match="0 to 65535"):
@@ -567,10 +541,7 @@ def test_a_result_that_changes_in_the_store_is_refused(serializer, value, change
 def test_no_result_is_not_stored_unless_the_huey_stores_none():
     for store_none, signals in [(False, 0), (True, 1)]:
         huey = MemoryHuey(store_none=store_none)
-
-        @huey.task()
-        def nothing():
-            return None
+        nothing = returning(huey, name="nothing")
 
         with use_test_queue(huey):
             assert perform_job(nothing).stored is None
@@ -740,10 +711,7 @@ def test_a_revoked_and_an_expired_task_do_not_run(huey):
 
 
 def test_a_scheduled_task_that_is_performed_executes_now(huey):
-    @huey.task()
-    def later():
-        return 1
-
+    later = returning(huey, 1, name="later")
     assert perform_job(later, delay=3600, expires=7200).value == 1
 
 
@@ -853,11 +821,7 @@ def test_a_timeout_that_the_task_swallows_is_refused(huey):
 @needs_alarm
 def test_an_alarm_that_was_set_before_still_strikes(huey):
     struck = threading.Event()
-
-    @huey.task(timeout=60)
-    def quick():
-        return 1
-
+    quick = returning(huey, 1, name="quick", timeout=60)
     before = signal.signal(signal.SIGALRM, lambda *_: struck.set())
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -877,10 +841,7 @@ def test_the_alarm_of_a_timeout_never_meets_the_handler_from_before(huey, monkey
         left.append(signal.getitimer(signal.ITIMER_REAL)[0])
         return set_handler(number, handler)
 
-    @huey.task(timeout=60)
-    def quick():
-        return 1
-
+    quick = returning(huey, 1, name="quick", timeout=60)
     monkeypatch.setattr(signal, "signal", set_and_look)
     perform_job(quick)
     assert left == [0, 0]
@@ -915,10 +876,7 @@ def test_hooks_run_and_are_named(huey):
     def after(task, value, error):
         seen.append((value, error))
 
-    @huey.task()
-    def task():
-        return 1
-
+    task = returning(huey, 1, name="task")
     run = perform_job(task)
     assert run.hooks == ("before", "after")
     assert seen == ["before", (1, None)]
@@ -926,9 +884,7 @@ def test_hooks_run_and_are_named(huey):
 
 @pytest.mark.parametrize("where", ["pre_execute", "post_execute", "signal"])
 def test_an_exception_in_a_hook_or_receiver_is_raised(huey, where):
-    @huey.task()
-    def task():
-        return 1
+    task = returning(huey, 1, name="task")
 
     @getattr(huey, where)()
     def broken(*args):
@@ -979,11 +935,7 @@ def test_a_context_variable_does_not_leak_from_the_task(huey):
 
 def test_the_huey_is_as_it_was_afterwards(huey):
     state = dict(vars(huey))
-
-    @huey.task(timeout=60)
-    def task():
-        return 1
-
+    task = returning(huey, 1, name="task", timeout=60)
     perform_job(task)
     assert dict(vars(huey)) == state
 
@@ -1017,10 +969,7 @@ def test_a_huey_whose_server_is_away_can_be_tested():
 
 
 def test_a_task_is_gone_with_its_run_and_waits_for_no_garbage_collector(huey):
-    @huey.task()
-    def task():
-        return 1
-
+    task = returning(huey, 1, name="task")
     run = perform_job(task)
     performed = weakref.ref(run.task)
     gc.disable()
