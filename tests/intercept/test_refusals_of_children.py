@@ -66,7 +66,7 @@ def test_a_refusal_that_a_child_swallows_fails_its_test_alone(way: str, pytester
         asking=ASKING,
         test_it=f"{TESTS}\ndef test_before(): pass\n\ndef test_it(): start({way!r})\n\ndef test_after(): pass\n",
     )
-    result = pytester.runpytest_subprocess(*PLAIN)
+    result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*POST https://api.openai.com/v1/chat/completions was refused*", "*::test_it*"])
 
@@ -91,7 +91,7 @@ def test_a_refusal_of_a_child_fails_the_test_whose_fixture_has_started_it(pytest
         """
     pytester.makepyfile(asking=ASKING)
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
-    result = pytester.runpytest_subprocess(*PLAIN)
+    result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1, errors=1)
 
 
@@ -131,7 +131,7 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester:
         """
     pytester.makepyfile(asking=ASKING)
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
-    result = pytester.runpytest_subprocess(*PLAIN)
+    result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=4, failed=1, errors=3)
     for phase, test in (("setup", "setup"), ("teardown", "teardown"), ("teardown", "call")):
         refused = "POST https://api.openai.com/* was refused*"
@@ -141,7 +141,7 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester:
 def test_children_are_guarded_after_a_test_that_has_cleared_the_environment(pytester: pytest.Pytester) -> None:
     tests = 'def test_that_clears_it(): del os.environ["AQUILA_RUN"]\n\ndef test_it(): start("subprocess")\n'
     pytester.makepyfile(asking=ASKING, test_it=f"{TESTS}\n{tests}")
-    result = pytester.runpytest_subprocess(*PLAIN)
+    result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
 
@@ -170,12 +170,12 @@ def test_what_a_refusal_advises_for_the_child_of_a_shared_fixture_works_as_typed
 ) -> None:
     pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
     pytester.makepyfile(test_it=ADVISED.replace("{url}", echoing.url))
-    result = pytester.runpytest_subprocess(*PLAIN)
+    result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(failed=1)
     advised = re.search(r"Record it with (--\S+)\.", result.stdout.str())
     assert advised is not None
     for options in ((advised[1],), ()):
-        pytester.runpytest_subprocess(*PLAIN, *options).assert_outcomes(passed=1)
+        pytester.runpytest_inprocess(*PLAIN, *options).assert_outcomes(passed=1)
     assert len(echoing.requests) == 1
 
 
@@ -195,7 +195,7 @@ def test_a_refusal_of_a_child_fails_its_test_though_a_conftest_has_used_aquila(
 ) -> None:
     test = "def test_it(): start('os.fork')\n\ndef test_other(aquila_cassette): start('os.fork')\n"
     pytester.makepyfile(asking=ASKING, conftest=conftest, test_it=f"{TESTS}\n{test}")
-    result = pytester.runpytest_subprocess(*PLAIN)
+    result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(failed=2)
 
 
@@ -222,7 +222,7 @@ def test_a_child_may_start_while_a_test_has_replaced_a_function(
         """
     pytester.makepyfile(asking=ASKING)
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(replacing))
-    result = pytester.runpytest_subprocess(*PLAIN)
+    result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
 
@@ -241,7 +241,7 @@ def test_a_refusal_of_a_test_that_has_replaced_getpid_is_not_that_of_a_child(pyt
         """
     pytester.makepyfile(asking=ASKING)
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
-    pytester.runpytest_subprocess(*PLAIN).assert_outcomes(passed=1, failed=1)
+    pytester.runpytest_inprocess(*PLAIN).assert_outcomes(passed=1, failed=1)
 
 
 def test_a_refusal_of_a_child_fails_its_test_after_a_test_with_pytester(pytester: pytest.Pytester) -> None:
@@ -291,7 +291,7 @@ def test_a_program_with_a_consumer_does_not_hear_what_an_earlier_one_was_refused
             subprocess.run([sys.executable, "consuming.py"], check=True)
         """,
     )
-    pytester.runpytest_subprocess().assert_outcomes(passed=2)
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
 def test_with_pyfakefs_the_folder_for_messages_of_children_is_made_at_once(pytester: pytest.Pytester) -> None:
@@ -307,20 +307,20 @@ def test_with_pyfakefs_the_folder_for_messages_of_children_is_made_at_once(pytes
         """,
     )
     pytester.syspathinsert()
-    pytester.runpytest_subprocess("-p", "pyfakefs").assert_outcomes(passed=1)
-    pytester.runpytest_subprocess().assert_outcomes(failed=1)
+    pytester.runpytest_inprocess("-p", "pyfakefs").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess().assert_outcomes(failed=1)
 
 
 def test_a_test_may_expect_what_a_child_is_refused(pytester: pytest.Pytester) -> None:
     expecting = """
         def test_it(aquila_refusals):
-            start("subprocess")
+            start("os.fork")
             assert "api.openai.com" in str(aquila_refusals[0]) and "test_it.py::test_it" in str(aquila_refusals[0])
             aquila_refusals.forget()
         """
     pytester.makepyfile(asking=ASKING)
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(expecting))
-    result = pytester.runpytest_subprocess(*PLAIN)
+    result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=1)
     assert result.ret == 0
 
@@ -360,7 +360,7 @@ def test_a_refusal_of_a_test_in_a_fork_of_its_own_fails_that_test_alone(pytester
         """
     pytester.makepyfile(asking=ASKING, conftest=IN_A_FORK)
     (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
-    result = pytester.runpytest_subprocess(*PLAIN, "-s")
+    result = pytester.runpytest_inprocess(*PLAIN, "-s")
     result.stdout.fnmatch_lines(
         [
             "*test_expects setup-passed call-passed teardown-passed",

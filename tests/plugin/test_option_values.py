@@ -81,7 +81,7 @@ def test_a_test_that_leaves_a_wrong_setting_fails_alone(pytester: pytest.Pyteste
         def test_behind(aquila_cassette): pass
         """
     )
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, failed=3)
     result.stdout.fnmatch_lines(["ConfigError: environment variable AQUILA_TIMEOUT: timeout 'soon': must be *"])
 
@@ -112,7 +112,7 @@ def test_a_test_that_leaves_a_wrong_setting_leaves_no_scope_open(pytester: pytes
             assert not runtime.current_run().scopes.surrounding()
         """
     )
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=3, failed=1, errors=2)
 
 
@@ -134,7 +134,7 @@ def test_a_run_in_which_a_test_leaves_a_wrong_setting_still_has_its_summary(
             {end}
         """
     )
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(
         ["aquila: environment variable AQUILA_TIMEOUT: *; a test has left it set, so it is removed"]
     )
@@ -145,5 +145,5 @@ def test_a_run_in_which_a_test_leaves_a_wrong_setting_still_has_its_summary(
 
 def test_the_sentence_about_a_wrong_setting_begins_a_line_in_a_quiet_run_too(pytester: pytest.Pytester) -> None:
     pytester.makepyfile('import os\n\ndef test_leaves_it():\n    os.environ["AQUILA_TIMEOUT"] = "soon"\n')
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(["aquila: environment variable AQUILA_TIMEOUT: *"])

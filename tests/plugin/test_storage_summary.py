@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import textwrap
@@ -10,6 +11,7 @@ import pytest
 
 from aquila.cassettes.storage import journal
 from tests.plugin.conftest import Project
+from tests.support.forked import do_in_child
 from tests.support.slow import slow_but
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
@@ -49,26 +51,19 @@ def test_after_a_crashed_worker_the_last_lines_say_what_waits_and_what_takes_it_
 
 
 def test_what_only_a_child_of_an_interrupted_test_has_recorded_is_counted_once(project: Project) -> None:
-    project.pytester.makepyfile(
-        test_app="""
-        import subprocess, sys
+    tests = """
+        from app import post_in_fork
 
         def test_it(aquila_cassette):
-            subprocess.run([sys.executable, "-c", "from app import post; post(1)"], check=True)
-            raise KeyboardInterrupt
+            assert post_in_fork(1) == 0
+            pytest.exit("enough")
         """
-    )
-    upstream = f"--aquila-upstream={project.module}:transport"
-    result = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", upstream, "--aquila-record")
+    result = project.record(tests=tests)
     result.stdout.fnmatch_lines(["aquila: 1 recording waits in cassettes/.journal: test_app/test_it (1). *"])
 
 
 STOPS = """
 import pathlib
-
-import pytest
-
-from app import post
 
 stop = pathlib.Path("stop")
 
@@ -100,17 +95,21 @@ def test_it(shared, late):
 def test_what_was_recorded_before_a_fixture_was_interrupted_is_not_asked_again(
     project: Project, phase: str, stops: str
 ) -> None:
-    project.pytester.makepyfile(test_app=STOPS.replace("{stops}", stops))
     stop = project.pytester.path / "stop"
     stop.write_text(phase)
-    arguments = ("-p", "no:cacheprovider", "-p", "no:xdist", f"--aquila-upstream={project.module}:transport")
-    result = project.pytester.runpytest_subprocess(*arguments, "--aquila-record")
-    assert result.ret == pytest.ExitCode.INTERRUPTED
+    told = project.pytester.path / "told.txt"
+
+    def interrupted() -> None:
+        with contextlib.suppress(KeyboardInterrupt), told.open("w") as file, contextlib.redirect_stdout(file):
+            assert project.record(tests=STOPS.replace("{stops}", stops)).ret == pytest.ExitCode.INTERRUPTED
+
+    assert do_in_child(interrupted) == 0  # as long as its process lives, its journals are in use
     waits = "@shared" if phase == "setup" else "test_it"
-    result.stdout.fnmatch_lines([f"aquila: 1 recording waits in cassettes/.journal: test_app/{waits} (1). *"])
-    result.stdout.no_fnmatch_line("*the test failed*")
+    result = pytest.LineMatcher(told.read_text().splitlines())
+    result.fnmatch_lines([f"aquila: 1 recording waits in cassettes/.journal: test_app/{waits} (1). *"])
+    result.no_fnmatch_line("*the test failed*")
     stop.unlink()
-    project.pytester.runpytest_subprocess(*arguments, "--aquila-record").assert_outcomes(passed=1)
+    project.record().assert_outcomes(passed=1)
     assert len(project.calls) == 2  # nothing was asked twice
     assert project.cassette_names == {"test_app/@shared.yaml", "test_app/test_it.yaml"}
 
