@@ -310,6 +310,41 @@ def test_a_task_that_does_not_end_is_named(make_huey):
             go.set()
 
 
+def test_waiting_for_a_result_names_what_still_executes(huey):
+    started, go = threading.Event(), threading.Event()
+
+    @huey.task()
+    def stuck():
+        started.set()
+        go.wait(60)
+        return 1
+
+    with run_consumer() as consumer:
+        try:
+            result = stuck()
+            assert started.wait(60)
+            with pytest.raises(TaskError, match=r"did not come within 0 s .*; still executing: .*stuck: .{36}$"):
+                consumer.wait(result, timeout=0)
+        finally:
+            go.set()
+
+
+def test_waiting_for_a_result_says_that_none_is_not_stored(huey):
+    ended = threading.Event()
+    huey.post_execute("ended")(lambda *arguments: ended.set())
+
+    @huey.task()
+    def forgets_to_return():
+        """Returns None."""
+
+    with run_consumer() as consumer:
+        result = forgets_to_return()
+        assert ended.wait(60)
+        consumer.wait_for(lambda: not huey._tasks_in_flight)
+        with pytest.raises(TaskError, match="it has returned None, which is not stored"):
+            consumer.wait(result, timeout=0)
+
+
 @pytest.mark.parametrize(("name", "advises"), [("jobs", True), ("jobs-gw77", False)])
 def test_waiting_says_that_workers_of_xdist_may_share_the_storage(tmp_path, monkeypatch, name, advises):
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw77")  # no worker of this run, whose name `tmp_path` has

@@ -98,6 +98,7 @@ def test_the_exception_of_the_task_is_raised_as_it_is(huey):
     assert caught.value is original
     assert isinstance(caught.value.__cause__, KeyError)
     assert "error on attempt 1" in caught.value.__notes__[0]
+    assert "; no retry; " in caught.value.__notes__[0]
 
 
 def test_an_assertion_inside_a_task_fails_the_test(huey):

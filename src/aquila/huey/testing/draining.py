@@ -19,7 +19,7 @@ from aquila.huey.testing.performing import raise_task_error
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
 from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import observe_task
-from aquila.huey.testing.task_run import TaskRun
+from aquila.huey.testing.task_run import TaskRun, call_text
 
 _NO_TIME = timedelta()
 _MOST_TASKS = 1000  # Tasks that `drain_queue` executes before it asks whether the queue fills for ever.
@@ -180,10 +180,11 @@ def _drain(
                 fills_for_ever = rounds.begin_task(lambda: _count_queued(huey, until) + 1)
             if fills_for_ever:
                 aside.append(task)
+                skip = ", or with_time_skipping=True where tasks wait for a time, as for @huey.rate_limit"
                 raise TaskError(
-                    f"{len(runs)} tasks were executed and the queue still fills: a task enqueues itself, or is "
-                    "retried for ever; pass with_limit= or with_recursion=False, or with_time_skipping=True where "
-                    "tasks wait for a time, as for @huey.rate_limit"
+                    f"{len(runs)} tasks were executed and the queue still fills, next with {call_text(task)}: a task "
+                    "enqueues itself, or is retried for ever; pass with_limit= or with_recursion=False"
+                    + (skip if clock is None else "")
                 )
             if clock is not None:
                 clock.skip_to(task.eta, utc=huey.utc)

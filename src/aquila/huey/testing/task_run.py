@@ -95,6 +95,8 @@ class TaskRun(Generic[T]):
         if self.retry:
             when = f"in {self.retry.delay:g} s" if self.retry.delay else "at once"
             parts.append(f"retry {when}, {self.retry.left} left after it")
+        elif self.state in ("error", "timeout"):
+            parts.append("no retry")
         if self.enqueued:
             parts.append("enqueued: " + ", ".join(call_text(task) for task in self.enqueued))
         parts.append("signals: " + (", ".join(self.signals) or "none"))

@@ -24,7 +24,7 @@ from aquila.huey.scope_sharing import collect_misses, share_with_workers
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumers.consumer_delays import FIRST_DELAY, LONGEST_DELAY, READY, QuickScheduler
 from aquila.huey.testing.consumers.end_with_maker import EndsWithMaker
-from aquila.huey.testing.consumers.running_consumer import RunningConsumer
+from aquila.huey.testing.consumers.running_consumer import RunningConsumer, describe_executing
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
@@ -221,8 +221,7 @@ def _start_consumer(huey: Any, worker_type: str, options: Any, timeout: float) -
 def _stop_consumer(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
     consumer.stop(graceful=True)
     if consumer.is_alive:
-        # Private to Huey, and empty where the workers are processes.
-        stuck = ", ".join(repr(task) for task in huey._tasks_in_flight) or "in another process"
+        stuck = describe_executing(huey) or "in another process"
         huey.notify_interrupted_tasks()
         consumer.kill_processes()
         raise TaskError(f"the consumer did not end within {timeout:g} s; still executing: {stuck}")

@@ -31,6 +31,11 @@ T = TypeVar("T")
 _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
 
 
+def describe_executing(huey: Any) -> str:
+    """Return the tasks that execute, as text: none where the workers are processes, which alone know theirs."""
+    return ", ".join(repr(task) for task in huey._tasks_in_flight)  # private to Huey 3.5
+
+
 class RunningConsumer:
     """A consumer that works on the queue. ``run_consumer`` yields it.
 
@@ -82,6 +87,10 @@ class RunningConsumer:
         consumer), and at once if the program has ended. A miss of a task, or a request that the guard refused,
         is raised at once, too.
         """
+        return self._wait_for(condition, timeout, what)
+
+    def _wait_for(self, condition: Callable[[], T | None], timeout: float | None, what: str, hint: str = "") -> T:
+        """Do what ``wait_for`` does. ``hint`` is a likely cause where no task is left, and none failed."""
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         while not (value := condition()):
@@ -91,6 +100,10 @@ class RunningConsumer:
                 self.raise_unanswered(ask_storage=True)
                 pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
                 text = f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})"
+                if executing := describe_executing(self.huey):
+                    text += f"; still executing: {executing}"
+                elif not pending and not scheduled:
+                    text += hint
                 failed = self.errors  # For example a message that no worker can read.
                 raise TaskError(f"{text}. A worker failed: {failed[0]}" if failed else text + self._advise_sharing())
             self._pause(_PAUSE)
@@ -127,7 +140,16 @@ class RunningConsumer:
         if isinstance(result, ChordResult):
             result = result.callback
         what = f"the result of {result.task!r}"
-        (value,) = self.wait_for(functools.partial(self._read_final_result, result.id), timeout=timeout, what=what)
+        # Workers in other processes do not say here what they execute.
+        hint = (
+            ""
+            if self.huey.store_none
+            else (
+                ". It still executes, or it has returned None, which is not stored: return something, or give the Huey "
+                "store_none=True"
+            )
+        )
+        (value,) = self._wait_for(functools.partial(self._read_final_result, result.id), timeout, what, hint)
         if isinstance(value, Error):
             self.raise_unanswered(ask_storage=True)
             raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
