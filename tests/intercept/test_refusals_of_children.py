@@ -11,11 +11,11 @@ from tests.support.slow import slow_but
 from tests.support.upstream import Upstream
 
 ASKING = """
-import httpx2
+import urllib.request
 
 def ask():
     try:
-        httpx2.post("https://api.openai.com/v1/chat/completions", json={})
+        urllib.request.urlopen("https://api.openai.com/v1/chat/completions", data=b"{}")
     except BaseException:
         pass
 
@@ -68,7 +68,7 @@ def test_a_refusal_that_a_child_swallows_fails_its_test_alone(way: str, pytester
     )
     result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*POST https://api.openai.com/v1/chat/completions was refused*", "*::test_it*"])
+    result.stdout.fnmatch_lines(["*api.openai.com* was refused*", "*::test_it*"])
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester:
     result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=4, failed=1, errors=3)
     for phase, test in (("setup", "setup"), ("teardown", "teardown"), ("teardown", "call")):
-        refused = "POST https://api.openai.com/* was refused*"
+        refused = "*api.openai.com* was refused*"
         result.stdout.fnmatch_lines([f"*Captured aquila {phase}*", refused, f"*::test_of_a_{test}"])
 
 

@@ -75,14 +75,6 @@ def test_with_a_cassette(ask, aquila_cassette): assert ask("three") == "3"
 """
 
 
-def test_a_server_of_a_fixture_answers_tests_without_cassettes(project: Project) -> None:
-    project.record("-p", "no:randomly", tests=SERVER).assert_outcomes(passed=3)
-    assert project.bodies("test_app/@ask") == [b'{"prompt":"one"}', b'{"prompt":"two"}', b'{"prompt":"three"}']
-    project.run().assert_outcomes(passed=3)
-    project.run("-k", "two").assert_outcomes(passed=1)
-    assert len(project.calls) == 3
-
-
 @pytest.mark.slow  # servers in processes of their own
 def test_a_changed_prompt_of_a_server_fails_the_test_that_asked(project: Project) -> None:
     project.record("-p", "no:randomly", tests=SERVER).assert_outcomes(passed=3)
@@ -149,6 +141,16 @@ def make_swallowing(project: Project) -> None:
                 return 2
         """
     )
+
+
+@pytest.mark.parametrize("server", slow_but(["forked"], SERVERS))
+def test_a_server_of_a_fixture_answers_tests_without_cassettes(project: Project, server: str) -> None:
+    make_swallowing(project)
+    project.record("-p", "no:randomly", tests=SERVERS[server]).assert_outcomes(passed=3)
+    assert project.bodies("test_app/@ask") == [b'{"prompt":"one"}', b'{"prompt":"two"}', b'{"prompt":"three"}']
+    project.run().assert_outcomes(passed=3)
+    project.run("-k", "two").assert_outcomes(passed=1)
+    assert len(project.calls) == 3
 
 
 @pytest.mark.parametrize("marker", slow_but([""], ["", "@pytest.mark.aquila\n"]))

@@ -11,6 +11,8 @@ import ast
 import faulthandler
 import functools
 import importlib.metadata
+import inspect
+import os
 import sys
 import sysconfig
 import types
@@ -32,7 +34,10 @@ import aquila
 import pytest_aquila
 import tests
 
-WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail"
+WITHOUT_IDLE_PLUGINS = (
+    "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail "
+    "-p no:legacypath -p no:pastebin -p no:stepwise"
+)
 """Options of the runs that tests start: the plugins that take longest to load and do nothing there."""
 
 _LASTING = ("_pytest", "xdist", "pytest_aquila")
@@ -79,6 +84,7 @@ def quick_inner_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "distributions", lambda: iter(known))
         patch.setattr(_pytest._code.code, "getstatementrange_ast", _find_statement)
+        patch.setattr(inspect, "getmodule", _module_of)
         # At each failure pytest ends what watches for a test that hangs: here, that of the outer run.
         patch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: None)
         if not _CAN_PATCH:
@@ -172,6 +178,18 @@ def _parse(source: str) -> ast.AST:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(source, "source", "exec")
+
+
+_find_module: Any = inspect.getmodule
+
+
+def _module_of(thing: Any, file: str | None = None) -> Any:
+    """Find a module, but not for the code of a traceback: to read a file that exists, none is needed.
+
+    Python looks at each loaded module to find it, of which the suite has thousands.
+    """
+    is_read_without = isinstance(thing, types.CodeType) and file is not None and os.path.exists(file)
+    return None if is_read_without else _find_module(thing, file)
 
 
 class _ReadOnce(importlib.metadata.Distribution):

@@ -247,10 +247,10 @@ def test_a_byte_order_mark_changes_nothing() -> None:
         load(f"\ufeff{ONE}".replace("interactions", "zzz"))
 
 
-@pytest.mark.parametrize("size", range(0, len(ONE) - 1, 7))
-def test_a_file_that_is_cut_off_is_never_read_as_a_shorter_one(size: int) -> None:
-    with pytest.raises(CassetteCorrupt):
-        load(ONE[:size])
+def test_a_file_that_is_cut_off_is_never_read_as_a_shorter_one() -> None:
+    for size in range(0, len(ONE) - 1, 7):
+        with pytest.raises(CassetteCorrupt):
+            load(ONE[:size])
 
 
 @pytest.mark.parametrize("more", ["", "  handshake: {}\n"])

@@ -187,15 +187,16 @@ def all_patterns() -> dict[str, re.Pattern[Any]]:
 PATTERNS = all_patterns()
 
 
-@pytest.mark.parametrize("name", sorted(PATTERNS))
-def test_no_pattern_reads_a_stretch_again_and_again_unless_its_text_is_short(name: str) -> None:
-    pattern = PATTERNS[name]
-    source = pattern.pattern if isinstance(pattern.pattern, bytes) else pattern.pattern.encode()
-    assert bool(rereads(source, pattern.flags & ~re.UNICODE)) is (name in BOUNDED_OTHERWISE)
+def test_no_pattern_reads_a_stretch_again_and_again_unless_its_text_is_short() -> None:
+    found = set()
+    for name, pattern in PATTERNS.items():
+        source = pattern.pattern if isinstance(pattern.pattern, bytes) else pattern.pattern.encode()
+        if rereads(source, pattern.flags & ~re.UNICODE):
+            found.add(name)
+    assert found == BOUNDED_OTHERWISE.keys()
 
 
 def test_the_patterns_of_all_folders_are_checked() -> None:
-    assert BOUNDED_OTHERWISE.keys() <= PATTERNS.keys()
     assert {"secret_patterns._DASH", "event_layouts._TOKEN", "outgoing._RUN"} <= PATTERNS.keys()
 
 
@@ -213,13 +214,13 @@ def test_a_pattern_that_reads_a_stretch_again_is_noticed(pattern: bytes) -> None
     assert rereads(pattern)
 
 
-@pytest.mark.parametrize("shape", KEY_SHAPES, ids=lambda shape: shape[0])
-def test_the_shape_of_a_key_is_looked_for_within_one_run(shape: tuple[str, tuple[bytes, ...], bytes]) -> None:
+def test_the_shape_of_a_key_is_looked_for_within_one_run() -> None:
     """They are matched where a run begins, and in runs of up to 512 bytes also behind dashes. So a run bounds them."""
-    for items in sequences(parser.parse(shape[2])):
-        for at, (op, value) in enumerate(items):
-            if op in REPEATS and value[1] is UNBOUNDED and not may_be_empty(items[at + 1 :]):
-                assert bytes_of(op, value) <= TOKEN
+    for name, _, pattern in KEY_SHAPES:
+        for items in sequences(parser.parse(pattern)):
+            for at, (op, value) in enumerate(items):
+                if op in REPEATS and value[1] is UNBOUNDED and not may_be_empty(items[at + 1 :]):
+                    assert bytes_of(op, value) <= TOKEN, name
 
 
 # --- the changes that a function makes
@@ -279,11 +280,11 @@ def test_finding_changes_looks_at_a_number_of_words_in_proportion_to_the_text(ch
 @pytest.mark.parametrize(
     "start", ["Basic ", "Bearer ", "bearer+", "Basic+", "secret_access_key", '"api_key": "', "://a:"]
 )
-@pytest.mark.parametrize("rest", ["+", " ", "=", "\\", "a", "/", "Bearer+", "Basic+", "@"])
-def test_a_long_beginning_of_a_secret_ends_soon(start: str, rest: str) -> None:
+def test_a_long_beginning_of_a_secret_ends_soon(start: str) -> None:
     """At this size a pattern that reads again and again takes minutes."""
-    text = start + rest * (200_000 // len(rest)) + "!"
-    Redactor({"Zq81-not-shaped-4711": "x"}).redact_text(text)
+    for rest in ("+", " ", "=", "\\", "a", "/", "Bearer+", "Basic+", "@"):
+        text = start + rest * (200_000 // len(rest)) + "!"
+        Redactor({"Zq81-not-shaped-4711": "x"}).redact_text(text)
 
 
 @pytest.mark.parametrize("word", ["ab", "Ab", "AB", "A", "é"])

@@ -15,28 +15,24 @@ from tests.intercept.own_sockets.conftest import Run
 from tests.support.upstream import Upstream
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "@attacker.example/v1/chat/completions",
-        ".attacker.example/v1",
-        "v1/chat/completions",
-        "http://a.example/v1",
-        "*",
-    ],
-)
-def test_a_target_leads_to_no_other_host(target: str, run: Run, provider: Upstream) -> None:
+def test_a_target_leads_to_no_other_host(run: Run, provider: Upstream) -> None:
+    targets = ("@attacker.example/v1/chat/completions", ".attacker.example/v1", "v1/chat/completions")
+    targets += ("http://a.example/v1", "*")
     result = run(
         f"""
+        import pytest
         import ownclients
 
-        def test_it(aquila_cassette):
-            ownclients.send(b"POST {target} HTTP/1.1\\r\\nHost: api.openai.com\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        @pytest.mark.parametrize("target", {targets!r})
+        def test_it(target, aquila_cassette):
+            rest = b" HTTP/1.1\\r\\nHost: api.openai.com\\r\\nContent-Length: 0\\r\\n\\r\\n"
+            ownclients.send(b"POST " + target.encode() + rest)
         """,
         "--aquila-record",
     )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*a connection to api.openai.com:80 was refused*"])
+    result.assert_outcomes(failed=len(targets))
+    said = result.stdout.str().partition("short test summary")[0]
+    assert said.count("a connection to api.openai.com:80 was refused") >= len(targets)
     assert provider.requests == []
 
 

@@ -104,36 +104,36 @@ def assert_ends(url: str) -> None:
 
 def test_chat_completions_answer_with_usage_and_the_models_public_name(client: openai.OpenAI) -> None:
     messages = [{"role": "user", "content": "Say hi."}]
-    whole = client.chat.completions.create(model="any", messages=messages, temperature=0, seed=1, max_tokens=10)  # type: ignore[call-overload]
+    whole = client.chat.completions.create(model="any", messages=messages, temperature=0, seed=1, max_tokens=5)  # type: ignore[call-overload]
     events = list(
         client.chat.completions.create(  # type: ignore[call-overload]
             model="any",
             messages=messages,
             temperature=0,
             seed=1,
-            max_tokens=10,
+            max_tokens=5,
             stream=True,
             stream_options={"include_usage": True},
         )
     )
     assert whole.model == "smollm2-135m-instruct"
-    assert whole.usage.completion_tokens == 10
+    assert whole.usage.completion_tokens == 5
     assert whole.choices[0].message.content
     assert "".join(event.choices[0].delta.content or "" for event in events if event.choices) == (
         whole.choices[0].message.content
     )
-    assert len(events) > 10
+    assert len(events) > 5
     assert events[-1].usage == whole.usage
 
 
 def test_responses_answer_with_usage(client: openai.OpenAI) -> None:
-    whole = client.responses.create(model="any", input="Say hi.", temperature=0, max_output_tokens=10)
+    whole = client.responses.create(model="any", input="Say hi.", temperature=0, max_output_tokens=5)
     events = list(
-        client.responses.create(model="any", input="Say hi.", temperature=0, max_output_tokens=10, stream=True)
+        client.responses.create(model="any", input="Say hi.", temperature=0, max_output_tokens=5, stream=True)
     )
     assert whole.output_text
     assert whole.usage
-    assert whole.usage.output_tokens == 10
+    assert whole.usage.output_tokens == 5
     assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == whole.output_text
     assert events[-1].type == "response.completed"
 
