@@ -241,6 +241,10 @@ def test_the_nearest_name_is_suggested_for_an_unknown_cassette(cassettes: Casset
     assert done.code == 2
     assert "no cassette 'jobs/sumary'" in done.err
     assert "did you mean 'jobs/summary'?" in done.err
+    for number in range(11):
+        cassettes.write(f"many/{number}.yaml")
+    assert "no cassette 'xyz' in" in (err := cassettes.run("show", "xyz").err)
+    assert err.rstrip().endswith("; to see all: aquila cassettes list")
 
 
 @pytest.mark.parametrize(

@@ -762,6 +762,8 @@ def test_prune_refuses_a_file_that_is_no_report_of_a_run(content: str | None, li
         Path("run.log").write_text(content)
     before = files(littered)
     assert littered.run("prune", "--orphans", "run.log", "--yes").code == 2
+    missing = littered.run("prune", "--orphans", "none.json", "--yes").err
+    assert "--orphans none.json: cannot be read: No such file or directory. Run all tests" in missing
     assert files(littered) == before
 
 

@@ -42,14 +42,14 @@ def test_a_test_that_drifted_is_named_until_something_is_recorded_for_it(
     assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
     run(project, "two")
     told = (
-        "1 test drifted, and nothing is recorded yet:\n"
+        "1 test without an answer, and nothing is recorded yet:\n"
         "  test_app.py::test_changed  prompt: recorded 'one', now 'two'\n"
         "run pytest --aquila-record=pending test_app.py::test_changed\n"
     )
     assert told in review(project, capsys, "--list")[1]
     assert told in review(project, capsys)[1]
     assert told in review(project, capsys, "--list", "test_app/test_changed")[1]
-    assert "drifted" not in review(project, capsys, "--list", "test_app/test_sa*")[1]
+    assert "without an answer" not in review(project, capsys, "--list", "test_app/test_sa*")[1]
     cassette = project.cassettes / "test_app" / "test_same.yaml"
     waiting = cassette.with_name("test_same.pending.yaml")
     waiting.write_bytes(cassette.read_bytes().replace(b"the same", b"another"))
@@ -62,9 +62,25 @@ def test_a_test_that_drifted_is_named_until_something_is_recorded_for_it(
 
     run(project, "two", "--aquila-record=pending", "test_app.py::test_changed")
     code, out = review(project, capsys, "--list")
-    assert (code, "drifted" in out) == (1, False)  # a question
+    assert (code, "without an answer" in out) == (1, False)  # a question
     review(project, capsys, "--accept", "test_app/test_changed")
     run(project, "two")
+    assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
+
+
+def test_a_test_that_was_renamed_or_removed_since_is_not_named(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.pytester.makeini("[pytest]\n")
+    run(project, "one", "--aquila-record")
+    module = project.pytester.path / "test_app.py"
+    module.write_text(module.read_text().replace("one", "two").replace("the same", "another"))
+    project.pytester.runpytest_inprocess("-p", "no:xdist")  # both tests miss
+    module.write_text(module.read_text().replace("test_changed", "test_renamed"))
+    out = review(project, capsys, "--list")[1]
+    assert "test_app.py::test_same" in out
+    assert "test_changed" not in out
+    module.unlink()
     assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
 
 
@@ -100,7 +116,10 @@ def test_nothing_of_a_cache_becomes_an_option_of_the_command(
     project.pytester.makeini("[pytest]\n")
     run(project, "one", "--aquila-record")
     options = ["-pevil::x", "./-pevil::x", "y/../-pevil::x", "@evil::x", ".//@evil::x"]
-    names = [*options, "--rootdir=/", "test_app.py::test_x; rm \x1b[2J"]
+    for file in ("-pevil", "@evil"):
+        project.pytester.path.joinpath(file).write_text("def x(): pass\n")
+    project.pytester.mkdir("y")
+    names = [*options, "--rootdir=/", "test_app.py::test_same[; rm \x1b[2J"]
     folder = project.pytester.path / ".pytest_cache" / "v"
     (folder / "aquila").mkdir(parents=True)
     rows = {name: {"cassettes": [["/etc", "../passwd"]], "change": "\x1b]0;owned\x07"} for name in names}
@@ -109,7 +128,7 @@ def test_nothing_of_a_cache_becomes_an_option_of_the_command(
     _, out = review(project, capsys, "--list")
     command = next(line for line in out.splitlines() if line.startswith("run pytest "))
     typed = ["./-pevil::x"] * 3 + ["./@evil::x"] * 2
-    assert shlex.split(command)[2:] == ["--aquila-record=pending", *typed, "test_app.py::test_x; rm \\x1b[2J"]
+    assert shlex.split(command)[2:] == ["--aquila-record=pending", *typed, "test_app.py::test_same[; rm \\x1b[2J"]
     assert "\x1b" not in out
 
 

@@ -269,7 +269,8 @@ class Project:
         if folder is not None:
             raise CassetteError(f"no cassettes in {folder}")
         called = [known[0] for known in named.values()]
-        hint = suggest_name(name, called) if len(called) <= _SHOWN or find_nearest(name, called) else ""
+        is_listed = len(called) <= _SHOWN or find_nearest(name, called) is not None
+        hint = suggest_name(name, called) if is_listed else "; to see all: aquila cassettes list"
         what = f"there is no file {name!r}, and no cassette of that name" if of_any_kind else f"no cassette {name!r}"
         raise CassetteError(f"{what} in {list_folders(self.folders)}{hint if called else ''}")
 

@@ -227,7 +227,7 @@ def _load_report(source: str) -> dict[str, Any]:
         # Bytes, because the encoding of JSON need not be that of stdin; `json.loads` detects it.
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
-        raise ConfigError(f"--orphans {source}: cannot be read: {error}") from error
+        raise ConfigError(f"--orphans {source}: cannot be read: {error.strerror}. {_AGAIN}") from error
     try:
         report: Any = json.loads(data)
     except (ValueError, RecursionError):

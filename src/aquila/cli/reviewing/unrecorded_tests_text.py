@@ -1,4 +1,4 @@
-"""Describes tests that have drifted and have no new recordings, for ``aquila cassettes review``."""
+"""Describes tests that missed and have no new recordings, for ``aquila cassettes review``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from aquila.cli import project
 from aquila.cli.pytest_settings import find_cache
 from aquila.errors import AquilaError
 from aquila.plurals import count_of
+from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded
 from aquila.recording.storing.pending_files import find_pending_files
 from aquila.shell_words import join_words, path_from
@@ -20,14 +21,18 @@ _MOST_NAMED = 10
 
 
 def find_unrecorded(here: project.Project, names: Collection[str]) -> list[UnrecordedTest]:
-    """Return the tests that missed in their last run and have no pending recordings.
+    """Return the tests that missed in their last run, are still there, and have no pending recordings.
 
     ``names`` are names or patterns of cassettes: only tests that use such a cassette are returned. Empty means all.
     """
-    return [each for each in read_unrecorded(find_cache(here.root)) if _is_listed(here, each, names)]
+    sources = Sources(here.root)
+    return [each for each in read_unrecorded(find_cache(here.root)) if _is_listed(here, each, names, sources)]
 
 
-def _is_listed(here: project.Project, test: UnrecordedTest, names: Collection[str]) -> bool:
+def _is_listed(here: project.Project, test: UnrecordedTest, names: Collection[str], sources: Sources) -> bool:
+    module, _, inside = test.test.partition("::")
+    if sources.is_gone(module, inside):
+        return False  # pytest forgets it only in a run of all tests
     paths = []
     for folder, name in test.cassettes:
         root = here.root / folder
@@ -42,7 +47,7 @@ def describe_unrecorded(here: project.Project, tests: Sequence[UnrecordedTest]) 
     """Yield lines that name the tests, and the command that records them. Without tests there is no line."""
     if not tests:
         return
-    yield f"{count_of(len(tests), 'test')} drifted, and nothing is recorded yet:"
+    yield f"{count_of(len(tests), 'test')} without an answer, and nothing is recorded yet:"
     for each in tests[:_MOST_NAMED]:
         yield f"  {_as_typed(here, each)}" + (f"  {each.change}" if each.change else "")
     if len(tests) > _MOST_NAMED:
