@@ -156,6 +156,9 @@ def test_a_drifted_test_is_listed_as_the_page_shows(cassettes: Cassettes) -> Non
     _, shown = [block.text for block in blocks(PAGE) if block.language == "text"]
     test, name = "tests/test_library.py::test_emma", "tests/test_library/test_emma"
     drifted = UnrecordedTest(test, (("cassettes", name),), "prompt: recorded 'Be kind.', now 'Be brief.'")
+    module = cassettes.folder.parent / "tests" / "test_library.py"
+    module.parent.mkdir()
+    module.write_text("def test_emma(): ...\n")
     cache = cassettes.folder.parent / ".pytest_cache" / "v"
     for key, value in ((CACHE_KEY, as_plain_data([drifted], {})), ("cache/lastfailed", {test: True})):
         (cache / key).parent.mkdir(parents=True, exist_ok=True)
