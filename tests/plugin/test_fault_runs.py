@@ -242,7 +242,7 @@ def test_what_programs_do_with_faults_is_told_for_each_test_and_fault(folder: Pa
     assert read_verdicts(folder) == ALL_VERDICTS, output
     assert (code, hash_of(folder / "cassettes")) == (1, before)
     assert "test_app.py::test_naive" in output
-    assert "end_early                     accepted  passes, and of 1 answer something is missing; took a" in output
+    assert "end_early                     accepted  passes, although an answer is not whole; took a" in output
     assert "60 runs of 10 tests: " in output
     allowed = (
         "[pytest]\naquila_faults_allowed =\n  test_app.py::* * accepted\n  *test_hasty * *\n  *littering * leaks\n"

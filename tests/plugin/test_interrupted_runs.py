@@ -300,7 +300,7 @@ def test_after_ctrl_c_the_last_lines_say_what_waits_and_what_takes_it_over(
     lines = [line for line in output.splitlines() if line.startswith("aquila: ")]
     assert (
         "aquila: 1 recording waits in cassettes/.journal: test_x/test_a_stream (1). The next "
-        "recording run (pytest --aquila-record) takes them over; to do it now: aquila cassettes accept"
+        "recording run (pytest --aquila-record) takes it over; to do it now: aquila cassettes accept"
     ) in lines, output
     project.run("--aquila-record")
     assert project.stored() == [("test_a_stream.yaml", "complete"), ("test_a_stream.yaml", "complete")]

@@ -64,7 +64,9 @@ def test_a_file_makes_the_same_script_as_the_calls() -> None:
         ("script:\n- reply: {text: a, text: b}", 2, "key 'text' occurs twice"),
         ("script: 3", 1, "must be a list"),
         ("script:\n- repl: x", 2, "did you mean 'reply'"),
-        ("script:\n- reply: x\n- reply: {txt: x}", 3, "'txt'"),
+        ("script:\n- whne: x\n  reply: y", 2, "unknown answer 'whne'; did you mean 'when'"),
+        ("script:\n- when: x\n  answer: [reply: y]", 3, "unknown answer 'answer'"),
+        ("script:\n- reply: x\n- reply: {txt: x}", 3, "reply: unknown field 'txt'; did you mean 'text'"),
         ("script:\n- reply: x\n- when: {foo: x}\n  reply: y", 3, "unknown condition 'foo'"),
         ("script:\n- when: x\n  answers: [reply: a, repl: b]", 3, "did you mean 'reply'"),
         ("script:\n- when: x", 2, "an answer is one word"),
@@ -88,7 +90,10 @@ def test_a_mistake_is_named_with_its_line(text: str, line: int, what: str) -> No
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        load_script(tmp_path / "x")
+    with pytest.raises(ConfigError, match=r"x\.script\.yaml: there is no such script$"):
+        load_script(tmp_path / "x.script.yaml")
+    (tmp_path / "weather.script.yaml").touch()
+    with pytest.raises(ConfigError, match=r"did you mean 'weather\.script\.yaml'"):
+        load_script(tmp_path / "wether.script.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_script(tmp_path)

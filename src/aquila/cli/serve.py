@@ -215,12 +215,7 @@ def _find_script(options: argparse.Namespace, settings: Settings) -> Path | None
 
 def _read_script(path: Path | None) -> Script | None:
     """Return the script in a file, read again for each reset of the server. Raises ``ConfigError``."""
-    if path is None:
-        return None
-    try:
-        return script_file.load_script(path)
-    except FileNotFoundError:
-        raise ConfigError(f"--script {path}: the file is gone") from None
+    return None if path is None else script_file.load_script(path)
 
 
 def _choose_admission(options: argparse.Namespace) -> Admission:

@@ -144,7 +144,8 @@ def _find_verdict(run: FaultedRun) -> tuple[Verdict, str]:
         return "held", ""
     if run.has_noticed:
         return "held", "without the answer: the program noticed"
-    return "accepted", f"passes, and of {len(lost)} answer{'s' if len(lost) > 1 else ''} something is missing"
+    what = "an answer is" if len(lost) == 1 else f"{len(lost)} answers are"
+    return "accepted", f"passes, although {what} not whole"
 
 
 def _find_lost_answers(run: FaultedRun) -> list[Attempt]:

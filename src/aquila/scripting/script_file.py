@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,20 +26,19 @@ from aquila.cassettes.codecs.yaml.tree import Number, Tree, advice_for
 from aquila.errors import CassetteCorrupt, ConfigError
 from aquila.scripting.replies import Replies
 from aquila.scripting.script import Script, Unused
-from aquila.spelling import suggest_name
+from aquila.spelling import find_nearest, suggest_name
 
 _Path = tuple[str | int, ...]
 
 
 def load_script(path: Path) -> Script:
-    """Return the script in a file.
-
-    Raises ``FileNotFoundError``, or ``ConfigError`` that names the line of a mistake.
-    """
+    """Return the script in a file. Raises ``ConfigError``, which names the line of a mistake."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise
+        near = find_nearest(path.name, [each.name for each in path.parent.glob("*.script.yaml")])
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise ConfigError(f"{path}: there is no such script{hint}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     return read_script(data, source=str(path))
@@ -126,13 +126,14 @@ def _read_pattern(value: Any, path: _Path) -> Any:
 
 
 def _read_answer(replies: Replies, item: Tree, path: _Path) -> None:
+    for word in item if type(item) is dict else ():
+        if word not in _WORDS:
+            known = tuple(_WORDS) if len(item) == 1 else (*_WORDS, "when", "answers")
+            raise _Mistake(f"unknown answer {word!r}{suggest_name(word, known)}", (*path, word))
     if type(item) is not dict or len(item) != 1:
         raise _Mistake("an answer is one word and what it takes, as in 'reply: Hello'", path)
     ((word, value),) = item.items()
-    write = _WORDS.get(word)
-    if write is None:
-        raise _Mistake(f"unknown answer {word!r}{suggest_name(word, tuple(_WORDS))}", (*path, word))
-    _call(lambda: write(replies, _plain(value)), (*path, word))
+    _call(lambda: _WORDS[word](replies, _plain(value)), (*path, word))
 
 
 def _call(write: Callable[[], Any], path: _Path) -> Any:
@@ -151,6 +152,10 @@ def _write_with(name: str) -> Callable[[Replies, Any], Any]:
         if isinstance(value, dict):
             if "tool_calls" in value:
                 value = {**value, "tool_calls": _read_calls(value["tool_calls"])}
+            known = inspect.signature(method).parameters
+            for field in value:
+                if field not in known:
+                    raise ConfigError(f"{name}: unknown field {field!r}{suggest_name(field, known)}")
             return method(**value)
         return method(*value) if isinstance(value, list) else method(value)
 

@@ -72,11 +72,12 @@ def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterat
     if waiting:
         count = sum(count for _, count in waiting)
         wait = f"{count_of(count, 'recording')} {'waits' if count == 1 else 'wait'}"
+        them = "it" if count == 1 else "them"
         yield News(
             NewsKind.WAITS_IN_JOURNALS,
             f"{wait} in {shown_path(folder)}",
             names=[f"{name} ({count})" for name, count in waiting],
-            lead="The next recording run (pytest --aquila-record) takes them over; to do it now:",
+            lead=f"The next recording run (pytest --aquila-record) takes {them} over; to do it now:",
             command="aquila cassettes accept",
         )
 

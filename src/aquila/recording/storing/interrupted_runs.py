@@ -106,10 +106,14 @@ def mention_interrupted(explained: Explanation, scope: Scope, session: Session, 
             answers = key in keys or (without_origin(key) in map(without_origin, keys) and missed.takes_other_origins())
             usual = scope.run.layers.resolve().cassette_root()
             elsewhere = "" if usual == root else f" --dir {quote_word(str(shown_path(root)))}"
+            if len(left) == 1:
+                told, them = f"which {'answers' if answers else 'does not answer'} this request", "it"
+            else:
+                told, them = f"{'one' if answers else 'none'} of which answers this request", "them"
             text = (
-                f"\n\nAn interrupted run has left {count_of(len(left), 'recording')} for this cassette, "
-                f"{'and this request is among them' if answers else 'none of which answers this request'}. A recording "
-                f"run takes them over before it asks anything; to do only that:\n\n  aquila cassettes accept{elsewhere}"
+                f"\n\nAn interrupted run has left {count_of(len(left), 'recording')} for this cassette, {told}.\n"
+                f"A recording run takes {them} over before it asks anything; to do only that:\n\n"
+                f"  aquila cassettes accept{elsewhere}"
             )
             return replace(explained, text=explained.text + session.redactor.redact_text(text))
     return explained
