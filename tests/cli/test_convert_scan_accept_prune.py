@@ -177,7 +177,7 @@ def test_convert_rewrites_a_json_cassette_of_vcrpy_under_its_name(cassettes: Cas
         ('{"version": 1, "interactions": [{}]}', "interactions[0]"),
         ('{"version": 2, "interactions": []}', "a version that is not known"),
         ('{"interactions": [], "aquila": 1}', "not a cassette of vcrpy"),
-        ('{"interactions": ' + "[" * 100_000, "recursion"),
+        ('{"interactions": ' + "[" * 100_000, "old.json: nested too deeply to be read"),
     ],
 )
 def test_a_damaged_json_cassette_is_told_with_its_reason(text: str, reason: str, cassettes: Cassettes) -> None:

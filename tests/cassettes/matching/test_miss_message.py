@@ -162,6 +162,11 @@ def test_a_recorded_body_that_is_no_json_says_where_it_stops_being_that(body: st
     assert f"text, not valid JSON{place}" in explain(chat("hi"), request(body.encode()))
 
 
+def test_a_recorded_body_that_is_nested_too_deeply_says_so() -> None:  # Python's own words differ between versions
+    message = explain(chat("hi"), request(b"[" * 100_000 + b"]" * 100_000))
+    assert "text, JSON that is nested too deeply to be compared, now JSON\n" in message
+
+
 def test_another_kind_of_request() -> None:
     assert explain(RecordedRequest("GET", "https://api.openai.com/v1/models"), chat("Tell me about eagles.")) == text(
         """

@@ -43,7 +43,9 @@ class ReadOnlyCodec(ABC):
             return self.read_document(data)
         except FormatError as mistake:
             what = describe_mistake(mistake)
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            what = "nested too deeply to be read"
+        except ValueError as error:
             what = str(error)
         raise CassetteCorrupt(f"{source}: {what}. {FOREIGN_ADVICE}")
 

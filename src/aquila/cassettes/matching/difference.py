@@ -78,7 +78,9 @@ def _kind_of(request: CanonicalRequest) -> _BodyKind:
         parse_canonical(request.body)
     except json.JSONDecodeError as error:
         why = f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}"
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        why = "JSON that is nested too deeply to be compared"
+    except ValueError as error:
         why = f"not valid JSON: {error}"
     else:
         return _BodyKind(request.kind)
