@@ -40,3 +40,12 @@ def test_a_consumer_goes_on_to_send_heartbeats_after_an_outage_and_says_once_tha
     life.end(forget=True)
     for said in ("the storage does not answer (ConnectionError: away)", "the storage answers again"):
         assert caplog.text.count(f"consumer {life.id}: {said}") == 1
+
+
+def test_a_consumer_looks_for_others_as_soon_as_it_has_begun():
+    """It may not live until its second heartbeat."""
+    looked = threading.Event()
+    life = ConsumerLife(state_of(MemoryHuey("app")), looked.set, lost_after=6000)
+    life.ensure_beating()
+    assert looked.wait(60)
+    life.end(forget=True)
