@@ -345,6 +345,18 @@ def test_waiting_for_a_result_says_that_none_is_not_stored(huey):
             consumer.wait(result, timeout=0)
 
 
+def test_waiting_for_a_result_names_what_failed_and_guesses_no_more(huey):
+    @huey.task()
+    def job():
+        """Its message is damaged."""
+
+    with run_consumer(raise_errors=False) as consumer:
+        huey.storage.enqueue(b"damaged")
+        consumer.wait_for(lambda: consumer.errors)
+        with pytest.raises(TaskError, match=r"\(pending: 0, scheduled: 0\)\. A worker failed: "):
+            consumer.wait(huey._result_handle(job.s()), timeout=0)
+
+
 @pytest.mark.parametrize(("name", "advises"), [("jobs", True), ("jobs-gw77", False)])
 def test_waiting_says_that_workers_of_xdist_may_share_the_storage(tmp_path, monkeypatch, name, advises):
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw77")  # no worker of this run, whose name `tmp_path` has

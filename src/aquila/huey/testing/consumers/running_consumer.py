@@ -33,7 +33,7 @@ _PAUSE = 0.01  # Seconds between two looks at a queue or a result.
 
 def describe_executing(huey: Any) -> str:
     """Return the tasks that execute, as text: none where the workers are processes, which alone know theirs."""
-    return ", ".join(repr(task) for task in huey._tasks_in_flight)  # private to Huey 3.5
+    return ", ".join(repr(task) for task in list(huey._tasks_in_flight))  # private to Huey 3.5
 
 
 class RunningConsumer:
@@ -102,10 +102,11 @@ class RunningConsumer:
                 text = f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})"
                 if executing := describe_executing(self.huey):
                     text += f"; still executing: {executing}"
-                elif not pending and not scheduled:
+                if failed := self.errors:  # For example a message that no worker can read.
+                    raise TaskError(f"{text}. A worker failed: {failed[0]}")
+                if not (pending or scheduled or executing):
                     text += hint
-                failed = self.errors  # For example a message that no worker can read.
-                raise TaskError(f"{text}. A worker failed: {failed[0]}" if failed else text + self._advise_sharing())
+                raise TaskError(text + self._advise_sharing())
             self._pause(_PAUSE)
         return value
 
@@ -141,14 +142,8 @@ class RunningConsumer:
             result = result.callback
         what = f"the result of {result.task!r}"
         # Workers in other processes do not say here what they execute.
-        hint = (
-            ""
-            if self.huey.store_none
-            else (
-                ". It still executes, or it has returned None, which is not stored: return something, or give the Huey "
-                "store_none=True"
-            )
-        )
+        hint = ". It still executes, or it has returned None, which is not stored: return something, or give the Huey "
+        hint = "" if self.huey.store_none else f"{hint}store_none=True"
         (value,) = self._wait_for(functools.partial(self._read_final_result, result.id), timeout, what, hint)
         if isinstance(value, Error):
             self.raise_unanswered(ask_storage=True)
