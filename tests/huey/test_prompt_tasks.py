@@ -214,8 +214,9 @@ def test_what_is_wrong_with_a_declaration_is_found_where_it_is_written(declare):
             declare("Hi", name="hi", time_limit=seconds)
     with pytest.raises(errors.ConfigError, match="needs a name"):
         declare("{x}")
-    with pytest.raises(errors.ConfigError, match="for braces that are text"):
-        declare('{"json": {x}}', name="b")
+    for wrong in ('{"json": {x}}', "{x", "} {x}", "{class}"):
+        with pytest.raises(errors.ConfigError, match=r"^b: .* for braces that are text"):
+            declare(wrong, name="b")
     with pytest.raises(errors.ConfigError, match="Huey uses the parameter"):
         declare("{task}", name="c")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import string
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from aquila.errors import ConfigError
 from aquila.huey.task_wrapper import HUEY_OPTIONS
+
+_BRACES = "Write {{ and }} for braces that are text"
 
 
 def function_of_template(prompt: str, name: str, module: str) -> Callable[..., str]:
@@ -18,12 +21,14 @@ def function_of_template(prompt: str, name: str, module: str) -> Callable[..., s
     parameters.
     """
     fields: list[str] = []
-    for field in _iterate_fields(prompt):
+    try:
+        found = list(_iterate_fields(prompt))
+    except ValueError as error:  # a single brace
+        raise ConfigError(f"{name}: the prompt is no template: {error}. {_BRACES}") from None
+    for field in found:
         root = field.split(".")[0].split("[")[0]
-        if not root.isidentifier():
-            raise ConfigError(
-                f"{name}: the field {{{field}}} of the prompt has no name. Write {{{{ and }}}} for braces that are text"
-            )
+        if not root.isidentifier() or keyword.iskeyword(root):
+            raise ConfigError(f"{name}: the field {{{field}}} of the prompt has no name. {_BRACES}")
         if root in HUEY_OPTIONS:
             raise ConfigError(
                 f"{name}: the field {{{root}}} of the prompt has the name of an argument that Huey takes for itself, "
