@@ -55,15 +55,45 @@ def test_a_request_that_is_recorded_nowhere_names_no_other_test(project: Project
     assert "The same request is recorded" not in output
 
 
+MISSPELT = "Is the name of the cassette misspelt?"
+
+
 def test_a_miss_in_a_named_cassette_that_does_not_exist_names_a_similar_one(project: Project) -> None:
     marked = "import pytest\n@pytest.mark.aquila(cassette={!r})\ndef test_a(): post('x')\n"
     project.record(tests=marked.format("shared/summary"))
     output = project.run(tests=marked.format("shared/sumary")).stdout.str()
-    assert "Is the name of the cassette misspelt? There is cassettes/shared/summary.yaml." in output
+    assert "The same request is recorded in cassettes/shared/summary.yaml." in output
+    assert MISSPELT in output
     assert ADVICE not in output
-    output = project.run(tests=marked.format("another")).stdout.str()
-    assert "missed" in output
-    assert "misspelt" not in output
+    output = project.run(tests=marked.format("shared/another")).stdout.str()
+    assert ADVICE in output
+    assert MISSPELT not in output
+
+
+def test_a_name_that_nobody_has_written_is_not_called_misspelt(project: Project) -> None:
+    project.record(tests="def test_first(aquila_cassette): post('x'), post('y')\n")
+    tests = """
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def first():
+            post('x')
+
+        def test_fixture(first):
+            pass
+
+        def test_second(aquila_cassette):
+            post('y')
+
+        def test_third(aquila_cassette):
+            assert post_in_fork('x') == 0
+
+        def test_first(aquila_cassette):
+            post('x'), post('y')
+    """
+    output = project.run(tests=tests).stdout.str()
+    assert output.count(PLACE) >= 2
+    assert MISSPELT not in output
 
 
 def test_a_request_that_is_made_once_more_than_recorded_names_no_other_test(project: Project) -> None:

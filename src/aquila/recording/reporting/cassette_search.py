@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from aquila import spelling
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_at_origin, without_origin
 from aquila.cassettes.storage import cassette_files
@@ -117,25 +116,15 @@ class CassetteSearch(ABC):
         keys = _SearchKeys.of(session)
         key = keys.key_of(missed.request)
         with self._lock:
-            folder = self._list(root, project)
+            if root not in self._folders:
+                self._folders[root] = SearchedFolder(self.list_cassettes(root, project))
+            folder = self._folders[root]
             for one in folder.near(cassette):
                 self._read(one, keys)
             while not (found := self._find_read(keys.rules, key, missed)) and self._may_go_on(folder):
                 self._read(folder.unread.pop(), keys)
         found = [one for one in found if one.path.is_relative_to(root)]
         return sorted(found, key=lambda one: _distance(one.name, cassette))
-
-    def find_similar_name(self, root: Path, project: Path, cassette: str) -> StoredCassette | None:
-        """Return the cassette in ``root`` whose name is most similar to ``cassette``, or None if none is similar."""
-        with self._lock:
-            names = {one.name: one for near in self._list(root, project).by_folder.values() for one in near}
-        nearest = spelling.find_nearest(cassette, names)
-        return None if nearest is None else names[nearest]
-
-    def _list(self, root: Path, project: Path) -> SearchedFolder:
-        if root not in self._folders:
-            self._folders[root] = SearchedFolder(self.list_cassettes(root, project))
-        return self._folders[root]
 
     def _find_read(self, rules: MatchRules, key: str, missed: MissedRequest) -> list[StoredCassette]:
         """Return the cassettes that would answer a request, of those that were read."""
@@ -181,10 +170,5 @@ def name_place(
     """Add to the explanation of a miss where its request is recorded, and lines of advice."""
     more = f" (and in {len(found) - 1} more)" if len(found) > 1 else ""
     place = f"The same request is recorded in {shown_path(found[0].path)}{more}."
-    return add_lines(explained, session, [place, *advice])
-
-
-def add_lines(explained: Explanation, session: Session, lines: Iterable[str]) -> Explanation:
-    """Add a paragraph to the explanation of a miss, without secrets."""
-    added = session.redactor.redact_text("\n".join(["", "", *lines]))
+    added = session.redactor.redact_text("\n".join(["", "", place, *advice]))
     return replace(explained, text=explained.text + added)

@@ -7,21 +7,15 @@ sent the request. Alone or in another order the test then misses, and its own ca
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
-from aquila.recording.reporting.cassette_search import (
-    MOST_LISTED,
-    CassetteSearch,
-    StoredCassette,
-    add_lines,
-    name_place,
-)
-from aquila.recording.storing.pending_files import shown_path
+from aquila.recording.reporting.cassette_search import MOST_LISTED, CassetteSearch, StoredCassette, name_place
+from aquila.spelling import find_nearest
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
@@ -34,6 +28,7 @@ ADVICE = (
     "If this was recorded before, a cache, or something else that tests share, may have had the answer",
     "then, so that nothing was sent. Empty it before each test, and record again.",
 )
+MISSPELT = ("Is the name of the cassette misspelt?",)
 
 
 class OtherTests(CassetteSearch):
@@ -58,8 +53,7 @@ def mention_other_test(
     """Add to the explanation of a miss in which other cassette the same request is recorded, if in any.
 
     ``path`` is the file of the session's cassette, in the folder ``root``. If that has the request, it was made once
-    more than it is recorded, and nothing is added. If it does not exist, and is not the test's own cassette, one with a
-    similar name is mentioned instead.
+    more than it is recorded, and nothing is added.
     """
     if missed.recording_count:
         return explained
@@ -67,11 +61,21 @@ def mention_other_test(
     with suppress(OSError):
         search = scope.run.state_of(OtherTests)
         name = name_of_file(root, path)
-        is_own = scope.owns_cassette and name == scope.default_cassette
-        if not is_own and not path.exists() and (similar := search.find_similar_name(root, project, name)):
-            question = f"Is the name of the cassette misspelt? There is {shown_path(similar.path)}."
-            return add_lines(explained, session, [question])
         found = search.find(root, project, name, session, missed)
         if found := [one for one in found if one.path != path]:
-            return name_place(explained, session, found, ADVICE)
+            alike = [] if path.exists() else _find_alike(scope, name, found)
+            return name_place(explained, session, alike or found, MISSPELT if alike else ADVICE)
     return explained
+
+
+def _find_alike(scope: Scope, name: str, found: Sequence[StoredCassette]) -> list[StoredCassette]:
+    """Return the cassette whose name is most similar to ``name``, if somebody has written that; else nothing.
+
+    Fixtures, tasks and child processes of a test have names that nobody has written, and so has the test itself.
+    """
+    if not scope.is_owner or scope.kind not in ("test", "block", "call"):
+        return []
+    if scope.owns_cassette and name == scope.default_cassette:
+        return []
+    nearest = find_nearest(name.rpartition("/")[2], [one.name.rpartition("/")[2] for one in found])
+    return [one for one in found if one.name.rpartition("/")[2] == nearest][:1]
