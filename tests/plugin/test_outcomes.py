@@ -147,107 +147,102 @@ def test_a_client_that_retries_lets_a_miss_and_a_refusal_through_at_once(project
     result.stdout.fnmatch_lines(["*1 missed*"])
 
 
-def test_an_error_that_cannot_be_hashed_may_stand_for_a_miss(project: Project) -> None:
-    """Dataclasses that compare their fields have no hash."""
-    result = project.run(
-        tests="""
-        import dataclasses
+ODD_ERRORS = """
+    import asyncio, dataclasses, httpx2, pickle
+    from concurrent.futures import ThreadPoolExecutor
 
-        @dataclasses.dataclass
-        class ToolError(Exception):
-            message: str
+    @dataclasses.dataclass
+    class WithoutHash(Exception):  # as dataclasses are that compare their fields
+        message: str
 
-        def ask():
-            try:
-                post("hi")
-            except BaseException as error:
-                raise ToolError("no answer") from error
+    def test_error_without_a_hash(aquila_cassette):
+        try:
+            post("hi")
+        except BaseException as error:
+            raise WithoutHash("no answer") from error
 
-        def test_it(aquila_cassette):
-            ask()
-        """
-        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
-    )
-    result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: *"])
+    def combine(cause):
+        class TaskError(type(cause)):
+            def __init__(self, cause):
+                self.cause = cause
 
-
-def test_an_error_that_inherits_from_the_class_of_a_miss_fails_only_its_test(project: Project) -> None:
-    """ray makes such a class for what a task has raised in a worker."""
-    result = project.run(
-        tests="""
-        import pickle
-
-        def combine(cause):
-            class TaskError(type(cause)):
-                def __init__(self, cause):
-                    self.cause = cause
-
-                def __str__(self):
-                    return f"the task failed: {self.cause}"
-
-            return TaskError(cause)
-
-        def test_it(aquila_cassette):
-            try:
-                post("hi")
-            except BaseException as error:
-                miss = pickle.loads(pickle.dumps(error))  # as it comes from a worker
-            raise combine(miss)
-        """
-        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
-    )
-    result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["E *CassetteMiss: the task failed: nothing is recorded yet *", "*1 missed*"])
-
-
-def test_an_error_whose_text_cannot_be_written_fails_only_its_test(project: Project) -> None:
-    result = project.run(
-        tests="""
-        class ApiError(Exception):
             def __str__(self):
-                return None
+                return f"the task failed: {self.cause}"
 
-        def test_plain():
-            raise ApiError
+        return TaskError(cause)
 
-        def test_after_a_miss(aquila_cassette):
-            try:
-                post("hi")
-            except BaseException:
-                pass
-            raise ApiError
-        """
-        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
-    )
-    result.assert_outcomes(failed=2, passed=1)
-    result.stdout.fnmatch_lines(["FAILED *::test_plain - *ApiError*", "FAILED *::test_after_a_miss - *ApiError*"])
-    result.stdout.fnmatch_lines(["nothing is recorded yet in cassettes*test_after_a_miss*"])
+    def test_class_of_a_miss(aquila_cassette):  # ray makes one for what a task has raised in a worker
+        try:
+            post("hi")
+        except BaseException as error:
+            miss = pickle.loads(pickle.dumps(error))  # as it comes from a worker
+        raise combine(miss)
+
+    class WithoutText(Exception):
+        def __str__(self):
+            return None
+
+    def test_text_without_a_miss():
+        raise WithoutText
+
+    def test_text_after_a_miss(aquila_cassette):
+        try:
+            post("hi")
+        except BaseException:
+            pass
+        raise WithoutText
+
+    def test_swallowed_refusal():
+        try:
+            httpx2.get("https://api.openai.com/v1/models")
+        except BaseException:
+            pass
+
+    def test_gathered(aquila_cassette):
+        async def go():
+            async with aquila.async_http_client() as http:
+                await asyncio.gather(http.get("https://provider.example/v1/x"), return_exceptions=True)
+        asyncio.run(go())
+
+    def apply_target(target, callback):
+        try:
+            target()
+        except Exception as error:
+            callback(error)
+    apply_target.__module__ = "celery.concurrency.base"
+
+    def test_pool_of_celery(aquila_cassette):  # it tells who waits for the task
+        told = []
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(apply_target, lambda: post("hi"), told.append)
+        assert told
+
+    def test_failed_assertion(aquila_cassette):
+        try:
+            post("hi")
+        except BaseException:
+            assert False, "the service is down"
+"""
+FAILED_AS = {
+    "error_without_a_hash": "CassetteMiss: *",
+    "class_of_a_miss": "CassetteMiss: the task failed: nothing is recorded yet *",
+    "text_without_a_miss": "*WithoutText*",
+    "text_after_a_miss": "*WithoutText*",
+    "swallowed_refusal": "LiveCallRefused: *",
+    "gathered": "CassetteMiss: *",
+    "pool_of_celery": "CassetteMiss: nothing is recorded*",
+    "failed_assertion": "AssertionError: the service is down*",
+}
+"""The errors of the tests above: whoever swallows a miss or takes its place, it is told, and fails only its test."""
 
 
-def test_what_a_bare_except_swallowed_fails_the_test(project: Project) -> None:
-    result = project.run(
-        tests="""
-        import asyncio, httpx2
-
-        def test_refusal():
-            try:
-                httpx2.get("https://api.openai.com/v1/models")
-            except BaseException:
-                pass
-
-        def test_gathered(aquila_cassette):
-            async def go():
-                async with aquila.async_http_client() as http:
-                    await asyncio.gather(http.get("https://provider.example/v1/x"), return_exceptions=True)
-            asyncio.run(go())
-        """
-        + HARMLESS.replace("    def", "        def").replace("        assert", "            assert")
-    )
-    result.assert_outcomes(failed=2, passed=1)
-    result.stdout.fnmatch_lines(
-        ["FAILED *::test_refusal - LiveCallRefused: *", "FAILED *::test_gathered - CassetteMiss: *"]
-    )
+def test_a_miss_that_is_swallowed_or_replaced_fails_its_test_and_no_other(project: Project) -> None:
+    result = project.run("-p", "no:randomly", tests=ODD_ERRORS + HARMLESS)
+    result.assert_outcomes(failed=len(FAILED_AS), passed=1)
+    result.stdout.fnmatch_lines([f"FAILED *::test_{name} - {error}" for name, error in FAILED_AS.items()])
+    for name in ("text_after_a_miss", "failed_assertion"):
+        shown = result.stdout.str().partition(f"_ test_{name} _")[2].partition("\n____")[0]
+        assert "nothing is recorded yet in cassettes" in shown
 
 
 PLACES = {
@@ -358,45 +353,6 @@ def test_the_miss_is_the_error_of_the_test_in_whatever_task_or_thread_it_happene
     assert output.count("To record it:") == len(names)
     if names != SEVERAL_MISSES:
         result.stdout.fnmatch_lines([f"aquila: * {len(names)} missed*"])
-
-
-def test_a_pool_of_threads_of_celery_reports_a_miss_to_who_waits_for_the_task(project: Project) -> None:
-    result = project.run(
-        tests="""
-        from concurrent.futures import ThreadPoolExecutor
-
-        def apply_target(target, callback):
-            try:
-                target()
-            except Exception as error:
-                callback(error)
-        apply_target.__module__ = "celery.concurrency.base"
-
-        def test_it(aquila_cassette):
-            told = []
-            with ThreadPoolExecutor(1) as pool:
-                pool.submit(apply_target, lambda: post("hi"), told.append)
-            assert told
-        """
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["FAILED *::test_it - CassetteMiss: nothing is recorded*"])
-
-
-def test_a_failed_assertion_stays_the_error_of_a_test_that_caught_a_miss(project: Project) -> None:
-    result = project.run(
-        tests="""
-        def test_it(aquila_cassette):
-            try:
-                post("hi")
-            except BaseException:
-                assert False, "the service is down"
-        """
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["nothing is recorded yet in *", "FAILED *::test_it - AssertionError: the service is down*"]
-    )
 
 
 def test_a_refusal_of_an_earlier_attempt_does_not_fail_the_next_one(project: Project) -> None:
