@@ -13,6 +13,7 @@ from aquila.cassettes.model import Interaction
 from aquila.faults.parsing import read_faults
 from aquila.faults.plan import FaultPlan
 from tests.faults.test_streams_and_failures import scripted
+from tests.support.threads import run_at_once
 
 STREAM = scripted()
 WHOLE = scripted(stream=False)
@@ -106,11 +107,7 @@ def test_threads_meet_a_fault_exactly_as_often_as_times_says() -> None:
         for _ in range(20):
             met[meet(plan, "a")] += 1
 
-    threads = [threading.Thread(target=ask) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([ask] * 5)
     assert met == {"rate_limit": 50, "good": 50}
 
 

@@ -13,6 +13,7 @@ import shutil
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from tests.server.conftest import ADMISSION, TOKEN, Serve
 from tests.support.clients import PATH, body
 from tests.support.http_server import LoopbackServer
 from tests.support.server import json_answer, serving
+from tests.support.threads import run_at_once
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed
 
 
@@ -545,11 +547,7 @@ def test_eight_clients_at_once_get_the_right_answers(serve: Serve, provider: Ups
             answers[number] = post(running, {"number": number}).json()
 
         with serve(record=record) as running:
-            threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            run_at_once(partial(ask, number) for number in range(8))
         assert answers == {number: {"number": number} for number in range(8)}
     assert len(provider.requests) == 8
 

@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,6 +29,7 @@ from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
 from aquila.recording.scope_joining import ScopeReference, join_scope
 from tests.support.runs import name_upstream, separate_run
+from tests.support.threads import run_at_once
 
 URL = "https://provider.example/v1/x"
 
@@ -88,11 +89,7 @@ def record_from_eight_threads(folder: Path, process: int, together: Any) -> None
                     post(client, f"{process}-{thread}-{number}")
                 post(client, "the same everywhere")
 
-            threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            run_at_once(partial(ask, thread) for thread in range(8))
 
 
 def join_record_and_die(folder: Path, stamp: ScopeReference) -> None:

@@ -8,6 +8,7 @@ import gzip
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, CassetteWriteError, PlayedOut
 from tests.support.runs import name_upstream
+from tests.support.threads import run_at_once
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed, upstream
 
 URL = "https://provider.example/v1/chat/completions"
@@ -384,11 +386,7 @@ def test_eight_threads_get_eight_right_answers(recording: Upstream, monkeypatch:
                 wrong.append(prompt)
 
         with aquila.use_cassette("x") as cassette:
-            threads = [threading.Thread(target=check, args=(prompt,)) for prompt in prompts]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            run_at_once(partial(check, prompt) for prompt in prompts)
             assert cassette.all_played
         assert wrong == []
 

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import textwrap
-import threading
 import tracemalloc
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.shell_words import quote_word
 from tests.support.cassettes import cassettes
 from tests.support.examples import examples
+from tests.support.threads import run_at_once
 
 YAML = codec_for(Path("a.yaml"))
 
@@ -356,11 +356,7 @@ def test_threads_that_load_leave_the_garbage_collector_as_it_was_even_if_they_fa
     try:
         for before in (True, False):
             (gc.enable if before else gc.disable)()
-            threads = [threading.Thread(target=read) for _ in range(6)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            run_at_once([read] * 6)
             assert gc.isenabled() is before
     finally:
         sys.setswitchinterval(interval)

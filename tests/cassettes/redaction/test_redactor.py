@@ -8,6 +8,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import quote
 
 import httpx2
@@ -22,6 +23,7 @@ from aquila.cassettes.redaction.redactor import Redactor, SecretFinding
 from aquila.cassettes.redaction.response_headers import differs_each_time
 from aquila.errors import ConfigError
 from aquila.recording.environment import DUMMY_KEY
+from tests.support.threads import run_at_once
 
 KEY = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
 PLAIN = "Zq81-not-shaped-like-a-key-4711"
@@ -408,11 +410,7 @@ def test_many_threads_may_use_one_redactor() -> None:
         gate.wait()
         found[key] = redactor.redact_request(post(f"a {key} b", ("x-api-key", key))).body
 
-    threads = [threading.Thread(target=use, args=(key,)) for key in keys]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once(partial(use, key) for key in keys)
     assert found == dict.fromkeys(keys, b"a [redacted] b")
     assert redactor.redact_text(" ".join(keys)) == " ".join(["[redacted]"] * len(keys))
 

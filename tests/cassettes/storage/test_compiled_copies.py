@@ -20,6 +20,7 @@ from aquila.cassettes.storage import compiled_copies, user_key
 from aquila.cassettes.storage.cassette_files import save_cassette
 from aquila.errors import CassetteCorrupt
 from tests.support.compiled_copies import load_compiled
+from tests.support.threads import run_at_once
 
 
 def made(text: str = "word") -> Cassette:
@@ -195,11 +196,7 @@ def test_threads_that_load_at_once_all_get_the_cassette(path: Path, tmp_path: Pa
         barrier.wait()
         results.extend(load_compiled(path, tmp_path / "cache") for _ in range(5))
 
-    threads = [threading.Thread(target=load) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([load] * 8)
     assert results == [made()] * 40
     assert len(list((tmp_path / "cache").iterdir())) == 1
 

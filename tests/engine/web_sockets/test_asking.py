@@ -43,6 +43,7 @@ from tests.support.responses_over_sockets import (
     then,
 )
 from tests.support.server import json_answer, serving
+from tests.support.threads import run_at_once
 from tests.support.web_sockets import break_off
 
 ONE_PIECE = responses_events("one")[:3]
@@ -466,11 +467,7 @@ def test_calls_in_threads_have_connections_of_their_own() -> None:
     replies: list[str] = []
     with answering(*[answer] * 4) as provider:
         options = live(over_socket(provider))
-        threads = [threading.Thread(target=lambda: replies.append(aquila.ask("Hi", **options).text)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_at_once([lambda: replies.append(aquila.ask("Hi", **options).text)] * 4)
         assert provider.connections == 4
     assert replies == ["ok"] * 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from tests.support.responses_over_sockets import (
     then,
 )
 from tests.support.runs import separate_run
+from tests.support.threads import run_at_once
 from tests.support.web_sockets import break_off
 
 ONE_PIECE = responses_events("one")[:3]
@@ -203,11 +205,7 @@ def test_calls_in_threads_replay() -> None:
             together.wait(60)
             replies.append((prompt, aquila.ask(prompt, **options).text))
 
-        threads = [threading.Thread(target=ask, args=(prompt,)) for prompt in prompts]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_at_once(partial(ask, prompt) for prompt in prompts)
         return sorted(replies)
 
     prompts = ["a", "b", "b", "c", "d"]

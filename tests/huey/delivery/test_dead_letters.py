@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import pickle
 import threading
+from functools import partial
 
 import huey as _huey
 import msgpack
@@ -28,6 +29,7 @@ from aquila.recording.under_test import under_test
 from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
 from tests.huey.storages import STORAGES
 from tests.support.slow import slow_but
+from tests.support.threads import run_at_once
 
 SECRET = "a secret of sixteen bytes"
 
@@ -418,11 +420,7 @@ def test_of_two_that_retry_at_once_one_enqueues(make):  # noqa: F811
         except TaskError:
             ended.append("refused")
 
-    threads = [threading.Thread(target=retry) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([retry] * 2)
     assert sorted(ended) == ["done", "refused"]
     assert huey.pending_count() == 1
 
@@ -561,11 +559,7 @@ def test_of_two_members_of_a_chord_that_end_at_one_moment_one_enqueues_the_callb
 
     monkeypatch.setattr(huey.storage, "incr", count_together)
     monkeypatch.setattr(huey, "get_raw", read_together)
-    threads = [threading.Thread(target=huey.execute, args=[task]) for task in last]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once(partial(huey.execute, task) for task in last)
     execute_rest(huey)
     assert totals == [[0, 1, 2]]
 

@@ -19,6 +19,7 @@ from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 --
 from tests.huey.live.conftest import consumer
 from tests.huey.tasks import returning
 from tests.support.slow import slow_but
+from tests.support.threads import run_at_once
 
 
 @pytest.fixture(params=slow_but(["sqlite", "redis"], KINDS))
@@ -70,11 +71,7 @@ def test_of_two_that_take_over_at_once_one_enqueues(huey):
         barrier.wait()
         requeued.extend(requeue_lost_tasks(huey))
 
-    threads = [threading.Thread(target=rescue) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([rescue] * 2)
     assert sorted(requeued) == sorted(task.id for task in tasks)
     assert huey.pending_count() == 5
 

@@ -15,6 +15,7 @@ from aquila.huey.delivery.choosing_copies import copies_of
 from tests.huey.storages import CLASSES
 from tests.huey.tasks import returning
 from tests.support.slow import slow_but
+from tests.support.threads import run_at_once
 
 KINDS = ["sqlite", "redis", "priorities", "postgres"]
 SOON = dt.datetime(2026, 1, 1, 12, 0, 0)
@@ -106,11 +107,7 @@ def test_of_many_that_move_a_copy_at_once_one_does(huey):
         barrier.wait()
         moved.append(copies.move_to_queue(copy, b"again", None))
 
-    threads = [threading.Thread(target=move) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([move] * 4)
     assert sorted(moved) == [False, False, False, True]
     assert huey.storage.queue_size() == 1
 

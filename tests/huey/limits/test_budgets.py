@@ -18,6 +18,7 @@ from aquila.huey.state import SharedState, state_of
 from aquila.huey.testing import build_task, drain_queue, perform_job
 from aquila.prices import Price, PriceTable
 from tests.huey.storages import STORAGES
+from tests.support.threads import run_at_once
 
 NOON = datetime.datetime(2026, 11, 26, 12, 30, tzinfo=datetime.UTC).timestamp()
 DAY = datetime.date(2026, 11, 1)
@@ -287,11 +288,7 @@ def test_of_threads_that_race_none_spends_what_is_not_there(make_aquila_huey, ki
                 continue
             let_in.append(1)
 
-    threads = [threading.Thread(target=race) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([race] * 5)
     assert len(let_in) == 5
     assert set(spent_of(state, caps, NOON).values()) == {"50 tokens"}
 

@@ -25,6 +25,7 @@ from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from tests.huey.storages import SHARED, STORAGES
 from tests.support.limit_counts import describe_counts
 from tests.support.runs import separate_run
+from tests.support.threads import run_at_once
 
 
 def limit(huey, text, **options):
@@ -224,11 +225,7 @@ def test_of_threads_that_race_as_many_are_let_in_as_may_be(make_aquila_huey, kin
         for _ in range(4):
             outcomes.append(ask(huey, limits))
 
-    threads = [threading.Thread(target=race) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([race] * 6)
     held = [one for one in outcomes if not isinstance(one, LimitTurn)]
     assert len(held) == 3
     assert counted(huey, "openai: 7/h") == [3]  # who was refused by one limit is counted by none

@@ -28,6 +28,7 @@ from aquila.huey.limits.unique_settings import canonical_value
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job
 from tests.huey.storages import SHARED, STORAGES
+from tests.support.threads import run_at_once
 
 
 def stages(huey):
@@ -472,11 +473,7 @@ def test_of_threads_that_race_one_is_let_in(make_aquila_huey, kind):
         start.wait()
         results.extend(summarise(number) for number in range(4))
 
-    threads = [threading.Thread(target=race) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([race] * 5)
     assert sum(not is_conflict(each) for each in results) == 4
     assert len({each.id for each in results}) == 4
     assert huey.pending_count() == 4

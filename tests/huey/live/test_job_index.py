@@ -14,6 +14,7 @@ from aquila.huey.live.summaries import JOBS_TABLE, STATES, JobRun, JobSummary, d
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from tests.support.slow import slow_but
+from tests.support.threads import run_at_once
 
 ALIVE = "host:1:a"
 
@@ -198,11 +199,7 @@ def test_many_threads_may_look_at_once(published):
         except (RuntimeError, IndexError, KeyError) as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=look_often) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once([look_often] * 4)
     look(index)
     assert failures == []
     assert found(index)[1] == 3000

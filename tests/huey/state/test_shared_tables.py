@@ -4,6 +4,7 @@ import itertools
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from huey.storage import BlackHoleStorage
@@ -16,6 +17,7 @@ from aquila.huey import MemoryHuey
 from aquila.huey.state import Entry, EntryChange, state_of
 from tests.huey.storages import STORAGES
 from tests.support.examples import examples
+from tests.support.threads import run_at_once
 
 KEYS = st.sampled_from(["a", "B", "b", "Ä", "a b", "%s?", "é", "'"])
 VALUES = st.sampled_from([b"", b"0", b"17", b"\x00\xff", b"x" * 2000])
@@ -146,11 +148,7 @@ def test_of_many_that_change_an_entry_at_once_none_is_lost_and_one_wins(make_hue
         for _ in range(10):
             state.update("t", "text", lambda present: (present or b"") + b"x", order=0)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_at_once(partial(work, number) for number in range(4))
     assert len(won) == len(added) == 1
     assert state.get("t", "text") == b"x" * 40
 
