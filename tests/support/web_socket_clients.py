@@ -97,6 +97,16 @@ class _InLoop:
         return self._runner.run(asyncio.wait_for(coroutine, seconds))
 
 
+@contextlib.contextmanager
+def _left_at_the_end(connect: Callable[[asyncio.Runner], Any]) -> Iterator[Any]:
+    with asyncio.Runner() as runner:
+        talk = connect(runner)
+        try:
+            yield talk
+        finally:
+            talk.leave()
+
+
 class _WebsocketsInLoop(_InLoop):
     """The base class of the two clients of the library websockets that run in an event loop."""
 
@@ -152,12 +162,8 @@ def _asyncio(url: str, headers: dict[str, str] | None = None, subprotocols: list
 
             self.run(abort())
 
-    with asyncio.Runner() as runner:
-        talk = InLoop(runner)
-        try:
-            yield talk
-        finally:
-            talk.leave()
+    with _left_at_the_end(InLoop) as talk:
+        yield talk
 
 
 @contextlib.contextmanager
@@ -206,12 +212,8 @@ def _aiohttp(url: str, headers: dict[str, str] | None = None, subprotocols: list
 
             self.run(abort())
 
-    with asyncio.Runner() as runner:
-        talk = InLoop(runner)
-        try:
-            yield talk
-        finally:
-            talk.leave()
+    with _left_at_the_end(InLoop) as talk:
+        yield talk
 
 
 @contextlib.contextmanager
@@ -285,12 +287,8 @@ def _legacy(url: str, headers: dict[str, str] | None = None, subprotocols: list[
 
             self.run(abort())
 
-    with asyncio.Runner() as runner:
-        talk = InLoop(runner)
-        try:
-            yield talk
-        finally:
-            talk.leave()
+    with _left_at_the_end(InLoop) as talk:
+        yield talk
 
 
 @contextlib.contextmanager
@@ -362,12 +360,8 @@ def _httpx_ws_async(
 
             self.run(stop())
 
-    with asyncio.Runner() as runner:
-        talk = InLoop(runner)
-        try:
-            yield talk
-        finally:
-            talk.leave()
+    with _left_at_the_end(InLoop) as talk:
+        yield talk
 
 
 def _translate(error: BaseException, httpx: Any, httpx_ws: Any) -> BaseException:
