@@ -141,6 +141,36 @@ def test_a_request_for_a_model_fails_the_test_whoever_makes_it(project: pytest.P
     project.runpytest_inprocess().assert_outcomes(failed=2)
 
 
+def test_a_refusal_names_the_earlier_test_whose_thread_makes_the_request(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        f"""
+        import askers
+
+        def test_first():
+            askers.LEFT = askers.Worker()
+
+        def test_second():
+            askers.LEFT.ask(askers.by_httpx, {MODEL!r})
+
+        def test_third():
+            askers.AT_IMPORT.ask(askers.by_httpx, {MODEL!r})
+
+        def test_fourth():
+            askers.Worker().ask(askers.by_httpx, {MODEL!r})
+        """
+    )
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(passed=1, failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "  test       *.py::test_second",
+            "  asked by   *.py::test_first, by a thread that it has left running",
+            "Wait for that thread before its test returns.",
+        ]
+    )
+    assert result.stdout.str().count("asked by") == 1
+
+
 def test_a_request_that_the_guard_of_all_hosts_refuses_fails_no_test_either(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\naquila_guard = all")
     project.makepyfile(
