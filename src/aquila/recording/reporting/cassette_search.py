@@ -7,8 +7,8 @@ of tests that are gone, ``other_tests`` those of the same test module.
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_at_origin, without_origin
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names import name_of_file
 from aquila.errors import AquilaError
 from aquila.fork_locks import renewed_in_child
 from aquila.recording import runtime
@@ -82,7 +83,7 @@ class _SearchKeys(NamedTuple):
         return cls(_CONTENT, lambda request: key_at_origin(session.redactor.redact_request(request), _CONTENT))
 
 
-class CassetteSearch(ABC):
+class CassetteSearch:
     """The cassettes that a run searches, by cassette folder, and the keys of their recordings.
 
     - ``only_near``: only those with a similar name are searched, ``MOST_NEAR`` for each miss.
@@ -102,9 +103,9 @@ class CassetteSearch(ABC):
         self._by_content: dict[tuple[MatchRules, str], dict[StoredCassette, set[str]]] = defaultdict(dict)
         self._count, self._bytes = 0, 0  # of the files that were read, see MOST_READ and `most_bytes`
 
-    @abstractmethod
-    def list_cassettes(self, root: Path, project: Path) -> Iterable[StoredCassette]:
-        """Return the cassettes to be searched below ``root``. ``project`` is the folder of the project."""
+    def choose_searched(self, stored: Iterable[StoredCassette], root: Path, project: Path) -> Iterable[StoredCassette]:
+        """Return those of the cassettes in ``root`` that are searched: all. ``project`` is the project's folder."""
+        return stored
 
     def find(
         self, root: Path, project: Path, cassette: str, session: Session, missed: MissedRequest
@@ -117,7 +118,9 @@ class CassetteSearch(ABC):
         key = keys.key_of(missed.request)
         with self._lock:
             if root not in self._folders:
-                self._folders[root] = SearchedFolder(self.list_cassettes(root, project))
+                paths = itertools.islice(cassette_files.find_cassette_files(root), MOST_LISTED)
+                stored = (StoredCassette(path, name_of_file(root, path)) for path in paths)
+                self._folders[root] = SearchedFolder(self.choose_searched(stored, root, project))
             folder = self._folders[root]
             for one in folder.near(cassette):
                 self._read(one, keys)

@@ -6,15 +6,13 @@ sent the request. Alone or in another order the test then misses, and its own ca
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
-from aquila.recording.reporting.cassette_search import MOST_LISTED, CassetteSearch, StoredCassette, name_place
+from aquila.recording.reporting.cassette_search import CassetteSearch, StoredCassette, name_place
 from aquila.spelling import find_nearest
 
 if TYPE_CHECKING:
@@ -40,11 +38,6 @@ class OtherTests(CassetteSearch):
 
     only_near = True
     most_bytes = 4 * 1024 * 1024
-
-    def list_cassettes(self, root: Path, project: Path) -> Iterator[StoredCassette]:
-        """Yield all cassettes."""
-        for path in itertools.islice(cassette_files.find_cassette_files(root), MOST_LISTED):
-            yield StoredCassette(path, name_of_file(root, path))
 
 
 def mention_other_test(

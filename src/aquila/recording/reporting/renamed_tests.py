@@ -5,22 +5,15 @@ It searches only cassettes whose test is gone as far as the sources tell, and on
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import is_name_of_fixture, module_of_folder, name_of_file
 from aquila.cassettes.storage.recorded_uses import read_uses
-from aquila.recording.reporting.cassette_search import (
-    MOST_LISTED,
-    CassetteSearch,
-    StoredCassette,
-    name_place,
-)
+from aquila.recording.reporting.cassette_search import CassetteSearch, StoredCassette, name_place
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.storing.pending_files import shown_path
 from aquila.shell_words import join_words, quote_word
@@ -38,16 +31,15 @@ _SENTENCE = "tests miss what is recorded for tests that are gone. Were they rena
 class RenamedTests(CassetteSearch):
     """Searches the orphans: the cassettes whose tests are gone."""
 
-    def list_cassettes(self, root: Path, project: Path) -> Iterator[StoredCassette]:
-        """Yield the cassettes whose tests are gone."""
+    def choose_searched(self, stored: Iterable[StoredCassette], root: Path, project: Path) -> Iterator[StoredCassette]:
+        """Yield those whose tests are gone."""
         sources = Sources(project)
         users: dict[str, list[str]] = {}
         for cassette, test in read_uses(root):
             users.setdefault(cassette, []).append(test)
-        for path in itertools.islice(cassette_files.find_cassette_files(root), MOST_LISTED):
-            name = name_of_file(root, path)
-            folder, _, last = name.rpartition("/")
-            tests = users.get(name)
+        for one in stored:
+            folder, _, last = one.name.rpartition("/")
+            tests = users.get(one.name)
             if tests is not None:
                 is_gone = all(sources.is_gone(*test.partition("::")[::2]) for test in tests)
             else:
@@ -58,7 +50,7 @@ class RenamedTests(CassetteSearch):
                     and (sources.is_fixture_gone if is_name_of_fixture(last) else sources.is_gone)(f"{module}.py", last)
                 )
             if is_gone:
-                yield StoredCassette(path, name)
+                yield one
 
 
 def _looks_like_a_module(folder: str, module: str, project: Path) -> bool:
