@@ -120,7 +120,7 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
     named = bool(marker.args) or item.get_closest_marker("default_cassette") is not None
     plan.apply_to(scope, owned=replays or not named, source=source)
     scope.override_settings(settings, source=source)
-    return cassetter_objects.CassetterCassette(vcr.Cassette(scope, plan))
+    return cassetter_objects.CassetterCassette(scope, plan)
 
 
 def _defaults_of(config: pytest.Config) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aquila.vcr import Cassette
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from aquila.vcr import Cassette
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +48,8 @@ class HttpInteraction:
     recorded_at: str = ""
 
 
-class CassetterCassette:
-    """A cassette in use, with cassetter's attribute names."""
-
-    def __init__(self, cassette: Cassette) -> None:
-        self._cassette = cassette
-        self.used = cassette.used
-        """The same cassette in the form of Aquila's own fixtures."""
-
-    @property
-    def path(self) -> str:
-        """The file of the cassette."""
-        return self._cassette.path
-
-    @property
-    def record_mode(self) -> Any:
-        """The record mode that the test or the run chose."""
-        return self._cassette.record_mode
+class CassetterCassette(Cassette):
+    """A cassette in use, with the further attributes of cassetter's."""
 
     @property
     def interactions(self) -> list[HttpInteraction]:
@@ -79,42 +63,19 @@ class CassetterCassette:
                     _body_of(answer["body"]["string"], answer["headers"]),
                 ),
             )
-            for asked, answer in self._cassette.data
+            for asked, answer in self.data
         ]
-
-    @property
-    def requests(self) -> list[Any]:
-        """The requests of the interactions, with the attributes of vcrpy's."""
-        return self._cassette.requests
-
-    @property
-    def play_count(self) -> int:
-        """How many requests were answered from recordings."""
-        return self._cassette.play_count
-
-    @property
-    def play_counts(self) -> Counter[int]:
-        """How often each recording was played, by its position."""
-        return self._cassette.play_counts
 
     @property
     def played_indices(self) -> Sequence[bool]:
         """Whether each recording was played, by position. One that was made now counts as played."""
-        held = len(self._cassette) - self.used.record_count
-        return [number >= held or self.play_counts[number] > 0 for number in range(len(self._cassette))]
-
-    @property
-    def all_played(self) -> bool:
-        """Whether every recording of the file was played."""
-        return self._cassette.all_played
+        held = len(self) - self.used.record_count
+        return [number >= held or self.play_counts[number] > 0 for number in range(len(self))]
 
     @property
     def can_record(self) -> bool:
         """Whether a request without a recording is recorded."""
-        return not self._cassette.write_protected
-
-    def __len__(self) -> int:
-        return len(self._cassette)
+        return not self.write_protected
 
     def __bool__(self) -> bool:
         return True
