@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 recording``, ``2 recordings``. The noun is given in the singular."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return number_of(number, noun, f"{noun}s")
+
+
+def number_of(number: int, one: str, several: str) -> str:
+    """Return a number with the words that follow it: ``1 test misses``, ``2 tests miss``."""
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def join_with_and(words: Sequence[str]) -> str:

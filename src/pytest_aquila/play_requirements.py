@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import number_of
 from aquila.recording.sessions.played_recordings import describe_unplayed
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _demand_script_is_used(scope: Scope, script: Any) -> None:
     if not left or (demand := script.unused or scope.settings.unused) == "ignore":
         return
     shown = "".join(f"\n  {answer}" for answer in left[:20]) + (f"\n  and {len(left) - 20} more" if left[20:] else "")
-    message = f"{len(left)} scripted {'answer was' if len(left) == 1 else 'answers were'} not asked for:{shown}"
+    message = f"{number_of(len(left), 'scripted answer was', 'scripted answers were')} not asked for:{shown}"
     if demand == "warn":
         warnings.warn(pytest.PytestWarning(message), stacklevel=1)
         return

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from aquila.plurals import number_of
 from pytest_aquila.summary.record_commands import record_command
 from pytest_aquila.summary.run_news import News, NewsKind
 
@@ -71,17 +72,16 @@ def _advise(tests: Sequence[str], changed: Sequence[ChangedRequest]) -> tuple[st
 def _describe_unscripted(tests: Sequence[str]) -> Iterator[News]:
     """Yield the news about the tests whose scripts had no answer. No recording cures them."""
     if tests:
-        what = "1 test asks what its script" if len(tests) == 1 else f"{len(tests):,} tests ask what their scripts"
+        what = number_of(len(tests), "test asks what its script", "tests ask what their scripts")
         yield News(NewsKind.MISSES, f"{what} cannot answer", tests, details=list(tests), most_names=2)
 
 
 def _describe_too_short(tests: Sequence[str], width: int) -> Iterator[News]:
     """Yield the news about the tests that read more than a recorded answer has. Only a new recording helps."""
     if tests:
-        reads = "1 test reads" if len(tests) == 1 else f"{len(tests):,} tests read"
         yield News(
             NewsKind.MISSES,
-            f"{reads} on where a recorded answer ends",
+            f"{number_of(len(tests), 'test reads', 'tests read')} on where a recorded answer ends",
             tests,
             details=list(tests),
             most_names=2,
@@ -99,13 +99,12 @@ def group_by_change(changed: Sequence[ChangedRequest]) -> list[Group]:
 
 
 def _count_missing(tests: Sequence[str]) -> str:
-    return "1 test misses" if len(tests) == 1 else f"{len(tests):,} tests miss"
+    return number_of(len(tests), "test misses", "tests miss")
 
 
 def _describe_in_short(tests: Sequence[str], groups: Sequence[Group]) -> str:
     if not groups:
-        asks = "1 test asks" if len(tests) == 1 else f"{len(tests):,} tests ask"
-        return f"{asks} what is not recorded"
+        return f"{number_of(len(tests), 'test asks', 'tests ask')} what is not recorded"
     miss = _count_missing(tests)
     difference, first = groups[0]
     shown = _in_one_line(difference)

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aquila.plurals import count_of
+from aquila.plurals import count_of, number_of
 from aquila.recording import runtime
 from aquila.recording.sessions.played_recordings import MESSAGES_OF
 from aquila.recording.storing.pending_files import shown_path
@@ -71,11 +71,10 @@ def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterat
     """Yield news about journals under ``folder``. ``waiting`` are their cassettes with numbers of recordings."""
     if waiting:
         count = sum(count for _, count in waiting)
-        wait = f"{count_of(count, 'recording')} {'waits' if count == 1 else 'wait'}"
         them = "it" if count == 1 else "them"
         yield News(
             NewsKind.WAITS_IN_JOURNALS,
-            f"{wait} in {shown_path(folder)}",
+            f"{number_of(count, 'recording waits', 'recordings wait')} in {shown_path(folder)}",
             names=[f"{name} ({count})" for name, count in waiting],
             lead=f"The next recording run (pytest --aquila-record) takes {them} over; to do it now:",
             command="aquila cassettes accept",
@@ -111,16 +110,12 @@ def _describe_stale(rows: Iterable[tuple[str, str, str]], width: int) -> Iterato
         oldest = min(recorded for _, recorded, _ in unique)
         yield News(
             NewsKind.STALE,
-            f"{_play(len(unique))} recordings that are old (from {oldest})",
+            f"{number_of(len(unique), 'test plays', 'tests play')} recordings that are old (from {oldest})",
             names=[name for name, _, _ in unique],
             lead="To make them anew:",
             command=record_command(list(dict.fromkeys(test for *_, test in unique)), width - 2),
             details=[f"{name} (from {recorded})" for name, recorded, _ in unique],
         )
-
-
-def _play(count: int) -> str:
-    return "1 test plays" if count == 1 else f"{count:,} tests play"
 
 
 def _describe_unplayed(rows: Iterable[tuple[str, str, str, str]], width: int) -> Iterator[News]:
@@ -141,11 +136,11 @@ def _describe_unplayed(rows: Iterable[tuple[str, str, str, str]], width: int) ->
 def _describe_emptied(tests: Sequence[str], width: int) -> Iterator[News]:
     """Yield the news about the tests that asked for nothing in a recording run, and had recordings before."""
     if tests:
-        one = "1 test asked for nothing, so its cassette is removed"
-        several = f"{len(tests):,} tests asked for nothing, so their cassettes are removed"
+        one = "test asked for nothing, so its cassette is removed"
+        several = "tests asked for nothing, so their cassettes are removed"
         yield News(
             NewsKind.EMPTIED,
-            one if len(tests) == 1 else several,
+            number_of(len(tests), one, several),
             names=tests,
             lead="If a cache has answered that another test had filled, empty it before each test, and record again:",
             command=record_command(tests, width - 2),
@@ -155,11 +150,11 @@ def _describe_emptied(tests: Sequence[str], width: int) -> Iterator[News]:
 def _describe_unasked(requests: Iterable[str]) -> Iterator[News]:
     unique = list(dict.fromkeys(requests))
     if unique:
-        was = "was" if len(unique) == 1 else "were"
+        one = "request that no test had started was not answered, and failed as without a network"
+        several = "requests that no test had started were not answered, and failed as without a network"
         yield News(
             NewsKind.UNASKED,
-            f"{count_of(len(unique), 'request')} that no test had started {was} not answered, and failed as without a "
-            "network",
+            number_of(len(unique), one, several),
             names=unique,
             lead="Name it in aquila_side_requests to hear no more of it, or its host in aquila_ignore_hosts to let it "
             "through",

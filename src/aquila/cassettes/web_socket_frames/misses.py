@@ -11,7 +11,7 @@ from aquila.cassettes.matching.cures import Cure
 from aquila.cassettes.matching.difference import Difference, find_differences, identify_change, quote_around
 from aquila.cassettes.matching.miss_message import name_fields, write_differences, write_preview
 from aquila.cassettes.web_socket_frames.messages import FrameMessage, MessageReader
-from aquila.plurals import count_of
+from aquila.plurals import number_of
 
 
 class FrameMiss(NamedTuple):
@@ -89,7 +89,7 @@ def explain_played_out(
     now: FrameMessage, reader: MessageReader, *, count: int, stream: str | None, name: str
 ) -> FrameMiss:
     """Explain that the client had sent only ``count`` messages when it was recorded, in all or in a ``stream``."""
-    held = f"{count_of(count, 'message')} {'was' if count == 1 else 'were'}" if count else "none was"
+    held = number_of(count, "message was", "messages were") if count else "none was"
     client = f"stream {quote_around(stream, 0, 40)}" if stream else "the client"
     return FrameMiss(
         f"this is message {count + 1} of {client}, and {held} recorded{_in(name)}",

@@ -32,7 +32,7 @@ from aquila.cli.tables import Column
 from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
-from aquila.plurals import count_of
+from aquila.plurals import count_of, number_of
 from aquila.recording import runtime
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest
 from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
@@ -237,8 +237,8 @@ def _say_what_is_next(desk: Desk, review: Review, outcomes: Sequence[Outcome], o
         output.print_line()
         output.print_line(f"pytest replays what was written; to take it back: {desk.command('review', '--undo')}")
     if review.items:
-        waits = "waits" if len(review.items) == 1 else "wait"
-        output.print_line(f"{count_of(len(review.items), 'recording')} still {waits}: {desk.command('review')}")
+        wait = number_of(len(review.items), "recording still waits", "recordings still wait")
+        output.print_line(f"{wait}: {desk.command('review')}")
 
 
 def _list_questions(desk: Desk, output: Output) -> int:
