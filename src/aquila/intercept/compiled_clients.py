@@ -17,7 +17,7 @@ from aquila.errors import ConfigError
 from aquila.intercept import policy
 from aquila.intercept.native_clients import check_url, split_url
 from aquila.intercept.patching import Patch, Undoable
-from aquila.intercept.socket_guard import SocketGuard
+from aquila.intercept.socket_guard import SocketGuard, calling_first, find_argument
 
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request", "trace", "websocket")
 
@@ -65,31 +65,26 @@ class CompiledClients:
             # If the owner has none of them, `Patch` raises `AttributeError`, which becomes a note in the summary.
             for name in [name for name in functions if hasattr(owner, name)] or functions:
                 position = (name in _AFTER_METHOD) + (not isinstance(owner, ModuleType))
-                yield Patch(owner, name, functools.partial(self._check_argument, library, position))
+                yield Patch(owner, name, self._checking_argument(library, position))
         for owner_name, name in _TRANSPORTS.get(module.__name__, {}).items():
-            yield Patch(getattr(module, owner_name), name, functools.partial(self._check_request, library))
+            yield Patch(getattr(module, owner_name), name, self._checking_request(library))
 
-    def _check_argument(self, library: str, position: int, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _checking_argument(self, library: str, position: int) -> Callable[..., Any]:
         """``position`` is that of the URL among the arguments, ``self`` included."""
 
-        @functools.wraps(original)
-        def request(*args: Any, **named: Any) -> Any:
+        def check(args: Sequence[Any], named: Mapping[str, Any]) -> None:
             url = str(args[position] if len(args) > position else named.get("url", ""))
             base_url = getattr(args[0], "base_url", None) if args else None
             if base_url and "://" not in url:
                 url = f"{base_url}/{url}"
             check_url(self._guard, url, library=library)
-            return original(*args, **named)
 
-        return request
+        return calling_first(check)
 
-    def _check_request(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def execute(transport: Any, request: Any) -> Any:
-            check_url(self._guard, request.url, library=library)
-            return original(transport, request)
-
-        return execute
+    def _checking_request(self, library: str) -> Callable[..., Any]:
+        return calling_first(
+            lambda args, named: check_url(self._guard, find_argument(args, named, 1, "request").url, library=library)
+        )
 
     # BAML's clients are private, but it can build a request without sending it.
 
@@ -107,31 +102,24 @@ class CompiledClients:
         if not takes.parameters.keys() >= set(shared):
             raise ImportError(f"{original.__name__} does not take what build_request_sync does")
 
-        @functools.wraps(original)
-        def ask(*args: Any, **named: Any) -> Any:
+        def check(args: Sequence[Any], named: Mapping[str, Any]) -> None:
             if self._guard.patches.in_force and policy.guards_connections():
                 url = _build_request(build, shared, takes.bind(*args, **named).arguments).url
                 check_url(self._guard, url, library="baml_py")
                 if original.__name__ == "stream_function_sync":
                     _check_is_elsewhere(url)
-            return original(*args, **named)
 
-        return ask
+        return calling_first(check)(original)
 
     # The configuration of a gateway within the process, and each call, decide which hosts it asks. Nothing shows them.
 
     def _patch_tensorzero(self, module: ModuleType) -> Iterable[Undoable]:
         for owner in (module.TensorZeroGateway, module.AsyncTensorZeroGateway):
-            yield Patch(owner, "build_embedded", self._note_gateway)
+            yield Patch(owner, "build_embedded", calling_first(self._note_gateway))
 
-    def _note_gateway(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def build_embedded(*args: Any, **named: Any) -> Any:
-            if self._guard.patches.in_force:
-                policy.note_unseen("an embedded gateway of tensorzero")
-            return original(*args, **named)
-
-        return build_embedded
+    def _note_gateway(self, *_: object) -> None:
+        if self._guard.patches.in_force:
+            policy.note_unseen("an embedded gateway of tensorzero")
 
 
 def _build_request(build: Callable[..., Any], shared: Sequence[str], given: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.intercept.patching import Patch, Undoable
-from aquila.intercept.socket_guard import SocketGuard, find_argument
+from aquila.intercept.socket_guard import SocketGuard, calling_first, find_argument
 from aquila.recording.network.host_names import DEFAULT_PORTS
 
 
@@ -102,7 +102,7 @@ class NativeClients:
         yield Patch(module, "CurlMulti", self._make_pycurl_multi)
 
     def _make_pycurl(self, original: Any) -> type:
-        remember, check = functools.partial(_remember_url, _CURL_URL), self._check_remembered_url(0, "pycurl")
+        remember, check = _remembering_url(_CURL_URL), self._check_remembered_url(0, "pycurl")
         setting = {name: remember(getattr(original, name)) for name in ("setopt", "setopt_string")}
         asking = {name: check(getattr(original, name)) for name in ("perform", "perform_rb", "perform_rs")}
         methods = {**setting, **asking, "duphandle": _copy_url(original.duphandle)}
@@ -114,8 +114,7 @@ class NativeClients:
 
     def _patch_curl_cffi(self, module: ModuleType) -> Iterable[Undoable]:
         # A handle does not show its URL, so the URL is remembered on the handle.
-        url = module.CurlOpt.URL
-        yield Patch(module.Curl, "setopt", functools.partial(_remember_url, url))
+        yield Patch(module.Curl, "setopt", _remembering_url(module.CurlOpt.URL))
         yield Patch(module.Curl, "duphandle", _copy_url)
         yield Patch(module.Curl, "perform", self._check_remembered_url(0, "curl_cffi"))
 
@@ -123,17 +122,11 @@ class NativeClients:
         yield Patch(module.AsyncCurl, "add_handle", self._check_remembered_url(1, "curl_cffi", within_loop=True))
 
     def _check_remembered_url(self, position: int, library: str, *, within_loop: bool = False) -> Callable[..., Any]:
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(original)
-            def checked(*args: Any, **kwargs: Any) -> Any:
-                curl = args[position] if len(args) > position else kwargs.get("curl")
-                url = getattr(curl, "aquila_url", None)
-                check_url(self._guard, url, library=library, within_loop=within_loop)
-                return original(*args, **kwargs)
+        def check(args: Sequence[Any], named: Mapping[str, Any]) -> None:
+            url = getattr(find_argument(args, named, position, "curl"), "aquila_url", None)
+            check_url(self._guard, url, library=library, within_loop=within_loop)
 
-            return checked
-
-        return make
+        return calling_first(check)
 
     def _patch_grpc(self, module: ModuleType) -> Iterable[Undoable]:
         guard_channels = functools.partial(_guard_channels, self._guard, module.__name__ == "grpc.aio")
@@ -167,14 +160,12 @@ _CURL_URL = 10002
 """``CURLOPT_URL``. libcurl promises to keep this number."""
 
 
-def _remember_url(url: int, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def setopt(*args: Any, **kwargs: Any) -> Any:
-        if find_argument(args, kwargs, 1, "option") == url:
-            args[0].aquila_url = find_argument(args, kwargs, 2, "value")
-        return original(*args, **kwargs)
+def _remembering_url(url: int) -> Callable[..., Any]:
+    def remember(args: Sequence[Any], named: Mapping[str, Any]) -> None:
+        if find_argument(args, named, 1, "option") == url:
+            args[0].aquila_url = find_argument(args, named, 2, "value")
 
-    return setopt
+    return calling_first(remember)
 
 
 def _copy_url(original: Callable[..., Any]) -> Callable[..., Any]:

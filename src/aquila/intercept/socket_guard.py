@@ -115,16 +115,11 @@ class SocketGuard:
         method with which a socket connects.
         """
 
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(original)
-            def checked(*args: Any, **kwargs: Any) -> Any:
-                with _closed_by_outcome(args[0]) if connects else contextlib.nullcontext():
-                    self.check(*find_address(args, kwargs))
-                return original(*args, **kwargs)
+        def check(args: Sequence[Any], named: Mapping[str, Any]) -> None:
+            with _closed_by_outcome(args[0]) if connects else contextlib.nullcontext():
+                self.check(*find_address(args, named))
 
-            return checked
-
-        return make
+        return calling_first(check)
 
     def checking_in_loop(self, find_address: FindAddress) -> Replacement:
         """``checking`` for a coroutine of an event loop."""
@@ -244,6 +239,20 @@ class SocketGuard:
         if text is not None:
             text = self.redirects.name_behind(text) or text
             policy.check_connection(text, decode_port(port), resolved_from=self._names.get(text))
+
+
+def calling_first(check: Callable[[Sequence[Any], Mapping[str, Any]], object]) -> Replacement:
+    """Return a function that makes a replacement, which calls ``check`` with the arguments, and then the original."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def checked(*args: Any, **named: Any) -> Any:
+            check(args, named)
+            return original(*args, **named)
+
+        return checked
+
+    return make
 
 
 def _looks_for_proxy() -> bool:
