@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,14 +22,10 @@ from pytest_aquila import marker_options, node_ids, options, test_scopes
 
 if TYPE_CHECKING:
     from aquila.errors import LiveCallRefused
-    from aquila.recording.reporting.reports import ScopeReport
-    from aquila.recording.runtime import Run
-    from aquila.recording.scope import Scope
-    from aquila.settings import Settings
-
-    TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila.recording import miss_outcomes
     from aquila.recording import scope as scopes
+    from aquila.recording.runtime import Run
+    from aquila.recording.scope import Scope
     from pytest_aquila import outcomes, report_redaction, scope_ends, suggested_commands
     from pytest_aquila.recording_runs import second_attempts
 else:
@@ -64,9 +60,7 @@ def set_up(
     ``item`` is the test that sets it up. Raises what the fixture raises, but a group of outcomes in its ordinary form.
     """
     __tracebackhide__ = True
-    cassette = FixtureCassette(
-        fixture, request, item, lambda report, settings: scope_ends.add_report(item, report, settings)
-    )
+    cassette = FixtureCassette(fixture, request, item)
     request.addfinalizer(cassette.end_teardown)  # finalizers run in reverse order, so this one runs last
     try:
         with cassette.answer_setup():
@@ -90,21 +84,14 @@ class FixtureCassette:
 
     Its scope opens with its first request, or at once if its child processes may need it.
 
-    ``item`` is the test that sets it up. ``take_report`` receives the report of the scope and its settings at the end.
-    Between setup and teardown the scope is suspended; the teardown continues its counts.
+    ``item`` is the test that sets it up. Between setup and teardown the scope is suspended; the teardown continues its
+    counts.
     """
 
-    def __init__(
-        self,
-        fixture: pytest.FixtureDef[Any],
-        request: pytest.FixtureRequest,
-        item: pytest.Item,
-        take_report: TakeReport,
-    ) -> None:
+    def __init__(self, fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> None:
         self._fixture = fixture
         self._request = request
         self._item = item
-        self._take_report = take_report
         self._run: Run = item.config.stash[test_scopes.RUN]
         self._scope: Scope | None = None
         self._may_open = False  # set and read under the lock of the run
@@ -197,7 +184,7 @@ class FixtureCassette:
         if scope is not None:
             scope.run.scopes.remove(scope)
             report = scope.close(passed=passed, adds_only=adds_only)
-            self._take_report(report, scope.settings)
+            scope_ends.add_report(self._item, report, scope.settings)
 
     @contextlib.contextmanager
     def _answer(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ import pytest
 from aquila.errors import CassetteMiss
 from aquila.recording import runtime
 from aquila.recording.reporting.miss_log import MissLog
-from pytest_aquila import node_ids, report_redaction, suggested_commands, test_scopes
+from pytest_aquila import node_ids, report_redaction, scope_ends, suggested_commands, test_scopes
 from pytest_aquila.fixture_cassettes import FixtureCassette
 from pytest_aquila.recording_runs import second_attempts
 from tests.plugin.conftest import Project
@@ -503,7 +503,7 @@ def made_for(fixture: Any, *, node: Any = None, run: Any = None, **item: Any) ->
     config = SimpleNamespace(stash={test_scopes.RUN: run})
     request = SimpleNamespace(node=node)
     asking = SimpleNamespace(config=config, get_closest_marker=lambda name: None, **item)
-    return FixtureCassette(fixture, request, asking, lambda report, settings: None)  # type: ignore[arg-type]
+    return FixtureCassette(fixture, request, asking)  # type: ignore[arg-type]
 
 
 SHARED: Any = SimpleNamespace(argname="shared", scope="module")
@@ -519,7 +519,8 @@ def scope_with(miss: CassetteMiss, closed: list[Any], log: MissLog | None = None
     return SimpleNamespace(has_listeners=True, misses=misses, sessions=sessions, run=run, settings=None, close=close)
 
 
-def test_a_miss_of_an_answer_in_progress_is_one_of_the_teardown() -> None:
+def test_a_miss_of_an_answer_in_progress_is_one_of_the_teardown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope_ends, "add_report", print)
     miss, closed = CassetteMiss("x"), list[Any]()
     scope = scope_with(miss, closed)
     cassette = made_for(SHARED, run=scope.run)
@@ -537,6 +538,7 @@ def test_a_drift_in_a_setup_is_a_reason_to_run_the_test_again(monkeypatch: pytes
     cassette._scope = scope
     monkeypatch.setattr(second_attempts, "plan_second_attempt", lambda item, misses: planned.extend(misses))
     monkeypatch.setattr(report_redaction, "redact_reports_for", print)
+    monkeypatch.setattr(scope_ends, "add_report", print)
     cassette._close_after(miss)
     assert planned == [miss]
 
