@@ -16,7 +16,7 @@ from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
 from aquila.cassettes.storage.regular_files import find_files, find_folders
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES, can_be_read, find_cassette_folders, find_closed_folders
-from aquila.cli.pytest_settings import SETTINGS_FILES, configured_folder, find_project
+from aquila.cli.pytest_settings import find_project
 from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 from aquila.plurals import count_of
@@ -51,7 +51,7 @@ class Project:
         if self._given is not None:
             return tuple(dict.fromkeys(self._given))
         names = USUAL_NAMES | {self.folder.name}
-        others = find_cassette_folders(self.root, names, settings_files=SETTINGS_FILES, configured=configured_folder)
+        others = find_cassette_folders(self.root, names)
         inside = [other for other in others if not other.is_relative_to(self.folder)]
         return (self.folder, *(other for other in inside if not self.folder.is_relative_to(other)))
 

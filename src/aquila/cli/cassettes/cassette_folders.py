@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.storage.cassette_files import is_json_of_vcrpy
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cli.output import print_error
+from aquila.cli.pytest_settings import SETTINGS_FILES, configured_folder
 
 USUAL_NAMES = frozenset({"cassettes", "vcr_cassettes"})
 """The usual names of cassette folders."""
@@ -19,14 +20,11 @@ _MOST_VISITED = 20_000
 """The greatest number of folders that are searched, nearest first, so that a command ends soon in a home folder."""
 
 
-def find_cassette_folders(
-    root: Path, names: Collection[str], *, settings_files: Collection[str], configured: Callable[[Path], Path | None]
-) -> list[Path]:
+def find_cassette_folders(root: Path, names: Collection[str]) -> list[Path]:
     """Return the folders below ``root`` with one of ``names`` that hold cassettes, sorted.
 
-    Folders with Python modules are left out. Links are not followed. A project may contain others with their own
-    settings: for each folder with one of ``settings_files``, ``configured`` returns the cassette folder that its
-    settings name, or None.
+    Folders with Python modules are left out. Links are not followed. A project may contain others, whose own settings
+    name their cassette folder.
     """
     found: set[Path] = set()
     level = [root]
@@ -44,8 +42,8 @@ def find_cassette_folders(
             inside = _read_folder(folder)
             if folder != root and any(entry.name == "pyvenv.cfg" for entry in inside):
                 continue  # a virtual environment
-            if folder != root and any(entry.name in settings_files for entry in inside):
-                own = configured(folder)
+            if folder != root and any(entry.name in SETTINGS_FILES for entry in inside):
+                own = configured_folder(folder)
                 if own is not None and holds_cassettes(own):
                     found.add(own)
             for entry in inside:
