@@ -30,11 +30,7 @@ class OpenConversations:
     def scope_opened(self, scope: Scope) -> None:
         """Do nothing."""
 
-    def scope_suspended(self, scope: Scope) -> None:
-        """Do nothing: the conversations of a suspended scope go on."""
-
-    def scope_ending(self, scope: Scope) -> None:
-        """Do nothing: the conversations go on until the scope has closed."""
+    scope_suspended = scope_ending = scope_opened  # the conversations go on until the scope has closed
 
     def scope_closed(self, scope: Scope) -> None:
         """Break off the conversations of closed scopes."""

@@ -79,10 +79,6 @@ class ChildMessages:
         self.files.use_folder(folder)
         run.told_by_children = self
 
-    def use_folder_of_parent(self, run: Run) -> None:
-        """Leave messages to the run that has started this process, if it has told where."""
-        self.files.use_folder_of_parent(run)
-
     # For the scope of a test.
 
     def tell_miss(self, scope_id: str, miss: CassetteMiss) -> None:
@@ -265,5 +261,5 @@ def messages_folder(run: Run) -> str | None:
         if run.runs_tests and run.is_here:  # also while a conftest is imported, or nothing would make it later
             messages.make_folder(run)
         else:
-            messages.use_folder_of_parent(run)
+            messages.files.use_folder_of_parent(run)
     return messages.files.folder
