@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aquila.cassettes.redaction.redactor import Redactor
 from aquila.errors import CassetteMiss, ConfigError
 from aquila.recording.reporting import reports
 from aquila.recording.reporting.miss_log import MissLog
@@ -153,6 +154,17 @@ def test_only_a_teardown_that_fails_on_purpose_leaves_the_outcome(
     scope_ends.end_failed_test(item, error, "passed")
     assert closed == [outcome]
     assert test_scopes.take_teardown_misses(item.config) == []
+
+
+def test_what_is_reported_after_a_scope_is_redacted_as_within_it() -> None:
+    scope: Any = FakeScope()
+    of_fixture, of_session = Redactor(), Redactor()
+    scope.sessions.opened = lambda: [SimpleNamespace(redactor=of_session)]
+    item = item_of(scope)
+    item.stash[test_scopes.REDACTORS] = {of_fixture: None}
+    report_redaction.remember_redactors(item, scope)
+    del item.stash[test_scopes.SCOPE]
+    assert list(report_redaction.redactors_of(item)) == [of_fixture, of_session]
 
 
 @pytest.fixture

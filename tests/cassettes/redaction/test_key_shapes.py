@@ -29,7 +29,8 @@ KEYS: list[tuple[str, str | int, str]] = [
     *[("sk-lf-", "8-4-4-4-12", HEX), ("sk-helicone-", "7-7-7-7", LOWER), ("sk_", 48, HEX), ("ek_", 32, MIXED)],
     *[("sk_live_", 24, MIXED), ("rk_prod_", 24, MIXED), ("whsec_", 32, MIXED), ("AIza", 35, DASHED)],
     *[("ya29.", 120, DASHED), ("ya29.a0A", 40, DASHED), ("1//0", 60, DASHED), ("GOCSPX-", 28, DASHED)],
-    *[("AKIA", 16, BASE32), ("ABSK", 132, MIXED), ("bedrock-api-key-", 80, MIXED), ("LTAI", 20, MIXED)],
+    *[("AKIA", 16, BASE32), ("ABSK", 132, MIXED), ("bedrock-api-key-", 80, MIXED)],
+    *[("LTAI", 20, MIXED), ("LTAI", 12, MIXED)],  # with 12 the shortest of all: nothing shorter is looked at
     *[("IQoJb3JpZ2luX2Vj", 600, MIXED), ("FwoGZXIvYXdzE", 300, MIXED)],
     *[("hf_", 34, MIXED), ("api_org_", 34, MIXED), ("gsk_", 52, MIXED), ("xai-", 80, MIXED), ("pplx-", 48, MIXED)],
     *[("csk-", 48, LOWER), ("fw_", 24, MIXED), ("r8_", 37, MIXED), ("nvapi-", 64, DASHED), ("tgp_v1_", 43, DASHED)],
