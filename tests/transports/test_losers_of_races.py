@@ -11,8 +11,10 @@ import pytest
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording import runtime
 from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 from aquila.recording.storing.interrupted_runs import recover_journals
+from aquila.recording.storing.record_budget import RecordBudget, Spent
 from aquila.recording.storing.recorder import ScopeRecording, StoredRecordings
 from aquila.transports.record import _AnswerRecorder
 from tests.support.upstream import Answer, streamed, upstream
@@ -59,9 +61,13 @@ def test_the_winner_wins_the_replay(root: Path, monkeypatch: pytest.MonkeyPatch)
         await lose(server.url, monkeypatch)
         return await ask(server.url, "winner")
 
-    with upstream(lambda path, body: Answer(chunks=[b"the answer to ", body])) as server:
-        with aquila.use_cassette("x", transport="record"):
+    def answer(path: str, body: bytes) -> Answer:
+        return Answer(chunks=[b'{"usage": {"total_tokens": 5}, "asked": ', body, b"}"])
+
+    with upstream(answer) as server:
+        with aquila.use_cassette("x", transport="record", record_budget="100 tokens"):
             won = asyncio.run(lose_and_win())
+        assert runtime.current_run().state_of(RecordBudget).spent() == Spent(requests=2, tokens=10)
         loser, winner = load_cassette(root / "x.yaml").interactions
         assert (loser.response.end, winner.response.end) == ("silent", "complete")
         with aquila.use_cassette("x", transport="replay"):

@@ -105,7 +105,11 @@ def test_the_secret_parts_of_a_json_credential_are_secrets(name: str, value: str
     assert clean.endswith(' [redacted] robot@eagles-4711.example eagles-4711 https://oauth.example/token"}')
 
 
-@pytest.mark.parametrize("written", [PEM, PEM.replace("\n", "\\n")], ids=["lines", "one line"])
+@pytest.mark.parametrize(
+    "written",
+    [PEM, PEM.replace("\n", "\\n"), json.dumps({"signer": PEM})],
+    ids=["lines", "one line", "a field of JSON"],
+)
 def test_a_private_key_in_any_variable_is_a_secret_however_it_is_written(written: str) -> None:
     redactor = Redactor.from_environment({"SIGNER": written})
     body = "".join(PEM.split("-----")[2].split())
@@ -119,6 +123,7 @@ COMMON = (
     *("changeit", "Kennwörter", "development", "letmein", "guest-user", "super-secret", "app_dev_password"),
     *("", "1", "true", "short", "12345678", "xxxxxxxx", "********", "sunshine", "test-key", "your-api-key-here"),
     *("not-needed", "changeme", "Production", "fake-openai-api-key", "12345678901", DUMMY_KEY),
+    *("tr0ub4d", "kelovatuminaperodas", "test-kelovatumina-perodasiluvot"),  # one character more is a secret
 )
 
 
@@ -140,7 +145,11 @@ def test_a_plain_word_as_a_password_changes_no_prompt(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["tr0ub4dor", "qxkwvzjrmtpb", "hunter2-horse", "correct-horse-battery-staple", "123456789012", PLAIN]
+    "value",
+    [
+        *("tr0ub4dor", "qxkwvzjrmtpb", "hunter2-horse", "correct-horse-battery-staple", "123456789012", PLAIN),
+        *("tr0ub4do", "kelovatuminaperodasi", "test-kelovatumina-perodasiluvota"),
+    ],
 )
 def test_a_value_that_is_no_plain_word_is_a_secret(value: str) -> None:
     assert not is_trivial(value)

@@ -173,6 +173,12 @@ def test_a_numeric_secret_leaves_valid_json() -> None:
     assert json.loads(redactor.redact_text(text)) == {"a": 0, "b": "0", "c": 14711081512345, "d": [0]}
 
 
+def test_a_password_of_letters_is_a_secret_only_where_it_stands_alone() -> None:
+    redactor = Redactor.from_environment({"DB_PASS": "qxkwvzjrmtpb"})
+    text = "qxkwvzjrmtpb, qxkwvzjrmtpbs and unqxkwvzjrmtpb, \\nqxkwvzjrmtpb"
+    assert redactor.redact_text(text) == "[redacted], qxkwvzjrmtpbs and unqxkwvzjrmtpb, \\n[redacted]"
+
+
 SECRET_WITH_BACKSLASH = "0000012\\"
 
 
