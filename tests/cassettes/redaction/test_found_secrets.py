@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from aquila.cassettes.redaction.found_secrets import FoundSecret, SecretNumbers, merge_found, replace_found
+from aquila.cassettes.redaction.found_secrets import (
+    FoundSecret,
+    SecretNumbers,
+    merge_found,
+    number_placeholders_anew,
+    replace_found,
+)
 
 DATA = b"key=abcdefgh, then xyz"
 
@@ -24,6 +30,11 @@ def test_the_value_without_escapes_is_known_of_a_place_that_has_no_other_beginni
     assert [each.value for each in merge_found([plain, escaped])] == [b"unescaped"]
     assert [each.value for each in merge_found([plain, escaped._replace(start=6)])] == [b""]
     assert [each.value for each in merge_found([escaped, plain._replace(start=6)])] == [b"unescaped"]
+
+
+def test_a_placeholder_and_the_same_one_in_a_url_keep_one_number() -> None:
+    text = "https://a.example/?key=%5Bredacted-3%5D then [redacted-3] and [redacted]"
+    assert number_placeholders_anew(text) == "https://a.example/?key=%5Bredacted%5D then [redacted] and [redacted-2]"
 
 
 def test_places_apart_are_two_and_an_equal_value_is_the_same_one() -> None:
