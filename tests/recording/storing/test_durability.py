@@ -66,6 +66,25 @@ def test_of_an_interrupted_test_an_answer_that_was_left_is_kept_only_if_it_is_a_
     assert interrupted_runs.was_cut(NewRecording("key", 0, 0, made)) is is_cut
 
 
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        (["one 429", "one 200"], 2),
+        (["one 429", "one 429"], 0),  # it may have been waiting to try again
+        (["one 200", "two 429"], 1),
+        (["one 429", "two 429"], 1),
+        ([" 429", " 429"], 1),  # two calls, each with one attempt
+    ],
+)
+def test_failures_with_which_an_interrupted_call_may_not_have_ended_are_not_kept(rows: list[str], kept: int) -> None:
+    made = []
+    for number, (call, status) in enumerate(row.split(" ") for row in rows):
+        response = RecordedResponse(int(status), (), (RecordedChunk(b"x"),))
+        interaction = Interaction(RecordedRequest("POST", "https://x.test/"), response)
+        made.append(NewRecording("key", number, number, interaction, call=call))
+    assert list(interrupted_runs._without_open_ending(made)) == made[:kept]
+
+
 def prompts(path: Path) -> list[object]:
     return [json.loads(row.request.body)["prompt"] for row in cassette_files.load_cassette(path).interactions]
 
