@@ -100,6 +100,12 @@ def make_key(prefix: str, body: str | int, alphabet: str, seed: int = 1) -> str:
     return prefix + re.sub(r"(?<![a-zA-Z])\d+|(?<=eyJ)\d+", some, str(body))
 
 
+def test_a_key_is_found_behind_a_long_name_with_dashes() -> None:
+    key = make_key("ghp_", 36, MIXED, 1)
+    name = "name-of-a-file-" * 20
+    assert Redactor().redact_text(f"{name}{key}.txt") == f"{name}[redacted].txt"
+
+
 @pytest.mark.parametrize(("prefix", "body", "alphabet"), KEYS, ids=[f"{prefix}{body}" for prefix, body, _ in KEYS])
 def test_a_key_is_found_wherever_it_stands(prefix: str, body: str | int, alphabet: str) -> None:
     redactor = Redactor()

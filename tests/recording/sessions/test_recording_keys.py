@@ -11,7 +11,7 @@ from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.recording.sessions.recording_keys import holds_stand_in
+from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, holds_stand_in
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RefuseDecision, ReplayDecision
 
@@ -49,6 +49,17 @@ def open_session(requests: list[RecordedRequest], identifier: Identifier, *, lat
         explain_miss=lambda missed: Explanation(f"{missed.recording_count} recordings, {missed.earlier_count} asked"),
         compute_keys_later=later,
     )
+
+
+def test_recordings_whose_keys_become_one_keep_the_order_of_the_cassette_and_all_counts() -> None:
+    rows = [Interaction(each, RecordedResponse(200)) for each in (ONE, OTHER, ONE)]
+    keys = RecordingKeys(Cassette.from_interactions(rows), Redactor(), str, later=True)
+    counts = CountedRequests("")
+    for key in list(keys.numbers_by_key()):
+        counts.count_request(key)
+    counts.rename_keys(keys.compute(lambda request: "same"))
+    assert keys.numbers_of("same") == [0, 1, 2]
+    assert counts.count_of("same") == 2
 
 
 def outcome_of(session: Session, request: RecordedRequest) -> str:

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.recording.storing.machine_clock import machine_time
-from aquila.recording.storing.recording_age import age_in_days, describe_age, is_older
+from aquila.recording.storing.recording_age import age_in_days, describe_age, is_older, leave_out_outdated
 
 
 def moment(*, zone: datetime.tzinfo | None = datetime.UTC, **ago: float) -> str:
@@ -28,6 +29,17 @@ def test_a_recording_is_old_from_its_age_on_and_never_where_no_moment_is_known()
     assert not is_older(moment(days=3), None)
     assert not is_older("", 0.1)
     assert not is_older("last summer", 0.1)
+
+
+def test_with_one_outdated_recording_of_a_request_all_of_it_are_recorded_again() -> None:
+    rows = [
+        Interaction(RecordedRequest("GET", f"https://x.example/{path}"), RecordedResponse(200), recorded)
+        for path, recorded in (("a", "new"), ("b", "new"), ("a", "old"))
+    ]
+    kept, slots = leave_out_outdated(
+        Cassette.from_interactions(rows), lambda request: request.url[-1], lambda each: each.recorded == "old"
+    )
+    assert (kept.interactions, slots) == ((rows[1],), {("a", 0), ("a", 1)})
 
 
 def test_an_age_is_told_in_the_largest_unit_that_it_fills() -> None:
