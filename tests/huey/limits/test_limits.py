@@ -39,7 +39,7 @@ def test_scheduled_tasks_of_a_test_are_held_to_a_limit_as_at_their_time(huey, pr
         task.schedule((number,), delay=3600)
     drained = drain_queue(with_scheduled=True)
     assert drained["complete"] == 3
-    assert drained["retry"] >= 3  # Each of those after the first comes back for its turn.
+    assert drained["retry"] == 2  # Each of those after the first comes back for its turn, once.
 
 
 def ask(huey, limits, need=None, lease=60.0):

@@ -137,6 +137,17 @@ def test_a_pause_ends_no_earlier_because_a_test_executes_a_task_before_its_time(
     assert provider_pauses.find_delay(state, request, now + 101) == 0.0
 
 
+def test_tasks_that_a_test_executes_before_their_time_come_back_when_it_is_their_turn(huey):
+    limit(huey, "openai: 2/min")
+    provider = Provider(*[(429, {"retry-after": "60"})] * 3)
+    task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
+    for number in range(3):
+        task(number)
+    drained = drain_queue(with_scheduled=True)
+    assert drained["complete"] == 3
+    assert drained["retry"] < 30  # three refusals, and a few turns; it was more than 200
+
+
 def test_requests_after_a_pause_do_not_wait_for_those_that_waited_for_its_end():
     state, clock = MemoryState(), [1000.0]
     state.now = lambda: clock[0]

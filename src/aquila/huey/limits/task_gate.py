@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import logging
 import math
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,13 +95,14 @@ class TaskGate:
         state = self._find_state(request, needed=bool(counters or caps))
         if state is None:
             return GateAdmission(request, self._headers_for(request))
-        if delay := self._pause(state, request):
+        moment = self._find_moment(waited)
+        if delay := self._pause(state, request, moment):
             reason = f"{request.host} asked for a pause"
             return self._wait_or_leave(delay, waited, reason, limit=request.host)
         if not counters and not caps:
             return GateAdmission(request, self._headers_for(request), state, longest_pause=self._longest_pause)
         clock = state.now()
-        now = max(clock, self._moment)
+        now = max(clock, moment)
         held: HeldCapacity | None = None
         if counters:
             need = shared_limits.RequestNeed(
@@ -169,23 +171,27 @@ class TaskGate:
                 logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return None
 
-    @property
-    def _moment(self) -> float:
-        """The moment at which a test executes a task: that of its clock, or that for which the task is scheduled.
+    def _find_moment(self, waited: float) -> float:
+        """Return the moment at which a test executes a task: that of its clock, or that for which the task is due.
 
-        In seconds since the epoch. 0 outside of tests, and where a test has neither.
+        In seconds since the epoch, with what the request has waited. 0 outside of tests, and where a test has neither.
         """
-        skipped, due = find_skipped_moment(), getattr(self._task, "eta", None)
-        if due is None or not is_under_test():
-            return skipped
-        moment: datetime.datetime = due.replace(tzinfo=datetime.UTC if self._huey.utc else None)
-        return max(skipped, moment.timestamp())
+        moment = max(find_skipped_moment(), self._find_due_moment())
+        return moment and moment + waited
 
-    def _pause(self, state: SharedState, request: OutgoingRequest) -> float:
+    def _find_due_moment(self) -> float:
+        """Return for when a test has scheduled the task, in seconds since the epoch; 0 if for no time."""
+        due = getattr(self._task, "eta", None)
+        if due is None or not is_under_test():
+            return 0.0
+        moment: datetime.datetime = due.replace(tzinfo=datetime.UTC if self._huey.utc else None)
+        return moment.timestamp()
+
+    def _pause(self, state: SharedState, request: OutgoingRequest, moment: float) -> float:
         if self._huey.rescheduling is None or self._huey.immediate:
             return 0.0
         try:
-            return provider_pauses.find_delay(state, request, self._moment)
+            return provider_pauses.find_delay(state, request, moment)
         except Exception:  # The storage does not answer. See `_PAUSE_UNKNOWN`.
             logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return 0.0
@@ -194,6 +200,9 @@ class TaskGate:
         delay = max(delay, 0.01)  # Seconds. With 0 the caller would ask again in a busy loop.
         if waited + delay <= self.longest_wait:
             return delay
+        # A test may execute a task before it is due. Its turn was counted from when it is due, and it comes back by the
+        # clock: without the difference it would come back too early, again and again.
+        delay += max(0.0, self._find_due_moment() - max(time.time(), find_skipped_moment()))
         raise LimitReached(f"{reason}: the turn of this request comes in {delay:.1f} s", limit=limit, retry_after=delay)
 
 
