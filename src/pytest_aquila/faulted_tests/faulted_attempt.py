@@ -27,6 +27,7 @@ from aquila.fault_verdicts.left_behind import LeftBehind
 from aquila.fault_verdicts.skipped_sleeps import SkippedSleeps, find_sleeper
 from aquila.faults.fault import Fault, ImpossibleFault
 from aquila.faults.plan import FaultPlan
+from aquila.lazy_imports import find_loaded
 from aquila.recording.reporting.wire_watch import Attempt, WireWatch
 from aquila.recording.scope import Scope
 from aquila.recording.scripts import SharedScripts
@@ -95,6 +96,8 @@ class ForkedAttempt:
         self._item.config.pluginmanager.register(self)
         self._sleeps.install()
         self._sleeps.skip_method(ReadInterrupter, "sleep")
+        if (skipped_time := find_loaded("aquila.huey.testing.skipped_time")) is not None:
+            self._sleeps.count_method(skipped_time.LeftOutWaits, "leave_out")
         self._waits.watch()
         self._code.start()
         try:
