@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 from aquila import shell_words
@@ -61,6 +62,11 @@ def import_optional(module: str, extra: str, *, purpose: str, oldest: str | None
                 f"install it with: {install}"
             )
     return imported
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported, as far as that is known without importing it."""
+    return find_spec(module) is not None
 
 
 def import_vcrpy(*, purpose: str) -> Any:

@@ -398,6 +398,28 @@ def test_without_vcrpy_a_model_request_names_what_to_install_and_others_pass(
     assert [path for path, _ in echoing.requests] == ["/shop"]
 
 
+def test_without_vcrpy_a_refusal_names_what_to_install(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naquila_guard = all")
+    pytester.makepyfile(
+        """
+        import sys
+        import requests
+
+        def test_it(aquila_cassette, monkeypatch):
+            for name in [name for name in sys.modules if name.partition(".")[0] == "vcr"]:
+                monkeypatch.delitem(sys.modules, name)
+            monkeypatch.setitem(sys.modules, "vcr", None)
+            requests.get("http://shop.example/")
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    output = result.stdout.str()
+    assert "no cassette can answer its client (urllib3, used by requests)" in output
+    assert "pip install 'aquila-llm[vcr]'. If it is another client:" in output
+    assert "It uses none of" not in output
+
+
 def test_a_vcrpy_that_is_too_old_is_named_with_what_installs_another(monkeypatch: pytest.MonkeyPatch) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert extras["vcr"] == [f"vcrpy>={OLDEST_VCRPY}"]

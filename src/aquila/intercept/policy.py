@@ -27,7 +27,7 @@ from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
-    from aquila import setting_lines
+    from aquila import optional, setting_lines
     from aquila.intercept import unknown_modules
     from aquila.recording import scope as scopes
     from aquila.recording.network import guard, no_network
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        "aquila: setting_lines",
+        "aquila: optional, setting_lines",
         "aquila.intercept: unknown_modules",
         "aquila.recording: scope as scopes",
         "aquila.recording.network: guard, no_network",
@@ -323,6 +323,12 @@ def explain_closed_port(port: int) -> str:
 _OF_OTHERS = """\
 It uses none of httpx2, httpx, aiohttp, requests, urllib3, botocore, httplib2, urllib.request and http.client,
 nor HTTP/1.1 over Python's sockets; nor, for a WebSocket, websockets, aiohttp, websocket-client or httpx-ws.
+"""
+_WITHOUT_VCRPY = """\
+requests, urllib3, botocore, httplib2, urllib.request and http.client are recorded with vcrpy, which is not installed:
+{}. If it is another client:
+"""
+_BY_SERVER = """\
 To record it, give the test the fixture aquila_server, or start `aquila serve --cassette NAME`, and give the
 client the server's address as its base URL.
 """
@@ -343,6 +349,13 @@ def _advice_about_proxies() -> str:
     )
 
 
+def _advice_for_others() -> str:
+    """Return what to do about a client that does not speak HTTP/2."""
+    is_installed = optional.is_installed("vcr")
+    cause = _OF_OTHERS if is_installed else _WITHOUT_VCRPY.format(optional.install_command("vcr"))
+    return cause + _BY_SERVER + _advice_about_proxies()
+
+
 def _unrecordable_message(what: str, client: str, *, speaks_http2: bool) -> str:
     """Return the message for a refused connection whose client cannot ask the cassette in use."""
     return (
@@ -350,6 +363,6 @@ def _unrecordable_message(what: str, client: str, *, speaks_http2: bool) -> str:
         "\n"
         f"{guard.line_of_test()}"
         "\n"
-        f"{_OF_HTTP2 if speaks_http2 else _OF_OTHERS + _advice_about_proxies()}"
+        f"{_OF_HTTP2 if speaks_http2 else _advice_for_others()}"
         "To let it go, mark the test @pytest.mark.aquila_live, or name the host in the ini key aquila_ignore_hosts."
     )
