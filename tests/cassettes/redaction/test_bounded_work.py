@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes import redaction
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
-from aquila.cassettes.redaction import known_secrets, text_changes
+from aquila.cassettes.redaction import known_secrets, secret_patterns, text_changes
 from aquila.cassettes.redaction.found_secrets import replace_found
 from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
 from aquila.cassettes.redaction.known_secrets import KnownSecrets
@@ -285,6 +285,13 @@ def test_a_long_beginning_of_a_secret_ends_soon(start: str) -> None:
     for rest in ("+", " ", "=", "\\", "a", "/", "Bearer+", "Basic+", "@"):
         text = start + rest * (200_000 // len(rest)) + "!"
         Redactor({"Zq81-not-shaped-4711": "x"}).redact_text(text)
+
+
+def test_a_key_within_a_key_is_not_searched_to_the_end_again() -> None:
+    data = b"ya29." + b"a1" * 10 + (b".ya29." + b"a1" * 10) * 20
+    flat = data.translate(secret_patterns.FLATTENING)
+    (found,) = secret_patterns.find_secret_patterns(data, flat, has_run=True)
+    assert (found.start, found.end) == (0, len(data))
 
 
 @pytest.mark.parametrize("word", ["ab", "Ab", "AB", "A", "é"])
