@@ -229,7 +229,7 @@ def test_a_job_on_github_is_told_what_needs_action(
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     tests = """
-        @pytest.mark.parametrize("number", [1, 2])
+        @pytest.mark.parametrize("number", range(11))
         def test_it(aquila_cassette, number):
             post("{} <b>`code`</b>", number=number)
         """
@@ -241,11 +241,13 @@ def test_a_job_on_github_is_told_what_needs_action(
     short = summary.read_text()
     assert "#### 1 change without a recording" in short
     assert "pytest 'test_app.py::test_it[1]' --aquila-record" in short
+    assert "  - … and 1 more test\n" in short
     summary.unlink()
     project.run(REPORT)
     whole = summary.read_text()
-    assert "2 tests, 2 requests: 2 missed." in whole
-    assert "| provider.example |  | 2 | 0 | 0 |  |" in whole
+    assert "11 tests, 11 requests: 11 missed." in whole
+    assert "  - … and 1 more test\n" in whole
+    assert "| provider.example |  | 11 | 0 | 0 |  |" in whole
     assert "``two <b>`code`</b>``" in whole
 
 

@@ -38,13 +38,17 @@ def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence
         lines += [f"#### {count_of(len(changes), 'change')} without a recording", ""]
     for difference, tests in changes[:_MOST_ROWS]:
         lines.append(f"- {_code(difference)}")
-        lines += [f"  - {_code(f'pytest {quote_word(test)} --aquila-record')}" for test in tests[:_MOST_TESTS]]
-        if len(tests) > _MOST_TESTS:
-            lines.append(f"  - … and {len(tests) - _MOST_TESTS} more tests")
+        lines += _list_commands([f"pytest {quote_word(test)} --aquila-record" for test in tests])
     if changes:
         lines.append("")
     lines += _write_pending(pending)
     return "\n".join(lines) + "\n"
+
+
+def _list_commands(commands: Sequence[str]) -> Iterator[str]:
+    yield from (f"  - {_code(command)}" for command in commands[:_MOST_TESTS])
+    if len(commands) > _MOST_TESTS:
+        yield f"  - … and {count_of(len(commands) - _MOST_TESTS, 'more test')}"
 
 
 def _write(report: RunReport) -> Iterator[str]:
@@ -129,10 +133,7 @@ def _write_misses(report: RunReport) -> Iterator[str]:
     yield ""
     for members in sorted(groups.values(), key=lambda each: -len(each))[:_MOST_ROWS]:
         yield f"- {members[0][1]}"
-        tests = list({test["id"]: test for test, _ in members}.values())
-        yield from (f"  - {_code(test['command'])}" for test in tests[:_MOST_TESTS])
-        if len(tests) > _MOST_TESTS:
-            yield f"  - … and {len(tests) - _MOST_TESTS} more tests"
+        yield from _list_commands(list({test["id"]: test["command"] for test, _ in members}.values()))
     yield ""
 
 
