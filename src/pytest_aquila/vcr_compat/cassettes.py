@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,11 @@ def open_cassette(
     # A cassette that a mark or a fixture names may be shared with other tests.
     owned = item.get_closest_marker("default_cassette") is None and name == name_of_test(item)
     plan.apply_to(scope, owned=owned, source=f"{node_ids.id_of(item)}: vcr_config")
-    return vcr.Cassette(scope, plan)
+    cassette = vcr.Cassette(scope, plan)
+    if "pyfakefs" in sys.modules:
+        # Reads the file now, as vcrpy does. At the first request the false files of the test would be in force.
+        len(cassette)
+    return cassette
 
 
 def _shorten(name: str, suffix: str) -> str:
