@@ -527,7 +527,6 @@ class Counting:
 
 
 @functools.cache
-@functools.cache
 def colliding_keys(count):
     """Tuples of two numbers that have one hash, as a stranger computes them."""
     prime1, prime2, prime5, mask = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64 - 1

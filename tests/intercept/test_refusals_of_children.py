@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import textwrap
 
 import pytest
@@ -203,7 +204,7 @@ def test_a_refusal_of_a_child_fails_its_test_though_a_conftest_has_used_aquila(
 def test_a_child_may_start_while_a_test_has_replaced_a_function(
     replaced: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(pytester.mkdir("own")))  # where no other run has left anything
+    monkeypatch.setattr(tempfile, "tempdir", str(pytester.mkdir("own")))  # where no other run has left anything
     replacing = f"""
         from unittest import mock
         from aquila import temporary_folders

@@ -134,7 +134,7 @@ def test_a_run_in_which_a_test_leaves_a_wrong_setting_still_has_its_summary(
             {end}
         """
     )
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", no_reraise_ctrlc=True)
     result.stdout.fnmatch_lines(
         ["aquila: environment variable AQUILA_TIMEOUT: *; a test has left it set, so it is removed"]
     )
