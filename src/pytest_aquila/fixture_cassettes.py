@@ -258,9 +258,12 @@ class FixtureCassette:
         return settings
 
     def _open_scope(self) -> Scope | None:
-        """Return the scope of the fixture, and open it if needed. None if it is too late for that."""
+        """Return the scope of the fixture, and open it if needed.
+
+        None if it is too late for that, or in a forked child: the test would never learn what misses in a scope there.
+        """
         with self._run.lock:  # two threads with a first request at the same time get one scope
-            if self._scope is None and self._may_open:
+            if self._scope is None and self._may_open and self._run.is_here:
                 item, node = self._item, self._request.node
                 scope = scopes.Scope(
                     kind="fixture",

@@ -73,42 +73,44 @@ def test_a_refusal_that_a_child_swallows_fails_its_test_alone(way: str, pytester
 
 
 @pytest.mark.slow
-def test_a_refusal_of_a_child_fails_the_test_whose_fixture_has_started_it(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("way", ["subprocess", "os.fork"])
+def test_a_refusal_of_a_child_fails_the_test_whose_fixture_has_started_it(way: str, pytester: pytest.Pytester) -> None:
     tests = """
         import pytest
 
         @pytest.fixture
         def at_the_end():
             yield
-            start("subprocess")
+            start(WAY)
 
         @pytest.fixture
         def at_the_beginning():
-            start("subprocess")
+            start(WAY)
 
         def test_of_a_setup(at_the_beginning): pass
 
         def test_of_a_teardown(at_the_end): pass
         """
     pytester.makepyfile(asking=ASKING)
-    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
+    (pytester.path / "test_it.py").write_text(f"{TESTS}\nWAY = {way!r}\n{textwrap.dedent(tests)}")
     result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1, errors=1)
 
 
-def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("way", ["subprocess", "os.fork"])
+def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(way: str, pytester: pytest.Pytester) -> None:
     tests = """
         import pytest
 
         @pytest.fixture(scope="module")
         def server():
-            start("subprocess")
+            start(WAY)
             raise OSError("the server has ended")
 
         @pytest.fixture
         def asks_at_the_end():
             yield
-            start("subprocess")
+            start(WAY)
 
         def test_of_a_setup(server): pass
 
@@ -123,7 +125,7 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester:
         @pytest.fixture
         def fails_at_the_end():
             yield
-            start("subprocess")
+            start(WAY)
             raise OSError("this has ended")
 
         def test_of_a_teardown(fails_at_the_end): pass
@@ -131,7 +133,7 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(pytester:
         def test_after_a_teardown(): pass
         """
     pytester.makepyfile(asking=ASKING)
-    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
+    (pytester.path / "test_it.py").write_text(f"{TESTS}\nWAY = {way!r}\n{textwrap.dedent(tests)}")
     result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=4, failed=1, errors=3)
     for phase, test in (("setup", "setup"), ("teardown", "teardown"), ("teardown", "call")):
