@@ -129,6 +129,7 @@ def test_the_text_of_an_answer(answer: dict[str, Any], text: str) -> None:
             "search()\nIt rains.",
         ),
         (b'event: x\r\ndata: {"choices":\r\ndata: [{"delta":{"content":"Hello"}}]}\r\n\r\n', "Hello"),
+        (stream(delta(content="Hel"), delta(content="lo")).replace(b"\n\n", b"\n"), "Hello"),
         (stream(delta(content="\ud83d"), delta(content="\ude00")), "😀"),
         (stream(delta(content="half \ud83d")), "half \ufffd"),
         (stream(delta(content="Hel")) + b"data: {\n\n" + stream(delta(content="lo")), "Hello"),

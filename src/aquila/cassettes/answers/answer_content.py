@@ -27,6 +27,7 @@ _MODEL_WITHIN = 64 * 1024
 """In how many bytes of an answer that lies in a file the name of its model is looked for."""
 
 _DATA = lazy_pattern(rb"(?<![^\r\n])data:[ \t]*(\{[^\r\n]*(?:(?:\r\n?|\n)data:[^\r\n]*)*)")  # one event
+_LINE = lazy_pattern(rb"data:([^\r\n]*)")
 
 
 @dataclass
@@ -169,8 +170,12 @@ def read_events(body: bytes) -> Iterator[tuple[int, Event]]:
         yield from _read_json(body)
         return
     for found in _DATA.finditer(body):
-        with suppress(ValueError, RecursionError):
-            yield found.end(), json.loads(found[1].replace(b"\ndata:", b"\n").replace(b"\rdata:", b"\r"))
+        try:
+            events = [(found.end(), json.loads(found[1].replace(b"\ndata:", b"\n").replace(b"\rdata:", b"\r")))]
+        except (ValueError, RecursionError):  # some servers leave the blank lines between events out
+            lines = [(line.end(), parse_object(line[1])) for line in _LINE.finditer(body, *found.span())]
+            events = [(end, event) for end, event in lines if event is not None]
+        yield from events
 
 
 def _read_json(body: bytes) -> Iterator[tuple[int, Event]]:
