@@ -164,11 +164,12 @@ def test_a_refusal_names_the_earlier_test_whose_thread_makes_the_request(project
     result.stdout.fnmatch_lines(
         [
             "  test       *.py::test_second",
-            "  asked by   *.py::test_first, by a thread that it has left running",
-            "Wait for that thread before its test returns.",
+            "  thread of  *.py::test_first, which has left it running",
+            "Wait for that thread before its test returns. If the running test has given it work:",
+            "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila.",
         ]
     )
-    assert result.stdout.str().count("asked by") == 1
+    assert result.stdout.str().count("thread of") == 1
 
 
 def test_a_request_that_the_guard_of_all_hosts_refuses_fails_no_test_either(project: pytest.Pytester) -> None:

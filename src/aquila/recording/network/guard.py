@@ -116,32 +116,28 @@ def refusal_message(what: str, scope: Scope | None) -> str:
 
     ``scope`` is the scope in force, whose ``refusal_advice`` takes the place of the usual advice.
     """
-    test = line_of_test("none is running (something that outlived its test?)")
-    if (earlier := _find_earlier_test()) is not None:
-        return (
-            f"{what} {NOTHING_ASKS}\n"
-            "\n"
-            f"{test}"
-            f"  {'asked by':10} {earlier}, by a thread that it has left running\n"
-            "\n"
-            "Wait for that thread before its test returns."
-        )
     advice = (each.refusal_advice for each in ((scope, *scope.around) if scope is not None else ()))
     return (
         f"{what} {NOTHING_ASKS}\n"
         "\n"
-        f"{test}"
+        f"{line_of_test('none is running (something that outlived its test?)')}"
+        f"{_describe_thread()}"
         "\n"
         f"{next(filter(None, advice), None) or _usual_advice(is_job=_is_of_job(scope))}"
     )
 
 
-def _find_earlier_test() -> str | None:
-    """Return the id of the earlier test whose thread makes a request now, while another test runs."""
-    if not askers.is_unasked():
-        return None
-    asker = askers.find_asker()
-    return asker.name if asker.is_test else None
+def _describe_thread() -> str:
+    """Return lines that name the earlier test whose thread makes a request now, while another test runs."""
+    asker = askers.find_asker() if askers.is_unasked() else None
+    if asker is None or not asker.is_test:
+        return ""
+    # A test may hand work to a thread that an earlier one was the first to need. Its cassette then answers.
+    return (
+        f"  {'thread of':10} {asker.name}, which has left it running\n"
+        "\n"
+        "Wait for that thread before its test returns. If the running test has given it work:\n"
+    )
 
 
 def _is_of_job(scope: Scope | None) -> bool:
