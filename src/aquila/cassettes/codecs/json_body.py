@@ -108,7 +108,7 @@ def parse_exact(body: bytes) -> ExactJson | None:
 def parse_by_value(request: RecordedRequest) -> Tree | None:
     """Parse the body of a request as a JSON value. Returns None if the body must be kept byte for byte.
 
-    Requests whose content type is JSON are compared by value, so white space and escapes are not kept. A body that a
+    Requests that are read as JSON are compared by value, so white space and escapes are not kept. A body that a
     value cannot represent (a key that occurs twice, NaN, half a surrogate pair) is kept byte for byte.
     """
     if not is_json(content_type_of(request.headers)[1], request.body):
