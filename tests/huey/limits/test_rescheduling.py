@@ -336,17 +336,19 @@ def test_a_replay_reschedules_as_the_recording_did(root, huey, monkeypatch):
     assert provider.asked == 2
 
 
-def test_a_scripted_refusal_reschedules(huey, aquila_script):
-    aquila_script.error(429, retry_after=60)
+@pytest.mark.parametrize(("delay", "state"), [(60, "retry"), (None, "error")])
+def test_a_scripted_refusal_reschedules_if_it_names_a_delay(huey, aquila_script, delay, state):
+    """Not for the millisecond that a script adds to a failure which another answer follows."""
+    aquila_script.error(503, retry_after=delay)
     aquila_script.reply("hello")
 
-    @huey.task()
+    @huey.task(retries=1)
     def answer():
-        return aquila.ask("hi").text
+        return aquila.ask("hi", max_retries=0).text
 
     answer()
     drained = drain_queue(with_scheduled=True)
-    assert [run.state for run in drained.runs] == ["retry", "complete"]
+    assert [run.state for run in drained.runs] == [state, "complete"]
     assert drained.runs[1].value == "hello"
 
 
