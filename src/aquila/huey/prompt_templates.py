@@ -28,7 +28,7 @@ def function_of_template(prompt: str, name: str, module: str) -> Callable[..., s
     for field in found:
         root = field.split(".")[0].split("[")[0]
         if not root.isidentifier() or keyword.iskeyword(root):
-            raise ConfigError(f"{name}: the field {{{field}}} of the prompt has no name. {_BRACES}")
+            raise ConfigError(f"{name}: the field {{{field}}} of the prompt is no name of a parameter. {_BRACES}")
         if root in HUEY_OPTIONS:
             raise ConfigError(
                 f"{name}: the field {{{root}}} of the prompt has the name of an argument that Huey takes for itself, "
