@@ -14,8 +14,6 @@ LONGEST_DELAY = 120.0
 
 NO_DELAY = ("retry-after-ms", "1")
 """The header field by which a replay keeps a client from sleeping: one millisecond."""
-SECONDS_OF_REPLAY = 0.001
-"""The delay that ``NO_DELAY`` asks for. It says nothing of what the provider asks for."""
 
 
 def read_requested_delay(headers: Mapping[str, str]) -> float | None:
@@ -45,10 +43,10 @@ TOO_MANY = 429
 def read_providers_delay(headers: Mapping[str, str], status: int | None) -> float | None:
     """Return for how many seconds the provider asks to wait, at least 0, or None. ``status`` is that of the answer.
 
-    The delay that a replay adds (``NO_DELAY``) is returned only where there is no other. A 429 without ``retry-after``
-    may say when each rate limit is reset: OpenAI with ``x-ratelimit-reset-requests: 1s``, Anthropic with
-    ``anthropic-ratelimit-tokens-reset`` and a time. Then the latest reset of the limits that are used up counts. If no
-    limit is used up, too little is left of one of them, and the latest reset of all counts.
+    The advice that a replay adds (``NO_DELAY``) does not count. A 429 without ``retry-after`` may say when each rate
+    limit is reset: OpenAI with ``x-ratelimit-reset-requests: 1s``, Anthropic with ``anthropic-ratelimit-tokens-reset``
+    and a time. Then the latest reset of the limits that are used up counts. If no limit is used up, too little is left
+    of one of them, and the latest reset of all counts.
     """
     name, _ = NO_DELAY
     own = {each: given for each, given in headers.items() if (each, given) != NO_DELAY}
@@ -56,7 +54,7 @@ def read_providers_delay(headers: Mapping[str, str], status: int | None) -> floa
     if resets:
         used_up = [seconds for seconds, is_used_up in resets if is_used_up]
         return max(0.0, *(used_up or [seconds for seconds, _ in resets]))
-    seconds = read_requested_delay(own if "retry-after" in own else headers)
+    seconds = read_requested_delay(own)
     return None if seconds is None or math.isinf(seconds) else max(0.0, seconds)
 
 

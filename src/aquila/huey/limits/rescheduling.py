@@ -19,7 +19,7 @@ from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import BudgetExceeded, ConfigError, LimitReached, ProviderError, WaitedTooLong
 from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.error_texts import UNCUT, write_safely
-from aquila.transports.requested_delay import SECONDS_OF_REPLAY, read_providers_delay
+from aquila.transports.requested_delay import read_providers_delay
 
 # Of the system: a test that calls `random.seed()` must get the same numbers whether or not a task was rescheduled.
 # Workers that are forked from one process would inherit another generator, and all choose the same delays.
@@ -129,11 +129,6 @@ def read_refusal(error: BaseException | None) -> tuple[int | None, float | None]
     Also understands errors of other clients that hold the answer: those of openai, anthropic, httpx, requests and
     botocore.
     """
-    status, seconds = _read_refusal(error)
-    return status, None if seconds == SECONDS_OF_REPLAY else seconds
-
-
-def _read_refusal(error: BaseException | None) -> tuple[int | None, float | None]:
     if isinstance(error, ProviderError):
         return error.status, error.retry_after
     try:
