@@ -159,7 +159,7 @@ def unset_own_variables(names: Iterable[str]) -> None:
 
 
 def put_variables_back(values: Mapping[str, str | None]) -> None:
-    """Give variables of Aquila's own the values that they had before. None unsets one."""
+    """Set variables to the values of another time or process. None unsets one. ``SetVariables`` does not note them."""
     unset_own_variables([name for name, value in values.items() if value is None])
     set_own_variables({name: value for name, value in values.items() if value is not None})
 
