@@ -168,6 +168,9 @@ _HEADER_LINE = lazy_pattern(
     re.MULTILINE,
 )
 
+_HEADER_WORDS = (b"authorization", b"cookie", b"api-key")
+"""What each of the names in ``_HEADER_LINE`` contains."""
+
 _NEXT_LINE = lazy_pattern(rb"\r?\n([ \t]*)(- )?([^\r\n]*)")
 _NEXT_COOKIE = lazy_pattern(rb";|,\s*(?=[\w.-]+=)")
 """What ends a cookie or an attribute of one. A comma does if several header fields were joined to one."""
@@ -265,6 +268,9 @@ def _find_basic_credentials(data: bytes) -> Iterator[FoundSecret]:
 
 def find_header_lines(data: bytes) -> Iterator[FoundSecret]:
     """Find header fields that carry credentials, written on lines of their own, as other recorders' files hold them."""
+    lowered = data.lower()
+    if not any(word in lowered for word in _HEADER_WORDS):  # spares trying the pattern at each line of a stream
+        return
     for match in _HEADER_LINE.finditer(data):
         is_cookie = b"cookie" in match[0].partition(b":")[0].lower()
         values = _whole_values(data, match)
