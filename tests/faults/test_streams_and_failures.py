@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import ConfigError
-from aquila.faults.fault import ImpossibleFault
+from aquila.faults.fault import Fault, FaultKind, ImpossibleFault
 from aquila.faults.parsing import read_faults
 from aquila.faults.table import FAULTS
 from aquila.scripting.script import Script
@@ -220,6 +221,16 @@ def test_faults_with_impossible_parameters_say_why(text: str, why: str) -> None:
 def test_faults_of_events_need_a_stream() -> None:
     with pytest.raises(ImpossibleFault, match="no stream"):
         changed("cut_stream(after=1)", scripted(stream=False))
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FAULTS.values() if kind.group == "stream"], ids=lambda kind: kind.name
+)
+def test_an_error_is_no_good_answer_that_a_fault_could_damage(kind: FaultKind) -> None:
+    good = scripted()
+    error = replace(good, response=replace(good.response, status=429))
+    with pytest.raises(ImpossibleFault, match="only a WebSocket" if kind.name == "abnormal_close" else "status 429"):
+        Fault(kind).change(error)
 
 
 @pytest.mark.parametrize(

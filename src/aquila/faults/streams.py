@@ -203,6 +203,9 @@ def _whole(interaction: Interaction) -> RecordedResponse:
     response = interaction.response
     if not response.has_begun or not response.chunks:
         raise ImpossibleFault("the answer has no body")
+    # The same request, sent again, meets the fault in the answer that follows an error.
+    if response.status >= 400:
+        raise ImpossibleFault(f"the answer has the status {response.status}, so it is no good answer to damage")
     return response
 
 
