@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from aquila.fault_verdicts.judging import Allowance, Ending, FaultedRun, Judgement, Verdict, judge_run
+from aquila.fault_verdicts.judging import Allowance, Ending, FaultedRun, Judgement, Verdict, is_whole, judge_run
 from aquila.recording.reporting.wire_watch import Attempt
+from aquila.scripting.script import Script
+from aquila.wire_forms.answer import Finish
+from tests.faults.answers import URLS, answered, call_answer, text_answer
 
 BUSY: dict[str, Any] = {"fault": "rate_limit", "status": 429, "retry_after": 5.0, "reading": "read"}
 
@@ -80,6 +83,21 @@ def test_a_faulted_answer_that_is_replaced_by_a_good_one_is_not_lost() -> None:
     assert findings([attempt(0, fault="refusal")]) == ["accepted"]
     assert findings([attempt(0, fault="other_model")]) == []
     assert findings([attempt(0, fault="no_connection", status=0)]) == ["accepted"]
+
+
+def test_an_answer_that_is_not_whole_without_the_fault_cannot_be_lost() -> None:
+    cut = attempt(0, fault="end_early")
+    assert findings([cut], not_whole=Counter({"a": 1})) == []
+    assert findings([cut], Counter({"a": 2}), not_whole=Counter({"a": 1})) == ["accepted", "took_truncated"]
+
+
+@pytest.mark.parametrize(("form", "stream"), [(form, stream) for form in URLS for stream in (False, True)])
+def test_refused_and_cut_answers_are_not_whole(form: str, stream: bool) -> None:
+    finishes: tuple[Finish, ...] = ("length", "content_filter")
+    for script in (Script().refuse("no"), *(Script().reply("one two", finish=each) for each in finishes)):
+        assert not is_whole(answered(form, script, stream=stream).response.body)
+    for answer in (text_answer, call_answer):
+        assert is_whole(answer(form, stream=stream).response.body)
 
 
 def test_leaks_are_found_even_if_the_test_noticed_the_fault() -> None:

@@ -39,6 +39,9 @@ def looking():
         return "cut off: " + choice["finish_reason"]
     return choice["message"]["content"] or choice["message"].get("refusal") or "nothing was said"
 
+def refused():
+    return ask()["choices"][0]["message"].get("refusal") is not None
+
 @dataclass
 class Told:
     text: str
@@ -114,6 +117,7 @@ def with_tool(aquila_script):
 def test_trusting(answered): assert app.trusting() is not None
 def test_looking(answered): assert app.looking()
 def test_telling(answered): assert app.telling()
+def test_refused(aquila_script): aquila_script.refuse("no"); assert app.refused()
 def test_strict(answered): assert app.trusting() == "one two three"
 def test_counting(answered): assert app.counting()
 def test_blind_agent(with_tool): assert "Rome" in app.agent(app.run_blindly)
@@ -137,6 +141,7 @@ VERDICTS: dict[str, dict[str, tuple[str, ...]]] = {
     "test_trusting": {**TAKEN, REFUSAL: ("accepted", "accepted"), EMPTY: ("accepted", "accepted")},
     "test_looking": {},
     "test_telling": {REFUSAL: ("accepted", "accepted"), EMPTY: ("accepted", "accepted")},
+    "test_refused": {EMPTY: ("changed",)},
     "test_strict": {**TAKEN, REFUSAL: ("changed",), EMPTY: ("changed",)},
     "test_counting": {**TAKEN, REFUSAL: ("accepted", "accepted"), EMPTY: ("accepted", "accepted"), USAGE: ("clear",)},
     "test_blind_agent": {**TAKEN, REFUSAL: ("changed",), EMPTY: ("changed",), ARGUMENTS: ("clear",)},
@@ -264,7 +269,7 @@ def test_programs_are_judged_by_what_they_notice_in_an_answer(tmp_path: Path) ->
         for test, verdicts in VERDICTS.items()
         for fault in (faults if "agent" in test else WITHOUT_TOOLS)
     }, output
-    assert (code, "; not applicable: 15 faults" in output) == (1, True), output
+    assert (code, "; not applicable: 18 faults" in output) == (1, True), output
 
 
 @pytest.mark.long(20)

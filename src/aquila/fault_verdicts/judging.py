@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
+from aquila.cassettes.answers.answer_content import read_answer
 from aquila.recording.reporting.wire_watch import Attempt
 from aquila.wildcards import fits_pattern
 
@@ -28,6 +29,10 @@ _TAKES_CONTENT = CUTS | {
     "error_event",
 }
 """Faults that remove a part of a good answer's content."""
+
+_CUT_OFF = ("length", "max_tokens", "max_output_tokens", "incomplete", "content_filter", "content_filtered")
+_REFUSED = ("refusal", "guardrail_intervened", "safety", "prohibited_content", "blocklist", "recitation", "spii")
+"""How answers end that are not whole, in the words of all providers, in small letters."""
 
 PERMANENT_FAILURES = frozenset({400, 401, 403, 404, 422})
 """Statuses that a request gets again whenever it is repeated."""
@@ -61,7 +66,7 @@ class FaultedRun:
     ``detail`` says in a few words how it ended. ``has_noticed``: the program executed code that it does not execute if
     answers are complete, or met an exception. ``fakes_waits``: the test replaces functions that wait.
     ``leaks`` names what is left behind. ``good`` counts the requests, by their keys, that get a good answer without the
-    fault.
+    fault. ``not_whole`` counts those of them whose answer is a refusal, or cut off, even so.
     """
 
     ending: Ending
@@ -71,6 +76,7 @@ class FaultedRun:
     fakes_waits: bool = False
     leaks: list[str] = field(default_factory=list)
     good: Counter[str] = field(default_factory=Counter)
+    not_whole: Counter[str] = field(default_factory=Counter)
 
     @property
     def has_met(self) -> bool:
@@ -128,6 +134,12 @@ def judge_run(test: str, fault: str, run: FaultedRun) -> Judgement:
     return Judgement(test, fault, verdict, detail, tuple(findings))
 
 
+def is_whole(answer: bytes) -> bool:
+    """Whether the model has not refused an answer, and the provider has not cut it off, as far as its body says."""
+    choices = read_answer(answer).choices.values()
+    return not any(choice.is_refused or choice.finish.lower() in (*_CUT_OFF, *_REFUSED) for choice in choices)
+
+
 def _name_of(fault: str) -> str:
     return fault.partition("(")[0]
 
@@ -151,10 +163,11 @@ def _find_verdict(run: FaultedRun) -> tuple[Verdict, str]:
 def _find_lost_answers(run: FaultedRun) -> list[Attempt]:
     """Return the answers that lacked something and were not replaced by a good answer to the same request.
 
-    A request that is sent several times needs as many good answers as without the fault, whichever of them get one.
+    A request that is sent several times needs as many good answers as without the fault, whichever of them get one. The
+    fault takes nothing from a program that deals with a refusal, or with an answer that was cut off.
     """
     lost: list[Attempt] = []
-    for key, usual in run.good.items():
+    for key, usual in (run.good - run.not_whole).items():
         asked = [attempt for attempt in run.attempts if attempt.key == key]
         lacking = [attempt for attempt in asked if _lacks_content(attempt)]
         missing = usual - (len(asked) - len(lacking))

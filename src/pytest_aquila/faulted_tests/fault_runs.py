@@ -164,7 +164,7 @@ class FaultRuns:
             if seen["ending"] == "killed":
                 self._report.not_run.append((test, f"under {fault}: {seen['detail']}"))
                 continue
-            run = _as_run(seen, good)
+            run = _as_run(seen, good, Counter(plain["not_whole"]))
             if run.has_met:
                 self._report.judgements.append(judge_run(test, str(fault), run))
             else:
@@ -230,7 +230,7 @@ class FaultRuns:
             terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")
 
 
-def _as_run(seen: dict[str, Any], good: Counter[str]) -> FaultedRun:
+def _as_run(seen: dict[str, Any], good: Counter[str], not_whole: Counter[str]) -> FaultedRun:
     return FaultedRun(
         ending=seen["ending"],
         detail=seen["detail"],
@@ -239,6 +239,7 @@ def _as_run(seen: dict[str, Any], good: Counter[str]) -> FaultedRun:
         fakes_waits=seen["fakes_waits"],
         leaks=seen["leaks"],
         good=good,
+        not_whole=not_whole,
     )
 
 

@@ -22,7 +22,7 @@ from aquila.engine.calls.prepared_call import ReadInterrupter
 from aquila.errors import FaultFailed, UnansweredRequest
 from aquila.fault_verdicts.executed_code import ExecutedCode
 from aquila.fault_verdicts.forked_process import Tell
-from aquila.fault_verdicts.judging import Ending
+from aquila.fault_verdicts.judging import Ending, is_whole
 from aquila.fault_verdicts.left_behind import LeftBehind
 from aquila.fault_verdicts.skipped_sleeps import SkippedSleeps, find_sleeper
 from aquila.faults.fault import Fault, ImpossibleFault
@@ -164,7 +164,9 @@ class ForkedAttempt:
         places = self._code.places()
         if self._baseline is None:
             applies = [str(fault) for fault in self._faults if self._can_apply(fault)]
-            return {**outcome, "places": sorted(places), "applies": applies}
+            answers = zip(self._watch.attempts, self._watch.decisions, strict=False)  # a thread may still add some
+            not_whole = [attempt.key for attempt, each in answers if not is_whole(each.interaction.response.body)]
+            return {**outcome, "places": sorted(places), "applies": applies, "not_whole": not_whole}
         more = Counter(leaks) - Counter(self._baseline["leaks"])
         return {
             **outcome,

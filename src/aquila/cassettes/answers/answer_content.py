@@ -49,6 +49,8 @@ class AnswerChoice:
     calls: dict[Any, AnswerCall] = field(default_factory=dict)
     media: list[Media] = field(default_factory=list)
     finish: str = ""
+    is_refused: bool = False
+    """Whether it has a refusal in a field of its own. Some providers say that in ``finish`` instead."""
 
     @property
     def has_begun(self) -> bool:
@@ -245,6 +247,7 @@ def _read_openai(event: Event, facts: AnswerContent) -> None:
         else:
             _add(choice.text, content)
         _add(choice.text, said.get("refusal"), said.get("text"))
+        choice.is_refused |= bool(said.get("refusal"))
         for number, call in enumerate(mappings(said.get("tool_calls"))):
             function = mapping(call.get("function") or call.get("custom"))
             arguments = function.get("arguments", function.get("input"))
@@ -279,6 +282,7 @@ def _read_blocks(blocks: Any, choice: AnswerChoice) -> None:
             _add(choice.reasoning, mapping(mapping(block["reasoningContent"]).get("reasoningText")).get("text"))
         else:
             _add(choice.text, block.get("text"), block.get("refusal"))
+            choice.is_refused |= bool(block.get("refusal"))
             choice.media += find_media(block)
 
 
@@ -376,6 +380,7 @@ def _read_typed(event: Event, facts: AnswerContent) -> None:
     kind, choice = string(event.get("type")), facts.choice()
     if kind in _TEXT_DELTAS:
         _add(choice.text, event.get("delta"))
+        choice.is_refused |= kind == "response.refusal.delta"
     elif kind in _REASONING_DELTAS:
         _add(choice.reasoning, event.get("delta"))
     elif kind == "response.output_item.done":
