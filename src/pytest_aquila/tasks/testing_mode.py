@@ -26,9 +26,10 @@ from pytest_aquila import fixture_names, run_life
 from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
+    from aquila.huey import instrumenting
     from aquila.huey.testing import queue_under_test
 else:
-    lazy_modules(globals(), "aquila.huey.testing: queue_under_test")
+    lazy_modules(globals(), "aquila.huey: instrumenting", "aquila.huey.testing: queue_under_test")
 
 
 class SharedQueues:
@@ -40,8 +41,7 @@ class SharedQueues:
     def __init__(self, config: pytest.Config) -> None:
         self._paths = named_hueys.paths_of_hueys(config)
         self._queues = contextlib.ExitStack()
-        # The Hueys in testing mode, by their paths; None for a Huey without a real storage, which is left alone.
-        self._hueys: dict[str, Any] = {}
+        self._hueys: dict[str, Any] = {}  # The Hueys in testing mode, by their paths.
         self._has_ended = False
 
     def open_all(self) -> list[Any]:
@@ -49,7 +49,7 @@ class SharedQueues:
         for path in self._paths:
             if path not in self._hueys:
                 self._open(path, named_hueys.load_huey(path))
-        hueys = [huey for path in self._paths if (huey := self._hueys[path]) is not None]
+        hueys = [self._hueys[path] for path in self._paths]
         # Fixtures and functions use the innermost queue, so that of the first Huey becomes it, whichever was used
         # first.
         if hueys:
@@ -94,8 +94,9 @@ class SharedQueues:
         self._queues.close()
 
     def _open(self, path: str, huey: Any) -> None:
-        self._hueys[path] = huey if queue_under_test.has_real_storage(huey) else None
-        if self._hueys[path] is not None and queue_under_test.innermost_test_queue(huey) is None:
+        instrumenting.reject_other_than_huey(huey)
+        self._hueys[path] = huey
+        if queue_under_test.innermost_test_queue(huey) is None:
             self._queues.enter_context(_open_queue(huey))
 
 
@@ -143,11 +144,7 @@ def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
     __tracebackhide__ = True
     hueys = request.config.stash[_shared].open_all()
     if fixture_names.is_huey_overridden(request.node) and _can_ask_for_huey(request.node):
-        given = [
-            huey
-            for huey in named_hueys.hueys_of_fixture(request.getfixturevalue("aquila_huey"), request)
-            if any(huey is named for named in hueys) or queue_under_test.has_real_storage(huey)
-        ]
+        given = named_hueys.hueys_of_fixture(request.getfixturevalue("aquila_huey"), request)
         hueys = [*given, *(huey for huey in hueys if not any(huey is each for each in given))]
     with contextlib.ExitStack() as queues:
         # Fixtures and functions use the innermost queue, so that of the first Huey is opened last.

@@ -147,12 +147,14 @@ def test_the_fixture_may_add_to_the_huey_of_the_ini_file_and_be_parametrized(pro
 def test_what_another_fixture_of_a_test_enqueues_is_in_the_queue_of_that_test(project, named_by):
     conftest = """
 import pytest
-import app
+import app, mail
 
 @pytest.fixture(autouse=True)
 def filled():
-    app.run(1)
+    app.run(1), mail.run(2)
 """
+    in_memory = APPS["mail"].replace("SqliteHuey", "MemoryHuey").replace(', filename="mail.db"', "")
+    project.pytester.makepyfile(mail=in_memory)
     if named_by == "the ini key":
         project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey mail:huey\n")
     else:
@@ -163,12 +165,11 @@ def filled():
         import app, mail
 
         def test_with_fixtures(assert_enqueued, drain_queue):
-            assert_enqueued(app.run, 1)
-            mail.run(2)
+            assert_enqueued(app.run, 1), assert_enqueued(mail.run, 2)
             assert drain_queue() == {"complete": 1}
 
         def test_without_a_fixture():
-            assert app.huey.pending_count() == 1
+            assert [app.huey.pending_count(), mail.huey.pending_count()] == [1, 1]
         """,
     )
     result.assert_outcomes(passed=2)

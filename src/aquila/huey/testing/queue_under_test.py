@@ -74,16 +74,6 @@ def is_put_aside(storage: Any) -> bool:
     return any(queue.production is storage for queue in _open_queues())
 
 
-def has_real_storage(huey: Any) -> bool:
-    """Whether tasks or results of a Huey leave the memory of this process, at least when immediate mode is turned off.
-
-    Raises ``ConfigError`` for an object that is not a Huey.
-    """
-    reject_other_than_huey(huey)
-    production = _production_storage(huey)
-    return not issubclass(production if isinstance(production, type) else type(production), MemoryStorage)
-
-
 def huey_under_test(huey: Any = None, queue: str | None = None) -> Any:
     """Return ``huey``; without it the Huey under test with the name ``queue``, or the innermost one.
 
