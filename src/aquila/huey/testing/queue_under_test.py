@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.observation import put_under_observation
 from aquila.huey.testing.task_execution import run_inline
+from aquila.huey.testing.waited_results import wait_for_result
 from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
@@ -174,7 +176,9 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     # The private `_immediate`, because `huey.immediate = False` would build a new storage and lose the pending tasks.
     # `create_storage` is replaced for a program that sets `immediate` within the block: Huey would build the real one.
     replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False)
-    with connections_at_fork.closing_again(used), under_test(), _put_under_test(huey), replaced:
+    waits = {"wait_result": functools.partial(wait_for_result, huey)} if isinstance(used, MemoryStorage) else {}
+    replaced_waits = replace_attributes(used, **waits)
+    with connections_at_fork.closing_again(used), under_test(), _put_under_test(huey), replaced, replaced_waits:
         if storage == "own":
             huey.flush()
         queue = OpenTestQueue(huey, mode, production, used)

@@ -1,0 +1,83 @@
+"""Waiting for a result in a test queue in memory, where it may be that nobody executes the task."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from huey.storage import MemoryStorage
+
+from aquila.errors import TaskError
+from aquila.huey.running_task import current_task_or_none
+from aquila.huey.task_wrapper import are_threads_greenlets
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.huey.testing import enqueued_tasks, performing, task_run
+else:
+    lazy_modules(globals(), "aquila.huey.testing: enqueued_tasks, performing, task_run")
+
+_PATIENCE = 15.0
+"""Seconds without any change after which a queued task counts as forgotten, where there are other threads. One of them
+may be a worker: an idle one looks into the queue every ten seconds."""
+
+
+def wait_for_result(
+    huey: Any, key: str, timeout: float | None = None, backoff: float = 1.15, max_delay: float = 1.0
+) -> bool:
+    """Wait in the place of the method of a ``MemoryStorage`` until the task with the id ``key`` has a result.
+
+    The parameters are those of the method. Raises ``TaskError`` where no result will come and the caller would wait for
+    ever. A caller with a ``timeout`` waits for so long, as in production.
+    """
+    storage = huey.storage
+    if timeout is not None:
+        return bool(MemoryStorage.wait_result(storage, key, timeout, backoff, max_delay))
+    delay, seen, since = 0.05, None, time.monotonic()
+    while not storage.has_data_for_key(key):
+        if not _has_other_threads():
+            raise TaskError(_explain(_find_enqueued(huey, key), key))
+        now, before, seen = time.monotonic(), seen, (storage.enqueued_items(), storage.scheduled_items())
+        if seen != before or _is_other_executing(huey):
+            since = now
+        elif now - since > _PATIENCE and (task := _find_enqueued(huey, key)) is not None and huey.ready_to_run(task):
+            raise TaskError(_explain(task, key))
+        time.sleep(min(delay, max_delay))
+        delay *= backoff
+    return True
+
+
+def _has_other_threads() -> bool:
+    """Whether there are threads or greenlets that may execute tasks. Aquila's own, such as that of scripts, do not."""
+    others = (each for each in threading.enumerate() if each is not threading.current_thread())
+    return are_threads_greenlets() or any(not each.name.startswith("aquila-") for each in others)
+
+
+def _is_other_executing(huey: Any) -> bool:
+    """Whether a task executes in this process beside the one that waits, if a task waits."""
+    current = current_task_or_none()
+    return any(current is None or task is not current.task for task in list(huey._tasks_in_flight))
+
+
+def _find_enqueued(huey: Any, key: str) -> Any:
+    """Return the enqueued task with an id, or the one that it is to follow; None if there is none."""
+    for task in enqueued_tasks.read_enqueued(huey):
+        if any(part.id == key for part in performing.list_nested_tasks(task)):
+            return task
+    return None
+
+
+def _explain(task: Any, key: str) -> str:
+    if task is None:
+        return (
+            f"the task {key}, for whose result this waits, is not enqueued, so no result will come. It has returned "
+            "None (which a Huey stores with store_none=True), its result was read before, it was revoked or has "
+            "expired, or it is the task that waits"
+        )
+    option = "" if task.eta is None else "with_scheduled=True"
+    return (
+        f"this waits for a result of {task_run.call_text(task)}, which nobody executes: it is in the queue of the "
+        f"test, and no worker runs. Call drain_queue({option}) before. Or, where a task waits for another, let `with "
+        "use_test_queue('inline'):` execute each task when it is enqueued, or `with run_consumer():` run workers"
+    )

@@ -1,0 +1,81 @@
+"""Waiting for a result in a test whose queue nobody works on."""
+
+import threading
+
+import pytest
+from huey.exceptions import ResultTimeout
+
+from aquila.errors import TaskError
+from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue, waited_results
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No other thread than one of Aquila, whatever other tests have left."""
+    ours = threading.Thread(name="aquila-scripts")
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread(), ours])
+
+
+@pytest.fixture
+def half(huey):
+    @huey.task()
+    def half(number):
+        return number / 2
+
+    return half
+
+
+@pytest.fixture
+def quarter(huey, half):
+    @huey.task()
+    def quarter(number):
+        return half(half(number).get(blocking=True)).get(blocking=True)
+
+    return quarter
+
+
+def test_a_task_that_waits_for_another_one_is_told_that_nobody_executes_it(huey, quarter, alone):
+    with pytest.raises(
+        TaskError, match=r"a result of .*\.half\(8\), which nobody executes.*Call drain_queue\(\) before"
+    ):
+        perform_job(quarter, 8)
+    with use_test_queue(huey, "inline"):
+        assert perform_job(quarter, 8).value == 2
+
+
+def test_workers_execute_the_task_that_another_one_waits_for(quarter):
+    with run_consumer(workers=2) as consumer:
+        assert consumer.wait(quarter(8)) == 2
+
+
+def test_other_threads_may_execute_a_task_unless_nothing_happens(half, monkeypatch):
+    scheduled, result = half.schedule((8,), delay=60), []
+    waiting = threading.Thread(target=lambda: result.append(scheduled.get(blocking=True)))
+    waiting.start()
+    assert drain_queue(with_scheduled=True) == {"complete": 1}
+    waiting.join()
+    assert result == [4]
+
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread(), waiting])
+    monkeypatch.setattr(waited_results, "_PATIENCE", 0.0)
+    with pytest.raises(TaskError, match=r"a result of .*\.half\(2\), which nobody executes"):
+        half(2).get(blocking=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda huey, half: half.schedule((8,), delay=60), r"\.half\(8\), .*drain_queue\(with_scheduled=True\) before"),
+        (lambda huey, half: huey.enqueue(half.s(8).then(half)), r"a result of .*\.half\(8\), which nobody executes"),
+        (lambda huey, half: huey._result_handle(half.s(8)), r"the task .*, is not enqueued, so no result will come"),
+    ],
+    ids=["scheduled", "following", "not enqueued"],
+)
+def test_a_wait_says_why_it_would_not_end(huey, half, alone, make, message):
+    with pytest.raises(TaskError, match=message):
+        make(huey, half).get(blocking=True)
+
+
+def test_a_wait_with_a_time_limit_ends_as_in_production(half, alone):
+    with pytest.raises(ResultTimeout):
+        half(8).get(blocking=True, timeout=0.01)
