@@ -23,9 +23,9 @@ from pytest_aquila.tasks import named_hueys
 if TYPE_CHECKING:
     from aquila import testing as public
     from aquila.huey import AquilaHuey
-    from aquila.huey.testing import queue_under_test
+    from aquila.huey.testing import periodic, queue_under_test
 else:
-    lazy_modules(globals(), "aquila.huey.testing: queue_under_test")
+    lazy_modules(globals(), "aquila.huey.testing: periodic, queue_under_test")
 
 __all__ = [
     "aquila_all_enqueued",
@@ -170,16 +170,23 @@ def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest)
 
 
 @pytest.fixture
-def aquila_run_periodic(aquila_tasks: AquilaHuey) -> public.RunPeriodic:
-    """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
-    run_periodic = testing.run_periodic
+def aquila_run_periodic(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> Iterator[public.RunPeriodic]:
+    """``aquila.huey.testing.run_periodic``: execute due periodic tasks. A failing test shows when others are due."""
+    run_periodic, failures, without_runs = testing.run_periodic, request.session.testsfailed, []
 
     def run_of_huey(*args: Any, **options: Any) -> list[public.TaskRun[Any]]:
         __tracebackhide__ = True
-        runs: list[public.TaskRun[Any]] = run_periodic(*args, **_of_huey(aquila_tasks, options))
+        options = _of_huey(aquila_tasks, options)
+        runs: list[public.TaskRun[Any]] = run_periodic(*args, **options)
+        if not runs:
+            without_runs.append((args, options))
         return runs
 
-    return cast("public.RunPeriodic", run_of_huey)
+    yield cast("public.RunPeriodic", run_of_huey)
+    if request.session.testsfailed > failures:  # Not before, because it takes a while.
+        for args, options in without_runs:
+            text = periodic.describe_next_due(*args, **options)
+            request.node.add_report_section("teardown", "run_periodic", text)
 
 
 def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:

@@ -285,17 +285,27 @@ def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
 
 
 @pytest.mark.slow
-def test_a_failing_assertion_shows_the_run(project):
+def test_a_failing_assertion_shows_the_run_or_what_is_due(project):
     result = project(
         test_one="""
+        import datetime
         from app import greet
 
-        def test_one(perform_job):
+        def test_one(perform_job, run_periodic):
+            assert run_periodic(datetime.datetime(2026, 1, 1)) == []
             assert perform_job(greet, "eve").value == "adam"
     """
     )
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*Captured task run*", "<TaskRun app.greet complete on attempt 1 in *"])
+    result.stdout.fnmatch_lines(
+        [
+            "*Captured task run*",
+            "<TaskRun app.greet complete on attempt 1 in *",
+            "*Captured run_periodic teardown*",
+            "nothing of 'app' was due at 2026-01-01 00:00 UTC. Due next:",
+            "  2026-01-01 02:00  app.nightly",
+        ]
+    )
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +13,11 @@ from aquila.errors import ConfigError
 from aquila.huey.testing.performing import check_signature, raise_task_error, send_over_wire
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.task_execution import run_task
-from aquila.huey.testing.task_run import TaskRun
+from aquila.huey.testing.task_run import TaskRun, task_name
 
 _MINUTE = timedelta(minutes=1)
+_LONGEST_SEARCH = 31 * 24 * 60
+_MOST_SHOWN = 10
 
 
 def run_periodic(
@@ -55,6 +58,35 @@ def run_periodic(
                 if run.retry is None:
                     raise_task_error(run)
     return runs
+
+
+def describe_next_due(
+    at: datetime | None = None, *, until: datetime | None = None, huey: Any = None, queue: str | None = None
+) -> str:
+    """Say when each periodic task is due next, for a test that fails after ``run_periodic`` has found none due.
+
+    The parameters are those of ``run_periodic``.
+    """
+    huey = huey_under_test(huey, queue)
+    *_, last = _iterate_minutes(huey, at, until)
+    time = "UTC" if huey.utc else "local time"
+    tasks = sorted((_find_next_due(task, last), task_name(task)) for task in huey._registry.periodic_tasks)
+    lines = [f"\n  {moment}  {name}" for moment, name in tasks[:_MOST_SHOWN]]
+    what = "".join(["Due next:", *lines]) if lines else "It has no periodic task."
+    return f"nothing of {huey.name!r} was due at {_to_minute(last)} {time}. {what}"
+
+
+def _find_next_due(task: Any, after: datetime) -> str:
+    """Return the next minute at which a periodic task is due, or say that there is none soon."""
+    with contextlib.suppress(Exception):  # A function of the user, which may only know the present.
+        for minutes in range(1, _LONGEST_SEARCH):
+            if task.validate_datetime(moment := after + minutes * _MINUTE):
+                return _to_minute(moment)
+    return "not within 31 days"
+
+
+def _to_minute(moment: datetime) -> str:
+    return moment.isoformat(sep=" ", timespec="minutes")
 
 
 def _iterate_minutes(huey: Any, at: datetime | None, until: datetime | None) -> Iterator[datetime]:
