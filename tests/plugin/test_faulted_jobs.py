@@ -23,6 +23,14 @@ def hasty():
     try: return aquila.ask("Hasty?").text
     except aquila.errors.RateLimited: return aquila.ask("Hasty?").text
 
+@huey.task(retries=1, retry_delay=30)
+def early():
+    try: return aquila.ask("Early?").text
+    except aquila.errors.RateLimited: raise ValueError
+
+@huey.task()
+def other(): ...
+
 import pytest
 
 @pytest.fixture
@@ -34,6 +42,19 @@ def test_job(aquila_drain_queue, aquila_script, job, how):
     aquila_script.reply("yes")
     globals()[job]()
     assert aquila_drain_queue(**{how: True})["complete"] == 1
+
+@pytest.mark.parametrize("how", ["with_scheduled", "with_time_skipping"])
+def test_job_beside_others(aquila_drain_queue, aquila_script, how):
+    aquila_script.reply("yes")
+    early(), other.schedule(delay=25), other.schedule(delay=29)
+    assert aquila_drain_queue(**{how: True})["complete"] == 3
+
+def test_performed(aquila_perform_job, aquila_all_enqueued, aquila_script):
+    aquila_script.reply("yes")
+    run = aquila_perform_job(patient)
+    for task in aquila_all_enqueued():
+        run = aquila_perform_job(task)
+    assert run.value == "yes"
 """
 
 
@@ -45,12 +66,15 @@ def test_a_job_that_comes_back_when_the_provider_said_has_not_ignored_it(pyteste
         *options, "--aquila-faults=rate_limit(retry_after=60)", f"--aquila-faults-json={report}"
     )
     found = {
-        run["test"].partition("[")[2]: (run["verdict"], [finding["name"] for finding in run["findings"]])
+        run["test"].partition("::test_")[2]: (run["verdict"], [finding["name"] for finding in run["findings"]])
         for run in json.loads(report.read_text())["runs"]
     }
     assert found == {
-        "patient-with_scheduled]": ("held", []),
-        "patient-with_time_skipping]": ("held", []),
-        "hasty-with_scheduled]": ("held", ["ignored_retry_after"]),
-        "hasty-with_time_skipping]": ("held", ["ignored_retry_after"]),
+        "job[patient-with_scheduled]": ("held", []),
+        "job[patient-with_time_skipping]": ("held", []),
+        "job[hasty-with_scheduled]": ("held", ["ignored_retry_after"]),
+        "job[hasty-with_time_skipping]": ("held", ["ignored_retry_after"]),
+        "job_beside_others[with_scheduled]": ("held", ["ignored_retry_after"]),
+        "job_beside_others[with_time_skipping]": ("held", ["ignored_retry_after"]),
+        "performed": ("held", []),
     }

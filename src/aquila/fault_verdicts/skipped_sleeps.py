@@ -30,7 +30,7 @@ class SkippedSleeps:
     """The skipped sleeps of this process, from ``install`` on. ``_lock`` guards the numbers, which are never reset."""
 
     def __init__(self) -> None:
-        self._ahead = self._left_out = 0.0
+        self._ahead = 0.0
         self._ahead_of: dict[object, float] = {}
         """For each thread and task whose sleeps are skipped: how many seconds were skipped."""
         self._new: dict[str, dict[int, object]] = {}
@@ -43,16 +43,13 @@ class SkippedSleeps:
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """Return the time in seconds, plus the sleeps that this thread or task, or else the process, has skipped.
-
-        Waits that the test leaves out count, too.
-        """
-        return self._now() + self._left_out + self._ahead_of.get(find_sleeper(), self._ahead)
+        """Return the time in seconds, plus the sleeps that this thread or task, or else the process, has skipped."""
+        return self._now() + self._ahead_of.get(find_sleeper(), self._ahead)
 
     @property
     def skipped_here(self) -> float:
-        """The seconds that were skipped in this thread or task, with those that the test leaves out."""
-        return self._left_out + self._ahead_of.get(find_sleeper(), 0.0)
+        """The seconds that were skipped in this thread or task."""
+        return self._ahead_of.get(find_sleeper(), 0.0)
 
     def skip_here(self) -> None:
         """Skip from now on the sleeps of this thread, or of the task that runs in it."""
@@ -84,20 +81,6 @@ class SkippedSleeps:
             return original(this, 0 if self._is_skipped(seconds) else seconds)
 
         setattr(kind, name, sleep)  # for good, as `install`: the process was forked for one run of a test
-
-    def count_method(self, kind: type, name: str) -> None:
-        """Count a method of ``kind`` as a wait, for the seconds in its argument, in every thread.
-
-        It does not wait, because a test leaves a wait of its program out. The clocks of the program do not advance.
-        """
-        original = getattr(kind, name)
-
-        def leave_out(this: Any, seconds: float) -> Any:
-            with self._lock:
-                self._left_out += max(0.0, seconds)
-            return original(this, seconds)
-
-        setattr(kind, name, leave_out)
 
     def _is_skipped(self, seconds: float) -> bool:
         """Whether a sleep of so many seconds is skipped here. If so, the clocks advance by it."""

@@ -27,7 +27,6 @@ from aquila.fault_verdicts.left_behind import LeftBehind
 from aquila.fault_verdicts.skipped_sleeps import SkippedSleeps, find_sleeper
 from aquila.faults.fault import Fault, ImpossibleFault
 from aquila.faults.plan import FaultPlan
-from aquila.lazy_imports import find_loaded
 from aquila.recording.reporting.wire_watch import Attempt, WireWatch
 from aquila.recording.scope import Scope
 from aquila.recording.scripts import SharedScripts
@@ -96,8 +95,6 @@ class ForkedAttempt:
         self._item.config.pluginmanager.register(self)
         self._sleeps.install()
         self._sleeps.skip_method(ReadInterrupter, "sleep")
-        if (skipped_time := find_loaded("aquila.huey.testing.skipped_time")) is not None:
-            self._sleeps.count_method(skipped_time.LeftOutWaits, "leave_out")
         self._waits.watch()
         self._code.start()
         try:
@@ -132,7 +129,7 @@ class ForkedAttempt:
         attempt.asker = hash(find_sleeper())
         if attempt.fault:
             self._sleeps.skip_here()
-        attempt.slept = self._sleeps.skipped_here
+        attempt.slept = self._sleeps.skipped_here + self._watch.left_out
         if attempt.fault:
             self._waits.found |= self._sleeps.are_faked
             count = sum(each.key == attempt.key for each in self._watch.attempts)

@@ -17,9 +17,9 @@ without Huey.
   of a task from options; ``wire_comparison`` compares values before and after the wire; ``observation`` notes what
   happens while a task executes; ``attribute_patches`` replaces attributes for a block.
 - Queues: ``enqueued_tasks`` and ``task_matching`` for assertions, ``dead_tasks`` for dead letters; ``draining``,
-  ``periodic`` and ``skipped_time`` execute due tasks; ``waited_results`` ends a wait for a result that never
-  comes; ``real_queues`` keeps a run away from real queues; ``django_commits`` calls functions that are registered for
-  the commit of a transaction.
+  ``periodic`` and ``skipped_time`` execute due tasks, and ``left_out_waits`` counts the waits before them;
+  ``waited_results`` ends a wait for a result that never comes; ``real_queues`` keeps a run away from real queues;
+  ``django_commits`` calls functions that are registered for the commit of a transaction.
 - ``fixture_types``: the types of fixtures.
 """
 

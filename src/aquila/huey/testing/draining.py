@@ -17,7 +17,7 @@ from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
 from aquila.huey.testing.observation import Observation
 from aquila.huey.testing.performing import raise_task_error
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
-from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, left_out_waits, use_clock
+from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import observe_task
 from aquila.huey.testing.task_run import TaskRun, call_text
 
@@ -186,9 +186,6 @@ def _drain(
                     "enqueues itself, or is retried for ever; pass with_limit= or with_recursion=False"
                     + (skip if clock is None else "")
                 )
-            if task.eta is not None:
-                now = huey._get_timestamp() if clock is None else clock.now(utc=huey.utc)
-                left_out_waits.leave_out((task.eta - now).total_seconds())
             if clock is not None:
                 clock.skip_to(task.eta, utc=huey.utc)
             run = observe_task(huey, task)

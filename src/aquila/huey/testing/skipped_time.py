@@ -22,16 +22,6 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 MoveClock: TypeAlias = Callable[[datetime], object]
 
 
-class LeftOutWaits:
-    """The waits of a worker for tasks that a drain executes at once. ``--aquila-faults`` counts them as back-off."""
-
-    def leave_out(self, seconds: float) -> None:
-        """Do nothing, where a worker would wait so many seconds for the next task."""
-
-
-left_out_waits = LeftOutWaits()
-
-
 class SkippingClock:
     """A clock that is only ever put forward. ``skipped`` is how far in all.
 

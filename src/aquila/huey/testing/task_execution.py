@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from huey.api import PeriodicTask
 from huey.constants import EmptyData
@@ -21,6 +21,13 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.observation import Observation, current_observation
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import UNCHANGING, find_difference, is_plain_data
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.runtime import current_run
+
+if TYPE_CHECKING:
+    from aquila.huey.testing import left_out_waits
+else:
+    lazy_modules(globals(), "aquila.huey.testing: left_out_waits")
 
 _OUTCOMES = frozenset(
     ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
@@ -50,6 +57,17 @@ def run_task(huey: Any, task: Any) -> TaskRun[Any]:
 
 def observe_task(huey: Any, task: Any) -> Observation:
     """Execute a task as ``run_task`` does, and return the observation, from which a ``TaskRun`` can be made later."""
+    run = current_run()
+    if (watch := run.wire_watch) is None:
+        return _observe_task(huey, task)
+    waits = run.state_of(left_out_waits.LeftOutWaits)
+    waits.begin_execution(watch, task)
+    seen = _observe_task(huey, task)
+    waits.end_execution(watch, task, seen.enqueued, huey._get_timestamp())
+    return seen
+
+
+def _observe_task(huey: Any, task: Any) -> Observation:
     before = _mark_messages(huey.storage)
     seen = Observation(huey, task)
     token = current_observation.set(seen)

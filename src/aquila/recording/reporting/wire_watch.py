@@ -24,7 +24,7 @@ class Attempt:
     ``status`` is that of the answer, 0 if none began, and ``retry_after`` how long the answer asks to wait, in seconds.
     ``credentials`` is equal for equal credentials, and ``asker`` for the same thread or task. ``read_limit`` is the
     read timeout of the client, in seconds. ``at`` and ``ended`` are seconds of a clock that skipped sleeps advance.
-    ``slept`` is how many seconds had been skipped when it began.
+    ``slept`` is how many seconds of waits had been skipped or left out when it began.
     """
 
     key: str
@@ -49,6 +49,8 @@ class WireWatch:
     """The attempts of one run of a test. Any thread may add one.
 
     ``clock`` returns seconds. ``on_attempt`` is called with each attempt that begins, in the thread of the request.
+    ``left_out`` is how many seconds the test has left out in which its program would have waited, as for a retry of a
+    job. The clocks of the program do not advance by them.
     """
 
     def __init__(
@@ -57,13 +59,14 @@ class WireWatch:
         self.attempts: list[Attempt] = []
         self.decisions: list[ReplayDecision] = []
         """The answers, in the order of the attempts."""
+        self.left_out = 0.0
         self._clock = clock
         self._on_attempt = on_attempt
         self._lock = renewed_in_child(threading.Lock())  # keeps the two lists in the same order
 
     def begin(self, decision: ReplayDecision, attempt: Attempt) -> Attempt:
         """Add an attempt, which begins now."""
-        attempt.at = attempt.ended = self._clock()
+        attempt.at = attempt.ended = self._clock() + self.left_out
         with self._lock:
             self.attempts.append(attempt)
             self.decisions.append(decision)
@@ -73,4 +76,4 @@ class WireWatch:
     def end(self, attempt: Attempt, reading: Reading) -> None:
         """Note how the answer to an attempt was read. Only the first call counts."""
         if attempt.reading == "open":
-            attempt.reading, attempt.ended = reading, self._clock()
+            attempt.reading, attempt.ended = reading, self._clock() + self.left_out
