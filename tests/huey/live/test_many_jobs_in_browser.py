@@ -126,7 +126,8 @@ def test_a_page_of_a_stranger_acts_for_nobody_who_has_signed_in(browser, publish
         form = tab.page.get_attribute("input[name=form]", "value")
         stranger = tab.page.context.new_page()
         html = SUBMITTING.format(url=server.url, form=form, queue=huey.name, id=result.id)
-        bodies = {"http://stranger.example/": "<p>Nothing</p>", "http://stranger.example/submit": html}
+        job = f"{server.url}/job?queue={huey.name}&id={result.id}"
+        bodies = {"http://stranger.example/": f"<a href='{job}'>a job</a>", "http://stranger.example/submit": html}
         stranger.route(
             "http://stranger.example/**",
             lambda route: route.fulfill(body=bodies[route.request.url], content_type="text/html"),
@@ -138,7 +139,11 @@ def test_a_page_of_a_stranger_acts_for_nobody_who_has_signed_in(browser, publish
             stranger.goto("http://stranger.example/submit")
         assert answer.value.status == 403
         assert not huey.is_revoked(result)
-        tab.page.goto(f"{server.url}/job?queue={huey.name}&id={result.id}")
+        # But a link to a job works: who follows it is still signed in, and so are the pages that are open.
+        tab.page.goto(job)
+        stranger.goto("http://stranger.example/")
+        stranger.click("a")
+        stranger.wait_for_selector("button[value=cancel]")
         tab.page.click("button[value=cancel]")
         wait_for_text(tab, "#job", "Canceled")
         assert huey.is_revoked(result)

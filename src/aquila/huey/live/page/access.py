@@ -2,8 +2,8 @@
 
 Reading needs nothing where only this machine can ask. Acting always needs the token, or the permission of the
 application. A page of another site can do neither, for three reasons. It is recognised by the header fields that
-browsers set (see ``aquila.server``). An action needs a value that only pages of this server have. And browsers do not
-send the cookies along with requests from other sites.
+browsers set (see ``aquila.server``). An action needs a value that only pages of this server have. And browsers send
+the cookies along with no request from another site, except when somebody follows a link.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def form_value_of(request: Request) -> str:
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
-    """Set a cookie that scripts cannot read and that browsers do not send along from other sites.
+    """Set a cookie that scripts cannot read, and that browsers send along from other sites only with a link.
 
     ``seconds`` is how long it lasts; None until the browser is closed.
     """
@@ -132,6 +132,6 @@ def set_cookie(request: Request, response: Response, name: str, value: str, *, s
         max_age=seconds,
         path=request.scope.get("root_path", "") or "/",
         httponly=True,
-        samesite="strict",
+        samesite="lax",
         secure=request.url.scheme == "https",
     )

@@ -198,7 +198,8 @@ class _JobEndpoints:
         form = await self._read_form(request)
         if form is None or not self._access.may_post(request, form.get("form", "")):
             return self._refuse(request)
-        response = RedirectResponse(_base_of(request) + "/", 303)
+        path = "/job" if "id" in request.query_params else "/"
+        response = RedirectResponse(_base_of(request) + path + _query_of(request), 303)
         if self._access.open_session(request, response, form.get("token", "")):
             return response
         return self._ask_for_token(request, message="That is not the token.", status=403)
@@ -222,7 +223,13 @@ class _JobEndpoints:
                 return None
             can_sign_in = level == "read" and self._access.can_sign_in
             return render_template(
-                template, **values, form=form, level=level, can_sign_in=can_sign_in, base=_base_of(request)
+                template,
+                **values,
+                form=form,
+                level=level,
+                can_sign_in=can_sign_in,
+                base=_base_of(request),
+                asked=_query_of(request),
             )
 
         try:
@@ -255,13 +262,20 @@ class _JobEndpoints:
         if self._access.token is None or self._access.decide is not None:
             return self._refuse(request)
         form = form_value_of(request)
-        html = render_template("sign_in.html", message=message, form=form, base=_base_of(request))
+        values = {"form": form, "base": _base_of(request), "asked": _query_of(request)}
+        html = render_template("sign_in.html", message=message, **values)
         return _with_form(request, form, html, status)
 
 
 def _base_of(request: Request) -> str:
     base: str = request.scope.get("root_path", "")
     return base
+
+
+def _query_of(request: Request) -> str:
+    """Return the query of a page, which the form for the token carries on to the page that is shown next."""
+    query = urlencode(request.query_params.multi_items())
+    return f"?{query}" if query else ""
 
 
 def _say(request: Request, status: int, title: str, message: str, **more: Any) -> Response:
