@@ -80,6 +80,7 @@ def test_a_file_makes_the_same_script_as_the_calls() -> None:
         ("script: []\nunsued: x", 2, "did you mean 'unused'"),
         ("script:\n- when: /(/\n  reply: x", 2, "no pattern"),
         ("a: ]", 1, "not YAML"),
+        ("script:\n- reply: a\n>>>>>>> theirs", 3, "'>>>>>>>' of a git conflict is left here"),
         pytest.param(f"script:\n- token_count: {'1' * 5000}", 2, "must be a number", id="5000 digits"),
         pytest.param(f"script:\n- embed: [[{'1' * 400}]]", 2, "lists of numbers", id="400 digits"),
     ],

@@ -125,6 +125,7 @@ def test_a_miss_names_the_file_of_vcrpy_that_has_the_recordings(server: Upstream
     ("path", "content", "says"),
     [
         ("x.yaml", b"aquila: 1\ninteractions:\n<<<<<<< ours\n=======\n>>>>>>> theirs\n...\n", "line 3: git conflict"),
+        ("x.yaml", b"interactions: []\n<<<<<<< ours\n=======\n>>>>>>> theirs\n", "line 2: git conflict"),
         ("x.yaml", b"aquila: 1\ninteractions: []\n", "the file is cut off"),
         ("x.yaml", b"aquila: 99\ninteractions: []\n...\n", "written by a newer Aquila"),
         ("x.yaml", b"", "the file is empty"),

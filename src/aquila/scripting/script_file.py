@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from aquila.cassettes.codecs.yaml import mistake_lines, parser
+from aquila.cassettes.codecs.yaml import conflict_marks, mistake_lines, parser
 from aquila.cassettes.codecs.yaml.tree import Number, Tree, advice_for
 from aquila.errors import CassetteCorrupt, ConfigError
 from aquila.scripting.replies import Replies
@@ -46,6 +46,9 @@ def load_script(path: Path) -> Script:
 
 def read_script(data: bytes, *, source: str) -> Script:
     """Return the script in the bytes of a file. ``source`` names the file in messages. Raises ``ConfigError``."""
+    conflict = conflict_marks.find_conflict(data)
+    if conflict is not None:
+        raise ConfigError(f"{source}, line {conflict.line}: {conflict.what}")
     try:
         tree = parser.load_tree(data, source=source)
     except CassetteCorrupt as error:

@@ -18,6 +18,7 @@ from aquila.cassettes.body_file import LFS_POINTER
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.codecs.msgpack import MAGIC
 from aquila.cassettes.codecs.vcrpy import build_response
+from aquila.cassettes.codecs.yaml.conflict_marks import find_conflict
 from aquila.cassettes.codecs.yaml.tree import FormatError, is_ours
 from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
@@ -78,8 +79,8 @@ def _name_beside(path: Path) -> str:
 def _load(path: Path) -> Cassette | None:
     """Return the cassette in a file, or None if the file is one that perhaps vcrpy can read.
 
-    Raises ``CassetteCorrupt`` for an empty file, a pointer of Git LFS, and a damaged cassette of Aquila: vcrpy cannot
-    read these either.
+    Raises ``CassetteCorrupt`` for an empty file, a pointer of Git LFS, a git conflict, and a damaged cassette of
+    Aquila: vcrpy cannot read these either.
     """
     if path.suffix.lower() not in BUILT_IN_SUFFIXES:
         return None
@@ -91,6 +92,8 @@ def _load(path: Path) -> Cassette | None:
         except OSError:  # such as a folder, which a persister may have a way to read
             return None
         if not data.strip() or is_ours(data) or MAGIC.encode() in data[:16] or data.startswith(LFS_POINTER):
+            raise
+        if find_conflict(data) is not None:
             raise
         return None
 

@@ -215,6 +215,21 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, message:
         (b"aquila: \xff\n", "line 1: not YAML"),
         ("aquila: 1\ninteractions:\n\x00", "line 3: not YAML"),
         ("\x1b[31m", "line 1: not YAML"),
+        (
+            f"<<<<<<< ours\n{ONE}||||||| base\n=======\n{ONE}>>>>>>> theirs\n",
+            "line 1: git conflict: two branches .* --ours ",
+        ),
+        (
+            ONE.replace("- request", "<<<<<<< ours\n- request"),
+            "line 3: '<<<<<<<' of a git .* left here. Delete what .* merge ",
+        ),
+        (ONE.replace("  recorded", "=======\r\n  recorded"), "line 9: '=======' of a git conflict is left here. "),
+        (
+            ONE.replace("  response", "=======\n  response").replace("...", "...\n>>>>>>> theirs"),
+            "line 10: '=======' of a git conflict is left here, and so is '>>>>>>>' in line 21. ",
+        ),
+        ("interactions: []\nversion: 1\n>>>>>>> theirs\n", "line 3: '>>>>>>>' of a git conflict is left here. "),
+        ("interactions: []\nname: x\n=======\n", "line 4: not YAML"),  # perhaps an underline
     ],
 )
 def test_a_file_that_is_no_cassette_is_refused(text: str | bytes, message: str) -> None:
@@ -229,7 +244,11 @@ def test_a_file_in_utf_16_is_refused(text: str, encoding: str) -> None:
         load(f"\ufeff{text}".encode(encoding))
 
 
-@pytest.mark.parametrize("data", [b"<<<<<<< ours\n", f"\ufeff{ONE}".encode("utf-16-le")], ids=["conflict", "UTF-16"])
+@pytest.mark.parametrize(
+    "data",
+    [b"<<<<<<< ours\n", b"<<<<<<< ours\n=======\n>>>>>>> theirs\n", f"\ufeff{ONE}".encode("utf-16-le")],
+    ids=["rest of a conflict", "conflict", "UTF-16"],
+)
 def test_commands_of_git_can_be_typed_whatever_the_name_of_the_file(data: bytes) -> None:
     source = "my project/it's.yaml"
     with pytest.raises(CassetteCorrupt) as refused:

@@ -16,46 +16,22 @@ from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, PlainText, Tr
 from aquila.cassettes.model import FORMAT_VERSION, Cassette, RecordedChunk
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
-from aquila.shell_words import quote_word
 
 if TYPE_CHECKING:
     from aquila import optional
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
-    from aquila.cassettes.codecs.yaml import frame_reader, mistake_lines, parser, writer
+    from aquila.cassettes.codecs.yaml import conflict_marks, frame_reader, mistake_lines, parser, writer
 else:
     lazy_modules(
         globals(),
         "aquila: optional",
         "aquila.cassettes.codecs: cassetter, foreign, vcrpy",
-        "aquila.cassettes.codecs.yaml: frame_reader, mistake_lines, parser, writer",
+        "aquila.cassettes.codecs.yaml: conflict_marks, frame_reader, mistake_lines, parser, writer",
     )
 
 _HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
 _END = "...\n"
 """The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer."""
-
-_CONFLICT = b"<<<<<<< "
-"""The mark of a git conflict at the beginning of a line. Bodies cannot have it there: their text is indented."""
-
-
-def _find_conflict(data: bytes) -> int:
-    """Return the offset of git's first conflict mark, or -1.
-
-    The mark may be in the first line, if the two versions have different formats.
-    """
-    if data.startswith(_CONFLICT):
-        return 0
-    return data.find(b"\n" + _CONFLICT) + 1 or -1
-
-
-def _describe_conflict(data: bytes, at: int, source: str) -> str:
-    line = data.count(b"\n", 0, at) + 1
-    file = quote_word(source)
-    return (
-        f"{source}, line {line}: git conflict: two branches changed this cassette, and both versions are in it. Merge "
-        f"them by request: aquila cassettes install-merge-driver; git checkout --merge {file}; git add {file}. "
-        f"Or take one side: git checkout --ours {file} (or --theirs), and record again what is missing"
-    )
 
 
 class YamlCodec:
@@ -71,9 +47,9 @@ class YamlCodec:
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
-        conflict = _find_conflict(data)
-        if conflict >= 0:
-            raise CassetteCorrupt(_describe_conflict(data, conflict, source))
+        conflict = conflict_marks.find_conflict(data)
+        if conflict is not None:
+            raise CassetteCorrupt(f"{source}, line {conflict.line}: {conflict.what}. {conflict.advise(source)}")
         try:
             with pause_garbage_collection():
                 convert = partial(reader.build_item, build_frames=_build_frames)
