@@ -241,10 +241,25 @@ def test_the_nearest_name_is_suggested_for_an_unknown_cassette(cassettes: Casset
     assert done.code == 2
     assert "no cassette 'jobs/sumary'" in done.err
     assert "did you mean 'jobs/summary'?" in done.err
+    for name in ("summary", "sumary", "old/summary"):
+        assert "did you mean 'jobs/summary'?" in cassettes.run("show", name).err
+    assert cassettes.run("show", "jobs/summary?").err.rstrip().endswith("; known are jobs/summary")
     for number in range(11):
         cassettes.write(f"many/{number}.yaml")
     assert "no cassette 'xyz' in" in (err := cassettes.run("show", "xyz").err)
     assert err.rstrip().endswith("; to see all: aquila cassettes list")
+
+
+@pytest.mark.parametrize(
+    "name", ["jobs/owl", "jobs/owl.yaml", "cassettes/jobs/owl.yaml", "jobs", "jobs/*", "owl", "jobs/owls"]
+)
+def test_pending_recordings_are_suggested_for_the_name_of_a_cassette_without_a_file(
+    name: str, cassettes: Cassettes
+) -> None:
+    cassettes.write("jobs/owl.pending.yaml", conversation("hi", "ho"))
+    err = cassettes.run("show", name).err
+    assert "did you mean 'jobs/owl.pending'" in err
+    assert cassettes.run("show", "jobs/owl.pending", "--json").json[0]["text"] == "ho"
 
 
 @pytest.mark.parametrize(

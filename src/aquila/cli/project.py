@@ -268,11 +268,29 @@ class Project:
             return fitting
         if folder is not None:
             raise CassetteError(f"no cassettes in {folder}")
-        called = [known[0] for known in named.values()]
-        is_listed = len(called) <= _SHOWN or find_nearest(name, called) is not None
-        hint = suggest_name(name, called) if is_listed else "; to see all: aquila cassettes list"
         what = f"there is no file {name!r}, and no cassette of that name" if of_any_kind else f"no cassette {name!r}"
-        raise CassetteError(f"{what} in {list_folders(self.folders)}{hint if called else ''}")
+        called = [known[0] for known in named.values()]
+        raise CassetteError(f"{what} in {list_folders(self.folders)}{self._suggest_for(name, called)}")
+
+    def _suggest_for(self, name: str, called: list[str]) -> str:
+        """Return the end of the sentence about a name that fits none of the cassettes ``called`` so."""
+        pending = {cassette_files.cassette_of_pending(path): self.name_of(path) for path in self.list_pending()}
+        of_name = next((shown for path, shown in pending.items() if self.is_named(path, name)), None)
+        if of_name is not None:
+            return f"; did you mean {of_name!r}, the recordings that are pending?"
+        if not any(sign in name for sign in "*?"):  # a pattern is similar to no name
+            shown = {self.name_of(path): shown for path, shown in pending.items()} | {each: each for each in called}
+            if near := _find_nearest_place(name, shown):
+                return f"; did you mean {shown[near]!r}?"
+        if len(called) > _SHOWN:
+            return "; to see all: aquila cassettes list"
+        return f"; known are {', '.join(sorted(called))}" if called else ""
+
+
+def _find_nearest_place(name: str, called: Iterable[str]) -> str | None:
+    """Return the most similar of the names of cassettes; before all, one that differs only in its folder."""
+    ends = {each.rpartition("/")[2]: each for each in called}
+    return ends.get(name) or find_nearest(name, called) or ends.get(find_nearest(name, ends) or "")
 
 
 def _check_is_given(name: str) -> None:
