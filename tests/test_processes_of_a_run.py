@@ -21,7 +21,7 @@ def test_each_process_rewrites_its_share_of_the_modules(
     def rewritten() -> set[str]:
         return {path.name.partition(".")[0] for path in pytester.path.glob("__pycache__/*pytest*.pyc")}
 
-    config.args = ["test_d.py::test_it"]
+    config.args = ["no_such_file.py", "test_b.py", "test_d.py::test_it"]
     rewrite_a_share(config, 0, 2)
     assert rewritten() == {"test_d"}
     config.args = ["."]

@@ -29,7 +29,7 @@ def rewrite_a_share(config: pytest.Config, number: int, processes: int) -> None:
             continue
         try:
             source, code = rewrite._rewrite_test(module, config)
-        except (SyntaxError, ValueError, Warning):  # pytest reports it when it imports the module
+        except (OSError, SyntaxError, ValueError, Warning):  # pytest reports it when it collects the module
             continue
         if rewrite.try_makedirs(folder):
             rewrite._write_pyc(state, code, source, rewritten)
