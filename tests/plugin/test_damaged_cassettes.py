@@ -39,7 +39,9 @@ def test_a_test_that_asks_nothing_fails_for_it_once(project: Project, arguments:
     damage(project)
     result = project.run(*arguments, tests="def test_it(aquila_cassette): pass")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["FAILED test_app.py::test_it - CassetteUnusable: *test_it.yaml, line 2: *"])
+    shown = "cassettes/test_app/test_it.yaml"
+    command = "pytest *test_app.py::test_it --aquila-record"
+    result.stdout.fnmatch_lines([f"FAILED test_app.py::test_it - CassetteUnusable: {shown}, line 2: *again: {command}"])
     output = result.stdout.str()
     assert "outside of any test" not in output
     assert "scope_ends.py" not in output

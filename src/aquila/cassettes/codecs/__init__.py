@@ -73,6 +73,9 @@ BUILT_IN_SUFFIXES = tuple(_BUILT_IN)
 MAX_BYTES = 256 * 1024 * 1024
 """A text cassette with more bytes is neither written nor parsed. Bodies in files of their own do not count."""
 
+HOW_TO_RECORD = "pytest --aquila-record"
+"""What the messages of codecs say to type: they do not know the test of a cassette."""
+
 
 def cassette_suffixes() -> tuple[str, ...]:
     """Return the suffixes of cassette files, with their dots: of the built-in formats, then of plugins."""

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
+from aquila.cassettes.codecs import HOW_TO_RECORD, READ_ONLY_SUFFIXES
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON, MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.names import cassette_file, cassette_path, is_script
-from aquila.errors import CassetteWriteError, ConversationDrifted
+from aquila.cassettes.storage.names import cassette_file, is_script
+from aquila.errors import CassetteCorrupt, CassetteWriteError, ConversationDrifted
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording.network.model_hosts import is_url_of_model
@@ -55,16 +55,17 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     if is_script(file):
         return _open_script(scope, cassette, Path(file), mode)
     if mode != "replay" and Path(file).suffix.lower() in READ_ONLY_SUFFIXES:
+        shown = str(scope.run.layers.shown_path(Path(file)))
         raise CassetteWriteError(
-            f"cannot record: {file} has the format of another recorder, which Aquila only reads. To convert it: "
-            f"aquila cassettes convert {quote_word(file)} --to yaml --replace"
+            f"cannot record: {shown} has the format of another recorder, which Aquila only reads. To convert it: "
+            f"aquila cassettes convert {quote_word(shown)} --to yaml --replace"
         )
     finds_drift = scope.run.layers.finds_drift and mode == "replay"
     if finds_drift:
         match_on = drift_watch.strict_match_on(match_rules_of(settings).match_on)
         settings = settings.with_options({"match_on": match_on}, source="--aquila-drift")
     rules = match_rules_of(settings)
-    stored = cassette_files.load_cassette_or_empty(file, copies_folder=scope.run.layers.copies_folder())
+    stored = _load_stored(scope, file)
     filters = scope.filters
     if finds_drift and filters is not None:
         filters = replace(filters, is_same=None)  # contents are compared, whatever a program compares
@@ -118,6 +119,16 @@ def _open_script(scope: Scope, name: str, path: Path, mode: str) -> Session:
     return session
 
 
+def _load_stored(scope: Scope, file: str) -> Cassette:
+    """Load the cassette of a scope. If it is damaged, say so with the path and the command that its user can type."""
+    try:
+        return cassette_files.load_cassette_or_empty(file, copies_folder=scope.run.layers.copies_folder())
+    except CassetteCorrupt as error:
+        shown = str(scope.run.layers.shown_path(Path(file)))
+        text = str(error).replace(quote_word(file), quote_word(shown)).replace(file, shown)
+        raise type(error)(text.replace(HOW_TO_RECORD, scope.record_command())) from error.__cause__
+
+
 def _find_outdated(settings: Settings) -> Callable[[Interaction], bool] | None:
     """Return a function that says whether a recording is older than the setting ``max_age``; None without that."""
     most = settings.max_age
@@ -126,10 +137,10 @@ def _find_outdated(settings: Settings) -> Callable[[Interaction], bool] | None:
 
 def addresses_in_cassette(scope: Scope, cassette: str) -> frozenset[str]:
     """Return the addresses (see ``address_within``) of which a cassette of a scope holds recordings."""
-    path = cassette_path(scope.settings.cassette_root(), cassette)
-    if is_script(path):
+    file = cassette_file(scope.settings.cassette_root(), cassette)
+    if is_script(file):
         return frozenset()
-    stored = cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder())
+    stored = _load_stored(scope, file)
     return frozenset(address_within(scope, each.request.url) for each in stored.interactions)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from aquila.cassettes.codecs import HOW_TO_RECORD
 from aquila.lazy_patterns import lazy_pattern
 
 Tree: TypeAlias = Any
@@ -14,10 +15,10 @@ Tree: TypeAlias = Any
 TreePath: TypeAlias = tuple[str | int, ...]
 """The place of a value in a document: the keys and indexes that lead to it from the top."""
 
-ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
+ADVICE = f"Restore the file, or delete it and record again: {HOW_TO_RECORD}"
 """The advice for a file of Aquila that is empty, cut off or damaged."""
 
-_EDIT_ADVICE = "Correct it, restore the file, or delete it and record again with: pytest --aquila-record"
+_EDIT_ADVICE = f"Correct it, restore the file, or delete it and record again: {HOW_TO_RECORD}"
 """The advice for a mistake in a file of Aquila: somebody has probably edited it by hand."""
 
 FOREIGN_ADVICE = (
