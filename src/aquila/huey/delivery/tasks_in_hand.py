@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import multiprocessing
@@ -21,7 +22,7 @@ from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.handing_back import RefusedTasks, enqueue_interrupted
 from aquila.huey.delivery.kept_copies import KeptCopies
-from aquila.huey.delivery.running_copies import Copy
+from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.task_ends import HAS_ENDED, IS_LOST, is_lost
 
@@ -263,29 +264,24 @@ class TasksInHand:
 
     def move_to_queue(self, task: Task, data: bytes, priority: float | None) -> None:
         """Enqueue a message, for example that of a task's retry, in the place of the task's copy."""
-        kept, copy = self.kept, task._aquila_copy
-
-        def move() -> bool:
-            if copy is None or kept is None:
-                self.storage.enqueue(data, priority)
-                return True
-            return self._replace(task, lambda: kept.storage.move_to_queue(copy, data, priority))
-
-        self._move(task, move)
+        enqueue = functools.partial(self.storage.enqueue, data, priority)
+        self._move(task, enqueue, lambda copies, copy: copies.move_to_queue(copy, data, priority))
 
     def move_to_schedule(self, task: Task, data: bytes, eta: Any) -> None:
         """Schedule the message of a task for ``eta``, a ``datetime``, in the place of its copy."""
+        schedule = functools.partial(self.storage.add_to_schedule, data, eta)
+        self._move(task, schedule, lambda copies, copy: copies.move_to_schedule(copy, data, eta))
+
+    def _move(self, task: Task, put: Callable[[], object], replace: Callable[[RunningCopies, Copy], bool]) -> None:
+        """Call ``replace`` for a task that has a copy, and ``put`` for another one; then it is not in hand any more."""
         kept, copy = self.kept, task._aquila_copy
 
         def move() -> bool:
             if copy is None or kept is None:
-                self.storage.add_to_schedule(data, eta)
+                put()
                 return True
-            return self._replace(task, lambda: kept.storage.move_to_schedule(copy, data, eta))
+            return self._replace(task, lambda: replace(kept.storage, copy))
 
-        self._move(task, move)
-
-    def _move(self, task: Task, move: Callable[[], bool]) -> None:
         task._aquila_moving = True  # Its copy is removed before this process knows: see `note_lost`.
         try:
             was_ours = ask_until_answered(move, patience=_PATIENCE_TO_STORE)
