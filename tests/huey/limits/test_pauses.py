@@ -18,14 +18,14 @@ def limit(huey, text):
 
 def test_a_pause_that_one_worker_is_asked_for_is_kept_by_all(huey):
     limit(huey, None)
-    provider = Provider((429, {"retry-after": "30"}))
+    provider = Provider((503, {"retry-after": "30"}))
     task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
     other = ask_task(huey, "{x}", name="other", transport=provider, model="another")
     assert perform_job(task, 1).state == "retry"
     run = perform_job(task, 2)
     assert provider.asked == 1
     assert run.state == "retry"
-    assert "api.openai.com asked for a pause" in str(run.exception)
+    assert "api.openai.com asked for a pause (api.openai.com answered 503: " in str(run.exception)
     assert 29 <= run.retry.delay <= 31
     assert perform_job(other, 1).state == "complete"
     for number in range(3):
@@ -107,6 +107,14 @@ def test_a_pause_is_one_of_a_host_a_model_and_an_account():
     assert found == [False, False, False, True]
 
 
+def test_what_a_provider_answered_is_told_without_secrets_and_bounded():
+    state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
+    key = "sk-proj-" + "a1B2" * 12
+    provider_pauses.note_pause(state, request, 10.0, error=ValueError(f"busy {key} " + "word " * 1000))
+    answer = provider_pauses.find_answer(state, request)
+    assert (answer.startswith("busy"), key in answer, len(answer) <= 500) == (True, False, True)
+
+
 NO_PAUSES = [b"[1%s, 1, 1]" % (b"0" * 400), b"[Infinity, 1, 1]", b"[1e9, 1e9, NaN]", b"[1]", b"[[], 1, 1]", b"{}", b"-"]
 
 
@@ -123,7 +131,7 @@ def test_a_pause_is_kept_that_a_later_version_says_more_of():
     state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
     provider_pauses.note_pause(state, request, 10.0)
     (entry,) = state.entries(provider_pauses.TABLE)
-    state.put(provider_pauses.TABLE, entry.key, entry.value[:-1] + b', "why", {"more": null}]', order=entry.order)
+    state.put(provider_pauses.TABLE, entry.key, entry.value[:-1] + b', {"more": null}]', order=entry.order)
     assert 9 < provider_pauses.find_delay(state, request) < 11
 
 

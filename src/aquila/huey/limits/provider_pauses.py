@@ -9,31 +9,48 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.engine.calls.request_gate import OutgoingRequest
+from aquila.huey.error_texts import UNCUT, shorten_text, write_safely
 from aquila.huey.state import SharedState
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.huey.delivery import burying
+else:
+    lazy_modules(globals(), "aquila.huey.delivery: burying")
 
 TABLE = "pauses"
 _SHORTEST = 1.0  # Seconds. A shorter pause is over before other workers have read of it.
 _PACE = 0.25  # Seconds between two requests that come back after a pause.
 _SLACK = 5.0  # Seconds by which the clocks of workers may differ, where the storage has no clock of its own.
+_LONGEST_ANSWER = 500  # Characters.
 _KEPT_AFTER_END = 3600  # Seconds for which an entry outlives its pause: requests that waited still read their turn.
 
 
-def note_pause(state: SharedState, request: OutgoingRequest, seconds: float, moment: float = 0.0) -> None:
+def note_pause(
+    state: SharedState,
+    request: OutgoingRequest,
+    seconds: float,
+    moment: float = 0.0,
+    error: BaseException | None = None,
+) -> None:
     """Tell all workers that the provider of ``request`` asks for a pause of so many seconds.
 
     The pause is counted from now, or from ``moment`` (seconds since the epoch) where a test has put its clock forward.
+    ``error`` says what the provider has answered.
     """
     if seconds < _SHORTEST:
         return
     now = state.now()
     ends = max(now, moment) + seconds
+    text = "" if error is None else burying.redact_safely(write_safely(lambda: str(error), UNCUT))
+    answer = shorten_text(text, _LONGEST_ANSWER)
 
     def change(data: bytes | None) -> bytes:
-        until, following = _read(data, now)
-        return json.dumps([max(until, ends), max(following, ends), now]).encode()
+        until, following, _ = _read(data, now)
+        return json.dumps([max(until, ends), max(following, ends), now, answer]).encode()
 
     state.delete_below(TABLE, now)
     state.update(TABLE, _key_of(request), change, order=ends + _KEPT_AFTER_END)
@@ -56,31 +73,38 @@ def find_delay(state: SharedState, request: OutgoingRequest, moment: float = 0.0
 
     def change(data: bytes | None) -> bytes:
         nonlocal turn
-        until, following = _read(data, clock)
+        until, following, answer = _read(data, clock)
         turn = max(until, following, now)
-        return json.dumps([until, turn + _PACE, clock]).encode()
+        return json.dumps([until, turn + _PACE, clock, answer]).encode()
 
     state.update(TABLE, _key_of(request), change)
     return turn - now
+
+
+def find_answer(state: SharedState, request: OutgoingRequest) -> str:
+    """Return what the provider answered when it asked for the last pause; an empty text where that is not known."""
+    return _read(state.get(TABLE, _key_of(request)), 0.0)[2]
 
 
 def _key_of(request: OutgoingRequest) -> str:
     return f"{request.host}|{request.model}|{request.account}"
 
 
-def _read(data: bytes | None, now: float) -> tuple[float, float]:
-    """Return until when a pause lasts, and when the next request may come back; both in seconds since the epoch.
+def _read(data: bytes | None, now: float) -> tuple[float, float, str]:
+    """Return until when a pause lasts, when the next request may come back, and what the provider has answered.
 
-    The third stored number is when the entry was written. If that is in the future, somebody has put the clock back,
-    and both times are moved back by as much. Otherwise the pause would last until the clock shows the old time again.
+    Both times are in seconds since the epoch. The third stored number is when the entry was written. If that is in the
+    future, somebody has put the clock back, and both times are moved back by as much. Otherwise the pause would last
+    until the clock shows the old time again.
     """
-    # Whoever can write to the storage may have written anything. Numbers after the third are left to later versions.
+    # Whoever can write to the storage may have written anything. What is after the answer is left to later versions.
     try:
         found: Any = json.loads(data or b"[0, 0, 0]")
         until, following, written = (float(found[place]) for place in range(3))
+        answer = "".join(text for text in found[3:4] if isinstance(text, str))
     except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
-        return 0.0, 0.0
+        return 0.0, 0.0, ""
     if not all(map(math.isfinite, (until, following, written))):
-        return 0.0, 0.0
+        return 0.0, 0.0, ""
     back = written - now if written - now > _SLACK else 0.0
-    return until - back, following - back
+    return until - back, following - back, answer[:_LONGEST_ANSWER]

@@ -96,8 +96,9 @@ class TaskGate:
         if state is None:
             return GateAdmission(request, self._headers_for(request))
         moment = self._find_moment(waited)
-        if delay := self._pause(state, request, moment):
-            reason = f"{request.host} asked for a pause"
+        delay, answer = self._pause(state, request, moment)
+        if delay:
+            reason = f"{request.host} asked for a pause" + (f" ({answer})" if answer else "")
             return self._wait_or_leave(delay, waited, reason, limit=request.host)
         if not counters and not caps:
             return GateAdmission(request, self._headers_for(request), state, longest_pause=self._longest_pause)
@@ -187,14 +188,16 @@ class TaskGate:
         moment: datetime.datetime = due.replace(tzinfo=datetime.UTC if self._huey.utc else None)
         return moment.timestamp()
 
-    def _pause(self, state: SharedState, request: OutgoingRequest, moment: float) -> float:
+    def _pause(self, state: SharedState, request: OutgoingRequest, moment: float) -> tuple[float, str]:
+        """Return for how many seconds a request waits because of a pause, and what the provider has answered."""
         if self._huey.rescheduling is None or self._huey.immediate:
-            return 0.0
+            return 0.0, ""
         try:
-            return provider_pauses.find_delay(state, request, moment)
+            delay = provider_pauses.find_delay(state, request, moment)
+            return delay, provider_pauses.find_answer(state, request) if delay else ""
         except Exception:  # The storage does not answer. See `_PAUSE_UNKNOWN`.
             logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
-            return 0.0
+            return 0.0, ""
 
     def _wait_or_leave(self, delay: float, waited: float, reason: str, *, limit: str) -> float:
         delay = max(delay, 0.01)  # Seconds. With 0 the caller would ask again in a busy loop.
@@ -247,7 +250,7 @@ class GateAdmission:
                     # Counted from the clock that a test has put forward, not from when the task is due: the task comes
                     # back by that clock.
                     moment = find_skipped_moment()
-                    steps.callback(provider_pauses.note_pause, self.state, self.request, seconds, moment)
+                    steps.callback(provider_pauses.note_pause, self.state, self.request, seconds, moment, error)
         except Exception:
             logger.warning("the tokens of a request could not be counted", exc_info=True)
 
