@@ -70,6 +70,15 @@ def test_a_miss_in_a_named_cassette_that_does_not_exist_names_a_similar_one(proj
     assert MISSPELT not in output
 
 
+def test_a_miss_in_a_cassette_that_does_not_exist_names_a_script_with_a_similar_name(project: Project) -> None:
+    scripts = project.pytester.mkdir("cassettes")
+    (scripts / "counting.script.yaml").write_text("script: [{reply: one two}]\n")
+    marked = "import pytest\n@pytest.mark.aquila({!r})\ndef test_a(): post('x')\n"
+    advice = "Did you mean the script cassettes/counting.script.yaml?"
+    assert advice in project.run(tests=marked.format("countng")).stdout.str()
+    assert advice not in project.run(tests=marked.format("birds")).stdout.str()
+
+
 def test_a_name_that_nobody_has_written_is_not_called_misspelt(project: Project) -> None:
     project.record(tests="def test_first(aquila_cassette): post('x'), post('y')\n")
     tests = """

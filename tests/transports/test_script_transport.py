@@ -75,11 +75,22 @@ def test_times_that_were_written_are_kept_at_every_pace(
     assert slept == [4.0, 0.5]
 
 
-@pytest.mark.parametrize(("name", "what"), [(None, "set AQUILA_SCRIPT"), ("none", "there is no such file")])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        (None, "set AQUILA_SCRIPT"),
+        ("none", r"there is no such file, here or in \S+$"),
+        ("numbrs.yml", r"; did you mean numbers\.script\.yaml\?"),
+        ("scripts/numbrs", r"; did you mean \S+numbers\.script\.yaml\?"),
+    ],
+)
 def test_without_a_file_it_says_what_to_set(
     name: str | None, what: str, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name is not None:
         monkeypatch.setenv("AQUILA_SCRIPT", name)
+    for folder in (program, program / "cassettes" / "scripts"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "numbers.script.yaml").write_text(SCRIPT)
     with separate_run(program), pytest.raises(ConfigError, match=what):
         aquila.ask("x")

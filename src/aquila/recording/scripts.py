@@ -123,6 +123,14 @@ def mention_script(explained: Explanation, scope: Scope, session: Session, misse
     return explained
 
 
+def mention_similar_script(explained: Explanation, scope: Scope, path: Path) -> Explanation:
+    """Add to the explanation of a miss which script has a name like that of its cassette, ``path``, if one has."""
+    near = script_file.find_similar_script(path)
+    if near is None:
+        return explained
+    return replace(explained, text=f"{explained.text}\n\nDid you mean the script {scope.run.layers.shown_path(near)}?")
+
+
 def join_script(scope: Scope, token: str) -> None:
     """Let a joined scope ask the script of the process that owns it."""
     scope.scripts.use_joined(_remote_script(token, scope), token)

@@ -23,6 +23,7 @@ from typing import Any, get_args
 
 from aquila.cassettes.codecs.yaml import conflict_marks, mistake_lines, parser
 from aquila.cassettes.codecs.yaml.tree import Number, Tree, advice_for
+from aquila.cassettes.storage.names import SCRIPT_SUFFIX
 from aquila.errors import CassetteCorrupt, ConfigError
 from aquila.scripting.replies import Replies
 from aquila.scripting.script import Script, Unused
@@ -36,12 +37,19 @@ def load_script(path: Path) -> Script:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        near = find_nearest(path.name, [each.name for each in path.parent.glob("*.script.yaml")])
-        hint = f"; did you mean {near!r}?" if near else ""
+        near = find_similar_script(path)
+        hint = f"; did you mean {near.name!r}?" if near else ""
         raise ConfigError(f"{path}: there is no such script{hint}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     return read_script(data, source=str(path))
+
+
+def find_similar_script(path: Path) -> Path | None:
+    """Return the script beside a file that does not exist whose name is the most similar, if one is."""
+    known = {each.name.removesuffix(SCRIPT_SUFFIX): each for each in path.parent.glob(f"*{SCRIPT_SUFFIX}")}
+    near = find_nearest(path.name.removesuffix(SCRIPT_SUFFIX).removesuffix(".yaml"), known)
+    return None if near is None else known[near]
 
 
 def read_script(data: bytes, *, source: str) -> Script:

@@ -16,7 +16,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.recording import runtime
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.scripting.script import Script, ScriptedAnswer
-from aquila.scripting.script_file import load_script
+from aquila.scripting.script_file import find_similar_script, load_script
 from aquila.settings import Settings
 from aquila.transports.replay import replay_response, replay_response_async
 from aquila.transports.routes.script_route import as_decision, ask_script, explain_unscripted, pace_of
@@ -89,8 +89,11 @@ def script_of(named: str, settings: Settings, *, given: str) -> Path:
         return path
     if path.is_dir():
         raise ConfigError(f"{given}: that is a folder; name the script in it")
+    near = find_similar_script(path)
     with contextlib.suppress(CassetteNameError):  # a path is no name
         among_cassettes = cassette_path(settings.cassette_root(), named)
         if among_cassettes.is_file():
             return among_cassettes
-    raise ConfigError(f"{given}: there is no such file, here or in {settings.cassette_root()}")
+        near = near or find_similar_script(among_cassettes)
+    hint = f"; did you mean {near}?" if near else ""
+    raise ConfigError(f"{given}: there is no such file, here or in {settings.cassette_root()}{hint}")

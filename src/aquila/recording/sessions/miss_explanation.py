@@ -36,8 +36,10 @@ def explain_miss(scope: Scope, session: Session, root: Path, path: Path, missed:
             explained = renamed_tests.mention_rename(compared, scope, session, root, path, missed)
             if explained is compared:
                 explained = other_tests.mention_other_test(explained, scope, session, root, path, missed)
-        if scope.scripts.is_written and not path.exists():  # it may be the script that lacks an answer
-            explained = scripts.mention_script(explained, scope, session, missed)
+        if not path.exists():
+            explained = scripts.mention_similar_script(explained, scope, path)
+            if scope.scripts.is_written:  # it may be the script that lacks an answer
+                explained = scripts.mention_script(explained, scope, session, missed)
         explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
         return replace(explained, text=explained.text + pending)
     explained = compare_in_session(scope, session, path, missed, "")
