@@ -20,6 +20,7 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cli import main, serve
+from aquila.server import background_server
 from tests.support.clients import body
 from tests.support.slow import slow_but
 from tests.support.upstream import Upstream, chat_chunks, streamed, upstream
@@ -258,6 +259,8 @@ def test_the_option_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         (["--dir", "a", "--dir", "b"], "", "give --dir once"),
         (["--dir", __file__], "", "test_serve.py is no folder of cassettes; name one with --dir"),
         (["--script", "none.yaml"], "", "--script none.yaml: there is no such file"),
+        (["--record", "--upstream", "http://localhost:8377/v1"], "", "--upstream http://localhost:8377/v1 is this server"),
+        (["--record", "--allow-host", "box", "--port", "80"], "", "OPENAI_BASE_URL http://box/v1 is this server itself"),
         (["--tls", "none.pem"], "", "--tls none.pem is not a PEM file with a certificate and its key: "),
         (["--tls", __file__], "", "is not a PEM file with a certificate and its key: "),
     ],
@@ -266,6 +269,8 @@ def test_what_cannot_be_served_is_told_in_one_line(
     options: list[str], token: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AQUILA_SERVER_TOKEN", token)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://box/v1")
+    monkeypatch.setattr(background_server, "make_server", None)  # A test fails rather than serve for ever.
     assert main(["serve", *options]) == 2
     said = capsys.readouterr()
     assert said.out == ""

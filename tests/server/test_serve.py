@@ -392,8 +392,11 @@ def test_the_servers_key_is_used_only_for_a_client_that_shows_the_token(
                 assert post(running, {"key": asked}, headers=dummy).status_code == 200
 
 
-def test_a_dummy_key_is_passed_on_where_the_server_has_no_key(serve: Serve, provider: Upstream) -> None:
-    with serve(record="all") as running:
+@pytest.mark.parametrize("key", [None, "aquila-no-key"])
+def test_a_dummy_key_is_passed_on_where_the_server_has_no_key(
+    key: str | None, serve: Serve, provider: Upstream
+) -> None:
+    with serve(record="all", key=key) as running:
         assert post(running, {}, headers={"authorization": "Bearer aquila-no-key"}).status_code == 200
         assert post(running, {}, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
     assert [headers["authorization"] for headers in provider.headers] == ["Bearer aquila-no-key"] * 2

@@ -28,6 +28,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
@@ -37,6 +38,7 @@ from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording import runtime
+from aquila.recording.network.host_names import DEFAULT_PORTS, SPELLINGS_OF_LOOPBACK, normalize_host
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session_factory import redactor_of
 from aquila.settings import Settings
@@ -123,12 +125,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             raise ConfigError(f"{here.folder} is no folder of cassettes; name one with --dir")
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
+        upstream = _choose_upstream(options, settings, admission)
         served = background_server.RenewableScope(
             functools.partial(_open_scope, options, _find_script(options, settings))
         )
-        proxy = proxies.Proxy(
-            served.current_scope, upstream=options.upstream or settings.base_url, key=settings.api_key
-        )
+        proxy = proxies.Proxy(served.current_scope, upstream=upstream, key=settings.api_key)
         app = application.build_application(
             proxy,
             admission,
@@ -145,13 +146,37 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 url = background_server.url_of(bound, is_tls=options.tls is not None)
                 url += _path_of_clients(options, settings)
                 output.print_line(f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={url}")
-                _print_token(admission, output, opens_key=options.record is not None and settings.api_key is not None)
+                _print_token(admission, output, opens_key=options.record is not None and proxy.has_key)
                 sys.stdout.flush()
                 background_server.make_server(app, certificate=options.tls).run([bound])
         finally:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")
     return 0
+
+
+def _choose_upstream(options: argparse.Namespace, settings: Settings, admission: Admission) -> str | None:
+    """Return the upstream, if one is named. Raises ``ConfigError`` for a server that would record from itself."""
+    upstream: str | None = options.upstream or settings.base_url
+    # The shell in which clients were told their OPENAI_BASE_URL is also the one in which the server is started again.
+    if options.record is not None and upstream is not None and _leads_to_server(upstream, options.port, admission):
+        source = "OPENAI_BASE_URL" if options.upstream is None else "--upstream"
+        raise ConfigError(
+            f"{source} {upstream} is this server itself, which would ask itself without end; name the provider, as in "
+            f"--upstream {proxies.LIVE_UPSTREAM}"
+        )
+    return upstream
+
+
+def _leads_to_server(url: str, port: int, admission: Admission) -> bool:
+    """Whether a URL leads to the server that will listen on ``port``."""
+    try:
+        parts = urlsplit(url)
+        at = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return False  # no URL, as is said of it elsewhere
+    host = normalize_host(parts.hostname or "")
+    return at == port and (host in SPELLINGS_OF_LOOPBACK or host in admission.hosts)
 
 
 def _path_of_clients(options: argparse.Namespace, settings: Settings) -> str:

@@ -106,16 +106,17 @@ class Proxy:
     """Answers from cassettes, or from the upstream into cassettes.
 
     ``scope`` returns the scope that counts plays. ``upstream`` is the URL of the provider, or the name of a transport
-    that answers instead (``local``, ``module:factory``). ``key`` is the server's own API key. Raises ``ConfigError``
-    for an ``upstream`` that is neither, and ``UnknownTransport``.
+    that answers instead (``local``, ``module:factory``). ``key`` is the server's own API key; a dummy counts as none.
+    Raises ``ConfigError`` for an ``upstream`` that is neither, and ``UnknownTransport``.
 
     The attribute ``base`` is the base URL of requests, without a slash at its end. The attribute ``upstream`` is the
-    ``Upstream`` to which they are sent.
+    ``Upstream`` to which they are sent, and ``has_key`` says whether there is a key for them.
     """
 
     def __init__(self, scope: Callable[[], Scope], *, upstream: str | None = None, key: str | None = None) -> None:
         self._scope = scope
-        self._key = key
+        self._key = None if key is None or key.endswith(DUMMY_KEY) else key
+        self.has_key = self._key is not None
         self._explaining = CapacityLimiter(1)
         self.base, self.upstream = _resolve_upstream(upstream or LIVE_UPSTREAM)
 
