@@ -240,8 +240,10 @@ def test_it_ends_as_it_had_ended(way: str, serve: Serve, root: Path) -> None:
     closes = [(each.by, each.code) for each in read_frames(stored.response.chunks) if isinstance(each, Close)]
     assert closes == ([] if way == "broken" else [("client" if way == "client" else "provider", expected[0])])
     assert stored.response.end == ("broken" if way == "broken" else "complete")
-    with serve(upstream=provider.url) as running:
+    lines: list[str] = []
+    with serve(upstream=provider.url, log=RequestLog(str, lines.append)) as running:
         assert end(running) == expected
+    assert " 101 replayed " in lines[0]  # and not that the client has left
 
 
 def test_a_refused_handshake_is_recorded_with_its_body(serve: Serve, talker: WebSocketProvider, root: Path) -> None:

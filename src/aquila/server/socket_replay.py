@@ -31,6 +31,7 @@ class ReplayToClient:
         self._conversation = conversation
         self._heard = 0
         self._has_news = asyncio.Event()
+        self._has_ended = False  # Whether the provider has ended the conversation, as it did in the recording.
         # Set by the first text message in either direction; None before that.
         self._has_error_events: bool | None = None
 
@@ -73,6 +74,8 @@ class ReplayToClient:
                 self._heard += 1
                 self._has_news.set()
         except ConnectionClosed:
+            if self._has_ended:
+                return ""
             close = closed_by_other(self._socket)
             if close is None:
                 self._conversation.note_ending("left")
@@ -94,6 +97,7 @@ class ReplayToClient:
                     pause, close = ending
                     await asyncio.sleep(pause)
                     conversation.note_ending("raised")
+                    self._has_ended = True
                     await self._socket.end(*((BROKEN,) if close is None else (close.code, close.reason)))
                     return ""
                 await self._wait_for_news()
