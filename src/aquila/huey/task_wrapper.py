@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic
 
+from aquila.errors import ConfigError
 from aquila.fork_locks import renewed_in_child
 from aquila.huey.limits.settings import check_task_settings
 from aquila.huey.task_ids import let_make_ids
@@ -65,11 +66,16 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
     def create_task(
         self, func: Callable[..., Any], context: bool = False, name: str | None = None, **settings: Any
     ) -> Any:
-        """Return the class of the tasks of a function. Raises ``ConfigError`` for settings that cannot be used.
+        """Return the class of the tasks of a function.
 
         ``func`` is the decorated function, ``context`` whether Huey passes it the task, ``name`` the name of the task
-        if it is not that of the function.
+        if it is not that of the function. Raises ``ConfigError`` for settings that cannot be used, and for a generator.
         """
+        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+            raise ConfigError(
+                f"the task {func.__qualname__} has `yield` in it, so calling it only makes a generator, and no worker "
+                "would execute its code: return a list, or put the code with `yield` into a function that the task calls"
+            )
         settings = check_task_settings(settings, func, context=context, name=name)
         called = func
         if inspect.iscoroutinefunction(func):

@@ -995,3 +995,16 @@ class Case(unittest.TestCase):
 
         assert perform_job(task).value == 1
         assert len(all_enqueued(task)) == 1
+
+
+def test_a_generator_is_refused_where_it_is_declared_as_a_task():
+    def pages():
+        yield 1
+
+    async def pages_later():
+        yield 1
+
+    huey = AquilaMemoryHuey("app")
+    for function in (pages, pages_later):
+        with pytest.raises(ConfigError, match=r"pages.* has `yield` in it.*no worker would execute its code"):
+            huey.task()(function)
