@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
-from aquila.recording.reporting.wire_watch import WireWatch
+from aquila.recording.runtime import Run
 
 
-class LeftOutWaits:
+class _LeftOutWaits:
     """How long each job of a test would have waited so far. The run owns this object.
 
-    The requests of a job are so much later. Each job has a sum of its own, because the waits of jobs overlap.
+    Each job has a sum of its own, because the waits of jobs overlap.
     """
 
     def __init__(self) -> None:
-        self._enqueued: dict[str, tuple[float, Any]] = {}
+        self.enqueued: dict[str, tuple[float, datetime]] = {}
         """By the id of a job that another one has enqueued, or that comes back: the waits before, and the moment."""
 
-    def begin_execution(self, watch: WireWatch, task: Any) -> None:
-        """Let the requests from now on come after the waits of a task, which executes next."""
-        if task.id in self._enqueued:
-            watch.left_out, moment = self._enqueued[task.id]
-            if task.eta is not None:
-                watch.left_out += max(0.0, (task.eta - moment).total_seconds())
 
-    def end_execution(self, watch: WireWatch, task: Any, enqueued: Any, moment: Any) -> None:
-        """Note the moment, in the time of the Huey, at which a task has ended and what it has enqueued."""
-        self._enqueued.update(dict.fromkeys([task.id, *(other.id for other in enqueued)], (watch.left_out, moment)))
+def begin_execution(run: Run, task: Any) -> None:
+    """Let the requests from now on come after the waits of a task, whose code begins."""
+    enqueued, watch = run.state_of(_LeftOutWaits).enqueued, run.wire_watch
+    if watch is not None and task.id in enqueued:
+        watch.left_out, moment = enqueued[task.id]
+        if task.eta is not None:
+            watch.left_out += max(0.0, (task.eta - moment).total_seconds())
+
+
+def end_execution(run: Run, task: Any, others: Iterable[Any], moment: datetime) -> None:
+    """Note the moment, in the time of the Huey, at which a task has ended, and which others it has enqueued."""
+    if run.wire_watch is not None:
+        for job in (task, *others):
+            run.state_of(_LeftOutWaits).enqueued[job.id] = run.wire_watch.left_out, moment

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huey.constants import EmptyData
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
@@ -23,9 +23,15 @@ from aquila.huey.instrumenting import give_class
 from aquila.huey.task_code import replace_error
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.miss_outcomes import outcome_boundary
 from aquila.recording.replayed_time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.runtime import current_run
+
+if TYPE_CHECKING:
+    from aquila.huey.testing import left_out_waits
+else:
+    lazy_modules(globals(), "aquila.huey.testing: left_out_waits")
 
 
 class Observation:
@@ -122,6 +128,8 @@ class Observation:
         self.started = time.perf_counter()
         # A subclass may execute a task without `AquilaHuey.execute`, which notes the run.
         run = getattr(self.task, "_aquila_run", None) or current_run()
+        if run.wire_watch is not None:
+            left_out_waits.begin_execution(run, self.task)
         # Mostly none of these does anything, and then no stack of context managers is made.
         if self.task.timeout or run.make_outcome is not None or may_commit():
             try:

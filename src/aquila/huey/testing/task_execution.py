@@ -22,7 +22,6 @@ from aquila.huey.testing.observation import Observation, current_observation
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import UNCHANGING, find_difference, is_plain_data
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.runtime import current_run
 
 if TYPE_CHECKING:
     from aquila.huey.testing import left_out_waits
@@ -57,17 +56,6 @@ def run_task(huey: Any, task: Any) -> TaskRun[Any]:
 
 def observe_task(huey: Any, task: Any) -> Observation:
     """Execute a task as ``run_task`` does, and return the observation, from which a ``TaskRun`` can be made later."""
-    run = current_run()
-    if (watch := run.wire_watch) is None:
-        return _observe_task(huey, task)
-    waits = run.state_of(left_out_waits.LeftOutWaits)
-    waits.begin_execution(watch, task)
-    seen = _observe_task(huey, task)
-    waits.end_execution(watch, task, seen.enqueued, huey._get_timestamp())
-    return seen
-
-
-def _observe_task(huey: Any, task: Any) -> Observation:
     before = _mark_messages(huey.storage)
     seen = Observation(huey, task)
     token = current_observation.set(seen)
@@ -108,6 +96,9 @@ def _observe_task(huey: Any, task: Any) -> Observation:
         seen.stored = value
     if _mark_messages(huey.storage) != before:
         seen.enqueued = [other for other in _read_added(huey, before) if other.id != task.id]
+    run = getattr(task, "_aquila_run", None)
+    if run is not None and run.wire_watch is not None:
+        left_out_waits.end_execution(run, task, seen.enqueued, huey._get_timestamp())
     return seen
 
 
