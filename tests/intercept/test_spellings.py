@@ -155,10 +155,11 @@ def test_an_alias_for_an_address_that_is_listed_is_refused(
     assert provider.requests == []
 
 
-def test_with_the_guard_all_an_ignored_host_is_reached_at_its_resolved_address(
+def test_with_the_guard_all_an_ignored_host_and_this_machine_are_reached_at_their_resolved_address(
     run: GuardedRun, provider: Upstream
 ) -> None:
-    with reachable({"ignored.example": int(provider.url.rpartition(":")[2])}):
+    port = int(provider.url.rpartition(":")[2])
+    with reachable({"ignored.example": port, "box.example": port}):
         result = run(
             """
             import socket
@@ -167,6 +168,10 @@ def test_with_the_guard_all_an_ignored_host_is_reached_at_its_resolved_address(
             def test_it():
                 socket.create_connection(("ignored.example", 80)).close()
 
+            def test_this_machine(monkeypatch):
+                monkeypatch.setattr(socket, "gethostname", lambda: "Box.example")
+                socket.create_connection(("box.example", 80)).close()
+
             def test_another_host():
                 with pytest.raises(LiveCallRefused):
                     socket.create_connection(("198.51.100.77", 80))
@@ -174,7 +179,7 @@ def test_with_the_guard_all_an_ignored_host_is_reached_at_its_resolved_address(
             ini="aquila_guard = all\naquila_ignore_hosts = ignored.example",
             providers="",
         )
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=3)
 
 
 def test_a_host_that_is_ignored_at_one_port_is_reached_there_by_every_client_and_nowhere_else(run: GuardedRun) -> None:

@@ -8,7 +8,7 @@ from aquila.errors import LiveCallRefused
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import askers, runtime
 from aquila.recording.miss_outcomes import suit_to_place
-from aquila.recording.network.host_names import DEFAULT_PORTS, is_loopback
+from aquila.recording.network.host_names import DEFAULT_PORTS, is_loopback, is_own_name
 from aquila.recording.network.model_hosts import asks_model, is_model_path, is_provider
 from aquila.recording.network.no_network import fail_unasked
 from aquila.recording.reporting import child_messages
@@ -67,7 +67,9 @@ def is_refused(host: str, port: int | None, path: str, settings: Settings, scope
         return False
     if is_provider(host, port, settings):
         return True
-    return not is_loopback(host) and (refuses_all(settings) or is_model_path(path))
+    if is_loopback(host):
+        return False
+    return is_model_path(path) or (refuses_all(settings) and not is_own_name(host))
 
 
 def refuses_all(settings: Settings) -> bool:

@@ -97,5 +97,10 @@ def is_loopback(host: str) -> bool:
     return re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
 
 
+def is_own_name(host: str) -> bool:
+    """Say whether a host is this machine by the name that it was given. Programs look up that name for their address."""
+    return normalize_host(host) == normalize_host(socket.gethostname())
+
+
 SPELLINGS_OF_LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 """Names under which all servers of this machine can be reached. Only the port tells one server from another."""
