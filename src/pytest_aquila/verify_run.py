@@ -38,7 +38,7 @@ def read_sample(config: pytest.Config) -> Sample:
     try:
         return Sample.parse(text)
     except ValueError as error:
-        raise pytest.UsageError(f"--aquila-verify={text}: write a share such as 10%, or a number: {error}") from error
+        raise pytest.UsageError(f"--aquila-verify={text}: {error}") from error
 
 
 def _log_of(config: pytest.Config) -> PlayLog:

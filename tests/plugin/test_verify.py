@@ -238,7 +238,7 @@ def test_a_sample_takes_the_oldest_first(project: VerifyProject) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--aquila-verify=some"], "--aquila-verify=some: write a share such as 10%"),
+        (["--aquila-verify=some"], "--aquila-verify=some: write a share such as 10%, or a number such as 20\n"),
         (["--aquila-verify=0"], "at least 1"),
         (["--aquila-verify=120%"], "at most 100%"),
         (["--aquila-verify", "--aquila-record"], "leave --aquila-record"),

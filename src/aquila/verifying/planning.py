@@ -39,15 +39,18 @@ class Sample:
         """Read ``10%``, ``20`` or ``all``. Raises ``ValueError``."""
         if text in ("all", "100%"):
             return cls()
-        if text.endswith("%"):
-            share = float(text[:-1]) / 100
-            if not 0 < share <= 1:
-                raise ValueError("a share is more than 0% and at most 100%")
-            return cls(share=share)
-        count = int(text)
-        if count < 1:
+        try:
+            if text.endswith("%"):
+                share, count = float(text[:-1]) / 100, None
+            else:
+                share, count = None, int(text)
+        except ValueError:  # Python's own text says how it reads numbers
+            raise ValueError("write a share such as 10%, or a number such as 20") from None
+        if share is not None and not 0 < share <= 1:
+            raise ValueError("a share is more than 0% and at most 100%")
+        if count is not None and count < 1:
             raise ValueError("a number is at least 1")
-        return cls(count=count)
+        return cls(share, count)
 
     def size_of(self, total: int) -> int:
         """Return how many of ``total`` recordings are asked."""
