@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.model import Interaction
 from aquila.faults.parsing import read_faults
 from aquila.faults.plan import FaultPlan
+from aquila.scripting.script import Gives
 from tests.faults.test_streams_and_failures import scripted
 from tests.support.threads import run_at_once
 
@@ -121,14 +122,15 @@ def test_the_good_answer_comes_after_as_many_faults_as_times_says(asked: list[tu
 
 
 @pytest.mark.parametrize(
-    ("fault", "gives_answer"),
+    ("fault", "gives"),
     [
-        *((name, True) for name in ("end_early", "finish_length", "refusal", "dropped_event", "slow")),
-        *((name, False) for name in ("cut_stream", "stall", "timeout", "rate_limit", "html_page(200)", "error_event")),
-        *((name, False) for name in ("garbage", "truncated_json", "invalid_utf8")),
+        *((name, "all") for name in ("one_byte", "one_piece", "split_events", "other_chunks")),
+        *((name, "answer") for name in ("end_early", "finish_length", "dropped_event", "slow", "stall(seconds=1)")),
+        *((name, "nothing") for name in ("cut_stream", "stall", "timeout", "rate_limit", "html_page(200)")),
+        *((name, "nothing") for name in ("garbage", "truncated_json", "invalid_utf8", "error_event")),
     ],
 )
-def test_only_a_complete_and_readable_response_can_be_taken_for_an_answer(fault: str, gives_answer: bool) -> None:
+def test_only_a_complete_and_readable_response_can_be_taken_for_an_answer(fault: str, gives: Gives) -> None:
     met = plan_of(fault).meet("a", STREAM)
     assert met is not None
-    assert met.gives_answer is gives_answer
+    assert met.gives == gives

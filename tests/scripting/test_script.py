@@ -227,19 +227,25 @@ def test_an_answer_replaced_by_a_fault_is_kept_for_its_request_if_the_program_ma
         return [None if each is None else said(json.loads(each.response.body)) for each in found]
 
     script = Script().reply("one").reply("two")
-    script.note_fault(first, is_answer=True)
-    script.note_fault(first, is_answer=True)
+    script.note_fault(first, gives="answer")
+    script.note_fault(first, gives="answer")
     assert answers(second, first, first) == ["two", "one", None]
     assert not script.left
 
     script = Script().reply("one").reply("two")
-    script.note_fault(first, is_answer=False)
+    script.note_fault(first, gives="nothing")
     assert answers(second, first) == ["one", "two"]
 
     script = Script()
     script.when("first").reply("one").reply("two")
-    script.note_fault(first, is_answer=True)
+    script.note_fault(first, gives="answer")
     assert answers(first, first) == ["one", "two"]
+
+    script = Script().reply("one").reply("two").reply("three")
+    script.note_fault(first, gives="all")
+    script.note_fault(first, gives="answer")
+    script.note_fault(first, gives="all")
+    assert answers(first, first) == ["three", None]
 
 
 def test_unused_takes_one_of_three_words_or_none() -> None:
@@ -292,7 +298,7 @@ def test_a_rule_does_not_answer_a_request_of_another_kind() -> None:
 def test_a_fault_uses_up_one_of_several_equal_answers() -> None:
     script = Script().reply("one", times=3)
     body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hi"}]}
-    script.note_fault(RecordedRequest("POST", CHAT, (), json.dumps(body).encode()), is_answer=False)
+    script.note_fault(RecordedRequest("POST", CHAT, (), json.dumps(body).encode()), gives="nothing")
     assert script.left == ['reply("one")'] * 2
     assert said(ask(script)) == "one"
     assert script.left == ['reply("one")'] * 2

@@ -180,6 +180,25 @@ def test_faults_in_a_list_come_in_their_order(root: Path) -> None:
         assert [what_is_seen("httpx2", URL, 0)[0] for _ in range(3)] == ["401", "403", "200"]
 
 
+def test_an_answer_that_arrives_whole_under_a_fault_is_used_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(times: int) -> list[str]:
+        return [aquila.ask("hi").text for _ in range(times)]
+
+    with use_script(faults="one_byte(times=2), finish_length") as script:
+        script.reply("one").reply("two").reply("three")
+        assert ask(4) == ["one", "two", "three", "three"]
+    assert not script.left
+
+    (root / "x.script.yaml").parent.mkdir()
+    (root / "x.script.yaml").write_text("script:\n- reply: one\n- reply: two\n")
+    monkeypatch.setenv("AQUILA_SCRIPT", "x")
+    with aquila.use_cassette("recorded", transport="record", upstream="script"):
+        assert ask(2) == ["one", "two"]
+    with aquila.use_cassette("recorded", transport="replay", faults="one_byte") as cassette:
+        assert ask(2) == ["one", "two"]
+    assert cassette.all_played
+
+
 @pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="there is no other clock")
 def test_the_pace_of_an_answer_is_kept_for_what_comes_after_a_fault_where_a_test_has_stopped_the_clock(
     monkeypatch: pytest.MonkeyPatch,

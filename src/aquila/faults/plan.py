@@ -6,12 +6,15 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.faults.fault import Fault, ImpossibleFault, Within
 from aquila.faults.parsing import read_faults
 from aquila.fork_locks import renewed_in_child
+
+if TYPE_CHECKING:
+    from aquila.scripting.script import Gives
 
 _MARK = re.compile(r"  # ([\w.-]+)$")
 """The mark at the end of a plan's text. It tells plans with the same faults apart, in every process."""
@@ -19,6 +22,8 @@ _MARK = re.compile(r"  # ([\w.-]+)$")
 
 # No program can take these for an answer, although their status may be 200.
 _UNREADABLE_ANSWERS = frozenset({"garbage", "truncated_json", "invalid_utf8", "error_event", "html_page"})
+# The good answer, at once.
+_OTHER_CHUNKS = frozenset({"one_byte", "one_piece", "split_events", "other_chunks"})
 
 
 class SharedFaultCounts(Protocol):
@@ -39,11 +44,13 @@ class MetFault(NamedTuple):
     response: RecordedResponse
 
     @property
-    def gives_answer(self) -> bool:
-        """Whether a program may take the response for an answer, and continue with it."""
+    def gives(self) -> Gives:
+        """What the program gets in spite of the fault. After a delay it may have given up, so that is not all."""
         response = self.response
         is_whole = response.has_begun and response.end == "complete" and response.status < 400
-        return is_whole and self.fault.name not in _UNREADABLE_ANSWERS
+        if not is_whole or self.fault.name in _UNREADABLE_ANSWERS:
+            return "nothing"
+        return "all" if self.fault.name in _OTHER_CHUNKS else "answer"
 
 
 class FaultPlan:

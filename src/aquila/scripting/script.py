@@ -22,6 +22,9 @@ from aquila.wire_forms.table import find_wire_form, read_request
 Unused = Literal["fail", "warn", "ignore"]
 """What happens to a test whose script has answers left that no request got."""
 
+Gives = Literal["nothing", "answer", "all"]
+"""What a program gets in spite of a fault: no answer, another one that it may continue with, or all of the good one."""
+
 
 class ScriptedAnswer(NamedTuple):
     """The answer to a request. ``last``: no other answer to the same request follows it."""
@@ -222,23 +225,30 @@ class Script(Replies):
         return form.answer_again(answer, first, sent, number)
 
     def note_fault(
-        self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
+        self, request: RecordedRequest, *, gives: Gives, met: Interaction | None = None, fault: str = ""
     ) -> None:
-        """Note a request that met a fault. Its answer counts as asked for, and can still be given.
+        """Note a request that met a fault. Its answer counts as asked for.
 
-        ``is_answer``: the program may take the faulted response for an answer, and continue. The good answer is then
-        kept for this request, and other requests get the answers after it.
+        An answer that the program gets whole is used up. Another one can still be given: if the program may take the
+        response in its place for an answer, and continue, it is kept for this request, and other requests get the
+        answers after it.
         """
         form, sent = read_request(request)
+        asked = request.url, request.body
         with self._lock:
             self._requests.append(sent)
             found = self._find_next(form, sent) if form is not None else None
             if found is None:
                 return
             self._asked_for[id(found.answer)] = found.answer
-            if is_answer and (request.url, request.body) not in self._promised:
+            if gives == "nothing":
+                return
+            if asked not in self._promised:
                 self._take_next(found)
-                self._promised[request.url, request.body] = found.answer
+            if gives == "answer":
+                self._promised[asked] = found.answer
+            else:
+                self._promised.pop(asked, None)
 
     def _find_next(self, form: WireForm, sent: SentRequest) -> _Next | None:
         self._finish_reasoning()

@@ -12,14 +12,14 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import AuthenticationError
 from typing import Any, NamedTuple, Protocol
 
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError, reason_of
-from aquila.scripting.script import ScriptedAnswer
+from aquila.scripting.script import Gives, ScriptedAnswer
 from aquila.scripting.unguarded_connections import connect, listen
 from aquila.temporary_folders import TemporaryFolder, path_of
 
@@ -30,8 +30,13 @@ _PAUSE_AFTER_ERROR = 0.01  # Seconds.
 _ANSWERED, _ANSWERED_LAST, _NOTHING, _YES, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"y", b"e", b"!"
 """The first byte of a reply, which tells its kind."""
 
-_FAULT_FAILED, _FAULT_ANSWERED = "note of a fault", "note of a fault in an answer"
-"""The ``wants`` of messages that report a fault; with the second, the program may take the response for an answer."""
+_FAULTS: Mapping[Gives, str] = {
+    "nothing": "note of a fault",
+    "answer": "note of a fault in an answer",
+    "all": "note of a fault around an answer",
+}
+"""The ``wants`` of messages that report a fault, by what it gives."""
+_GIVES = {wants: gives for gives, wants in _FAULTS.items()}
 _ANSWER_GIVEN = "note of what was given"
 """The ``wants`` of a message that reports an answer of the script."""
 
@@ -52,9 +57,9 @@ class AnswersRequests(Protocol):
         """Whether it has an answer that a request in this form can take, whatever the request says."""
 
     def note_fault(
-        self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
+        self, request: RecordedRequest, *, gives: Gives, met: Interaction | None = None, fault: str = ""
     ) -> None:
-        """Note a request that met a fault. ``is_answer``: the program may take the faulted response for an answer.
+        """Note a request that met a fault. ``gives`` says what the program gets in spite of it.
 
         ``met`` is the interaction with the faulted response, and ``fault`` names the fault.
         """
@@ -170,8 +175,8 @@ class ScriptServer:
                 return _NOTHING
             if asked["wants"] == "explanation":
                 return _EXPLAINED + script.explain(request).encode()
-            if asked["wants"] in (_FAULT_FAILED, _FAULT_ANSWERED):
-                script.note_fault(request, is_answer=asked["wants"] == _FAULT_ANSWERED)
+            if (gives := _GIVES.get(asked["wants"])) is not None:
+                script.note_fault(request, gives=gives)
                 for each in met:
                     self._note(asked, each)
                 return _NOTHING
@@ -249,13 +254,12 @@ class RemoteScript:
         return self._ask("offer", _as_interaction(request))[0] == _YES
 
     def note_fault(
-        self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
+        self, request: RecordedRequest, *, gives: Gives, met: Interaction | None = None, fault: str = ""
     ) -> None:
         """Note a request that met a fault. Raises ``ScriptUnreachable``."""
         note = self._make_note(met) if met is not None else None
         sent = _as_interaction(request)
-        wants = _FAULT_ANSWERED if is_answer else _FAULT_FAILED
-        self._ask(wants, sent, *(() if note is None else (note,)), fault=fault)
+        self._ask(_FAULTS[gives], sent, *(() if note is None else (note,)), fault=fault)
 
     def _ask(self, wants: str, *sent: Interaction, fault: str = "", last: bool = False) -> tuple[bytes, bytes]:
         question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}

@@ -115,7 +115,7 @@ class ScriptedSide:
         good = self._as_conversation(asked, question.write(answer))
         met = meet_fault(self._scope, ScopeRoute.key_of(asked), good, "messages")
         if met is not None:
-            self._script.note_fault(asked, is_answer=met.gives_answer, met=met.interaction, fault=met.fault)
+            self._script.note_fault(asked, gives=met.gives, met=met.interaction, fault=met.fault)
         return met
 
     def _as_conversation(self, asked: RecordedRequest, frames: Sequence[Frame | Close]) -> Interaction:

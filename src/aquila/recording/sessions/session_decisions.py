@@ -13,6 +13,7 @@ from aquila.quick_records import NamedTuple
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.scripting.script import Gives
 
 EVERYTHING = ("all", "pending")
 """The modes of sessions that replay nothing."""
@@ -21,15 +22,15 @@ EVERYTHING = ("all", "pending")
 class ReplayDecision(NamedTuple):
     """Answer with this recording. ``last`` says that no other answer to the same call follows it.
 
-    ``fault`` names the fault that it was changed by, if there is one, and ``gives_answer`` says whether a program may
-    take what is left for an answer.
+    ``fault`` names the fault that it was changed by, if there is one, and ``gives`` says what the program gets in spite
+    of that.
     """
 
     interaction: Interaction
     played: RecordingPlayed
     last: bool
     fault: str = ""
-    gives_answer: bool = True
+    gives: Gives = "all"
 
 
 class RecordDecision(NamedTuple):

@@ -73,11 +73,11 @@ class FaultedRoute(ScopeRoute):
         """Return a fault made from the good answer, which is kept for the next attempt; else the good answer."""
         interaction = Interaction(asked, good, upstream=self.name)
         met = meet_fault(self._scope, key, interaction)
-        if met is not None:
+        if met is not None and met.gives != "all":
             self._scope.faults.good_answers[key] = good
-            return met
-        self._scope.faults.good_answers.pop(key, None)
-        return ReplayDecision(interaction, RecordingPlayed(key, 0, 0), last=False)
+        else:
+            self._scope.faults.good_answers.pop(key, None)
+        return met or ReplayDecision(interaction, RecordingPlayed(key, 0, 0), last=False)
 
 
 def _to_recorded(response: httpx2.Response, arrived: Sequence[RecordedChunk]) -> RecordedResponse:

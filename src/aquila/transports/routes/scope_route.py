@@ -318,15 +318,13 @@ def meet_fault(scope: Scope, key: str, good: Interaction, within: Within | None 
     if met is None:
         return None
     changed = replace(good, response=met.response)
-    return ReplayDecision(
-        changed, RecordingPlayed(key, 0, 0), last=False, fault=str(met.fault), gives_answer=met.gives_answer
-    )
+    return ReplayDecision(changed, RecordingPlayed(key, 0, 0), last=False, fault=str(met.fault), gives=met.gives)
 
 
 def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> ReplayDecision | None:
     """Return the faulty answer to a request, made from the recording that it would get; None if it meets no fault.
 
-    The recording then counts neither as played nor as unused.
+    The recording then does not count as unused, and as played only if the program gets all of it.
     """
     numbers = () if session.records_everything else session.find_numbers(asked)
     if not numbers:
@@ -334,6 +332,8 @@ def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> R
     number = next((each for each in numbers if not session.plays.was_played(each)), numbers[-1])
     met = meet_fault(scope, session.key_of(asked), session.cassette.interactions[number])
     if met is not None:
+        if met.gives == "all" and not session.plays.was_played(number):
+            session.decide(asked)
         session.plays.spoilt.add(number)
         scope.keep_unused()
     return met

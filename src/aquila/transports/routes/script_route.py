@@ -80,7 +80,7 @@ class ScriptRoute(ScopeRoute):
             if good is not None:
                 met = meet_fault(self._scope, self.key_of(asked), Interaction(asked, good, upstream=SCRIPT))
             if met is not None:
-                self._script.note_fault(asked, is_answer=met.gives_answer, met=met.interaction, fault=met.fault)
+                self._script.note_fault(asked, gives=met.gives, met=met.interaction, fault=met.fault)
                 return met
         answer = self._ask(self._script.decide, asked)
         return None if answer is None else as_decision(asked, answer)
