@@ -78,11 +78,12 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
             )
         settings = check_task_settings(settings, func, context=context, name=name)
         called = func
-        if inspect.iscoroutinefunction(func):
+        if is_async(func):
 
             @functools.wraps(func)
             def called(*args: Any, **kwargs: Any) -> Any:
-                return run_coroutine(func(*args, **kwargs))
+                value = func(*args, **kwargs)
+                return run_coroutine(value) if inspect.iscoroutine(value) else value
 
         task_class = super().create_task(called, context, name, **settings)
         # The function itself, whose parameters are needed elsewhere: Huey's `execute` hides it. `staticmethod` keeps it
@@ -115,6 +116,11 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
         ) -> Result[T_co]: ...
 
         def map(self, it: Iterable[Any]) -> Any: ...
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function is ``async``, also below decorators that hand its coroutine on, as djhuey's ``db_task``."""
+    return inspect.iscoroutinefunction(inspect.unwrap(function, stop=inspect.iscoroutinefunction))
 
 
 def enclose_function(function: Callable[..., Any], manager: Any, *, as_argument: bool) -> Any:

@@ -402,6 +402,23 @@ def test_a_context_manager_encloses_a_task(huey, is_async, as_argument):
         perform_job(task, 3, 4)
 
 
+def test_an_async_function_below_a_decorator_that_is_not_async_is_executed():
+    def decorate(function):
+        @functools.wraps(function)
+        def decorated(*args):
+            return function(*args)
+
+        return decorated
+
+    @AquilaMemoryHuey("app").task()
+    @decorate
+    async def double(number):
+        await asyncio.sleep(0)
+        return number * 2
+
+    assert perform_job(double, 3).value == 6
+
+
 def test_the_function_of_a_context_task_may_take_any_arguments(huey):
     @huey.context_task(contextlib.nullcontext("connection"), as_argument=True)
     def job(*args):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Any
 from huey.consumer import Consumer, GreenletEnvironment, Scheduler, Worker
 
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
+from aquila.huey.task_wrapper import is_async
 
 logger = logging.getLogger("huey.aquila")
 
@@ -103,7 +103,7 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
         if self.workers == 1 or not isinstance(self.environment, GreenletEnvironment):
             return
         for kind in self.huey._registry._registry.values():  # private to Huey, which has no public list of them
-            if inspect.iscoroutinefunction(getattr(kind, "_aquila_function", None)):
+            if is_async(getattr(kind, "_aquila_function", kind)):
                 logger.warning(
                     "%s is async, and greenlets execute async tasks one after the other: start the consumer with "
                     "-k thread or -k process",
