@@ -91,7 +91,7 @@ def test_jobs_are_chosen_by_state_task_and_words(published):
     assert found(index, search=made["failed"][-12:]) == ([made["failed"]], 1)
     assert found(index, state="failed", search="eagles") == ([], 0)
     assert dict(+index.states) == {state: 1 for state in STATES if state not in ("interrupted", "done")} | {"done": 2}
-    assert index.names == {"app.read": 1, "app.write": 7}
+    assert index.names == {"app.read": 1, "app.write": 8}
 
 
 def test_changes_are_seen(published):

@@ -454,6 +454,7 @@ def test_an_expired_job_is_published_as_expired(published):
     result = write()
     huey.execute(huey.dequeue(), timestamp=huey._get_timestamp().replace(year=2100))
     assert [event.kind for event in events_of(huey, result)] == ["queued", "expired"]
+    assert summary_of(huey, result).state == "expired"
 
 
 def test_a_job_that_cannot_be_sent_is_not_published(published):

@@ -268,7 +268,7 @@ class JobPublisher:
     def _end_without_run(self, summary: JobSummary, now: float, kind: str, error: BaseException | None = None) -> None:
         record = JobRecord(StoragePlace(self.huey.storage), summary, None)
         record.is_over = True
-        summary.ended_as = "failed" if kind == events.FAILED else "canceled"
+        summary.ended_as = kind
         data: dict[str, Any] = {}
         if error is not None:
             data["error"], _ = describe_error(error)

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 JOBS_TABLE = "live.jobs"
 """The table of summaries: by the id of the job, in the order of their last changes."""
 
-STATES = ("running", "queued", "scheduled", "retrying", "interrupted", "failed", "canceled", "done")
+_ENDED = ("failed", "canceled", "expired", "done")
+STATES = ("running", "queued", "scheduled", "retrying", "interrupted", *_ENDED)
 """The states of a job, in the order in which an overview shows them."""
 
 MOST_RUNS = 20  # Runs of a job that are kept. Older ones are only counted.
@@ -68,7 +69,7 @@ class JobSummary:
     retries: int = 0
     arguments: str = ""
     ended_as: str = ""
-    """How the job ended without a run, or by being given up: ``failed`` or ``canceled``; empty otherwise."""
+    """How the job ended without a run, or by being given up: ``failed``, ``canceled`` or ``expired``; else empty."""
     earlier: int = 0
     runs: list[JobRun] = field(default_factory=list)
 
@@ -96,7 +97,7 @@ class JobSummary:
         """When the job ended, in seconds since the epoch; 0 before that."""
         if self.last is None:
             return self.changed if self.ended_as else 0.0
-        return self.last.ended if self.state in ("failed", "canceled", "done") else 0.0
+        return self.last.ended if self.state in _ENDED else 0.0
 
     @property
     def attempt(self) -> int:
@@ -127,7 +128,7 @@ class JobSummary:
 
         ``at`` is in seconds since the epoch, and ``error`` says why.
         """
-        if self.last is not None and self.last.state not in ("failed", "canceled", "done"):
+        if self.last is not None and self.last.state not in _ENDED:
             self.last.state, self.last.ended, self.last.error = "failed", at, error
 
     def encode(self) -> bytes:
