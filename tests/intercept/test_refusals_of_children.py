@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import textwrap
@@ -228,6 +229,7 @@ def test_a_child_may_start_while_a_test_has_replaced_a_function(
     result = pytester.runpytest_inprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
+    assert os.listdir(tempfile.gettempdir()) == []
 
 
 def test_a_refusal_of_a_test_that_has_replaced_getpid_is_not_that_of_a_child(pytester: pytest.Pytester) -> None:
