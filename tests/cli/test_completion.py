@@ -39,7 +39,7 @@ def project(cassettes: Cassettes) -> Cassettes:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("aquila ", ["cassettes", "dead-letters", "jobs", "serve"]),
+        ("aquila ", ["cassettes", "dead-letters", "jobs", "report", "serve"]),
         ("aquila cassettes st", ["stats"]),
         ("aquila cassettes show ", ["api/", "jobs/", "tests/"]),
         ("aquila cassettes show jobs/", ["jobs/stream", "jobs/summary"]),
@@ -64,7 +64,7 @@ def test_commands_options_and_names_of_cassettes_are_completed(line: str, found:
 def test_every_command_is_completed() -> None:
     groups = ("cassettes", "dead-letters")
     in_groups = {f"{group} {name}" for group in groups for name in complete(f"aquila {group} ")}
-    assert in_groups | {"jobs", "serve"} == {one.name for one in COMMANDS}
+    assert in_groups | {"jobs", "report", "serve"} == {one.name for one in COMMANDS}
 
 
 def test_errors_while_completing_give_no_completions_and_no_output(

@@ -117,7 +117,7 @@ def test_what_was_collected_stays_if_the_report_cannot_be_written(
     def fail(*_: object) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pytest_aquila.report_writing.written_reports._write_report", fail)
+    monkeypatch.setattr("pytest_aquila.report_writing.written_reports.write_report", fail)
     result = project.run(REPORT, tests="def test_it(): pass")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*not written: No space left on device; what was collected is in run.json.partial"])

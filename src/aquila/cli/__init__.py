@@ -1,9 +1,9 @@
 """The ``aquila`` command. Each subcommand is one module and one row of ``COMMANDS``.
 
-The modules of subcommands are in ``cassettes``, ``reviewing`` and ``queues``. ``serve`` is here, and so are the modules
-that several subcommands share: ``arguments``, ``output``, ``tables``, ``progress``, ``project`` (finds the cassettes of
-a project), ``pytest_settings``, ``completion`` for shells, and ``listening`` (the address on which a server listens).
-``comparing`` compares two versions of a cassette and shows the differences.
+The modules of subcommands are in ``cassettes``, ``reviewing`` and ``queues``. ``serve`` and ``report`` are here, and so
+are the modules that several subcommands share: ``arguments``, ``output``, ``tables``, ``progress``, ``project`` (finds
+the cassettes of a project), ``pytest_settings``, ``completion`` for shells, and ``listening`` (the address on which a
+server listens). ``comparing`` compares two versions of a cassette and shows the differences.
 
 Begin with the table ``COMMANDS``. Imported by ``command``, the entry point, and by ``pytest_aquila``.
 """
@@ -163,6 +163,12 @@ COMMANDS = (
         "queues.jobs",
         "show the jobs of a Huey on a page, while they run",
         ("--huey app.tasks:huey", "--huey app.tasks:huey --actions --port 8000"),
+    ),
+    Command(
+        "report",
+        "report",
+        "join the reports of several runs into one",
+        ("shard-1.json shard-2.json --to run.html", "py311.json py313.json --to run.html --to run.json"),
     ),
     Command(
         "serve",

@@ -10,7 +10,8 @@ pytest: the plugin collects, the command line reviews, and both use the data of 
   differ. ``costs`` computes the cost, and ``stored_places`` finds where the recording is stored. ``related_requests``
   finds retries among the requests of a test, and the results of tool calls.
 - A report: ``bodies`` stores each text once, ``totals`` has the sums, ``redaction`` removes secrets, ``partial_files``
-  are the files that each process writes, and ``json_schema`` describes the data.
+  are the files that each process writes, and ``json_schema`` describes the data. ``report_files`` reads and writes
+  whole reports, and ``joining`` makes one of several.
 
 Imported by ``review``, ``server``, ``cli`` and ``pytest_aquila``.
 """

@@ -106,9 +106,7 @@ def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:
             elif kind == "test":
                 at, _, _ = begun.pop(value["identity"], (0.0, "", None))
                 rows.append((at, value["identity"], value["test"]))
-                for key, body in (more[0] if more else {}).items():
-                    if key not in bodies:
-                        bodies[key], left = _within(body, left)
+                left = add_bodies(bodies, more[0] if more else {}, left)
             elif kind == "note":
                 notes[value] = None
             else:
@@ -122,6 +120,14 @@ def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:
         head["prices"] = list(prices.values())
     head["totals"] = sum_up(head["tests"], pending=len(head["pending"]), orphans=len(head["orphans"]))
     return head
+
+
+def add_bodies(bodies: dict[str, Body], more: Mapping[str, Body], left: int) -> int:
+    """Add bodies that are not there yet, as far as ``left`` characters go. Return how many characters are left then."""
+    for key, body in more.items():
+        if key not in bodies:
+            bodies[key], left = _within(body, left)
+    return left
 
 
 def _within(body: Body, left: int) -> tuple[Body, int]:

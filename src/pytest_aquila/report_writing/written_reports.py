@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import html
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -21,10 +20,11 @@ import pytest
 from aquila.prices import prices_of
 from aquila.recording import runtime
 from aquila.recording.secrets import outgoing
-from aquila.run_report import markdown, page
+from aquila.run_report import markdown
 from aquila.run_report.collecting import ExchangeCollector
 from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, join_parts
+from aquila.run_report.report_files import write_report
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
 from aquila.shell_words import join_words, path_from
@@ -212,7 +212,7 @@ class RunReports:
         failed = False
         for target in self._targets:
             try:
-                _write_report(target, report)
+                write_report(target, report)
             except OSError as error:
                 failed = True
                 self._lines.append(self._describe_failure(target, error.strerror or str(error)))
@@ -252,22 +252,6 @@ class RunReports:
 
 def _folder_of(config: pytest.Config) -> Path:
     return Path(config.invocation_params.dir)
-
-
-def _write_report(target: Path, report: RunReport) -> None:
-    """Write a report and move it into place in one step, so that readers see the old report or the new one."""
-    new = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        # A lone surrogate, as in a file name or in the text of a model, cannot be encoded, hence `errors`.
-        with new.open("w", encoding="utf-8", errors="replace") as file:
-            if target.suffix.lower() == ".json":
-                json.dump(report, file, ensure_ascii=False, indent=1)
-                file.write("\n")
-            else:
-                file.write(page.render_page(report))
-        new.replace(target)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _find_orphans(extent: RunExtent, totals: RunTotals | None, root: Path) -> list[str]:
