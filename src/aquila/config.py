@@ -133,13 +133,13 @@ def find_cassette_root(root: Path, cassette_dir: str) -> Path:
             f"the folder of the cassettes, {cassette_dir!r}, is relative, and the working directory was "
             "deleted. Run in a folder that exists, or give an absolute one in AQUILA_CASSETTE_DIR"
         ) from error
-    return _absolute_folder(root, cassette_dir, current)
+    return _absolute_folder(Path, root, cassette_dir, current)
 
 
-# The working folder is part of the key, because programs and tests change it.
+# The working folder is part of the key, because programs and tests change it, and the class, because pyfakefs does.
 @functools.lru_cache(maxsize=64)
-def _absolute_folder(root: Path, name: str, current: str) -> Path:
-    return Path(current, root, name)
+def _absolute_folder(kind: type[Path], root: Path, name: str, current: str) -> Path:
+    return kind(current, root, name)
 
 
 _MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")

@@ -23,7 +23,8 @@ from aquila.cassettes.storage.cassette_files import (
     save_cassette,
     update_cassette,
 )
-from aquila.cassettes.storage.names import candidate_paths, cassette_path, name_of_fixture, name_of_test
+from aquila.cassettes.storage.names import candidate_paths, cassette_path, name_of_file, name_of_fixture, name_of_test
+from aquila.config import find_cassette_root
 from aquila.errors import CassetteNameError
 
 ROOT = Path("/project/cassettes")
@@ -193,3 +194,25 @@ def test_a_shared_fixture_gives_its_cassette_a_readable_name_that_is_no_other_fi
     assert list(names) == list(names.values())
     assert name_of_test("test_x.py::@db") != "test_x/@db"
     assert name_of_test("test_x.py::TestA::@db") != "test_x/TestA.@db"
+
+
+class FalsePath(type(Path())):  # type: ignore[misc]
+    """A path of pyfakefs, which is in no folder that a real path names, at least since Python 3.13."""
+
+    def relative_to(self, *others: Any) -> Any:
+        if any(isinstance(other, Path) and not isinstance(other, FalsePath) for other in others):
+            raise ValueError("is not in the subpath")
+        return super().relative_to(*others)
+
+
+def test_a_path_of_a_false_file_system_is_named_in_its_test_and_not_kept_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Path("/false/cassettes").absolute()
+    with monkeypatch.context() as patch:
+        patch.setattr("aquila.cassettes.storage.names.Path", FalsePath)
+        patch.setattr("aquila.config.Path", FalsePath)
+        path = cassette_path(root, "birds")
+        assert type(path) is type(find_cassette_root(root, "x")) is FalsePath
+        assert name_of_file(root, path) == "birds"
+    assert type(cassette_path(root, "birds")) is type(find_cassette_root(root, "x")) is type(root)

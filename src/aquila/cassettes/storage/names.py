@@ -99,10 +99,15 @@ def folder_of_cassette(root: Path, name: str) -> str:
     return os.path.dirname(_candidate_files(root, name)[0])
 
 
-# The caches of this module hold results of pure functions. Suffixes of plugins matter only for names with a suffix.
-@lru_cache(maxsize=64)  # a test asks several times for its own cassette, and seldom for another one
 def _to_path(file: str) -> Path:
-    return Path(file)
+    return _make_path(Path, file)
+
+
+# The caches of this module hold results of pure functions. Suffixes of plugins matter only for names with a suffix. The
+# class is part of the key, because pyfakefs puts another in its place, whose paths are of no use after the test.
+@lru_cache(maxsize=64)  # a test asks several times for its own cassette, and seldom for another one
+def _make_path(kind: type[Path], file: str) -> Path:
+    return kind(file)
 
 
 @lru_cache(maxsize=64)
@@ -129,7 +134,7 @@ def _candidate_files(root: Path, name: str) -> tuple[str, ...]:
 
 def name_of_file(root: Path, path: Path) -> str:
     """Return the name of the cassette in a file below ``root``: the path relative to ``root``, without ``.yaml``."""
-    inside = path.relative_to(root)
+    inside = path.relative_to(str(root))  # as text: only one of the two may be a path of pyfakefs
     return (inside.with_suffix("") if path.suffix == ".yaml" else inside).as_posix()
 
 
