@@ -94,9 +94,20 @@ def start_of_command(config: pytest.Config, file: Path | None = None) -> str:
     starts = config.stash.setdefault(_starts, {})
     if file not in starts:
         starts[file] = join_words(
-            [*how_called.program_words(config, file), *_repeated_options(config), *_root_options(config, file)]
+            [
+                *how_called.program_words(config, file),
+                *_repeated_options(config),
+                *_root_options(config, file),
+                *([] if file else _places_of_other_root(config)),
+            ]
         )
     return starts[file]
+
+
+def _places_of_other_root(config: pytest.Config) -> Iterator[str]:
+    """Yield the files and folders that were typed, if without them pytest would run tests of another root folder."""
+    if config.args_source is config.ArgsSource.ARGS and _finds_another_root(config, config.invocation_params.dir / "_"):
+        yield from dict.fromkeys(place.partition("::")[0] for place in config.args)
 
 
 def _root_options(config: pytest.Config, file: Path | None) -> Iterator[str]:

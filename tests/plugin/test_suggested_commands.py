@@ -108,6 +108,21 @@ def test_a_command_keeps_the_root_folder_of_the_run(project: Project, ini: str, 
     assert len(project.calls) == 2
 
 
+def test_a_command_for_all_tests_names_the_folder_of_a_run_that_began_outside_of_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    pytester = project.pytester
+    name = "test_" + "of_a_name_that_fills_the_line_of_a_terminal_" * 2
+    for folder in ("project", "another"):
+        (pytester.mkdir(folder) / "pytest.ini").write_text("[pytest]\n")
+        pytester.makepyfile(**{f"{folder}/{name}": ALONE.replace("PART", folder)})
+    pytester.syspathinsert()
+    *_, command = commands(project.run("project"))
+    assert command == "pytest -c project/pytest.ini project --aquila-record"
+    project.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
+
+
 NO_SETTINGS = {
     "pyproject.toml": '[project]\nname = "one"\n[dependency-groups]\ndev = ["pytest"]\n',
     "setup.cfg": "[metadata]\nname = one\n",
