@@ -41,7 +41,7 @@
     │   ├── ProviderUnavailable      5xx, and 408
     │   ├── InvalidAnswer            an answer that is not what the protocol says (HTML, empty, broken JSON)
     │   ├── ConnectionFailed         no connection
-    │   ├── RequestTimeout           a named time limit ran out before the answer began (also a TimeoutError)
+    │   ├── RequestTimeout           ``connect``, ``read`` or ``total`` ran out (also a TimeoutError)
     │   └── StreamBroken             the connection ended in mid-stream
     ├── BudgetExceeded               a budget of tokens or money has no room for a request, which was not sent
     └── TaskError                    about Huey tasks and their queue
@@ -342,7 +342,7 @@ class ProviderUnavailable(ProviderError):
 
 
 class InvalidAnswer(ProviderError):
-    """The answer is not what the protocol says: HTML, empty, or broken JSON."""
+    """The answer is not what the protocol says (HTML, empty, broken JSON), or what ``response_format`` asks for."""
 
 
 class ConnectionFailed(ProviderError):
@@ -350,7 +350,7 @@ class ConnectionFailed(ProviderError):
 
 
 class RequestTimeout(ProviderError, TimeoutError):
-    """A named time limit (connect, read, total) ran out before the answer began."""
+    """A time limit ran out: ``connect`` or ``read`` before the answer began, or ``total`` at any time."""
 
 
 class StreamBroken(ProviderError):
