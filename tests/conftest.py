@@ -49,6 +49,7 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+        gc.set_threshold(20_000, 20, 20)  # what a test leaves is collected after its module at the latest
 
 
 @pytest.hookimpl(wrapper=True)
@@ -131,7 +132,7 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 
     def quickly(run: Callable[..., Any]) -> Callable[..., Any]:
         def run_quickly(*arguments: Any, **options: Any) -> Any:
-            with quick_inner_runs():
+            with quick_inner_runs(arguments):
                 return run(*arguments, **options)
 
         return run_quickly

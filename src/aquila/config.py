@@ -154,9 +154,11 @@ def find_project_folder(started: Path, cassette_dir: str) -> Path:
     """
     folders = (started, *started.parents)
     for folder in folders:
-        if (folder / cassette_dir).is_dir():
+        if os.path.isdir(os.path.join(folder, cassette_dir)):
             return folder
-    return next((folder for folder in folders if any((folder / mark).exists() for mark in _MARKS)), started)
+    return next(
+        (folder for folder in folders if any(os.path.exists(os.path.join(folder, mark)) for mark in _MARKS)), started
+    )
 
 
 class OptionLayer:

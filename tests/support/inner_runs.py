@@ -24,6 +24,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import _pytest._code.code
+import _pytest.config
+import _pytest.config.argparsing
 import _pytest.fixtures
 import _pytest.pytester
 import pluggy
@@ -49,7 +51,17 @@ _INSTALLED = (
 )
 """The folders of the installed libraries, and of this repository's packages."""
 
-_CAN_PATCH = hasattr(_pytest.fixtures, "FixtureFunctionDefinition") and hasattr(pluggy._manager, "_static_hook_attr")
+_NEVER_IN_USE = ("legacypath", "pastebin", "stepwise")
+_IN_USE_WITH = {"junitxml": "junit", "setuponly": "--setup", "setupplan": "--setup"}
+"""Plugins of pytest that do nothing unless the options of a run have this text."""
+
+_ALL_DEFAULT_PLUGINS = _pytest.config.default_plugins
+
+_CAN_PATCH = (
+    hasattr(_pytest.fixtures, "FixtureFunctionDefinition")
+    and hasattr(_pytest.config.argparsing.OptionGroup, "_addoption_inner")
+    and hasattr(pluggy._manager, "_static_hook_attr")
+)
 """Whether pytest and pluggy look for names as patched below. Older versions, in tests/wild, do it in other ways."""
 
 
@@ -67,7 +79,7 @@ class ModulesOfTests(_pytest.pytester.SysModulesSnapshot):
         self._before = dict(sys.modules)
 
     def restore(self) -> None:
-        since = {name: module for name, module in sys.modules.items() if name not in self._before}
+        since = {name: sys.modules[name] for name in sorted(sys.modules.keys() - self._before.keys())}
         sys.modules.clear()
         sys.modules.update(self._before)
         sys.modules.update((name, module) for name, module in since.items() if _is_installed(module))
@@ -78,10 +90,12 @@ def _is_installed(module: types.ModuleType) -> bool:
 
 
 @contextmanager
-def quick_inner_runs() -> Iterator[None]:
+def quick_inner_runs(options: Iterable[object]) -> Iterator[None]:
     """Let pytest runs in this block reuse what earlier runs have found out about the installed plugins."""
     known = _distributions_with_plugins()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pytest.config, "default_plugins", _default_plugins(options))
+        patch.setattr(_pytest.pytester, "HookRecorder", _Interrupts)
         patch.setattr(importlib.metadata, "distributions", lambda: iter(known))
         patch.setattr(_pytest._code.code, "getstatementrange_ast", _find_statement)
         patch.setattr(inspect, "getmodule", _module_of)
@@ -94,9 +108,35 @@ def quick_inner_runs() -> Iterator[None]:
         patch.setattr(pluggy._manager, "dir", _may_be_hooks, raising=False)
         patch.setattr(_pytest.fixtures, "dir", _fixtures, raising=False)
         patch.setattr(pluggy._manager, "_static_hook_attr", _hook)
+        patch.setattr(pluggy.PluginManager, "_verify_hook", _verify_hook)
+        patch.setattr(_pytest.config.argparsing.OptionGroup, "addoption", _add_option)
         if _find_names is not None:
             patch.setattr(pluggy._impl, "varnames", _names)
         yield
+
+
+def _default_plugins(options: Iterable[object]) -> tuple[str, ...]:
+    """Return those of pytest's own plugins that a run with ``options`` needs: each takes time to load."""
+    words = " ".join(map(str, options))
+    idle = {*_NEVER_IN_USE, *(name for name, option in _IN_USE_WITH.items() if option not in words)}
+    return tuple(name for name in _ALL_DEFAULT_PLUGINS if name not in idle)
+
+
+class _Interrupts:
+    """What pytester needs of a record of all hook calls, which takes long to write and keeps all objects of a run."""
+
+    def __init__(self, pluginmanager: pytest.PytestPluginManager, _ispytest: bool = False) -> None:
+        self._calls: list[types.SimpleNamespace] = []
+        pluginmanager.register(self)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._calls.append(types.SimpleNamespace(excinfo=excinfo))
+
+    def getcalls(self, name: str) -> list[types.SimpleNamespace]:
+        return self._calls
+
+    def finish_recording(self) -> None:
+        self._calls.clear()
 
 
 def _kept_while_holder_lasts(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -140,6 +180,20 @@ def _hook(plugin: Any, name: str) -> Any:
     if holder is function and isinstance(function, types.FunctionType):
         return function, types.MethodType(function, plugin)
     return _find_hook(plugin, name)
+
+
+_verify: Any = pluggy.PluginManager._verify_hook
+
+
+def _verify_hook(manager: pluggy.PluginManager, hook: Any, implementation: Any) -> None:
+    """Look at the parameters of a hook, but not of one that the outer run has registered without a complaint."""
+    if not _lasts(getattr(implementation.function, "__module__", None) or ""):
+        _verify(manager, hook, implementation)
+
+
+def _add_option(group: Any, *names: str, **settings: Any) -> None:
+    """Add an option of a plugin without comparing it with each one before. argparse finds those of the same name."""
+    group._addoption_inner(names, settings, allow_reserved=False)
 
 
 def _lasts(module: str) -> bool:
