@@ -83,6 +83,7 @@ def test_a_run_that_is_a_fork_fails_like_a_new_process(
     assert pytester.runpytest_subprocess("--unknown").ret == pytest.ExitCode.USAGE_ERROR
 
 
+@pytest.mark.slow
 def test_a_variable_that_python_reads_first_makes_a_new_process(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
