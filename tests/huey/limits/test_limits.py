@@ -350,6 +350,18 @@ def test_outside_of_tasks_a_call_waits_or_fails(provider):
         pass
 
 
+def test_a_limit_that_refuses_a_retry_says_what_the_provider_has_answered(provider):
+    huey = MemoryHuey("app")
+    limit(huey, "openai: 1/h")
+    provider.refusals = [(503, {"retry-after-ms": "1"})]
+    with within_limits(huey, wait=0.5), pytest.raises(errors.LimitReached) as caught:
+        aquila.ask("hi", transport=provider)
+    assert "is reached: " in str(caught.value)
+    assert "It is the retry after: api.openai.com answered 503: too much" in str(caught.value)
+    assert isinstance(caught.value.__cause__, errors.ProviderUnavailable)
+    assert caught.value.retry_after > 3000
+
+
 def test_calls_that_go_away_take_no_turn(provider):
     huey, clock = MemoryHuey("app"), [2e9]
     limit(huey, "openai: 1/h")

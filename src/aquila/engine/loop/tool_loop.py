@@ -31,7 +31,7 @@ from aquila.engine.endpoints.structured_output import parse_answer
 from aquila.engine.loop.socket_answer import Continuation
 from aquila.engine.loop.steps import EmitEvents, GetReady, RequestOutcome, RunTools, SendRequest, Sleep, Step, Steps
 from aquila.engine.loop.tool_execution import CUTS, PreparedToolCall, ToolOutcome, ToolRounds
-from aquila.errors import BadRequest, ProviderError, StreamBroken, StreamTimeout
+from aquila.errors import BadRequest, LimitReached, ProviderError, StreamBroken, StreamTimeout
 from aquila.events import Chunk, Done, Event, Progress, Retry, ToolCall, Usage
 from aquila.messages import AssistantToolCall, Message
 from aquila.response import Response
@@ -79,10 +79,20 @@ class RequestLoop:
     def _send_with_retries(self, step: Callable[[], SendRequest]) -> Generator[Step, Any, RequestOutcome]:
         """Send one request, and again while its error can be retried. ``step`` builds it for each attempt."""
         attempt, sending, gate = 1, step(), current_gate()
+        translated: BaseException | None = None
         while True:
             # A limit counts what a model generates. Fetching a stored answer generates nothing.
             if gate is not None and sending.generates:
-                sending = yield from self._pass_gate(gate, sending)
+                try:
+                    sending = yield from self._pass_gate(gate, sending)
+                except LimitReached as reached:
+                    if translated is None:
+                        raise
+                    # A limit that refuses the retry would hide what the provider has answered.
+                    text = f"{reached}. It is the retry after: {translated}"
+                    raise LimitReached(
+                        text, limit=reached.limit, retry_after=reached.retry_after or 0.0
+                    ) from translated
             self._telemetry.report_request_start(sending.request, self._turns)
             outcome: RequestOutcome = yield sending
             self._request_id = outcome.headers.get("x-request-id", self._request_id)
