@@ -98,7 +98,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_own_name(host: str) -> bool:
-    """Say whether a host is this machine by the name that it was given. Programs look up that name for their address."""
+    """Say whether a host is this machine by the name that it was given. Programs look it up for their address."""
     return normalize_host(host) == normalize_host(socket.gethostname())
 
 
