@@ -277,6 +277,23 @@ def test_what_is_enqueued_while_a_program_ends_is_left_to_another_program(make_h
 
 
 @needs_fork
+@pytest.mark.parametrize(
+    ("die", "how"),
+    [(lambda: os._exit(9), "has ended with code 9"), (lambda: os.kill(os.getpid(), 9), "was killed by SIGKILL")],
+    ids=["exit", "kill"],
+)
+def test_a_worker_process_that_dies_ends_a_wait_at_once(make_huey, die, how):
+    huey = make_huey("sqlite")
+    task = huey.task(name="die")(die)
+    with (
+        use_test_queue(huey, storage="own"),
+        pytest.raises(TaskError, match=f"a worker process {how}, and the task that it executed is lost"),
+        run_consumer("process", timeout=240) as consumer,
+    ):
+        consumer.wait(task())
+
+
+@needs_fork
 @pytest.mark.parametrize("stuck", [QuickScheduler, AquilaWorker])
 def test_a_process_that_does_not_end_is_killed(stuck, make_huey, monkeypatch):
     began, never = multiprocessing.get_context("fork").Event(), threading.Event()

@@ -78,6 +78,7 @@ def _explain(task: Any, key: str) -> str:
     option = "" if task.eta is None else "with_scheduled=True"
     return (
         f"this waits for a result of {task_run.call_text(task)}, which nobody executes: it is in the queue of the "
-        f"test, and no worker runs. Call drain_queue({option}) before. Or, where a task waits for another, let `with "
-        "use_test_queue('inline'):` execute each task when it is enqueued, or `with run_consumer():` run workers"
+        f"test, and no worker takes it. Call drain_queue({option}) before. Or, where a task waits for another, let "
+        "`with use_test_queue('inline'):` execute each task when it is enqueued, or run_consumer(workers=2) run "
+        "enough workers"
     )

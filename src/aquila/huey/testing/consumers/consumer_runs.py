@@ -59,13 +59,18 @@ class _TestConsumer(AquilaConsumer):
         """Set no handlers: Huey would replace pytest's handler of SIGINT for good, and fails off the main thread."""
 
     @property
+    def worker_processes(self) -> list[BaseProcess]:
+        """The workers, if they are processes."""
+        return [worker for _, worker in self.worker_threads if isinstance(worker, BaseProcess)]
+
+    @property
     def is_alive(self) -> bool:
         workers = [process for _, process in self.worker_threads]
         return any(self.environment.is_alive(process) for process in [*workers, self.scheduler])
 
     def kill_processes(self) -> None:
         """Kill the worker processes that have not stopped. ``multiprocessing`` would wait for them at the exit."""
-        for process in [*(worker for _, worker in self.worker_threads), self.scheduler]:
+        for process in [*self.worker_processes, self.scheduler]:
             if isinstance(process, BaseProcess) and process.is_alive():
                 process.kill()
                 process.join()
@@ -186,7 +191,9 @@ def _run_in_process(
             # gevent patches nothing here, so a greenlet that waits in the server would stop all others.
             stack.enter_context(replace_attributes(huey.storage, blocking=False))
         stack.enter_context(errors.watch(huey))
+        stack.callback(setattr, running, "worker_processes", [])  # They have descriptors open.
         consumer = _start_consumer(huey, worker_type, options, timeout)
+        running.worker_processes = consumer.worker_processes
         try:
             yield running
         except BaseException:
@@ -197,6 +204,7 @@ def _run_in_process(
         while drain and huey.pending_count():
             # A task that was still executing has enqueued others. A consumer cannot start again.
             consumer = _start_consumer(huey, worker_type, options, timeout)
+            running.worker_processes = consumer.worker_processes
             running.wait_until_empty()
             _stop_consumer(huey, consumer, timeout)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import Popen
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -65,6 +67,8 @@ class RunningConsumer:
         self._worker_errors = worker_errors
         self._unanswered: UnansweredRequests | None = UnansweredRequests(huey)
         self.process: Popen[bytes] | None = None
+        self.worker_processes: list[BaseProcess] = []
+        """The forks of this process that work, if the workers are processes."""
         self._pause = pause
         self._log_file = Path(os.devnull)
 
@@ -84,8 +88,8 @@ class RunningConsumer:
         """Wait until ``condition()`` is true, and return its value.
 
         ``what`` is its name in the error. Raises ``TaskError`` after ``timeout`` seconds (by default those of the
-        consumer), and at once if the program has ended. A miss of a task, or a request that the guard refused,
-        is raised at once, too.
+        consumer), and at once if the program, or a worker process, has ended. A miss of a task, or a request that the
+        guard refused, is raised at once, too.
         """
         return self._wait_for(condition, timeout, what)
 
@@ -183,9 +187,13 @@ class RunningConsumer:
             raise suit_to_place(found)
 
     def raise_if_ended(self) -> None:
-        """Raise ``TaskError`` if the program has ended."""
+        """Raise ``TaskError`` if the program has ended, or if a worker process has ended as no worker should."""
         if self.process is not None and (code := self.process.poll()) is not None:
             raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
+        # A worker that an interrupt of its task has ended has exit code 0.
+        if code := next((worker.exitcode for worker in self.worker_processes if worker.exitcode), 0):
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}"
+            raise TaskError(f"a worker process {how}, and the task that it executed is lost with it")
 
 
 class UnansweredRequests:
