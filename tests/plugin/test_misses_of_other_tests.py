@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from aquila.cassettes.storage import cassette_files
+from aquila.cli import main
 from aquila.recording.reporting import cassette_search
 from aquila.recording.reporting.other_tests import OtherTests
 from tests.plugin.conftest import Project
@@ -38,6 +40,22 @@ def test_a_miss_of_what_a_cache_had_when_it_was_recorded_names_the_other_test(pr
         output = result.stdout.str()
         assert PLACE in output
         assert ADVICE in output
+
+
+def test_a_miss_after_the_id_of_a_parameter_has_changed_says_what_moves_the_recording(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = "@pytest.mark.parametrize('n', [{}])\ndef test_first(aquila_cassette, n): post('x')\n"
+    project.record(tests=tests.format("'old'"))
+    output = project.run(tests=tests.format("'A new'")).stdout.str()
+    assert "If it is of this test, and only the id of a parameter has changed, move it:" in output
+    assert ADVICE in output
+    command = next(line for line in output.splitlines() if "aquila cassettes mv" in line)
+    monkeypatch.chdir(project.pytester.path)
+    assert main(shlex.split(command)[2:]) == 0
+    project.run().assert_outcomes(passed=1)
+    another = "def test_second(aquila_cassette): post('x')\n"
+    assert "only the id" not in project.run(tests=another + tests.format("'A new'")).stdout.str()
 
 
 def test_a_miss_that_a_pending_file_answers_names_that_file_alone(project: Project) -> None:

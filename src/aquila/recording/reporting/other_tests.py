@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage.names import name_of_file
+from aquila.recording.reporting import renamed_tests
 from aquila.recording.reporting.cassette_search import CassetteSearch, StoredCassette, name_place
 from aquila.spelling import find_nearest
 
@@ -26,6 +27,7 @@ ADVICE = (
     "If this was recorded before, a cache, or something else that tests share, may have had the answer",
     "then, so that nothing was sent. Empty it before each test, and record again.",
 )
+OTHER_ID = "If it is of this test, and only the id of a parameter has changed, move it:"
 MISSPELT = ("Is the name of the cassette misspelt?",)
 
 
@@ -57,8 +59,19 @@ def mention_other_test(
         found = search.find(root, project, name, session, missed)
         if found := [one for one in found if one.path != path]:
             alike = [] if path.exists() else _find_alike(scope, name, found)
-            return name_place(explained, session, alike or found, MISSPELT if alike else ADVICE)
+            advice: Sequence[str] = MISSPELT if alike else ADVICE
+            if not path.exists() and _is_of_same_function(scope, name, found[0].name):
+                command = renamed_tests.move_command(found[0].name, name, root, scope.run.layers)
+                advice = (OTHER_ID, "", f"  {command}", "", *ADVICE)
+            return name_place(explained, session, alike or found, advice)
     return explained
+
+
+def _is_of_same_function(scope: Scope, name: str, other: str) -> bool:
+    """Whether ``name`` is the own cassette of a test, and ``other`` of the same function with other parameters."""
+    is_own = scope.owns_cassette and name == scope.default_cassette
+    functions = {(folder, last.partition("-")[0]) for folder, _, last in (name.rpartition("/"), other.rpartition("/"))}
+    return is_own and len(functions) == 1
 
 
 def _find_alike(scope: Scope, name: str, found: Sequence[StoredCassette]) -> list[StoredCassette]:

@@ -6,7 +6,7 @@ It searches only cassettes whose test is gone as far as the sources tell, and on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,11 @@ from aquila.cassettes.storage.recorded_uses import read_uses
 from aquila.recording.reporting.cassette_search import CassetteSearch, StoredCassette, name_place
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.storing.pending_files import shown_path
-from aquila.shell_words import join_words, quote_word
+from aquila.shell_words import join_words
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.config import SettingsLayers
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
@@ -69,16 +70,12 @@ def mention_rename(
     """
     if path.exists():
         return explained
-    project = scope.run.layers.root.absolute()
+    run = scope.run
     mine = name_of_file(root, path)
     with suppress(OSError):
-        found = scope.run.state_of(RenamedTests).find(root, project, mine, session, missed)
+        found = run.state_of(RenamedTests).find(root, run.layers.root.absolute(), mine, session, missed)
         if found:
-            elsewhere = root != scope.run.layers.resolve().cassette_root()
-            command = _command_for(found[0].name, mine, project, scope.run.layers.path_to_type) + (
-                f" --dir {quote_word(str(shown_path(root)))}" if elsewhere else ""
-            )
-            run = scope.run
+            command = move_command(found[0].name, mine, root, run.layers)
             if run.runs_tests and run.is_here:
                 run.notes[_SENTENCE, command] = None
             else:  # a child process, whose parent writes the summary
@@ -88,11 +85,12 @@ def mention_rename(
     return explained
 
 
-def _command_for(old: str, new: str, project: Path, path_to_type: Callable[[Path], str]) -> str:
+def move_command(old: str, new: str, root: Path, layers: SettingsLayers) -> str:
     """Return the command that moves the recordings of a module, a class, a test with parameters, or one cassette.
 
-    ``path_to_type`` is that of the run's ``SettingsLayers``.
+    ``old`` and ``new`` are names of cassettes in the folder ``root``. ``layers`` are those of the run.
     """
+    project = layers.root.absolute()
     old_folder, _, old_last = old.rpartition("/")
     new_folder, _, new_last = new.rpartition("/")
     old_module, new_module = module_of_folder(old_folder), module_of_folder(new_folder)
@@ -104,7 +102,7 @@ def _command_for(old: str, new: str, project: Path, path_to_type: Callable[[Path
         and (project / f"{new_module}.py").is_file()
     )
     if is_named_after_tests and "+" not in old_last + new_last:
-        paths = [path_to_type(project / f"{module}.py") for module in (old_module, new_module)]
+        paths = [layers.path_to_type(project / f"{module}.py") for module in (old_module, new_module)]
         parts = [re.fullmatch(r"([^-@]*?)(\.?@.*|-.*|)", last) for last in (old_last, new_last)]
         tests = [part[1].replace(".", "::") for part in parts if part is not None]
         rests = {part[2] for part in parts if part is not None}  # parameters, or a fixture of the class
@@ -112,4 +110,6 @@ def _command_for(old: str, new: str, project: Path, path_to_type: Callable[[Path
             words = paths
         elif all(tests) and len(rests) == 1:
             words = [f"{path}::{test}" for path, test in zip(paths, tests, strict=True)]
+    if root != layers.resolve().cassette_root():
+        words += ["--dir", str(shown_path(root))]
     return f"aquila cassettes mv {join_words(words)}"
