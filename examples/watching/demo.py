@@ -68,6 +68,7 @@ def enqueue_jobs() -> None:
 
 def main() -> int:
     """Run the demo. Returns the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # The worker and the page end with this process.
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     page = ("aquila", "jobs", "--huey", "watched_tasks:huey", "--port", PORT, "--actions")
