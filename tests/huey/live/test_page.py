@@ -594,13 +594,14 @@ def test_it_can_stand_beside_an_application_that_mounts_nothing(huey, write):
         await PlainTextResponse("shop")(scope, receive, send)
 
     async def application(scope, receive, send):  # as the documentation has it
-        if scope["type"] == "http" and scope["path"].startswith("/intern/jobs/"):
+        if scope["type"] == "http" and f"{scope['path']}/".startswith("/intern/jobs/"):
             await jobs({**scope, "root_path": "/intern/jobs"}, receive, send)
         else:
             await django(scope, receive, send)
 
     client = TestClient(application, base_url=HOST)
     assert client.get("/").text == "shop"
+    assert client.get("/intern/jobs").url.path == "/intern/jobs/"
     assert client.get("/intern/jobs/").status_code == 401
     form = re.search(r'name="form" value="([^"]*)"', client.get("/intern/jobs/sign-in").text)[1]
     answer = client.post("/intern/jobs/sign-in", data={"form": form, "token": TOKEN}, headers=own_page())
