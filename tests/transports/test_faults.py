@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
+import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +20,16 @@ import requests
 
 import aquila
 import tests.support.preloaded  # noqa: F401
-from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.model import RecordedRequest, RecordedResponse
 from aquila.errors import ConfigError, RequestTimeout
 from aquila.recording.scope import look_for_scope
+from aquila.scripting.script import Script
 from aquila.testing import use_script
 from aquila.transports.asking_again import UpstreamTrouble, ask_again
 from tests.support.failing_clients import BODY, what_is_seen
 from tests.support.runs import name_upstream
 from tests.support.slow import slow_but
+from tests.support.threads import run_at_once
 
 URL = "https://api.openai.com/v1"
 STREAMED = {**BODY, "stream": True}
@@ -197,6 +203,31 @@ def test_an_answer_that_arrives_whole_under_a_fault_is_used_up(root: Path, monke
     with aquila.use_cassette("recorded", transport="replay", faults="one_byte") as cassette:
         assert ask(2) == ["one", "two"]
     assert cassette.all_played
+
+
+@pytest.mark.parametrize("fault", ["one_byte", "finish_length"])
+def test_threads_that_meet_a_fault_at_once_get_an_answer_each(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [str(number) for number in range(4)]
+    said: list[str] = []
+    looking = threading.Barrier(2)
+    peek = Script.peek
+
+    def look_together(self: Script, request: RecordedRequest) -> RecordedResponse | None:
+        seen = peek(self, request)
+        with contextlib.suppress(threading.BrokenBarrierError):  # nobody else can look meanwhile
+            looking.wait(0.05)
+        return seen
+
+    monkeypatch.setattr(Script, "peek", look_together)
+    with use_script(faults=fault) as script:
+        for text in texts:
+            script.reply(text)
+        contexts = [(contextvars.copy_context(), text) for text in texts]
+        run_at_once(
+            [partial(each.run, lambda text: said.append(aquila.ask(text).text), text) for each, text in contexts]
+        )
+    assert sorted(said) == texts
+    assert not script.left
 
 
 @pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="there is no other clock")

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, get_args
 
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
@@ -128,6 +129,11 @@ class Script(Replies):
         if value is not None and value not in get_args(Unused):
             raise ConfigError(f"unused = {value!r} of a script{suggest_name(str(value), get_args(Unused))}")
         self._unused = value
+
+    @property
+    def deciding(self) -> AbstractContextManager[object]:
+        """Is held by a thread that looks at an answer and then says what becomes of it."""
+        return self._lock
 
     def _add(self, answer: Answer) -> None:
         with self._lock:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError, reason_of
+from aquila.fork_locks import renewed_in_child
 from aquila.scripting.script import Gives, ScriptedAnswer
 from aquila.scripting.unguarded_connections import connect, listen
 from aquila.temporary_folders import TemporaryFolder, path_of
@@ -43,6 +44,10 @@ _ANSWER_GIVEN = "note of what was given"
 
 class AnswersRequests(Protocol):
     """A script, in this process or in another."""
+
+    @property
+    def deciding(self) -> contextlib.AbstractContextManager[object]:
+        """Is held by a thread that looks at an answer and then says what becomes of it."""
 
     def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
         """Return the answer to a request and count it; None if there is none."""
@@ -227,6 +232,8 @@ class RemoteScript:
         self._key = key
         self._mark = _mark_of(key, token)
         self._scope = scope
+        self.deciding = renewed_in_child(threading.RLock())
+        """Is held by a thread of this process that looks at an answer and then says what becomes of it."""
 
     def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
         """Return the answer to a request and count it; None if there is none. Raises ``ScriptUnreachable``."""

@@ -97,10 +97,11 @@ class ScriptedSide:
 
     def _answer(self, question: Question) -> ScriptedTurn:
         asked = question.request
-        met = self._meet_fault(question) if self._scope.faults.plan is not None else None
+        with self._script.deciding:
+            met = self._meet_fault(question) if self._scope.faults.plan is not None else None
+            answer = None if met is not None else ask_script(self._script.decide, asked, self._settings, _refuse)
         if met is not None:
             return self._tell(met, asked)
-        answer = ask_script(self._script.decide, asked, self._settings, _refuse)
         if answer is None:
             raise explain_unscripted(asked, self._script, self._settings)
         good = self._as_conversation(asked, question.write(answer.response))

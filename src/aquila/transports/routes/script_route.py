@@ -75,13 +75,20 @@ class ScriptRoute(ScopeRoute):
         if askers.find_earlier_test(self._scope) is not None:
             return None
         if self._scope.faults.plan is not None:
-            good = self._ask(self._script.peek, asked)
-            met = None
-            if good is not None:
-                met = meet_fault(self._scope, self.key_of(asked), Interaction(asked, good, upstream=SCRIPT))
-            if met is not None:
-                self._script.note_fault(asked, gives=met.gives, met=met.interaction, fault=met.fault)
-                return met
+            with self._script.deciding:
+                return self._meet_fault(asked) or self._give_answer(asked)
+        return self._give_answer(asked)
+
+    def _meet_fault(self, asked: RecordedRequest) -> ReplayDecision | None:
+        good = self._ask(self._script.peek, asked)
+        if good is None:
+            return None
+        met = meet_fault(self._scope, self.key_of(asked), Interaction(asked, good, upstream=SCRIPT))
+        if met is not None:
+            self._script.note_fault(asked, gives=met.gives, met=met.interaction, fault=met.fault)
+        return met
+
+    def _give_answer(self, asked: RecordedRequest) -> ReplayDecision | None:
         answer = self._ask(self._script.decide, asked)
         return None if answer is None else as_decision(asked, answer)
 
