@@ -259,12 +259,11 @@ def _find_nearest(
         found = find_differences(candidate, now)
         compared.append((weigh_differences(found), position, recorded, candidate, found))
     compared.sort(key=lambda row: row[:2])
-    for find in (cures.find_cure, cures.find_ignorable) if advises_settings else ():
+    kinds = {"cure": cures.find_cure, "ignorable": cures.find_ignorable} if advises_settings else {}
+    for kind, find in kinds.items():
         for _, position, recorded, candidate, found in compared:
-            cure = find(request, recorded, found, rules)
-            if cure is not None:
-                of_kind = (cure, None) if find is cures.find_cure else (None, cure)
-                return _Nearest(position + 1, candidate, found, *of_kind)
+            if (cure := find(request, recorded, found, rules)) is not None:
+                return _Nearest(position + 1, candidate, found, **{kind: cure})
     _, position, _, nearest, found = compared[0]
     return _Nearest(position + 1, nearest, found)
 
