@@ -87,7 +87,10 @@ def load_tree(data: bytes, *, source: str, convert: Callable[[dict[str, Tree], i
     cassettes, which begin with the key ``aquila``. Raises CassetteCorrupt, and the exceptions of ``convert``.
     """
     if len(data) > MAX_BYTES:
-        raise CassetteCorrupt(f"{source} has {len(data)} bytes; a cassette may have {MAX_BYTES}. {advice_for(data)}")
+        # No more was read, so the size of the file is not known here.
+        raise CassetteCorrupt(
+            f"{source} has more than {MAX_BYTES:,} bytes, the most for a cassette. {advice_for(data)}"
+        )
     if data.startswith(_UTF_16):  # YAML allows it, but other modules search the bytes of a file for ASCII text
         raise CassetteCorrupt(
             f"{source}: the file is UTF-16, and Aquila reads UTF-8. Save it as UTF-8 with an editor. If the > of "
