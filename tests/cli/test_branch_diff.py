@@ -219,7 +219,7 @@ def test_a_version_that_cannot_be_read_is_named_and_stops_nothing(cassettes: Cas
     assert done.code == 2
     assert f"a: {where}" in done.out
     assert "b.msgpack: 1 changed answer\n" in done.out
-    assert "1 cassette differs since HEAD\n" in done.out
+    assert "1 cassette differs since HEAD, and 1 cassette could not be compared\n" in done.out
     found = {each["cassette"]: each for each in cassettes.run("diff", "HEAD", "--json").json}
     assert where in found["a"]["error"]
     assert [change["kind"] for change in found["b.msgpack"]["changes"]] == ["answer"]
@@ -300,6 +300,8 @@ def test_markdown_ends_with_success_unless_asked(cassettes: Cassettes, git: Git,
     assert cassettes.run("diff", "main...HEAD", "--markdown", "--exit-code").code == 1
     assert cassettes.run("diff", "main...HEAD", "--markdown", "comment.md").code == 0
     assert (tmp_path / "comment.md").read_text() == done.out
+    refused = cassettes.run("diff", "main...HEAD", "--markdown", "comment.md/x")
+    assert (refused.code, refused.err) == (2, "aquila: comment.md/x: cannot be written: Not a directory\n")
 
 
 class Elements(HTMLParser):

@@ -295,6 +295,10 @@ def test_diff_of_the_same_is_nothing(cassettes: Cassettes) -> None:
         0,
         "b.msgpack (was a): the same recordings\n\nno cassette differs between a and b\n",
     )
+    (cassettes.folder / "b.msgpack").write_bytes(b"damaged")
+    done = cassettes.run("diff", "a", "b")
+    assert done.code == 2
+    assert done.out.endswith("\nno cassette differs between a and b, and 1 cassette could not be compared\n")
 
 
 def test_diff_shows_changed_requests_changed_answers_and_unmatched_recordings(cassettes: Cassettes) -> None:

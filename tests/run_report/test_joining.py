@@ -76,7 +76,7 @@ def test_the_command_writes_a_page_and_data(
             "one of the reports has been changed",
         ),
         (json.dumps(make_report([])), "x.txt", "--to x.txt: the name must end with .html or .json"),
-        (json.dumps(make_report([])), "run.html/x.html", "run.html"),
+        (json.dumps(make_report([])), "run.html/x.html", "run.html/x.html: cannot be written: "),
         (None, "x.html", "run.html: No such file"),
     ],
 )

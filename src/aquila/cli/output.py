@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from aquila.cli.tables import Column, cut_text, lay_out_table
+from aquila.errors import AquilaError
 from aquila.recording.secrets import outgoing
 
 Cell: TypeAlias = str | int
@@ -85,6 +86,15 @@ def ask_user(question: str) -> bool:
     except EOFError:
         print()  # end the line of the question
         return False
+
+
+def write_file(path: str | Path, text: str) -> None:
+    """Write a text to a file that the user has named. Raises ``AquilaError``, with the path and the reason."""
+    try:
+        # A lone surrogate, as in a file name or in the text of a model, cannot be encoded, hence `errors`.
+        Path(path).write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:  # on a full disk it does not name the file
+        raise AquilaError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def print_error(text: str) -> None:

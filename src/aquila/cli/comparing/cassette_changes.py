@@ -11,7 +11,7 @@ from aquila.cli.comparing.compared_files import Pair
 from aquila.cli.output import Output
 from aquila.cli.reviewing.review_screen import SIGNS, fold_pieces
 from aquila.errors import reason_of
-from aquila.plurals import number_of
+from aquila.plurals import count_of, number_of
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
 from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
@@ -78,7 +78,9 @@ def print_changes(found: list[ChangedCassette], title: str, output: Output) -> N
         output.print_line()
     count = sum(bool(each.differing) for each in found)
     differ = number_of(count, "cassette differs", "cassettes differ") if count else "no cassette differs"
-    output.print_line(f"{differ} {title}")
+    unread = sum(bool(each.problem) for each in found)
+    others = f", and {count_of(unread, 'cassette')} could not be compared" if unread else ""
+    output.print_line(f"{differ} {title}{others}")
     before, after = count_changed_tokens(found)
     if before != after:
         output.print_line(f"tokens of the recordings that differ: {before:,} -> {after:,}")
