@@ -146,7 +146,7 @@ def test_while_a_review_is_open_other_commands_do_not_change_pending_recordings(
         done = waiting.run(*words)
     assert done.code == 2
     assert f"nothing was {what}: process " in done.err
-    assert "reviews the cassettes in" in done.err
+    assert "reviews or changes the cassettes in" in done.err
     assert {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")} == before
     assert waiting.run(*words).code == 0
 

@@ -120,8 +120,8 @@ def _hold_review(root: Path, lead: str) -> contextlib.AbstractContextManager[Non
             lock.acquire(blocking=False)
         except filelock.Timeout:
             raise CassetteError(
-                f"{lead}{name_holder()} reviews the cassettes in {root}. Finish or end that review first. Its "
-                "decisions are kept, and aquila cassettes review continues with them"
+                f"{lead}{name_holder()} reviews or changes the cassettes in {root}. Wait for it, or finish or end its "
+                "review first. The decisions are kept, and aquila cassettes review continues with them"
             ) from None
 
     return hold_named_lock(root, _LOCK, acquire)
