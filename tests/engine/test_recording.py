@@ -18,7 +18,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import AuthenticationError, CassetteMiss, RequestTimeout, StreamBroken
 from aquila.events import Chunk, Event, Retry
 from aquila.recording.runtime import current_run
-from tests.support.engines import KEY, Engine
+from tests.support.engines import KEY, Engine, cancel_while_reading
 from tests.support.limits import with_a_limit_in_time
 from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call, response_object
 from tests.support.runs import separate_run
@@ -129,21 +129,8 @@ def test_a_stream_that_is_dropped_half_read_is_recorded_as_closed(folder: Path) 
 
 
 def test_cancelled_task_is_recorded_as_silent(folder: Path) -> None:
-    async def scenario(url: str) -> None:
-        arrived = asyncio.Event()
-
-        async def read() -> None:
-            async for _ in aquila.astream("Hi", **recording(url)):
-                arrived.set()
-
-        task = asyncio.create_task(read())
-        await arrived.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
     with serving(Answer([FIRST, threading.Event()])) as server:
-        asyncio.run(scenario(server.url))
+        asyncio.run(cancel_while_reading(**recording(server.url)))
     assert [row.response.end for row in recorded(folder)] == ["silent"]
 
 

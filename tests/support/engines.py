@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 import aquila
 from aquila.events import Event
 from aquila.response import Response
@@ -57,3 +59,18 @@ ENGINES: list[Engine] = [SyncEngine(), AsyncEngine()]
 def live(options: dict[str, Any]) -> dict[str, Any]:
     """Return ``options`` with a transport, a key and a model, so that no setting of the machine is used."""
     return {"transport": "live", "api_key": KEY, "model": "test-model", **options}
+
+
+async def cancel_while_reading(**options: Any) -> None:
+    """Begin to read a stream in a task, and cancel the task when something has arrived."""
+    arrived = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in aquila.astream("Hi", **options):
+            arrived.set()
+
+    task = asyncio.create_task(read())
+    await arrived.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -21,6 +21,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.scripting.script import Script
 from aquila.wire_forms.answer import WrittenUsage, split_text
 from aquila.wire_forms.table import read_sent
+from tests.support.slow import product_of
 from tests.wire_forms.answering import ScriptTransport, async_openai_client, openai_client
 from tests.wire_forms.samples import FUNCTION, HI
 
@@ -124,9 +125,8 @@ def ask_async_streamed(script: Script, **asked: Any) -> Read:
     return read_chunks(asyncio.run(ask()))
 
 
-WAYS = pytest.mark.parametrize(
-    "ask", [ask_whole, ask_streamed, ask_helper, ask_raw, ask_async, ask_async_streamed], ids=lambda ask: ask.__name__
-)
+ASKING = [ask_whole, ask_streamed, ask_helper, ask_raw, ask_async, ask_async_streamed]
+WAYS = pytest.mark.parametrize("ask", ASKING, ids=lambda ask: ask.__name__)
 
 CALLS = (("call_1_1", "weather", '{"city":"Rome"}'), ("mine", "time", "{broken"), ("call_1_3", "now", "{}"))
 
@@ -147,9 +147,9 @@ CASES: list[tuple[Callable[[Script], Script], Read]] = [
 ]
 
 
-@WAYS
-@pytest.mark.parametrize(("write", "read"), CASES)
-def test_what_was_written_is_read(ask: Callable[..., Read], write: Callable[[Script], Script], read: Read) -> None:
+@pytest.mark.parametrize(("ask", "case"), product_of(ASKING, CASES, fast=2))
+def test_what_was_written_is_read(ask: Callable[..., Read], case: tuple[Callable[[Script], Script], Read]) -> None:
+    write, read = case
     assert replace(ask(write(Script())), usage=None) == read
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from aquila.scripting.script import Script
 from aquila.wire_forms.answer import WrittenUsage
+from tests.support.slow import product_of
 from tests.wire_forms.answering import async_openai_client, openai_client
 from tests.wire_forms.samples import FUNCTION
 
@@ -129,11 +130,7 @@ def ask_async_helper(script: Script, **asked: Any) -> Read:
     return read_whole(asyncio.run(ask()).response)
 
 
-WAYS = pytest.mark.parametrize(
-    "ask",
-    [ask_whole, ask_streamed, ask_helper, ask_raw, ask_async_streamed, ask_async_helper],
-    ids=lambda ask: ask.__name__,
-)
+ASKING = [ask_whole, ask_streamed, ask_helper, ask_raw, ask_async_streamed, ask_async_helper]
 
 CALLS = (("call_1_1", "weather", '{"city":"Rome"}'), ("mine", "time", "{broken"), ("call_1_3", "now", "{}"))
 
@@ -162,9 +159,9 @@ CASES: list[tuple[Callable[[Script], Script], Read]] = [
 ]
 
 
-@WAYS
-@pytest.mark.parametrize(("write", "read"), CASES)
-def test_what_was_written_is_read(ask: Callable[..., Read], write: Callable[[Script], Script], read: Read) -> None:
+@pytest.mark.parametrize(("ask", "case"), product_of(ASKING, CASES, fast=2))
+def test_what_was_written_is_read(ask: Callable[..., Read], case: tuple[Callable[[Script], Script], Read]) -> None:
+    write, read = case
     assert ask(write(Script())) == read
 
 

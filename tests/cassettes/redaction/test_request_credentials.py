@@ -21,6 +21,7 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.request_credentials import find_named_secrets
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from tests.support.examples import examples
+from tests.support.slow import slow_but_each
 from tests.support.values import is_number
 
 URL = "https://x.example/v1/login"
@@ -176,7 +177,7 @@ def test_the_echo_of_a_named_credential_survives_nowhere(carried: str, value: st
     assert Redactor().redact_request(once.request) is once.request
 
 
-@pytest.mark.parametrize("carried", sorted(CARRIED))
+@pytest.mark.parametrize("carried", slow_but_each(3, sorted(CARRIED)))
 @given(one=passwords, other=passwords)
 @settings(max_examples=examples(15), deadline=None)
 def test_the_same_request_with_another_credential_is_the_same_request(carried: str, one: str, other: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 import aquila
 from aquila.errors import SessionClosed, StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Chunk, Done, Event
-from tests.support.engines import KEY, Engine, live
+from tests.support.engines import KEY, Engine, cancel_while_reading, live
 from tests.support.provider import chat_chunk, chat_stream
 from tests.support.runs import separate_run
 from tests.support.server import Answer, cut, serving, sse
@@ -238,21 +238,8 @@ def test_closing_a_stream_raises_what_storing_its_recording_raises(
 
 
 def test_cancelling_the_task_closes_the_connection() -> None:
-    async def scenario(url: str) -> None:
-        arrived = asyncio.Event()
-
-        async def read() -> None:
-            async for _ in aquila.astream("Hi", **live({"base_url": url})):
-                arrived.set()
-
-        task = asyncio.create_task(read())
-        await arrived.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
     with serving(Answer([FIRST, threading.Event()])) as server:
-        asyncio.run(scenario(server.url))
+        asyncio.run(cancel_while_reading(**live({"base_url": server.url})))
         assert server.left.wait(60)
 
 

@@ -30,7 +30,7 @@ from aquila.errors import (
     ToolError,
 )
 from aquila.events import Chunk, Done, Retry
-from tests.support.engines import KEY, Engine, live
+from tests.support.engines import KEY, Engine, cancel_while_reading, live
 from tests.support.limits import with_a_limit_in_time
 from tests.support.provider import responses_events, responses_stream
 from tests.support.responses_over_sockets import (
@@ -366,21 +366,8 @@ class TestLeaving:
             assert provider.ended.wait(60)
 
     def test_a_cancelled_task_ends_the_connection(self) -> None:
-        async def scenario(options: dict[str, Any]) -> None:
-            arrived = asyncio.Event()
-
-            async def read() -> None:
-                async for _ in aquila.astream("Hi", **live(options)):
-                    arrived.set()
-
-            task = asyncio.create_task(read())
-            await arrived.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
         with answering(then(ONE_PIECE, fall_silent)) as provider:
-            asyncio.run(scenario(over_socket(provider)))
+            asyncio.run(cancel_while_reading(**live(over_socket(provider))))
             assert provider.ended.wait(60)
 
     def test_a_stream_that_another_thread_closes_ends_while_the_provider_is_silent(self) -> None:
