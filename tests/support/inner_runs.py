@@ -13,11 +13,12 @@ import functools
 import importlib.metadata
 import inspect
 import os
+import re
 import sys
 import sysconfig
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ _INSTALLED = (
 )
 """The folders of the installed libraries, and of this repository's packages."""
 
-_NEVER_IN_USE = ("legacypath", "pastebin", "stepwise")
+_NEVER_IN_USE = re.findall(r"no:(\S+)", WITHOUT_IDLE_PLUGINS)
 _IN_USE_WITH = {"junitxml": "junit", "setuponly": "--setup", "setupplan": "--setup"}
 """Plugins of pytest that do nothing unless the options of a run have this text."""
 
@@ -92,8 +93,11 @@ def _is_installed(module: types.ModuleType) -> bool:
 @contextmanager
 def quick_inner_runs(options: Iterable[object]) -> Iterator[None]:
     """Let pytest runs in this block reuse what earlier runs have found out about the installed plugins."""
-    known = _distributions_with_plugins()
+    is_alone = os.environ.get("PYTEST_ADDOPTS") == WITHOUT_IDLE_PLUGINS and not _has_workers(options)
+    known = _distributions_with_plugins(without_idle=is_alone)
     with pytest.MonkeyPatch.context() as patch:
+        if is_alone:
+            patch.delenv("PYTEST_ADDOPTS")  # each of its options is parsed many times
         patch.setattr(_pytest.config, "default_plugins", _default_plugins(options))
         patch.setattr(_pytest.pytester, "HookRecorder", _Interrupts)
         patch.setattr(importlib.metadata, "distributions", lambda: iter(known))
@@ -120,6 +124,11 @@ def _default_plugins(options: Iterable[object]) -> tuple[str, ...]:
     words = " ".join(map(str, options))
     idle = {*_NEVER_IN_USE, *(name for name, option in _IN_USE_WITH.items() if option not in words)}
     return tuple(name for name in _ALL_DEFAULT_PLUGINS if name not in idle)
+
+
+def _has_workers(options: Iterable[object]) -> bool:
+    """Whether a run starts processes, which read the options of the environment too."""
+    return any(str(option).startswith(("-n", "--num", "--tx", "--dist")) for option in options)
 
 
 class _Interrupts:
@@ -249,8 +258,9 @@ def _module_of(thing: Any, file: str | None = None) -> Any:
 class _ReadOnce(importlib.metadata.Distribution):
     """A distribution whose files are read once."""
 
-    def __init__(self, found: importlib.metadata.Distribution) -> None:
+    def __init__(self, found: importlib.metadata.Distribution, left_out: Collection[str]) -> None:
         self._found = found
+        self._left_out = left_out
 
     @functools.cached_property
     def metadata(self) -> Any:
@@ -262,7 +272,7 @@ class _ReadOnce(importlib.metadata.Distribution):
 
     @functools.cached_property
     def entry_points(self) -> Any:
-        return self._found.entry_points
+        return [point for point in self._found.entry_points if point.name not in self._left_out]
 
     def read_text(self, filename: str) -> str | None:
         return self._found.read_text(filename)
@@ -272,6 +282,8 @@ class _ReadOnce(importlib.metadata.Distribution):
 
 
 @functools.cache
-def _distributions_with_plugins() -> list[importlib.metadata.Distribution]:
+def _distributions_with_plugins(*, without_idle: bool) -> list[importlib.metadata.Distribution]:
+    left_out = _NEVER_IN_USE if without_idle else ()
     found = importlib.metadata.distributions()
-    return [_ReadOnce(one) for one in found if {"pytest11", "aquila"} & {point.group for point in one.entry_points}]
+    is_asked = {"pytest11", "aquila"}
+    return [_ReadOnce(one, left_out) for one in found if is_asked & {point.group for point in one.entry_points}]
