@@ -156,14 +156,14 @@ def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def aquila_storage_from_the_beginning(request: pytest.FixtureRequest, aquila_testing_mode: None) -> None:
-    """Open the queue of a test that is outside of memory before the other fixtures of the test.
+def aquila_tasks_from_the_beginning(request: pytest.FixtureRequest, aquila_testing_mode: None) -> None:
+    """Open the queue of a test before its other fixtures, also if it is outside of memory.
 
-    Otherwise what these enqueue would be in another queue than the one that the test sees, and programs that they start
-    would be told of no queue into which they may put jobs.
+    Otherwise what these enqueue would be in another queue than the one that the test sees, or be executed at once in
+    immediate mode. And programs that they start would be told of no queue into which they may put jobs.
     """
     __tracebackhide__ = True
-    if "aquila_tasks" in request.fixturenames and request.getfixturevalue("aquila_huey_storage") != "memory":
+    if "aquila_tasks" in request.fixturenames:
         request.getfixturevalue("aquila_tasks")
 
 

@@ -154,7 +154,8 @@ def filled():
     app.run(1), mail.run(2)
 """
     in_memory = APPS["mail"].replace("SqliteHuey", "MemoryHuey").replace(', filename="mail.db"', "")
-    project.pytester.makepyfile(mail=in_memory)
+    immediate = APPS["app"].replace('"app.db"', '"app.db", immediate=True')
+    project.pytester.makepyfile(mail=in_memory, app=immediate)
     if named_by == "the ini key":
         project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey mail:huey\n")
     else:
@@ -169,7 +170,7 @@ def filled():
             assert drain_queue() == {"complete": 1}
 
         def test_without_a_fixture():
-            assert [app.huey.pending_count(), mail.huey.pending_count()] == [1, 1]
+            assert [app.huey.pending_count(), mail.huey.pending_count()] == [0, 1]      # the first one is immediate
         """,
     )
     result.assert_outcomes(passed=2)
