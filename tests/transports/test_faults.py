@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ import requests
 
 import aquila
 import tests.support.preloaded  # noqa: F401
-from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError, RequestTimeout
+from aquila.faults.plan import FaultPlan
 from aquila.recording.scope import look_for_scope
+from aquila.recording.sessions.session import Session
 from aquila.scripting.script import Script
 from aquila.testing import use_script
 from aquila.transports.asking_again import UpstreamTrouble, ask_again
@@ -186,6 +188,14 @@ def test_faults_in_a_list_come_in_their_order(root: Path) -> None:
         assert [what_is_seen("httpx2", URL, 0)[0] for _ in range(3)] == ["401", "403", "200"]
 
 
+def record_two_answers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "x.script.yaml").parent.mkdir()
+    (root / "x.script.yaml").write_text("script:\n- reply: one\n- reply: two\n")
+    monkeypatch.setenv("AQUILA_SCRIPT", "x")
+    with aquila.use_cassette("recorded", transport="record", upstream="script"):
+        assert [aquila.ask("hi").text for _ in range(2)] == ["one", "two"]
+
+
 def test_an_answer_that_arrives_whole_under_a_fault_is_used_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(times: int) -> list[str]:
         return [aquila.ask("hi").text for _ in range(times)]
@@ -195,39 +205,67 @@ def test_an_answer_that_arrives_whole_under_a_fault_is_used_up(root: Path, monke
         assert ask(4) == ["one", "two", "three", "three"]
     assert not script.left
 
-    (root / "x.script.yaml").parent.mkdir()
-    (root / "x.script.yaml").write_text("script:\n- reply: one\n- reply: two\n")
-    monkeypatch.setenv("AQUILA_SCRIPT", "x")
-    with aquila.use_cassette("recorded", transport="record", upstream="script"):
-        assert ask(2) == ["one", "two"]
+    record_two_answers(root, monkeypatch)
     with aquila.use_cassette("recorded", transport="replay", faults="one_byte") as cassette:
         assert ask(2) == ["one", "two"]
     assert cassette.all_played
 
 
-@pytest.mark.parametrize("fault", ["one_byte", "finish_length"])
-def test_threads_that_meet_a_fault_at_once_get_an_answer_each(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [str(number) for number in range(4)]
+def ask_at_once(texts: Sequence[str]) -> list[str]:
+    """Return what the model says, in any order, to threads that ask for ``texts``."""
     said: list[str] = []
-    looking = threading.Barrier(2)
-    peek = Script.peek
+    contexts = [contextvars.copy_context() for _ in texts]
+    pairs = zip(contexts, texts, strict=True)
+    run_at_once([partial(each.run, lambda text: said.append(aquila.ask(text).text), text) for each, text in pairs])
+    return sorted(said)
 
-    def look_together(self: Script, request: RecordedRequest) -> RecordedResponse | None:
-        seen = peek(self, request)
+
+def look_together(monkeypatch: pytest.MonkeyPatch, kind: type, name: str) -> None:
+    """Let two threads that call a method of ``kind`` return from it together, unless one waits for the other."""
+    looking, look = threading.Barrier(2), getattr(kind, name)
+
+    def wait(*arguments: Any) -> Any:
+        seen = look(*arguments)
         with contextlib.suppress(threading.BrokenBarrierError):  # nobody else can look meanwhile
             looking.wait(0.05)
         return seen
 
-    monkeypatch.setattr(Script, "peek", look_together)
+    monkeypatch.setattr(kind, name, wait)
+
+
+@pytest.mark.parametrize("fault", ["one_byte", "finish_length"])
+def test_threads_that_meet_a_fault_at_once_get_an_answer_each(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["0", "1", "2", "3"]
+    look_together(monkeypatch, Script, "peek")
     with use_script(faults=fault) as script:
         for text in texts:
             script.reply(text)
-        contexts = [(contextvars.copy_context(), text) for text in texts]
-        run_at_once(
-            [partial(each.run, lambda text: said.append(aquila.ask(text).text), text) for each, text in contexts]
-        )
-    assert sorted(said) == texts
+        assert ask_at_once(texts) == texts
     assert not script.left
+
+
+def test_threads_with_equal_requests_get_a_recording_each_under_a_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_two_answers(root, monkeypatch)
+    played, decide, meet = threading.Event(), Session.decide, FaultPlan.meet
+
+    def play(self: Session, request: RecordedRequest) -> Any:
+        decision = decide(self, request)
+        played.set()
+        return decision
+
+    def meet_and_wait(*arguments: Any) -> Any:
+        met = meet(*arguments)
+        if met is not None:
+            played.wait(0.2)  # nobody else can play a recording meanwhile
+        return met
+
+    monkeypatch.setattr(Session, "decide", play)
+    monkeypatch.setattr(FaultPlan, "meet", meet_and_wait)
+    with aquila.use_cassette("recorded", transport="replay", faults="one_byte") as cassette:
+        assert ask_at_once(["hi", "hi"]) == ["one", "two"]
+    assert cassette.all_played
 
 
 @pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="there is no other clock")

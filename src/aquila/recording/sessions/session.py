@@ -36,6 +36,8 @@ from aquila.recording.sessions.session_decisions import (
 )
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from aquila.cassettes.matching import linked_recordings
     from aquila.cassettes.matching.linked_recordings import GivenIds
     from aquila.cassettes.matching.miss_message import Explanation
@@ -139,8 +141,8 @@ class Session:
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat = repeat
-        # Of keys, counts, plays, calls and new recordings; no callback runs under it. Re-entrant, because the garbage
-        # collector may end an answer, and so add a recording, in a thread that holds it.
+        # Of keys, counts, plays, calls and new recordings; only with faults a callback runs under it. Re-entrant: the
+        # garbage collector may end an answer, and so add a recording, in a thread that holds it.
         self._lock = renewed_in_child(threading.RLock())
         self._order = itertools.count()  # numbers the requests of this session, played or recorded
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
@@ -159,6 +161,11 @@ class Session:
         self._new_recordings: list[NewRecording] = []
         # Calls without an answer so far, or with a failure: they may send their request again. `close` clears them.
         self._open_calls = OpenCalls()
+
+    @property
+    def deciding(self) -> AbstractContextManager[object]:
+        """Is held by a thread that looks at a recording and then says what becomes of it."""
+        return self._lock
 
     @property
     def may_retry(self) -> bool:

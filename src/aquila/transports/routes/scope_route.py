@@ -326,14 +326,15 @@ def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> R
 
     The recording then does not count as unused, and as played only if the program gets all of it.
     """
-    numbers = () if session.records_everything else session.find_numbers(asked)
-    if not numbers:
-        return None
-    number = next((each for each in numbers if not session.plays.was_played(each)), numbers[-1])
-    met = meet_fault(scope, session.key_of(asked), session.cassette.interactions[number])
-    if met is not None:
-        if met.gives == "all" and not session.plays.was_played(number):
+    with session.deciding:
+        numbers = () if session.records_everything else session.find_numbers(asked)
+        if not numbers:
+            return None
+        number = next((each for each in numbers if not session.plays.was_played(each)), numbers[-1])
+        met = meet_fault(scope, session.key_of(asked), session.cassette.interactions[number])
+        if met is not None and met.gives == "all" and not session.plays.was_played(number):
             session.decide(asked)
+    if met is not None:
         session.plays.spoilt.add(number)
         scope.keep_unused()
     return met
