@@ -19,7 +19,7 @@ jobs = app(huey, token=os.environ["AQUILA_JOBS_TOKEN"])
 
 async def application(scope, receive, send):
     prefix = scope.get("root_path", "") + "/jobs"
-    if scope["type"] == "http" and scope["path"].startswith(prefix + "/"):
+    if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{prefix}/"):
         await jobs({**scope, "root_path": prefix}, receive, send)
     else:
         await django_application(scope, receive, send)
