@@ -41,8 +41,8 @@ class Cassette:
 
     @property
     def path(self) -> str:
-        """The file of the cassette; it need not exist."""
-        return str(self._plan.files.own)
+        """The file that the program named, or if it is not there the one for new recordings, which need not exist."""
+        return str(self._plan.files.shown)
 
     @property
     # Private in vcrpy, but users read it.

@@ -34,11 +34,13 @@ _LONGEST = 190
 class CassetteFiles(NamedTuple):
     """The files of a cassette.
 
-    ``own`` is the file that is written. ``load_further`` loads further recordings, which answer after those of ``own``;
-    None if there are none. ``exists`` says that something was recorded before.
+    ``own`` is the file that is written, and ``shown`` the one that programs get as its path. ``load_further`` loads
+    further recordings, which answer after those of ``own``; None if there are none. ``exists`` says that something was
+    recorded before.
     """
 
     own: Path
+    shown: Path
     load_further: Callable[[], Cassette] | None
     exists: bool
 
@@ -59,7 +61,9 @@ def find_files(path: Path, extra: Sequence[Path], *, serializer: Any, persister:
         exists = bool(load(path).interactions)
         others.insert(0, path)
     others = [each for each in dict.fromkeys(others) if each != own or own is path]
-    return CassetteFiles(own, functools.partial(_load_all, others, load) if others else None, exists)
+    # A program may ask whether the file with the name that it gave is there, to know whether this is a replay.
+    shown = path if path.exists() else own
+    return CassetteFiles(own, shown, functools.partial(_load_all, others, load) if others else None, exists)
 
 
 def _can_record_into(path: Path) -> bool:
