@@ -115,6 +115,19 @@ def test_a_file_of_vcrpy_answers_whatever_its_format_and_stays_as_it_is(
         assert get(f"{server.url}/a") == 3
 
 
+def test_a_hook_gets_a_body_in_a_form_of_its_own_as_the_file_has_it(server: Upstream) -> None:
+    def keep_value(answer: dict[str, Any]) -> dict[str, Any]:
+        return answer | {"body": {"data": json.loads(answer["body"]["string"])}}
+
+    def give_text(answer: dict[str, Any]) -> dict[str, Any]:
+        data = answer["body"].get("data")
+        return answer if data is None else answer | {"body": {"string": json.dumps(data).encode()}}
+
+    record_with(vcrpy.VCR(serializer="json", before_record_response=keep_value), "x.json", server.url)
+    with vcr.VCR(serializer="json", before_record_response=give_text).use_cassette("x.json"):
+        assert get(server.url) == 1
+
+
 def test_a_miss_names_the_file_of_vcrpy_that_has_the_recordings(server: Upstream) -> None:
     record_with(vcrpy.VCR(serializer="json"), "x.json", f"{server.url}/a")
     with vcr.use_cassette("x.json", record_mode="none"), pytest.raises(CassetteMiss) as missed:

@@ -30,6 +30,9 @@ from aquila.vcr.forms import from_vcr_response, request_from_vcr
 _LONGEST = 190
 """The longest file name, in bytes, that is used as it is. File systems allow 255, of which suffixes need some."""
 
+AnswerChange = Callable[[Any], Any]
+"""A function on answers in vcrpy's form; None instead of an answer leaves its recording out."""
+
 
 class CassetteFiles(NamedTuple):
     """The files of a cassette.
@@ -45,13 +48,17 @@ class CassetteFiles(NamedTuple):
     exists: bool
 
 
-def find_files(path: Path, extra: Sequence[Path], *, serializer: Any, persister: Any) -> CassetteFiles:
+def find_files(
+    path: Path, extra: Sequence[Path], *, serializer: Any, persister: Any, change_response: AnswerChange | None = None
+) -> CassetteFiles:
     """Find the files of the cassette ``path``. The recordings of the files in ``extra`` answer after its own.
 
-    ``serializer`` and ``persister`` are those of the recorder, in vcrpy's form. Raises ``CassetteCorrupt`` if ``path``
-    is empty or a damaged cassette of Aquila.
+    ``serializer``, ``persister`` and ``change_response`` are those of the recorder, in vcrpy's form. Raises
+    ``CassetteCorrupt`` if ``path`` is empty or a damaged cassette of Aquila.
     """
-    load = functools.partial(_load_for_vcrpy, serializer=serializer, persister=persister)
+    load = functools.partial(
+        _load_for_vcrpy, serializer=serializer, persister=persister, change_response=change_response
+    )
     others, own, exists = list(extra), path, path.exists()
     if not _can_record_into(path):
         own = path.with_name(_name_beside(path))
@@ -106,7 +113,7 @@ def _load_all(paths: Iterable[Path], load: Callable[[Path], Cassette]) -> Casset
     return Cassette.from_interactions(each for path in paths for each in load(path).interactions)
 
 
-def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
+def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any, change_response: AnswerChange | None) -> Cassette:
     """Load a cassette, with vcrpy's persister if Aquila cannot read it. Without a file it is empty."""
     try:
         found = _load(path)
@@ -122,10 +129,22 @@ def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
     rows = zip(requests, responses, strict=True)
     try:
         return Cassette.from_interactions(
-            Interaction(request_from_vcr(request), _response_from_file(response)) for request, response in rows
+            Interaction(request_from_vcr(request), _response_from_file(answer))
+            for request, response in rows
+            if (answer := _with_text(response, change_response)) is not None
         )
     except FormatError as error:
         raise CassetteCorrupt(f"{path}: {error.what}") from None
+
+
+def _with_text(answer: Any, change: AnswerChange | None) -> Any:
+    """Return an answer whose body is a text, even if the program keeps it in a form of its own, such as a JSON value.
+
+    Only its hook on answers knows that form, and a ``RecordedResponse`` could not hold it until the hook is called.
+    """
+    body = answer.get("body") if isinstance(answer, Mapping) else None
+    has_own_form = isinstance(body, Mapping) and body and "string" not in body
+    return change(answer) if change is not None and has_own_form else answer
 
 
 def _response_from_file(answer: Mapping[str, Any]) -> RecordedResponse:

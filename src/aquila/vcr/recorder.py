@@ -110,8 +110,15 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         note_serializer(options.get("serializer", self.serializer))
         config = self.get_merged_config(**options)
         path = _path_of(config, function)
-        files = find_files(path, extra, serializer=config["serializer"], persister=config["persister"])
-        plan = make_plan(self._read_options(config, options, rewrites=rewrites), files)
+        given = self._read_options(config, options, rewrites=rewrites)
+        files = find_files(
+            path,
+            extra,
+            serializer=config["serializer"],
+            persister=config["persister"],
+            change_response=given.change_response,
+        )
+        plan = make_plan(given, files)
         return replace(plan, settings={**plan.settings, "transport": "live"}) if self.is_live else plan
 
     def _read_options(self, config: Mapping[str, Any], options: Mapping[str, Any], *, rewrites: bool) -> VcrOptions:
