@@ -223,13 +223,19 @@ def test_a_result_is_not_stored_where_another_consumer_has_taken_the_task_over(m
     huey.tasks_in_hand.hand_back_rest()
 
 
-def test_what_the_storage_gave_and_no_worker_got_is_enqueued_again(make, caplog):
+def beat_without_thread(life, monkeypatch):
+    """Send a heartbeat, and start no thread, which would look for messages, too, at any moment of the test."""
+    life.beat()
+    monkeypatch.setattr(life, "ensure_beating", lambda: None)
+
+
+def test_what_the_storage_gave_and_no_worker_got_is_enqueued_again(make, caplog, monkeypatch):
     """The connection may break when a message has left the queue and has not arrived."""
     huey = make("redis", keep_running=True)
     job = returning(huey, 1)
     job()
     in_hand = huey.tasks_in_hand
-    in_hand.kept.life.ensure_beating()
+    beat_without_thread(in_hand.kept.life, monkeypatch)
     copies_of(huey).take(in_hand.kept.life.id, ())
     job()
     known = huey.dequeue()
@@ -242,11 +248,11 @@ def test_what_the_storage_gave_and_no_worker_got_is_enqueued_again(make, caplog)
     in_hand.hand_back_rest()
 
 
-def test_a_message_on_its_way_to_a_worker_is_not_enqueued_again(make):
+def test_a_message_on_its_way_to_a_worker_is_not_enqueued_again(make, monkeypatch):
     huey = make("sqlite", keep_running=True)
     huey.task()(lambda: 1)()
     in_hand = huey.tasks_in_hand
-    in_hand.kept.life.ensure_beating()
+    beat_without_thread(in_hand.kept.life, monkeypatch)
     copies_of(huey).take(in_hand.kept.life.id, ())
     in_hand._taking.add(-1)  # A worker that has asked for a message.
     for _ in range(3):
