@@ -10,10 +10,11 @@ import pytest
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
-from aquila.scripting.script import _ADVICE, Script
+from aquila.scripting.script import _ADVICE, Gives, Script
 from aquila.scripting.script_file import read_script
 
 CHAT = "https://api.openai.com/v1/chat/completions"
+RESPONSES = "https://api.openai.com/v1/responses"
 
 
 def ask(script: Script, text: str = "hi", url: str = CHAT, **fields: Any) -> Any:
@@ -246,6 +247,25 @@ def test_an_answer_replaced_by_a_fault_is_kept_for_its_request_if_the_program_ma
     script.note_fault(first, gives="answer")
     script.note_fault(first, gives="all")
     assert answers(first, first) == ["three", None]
+
+
+@pytest.mark.parametrize("gives", ["all", "answer"])
+def test_an_answer_under_a_fault_has_an_id_of_its_own_and_can_be_retrieved(gives: Gives) -> None:
+    first, second = (
+        RecordedRequest("POST", RESPONSES, (), json.dumps({"model": "m", "input": text}).encode()) for text in "ab"
+    )
+    script = Script().reply("one").reply("two")
+    seen = []
+    for request in (first, second):
+        under_fault = script.peek(request)
+        assert under_fault is not None
+        script.note_fault(request, gives=gives)
+        seen.append(json.loads(under_fault.body)["id"])
+    assert len(set(seen)) == 2
+    for name, text in zip(seen, ["one", "two"], strict=True):
+        again = script.decide(RecordedRequest("GET", f"{RESPONSES}/{name}", (), b""))
+        assert again is not None
+        assert json.loads(again.response.body)["output"][0]["content"][0]["text"] == text
 
 
 def test_unused_takes_one_of_three_words_or_none() -> None:

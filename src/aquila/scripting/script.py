@@ -102,7 +102,7 @@ class Script(Replies):
         self._queue: deque[Answer] = deque()
         self._rules: list[Rule] = []
         self._requests: list[SentRequest] = []
-        self._numbers = itertools.count(1)
+        self._number = 0  # of the latest answer that a program has got, also under a fault
         # By URL and body of a request: its last answer, if that was an error. A client that retries gets it again.
         self._failures: dict[tuple[str, bytes], Answer] = {}
         # The answers that the provider would store, with their requests, by number. A client may retrieve them.
@@ -191,15 +191,20 @@ class Script(Replies):
             if chosen is None or form is None:
                 return None
             answer, last = chosen
-            number = next(self._numbers)
             self.given += 1
-            if answer.error is not None and last:
-                self._failures[request.url, request.body] = answer
-            else:
-                self._failures.pop((request.url, request.body), None)
-            if answer.error is None and form.keeps_answer(sent):
-                self._kept[number] = answer, sent
+            number = self._number_answer(form, sent, answer, last=last)
         return ScriptedAnswer(form.answer(answer, sent, number), last)
+
+    def _number_answer(self, form: WireForm, sent: SentRequest, answer: Answer, *, last: bool) -> int:
+        """Return the number of an answer, by which its ids differ from others, and keep it as the provider would."""
+        self._number += 1
+        if answer.error is not None and last:
+            self._failures[sent.http.url, sent.http.body] = answer
+        else:
+            self._failures.pop((sent.http.url, sent.http.body), None)
+        if answer.error is None and form.keeps_answer(sent):
+            self._kept[self._number] = answer, sent
+        return self._number
 
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
         """Return the answer that a request would get, without counting it; None if there is none."""
@@ -210,7 +215,7 @@ class Script(Replies):
             if form.kind == "stored":
                 return self._answer_again(form, sent)
             found = self._find_next(form, sent)
-        return None if found is None else form.answer(found.answer, sent, self.given + 1)
+        return None if found is None else form.answer(found.answer, sent, self._number + 1)
 
     def may_answer(self, request: RecordedRequest) -> bool:
         """Whether some answer fits the form of a request, whatever its content."""
@@ -244,11 +249,12 @@ class Script(Replies):
         with self._lock:
             self._requests.append(sent)
             found = self._find_next(form, sent) if form is not None else None
-            if found is None:
+            if form is None or found is None:
                 return
             self._asked_for[id(found.answer)] = found.answer
             if gives == "nothing":
                 return
+            self._number_answer(form, sent, found.answer, last=False)
             if asked not in self._promised:
                 self._take_next(found)
             if gives == "answer":
