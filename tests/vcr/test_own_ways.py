@@ -123,9 +123,16 @@ def test_a_hook_gets_a_body_in_a_form_of_its_own_as_the_file_has_it(server: Upst
         data = answer["body"].get("data")
         return answer if data is None else answer | {"body": {"string": json.dumps(data).encode()}}
 
+    def turn(answer: dict[str, Any]) -> dict[str, Any]:
+        return keep_value(answer) if "string" in answer["body"] else give_text(answer)
+
     record_with(vcrpy.VCR(serializer="json", before_record_response=keep_value), "x.json", server.url)
-    with vcr.VCR(serializer="json", before_record_response=give_text).use_cassette("x.json"):
-        assert get(server.url) == 1
+    for hook in (give_text, turn):
+        with vcr.VCR(serializer="json", before_record_response=hook).use_cassette("x.json"):
+            assert get(server.url) == 1
+    for _ in ("recorded", "replayed"):
+        with vcr.VCR(before_record_response=turn).use_cassette("y.yaml"):
+            assert get(server.url) == 2
 
 
 def test_a_miss_names_the_file_of_vcrpy_that_has_the_recordings(server: Upstream) -> None:

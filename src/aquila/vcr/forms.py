@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -91,6 +91,17 @@ def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) ->
         return original
     at = original.chunks[-1].at if original.chunks else 0
     return replace(original, chunks=(RecordedChunk(body, at),) if body else ())
+
+
+def with_text(answer: Any, change: Callable[[Any], Any] | None) -> Any:
+    """Return an answer whose body is a text, even if the program keeps it in a form of its own, such as a JSON value.
+
+    Only its hook on answers, ``change``, knows that form, which a ``RecordedResponse`` cannot hold. vcrpy calls the
+    hook before it writes a file and after it has read one.
+    """
+    body = answer.get("body") if isinstance(answer, Mapping) else None
+    has_own_form = isinstance(body, Mapping) and body and "string" not in body
+    return change(answer) if change is not None and has_own_form else answer
 
 
 def _first_of_each(headers: Headers) -> dict[str, str]:

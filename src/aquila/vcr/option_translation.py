@@ -17,7 +17,7 @@ from aquila.config import SettingsLayers
 from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.filters import Comparison, Filters, InteractionFilter, RequestFilter, ResponseFilter
-from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request, to_vcr_response
+from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request, to_vcr_response, with_text
 from aquila.vcr.ignored_options import note_match_on, note_unheeded
 from aquila.vcr.matching import OF_PARTS, comparison_of, parts_of, with_content
 from aquila.vcr.other_files import CassetteFiles
@@ -170,7 +170,7 @@ def _response_filter(change: Callable[[Any], Any] | None) -> ResponseFilter | No
     def change_response(response: RecordedResponse) -> RecordedResponse | None:
         if not response.has_begun:  # vcrpy does not record failed connections, so the function does not expect them
             return response
-        changed = change(to_vcr_response(response))
+        changed = with_text(change(to_vcr_response(response)), change)  # one hook may make the form, and undo it
         return None if changed is None else from_vcr_response(changed, response)
 
     return change_response

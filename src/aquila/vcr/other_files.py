@@ -25,7 +25,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.errors import CassetteCorrupt
 from aquila.recording import runtime
-from aquila.vcr.forms import from_vcr_response, request_from_vcr
+from aquila.vcr.forms import from_vcr_response, request_from_vcr, with_text
 
 _LONGEST = 190
 """The longest file name, in bytes, that is used as it is. File systems allow 255, of which suffixes need some."""
@@ -131,20 +131,10 @@ def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any, change_respo
         return Cassette.from_interactions(
             Interaction(request_from_vcr(request), _response_from_file(answer))
             for request, response in rows
-            if (answer := _with_text(response, change_response)) is not None
+            if (answer := with_text(response, change_response)) is not None
         )
     except FormatError as error:
         raise CassetteCorrupt(f"{path}: {error.what}") from None
-
-
-def _with_text(answer: Any, change: AnswerChange | None) -> Any:
-    """Return an answer whose body is a text, even if the program keeps it in a form of its own, such as a JSON value.
-
-    Only its hook on answers knows that form, and a ``RecordedResponse`` could not hold it until the hook is called.
-    """
-    body = answer.get("body") if isinstance(answer, Mapping) else None
-    has_own_form = isinstance(body, Mapping) and body and "string" not in body
-    return change(answer) if change is not None and has_own_form else answer
 
 
 def _response_from_file(answer: Mapping[str, Any]) -> RecordedResponse:
