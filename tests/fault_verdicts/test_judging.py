@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -98,6 +99,17 @@ def test_refused_and_cut_answers_are_not_whole(form: str, stream: bool) -> None:
         assert not is_whole(answered(form, script, stream=stream).response.body)
     for answer in (text_answer, call_answer):
         assert is_whole(answer(form, stream=stream).response.body)
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"), [("finish_reason", "model_length"), ("stop_reason", "model_context_window_exceeded")]
+)
+def test_an_answer_that_fills_the_window_of_the_model_is_cut_off(field: str, reason: str) -> None:
+    whole = {
+        "finish_reason": {"choices": [{"message": {"content": "one"}, field: reason}]},
+        "stop_reason": {"type": "message", "content": [{"type": "text", "text": "one"}], field: reason},
+    }
+    assert not is_whole(json.dumps(whole[field]).encode())
 
 
 def test_leaks_are_found_even_if_the_test_noticed_the_fault() -> None:

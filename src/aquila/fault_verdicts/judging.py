@@ -30,7 +30,10 @@ _TAKES_CONTENT = CUTS | {
 }
 """Faults that remove a part of a good answer's content."""
 
-_CUT_OFF = ("length", "max_tokens", "max_output_tokens", "incomplete", "content_filter", "content_filtered")
+_CUT_OFF = (
+    *("length", "max_tokens", "max_output_tokens", "incomplete", "content_filter", "content_filtered"),
+    *("model_length", "model_context_window_exceeded"),  # of Mistral; of Anthropic and Bedrock
+)
 _REFUSED = ("refusal", "guardrail_intervened", "safety", "prohibited_content", "blocklist", "recitation", "spii")
 """How answers end that are not whole, in the words of all providers, in small letters."""
 
