@@ -95,6 +95,11 @@ def test_a_miss_in_a_cassette_that_does_not_exist_names_a_script_with_a_similar_
     advice = "Did you mean the script cassettes/counting.script.yaml?"
     assert advice in project.run(tests=marked.format("countng")).stdout.str()
     assert advice not in project.run(tests=marked.format("birds")).stdout.str()
+    (scripts / "test_app").mkdir()
+    (scripts / "test_app" / "test_bee.script.yaml").write_text("script: []\n")  # of another test, whose name is similar
+    own = project.run(tests="def test_bees(aquila_cassette): post('x')\n").stdout.str()
+    assert "nothing is recorded yet" in own
+    assert "Did you mean" not in own
 
 
 def test_a_name_that_nobody_has_written_is_not_called_misspelt(project: Project) -> None:

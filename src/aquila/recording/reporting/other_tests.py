@@ -74,14 +74,18 @@ def _is_of_same_function(scope: Scope, name: str, other: str) -> bool:
     return is_own and len(functions) == 1
 
 
-def _find_alike(scope: Scope, name: str, found: Sequence[StoredCassette]) -> list[StoredCassette]:
-    """Return the cassette whose name is most similar to ``name``, if somebody has written that; else nothing.
+def is_written(scope: Scope, name: str) -> bool:
+    """Whether somebody has written the name of a cassette of ``scope``, so that it may be misspelt.
 
     Fixtures, tasks and child processes of a test have names that nobody has written, and so has the test itself.
     """
-    if not scope.is_owner or scope.kind not in ("test", "block", "call"):
-        return []
-    if scope.owns_cassette and name == scope.default_cassette:
+    is_own = scope.owns_cassette and name == scope.default_cassette
+    return scope.is_owner and scope.kind in ("test", "block", "call") and not is_own
+
+
+def _find_alike(scope: Scope, name: str, found: Sequence[StoredCassette]) -> list[StoredCassette]:
+    """Return the cassette whose name is most similar to ``name``, if somebody has written that; else nothing."""
+    if not is_written(scope, name):
         return []
     nearest = find_nearest(name.rpartition("/")[2], [one.name.rpartition("/")[2] for one in found])
     return [one for one in found if one.name.rpartition("/")[2] == nearest][:1]

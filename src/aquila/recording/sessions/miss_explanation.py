@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.matching.miss_message import Explanation, compare_with_recordings
+from aquila.cassettes.storage.names import name_of_file
 from aquila.recording import scripts
 from aquila.recording.reporting import other_tests, renamed_tests
 from aquila.recording.sessions import drifted_conversations
@@ -37,7 +38,8 @@ def explain_miss(scope: Scope, session: Session, root: Path, path: Path, missed:
             if explained is compared:
                 explained = other_tests.mention_other_test(explained, scope, session, root, path, missed)
         if not path.exists():
-            explained = scripts.mention_similar_script(explained, scope, path)
+            if other_tests.is_written(scope, name_of_file(root, path)):
+                explained = scripts.mention_similar_script(explained, scope, path)
             if scope.scripts.is_written:  # it may be the script that lacks an answer
                 explained = scripts.mention_script(explained, scope, session, missed)
         explained = interrupted_runs.mention_interrupted(explained, scope, session, missed)
