@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 
 import pytest
 
@@ -310,10 +311,23 @@ def test_no_further_retry_is_reported_after_the_total_time(engine: Engine) -> No
     with_a_limit_in_time(scenario, 0.1)
 
 
-def test_total_time_ends_a_stream_that_is_silent(engine: Engine) -> None:
-    answer = Answer([sse(chat_chunk("first"), done=False), threading.Event()])
-    with serving(answer) as server, pytest.raises(errors.RequestTimeout, match="total"):
-        engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(idle=20, total=0.3))
+def staying_alive(sign: bytes, *first: bytes, kind: str = "text/event-stream") -> Answer:
+    """Return an answer that sends a sign of life every few milliseconds, so that no read of it waits for long."""
+
+    def pieces() -> Iterator[bytes]:
+        yield from first
+        for _ in range(1000):
+            threading.Event().wait(0.01)
+            yield sign
+
+    return Answer(pieces(), content_type=kind)
+
+
+def test_total_time_ends_a_stream_that_only_stays_alive(engine: Engine) -> None:
+    with serving(staying_alive(b": ping\n\n", sse(chat_chunk("first"), done=False))) as server:
+        with pytest.raises(errors.RequestTimeout, match="total"):
+            engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(idle=20, total=0.3))
+        assert server.left.wait(60)
 
 
 def test_total_time_limits_asynchronous_tools(engine: Engine) -> None:
@@ -332,9 +346,10 @@ def test_total_time_limits_asynchronous_tools(engine: Engine) -> None:
 
 
 def test_total_time_limits_an_answer_in_one_piece(engine: Engine) -> None:
-    answer = Answer([b" ", threading.Event()], content_type="application/json")
-    with serving(answer) as server, pytest.raises(errors.RequestTimeout, match="total"):
-        engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(total=0.3))
+    with serving(staying_alive(b" ", kind="application/json")) as server:
+        with pytest.raises(errors.RequestTimeout, match="total"):
+            engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(total=0.3))
+        assert server.left.wait(60)
 
 
 def test_total_time_counts_before_the_answer_begins(engine: Engine) -> None:
