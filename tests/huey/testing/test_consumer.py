@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from huey import MemoryHuey, SqliteHuey
 from huey.api import chord
 
+import aquila.huey
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
 from aquila.huey.delivery.consumer import AquilaWorker
 from aquila.huey.testing import all_enqueued, drain_queue, run_consumer, use_test_queue
@@ -287,10 +289,24 @@ def test_a_worker_process_that_dies_ends_a_wait_at_once(make_huey, die, how):
     task = huey.task(name="die")(die)
     with (
         use_test_queue(huey, storage="own"),
-        pytest.raises(TaskError, match=f"a worker process {how}, and the task that it executed is lost"),
+        pytest.raises(TaskError, match=f"a worker process {how}, and no other one takes over the task"),
         run_consumer("process", timeout=240) as consumer,
     ):
         consumer.wait(task())
+
+
+def test_a_wait_goes_on_if_another_worker_takes_over_the_task_of_one_that_dies():
+    huey = aquila.huey.MemoryHuey("app", keep_running=True)
+    task = returning(huey, 7)
+    died = SimpleNamespace(exitcode=-9, is_alive=lambda: False)
+    lives = SimpleNamespace(exitcode=None, is_alive=lambda: True)
+    with use_test_queue(huey), run_consumer() as consumer:
+        consumer.worker_processes = [died, lives]
+        assert consumer.wait(task()) == 7
+        consumer.worker_processes = [died]
+        with pytest.raises(TaskError, match="killed by SIGKILL"):
+            consumer.wait_for(bool)
+        consumer.worker_processes = []
 
 
 @needs_fork
