@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -172,21 +173,21 @@ def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest)
 @pytest.fixture
 def aquila_run_periodic(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> Iterator[public.RunPeriodic]:
     """``aquila.huey.testing.run_periodic``: execute due periodic tasks. A failing test shows when others are due."""
-    run_periodic, failures, without_runs = testing.run_periodic, request.session.testsfailed, []
+    run_periodic, failures = testing.run_periodic, request.session.testsfailed
+    without_runs = deque[Callable[[], str]](maxlen=3)  # A test may try each minute of a day.
 
     def run_of_huey(*args: Any, **options: Any) -> list[public.TaskRun[Any]]:
         __tracebackhide__ = True
         options = _of_huey(aquila_tasks, options)
         runs: list[public.TaskRun[Any]] = run_periodic(*args, **options)
         if not runs:
-            without_runs.append((args, options))
+            without_runs.append(periodic.note_nothing_due(*args, **options))
         return runs
 
     yield cast("public.RunPeriodic", run_of_huey)
     if request.session.testsfailed > failures:  # Not before, because it takes a while.
-        for args, options in without_runs:
-            text = periodic.describe_next_due(*args, **options)
-            request.node.add_report_section("teardown", "run_periodic", text)
+        for describe_next_due in without_runs:
+            request.node.add_report_section("teardown", "run_periodic", describe_next_due())
 
 
 def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from aquila.huey.testing import (
     run_periodic,
     use_test_queue,
 )
-from aquila.huey.testing.periodic import describe_next_due
+from aquila.huey.testing.periodic import note_nothing_due
 from tests.huey.tasks import returning
 
 
@@ -334,14 +334,14 @@ def test_periodic_tasks_of_a_moment_are_executed(huey, nightly, done):
     assert [run.stored for run in runs] == [None, None]
     assert run_periodic(moment := dt.datetime(2026, 1, 1, 2, 1)) == []
     due = f"Due next:\n  2026-01-01 02:30  {__name__}.half_hourly\n  2026-01-02 02:00  {__name__}.nightly"
-    assert describe_next_due(moment) == f"nothing of 'app' was due at 2026-01-01 02:01 UTC. {due}"
+    assert note_nothing_due(moment)() == f"nothing of 'app' was due at 2026-01-01 02:01 UTC. {due}"
 
 
 def test_without_a_periodic_task_that_is_due_soon_that_is_said(huey):
     moment = dt.datetime(2026, 1, 1)
-    assert describe_next_due(moment).endswith("2026-01-01 00:00 UTC. It has no periodic task.")
+    assert note_nothing_due(moment)().endswith("2026-01-01 00:00 UTC. It has no periodic task.")
     huey.periodic_task(crontab(month="1", day="1", hour="0", minute="0"), name="yearly")(dict)
-    assert describe_next_due(moment).endswith("Due next:\n  not within 31 days  builtins.yearly")
+    assert note_nothing_due(moment)().endswith("Due next:\n  not within 31 days  builtins.yearly")
 
 
 def test_periodic_tasks_of_a_stretch_are_executed_in_order(nightly, done):

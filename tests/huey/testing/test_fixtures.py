@@ -289,10 +289,14 @@ def test_a_failing_assertion_shows_the_run_or_what_is_due(project):
     result = project(
         test_one="""
         import datetime
+        from aquila.huey import MemoryHuey
+        from aquila.huey.testing import use_test_queue
         from app import greet
 
         def test_one(perform_job, run_periodic):
             assert run_periodic(datetime.datetime(2026, 1, 1)) == []
+            with use_test_queue(MemoryHuey("another")):  # which is closed before the report is written
+                assert run_periodic(datetime.datetime(2026, 1, 2), queue="another") == []
             assert perform_job(greet, "eve").value == "adam"
     """
     )
@@ -304,6 +308,7 @@ def test_a_failing_assertion_shows_the_run_or_what_is_due(project):
             "*Captured run_periodic teardown*",
             "nothing of 'app' was due at 2026-01-01 00:00 UTC. Due next:",
             "  2026-01-01 02:00  app.nightly",
+            "nothing of 'another' was due at 2026-01-02 00:00 UTC. It has no periodic task.",
         ]
     )
 

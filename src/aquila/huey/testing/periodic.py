@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,15 +61,20 @@ def run_periodic(
     return runs
 
 
-def describe_next_due(
+def note_nothing_due(
     at: datetime | None = None, *, until: datetime | None = None, huey: Any = None, queue: str | None = None
-) -> str:
-    """Say when each periodic task is due next, for a test that fails after ``run_periodic`` has found none due.
+) -> Callable[[], str]:
+    """Return a function that says when each periodic task is due next, after ``run_periodic`` has found none due.
 
-    The parameters are those of ``run_periodic``.
+    The parameters are those of ``run_periodic``. The function takes a while. It may be called when the test has closed
+    its queues, and has put its clock back.
     """
     huey = huey_under_test(huey, queue)
     *_, last = _iterate_minutes(huey, at, until)
+    return functools.partial(_describe_next_due, huey, last)
+
+
+def _describe_next_due(huey: Any, last: datetime) -> str:
     time = "UTC" if huey.utc else "local time"
     tasks = sorted((_find_next_due(task, last), task_name(task)) for task in huey._registry.periodic_tasks)
     lines = [f"\n  {moment}  {name}" for moment, name in tasks[:_MOST_SHOWN]]
