@@ -1,6 +1,8 @@
 """Waiting for a result in a test whose queue nobody works on."""
 
+import itertools
 import threading
+from types import SimpleNamespace
 
 import pytest
 from huey.exceptions import ResultTimeout
@@ -60,6 +62,14 @@ def test_other_threads_may_execute_a_task_unless_nothing_happens(half, monkeypat
     monkeypatch.setattr(waited_results, "_PATIENCE", 0.0)
     with pytest.raises(TaskError, match=r"a result of .*\.half\(2\), which nobody executes"):
         half(2).get(blocking=True)
+
+
+def test_a_task_that_has_just_become_due_is_left_to_its_worker(huey, half, monkeypatch):
+    steps = iter([list, drain_queue])  # The worker comes a step later.
+    clock = SimpleNamespace(monotonic=itertools.count(0, 100).__next__, sleep=lambda _: next(steps)())
+    monkeypatch.setattr(waited_results, "time", clock)
+    monkeypatch.setattr(waited_results, "_has_other_threads", lambda: True)
+    assert half.schedule((8,), eta=huey._get_timestamp()).get(blocking=True) == 4
 
 
 @pytest.mark.parametrize(

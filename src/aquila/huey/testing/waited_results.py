@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from huey.storage import MemoryStorage
@@ -41,7 +42,7 @@ def wait_for_result(
         now, before, seen = time.monotonic(), seen, (storage.enqueued_items(), storage.scheduled_items())
         if seen != before or _is_other_executing(huey):
             since = now
-        elif now - since > _PATIENCE and (task := _find_enqueued(huey, key)) is not None and huey.ready_to_run(task):
+        elif now - since > _PATIENCE and (task := _find_enqueued(huey, key)) is not None and _was_ready(huey, task):
             raise TaskError(_explain(task, key))
         time.sleep(min(delay, max_delay))
         delay *= backoff
@@ -58,6 +59,11 @@ def _is_other_executing(huey: Any) -> bool:
     """Whether a task executes in this process beside the one that waits, if a task waits."""
     current = current_task_or_none()
     return any(current is None or task is not current.task for task in list(huey._tasks_in_flight))
+
+
+def _was_ready(huey: Any, task: Any) -> bool:
+    """Whether a worker might have executed a task for so long: it may have waited for its time until now."""
+    return bool(huey.ready_to_run(task, huey._get_timestamp() - timedelta(seconds=_PATIENCE)))
 
 
 def _find_enqueued(huey: Any, key: str) -> Any:
