@@ -100,11 +100,13 @@ def _explain_unknown(huey: Any, name: str) -> str:
     return f"this consumer has no task {name!r}: {advice}"
 
 
-def redact_safely(text: str) -> str:
-    """Return a text without secrets. Never raises.
+def redact_safely(text: str, task: Task | None = None) -> str:
+    """Return a text without secrets, also without those among the arguments of ``task``. Never raises.
 
     It may be shown later by a process that does not know the secrets, so they are removed before it is stored.
     """
+    if task is not None:
+        redacting.learn_secrets(task)
     try:
         return redact_long_text(text, redacting.redact_text) if text else text
     except Exception as error:  # noqa: BLE001 -- a rule of the user's may raise anything

@@ -11,7 +11,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from aquila.engine.calls.request_gate import OutgoingRequest
+from aquila.engine.calls.request_gate import OutgoingRequest, gate_owner
 from aquila.huey.error_texts import UNCUT, shorten_text, write_safely
 from aquila.huey.state import SharedState
 from aquila.lazy_imports import lazy_modules
@@ -45,8 +45,7 @@ def note_pause(
         return
     now = state.now()
     ends = max(now, moment) + seconds
-    text = "" if error is None else burying.redact_safely(write_safely(lambda: str(error), UNCUT))
-    answer = shorten_text(text, _LONGEST_ANSWER)
+    answer = "" if error is None else _describe(error)
 
     def change(data: bytes | None) -> bytes:
         until, following, _ = _read(data, now)
@@ -54,6 +53,12 @@ def note_pause(
 
     state.delete_below(TABLE, now)
     state.update(TABLE, _key_of(request), change, order=ends + _KEPT_AFTER_END)
+
+
+def _describe(error: BaseException) -> str:
+    owner = gate_owner.get()
+    text = write_safely(lambda: str(error), UNCUT)
+    return shorten_text(burying.redact_safely(text, None if owner is None else owner.task), _LONGEST_ANSWER)
 
 
 def find_delay(state: SharedState, request: OutgoingRequest, moment: float = 0.0) -> float:
