@@ -176,6 +176,7 @@ CHANGED = {
     "busy": whole({"error": {"message": "Slow down", "code": "rate_limit_exceeded"}}, 429),
     "reworded": whole(completion("another answer to reworded")),
     "called": whole(completion("", called="look_up")),
+    "no text": whole(completion("")),
     "cut": whole(completion("an answer to cut", finish="length")),
     "dead": Answer(breaks=True),
 }
@@ -189,18 +190,19 @@ def test_what_has_changed_is_told_by_its_weight(project: VerifyProject) -> None:
     assert result.ret == 9
     result.stdout.fnmatch_lines(
         [
-            "aquila: verify: 10 requests *",
+            "aquila: verify: 11 requests *",
             "aquila: verify: critical: refused: 404 model_not_found: The model m does not exist "
             "[[]cassettes/test_app/test_whole-retired.yaml 1]",
             "aquila: verify: note: safety: new, null; the SDK does not know it *",
             "aquila: verify: other tool calls: look_up, was none *",
+            "aquila: verify: text gone: none, was 5 words *",
             "aquila: verify: not asked: the upstream answered 429 rate_limit_exceeded: Slow down *",
-            "aquila: verify: 10 recordings: 4 the same, 1 with other fields, 3 critical, 2 not asked; answers: *",
+            "aquila: verify: 11 recordings: 5 the same, 1 with other fields, 3 critical, 2 not asked; answers: *",
         ]
     )
     rows = {each["tests"][0].partition("[")[2].rstrip("]"): each for each in project.report["recordings"]}
     assert {name: row["result"] for name, row in rows.items()} == {
-        **dict.fromkeys(("", "reworded", "called", "cut"), "same"),
+        **dict.fromkeys(("", "reworded", "called", "no text", "cut"), "same"),
         **dict.fromkeys(("retired", "required gone", "type"), "critical"),
         "optional new": "note",
         **dict.fromkeys(("busy", "dead"), "not_asked"),

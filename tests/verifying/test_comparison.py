@@ -103,6 +103,9 @@ def said(text: str | None, *calls: Any, finish: str = "stop") -> RecordedRespons
     [
         (said("one two"), said("one two"), "identical", ""),
         (said("one two three four"), said("one two three five"), "reworded", ""),
+        (said("one two"), said(None), "text gone", "none, was 2 words"),
+        (said(""), said("one"), "text new", "1 word, was none"),
+        (said("beside", CALL), said(None, CALL), "reworded", ""),
         (said("one"), said("one", finish="length"), "other finish reason", "length, was stop"),
         (said("one"), said(None, CALL), "other tool calls", "look_up, was none"),
         (said(None, CALL), said(None, CALL), "identical", ""),

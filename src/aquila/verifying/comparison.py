@@ -11,13 +11,16 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.plurals import count_of
 from aquila.verifying.answers import AnswerText, find_error, read_answer_text, read_values
 from aquila.verifying.sdk_types import sdk_type_for
 from aquila.verifying.shapes import ShapeChange, compare_shapes, shape_of
 
 Severity = Literal["critical", "note"]
 FindingKind = Literal["refused", "accepted", "shape"]
-Likeness = Literal["identical", "reworded", "other tool calls", "other finish reason", "not comparable"]
+Likeness = Literal[
+    "identical", "reworded", "text gone", "text new", "other tool calls", "other finish reason", "not comparable"
+]
 
 _MOST_WORDS = 4000
 _LONGEST_MESSAGE = 300
@@ -137,7 +140,15 @@ def _compare_texts(then: AnswerText, now: AnswerText, findings: Sequence[Finding
         return AnswerComparison(found, "other tool calls", detail=f"other arguments of {', '.join(different)}")
     if then.text == now.text:
         return AnswerComparison(found, "identical", 1.0)
+    old_words, new_words = len(then.text.split()), len(now.text.split())
+    if not then.calls and bool(old_words) != bool(new_words):  # what a model says beside a call comes and goes
+        detail = f"{_words(new_words)}, was {_words(old_words)}"
+        return AnswerComparison(found, "text gone" if old_words else "text new", 0.0, detail)
     return AnswerComparison(found, "reworded", _similarity(then.text, now.text))
+
+
+def _words(count: int) -> str:
+    return count_of(count, "word") if count else "none"
 
 
 def _compare_bytes(then: RecordedResponse, now: RecordedResponse) -> AnswerComparison:

@@ -71,7 +71,7 @@ def _findings_of(rows: Sequence[VerifiedRecording], severity: Severity) -> Itera
 
 
 def _is_other_answer(row: VerifiedRecording) -> bool:
-    return row.comparison.likeness in ("other tool calls", "other finish reason")
+    return row.comparison.likeness not in ("identical", "reworded", "not comparable")
 
 
 def _merge_ids(found: Iterable[tuple[str, VerifiedRecording]]) -> list[tuple[str, list[VerifiedRecording]]]:
