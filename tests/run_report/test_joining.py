@@ -51,14 +51,17 @@ def test_the_command_writes_a_page_and_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for shard in ("1", "2"):
-        Path(shard).mkdir()
-        Path(shard, "run.json").write_text(json.dumps(make_report([make_test(f"test_{shard}")])), "utf-8")
-    assert main(["report", "1/run.json", "2/run.json", "--to", "out/run.html", "--to", "out/run.json"]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == f"2 tests from 2 reports in {Path('out', 'run.html')}"
+    names = ["1/run.json", "2/run.json", "py3.13", "py3.14"]
+    for number, name in enumerate(names, 1):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(json.dumps(make_report([make_test(f"test_{number}")])), "utf-8")
+    assert main(["report", *names, "--to", "out/run.html", "--to", "out/run.json"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"4 tests from 4 reports in {Path('out', 'run.html')}"
     assert [test["worker"] for test in json.loads(Path("out/run.json").read_text("utf-8"))["tests"]] == [
         "1/run",
         "2/run",
+        "py3.13",
+        "py3.14",
     ]
     assert "test_2" in Path("out/run.html").read_text("utf-8")
 

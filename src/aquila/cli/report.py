@@ -64,4 +64,6 @@ def _write(target: Path, report: RunReport) -> None:
 
 def _name_of(path: Path, paths: list[Path]) -> str:
     """Return the name of a report: that of its file, or the whole path if several files have that name."""
-    return path.stem if [each.stem for each in paths].count(path.stem) == 1 else path.with_suffix("").as_posix()
+    names = [each.name.removesuffix(".json") for each in paths]
+    name = path.name.removesuffix(".json")
+    return name if names.count(name) == 1 else path.as_posix().removesuffix(".json")
