@@ -73,8 +73,9 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
         """
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
             raise ConfigError(
-                f"the task {func.__qualname__} has `yield` in it: calling it only makes a generator, and no worker "
-                "would execute its code. Return a list, or put code with `yield` into a function that the task calls"
+                f"the task {getattr(func, '__qualname__', name)} has `yield` in it: calling it only makes a generator, "
+                "and no worker would execute its code. Return a list, or put code with `yield` into a function that "
+                "the task calls"
             )
         settings = check_task_settings(settings, func, context=context, name=name)
         called = func

@@ -1022,6 +1022,6 @@ def test_a_generator_is_refused_where_it_is_declared_as_a_task():
         yield 1
 
     huey = AquilaMemoryHuey("app")
-    for function in (pages, pages_later):
+    for function in (pages, pages_later, functools.partial(pages)):
         with pytest.raises(ConfigError, match=r"pages.* has `yield` in it.*no worker would execute its code"):
-            huey.task()(function)
+            huey.task(name="pages")(function)
