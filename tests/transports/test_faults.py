@@ -21,7 +21,7 @@ import requests
 import aquila
 import tests.support.preloaded  # noqa: F401
 from aquila.cassettes.model import RecordedRequest
-from aquila.errors import ConfigError, RequestTimeout
+from aquila.errors import CassetteMiss, ConfigError, RequestTimeout
 from aquila.faults.plan import FaultPlan
 from aquila.recording.scope import look_for_scope
 from aquila.recording.sessions.session import Session
@@ -209,6 +209,13 @@ def test_an_answer_that_arrives_whole_under_a_fault_is_used_up(root: Path, monke
     with aquila.use_cassette("recorded", transport="replay", faults="one_byte") as cassette:
         assert ask(2) == ["one", "two"]
     assert cassette.all_played
+    with aquila.use_cassette("recorded", transport="replay", faults="one_byte(times=None)"):
+        assert ask(2) == ["one", "two"]
+        with pytest.raises(CassetteMiss):
+            ask(1)
+    for repeat, said in (("first", ["one"] * 3), ("last", ["one", "two", "two"])):
+        with aquila.use_cassette("recorded", transport="replay", faults="one_byte(times=2)", repeat=repeat):
+            assert ask(3) == said
 
 
 def ask_at_once(texts: Sequence[str]) -> list[str]:

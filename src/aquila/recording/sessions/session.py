@@ -36,8 +36,6 @@ from aquila.recording.sessions.session_decisions import (
 )
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from aquila.cassettes.matching import linked_recordings
     from aquila.cassettes.matching.linked_recordings import GivenIds
     from aquila.cassettes.matching.miss_message import Explanation
@@ -141,9 +139,9 @@ class Session:
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat = repeat
-        # Of keys, counts, plays, calls and new recordings; only with faults a callback runs under it. Re-entrant: the
-        # garbage collector may end an answer, and so add a recording, in a thread that holds it.
-        self._lock = renewed_in_child(threading.RLock())
+        # Of keys, counts, plays, calls and new recordings; a callback runs only under `deciding`, which a thread holds
+        # that meets a fault. Re-entrant: the garbage collector may end an answer, and so add a recording, meanwhile.
+        self._lock = self.deciding = renewed_in_child(threading.RLock())
         self._order = itertools.count()  # numbers the requests of this session, played or recorded
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
         """Returns the number (from 0) of the recording to replay where none answers, in a run that looks for drift."""
@@ -161,11 +159,6 @@ class Session:
         self._new_recordings: list[NewRecording] = []
         # Calls without an answer so far, or with a failure: they may send their request again. `close` clears them.
         self._open_calls = OpenCalls()
-
-    @property
-    def deciding(self) -> AbstractContextManager[object]:
-        """Is held by a thread that looks at a recording and then says what becomes of it."""
-        return self._lock
 
     @property
     def may_retry(self) -> bool:
@@ -376,6 +369,14 @@ class Session:
         with self._lock:
             own = tuple(self._keys.numbers_of(key))
             return own or [self._keys.numbers_of(other)[at] for other, at in self._find_borrowed(key, filtered)]
+
+    def find_next(self, request: RecordedRequest) -> int | None:
+        """Return the number (from 0) of the recording that a request would get, without playing it; None if none."""
+        numbers = () if self.records_everything else self.find_numbers(request)
+        if self._repeat == "first":
+            return next(iter(numbers), None)
+        last = numbers[-1] if numbers and self._repeat == "last" else None
+        return next((number for number in numbers if not self.plays.was_played(number)), last)
 
     def numbers_of(self, key: str) -> Sequence[int]:
         """Return the numbers (from 0) of the recordings that have a key."""

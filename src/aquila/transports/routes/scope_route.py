@@ -327,12 +327,11 @@ def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> R
     The recording then does not count as unused, and as played only if the program gets all of it.
     """
     with session.deciding:
-        numbers = () if session.records_everything else session.find_numbers(asked)
-        if not numbers:
+        number = session.find_next(asked)
+        if number is None:
             return None
-        number = next((each for each in numbers if not session.plays.was_played(each)), numbers[-1])
         met = meet_fault(scope, session.key_of(asked), session.cassette.interactions[number])
-        if met is not None and met.gives == "all" and not session.plays.was_played(number):
+        if met is not None and met.gives == "all":
             session.decide(asked)
     if met is not None:
         session.plays.spoilt.add(number)
