@@ -132,8 +132,11 @@ def enclose_function(function: Callable[..., Any], manager: Any, *, as_argument:
 
     @functools.wraps(function)
     def enclosed(*args: Any, **kwargs: Any) -> Any:
-        with manager as value:
-            return function(value, *args, **kwargs) if as_argument else function(*args, **kwargs)
+        with contextlib.ExitStack() as stack:
+            value = stack.enter_context(manager)
+            result = function(value, *args, **kwargs) if as_argument else function(*args, **kwargs)
+            # That of an async function below another decorator. Its code has not begun.
+            return _await_within(stack.pop_all(), result) if inspect.iscoroutine(result) else result
 
     @functools.wraps(function)
     async def enclosed_async(*args: Any, **kwargs: Any) -> Any:
@@ -148,6 +151,11 @@ def enclose_function(function: Callable[..., Any], manager: Any, *, as_argument:
             del parameters[0]
         made.__signature__ = signature.replace(parameters=parameters)
     return made
+
+
+async def _await_within(stack: contextlib.ExitStack, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    with stack:
+        return await coroutine
 
 
 # Held while a greenlet runs an event loop. Reentrant, so that a task within a task fails and does not wait for itself.

@@ -410,13 +410,17 @@ def test_an_async_function_below_a_decorator_that_is_not_async_is_executed():
 
         return decorated
 
-    @AquilaMemoryHuey("app").task()
+    huey = AquilaMemoryHuey("app")
+
+    @huey.task()
+    @huey.lock_task("doubling")
     @decorate
     async def double(number):
         await asyncio.sleep(0)
-        return number * 2
+        return number * 2, huey.is_locked("doubling")
 
-    assert perform_job(double, 3).value == 6
+    assert perform_job(double, 3).value == (6, True)
+    assert not huey.is_locked("doubling")
 
 
 def test_the_function_of_a_context_task_may_take_any_arguments(huey):
