@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.scripting import shared_script
-from aquila.scripting.script import Script, ScriptedAnswer
+from aquila.scripting.script import Gives, Script, ScriptedAnswer
 from aquila.scripting.shared_script import RemoteScript, ScriptServer, ScriptUnreachable
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has named pipes in the place of sockets")
@@ -30,13 +31,13 @@ def server() -> Iterator[ScriptServer]:
     server.close()
 
 
-def decide(server: ScriptServer) -> ScriptedAnswer | None:
+def decide(server: ScriptServer, request: RecordedRequest = REQUEST) -> ScriptedAnswer | None:
     """Ask as another process does, for a minute at most: a server that does not answer lets everybody wait."""
     future: Future[ScriptedAnswer | None] = Future()
 
     def fill() -> None:
         try:
-            future.set_result(RemoteScript("key", server.token, "scope").decide(REQUEST))
+            future.set_result(RemoteScript("key", server.token, "scope").decide(request))
         except BaseException as error:  # noqa: BLE001 -- for the thread that waits
             future.set_exception(error)
 
@@ -77,6 +78,21 @@ def test_another_process_is_told_which_answer_is_the_last() -> None:
     with closing(ScriptServer("key", lambda scope, cassette: script)) as server:
         answers = [decide(server) for _ in range(3)]
     assert [answer and answer.last for answer in answers] == [False, True, None]
+
+
+@pytest.mark.parametrize(
+    ("gives", "expected"), [("nothing", ["one", "two"]), ("answer", ["two", "one"]), ("all", ["two", None])]
+)
+def test_a_fault_that_another_process_met_uses_up_what_the_program_has_got(
+    gives: Gives, expected: list[str | None]
+) -> None:
+    script = Script().reply("one").reply("two")
+    with closing(ScriptServer("key", lambda scope, cassette: script)) as server:
+        RemoteScript("key", server.token, "scope").note_fault(REQUEST, gives=gives)
+        other = RecordedRequest("POST", REQUEST.url, (), b'{"model": "other", "messages": []}')
+        answers = [decide(server, request) for request in (other, REQUEST)]
+    said = [answer and json.loads(answer.response.body)["choices"][0]["message"]["content"] for answer in answers]
+    assert said == expected
 
 
 def test_the_script_of_a_test_that_has_ended_is_an_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -213,6 +214,10 @@ def test_an_answer_that_arrives_whole_under_a_fault_is_used_up(root: Path, monke
         assert ask(2) == ["one", "two"]
         with pytest.raises(CassetteMiss):
             ask(1)
+    name_upstream("numbers", httpx2.MockTransport(lambda request: httpx2.Response(200, json=next(numbers))))
+    numbers = itertools.count(1)
+    with aquila.use_cassette("none", transport="numbers", faults="one_byte"), aquila.http_client() as http:
+        assert [http.post(f"{URL}/chat/completions", json=BODY).json() for _ in range(2)] == [1, 2]
     for repeat, said in (("first", ["one"] * 3), ("last", ["one", "two", "two"])):
         with aquila.use_cassette("recorded", transport="replay", faults="one_byte(times=2)", repeat=repeat):
             assert ask(3) == said
