@@ -295,12 +295,13 @@ def test_a_worker_process_that_dies_ends_a_wait_at_once(make_huey, die, how):
         consumer.wait(task())
 
 
-def test_a_wait_goes_on_if_another_worker_takes_over_the_task_of_one_that_dies():
-    huey = aquila.huey.MemoryHuey("app", keep_running=True)
+@pytest.mark.parametrize(("keep_running", "raise_errors"), [(True, True), (False, False)])
+def test_a_wait_goes_on_if_another_worker_does(keep_running, raise_errors):
+    huey = aquila.huey.MemoryHuey("app", keep_running=keep_running)
     task = returning(huey, 7)
     died = SimpleNamespace(exitcode=-9, is_alive=lambda: False)
     lives = SimpleNamespace(exitcode=None, is_alive=lambda: True)
-    with use_test_queue(huey), run_consumer() as consumer:
+    with use_test_queue(huey), run_consumer(raise_errors=raise_errors) as consumer:
         consumer.worker_processes = [died, lives]
         assert consumer.wait(task()) == 7
         consumer.worker_processes = [died]

@@ -88,8 +88,8 @@ class RunningConsumer:
         """Wait until ``condition()`` is true, and return its value.
 
         ``what`` is its name in the error. Raises ``TaskError`` after ``timeout`` seconds (by default those of the
-        consumer), and at once if the program, or a worker process whose task no other one takes over, has ended. A miss
-        of a task, or a request that the guard refused, is raised at once, too.
+        consumer), and at once if the program has ended, or a worker process, unless others work and take over its task
+        or errors are ignored. A miss of a task, or a request that the guard refused, is raised at once, too.
         """
         return self._wait_for(condition, timeout, what)
 
@@ -192,8 +192,10 @@ class RunningConsumer:
             raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
         # A worker that an interrupt of its task has ended has exit code 0.
         if code := next((worker.exitcode for worker in self.worker_processes if worker.exitcode), 0):
-            if getattr(self.huey, "keep_running", False) and any(worker.is_alive() for worker in self.worker_processes):
-                return  # one of the others takes the task over
+            # With `keep_running` another one takes the task over. And a test that ignores errors may wait for others.
+            may_die = getattr(self.huey, "keep_running", False) or self._unanswered is None
+            if may_die and any(worker.is_alive() for worker in self.worker_processes):
+                return
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}"
             raise TaskError(f"a worker process {how}, and no other one takes over the task that it executed")
 
