@@ -266,6 +266,7 @@ def test_an_answer_under_a_fault_has_an_id_of_its_own_and_can_be_retrieved(gives
         again = script.decide(RecordedRequest("GET", f"{RESPONSES}/{name}", (), b""))
         assert again is not None
         assert json.loads(again.response.body)["output"][0]["content"][0]["text"] == text
+    assert "the script has no answers any more" in script.explain(first)
 
 
 def test_unused_takes_one_of_three_words_or_none() -> None:

@@ -288,7 +288,7 @@ class Project:
 
 
 def _find_nearest_place(name: str, called: Iterable[str]) -> str | None:
-    """Return the most similar of the names of cassettes; before all, one that differs only in its folder."""
+    """Return the most similar of the names of cassettes; before all, one that is it without its folder."""
     ends = {each.rpartition("/")[2]: each for each in called}
     return ends.get(name) or find_nearest(name, called) or ends.get(find_nearest(name, ends) or "")
 

@@ -316,7 +316,7 @@ class Script(Replies):
                 why = rule.conditions.find_difference(sent) or other
                 lines.append(f"  left       {rule.conditions}: {why}")
         return lines or [
-            "  left       nothing: the script has no answers any more" if self.given else "  left       nothing"
+            "  left       nothing: the script has no answers any more" if self._number else "  left       nothing"
         ]
 
 
