@@ -178,3 +178,15 @@ def test_settings_follow_each_change_of_the_environment(tmp_path: Path, monkeypa
     assert (layers.resolve().transport, layers.resolve().model) == (nothing_set.transport, "one")
     monkeypatch.delenv("AQUILA_MODEL")
     assert layers.resolve() is nothing_set
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/a/b.c/d/x.yaml, line 2: bad: git add '/a/b.c/d/y z'", "d/x.yaml, line 2: bad: git add 'd/y z'"),
+        ("/a/b.c: /a/b.cd/x, /a/bxc/y, /mnt/a/b.c/z, https://a/b.c/z", None),
+    ],
+)
+@pytest.mark.skipif(os.sep != "/", reason="these paths are those of POSIX")
+def test_paths_in_a_text_are_shown_from_the_folder_of_the_user(text: str, shown: str | None) -> None:
+    assert SettingsLayers(Path("/a"), started_in="/a/b.c").shown_text(text) == (text if shown is None else shown)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -296,6 +297,12 @@ class SettingsLayers:
         with suppress(ValueError, OSError):  # the working directory may have been deleted
             return path.relative_to(self._folder_of_user())
         return path
+
+    def shown_text(self, text: str) -> str:
+        """Return a text with the paths in it as ``shown_path`` shows them."""
+        with suppress(OSError):
+            return re.sub(rf"(?<![^\s'\"]){re.escape(os.path.join(self._folder_of_user(), ''))}", "", text)
+        return text
 
     def path_to_type(self, path: Path) -> str:
         """Return a path as a user types it: from the folder in which the user types commands, even if it is elsewhere.

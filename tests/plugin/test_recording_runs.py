@@ -615,7 +615,9 @@ def test_a_recording_whose_request_has_lost_its_body_is_made_anew(project: Proje
     body.unlink()
     result = project.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"E*{body.name}: the body of a recording is missing. *pytest --aquila-record=all"])
+    shown, command = f"cassettes/test_app/@bodies/{body.name}", "pytest *test_app.py::test_it --aquila-record=all"
+    said = f"{shown}: the body of a recording is missing. Restore it (for example: git checkout -- {shown}), or *again"
+    result.stdout.fnmatch_lines([f"E*CassetteCorrupt: {said}: {command}"])
     project.run(f"--aquila-record={mode}").assert_outcomes(passed=1)
     project.run().assert_outcomes(passed=1)
     assert body.exists()

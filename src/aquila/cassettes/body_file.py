@@ -17,6 +17,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, overload
 
+from aquila.cassettes.codecs import HOW_TO_RECORD
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest
 from aquila.cassettes.storage.regular_files import open_regular
 from aquila.errors import CassetteCorrupt
@@ -173,7 +174,7 @@ class BodyFile:
     def _error(self, what: str) -> CassetteCorrupt:
         return CassetteCorrupt(
             f"{self.path}: the body of a recording {what}. Restore it (for example: git checkout -- "
-            f"{quote_word(str(self.path))}), or record again with: pytest --aquila-record=all"
+            f"{quote_word(str(self.path))}), or record again: {HOW_TO_RECORD}=all"
         )
 
 

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
+from aquila.cassettes.codecs import HOW_TO_RECORD
 from aquila.cassettes.storage.scope_ids import checked_scope_id, new_scope_id
 from aquila.config import OptionLayer
-from aquila.errors import CassetteRequired, ConfigError, SessionClosed
+from aquila.errors import CassetteCorrupt, CassetteRequired, ConfigError, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
@@ -167,6 +168,12 @@ class Scope:
             more = " and AQUILA_RECORD=all" if everything else ""
             return f"run it once with AQUILA_TRANSPORT=record{more} in the environment"
         return re.sub(_RECORD_OPTION, r"\1=all", command) if everything else command
+
+    def shown_damage(self, error: CassetteCorrupt) -> CassetteCorrupt:
+        """Return the error of a damaged file with its path and the command as the user of this scope types them."""
+        text = self.run.layers.shown_text(str(error))
+        text = text.replace(f": {HOW_TO_RECORD}=all", f": {self.record_command(everything=True)}")
+        return type(error)(text.replace(f": {HOW_TO_RECORD}", f": {self.record_command()}"))
 
     def nest_within(self, parent: Scope | None) -> None:
         """Take settings and scripts from ``parent``, and let it hear of misses."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import httpx2
 
-from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage.recording_slots import TRANSIENT
 from aquila.errors import CassetteMiss, RecordingTooShort
@@ -83,7 +82,7 @@ def replay_response(
     ``pace`` keeps the recorded times. With ``advises``, the headers of a failure tell the client not to sleep before it
     retries.
     """
-    response = _answer_of(decision)
+    response = decision.interaction.response
     if pace is not None:
         pace.wait_until(response.started)
     if rest is not None and not response.has_begun:
@@ -95,20 +94,12 @@ async def replay_response_async(
     decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None, *, advises: bool = True
 ) -> httpx2.Response:
     """Return a recorded answer as an httpx2 response for asynchronous clients; see ``replay_response``."""
-    response = _answer_of(decision)
+    response = decision.interaction.response
     if pace is not None:
         await pace.wait_until_async(response.started)
     if rest is not None and not response.has_begun:
         await rest.meet_async()
     return _begin_answer(decision, AsyncReplayStream(response, rest, pace), advises)
-
-
-def _answer_of(decision: ReplayDecision) -> RecordedResponse:
-    """Return the recorded answer. Raises ``CassetteCorrupt`` where the file of a large body is missing."""
-    response = decision.interaction.response
-    if isinstance(response.chunks, StoredChunks):
-        response.chunks.check_present()
-    return response
 
 
 def _begin_answer(

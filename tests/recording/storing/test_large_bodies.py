@@ -252,8 +252,8 @@ def test_a_secret_in_a_large_upload_is_redacted_and_still_matches(
 @pytest.mark.parametrize(
     ("damage", "what"),
     [
-        (lambda path: path.unlink(), "is missing"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "does not have the 1,310,720 bytes"),
+        (lambda path: path.unlink(), "is missing.*::test_a_missing_or_changed_body"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "does not have the 1,310,720 bytes.*::test_a_missing"),
         (lambda path: path.write_bytes(b"!" + path.read_bytes()[1:]), "was changed: its content does not fit its name"),
         (
             lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"),
@@ -269,7 +269,7 @@ def test_a_missing_or_changed_body_is_named_with_what_to_type(damage: Any, what:
     with use("large", "replay"), pytest.raises(CassetteCorrupt) as caught:
         get(f"{url}/bytes/20")
     assert str(body) in str(caught.value)
-    assert what in str(caught.value)
+    assert re.search(what, str(caught.value))
     assert "git" in str(caught.value)
     with use("large", "record", record="all"):  # and recording again heals it
         get(f"{url}/bytes/20")

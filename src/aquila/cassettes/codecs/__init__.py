@@ -6,7 +6,7 @@
   functions that both readers use.
 - ``gc_pause`` pauses the garbage collector while a cassette is read.
 
-Imported by ``storage`` and everything below ``cassettes``.
+Imported by ``storage``, ``body_file`` and everything below ``cassettes``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ MAX_BYTES = 256 * 1024 * 1024
 """A text cassette with more bytes is neither written nor parsed. Bodies in files of their own do not count."""
 
 HOW_TO_RECORD = "pytest --aquila-record"
-"""What the messages of codecs say to type: they do not know the test of a cassette."""
+"""What messages about damaged files say to type: they do not know the test of a cassette."""
 
 
 def cassette_suffixes() -> tuple[str, ...]:

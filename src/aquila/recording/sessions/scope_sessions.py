@@ -73,7 +73,10 @@ class ScopeSessions(ScopePart):
         """
         with self._lock:
             if cassette not in self._addresses:
-                self._addresses[cassette] = session_factory.addresses_in_cassette(self._scope, cassette)
+                try:
+                    self._addresses[cassette] = session_factory.addresses_in_cassette(self._scope, cassette)
+                except CassetteCorrupt as error:
+                    raise self._scope.shown_damage(error) from error.__cause__
         return session_factory.address_within(self._scope, url) in self._addresses[cassette]
 
     def opened(self) -> Sequence[Session]:
@@ -92,9 +95,10 @@ class ScopeSessions(ScopePart):
         try:
             session = session_factory.open_session(scope, cassette, mode)
         except CassetteCorrupt as error:
+            shown = scope.shown_damage(error)
             if scope.kind_of_owner != "block":  # like a miss: the program may swallow it, and use no answer of a model
-                self.unusable.append(guard.note_refusal(str(error), scope.run, CassetteUnusable))
-            raise
+                self.unusable.append(guard.note_refusal(str(shown), scope.run, CassetteUnusable))
+            raise shown from error.__cause__
         self.may_replay = self.may_replay or (bool(session.cassette.interactions) and not session.records_everything)
         run = scope.run
         if self.watches_contents:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.codecs import HOW_TO_RECORD, READ_ONLY_SUFFIXES
+from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON, MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_file, is_script
-from aquila.errors import CassetteCorrupt, CassetteWriteError, ConversationDrifted
+from aquila.errors import CassetteWriteError, ConversationDrifted
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording.network.model_hosts import is_url_of_model
@@ -120,13 +120,7 @@ def _open_script(scope: Scope, name: str, path: Path, mode: str) -> Session:
 
 
 def _load_stored(scope: Scope, file: str) -> Cassette:
-    """Load the cassette of a scope. If it is damaged, say so with the path and the command that its user can type."""
-    try:
-        return cassette_files.load_cassette_or_empty(file, copies_folder=scope.run.layers.copies_folder())
-    except CassetteCorrupt as error:
-        shown = str(scope.run.layers.shown_path(Path(file)))
-        text = str(error).replace(quote_word(file), quote_word(shown)).replace(file, shown)
-        raise type(error)(text.replace(HOW_TO_RECORD, scope.record_command())) from error.__cause__
+    return cassette_files.load_cassette_or_empty(file, copies_folder=scope.run.layers.copies_folder())
 
 
 def _find_outdated(settings: Settings) -> Callable[[Interaction], bool] | None:

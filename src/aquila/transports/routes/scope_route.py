@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 import httpx2
 
-from aquila.cassettes.body_file import BodyFile, find_large_requests
+from aquila.cassettes.body_file import BodyFile, StoredChunks, find_large_requests
 from aquila.cassettes.model import NO_STATUS, Interaction, RecordedRequest
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
-from aquila.errors import CassetteMiss
+from aquila.errors import CassetteCorrupt, CassetteMiss
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.network.model_hosts import is_url_of_model
 from aquila.recording.replayed_time_limits import current_limits
@@ -148,9 +148,18 @@ class ScopeRoute(Route):
         return await replay_response_async(decision, rest, pace)
 
     def _prepare(self, decision: ReplayDecision, request: httpx2.Request) -> tuple[Rest | None, Pace | None]:
-        """Note an answer that is about to be replayed. Return what follows its chunks, and its pace; mostly None."""
+        """Note an answer that is about to be replayed. Return what follows its chunks, and its pace; mostly None.
+
+        Raises ``CassetteCorrupt`` where the file of a large body is missing.
+        """
         if (watch := self._scope.run.exchange_watch) is not None:
             watch.note_decision(decision)
+        chunks = decision.interaction.response.chunks
+        if isinstance(chunks, StoredChunks):
+            try:
+                chunks.check_present()
+            except CassetteCorrupt as error:
+                raise self._scope.shown_damage(error) from error.__cause__
         rest = None if decision.interaction.response.end == "complete" else self._rest_of(decision, request)
         pace = self._pace_for(decision, request) if self._timing or decision.fault or self.keeps_times else None
         return rest, pace
