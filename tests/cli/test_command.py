@@ -248,6 +248,9 @@ def test_the_nearest_name_is_suggested_for_an_unknown_cassette(cassettes: Casset
         cassettes.write(f"many/{number}.yaml")
     assert "no cassette 'xyz' in" in (err := cassettes.run("show", "xyz").err)
     assert err.rstrip().endswith("; to see all: aquila cassettes list")
+    (cassettes.folder / "xyz.yaml").mkdir()
+    for name in ("xyz", "xyz.yaml"):
+        assert f"{cassettes.folder / 'xyz.yaml'} is a folder, not a cassette" in cassettes.run("show", name).err
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,10 @@ class Project:
             return fitting
         if folder is not None:
             raise CassetteError(f"no cassettes in {folder}")
+        for base in self.folders:
+            with contextlib.suppress(CassetteNameError):
+                if os.path.isdir(path := cassette_path(base, name)):
+                    raise CassetteError(f"{path} is a folder, not a cassette")
         what = f"there is no file {name!r}, and no cassette of that name" if of_any_kind else f"no cassette {name!r}"
         called = [known[0] for known in named.values()]
         raise CassetteError(f"{what} in {list_folders(self.folders)}{self._suggest_for(name, called)}")
