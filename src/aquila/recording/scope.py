@@ -170,10 +170,14 @@ class Scope:
         return re.sub(_RECORD_OPTION, r"\1=all", command) if everything else command
 
     def shown_damage(self, error: CassetteCorrupt) -> CassetteCorrupt:
-        """Return the error of a damaged file with its path and the command as the user of this scope types them."""
+        """Return the error of a damaged file with its path and the command as the user of this scope types them.
+
+        It is the same object: a codec of a plugin may have a kind of its own, with other arguments.
+        """
         text = self.run.layers.shown_text(str(error))
         text = text.replace(f": {HOW_TO_RECORD}=all", f": {self.record_command(everything=True)}")
-        return type(error)(text.replace(f": {HOW_TO_RECORD}", f": {self.record_command()}"))
+        error.args = (text.replace(f": {HOW_TO_RECORD}", f": {self.record_command()}"),)
+        return error
 
     def nest_within(self, parent: Scope | None) -> None:
         """Take settings and scripts from ``parent``, and let it hear of misses."""

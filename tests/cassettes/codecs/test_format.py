@@ -13,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import aquila
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, Codec, cassette_suffixes, codec_for
 from aquila.cassettes.codecs.json_body import with_compact_request
 from aquila.cassettes.codecs.yaml import emitter, parser
@@ -20,7 +21,7 @@ from aquila.cassettes.codecs.yaml.tree import Number
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.errors import CassetteWriteError, ConfigError
+from aquila.errors import CassetteCorrupt, CassetteWriteError, ConfigError
 from aquila.hookspecs import hookimpl
 from aquila.plugins import register, unregister
 from tests.support.cassettes import bodies, cassettes, interactions, json_values, sse_streams
@@ -299,7 +300,11 @@ def test_an_unknown_suffix_is_named() -> None:
         codec_for(Path("a.ini"))
 
 
-def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
+def test_a_plugin_may_bring_a_format_but_not_replace_ours(tmp_path: Path) -> None:
+    class NotPickled(CassetteCorrupt):
+        def __init__(self, source: str, reason: str) -> None:
+            super().__init__(f"{source}: {reason}")
+
     class Pickled:
         suffix = ".demo"
 
@@ -307,7 +312,7 @@ def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
             return repr(cassette).encode()
 
         def loads(self, data: bytes, *, source: str) -> Cassette:
-            return Cassette()
+            raise NotPickled(source, "no pickle")
 
     class Plugin:
         @hookimpl
@@ -321,6 +326,12 @@ def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
         assert codec_for(Path("a.yaml")).suffix == ".yaml"
         assert isinstance(codec_for(Path("a.YAML")), type(YAML))
         assert cassette_suffixes() == (".yaml", ".yml", ".msgpack", ".toml", ".demo")
+        (tmp_path / "a.demo").write_bytes(b"no")
+        with (
+            aquila.use_cassette("a.demo", transport="replay", cassette_dir=str(tmp_path)),
+            pytest.raises(NotPickled, match=r"a\.demo: no pickle"),
+        ):
+            aquila.ask("hi")
     finally:
         unregister(plugin)
     assert cassette_suffixes() == BUILT_IN_SUFFIXES
