@@ -18,9 +18,10 @@ Chunks have one of these forms:
 
 from __future__ import annotations
 
+import io
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
@@ -108,11 +109,11 @@ class MsgpackCodec:
             return self._load(data, source)
 
     def _load(self, data: bytes, source: str) -> Cassette:
-        rows = _unpack_rows(data, source)
+        if not data.startswith(_HEAD):
+            raise _foreign_error(data, source)
         try:
-            # Popped one by one, so that each row is freed as soon as it has been read.
-            rows.reverse()
-            return Cassette(tuple([build_interaction(rows.pop()) for _ in range(len(rows))]))
+            # Unpacked one by one: each row is freed before the next is read.
+            return Cassette(tuple([build_interaction(row) for row in _unpack_rows(data)]))
         except _FromNewerVersion as newer:
             raise _too_new_error(str(newer), source) from None
         except (_WrongField, stream_reader.ChunkListError, stream_reader.TableError) as wrong:
@@ -187,31 +188,42 @@ def _advice_for(data: bytes) -> str:
     return tree.ADVICE if not data or MAGIC.encode() in data[:16] else tree.FOREIGN_ADVICE
 
 
-def _unpack_rows(data: bytes, source: str) -> list[Any]:
-    is_ours = data.startswith(_HEAD)
-    if is_ours and zlib.crc32(memoryview(data)[len(_HEAD) + 4 :]) != int.from_bytes(data[len(_HEAD) : len(_HEAD) + 4]):
-        raise CassetteCorrupt(
-            f"{source}: not a cassette in msgpack form: the file is damaged, because its checksum is wrong. "
-            f"{tree.ADVICE}"
-        )
+def _unpack_rows(data: bytes) -> Iterator[Any]:
+    """Yield the rows of a file that begins with ``_HEAD``. Raises ``_WrongField``."""
+    if zlib.crc32(memoryview(data)[len(_HEAD) + 4 :]) != int.from_bytes(data[len(_HEAD) : len(_HEAD) + 4]):
+        raise _WrongField("the file is damaged, because its checksum is wrong")
+    count = _ContainerCount(len(data))
+    unpacker = msgpack.Unpacker(
+        io.BytesIO(data),
+        read_size=min(len(data), _SMALL),  # the default copies up to a megabyte at once
+        max_buffer_size=len(data),
+        strict_map_key=True,
+        list_hook=count.add,
+        object_hook=count.add,
+    )
+    try:
+        for _ in range(unpacker.read_array_header() - 1):  # the mark, the version and the checksum
+            unpacker.skip()
+        for _ in range(unpacker.read_array_header()):
+            yield unpacker.unpack()
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise _WrongField(str(error) or type(error).__name__) from None
+    if unpacker.tell() != len(data):
+        raise _WrongField("more than the interactions")
+
+
+def _foreign_error(data: bytes, source: str) -> CassetteCorrupt:
+    """Return the error for a file that is no cassette of this version."""
     count = _ContainerCount(len(data))
     try:
         value = msgpack.unpackb(data, strict_map_key=True, list_hook=count.add, object_hook=count.add)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         reason = str(error) or type(error).__name__
-        raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {_advice_for(data)}") from None
-    if (
-        type(value) is list
-        and len(value) > 1
-        and value[0] == MAGIC
-        and type(value[1]) is int
-        and value[1] > FORMAT_VERSION
-    ):
-        raise _too_new_error(f"format {value[1]} is newer than format {FORMAT_VERSION}", source)
-    if not is_ours or len(value) != 4 or type(value[3]) is not list:
-        raise CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_advice_for(data)}")
-    rows: list[Any] = value[3]
-    return rows
+        return CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {_advice_for(data)}")
+    is_ours = type(value) is list and len(value) > 1 and value[0] == MAGIC
+    if is_ours and type(value[1]) is int and value[1] > FORMAT_VERSION:
+        return _too_new_error(f"format {value[1]} is newer than format {FORMAT_VERSION}", source)
+    return CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_advice_for(data)}")
 
 
 class _ContainerCount:
