@@ -11,6 +11,7 @@ Begin with the table ``COMMANDS``. Imported by ``command``, the entry point, and
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -206,9 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except SystemExit as ended:  # argparse
         return ended.code if isinstance(ended.code, int) else FAILED
-    except BrokenPipeError:
-        # The reader of our output has closed it (`| head`). Python flushes at exit and would report it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has closed it (`| head`)
         return 128 + 13
     except KeyboardInterrupt:
         return 128 + 2
@@ -218,6 +217,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print_error(f"aquila: {error.filename or 'file'}: {error.strerror or error}")
         return FAILED
+    finally:
+        _drop_unwritten_text()
+
+
+def _drop_unwritten_text() -> None:
+    """Drop what the standard streams cannot write. Python flushes them at exit, and would end with another code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):  # a stream in memory, or a closed one
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_closed_streams() -> None:
