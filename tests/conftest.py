@@ -25,6 +25,8 @@ for _name in list(os.environ):
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
 # With this variable, each child process of a test would compile every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Containers and CI often set this one. It hides what programs do on most machines with text that cannot be written.
+os.environ.pop("PYTHONUNBUFFERED", None)
 # Tests send requests to servers on this machine, and these must not go through a proxy of the developer.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 # A shell makes background commands ignore Ctrl-C. Child processes would inherit that, and some tests interrupt them.
