@@ -17,6 +17,7 @@ from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
 from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
 from tests.huey.live.conftest import consumer
+from tests.huey.storages import CLASSES
 from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
@@ -372,9 +373,9 @@ def test_a_task_that_was_delivered_before_reads_its_checkpoints_and_leaves_none(
     assert list(kept.all_results()) == [task.id]
 
 
-def test_every_consumer_takes_over_while_it_runs(make):  # noqa: F811
+def test_every_consumer_takes_over_while_it_runs(make_huey):
     """Not only when it starts: another one dies later."""
-    huey = make("redis", keep_running=True)
+    huey = make_huey("redis", CLASSES, keep_running=True, read_timeout=0.02)
     huey.lost_after = 0.06  # Its thread looks around six times as often.
 
     @huey.task()
