@@ -96,7 +96,7 @@ def test_a_pause_is_one_of_a_host_a_model_and_an_account():
     state = MemoryState()
     provider_pauses.note_pause(state, OutgoingRequest("", "api.openai.com", "m", "live", "mine", {}), 1000.0)
     found = [
-        provider_pauses.find_delay(state, OutgoingRequest("", host, model, "live", account, {})) > 0
+        provider_pauses.find_pause(state, OutgoingRequest("", host, model, "live", account, {}))[0] > 0
         for host, model, account in [
             ("other", "m", "mine"),
             ("api.openai.com", "other", "mine"),
@@ -117,7 +117,7 @@ def test_what_a_provider_answered_is_told_without_secrets_and_bounded(huey):
         provider_pauses.note_pause(state, request, 10.0, error=error)
 
     perform_job(refused, secret)
-    answer = provider_pauses.find_answer(state, request)
+    _, answer = provider_pauses.find_pause(state, request)
     assert answer.startswith("busy")
     assert (key in answer, secret in answer, len(answer) <= 500) == (False, False, True)
 
@@ -131,7 +131,7 @@ def test_a_damaged_entry_is_no_pause(data):
     provider_pauses.note_pause(state, request, 10.0)
     (entry,) = state.entries(provider_pauses.TABLE)
     state.put(provider_pauses.TABLE, entry.key, data, order=entry.order)
-    assert provider_pauses.find_delay(state, request) == 0.0
+    assert provider_pauses.find_pause(state, request)[0] == 0.0
 
 
 def test_a_pause_is_kept_that_a_later_version_says_more_of():
@@ -139,7 +139,7 @@ def test_a_pause_is_kept_that_a_later_version_says_more_of():
     provider_pauses.note_pause(state, request, 10.0)
     (entry,) = state.entries(provider_pauses.TABLE)
     state.put(provider_pauses.TABLE, entry.key, entry.value[:-1] + b', {"more": null}]', order=entry.order)
-    assert 9 < provider_pauses.find_delay(state, request) < 11
+    assert 9 < provider_pauses.find_pause(state, request)[0] < 11
 
 
 def test_a_pause_ends_no_earlier_because_a_test_executes_a_task_before_its_time():
@@ -147,9 +147,9 @@ def test_a_pause_ends_no_earlier_because_a_test_executes_a_task_before_its_time(
     now = state.now()
     state.now = lambda: now
     provider_pauses.note_pause(state, request, 100.0)
-    assert provider_pauses.find_delay(state, request, now + 90) == 10.0
-    assert provider_pauses.find_delay(state, request) == 100.25
-    assert provider_pauses.find_delay(state, request, now + 101) == 0.0
+    assert provider_pauses.find_pause(state, request, now + 90)[0] == 10.0
+    assert provider_pauses.find_pause(state, request)[0] == 100.25
+    assert provider_pauses.find_pause(state, request, now + 101)[0] == 0.0
 
 
 def test_tasks_that_a_test_executes_before_their_time_come_back_when_it_is_their_turn(huey):
@@ -168,10 +168,10 @@ def test_requests_after_a_pause_do_not_wait_for_those_that_waited_for_its_end():
     state.now = lambda: clock[0]
     request = OutgoingRequest("", "api.openai.com", "m", "live", "", {})
     provider_pauses.note_pause(state, request, 10.0)
-    delays = [provider_pauses.find_delay(state, request) for _ in range(40)]
+    delays = [provider_pauses.find_pause(state, request)[0] for _ in range(40)]
     assert delays == [10 + place * 0.25 for place in range(40)]
     clock[0] = 1010.0
-    assert [provider_pauses.find_delay(state, request) for _ in range(3)] == [0.0] * 3
+    assert [provider_pauses.find_pause(state, request)[0] for _ in range(3)] == [0.0] * 3
 
 
 @pytest.mark.parametrize("failing", ["clock", "table", "connection"])

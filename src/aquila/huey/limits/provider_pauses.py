@@ -61,34 +61,30 @@ def _describe(error: BaseException) -> str:
     return shorten_text(burying.redact_safely(text, None if owner is None else owner.task), _LONGEST_ANSWER)
 
 
-def find_delay(state: SharedState, request: OutgoingRequest, moment: float = 0.0) -> float:
-    """Return for how many seconds a request waits because of a pause; 0 if it need not wait.
+def find_pause(state: SharedState, request: OutgoingRequest, moment: float = 0.0) -> tuple[float, str]:
+    """Return for how many seconds a request waits because of a pause, and what the provider answered when it asked.
 
+    If the request need not wait, these are 0 and an empty text. The text is also empty if the answer is not known.
     ``moment`` is the time for which the task of the request is scheduled, in seconds since the epoch. A test executes
     the task before that time, and the wait is counted from that time. 0 means from now.
     """
     # The clock, which may be a round trip to the storage, is asked only where there was a pause.
     data = state.get(TABLE, _key_of(request))
     if data is None:
-        return 0.0
-    clock, turn = state.now(), 0.0
+        return 0.0, ""
+    clock, turn, answer = state.now(), 0.0, ""
     now = max(clock, moment)
     if now >= _read(data, clock)[0]:
-        return 0.0
+        return 0.0, ""
 
     def change(data: bytes | None) -> bytes:
-        nonlocal turn
+        nonlocal turn, answer
         until, following, answer = _read(data, clock)
         turn = max(until, following, now)
         return json.dumps([until, turn + _PACE, clock, answer]).encode()
 
     state.update(TABLE, _key_of(request), change)
-    return turn - now
-
-
-def find_answer(state: SharedState, request: OutgoingRequest) -> str:
-    """Return what the provider answered when it asked for the last pause; an empty text where that is not known."""
-    return _read(state.get(TABLE, _key_of(request)), 0.0)[2]
+    return turn - now, answer
 
 
 def _key_of(request: OutgoingRequest) -> str:

@@ -193,8 +193,7 @@ class TaskGate:
         if self._huey.rescheduling is None or self._huey.immediate:
             return 0.0, ""
         try:
-            delay = provider_pauses.find_delay(state, request, moment)
-            return delay, provider_pauses.find_answer(state, request) if delay else ""
+            return provider_pauses.find_pause(state, request, moment)
         except Exception:  # The storage does not answer. See `_PAUSE_UNKNOWN`.
             logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return 0.0, ""
