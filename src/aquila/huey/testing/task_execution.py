@@ -22,6 +22,7 @@ from aquila.huey.testing.observation import Observation, current_observation
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import UNCHANGING, find_difference, is_plain_data
 from aquila.lazy_imports import lazy_modules
+from aquila.recording.runtime import current_run
 
 if TYPE_CHECKING:
     from aquila.huey.testing import left_out_waits
@@ -96,8 +97,8 @@ def observe_task(huey: Any, task: Any) -> Observation:
         seen.stored = value
     if _mark_messages(huey.storage) != before:
         seen.enqueued = [other for other in _read_added(huey, before) if other.id != task.id]
-    run = getattr(task, "_aquila_run", None)
-    if run is not None and run.wire_watch is not None:
+    run = getattr(task, "_aquila_run", None) or current_run()  # the one in which `Observation` has begun
+    if run.wire_watch is not None:
         left_out_waits.end_execution(run, task, seen.enqueued, huey._get_timestamp())
     return seen
 
