@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -88,11 +88,11 @@ def ask_user(question: str) -> bool:
         return False
 
 
-def write_file(path: str | Path, text: str) -> None:
-    """Write a text to a file that the user has named. Raises ``AquilaError``, with the path and the reason."""
+@contextlib.contextmanager
+def writing_file(path: str | Path) -> Iterator[None]:
+    """Raise ``AquilaError``, with the path and the reason, if the block cannot write a file that the user has named."""
     try:
-        # A lone surrogate, as in a file name or in the text of a model, cannot be encoded, hence `errors`.
-        Path(path).write_text(text, encoding="utf-8", errors="replace")
+        yield
     except OSError as error:  # on a full disk it does not name the file
         raise AquilaError(f"{path}: cannot be written: {error.strerror or error}") from error
 

@@ -11,12 +11,11 @@ import argparse
 from pathlib import Path
 
 from aquila.cli import arguments
-from aquila.cli.output import Output
-from aquila.errors import AquilaError, ConfigError
+from aquila.cli.output import Output, writing_file
+from aquila.errors import ConfigError
 from aquila.plurals import count_of
 from aquila.run_report.joining import join_reports
 from aquila.run_report.report_files import read_report, write_report
-from aquila.run_report.schema import RunReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +43,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     try:
         joined = join_reports(reports)
         for target in targets:
-            _write(target, joined)
+            with writing_file(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_report(target, joined)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"one of the reports has been changed and cannot be read: {error!r}") from error
     tests = count_of(joined["totals"]["tests"], "test")
@@ -52,14 +53,6 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         output.print_line(f"{tests} from {count_of(len(paths), 'report')} in {target}")
     output.print_json(joined["totals"])
     return 0
-
-
-def _write(target: Path, report: RunReport) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_report(target, report)
-    except OSError as error:  # on a full disk it does not name the file
-        raise AquilaError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
 def _name_of(path: Path, paths: list[Path]) -> str:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.comparing import cassette_changes
 from aquila.cli.comparing.compared_files import choose_pairs
-from aquila.cli.output import Output, write_file
+from aquila.cli.output import Output, writing_file
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
@@ -69,7 +70,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             if markdown == "-" and not output.as_json:
                 sys.stdout.write(text)
             elif markdown != "-":
-                write_file(markdown, text)
+                with writing_file(markdown):
+                    # A lone surrogate, as in a file name or in the text of a model, cannot be encoded, hence `errors`.
+                    Path(markdown).write_text(text, encoding="utf-8", errors="replace")
                 output.print_line(f"{markdown}: {count_of(len(found), 'cassette')}")
         output.print_json(cassette_changes.as_json(found))
     if any(each.problem for each in found):
