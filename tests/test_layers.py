@@ -30,6 +30,7 @@ LAYERS = [
         "aquila.spelling",
         "aquila.setting_lines",
         "aquila.shell_words",
+        "aquila.signal_names",
         "aquila.wildcards",
     },
     {"aquila.config", "aquila.setting_types", "aquila.option_parsing", "aquila.settings", "aquila.other_variables"},

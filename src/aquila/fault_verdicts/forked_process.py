@@ -20,6 +20,7 @@ from concurrent.futures import thread
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from aquila.signal_names import name_signal
 from aquila.temporary_folders import remove_left_folders, remove_own_folders
 
 if sys.platform == "win32":  # for type checkers; `pytest_aquila.options` has refused such a run before
@@ -95,8 +96,7 @@ def run_in_fork(work: Callable[[Tell], object], seconds: float) -> Any:
 def _make_ended(status: int) -> ChildEnded:
     if not os.WIFSIGNALED(status):
         return ChildEnded(f"its process ended with the exit code {os.waitstatus_to_exitcode(status)}")
-    number = os.WTERMSIG(status)
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    name = name_signal(os.WTERMSIG(status))
     return ChildEnded(f"its process was ended by {name}", was_killed=name in _SENT_BY_OTHERS)
 
 

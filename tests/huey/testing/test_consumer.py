@@ -307,6 +307,9 @@ def test_a_wait_goes_on_if_another_worker_does(keep_running, raise_errors):
         consumer.worker_processes = [died]
         with pytest.raises(TaskError, match="killed by SIGKILL"):
             consumer.wait_for(bool)
+        consumer.worker_processes = [SimpleNamespace(exitcode=-40, is_alive=lambda: False)]  # a real-time signal
+        with pytest.raises(TaskError, match="killed by signal 40"):
+            consumer.wait_for(bool)
         consumer.worker_processes = []
 
 

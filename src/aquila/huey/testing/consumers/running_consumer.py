@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -23,6 +22,7 @@ from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.reporting.child_messages import hear_refusals, messages_folder
+from aquila.signal_names import name_signal
 
 if TYPE_CHECKING:
     from aquila.errors import UnansweredRequest
@@ -196,7 +196,7 @@ class RunningConsumer:
             may_die = getattr(self.huey, "keep_running", False) or self._unanswered is None
             if may_die and any(worker.is_alive() for worker in self.worker_processes):
                 return
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with code {code}"
+            how = f"was killed by {name_signal(-code)}" if code < 0 else f"has ended with code {code}"
             raise TaskError(f"a worker process {how}, and no other one takes over the task that it executed")
 
 
