@@ -59,8 +59,8 @@ function prettyJson(text) {
   return value === undefined || typeof value === "string" ? text : JSON.stringify(value, null, 2);
 }
 
-function drawToolCall(call, result, data) {
-  const written = prettyJson(data.text(call.arguments));
+function drawToolCall(call, data) {
+  const { result } = call, written = prettyJson(data.text(call.arguments));
   return make("div", { class: "call" },
     make("div", { class: "call-side" }, make("p", { class: "call-name" }, make("b", null, call.name), make("span", { class: "quiet" }, call.id || "")),
       makeText(written, { class: "data" }, 3000)),
@@ -70,7 +70,7 @@ function drawToolCall(call, result, data) {
 
 const ROLES = { system: "system", developer: "system", user: "user", assistant: "assistant", model: "assistant", tool: "tool", function: "tool" };
 
-function drawMessage(message, results, data) {
+function drawMessage(message, data) {
   const kind = ROLES[message.role] || "other";
   const content = make("div", { class: "said" });
   if (message.reasoning !== undefined) {
@@ -78,9 +78,7 @@ function drawMessage(message, results, data) {
   }
   if (message.text !== undefined) content.append(makeText(data.text(message.text), { class: "text" }));
   for (const part of message.parts || []) content.append(drawPart(part, data));
-  for (const call of message.tool_calls || []) {
-    content.append(drawToolCall(call, call.result !== undefined ? call.result : results.get(call.id), data));
-  }
+  for (const call of message.tool_calls || []) content.append(drawToolCall(call, data));
   if (!content.childNodes.length) content.append(make("p", { class: "quiet" }, "(nothing)"));
   return make("div", { class: `message ${kind}` }, make("div", { class: "role" }, message.role, message.tool_call_id && make("span", { class: "quiet" }, message.tool_call_id)), content);
 }
@@ -89,19 +87,9 @@ function drawMessage(message, results, data) {
 const printOf = (message) =>
   JSON.stringify([ROLES[message.role] || message.role, message.text, (message.tool_calls || []).map((call) => [call.name, call.arguments]), message.tool_call_id, (message.parts || []).length]);
 
-function findResults(exchanges) {
-  const results = new Map();
-  for (const exchange of exchanges) {
-    for (const message of exchange.messages || []) {
-      if (message.tool_call_id !== undefined && !results.has(message.tool_call_id)) results.set(message.tool_call_id, message.text || "");
-    }
-  }
-  return results;
-}
-
 // The conversation of one request. Messages that an earlier request of the test has shown are folded. Results of tools
-// are shown beside their calls, and not as messages. `results` has the results of all requests of the test, by their ids.
-function drawConversation(exchange, earlier, results, data) {
+// are shown beside their calls, and not as messages.
+function drawConversation(exchange, earlier, data) {
   const told = exchange.messages || [], answer = exchange.answer || [];
   const beside = new Set();
   for (const message of [...told, ...answer]) {
@@ -110,7 +98,7 @@ function drawConversation(exchange, earlier, results, data) {
   const isBeside = (message) => message.tool_call_id !== undefined && beside.has(message.tool_call_id) && !(message.parts || []).length;
   let known = 0;
   while (known < told.length && known < earlier.length && printOf(told[known]) === earlier[known]) known++;
-  const draw = (message) => drawMessage(message, results, data);
+  const draw = (message) => drawMessage(message, data);
   const box = make("div", { class: "conversation" });
   const old = told.slice(0, known).filter((one) => !isBeside(one));
   if (old.length) {

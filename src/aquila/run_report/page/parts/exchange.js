@@ -108,7 +108,7 @@ function drawExchange(exchange, number, context) {
     make("p", { class: "spent number" }, spent.join(" \u00b7 ")),
     make("p", { class: "address-line" }, make("b", null, isHttp ? exchange.method : "WebSocket"), ` ${exchange.host}${exchange.path} `,
       exchange.status !== undefined && make("span", { class: exchange.status >= 400 ? "wrong" : "quiet" }, exchange.status), exchange.streamed && make("span", { class: "quiet" }, " streamed")));
-  const { box, shown } = drawConversation(exchange, context.earlier, context.results, data);
+  const { box, shown } = drawConversation(exchange, context.earlier, data);
   if (shown.length) context.earlier = shown;
   const isTold = exchange.drift && exchange.drift.prompt_now !== undefined; // the drift shows its prompt
   const hasTalk = (exchange.messages || []).length || (exchange.answer || []).length;

@@ -47,7 +47,7 @@ function drawAttempt(test, context, isOnly, why) {
   };
   const times = [hasTimes(test) && drawTimeline(test, goTo), (test.jobs || []).length > 0 && drawJobs(test, data)].filter(Boolean);
   if (!explained) place.append(...times);
-  const inner = { ...context, earlier: [], results: findResults(exchanges) };
+  const inner = { ...context, earlier: [] };
   place.append(...makeList(list, exchanges, (exchange, at) => drawExchange(exchange, at + 1, inner), 20));
   if (explained) place.append(...times); // what differs comes first
   if (!exchanges.length) place.append(make("p", { class: "empty" }, "This test asked nothing."));
