@@ -5,6 +5,7 @@ import struct
 import zlib
 
 from aquila.run_report.schema import SCHEMA_VERSION
+from aquila.run_report.totals import sum_up
 
 SYSTEM = "You summarize notes of meetings. Answer with JSON that has the keys title, summary and actions."
 NOTES = """Summarize these notes in one sentence.
@@ -83,12 +84,7 @@ def make_test(name, exchanges=(), **changes):
 
 
 def make_report(tests, bodies=None, **changes):
-    last = list({test["id"]: test for test in tests}.values())
-    exchanges = [exchange for test in last for exchange in test["exchanges"]]
-    count = {
-        state: sum(state in test["states"] for test in last)
-        for state in ("replayed", "recorded", "scripted", "live", "missed", "refused")
-    }
+    counts = {"pending": len(changes.get("pending", ())), "orphans": len(changes.get("orphans", ()))}
     return {
         "schema": SCHEMA_VERSION,
         "aquila": "0.1.0",
@@ -101,17 +97,9 @@ def make_report(tests, bodies=None, **changes):
         "took": 8420,
         "mode": "replay",
         "totals": {
-            "tests": len(last),
-            **count,
-            "pending": len(changes.get("pending", ())),
-            "orphaned": len(changes.get("orphans", ())),
-            "requests": len(exchanges),
-            "input_tokens": sum(exchange.get("usage", {}).get("input_tokens", 0) for exchange in exchanges),
-            "output_tokens": sum(exchange.get("usage", {}).get("output_tokens", 0) for exchange in exchanges),
-            "saved": sum(exchange["timing"].get("ended", 0) for exchange in exchanges),
+            **sum_up(tests, **counts),
             "cost": {"USD": 0.0031},
             "cost_saved": {"USD": 1.2087, "EUR": 0.21},
-            "hosts": [],
         },
         "tests": list(tests),
         "pending": [],
@@ -318,7 +306,7 @@ def make_sample_run():
         make_test("test_reads_a_whiteboard", [seen], took=88, file="tests/test_images.py"),
         make_test("test_listens", [_socket(bodies)], took=790, file="tests/test_voice.py"),
         make_test("test_in_the_background", [summary], took=980, file="tests/test_jobs.py", jobs=[job]),
-        make_test("test_is_polite", [live], took=1220, outcome="failed", file="tests/test_flaky.py", failure="E  rude"),
+        make_test("test_is_polite", [live], took=1220, outcome="rerun", file="tests/test_flaky.py", failure="E  rude"),
         make_test("test_is_polite", [live], took=1340, attempt=2, file="tests/test_flaky.py"),
         make_test(
             "test_scripted_refusal",

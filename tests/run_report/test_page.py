@@ -151,12 +151,9 @@ def test_of_a_test_that_ran_again_its_last_attempt_counts():
         ("tests/test_notes.py::test_a", "passed", [0, 2], 2),
         ("tests/test_notes.py::test_b", "passed", [1], 1),
     ]
-    assert overview["slowest"] == [1, 2]
-    assert overview["failed"] == []
-    assert [(one["requests"], one["input_tokens"]) for one in overview["traffic"]] == [(1, 7)]
 
 
-def test_the_overview_has_sums_causes_and_ends_of_orders():
+def test_the_overview_has_sums_causes_and_reasons():
     report = make_sample_run()
     overview = sum_up(report)
     names = {row["number"]: row["id"].partition("::")[2] for row in overview["rows"]}
@@ -176,15 +173,7 @@ def test_the_overview_has_sums_causes_and_ends_of_orders():
         "test_title_is_kept[long]",
     ]
     assert cause["paths"] == ["$.messages[0].content", "$.temperature", "$.seed"]
-    assert names[overview["slowest"][0]] == "test_comes_again_when_busy"
-    assert names[overview["oldest"][0]] == "test_reads_a_whiteboard"
-    assert len(overview["failed"]) == 3
     assert overview["rows"][1]["why"] == "aquila.errors.CassetteMiss: no recording answers"
-    [anthropic] = [one for one in overview["traffic"] if one["host"] == "api.anthropic.com"]
-    assert anthropic == {
-        "host": "api.anthropic.com", "model": "claude-haiku-4-5", "requests": 1, "input_tokens": 950,
-        "output_tokens": 210, "cost": {"USD": 0.002}, "time": 1900,
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("tests", [[], [make_test("test_a")]])

@@ -92,6 +92,9 @@ def test_the_overview_leads_to_a_test_and_back(browser, sample):
     tab.open(sample)
     for text in ("14", "Failed", "no recording answers", "By model and host", "claude-haiku-4-5", "Slowest tests"):
         assert text in tab.text()
+    assert tab.page.locator(".tops li").count() == 15
+    firsts = tab.page.locator(".tops li:first-child .grow").all_inner_texts()
+    assert (firsts[0], firsts[2]) == ("test_comes_again_when_busy", "test_reads_a_whiteboard")
     tab.page.click("main .test-lines a >> text=test_actions_have_owners")
     tab.wait_for("Differs from the nearest recording")
     assert tab.page.evaluate("document.activeElement.id") == "title"

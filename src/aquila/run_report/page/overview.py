@@ -1,4 +1,4 @@
-"""The overview of a run on the page: a row for each test, and sums over all tests."""
+"""The overview of a run on the page: a row for each test, and what the rows and totals do not tell."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NotRequired, TypedDict
 
 from aquila.run_report.bodies import read_body
-from aquila.run_report.schema import Exchange, HostTotals, RunReport, Test, Text
-from aquila.run_report.totals import identity_of, is_asked, model_of, sum_hosts, usage_of
+from aquila.run_report.schema import Exchange, RunReport, Test, Text
+from aquila.run_report.totals import identity_of, is_asked, model_of, usage_of
 
-LONGEST_LIST = 5
 _LONGEST_REASON = 160
 WRONG = ("failed", "error", "interrupted")
 
@@ -50,16 +49,11 @@ class Cause(TypedDict):
 
 
 class Overview(TypedDict):
-    """The contents of the overview. ``states`` counts requests; the lists of tests hold their numbers."""
+    """The contents of the overview. ``states`` counts requests, and recordings that were not played."""
 
     rows: list[OverviewRow]
     states: dict[str, int]
-    traffic: list[HostTotals]
     causes: list[Cause]
-    slowest: list[int]
-    largest: list[int]
-    oldest: list[int]
-    failed: list[int]
 
 
 def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -> Overview:
@@ -83,16 +77,10 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
         if row["outcome"] in WRONG and failure.strip():
             row["why"] = find_reason(failure)
     last = [tests[row["number"]] for row in rows]
-    dated = [row for row in rows if "recorded" in row]
     return {
         "rows": rows,
         "states": dict(Counter(state for test in last for one in test["exchanges"] for state in one["states"])),
-        "traffic": sum_hosts(last),
         "causes": _find_causes(tests, [row["number"] for row in rows], add),
-        "slowest": _first(rows, lambda row: -row["took"]),
-        "largest": _first([row for row in rows if row["size"]], lambda row: -row["size"]),
-        "oldest": _first(dated, lambda row: row["recorded"]),
-        "failed": [row["number"] for row in rows if row["outcome"] in WRONG],
     }
 
 
@@ -116,10 +104,6 @@ def find_reason(failure: str) -> str:
     lines = [line.strip() for line in failure.splitlines() if line.strip()]
     marked = [line[1:].strip() for line in lines if line.startswith("E ")]
     return (marked or lines[-1:])[0][:_LONGEST_REASON]
-
-
-def _first(rows: list[OverviewRow], key: Callable[[OverviewRow], Any]) -> list[int]:
-    return [row["number"] for row in sorted(rows, key=key)[:LONGEST_LIST]]
 
 
 def _make_row(test: Test, numbers: list[int]) -> OverviewRow:

@@ -1,7 +1,7 @@
 // The list of tests. The address of the page holds its filter, so that a filtered list can be sent to somebody.
 
 const SORTS = {
-  "": ["Failed first", null],
+  "": ["Failed first", (row) => (WRONG.includes(row.outcome) ? 0 : 1)],
   file: ["Order of files", () => 0],
   slowest: ["Slowest", (row) => -row.took],
   largest: ["Largest", (row) => -row.size],
@@ -84,6 +84,8 @@ function makeSearch(data, rows) {
   return { find, prepareLater };
 }
 
+const sortRows = (rows, key) => rows.map((row) => [key(row), row]).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, row]) => row);
+
 function filterRows(rows, place, search) {
   const found = place.q && document.readyState !== "loading" ? search.find(place.q) : null; // its texts come later
   const kept = rows.filter((row) =>
@@ -93,8 +95,7 @@ function filterRows(rows, place, search) {
     (!place.model || row.models.some((one) => repair(one) === place.model)) &&
     (!place.group || (row.groups || []).some((one) => repair(one) === place.group)) &&
     (!found || found.has(row)));
-  const key = place.sort ? SORTS[place.sort][1] : (row) => (WRONG.includes(row.outcome) ? 0 : 1);
-  return kept.map((row) => [key(row), row]).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, row]) => row);
+  return sortRows(kept, SORTS[place.sort][1]);
 }
 
 function describeRow(row, sort) {

@@ -54,10 +54,10 @@ function drawTestLine(row, figure, linkTo, why) {
     make("span", { class: "grow" }, breakable(cutText(shortName(row.id), 300)), WRONG.includes(row.outcome) && make("span", { class: "unseen" }, ` (${row.outcome})`)), why && make("span", { class: "grow why quiet" }, why), make("span", { class: "number quiet" }, figure)));
 }
 
-function drawTop(title, numbers, figure, context) {
-  const rows = numbers.map((number) => context.rowOf(number)).filter(Boolean);
+// The first tests in an order of the list.
+function drawTop(title, rows, sort, figure, context) {
   if (!rows.length) return null;
-  return make("section", { class: "card" }, make("h2", null, title), make("ol", { class: "test-lines" }, rows.map((row) => drawTestLine(row, figure(row), context.linkTo))));
+  return make("section", { class: "card" }, make("h2", null, title), make("ol", { class: "test-lines" }, sortRows(rows, SORTS[sort][1]).slice(0, 5).map((row) => drawTestLine(row, figure(row), context.linkTo))));
 }
 
 function drawCauses(causes, context) {
@@ -95,7 +95,7 @@ function drawFiles(run) {
 
 function drawOverview(index, context) {
   const { run, rows } = index, { linkTo } = context;
-  const failed = index.failed.map((number) => context.rowOf(number)).filter(Boolean);
+  const failed = rows.filter((row) => WRONG.includes(row.outcome)), { hosts } = run.totals;
   const failedList = make("ol", { class: "test-lines" });
   return [
     make("h1", { class: "unseen", tabindex: "-1", id: "title" }, "Overview of the run"),
@@ -104,10 +104,10 @@ function drawOverview(index, context) {
     failed.length ? make("section", { class: "card" }, make("h2", null, "Failed", make("span", { class: "quiet number" }, tellNumber(failed.length))),
       makeList(failedList, failed, (row) => drawTestLine(row, row.states.filter((one) => one !== "replayed").join(", "), linkTo, row.why), 8)) : null,
     index.causes.length ? drawCauses(index.causes, context) : null,
-    index.traffic.length ? drawTraffic(index.traffic, linkTo) : null,
-    make("div", { class: "tops" }, drawTop("Slowest tests", index.slowest, (row) => tellTime(row.took), context),
-      drawTop("Largest", index.largest, (row) => tellSize(row.size), context),
-      drawTop("Oldest recordings", index.oldest, (row) => tellAge(row.recorded, run.started) || tellDay(row.recorded), context)),
+    hosts.length ? drawTraffic(hosts, linkTo) : null,
+    make("div", { class: "tops" }, drawTop("Slowest tests", rows, "slowest", (row) => tellTime(row.took), context),
+      drawTop("Largest", rows.filter((row) => row.size), "largest", (row) => tellSize(row.size), context),
+      drawTop("Oldest recordings", rows.filter((row) => row.recorded), "oldest", (row) => tellAge(row.recorded, run.started) || tellDay(row.recorded), context)),
     (run.notes || []).length ? make("section", { class: "card" }, make("h2", null, "Notes"), makeList(make("ul", { class: "notes" }), run.notes, (note) => make("li", null, cutText(note, 4000)), 20)) : null,
     drawFiles(run),
     make("section", { class: "card about" }, make("h2", null, "This run"), makeCommand(run.command),
