@@ -100,6 +100,13 @@ _COMMAND_OPTIONS = (
 )
 """The command line options, each with the name of its value and its help."""
 
+_OF_A_REPLAY = ("--aquila-verify", "--aquila-faults", "--aquila-drift")
+"""The options that do more with a replay, each of which must be alone."""
+
+
+def _dest_of(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare the command line options and ini keys."""
@@ -108,8 +115,7 @@ def add_options(parser: pytest.Parser) -> None:
         implied = {"nargs": "?", "const": IMPLIED_VALUES[name]} if name in IMPLIED_VALUES else {}
         given: dict[str, Any] = {"action": "append", "default": []} if name == _REPORT else {"default": None, **implied}
         # Without `dest` pytest searches all other options for the same one, which takes longer than all else here.
-        dest = name.removeprefix("--").replace("-", "_")
-        group.addoption(name, dest=dest, metavar=metavar, help=help, **given)
+        group.addoption(name, dest=_dest_of(name), metavar=metavar, help=help, **given)
     parser.addini("aquila_faults_timeout", "seconds that a test may take under a fault (30)", default=None)
     parser.addini(
         "aquila_faults_allowed",
@@ -131,50 +137,34 @@ def wants_faults(config: pytest.Config) -> bool:
     return config.option.aquila_faults is not None
 
 
-def _check_faults(chosen: argparse.Namespace) -> None:
-    if chosen.aquila_faults is None:
-        if chosen.aquila_faults_json is not None:
-            raise pytest.UsageError("--aquila-faults-json names a file for --aquila-faults; give --aquila-faults, too")
-        return
-    if sys.platform == "win32":
-        raise pytest.UsageError("--aquila-faults forks a process for each fault: it needs Linux or macOS")
-    if not hasattr(gc, "freeze"):  # PyPy: see `LeftBehind`
-        raise pytest.UsageError("--aquila-faults asks the garbage collector what tests leave behind: it needs CPython")
-    others = (chosen.aquila_record, chosen.aquila_drift, chosen.aquila_verify, chosen.aquila_transport)
-    if any(each is not None for each in others):
-        raise pytest.UsageError(
-            "--aquila-faults needs a replay; leave --aquila-record, --aquila-drift, --aquila-verify and "
-            "--aquila-transport out"
-        )
-
-
 def wants_verification(config: pytest.Config) -> bool:
     """Whether this run sends the replayed requests to the upstream again."""
     return config.option.aquila_verify is not None
 
 
-def _check_verification(chosen: argparse.Namespace) -> None:
-    if chosen.aquila_verify is None:
-        if chosen.aquila_verify_json is not None:
-            raise pytest.UsageError("--aquila-verify-json names a file for --aquila-verify; give --aquila-verify, too")
-        return
-    if chosen.aquila_record is not None or chosen.aquila_drift is not None or chosen.aquila_transport is not None:
-        raise pytest.UsageError(
-            "--aquila-verify needs a replay; leave --aquila-record, --aquila-drift and --aquila-transport out"
-        )
-
-
 def wants_drift(config: pytest.Config) -> bool:
-    """Whether this run looks for drift. Raises ``UsageError`` if it also records."""
-    return _wants_drift(config.option)
+    """Whether this run looks for drift."""
+    return config.option.aquila_drift is not None
 
 
-def _wants_drift(chosen: argparse.Namespace) -> bool:
-    if chosen.aquila_drift is None:
-        return False
-    if chosen.aquila_record is not None or chosen.aquila_transport not in (None, "replay"):
-        raise pytest.UsageError("--aquila-drift needs a replay; leave --aquila-record and --aquila-transport out")
-    return True
+def _check_replay(chosen: argparse.Namespace) -> bool:
+    """Return whether an option asks for a replay. Raises ``UsageError`` for another that contradicts it."""
+    rivals = ["--aquila-record", *_OF_A_REPLAY, "--aquila-transport"]
+    given = {each: value for each in rivals if (value := getattr(chosen, _dest_of(each))) not in (None, "replay")}
+    for option in _OF_A_REPLAY:
+        others = [each for each in given if each != option]
+        if option in given and others:
+            raise pytest.UsageError(f"{option} needs a replay; leave {' and '.join(others)} out")
+        if option not in given and getattr(chosen, f"{_dest_of(option)}_json", None) is not None:
+            raise pytest.UsageError(f"{option}-json names a file for {option}; give {option}, too")
+    if chosen.aquila_faults is not None:
+        if sys.platform == "win32":
+            raise pytest.UsageError("--aquila-faults forks a process for each fault: it needs Linux or macOS")
+        if not hasattr(gc, "freeze"):  # PyPy: see `LeftBehind`
+            raise pytest.UsageError(
+                "--aquila-faults asks the garbage collector what tests leave behind: it needs CPython"
+            )
+    return not given.keys().isdisjoint(_OF_A_REPLAY)
 
 
 def command_line_settings(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -184,11 +174,7 @@ def command_line_settings(chosen: argparse.Namespace) -> dict[str, Any]:
         "upstream": chosen.aquila_upstream,
         "replay_timing": chosen.aquila_replay_timing,
     }
-    _check_verification(chosen)
-    _check_faults(chosen)
-    if _wants_drift(chosen):
-        return {"transport": "replay"}
-    if chosen.aquila_verify is not None or chosen.aquila_faults is not None:
+    if _check_replay(chosen):
         options["transport"] = "replay"
     record = chosen.aquila_record
     if record is not None:

@@ -244,7 +244,7 @@ def test_a_sample_takes_the_oldest_first(project: VerifyProject) -> None:
         (["--aquila-verify=0"], "at least 1"),
         (["--aquila-verify=120%"], "at most 100%"),
         (["--aquila-verify", "--aquila-record"], "leave --aquila-record"),
-        (["--aquila-verify", "--aquila-transport=live"], "leave --aquila-record"),
+        (["--aquila-verify", "--aquila-transport=live"], "leave --aquila-transport"),
         (["--aquila-verify-json=x.json"], "give --aquila-verify, too"),
     ],
 )
