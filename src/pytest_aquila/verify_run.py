@@ -15,7 +15,7 @@ from aquila.recording.reporting.play_log import PlayLog
 from aquila.verifying.planning import Sample, make_plan
 from aquila.verifying.report import as_json, describe_verification
 from aquila.verifying.verification import Verification, announce_plan, verify_answers
-from pytest_aquila.report_writing.targets import write_json_or_say
+from pytest_aquila.report_writing.targets import write_json
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 from pytest_aquila.summary.summary_layout import wrap_prose
@@ -79,7 +79,8 @@ def verify_session(session: pytest.Session) -> None:
     verification = config.stash[_VERIFICATION] = verify_answers(plan, progress.tell)
     progress.end()
     report = as_json(verification, root_of(config))
-    is_written = write_json_or_say(config, config.option.aquila_verify_json, report)
+    target = config.option.aquila_verify_json
+    is_written = target is None or write_json(config, target, report)
     if verification.interrupted:
         session.exitstatus = pytest.ExitCode.INTERRUPTED
     elif session.exitstatus == pytest.ExitCode.OK:

@@ -31,7 +31,7 @@ from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.faulted_tests.faulted_attempt import ForkedAttempt
 from pytest_aquila.options import read_key
 from pytest_aquila.recording_runs import second_attempts
-from pytest_aquila.report_writing.targets import write_json_or_say
+from pytest_aquila.report_writing.targets import write_json
 from pytest_aquila.summary import run_totals
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 
@@ -206,7 +206,8 @@ class FaultRuns:
         is_cut_short = bool(session.shouldfail or session.shouldstop)  # by -x, say
         is_whole = session.exitstatus in _WHOLE and not is_cut_short
         report = {**self._report.as_plain_data(self._allowed), "is_whole": is_whole}
-        is_written = write_json_or_say(self._config, self._config.option.aquila_faults_json, report)
+        target = self._config.option.aquila_faults_json
+        is_written = target is None or write_json(self._config, target, report)
         if session.exitstatus == pytest.ExitCode.OK:
             if self._report.has_failed(self._allowed):
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED

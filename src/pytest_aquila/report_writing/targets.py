@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aquila.run_report.partial_files import SUFFIX
-from pytest_aquila.summary.redacted_terminal import RedactedTerminal
+from pytest_aquila.summary.run_news import News, NewsKind, add_news
 
 SUFFIXES = (".html", ".json")
 
@@ -60,24 +60,16 @@ def check_target(target: Path, option: str, *, in_place: bool = False) -> None:
         raise _unwritable(target, option, os.strerror(errno.EACCES))
 
 
-def write_json(config: pytest.Config, name: str, value: object) -> str:
-    """Write JSON to the file ``name`` of an option. Return a sentence if that failed, else an empty text."""
+def write_json(config: pytest.Config, name: str, value: object) -> bool:
+    """Write JSON to the file ``name`` of an option. Return whether that succeeded; if not, the summary says so."""
     path = Path(config.invocation_params.dir, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        return f"{path}: the report was not written: {error.strerror or error}"
-    return ""
-
-
-def write_json_or_say(config: pytest.Config, name: str | None, value: object) -> bool:
-    """Write JSON to the file ``name`` of an option, unless it is None. If that fails, say so and return False."""
-    problem = "" if name is None else write_json(config, name, value)
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if problem and terminal is not None:
-        RedactedTerminal(terminal).write_line(f"aquila: {problem}", red=True)
-    return not problem
+        add_news(config, News(NewsKind.FAILED_REPORT, f"{path}: the report was not written: {error.strerror or error}"))
+        return False
+    return True
 
 
 def _unwritable(target: Path, option: str, why: str) -> pytest.UsageError:

@@ -11,7 +11,7 @@ from aquila.recording.network import guard
 from aquila.recording.reporting import drift_groups, drift_watch
 from pytest_aquila import node_ids, options, suggested_commands, test_scopes
 from pytest_aquila.report_writing import targets
-from pytest_aquila.summary import redacted_terminal, run_news
+from pytest_aquila.summary import redacted_terminal
 from pytest_aquila.summary.run_totals import RunTotals
 
 
@@ -36,9 +36,7 @@ def write_file(config: pytest.Config, totals: RunTotals | None) -> None:
     """Write the drifted requests to the file that the option names, if it names one."""
     target = config.option.aquila_drift
     if target != options.IMPLIED_VALUES["--aquila-drift"]:
-        problem = targets.write_json(config, target, _make_report(config, totals))
-        if problem:
-            run_news.add_news(config, run_news.News(run_news.NewsKind.FAILED_REPORT, problem))
+        targets.write_json(config, target, _make_report(config, totals))
 
 
 def _make_report(config: pytest.Config, totals: RunTotals | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -38,21 +37,13 @@ class UnusedReport:
         totals, root = config.stash.get(test_scopes.TOTALS, None), root_of(config)
         unused = unused_cassettes.find_unused(self._extent, totals.cassettes if totals is not None else (), root)
         partial = self._extent.why_partial()
-        is_written = self._write_file(unused, root)
+        is_written = self._target != NO_FILE and targets.write_json(
+            config, self._target, unused_cassettes.make_report(self._extent, unused, root)
+        )
         if partial:
             add_news(config, _describe_partial(partial))
         else:
             add_news(config, *_describe_unused(unused, self._target if is_written else NO_FILE))
-
-    def _write_file(self, unused: list[UnusedCassette], root: Path) -> bool:
-        """Write the report if a file was named. Return whether it was written."""
-        if self._target == NO_FILE:
-            return False
-        report = unused_cassettes.make_report(self._extent, unused, root)
-        problem = targets.write_json(self._config, self._target, report)
-        if problem:
-            add_news(self._config, News(NewsKind.FAILED_REPORT, problem))
-        return not problem
 
 
 def _describe_partial(reasons: Sequence[str]) -> News:
