@@ -12,6 +12,7 @@ import pytest
 
 from aquila.run_report.partial_files import PartialFile
 from pytest_aquila.report_writing import written_reports
+from pytest_aquila.report_writing.report_guard import ReportGuard
 from tests.plugin.conftest import RUNS_TESTS_AGAIN, Project
 from tests.support.forked import do_in_child
 from tests.support.report_schema import read_report
@@ -188,9 +189,9 @@ def test_both_kinds_can_be_given_and_folders_are_made(project: Project) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_writes_nothing_into_a_report(tmp_path: Path) -> None:
-    file = PartialFile(tmp_path / "run.json.partial")
-    assert do_in_child(lambda: file.write("note", "of the child")) == 0
-    file.write("note", "of the parent")
+    file, guard = PartialFile(tmp_path / "run.json.partial"), ReportGuard()
+    assert do_in_child(lambda: guard.attempt(file.write, "note", "of the child")) == 0
+    guard.attempt(file.write, "note", "of the parent")
     file.close()
     assert file.path.read_text() == '["note","of the parent"]\n'
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import glob
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -40,7 +39,6 @@ class PartialFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._process = os.getpid()
         # Emptied only under the lock, because another process may be collecting into it.
         file = path.open("a", encoding="utf-8")
         if not _lock(file):
@@ -50,11 +48,8 @@ class PartialFile:
         self._file: IO[str] | None = file
 
     def write(self, kind: LineKind, value: Any, bodies: Mapping[str, Body] | None = None) -> None:
-        """Write a line and flush it. A forked child writes nothing, because its parent reports the test.
-
-        Raises ``UnwritablePart``.
-        """
-        if self._file is not None and self._process == os.getpid():
+        """Write a line and flush it. Raises ``UnwritablePart``."""
+        if self._file is not None:
             row = [kind, value] if bodies is None else [kind, value, bodies]
             line = json.dumps(row, ensure_ascii=True, separators=(",", ":")) + "\n"
             try:
