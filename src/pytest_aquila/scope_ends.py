@@ -136,7 +136,7 @@ def add_report(
     """
     totals = run_totals.totals_of(item.config)
     if test_scopes.runs_again(item):  # only the second attempt counts
-        row = (node_ids.id_to_type(item), second_attempts.reason_of(item))
+        row = (node_ids.id_to_type(item), item.stash[test_scopes.REASON])
         if row not in totals.anew:
             totals.anew.append(row)
         return

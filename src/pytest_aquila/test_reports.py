@@ -30,11 +30,8 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
     """Redact the report of a phase of a test, add advice to it, and note what becomes of the test."""
     if report.skipped and hasattr(report, "wasxfail"):
         unanswered.fail_though_expected(report, item, call)
-    # The output of a passing test is in the XML of JUnit too, and each report repeats the output before it. So every
-    # report with output is redacted.
-    tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
-    if report.failed or report.skipped or tells_more:
-        report_redaction.redact_report(report, report_redaction.redactors_of(item))
+    # Also that of a passing test: its output is in the XML of JUnit too, and each report repeats the output before it.
+    report_redaction.redact_report(report, report_redaction.redactors_of(item))
     scope = test_scopes.opened_scope(item)
     if report.failed:
         advice.add_advice(report, call.excinfo, item.config, item)
@@ -50,9 +47,11 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
         if scope is not None and (misses := scope.misses.hear()):
             second_attempts.plan_second_attempt(item, misses)
         if test_scopes.runs_again(item):
-            second_attempts.mark_as_rerun(report)
-    if report.when == "teardown" and test_scopes.runs_again(item):
-        second_attempts.hide_end(report)
+            report.outcome = test_scopes.RERUN  # type: ignore[assignment]
+            if hasattr(report, "wasxfail"):
+                del report.wasxfail
+    if report.when == "teardown" and test_scopes.runs_again(item):  # else the test gets two entries in JUnit's file
+        report.when = test_scopes.RERUN  # type: ignore[assignment]
 
 
 def complete_collect_report(report: pytest.CollectReport, config: pytest.Config) -> None:

@@ -23,11 +23,6 @@ from pytest_aquila import test_scopes
 from pytest_aquila.recording_runs import rerun_status
 
 
-def reason_of(item: pytest.Item) -> str:
-    """Return the reason why a test runs a second time, in one sentence."""
-    return item.stash[test_scopes.REASON]
-
-
 def plan_second_attempt(item: pytest.Item, misses: Iterable[errors.CassetteMiss]) -> None:
     """Plan a second attempt if one of the misses is in a conversation that can be recorded again.
 
@@ -42,20 +37,6 @@ def plan_second_attempt(item: pytest.Item, misses: Iterable[errors.CassetteMiss]
             planned = item.stash.setdefault(test_scopes.RECORDED_ANEW, {})
             for cassette, keys in miss.conversation.items():
                 planned.setdefault(cassette, {}).update(dict.fromkeys(keys))
-
-
-def mark_as_rerun(report: pytest.TestReport) -> None:
-    """Change the outcome of a report to ``rerun``, which says that another attempt follows."""
-    outcome: Any = test_scopes.RERUN
-    report.outcome = outcome
-    if hasattr(report, "wasxfail"):
-        del report.wasxfail
-
-
-def hide_end(report: pytest.TestReport) -> None:
-    """Change the phase of a teardown report, so that the test does not get two entries in JUnit's file."""
-    when: Any = test_scopes.RERUN
-    report.when = when
 
 
 def run_again(item: pytest.Item, nextitem: pytest.Item | None) -> object:
