@@ -326,33 +326,23 @@ class SettingsLayers:
 
     def as_plain_data(self) -> dict[str, Any]:
         """Return what a child process needs to build the same layers with ``from_plain_data``."""
-        return {
-            "root": str(self.root.absolute()),
-            "defaults": dict(self.defaults),
-            "ini": dict(self.ini),
-            "command_line": dict(self.command_line),
-            "under_pytest": self.under_pytest,
-            "finds_drift": self.finds_drift,
-            "settings_file": self.settings_file,
-            "started_in": self.started_in,
-        }
+        plain = {name: kind(getattr(self, name)) for name, kind in _PLAIN_KINDS.items()}
+        return {"root": str(self.root.absolute()), **plain}
 
     @classmethod
     def from_plain_data(cls, data: Mapping[str, Any]) -> SettingsLayers:
         """Build the layers that ``as_plain_data`` described. Raises ``TypeError`` or ``KeyError`` for other data."""
-        kinds: dict[str, type] = {
-            "defaults": dict,
-            "ini": dict,
-            "command_line": dict,
-            "root": str,
-            "settings_file": str,
-            "started_in": str,
-        }
-        kinds |= {"under_pytest": bool, "finds_drift": bool}
-        if not all(isinstance(data[name], kind) for name, kind in kinds.items()):
+        if not all(isinstance(data[name], kind) for name, kind in {"root": str, **_PLAIN_KINDS}.items()):
             raise TypeError("not the layers of settings")
         return cls(**{**data, "root": Path(data["root"])})
 
+
+_PLAIN_KINDS: dict[str, type] = {
+    **dict.fromkeys(("defaults", "ini", "command_line"), dict),
+    **dict.fromkeys(("under_pytest", "finds_drift"), bool),
+    **dict.fromkeys(("settings_file", "started_in"), str),
+}
+"""The attributes of ``SettingsLayers`` that a child process gets beside ``root``, with their types as plain data."""
 
 # How many entries the cache of `SettingsLayers` holds at most.
 _MOST_RESOLVED = 16
