@@ -8,6 +8,7 @@ schema. Other keywords, such as ``format`` and ``if``, and references to other d
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,9 +61,10 @@ def _check_value(value: Any, schema: Any, place: Place) -> Problems:
         if keyword in schema and (found := list(check(value, schema[keyword], schema, place))):
             yield from found
             return  # further problems of a value of the wrong kind would only confuse the model
-    for keyword, check in _KEYWORDS.items():
-        if keyword in schema:
-            yield from check(value, schema[keyword], schema, place)
+    # By check, because a check that is for several keywords runs once.
+    due = {check: schema[keyword] for keyword, check in _KEYWORDS.items() if keyword in schema}
+    for check, wanted in due.items():
+        yield from check(value, wanted, schema, place)
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -123,18 +125,14 @@ def _check_reference(value: Any, reference: str, schema: Mapping[str, Any], plac
     yield from _check_value(value, found, Place(place.root, place.path, (*place.followed, reference)))
 
 
-def _check_any_of(value: Any, forms: Sequence[Any], schema: Mapping[str, Any], place: Place) -> Problems:
+def _check_forms(
+    value: Any, forms: Sequence[Any], schema: Mapping[str, Any], place: Place, *, one_only: bool = False
+) -> Problems:
     problems = [list(_check_value(value, form, place)) for form in forms]
-    if all(problems):
-        yield " or ".join(dict.fromkeys(found[0] for found in problems))
-
-
-def _check_one_of(value: Any, forms: Sequence[Any], schema: Mapping[str, Any], place: Place) -> Problems:
-    problems = [list(_check_value(value, form, place)) for form in forms]
-    fitting = sum(not found for found in problems)
+    fitting = problems.count([])
     if fitting == 0:
         yield " or ".join(dict.fromkeys(found[0] for found in problems))
-    elif fitting > 1:
+    elif one_only and fitting > 1:
         yield place.says(f"must fit one of the {len(forms)} forms of the schema, and fits {fitting}")
 
 
@@ -148,10 +146,6 @@ def _check_not(value: Any, form: Any, schema: Mapping[str, Any], place: Place) -
         yield place.says("has a form that the schema excludes")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _is_multiple(value: float, step: float) -> bool:
     if isinstance(value, int) and isinstance(step, int):
         return value % step == 0
@@ -161,26 +155,18 @@ def _is_multiple(value: float, step: float) -> bool:
     return fractions.Fraction(str(value)) % fractions.Fraction(str(step)) == 0
 
 
-def _limit(applies: Callable[[Any], bool], keeps: Callable[[Any, Any], bool], words: str) -> Check:
+def _limit(kind: str, keeps: Callable[[Any, Any], bool], words: str) -> Check:
     """Return a check of a limit.
 
-    ``applies`` says for which values it holds, ``keeps`` whether a value is within it, and ``words`` is the text of
-    the problem, with ``{}`` for the limit.
+    ``kind`` is the type of the values for which it holds, ``keeps`` says whether a value is within it, and ``words`` is
+    the text of the problem, with ``{}`` for the limit.
     """
 
     def check_limit(value: Any, limit: Any, schema: Mapping[str, Any], place: Place) -> Problems:
-        if applies(value) and not keeps(value, limit):
+        if _is_of_type(value, kind) and not keeps(value, limit):
             yield place.says(words.format(limit))
 
     return check_limit
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
 
 
 def _matches(text: str, pattern: str) -> bool:
@@ -200,7 +186,7 @@ def _check_required(value: Any, names: Sequence[str], schema: Mapping[str, Any],
 
 
 def _check_properties(value: Any, _: Any, schema: Mapping[str, Any], place: Place) -> Problems:
-    """Check each property. It runs once for a schema, even if the schema has all three of the keywords."""
+    """Check each property, for all three keywords that say something about properties."""
     if not isinstance(value, dict):
         return
     properties, patterns = schema.get("properties") or {}, schema.get("patternProperties") or {}
@@ -216,7 +202,7 @@ def _check_properties(value: Any, _: Any, schema: Mapping[str, Any], place: Plac
 
 
 def _check_items(value: Any, _: Any, schema: Mapping[str, Any], place: Place) -> Problems:
-    """Check each item. It runs once for a schema, even if the schema has both keywords."""
+    """Check each item, for both keywords that say something about items."""
     if not isinstance(value, list):
         return
     first, rest = schema.get("prefixItems") or (), schema.get("items", True)
@@ -224,39 +210,26 @@ def _check_items(value: Any, _: Any, schema: Mapping[str, Any], place: Place) ->
         yield from _check_value(each, first[number] if number < len(first) else rest, place.inside(str(number)))
 
 
-def _unless_beside(check: Check, *others: str) -> Check:
-    """Return a check that runs only if the schema has none of ``others``, which run the same check."""
-
-    def check_alone(value: Any, wanted: Any, schema: Mapping[str, Any], place: Place) -> Problems:
-        if not any(other in schema for other in others):
-            yield from check(value, wanted, schema, place)
-
-    return check_alone
-
-
 # These are checked first. If one fails, no other keyword is checked.
 _DECISIVE: Mapping[str, Check] = {"type": _check_type, "enum": _check_enum, "const": _check_const}
 _KEYWORDS: Mapping[str, Check] = {
     "$ref": _check_reference,
     "required": _check_required,
-    "properties": _check_properties,
-    "patternProperties": _unless_beside(_check_properties, "properties"),
-    "additionalProperties": _unless_beside(_check_properties, "properties", "patternProperties"),
-    "items": _check_items,
-    "prefixItems": _unless_beside(_check_items, "items"),
-    "anyOf": _check_any_of,
-    "oneOf": _check_one_of,
+    **dict.fromkeys(("properties", "patternProperties", "additionalProperties"), _check_properties),
+    **dict.fromkeys(("items", "prefixItems"), _check_items),
+    "anyOf": _check_forms,
+    "oneOf": functools.partial(_check_forms, one_only=True),
     "allOf": _check_all_of,
     "not": _check_not,
-    "minimum": _limit(_is_number, lambda value, limit: value >= limit, "must be at least {}"),
-    "maximum": _limit(_is_number, lambda value, limit: value <= limit, "must be at most {}"),
-    "exclusiveMinimum": _limit(_is_number, lambda value, limit: value > limit, "must be above {}"),
-    "exclusiveMaximum": _limit(_is_number, lambda value, limit: value < limit, "must be below {}"),
-    "multipleOf": _limit(_is_number, _is_multiple, "must be a multiple of {}"),
-    "minLength": _limit(_is_text, lambda text, limit: len(text) >= limit, "must have at least {} characters"),
-    "maxLength": _limit(_is_text, lambda text, limit: len(text) <= limit, "must have at most {} characters"),
-    "pattern": _limit(_is_text, _matches, "must match the pattern {}"),
-    "minItems": _limit(_is_list, lambda items, limit: len(items) >= limit, "must have at least {} items"),
-    "maxItems": _limit(_is_list, lambda items, limit: len(items) <= limit, "must have at most {} items"),
-    "uniqueItems": _limit(_is_list, lambda items, wanted: not wanted or _has_no_repeats(items), "has an item twice"),
+    "minimum": _limit("number", lambda value, limit: value >= limit, "must be at least {}"),
+    "maximum": _limit("number", lambda value, limit: value <= limit, "must be at most {}"),
+    "exclusiveMinimum": _limit("number", lambda value, limit: value > limit, "must be above {}"),
+    "exclusiveMaximum": _limit("number", lambda value, limit: value < limit, "must be below {}"),
+    "multipleOf": _limit("number", _is_multiple, "must be a multiple of {}"),
+    "minLength": _limit("string", lambda text, limit: len(text) >= limit, "must have at least {} characters"),
+    "maxLength": _limit("string", lambda text, limit: len(text) <= limit, "must have at most {} characters"),
+    "pattern": _limit("string", _matches, "must match the pattern {}"),
+    "minItems": _limit("array", lambda items, limit: len(items) >= limit, "must have at least {} items"),
+    "maxItems": _limit("array", lambda items, limit: len(items) <= limit, "must have at most {} items"),
+    "uniqueItems": _limit("array", lambda items, wanted: not wanted or _has_no_repeats(items), "has an item twice"),
 }
