@@ -114,7 +114,7 @@ def image(
         'Eagles circle in rising warm air.'
     """
     data, name = _read_source(source, "image")
-    return Image(_data_url(data, media_type or _guess_media_type(data, name, "image")), detail)
+    return Image(_data_url(data, media_type or _guess_image_type(data, name)), detail)
 
 
 def file(
@@ -275,14 +275,14 @@ def _media_type_of(name: str) -> str | None:
     return _MEDIA_TYPES.get(suffix) or mimetypes.MimeTypes().guess_type(name)[0]
 
 
-def _guess_media_type(data: bytes, name: str, kind: str) -> str:
+def _guess_image_type(data: bytes, name: str) -> str:
     guessed = _media_type_of(name) if name else None
     # A WebP file is a RIFF container with its own tag at byte 8.
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         guessed = "image/webp"
     guessed = guessed or next((media for start, media in _IMAGES if data.startswith(start)), None)
-    if guessed is None or not guessed.startswith(f"{kind}/"):
-        raise InvalidMessage(f"{kind}(): cannot tell the type of {name or 'these bytes'}; give media_type='{kind}/png'")
+    if guessed is None or not guessed.startswith("image/"):
+        raise InvalidMessage(f"image(): cannot tell the type of {name or 'these bytes'}; give media_type='image/png'")
     return guessed
 
 

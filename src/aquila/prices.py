@@ -74,9 +74,6 @@ class Price:
         cost = (usage.input_tokens - cached) * self.input + cached * at_cache + usage.output_tokens * self.output
         return cost / _MILLION
 
-    def _fits(self, model: str) -> bool:
-        return fits_pattern(model.lower(), self.model.lower())
-
 
 # From the name of each field to whether an entry must have it.
 _FIELDS = {field.name: field.default is MISSING for field in fields(Price)}
@@ -91,7 +88,7 @@ class PriceTable:
 
     def find(self, model: str) -> Price | None:
         """Return the price of a model, or None."""
-        return next((price for price in self._prices if price._fits(model)), None)
+        return next((price for price in self._prices if fits_pattern(model.lower(), price.model.lower())), None)
 
     def __call__(self, model: str, usage: Usage) -> float:
         """Return the cost of the tokens of ``usage``. Raises ``ConfigError`` for a model without a price."""
