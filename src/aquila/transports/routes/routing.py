@@ -43,8 +43,8 @@ FindUpstream = Callable[[str], Upstream]
 """Finds an upstream by its name."""
 
 
-class RoutingTransport(httpx2.BaseTransport):
-    """Sends each request of a client through the route in force when it is made.
+class RoutingTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """Sends each request of a client, sync or async, through the route in force when it is made.
 
     ``transport`` and ``cassette`` are those of ``resolve_route``.
     """
@@ -60,19 +60,13 @@ class RoutingTransport(httpx2.BaseTransport):
         route = resolve_route(transport=self._transport, cassette=self._cassette, request=request)
         return route.answer(request, is_last=True)
 
-
-class AsyncRoutingTransport(httpx2.AsyncBaseTransport):
-    """The async twin of ``RoutingTransport``."""
-
-    def __init__(self, transport: str | Transport | None = None, cassette: str | None = None) -> None:
-        self._transport = transport
-        self._cassette = cassette
-
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         route = active_route.get()
         if route is not None:
             return await route.answer_async(request)
-        route = await resolve_route_async(self._transport, self._cassette, request)
+        route = await open_in_thread(
+            functools.partial(resolve_route, transport=self._transport, cassette=self._cassette, request=request)
+        )
         return await route.answer_async(request, is_last=True)
 
 
@@ -134,14 +128,6 @@ def _is_scripted(scope: Scope | None, settings: Settings, cassette: str | None) 
     if scope is None:
         return scripts.is_scripted(cassette, settings)
     return scope.scripts.may_answer(cassette or scope.default_cassette)
-
-
-async def resolve_route_async(
-    transport: str | Transport | None, cassette: str | None, request: httpx2.Request
-) -> Route:
-    """``resolve_route`` without blocking the event loop: a cassette is read in a thread."""
-    resolve = functools.partial(resolve_route, transport=transport, cassette=cassette, request=request)
-    return await open_in_thread(resolve)
 
 
 def open_route(
