@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import httpx2
 
 from aquila.recording.reporting.wire_watch import Attempt, Reading, WireWatch
@@ -12,22 +14,27 @@ from aquila.transports.requested_delay import read_requested_delay
 from aquila.transports.watched_streams import AsyncWatchedStream, ReadingNotes, WatchedStream
 
 
-def begin_attempt(watch: WireWatch, decision: ReplayDecision, request: httpx2.Request) -> Attempt:
-    """Note a request and its answer as an attempt."""
+def make_attempt(
+    decision: ReplayDecision, key: str, headers: Mapping[str, str], read_limit: float | None = None
+) -> Attempt:
+    """Return a request and its answer as an attempt. ``key`` identifies the request, which has these ``headers``."""
     response = decision.interaction.response
     delay = read_requested_delay(dict(response.headers))
-    return watch.begin(
-        decision,
-        Attempt(
-            key=f"{request.method} {request.url} {hash(_body_of(request))}",
-            fault=decision.fault,
-            status=response.status,
-            retry_after=None if delay is None else max(0.0, delay),
-            credentials=hash(tuple(request.headers.get(name) for name in CREDENTIALS)),
-            read_limit=(request.extensions.get("timeout") or {}).get("read"),
-            is_silent=response.end == "silent",
-        ),
+    return Attempt(
+        key=key,
+        fault=decision.fault,
+        status=response.status,
+        retry_after=None if delay is None else max(0.0, delay),
+        credentials=hash(tuple(headers.get(name) for name in CREDENTIALS)),
+        read_limit=read_limit,
+        is_silent=response.end == "silent",
     )
+
+
+def _begin_attempt(watch: WireWatch, decision: ReplayDecision, request: httpx2.Request) -> Attempt:
+    key = f"{request.method} {request.url} {hash(_body_of(request))}"
+    read_limit = (request.extensions.get("timeout") or {}).get("read")
+    return watch.begin(decision, make_attempt(decision, key, request.headers, read_limit))
 
 
 def _body_of(request: httpx2.Request) -> bytes:
@@ -62,7 +69,7 @@ def replay_watched(
     watch: WireWatch, decision: ReplayDecision, request: httpx2.Request, rest: Rest | None, pace: Pace | None
 ) -> httpx2.Response:
     """``replay_response`` with notes. A fault comes without advice to the client, whose own behaviour is judged."""
-    attempt = begin_attempt(watch, decision, request)
+    attempt = _begin_attempt(watch, decision, request)
     try:
         response = replay_response(decision, rest, pace, advises=not attempt.fault)
     except BaseException:
@@ -76,7 +83,7 @@ async def replay_watched_async(
     watch: WireWatch, decision: ReplayDecision, request: httpx2.Request, rest: Rest | None, pace: Pace | None
 ) -> httpx2.Response:
     """The async twin of ``replay_watched``."""
-    attempt = begin_attempt(watch, decision, request)
+    attempt = _begin_attempt(watch, decision, request)
     try:
         response = await replay_response_async(decision, rest, pace, advises=not attempt.fault)
     except BaseException:

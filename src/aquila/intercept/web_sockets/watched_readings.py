@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from aquila.cassettes.model import RecordedRequest
 from aquila.recording.reporting.wire_watch import Attempt, Reading, WireWatch
 from aquila.recording.sessions.session_decisions import ReplayDecision
-from aquila.transports.callers.proxy import CREDENTIALS
-from aquila.transports.requested_delay import read_requested_delay
+from aquila.transports.watched_answers import make_attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +31,8 @@ class Readings:
         """Note a request and its answer, which counts as read once ``until`` messages were read; None is never."""
         if self._watch is None:
             return
-        response = decision.interaction.response
-        delay = read_requested_delay(dict(response.headers))
-        attempt = Attempt(
-            key=f"{request.method} {request.url} {hash(request.body)}",
-            fault=decision.fault,
-            status=response.status,
-            retry_after=None if delay is None else max(0.0, delay),
-            credentials=hash(tuple(request.first_header(name) for name in CREDENTIALS)),
-            is_silent=response.end == "silent",
-        )
+        key = f"{request.method} {request.url} {hash(request.body)}"
+        attempt = make_attempt(decision, key, dict(request.headers))
         self._open.append(_Open(self._watch.begin(decision, attempt), until))
 
     def expect(self, until: int) -> None:
