@@ -189,4 +189,4 @@ def test_a_loader_of_many_modules_is_left_as_it_is(tmp_path: Path, monkeypatch: 
 
 
 def test_the_names_of_the_httpx_family_are_those_of_transports() -> None:
-    assert activation._HTTPX_FAMILY == transports.HTTPX_FAMILY
+    assert tuple(transports.CORE_LIBRARIES) == activation._HTTPX_FAMILY

@@ -20,9 +20,7 @@ Imported by everything below it in the plan of the house.
 
 from __future__ import annotations
 
-HTTPX_FAMILY = ("httpx2", "httpx")
-"""Import names of the libraries whose transports are patched. They share their shape; the second is the ancestor of the
-first. Here, so that reading it loads neither of them."""
-
 CORE_LIBRARIES = {"httpx2": "httpcore2", "httpx": "httpcore"}
-"""The library below each, which has the pools of connections."""
+"""The libraries whose transports are patched, each with the library below it, which has the pools of connections.
+
+They share their shape; the second is the ancestor of the first. Here, so that reading it loads neither of them."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import httpx2
 
-from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError
 from aquila.recording.storing.machine_clock import machine_seconds, milliseconds_since
 from aquila.transports.upstreams import find_upstream
-from aquila.transports.wire import decode_headers, encode_headers, error_to_text
+from aquila.transports.wire import decode_headers, encode_headers, error_to_text, undo_coding
 
 _CONNECTION_FIELDS = frozenset(
     {
@@ -53,12 +52,8 @@ def ask_again(request: RecordedRequest, upstream: str, *, seconds: float) -> Rec
     except (AquilaError, OSError, httpx2.InvalidURL) as error:
         raise UpstreamTrouble(str(error)) from error
     ended = milliseconds_since(clock)
-    coding = response.headers.get("content-encoding", "")
-    if coding:
-        chunks = [RecordedChunk(decode_body(b"".join([each.data for each in chunks]), coding), ended)]
-    return RecordedResponse(
-        response.status_code, decode_headers(response.headers.raw), tuple(chunks), started=started, ended=ended
-    )
+    headers, decoded = undo_coding(decode_headers(response.headers.raw), chunks)
+    return RecordedResponse(response.status_code, headers, decoded, started=started, ended=ended)
 
 
 def _raw_chunks(response: httpx2.Response) -> list[bytes]:

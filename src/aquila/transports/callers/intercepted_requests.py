@@ -16,7 +16,7 @@ from aquila.errors import CassetteRequired
 from aquila.lazy_imports import import_module
 from aquila.recording.scope import Scope
 from aquila.settings import Settings
-from aquila.transports import HTTPX_FAMILY
+from aquila.transports import CORE_LIBRARIES
 from aquila.transports.own_requests import own_request
 from aquila.transports.routes.route import Route
 from aquila.transports.routes.routing import open_route, open_route_async
@@ -119,9 +119,9 @@ def _library_of(thing: Any) -> Any:
         return httpx2
     for base in type(thing).__mro__:
         name = base.__module__.partition(".")[0]
-        if name in HTTPX_FAMILY:
+        if name in CORE_LIBRARIES:
             return import_module(name)
-    raise TypeError(f"{type(thing).__name__} belongs to none of {', '.join(HTTPX_FAMILY)}")
+    raise TypeError(f"{type(thing).__name__} belongs to none of {', '.join(CORE_LIBRARIES)}")
 
 
 def _read_request(request: Any) -> httpx2.Request:
