@@ -208,7 +208,7 @@ class _Visit:
         if isinstance(upstream, RefusedUpstream):
             await self._refuse_with(upstream.status, upstream.headers, upstream.body)
             return
-        fields = fields_of(upstream.response.headers)
+        fields = fields_of(upstream.response.headers.raw_items())
         if recorder is not None:
             recorder.accept(SWITCHED, fields)
         await self._accept(fields)

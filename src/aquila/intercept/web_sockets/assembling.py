@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-CONTINUATION, TEXT, BINARY = 0, 1, 2
-"""The opcodes of the frames of messages (RFC 6455, 5.2)."""
+CONTINUATION, TEXT, BINARY, CLOSE = 0, 1, 2, 8
+"""The opcodes of the frames of messages, and of a close (RFC 6455, 5.2)."""
 
 
 class Assembler:

@@ -25,9 +25,9 @@ SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
 see Aquila's own use of the library."""
 
 
-def fields_of(headers: Any) -> Headers:
-    """Return the fields of a request or an answer of ``websockets``, their names in lower case."""
-    return tuple((name.lower(), value) for name, value in headers.raw_items())
+def fields_of(rows: Iterable[tuple[Any, Any]]) -> Headers:
+    """Return header fields of any library as texts, their names in lower case."""
+    return tuple((str(name).lower(), str(value)) for name, value in rows)
 
 
 def fields_of_acceptance(recorded: Headers, *, offers_subprotocol: bool) -> Headers:

@@ -90,13 +90,13 @@ def read_refusal(error: BaseException) -> RefusedHandshake | None:
     response: Any = getattr(error, "response", None)
     if not hasattr(response, "status_code"):
         return None
-    return RefusedHandshake(response.status_code, dict(fields_of(response.headers)), response.body or b"")
+    return RefusedHandshake(response.status_code, dict(fields_of(response.headers.raw_items())), response.body or b"")
 
 
 def read_headers(connection: Any) -> Mapping[str, str]:
     """Return the header fields of the answer to the handshake, their names in lower case."""
     response = getattr(connection, "response", None)
-    return {} if response is None else dict(fields_of(response.headers))
+    return {} if response is None else dict(fields_of(response.headers.raw_items()))
 
 
 def is_lost(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from aquila.cassettes.model import SWITCHED
 from aquila.cassettes.web_socket_frames.frame import BROKEN, WITHOUT_CODE, Close, Frame
 from aquila.cassettes.web_socket_frames.replay import AT_ONCE
+from aquila.intercept.web_sockets.assembling import CLOSE
 from aquila.intercept.web_sockets.opening_handshakes import (
     OF_THE_CONNECTION,
     SILENT,
@@ -42,7 +43,6 @@ _AT_ONCE, _AT_ONCE_TO_CLIENT = 256 * 1024, 64 * 1024
 an event loop."""
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-_CLOSE_FRAME = 8
 
 
 class ClientEnd(socket.socket):
@@ -274,11 +274,11 @@ class _Peer:
         for event in self._protocol.events_received():
             if not self._is_open:
                 self._answer_handshake(event)
-            elif int(event.opcode) < _CLOSE_FRAME:
+            elif int(event.opcode) < CLOSE:
                 self._heard += event.fin
                 if not self._said:  # the pause before the answer begins now
                     self._paused, self._waits_since = 0.0, time.perf_counter()
-            elif int(event.opcode) == _CLOSE_FRAME:
+            elif int(event.opcode) == CLOSE:
                 closed = self._protocol.close_rcvd
                 self._has_closed = True
                 self._conversation.take_close(closed.code, closed.reason)

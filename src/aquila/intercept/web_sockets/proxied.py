@@ -111,7 +111,7 @@ class UpstreamConversation:
         )
 
     async def _take_refusal(self, response: Any) -> RefusedUpstream:
-        fields = fields_of(response.headers)
+        fields = fields_of(response.headers.raw_items())
         refusal = RefusedUpstream(
             int(response.status_code),
             tuple(field for field in fields if field[0] not in _OF_ONE_BODY),

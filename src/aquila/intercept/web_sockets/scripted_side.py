@@ -36,7 +36,7 @@ class ScriptedSide:
         self._silenced_by = ""  # the fault that ended an answer in silence, if one did
         self.readings = Readings(scope.run.wire_watch)
         decision = self._open(form.handshake)
-        self._handshake_answer, self.fault = decision.interaction.response, decision.fault
+        self.handshake_answer, self.fault = decision.interaction.response, decision.fault
         """How the handshake is answered, and the fault that it has met."""
 
     def _open(self, handshake: RecordedRequest) -> ReplayDecision:
@@ -48,10 +48,6 @@ class ScriptedSide:
         if met is None:
             self.readings.note_read(0)
         return decision
-
-    @property
-    def handshake_answer(self) -> RecordedResponse:
-        return self._handshake_answer
 
     def take_sent(self, data: bytes, is_text: bool, *, may_wait: bool = False) -> CassetteMiss | None:
         try:

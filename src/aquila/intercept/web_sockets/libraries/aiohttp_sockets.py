@@ -20,7 +20,8 @@ from aquila.intercept.aiohttp_answers import connector_error
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
-from aquila.intercept.web_sockets.opening_handshakes import CONNECT_TIMEOUT
+from aquila.intercept.web_sockets.assembling import BINARY, CLOSE, TEXT
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_TIMEOUT, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.silent_waits import receive_within_async
 from aquila.intercept.web_sockets.writing import (
@@ -37,10 +38,9 @@ _conversation: ContextVar[ReplayedConversation | None] = ContextVar("aquila_aioh
 """The replay to which a session connects in this context. ``_ws_connect`` passes it to ``BaseConnector.connect``, which
 takes no argument for it. Set for one handshake, and then restored."""
 
-_TEXT, _BINARY, _CLOSE = 1, 2, 8
-"""Kinds of messages, as RFC 6455 numbers them. Most other kinds of aiohttp mean the end of a connection."""
 _PING_OR_PONG = (9, 10)
-"""Kinds that do not. Only a program that answers pings itself (``autoping=False``) receives them."""
+"""Kinds of messages, as RFC 6455 numbers them. Most other kinds of aiohttp mean the end of a connection; these do not.
+Only a program that answers pings itself (``autoping=False``) receives them."""
 
 
 def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,8 +78,7 @@ def _handshake_of(session: Any, url: Any, options: dict[str, Any]) -> RecordedRe
     headers = {**dict(session.headers), **dict(options.get("headers") or {})}
     if options.get("protocols"):
         headers["sec-websocket-protocol"] = ",".join(options["protocols"])
-    fields = tuple((str(name).lower(), str(value)) for name, value in headers.items())
-    return RecordedRequest("GET", str(whole.with_user(None).with_fragment(None)), fields)
+    return RecordedRequest("GET", str(whole.with_user(None).with_fragment(None)), fields_of(headers.items()))
 
 
 def _connector_error(url: str, error: OSError) -> Exception:
@@ -143,7 +142,7 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
                 message = await receive_within_async(conversation, lambda: receive(timeout), limit)
             else:
                 message = await receive(timeout)
-        if int(message.type) not in (_TEXT, _BINARY):
+        if int(message.type) not in (TEXT, BINARY):
             conversation.tell_failure()
         return message
 
@@ -174,8 +173,8 @@ def _watch_sending(
             await send_bytes(data, *args, **kwargs)
 
     async def send_any(message: bytes, opcode: Any, *args: Any, **kwargs: Any) -> None:
-        if int(opcode) in (_TEXT, _BINARY) and not socket.closed:
-            await notice(bytes(message), is_text=int(opcode) == _TEXT)
+        if int(opcode) in (TEXT, BINARY) and not socket.closed:
+            await notice(bytes(message), is_text=int(opcode) == TEXT)
         with on_its_way():
             await send_frame(message, opcode, *args, **kwargs)
 
@@ -194,18 +193,14 @@ async def _record(connect: Callable[[], Any], recorder: FrameRecorder) -> Any:
             socket = await connect()
         except aiohttp.WSServerHandshakeError as error:
             if error.status != SWITCHED:  # else aiohttp refuses the answer, such as one with a wrong accept field
-                recorder.accept(error.status, _fields_of(error.headers or {}))
+                recorder.accept(error.status, fields_of((error.headers or {}).items()))
                 recorder.finish()
             raise
         except _connect_timeout() as error:
             recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
             raise
-    recorder.accept(SWITCHED, _fields_of(socket._response.headers))
+    recorder.accept(SWITCHED, fields_of(socket._response.headers.items()))
     return _watch(socket, recorder)
-
-
-def _fields_of(headers: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in headers.items())
 
 
 def _watch(socket: Any, recorder: FrameRecorder) -> Any:
@@ -215,10 +210,10 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
         with recorder.reading():
             message = await receive(*args, **kwargs)
         kind = int(message.type)
-        if kind in (_TEXT, _BINARY):
+        if kind in (TEXT, BINARY):
             data = message.data.encode() if isinstance(message.data, str) else bytes(message.data)
-            recorder.add_received(data, is_text=kind == _TEXT)
-        elif kind == _CLOSE:
+            recorder.add_received(data, is_text=kind == TEXT)
+        elif kind == CLOSE:
             # aiohttp gives a close without a code the code 0.
             recorder.finish_closed(Close("provider", int(message.data) or WITHOUT_CODE, message.extra or ""))
         elif kind not in _PING_OR_PONG:

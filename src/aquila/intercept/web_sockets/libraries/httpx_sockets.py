@@ -20,8 +20,8 @@ from aquila.cassettes.model import SWITCHED, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake, answer_handshake_async
-from aquila.intercept.web_sockets.assembling import Assembler
-from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, CONNECT_TIMEOUT, NO_ANSWER
+from aquila.intercept.web_sockets.assembling import CLOSE, Assembler
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, CONNECT_TIMEOUT, NO_ANSWER, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import is_time_limit, receive_then_write, write_due_async
 from aquila.optional import import_optional
@@ -29,7 +29,6 @@ from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports import CORE_LIBRARIES
 from aquila.transports.own_requests import own_request
 
-_CLOSE = 8
 _STREAM = "network_stream"
 _CODINGS = ("content-encoding", "content-length")
 
@@ -66,7 +65,7 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
         _note_refusal(answered, response, response.read())
         answered.write_due()
         return response
-    answered.accept(SWITCHED, _fields_of(response))
+    answered.accept(SWITCHED, fields_of(response.headers.multi_items()))
     return _with_stream(response, functools.partial(_NotedStream, recorder=answered, lost=_read_error(library)))
 
 
@@ -99,7 +98,7 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
         _note_refusal(answered, response, await response.aread())
         await write_due_async(answered)
         return response
-    answered.accept(SWITCHED, _fields_of(response))
+    answered.accept(SWITCHED, fields_of(response.headers.multi_items()))
     return _with_stream(response, functools.partial(_AsyncNotedStream, recorder=answered, lost=_read_error(library)))
 
 
@@ -175,12 +174,8 @@ def _offer_no_extensions(request: Any) -> None:
     request.headers.pop("sec-websocket-extensions", None)
 
 
-def _fields_of(response: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in response.headers.multi_items())
-
-
 def _note_refusal(recorder: FrameRecorder, response: Any, body: bytes) -> None:
-    fields = tuple(field for field in _fields_of(response) if field[0] not in _CODINGS)
+    fields = tuple(field for field in fields_of(response.headers.multi_items()) if field[0] not in _CODINGS)
     recorder.accept(response.status_code, fields, body)
     recorder.finish()
 
@@ -224,9 +219,9 @@ class _Wire:
         self._protocol.data_to_send()  # dropped, or it would pile up: the real end itself sends pongs and the like
         for event in self._protocol.events_received():
             opcode = int(event.opcode)
-            if opcode < _CLOSE:
+            if opcode < CLOSE:
                 self._assembler.add(opcode, bytes(event.data), event.fin)
-            elif opcode == _CLOSE:
+            elif opcode == CLOSE:
                 self._is_over = True
                 closed = self._protocol.close_rcvd
                 self._end(Close(self._by, int(closed.code), closed.reason))
@@ -238,8 +233,8 @@ class _WatchedConnection:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _NotedBytes(_WatchedConnection):
@@ -321,28 +316,14 @@ class _ComparedBytes(_WatchedConnection):
 
 
 class _ComparedStream(_ComparedBytes):
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data: bytes = self._stream.read(max_bytes, timeout)
-        return data
-
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._sent.read(buffer)
         with self._conversation.on_its_way():
             self._stream.write(buffer, timeout)
 
-    def close(self) -> None:
-        self._stream.close()
-
 
 class _AsyncComparedStream(_ComparedBytes):
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data: bytes = await self._stream.read(max_bytes, timeout)
-        return data
-
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._sent.read(buffer)
         with self._conversation.on_its_way():
             await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()

@@ -15,14 +15,13 @@ from aquila.cassettes.model import SWITCHED, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake
-from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
-from aquila.intercept.web_sockets.opening_handshakes import CONNECT_TIMEOUT
+from aquila.intercept.web_sockets.assembling import BINARY, CLOSE, CONTINUATION, TEXT, Assembler
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_TIMEOUT, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import is_time_limit, store_failure, then_write
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 
-_CLOSE = 8
 _WATCHED = ("send_frame", "recv_frame", "shutdown")
 """The methods of a ``WebSocket`` through which all its other methods send, receive and close."""
 _WAITING = "aquila_waiting"
@@ -116,7 +115,7 @@ def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -
         with own_request():
             connect()
     except errors.WebSocketBadStatusException as error:
-        recorder.accept(error.status_code, _fields_of(error.resp_headers), error.resp_body or b"")
+        recorder.accept(error.status_code, fields_of((error.resp_headers or {}).items()), error.resp_body or b"")
         recorder.finish()
         recorder.write_due()
         raise
@@ -137,12 +136,8 @@ def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -
             recorder.finish_unanswered()
         recorder.write_due()
         raise
-    recorder.accept(SWITCHED, _fields_of(socket.headers))
+    recorder.accept(SWITCHED, fields_of((socket.headers or {}).items()))
     _watch(socket, recorder)
-
-
-def _fields_of(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), str(value)) for name, value in (headers or {}).items())
 
 
 def _watch(socket: Any, recorder: FrameRecorder) -> None:
@@ -161,14 +156,14 @@ def _watch(socket: Any, recorder: FrameRecorder) -> None:
             raise
         if frame.opcode in (TEXT, BINARY, CONTINUATION):
             receiving.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
-        elif frame.opcode == _CLOSE:
+        elif frame.opcode == CLOSE:
             recorder.finish_closed(_read_close("provider", _bytes_of(frame)))
         return frame
 
     def send_frame(frame: Any) -> Any:
         if frame.opcode in (TEXT, BINARY, CONTINUATION):
             sending.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
-        elif frame.opcode == _CLOSE:
+        elif frame.opcode == CLOSE:
             recorder.finish_closed(_read_close("client", _bytes_of(frame)))
         return send(frame)
 

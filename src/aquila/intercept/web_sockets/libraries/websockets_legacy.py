@@ -17,9 +17,8 @@ from aquila.intercept.web_sockets.libraries.websockets_asyncio import converse
 from aquila.intercept.web_sockets.libraries.websockets_protocol import (
     IN_ONE_PIECE,
     encode_message,
-    find_close,
-    find_failure,
     join_message_async,
+    note_end,
     without_credentials,
 )
 from aquila.intercept.web_sockets.opening_handshakes import SUBPROTOCOL, fields_of
@@ -65,10 +64,10 @@ class _CaughtConnection(functools.partial):  # type: ignore[type-arg]
 def _handshake_of(uri: str, options: dict[str, Any]) -> RecordedRequest:
     given = options.get("extra_headers") or ()
     rows = given.raw_items() if hasattr(given, "raw_items") else dict(given).items()
-    fields = [(str(name).lower(), str(value)) for name, value in rows]
+    fields = fields_of(rows)
     if options.get("subprotocols"):
-        fields.append((SUBPROTOCOL, ", ".join(options["subprotocols"])))
-    return RecordedRequest("GET", without_credentials(uri), tuple(fields))
+        fields = (*fields, (SUBPROTOCOL, ", ".join(options["subprotocols"])))
+    return RecordedRequest("GET", without_credentials(uri), fields)
 
 
 def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
@@ -85,10 +84,10 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
             status = getattr(error, "status_code", None)
             if status is not None:
                 headers = getattr(error, "headers", None)
-                recorder.accept(status, () if headers is None else fields_of(headers))
+                recorder.accept(status, () if headers is None else fields_of(headers.raw_items()))
                 recorder.finish()
             raise
-        recorder.accept(SWITCHED, fields_of(protocol.response_headers))
+        recorder.accept(SWITCHED, fields_of(protocol.response_headers.raw_items()))
 
     async def recv() -> Any:
         with recorder.reading():
@@ -108,14 +107,7 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
     def connection_lost(error: Exception | None) -> None:
         is_left = error is None and not protocol.reader.at_eof()  # the other side has not ended the connection
         lose(error)
-        if (failure := find_failure(protocol)) is not None:
-            recorder.finish_broken(f"RemoteProtocolError: {failure}")
-        elif (close := find_close(protocol)) is not None:
-            recorder.finish_closed(close)
-        elif is_left:
-            recorder.finish_left()
-        else:
-            recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
+        note_end(recorder, protocol, error, is_left=is_left)
 
     protocol.handshake, protocol.send = shake_hands, send_and_note
     protocol.connection_lost = connection_lost

@@ -25,7 +25,7 @@ def handshake_of(uri: str, protocol: Any, additional_headers: Any, user_agent: s
     if user_agent is not None:
         request.headers.setdefault("User-Agent", user_agent)
     del request.headers["Sec-WebSocket-Key"]  # it is random, and would make equal handshakes differ
-    return RecordedRequest("GET", without_credentials(uri), fields_of(request.headers))
+    return RecordedRequest("GET", without_credentials(uri), fields_of(request.headers.raw_items()))
 
 
 def without_credentials(uri: str) -> str:
@@ -77,7 +77,7 @@ class ProtocolTap:
             self._recorder.finish_broken(NO_ANSWER)  # the client refuses it, such as one with a wrong accept field
             return
         body = b"" if response.status_code == SWITCHED else response.body or b""
-        self._recorder.accept(response.status_code, fields_of(response.headers), body)
+        self._recorder.accept(response.status_code, fields_of(response.headers.raw_items()), body)
         if response.status_code != SWITCHED:
             self._recorder.finish()
 
@@ -93,24 +93,29 @@ class ProtocolTap:
             self._recorder.finish_unanswered()
         elif not self._has_begun:
             self._recorder.finish_broken(NO_ANSWER)
-        elif (failure := find_failure(protocol)) is not None:
-            self._recorder.finish_broken(f"RemoteProtocolError: {failure}")
-        elif (close := find_close(protocol)) is not None:
-            self._recorder.finish_closed(close)
-        elif self.is_left:
-            self._recorder.finish_left()
         else:
-            error = getattr(protocol, "parser_exc", None)
-            self._recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
+            note_end(self._recorder, protocol, getattr(protocol, "parser_exc", None), is_left=self.is_left)
 
 
-def find_failure(protocol: Any) -> Exception | None:
+def note_end(recorder: FrameRecorder, protocol: Any, error: object, *, is_left: bool) -> None:
+    """Note how a connection ended. ``error`` is that of a lost one; ``is_left``: the program has left it."""
+    if (failure := _find_failure(protocol)) is not None:
+        recorder.finish_broken(f"RemoteProtocolError: {failure}")
+    elif (close := _find_close(protocol)) is not None:
+        recorder.finish_closed(close)
+    elif is_left:
+        recorder.finish_left()
+    else:
+        recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
+
+
+def _find_failure(protocol: Any) -> Exception | None:
     """Return the error for which the library itself closed a connection, such as a frame that is too large."""
     error = getattr(protocol, "parser_exc", None) or getattr(protocol, "transfer_data_exc", None)  # the legacy name
     return error if isinstance(error, Exception) and not isinstance(error, (OSError, EOFError)) else None
 
 
-def find_close(protocol: Any) -> Close | None:
+def _find_close(protocol: Any) -> Close | None:
     """Return the first close of a connection, and who sent it; None if neither side sent one."""
     if protocol.close_rcvd is None:
         by, close = "client", protocol.close_sent  # the provider has not answered it
