@@ -67,9 +67,11 @@ _RESOLVING_IN_LOOP = "getaddrinfo of an event loop"
 
 _KEPT = ("pytest_recording.network", "pytest_socket")
 _NATIVE = ("asyncio.windows_events", "curl_cffi.aio", "curl_cffi.curl", "grpc", "grpc.aio", "pycares", "pycurl")
-_LOOPS = ("gevent._socketcommon", "gevent.socket", "gevent.ssl", "socks", "uvloop")
+_LOOPS = ("gevent._socketcommon", "gevent.socket", "gevent.ssl", "uvloop")
 _COMPILED = ("baml_py", "httpr", "primp", "pyqwest", "rnet", "tensorzero", "tls_client.sessions", "wreq")
-_CONNECTING = (*_KEPT, *_NATIVE, *_LOOPS, *_COMPILED)
+WITHOUT_SOCKETS = (*_NATIVE, *_LOOPS, *_COMPILED)
+"""The modules of libraries that connect without Python's sockets."""
+_CONNECTING = (*_KEPT, "socks", *WITHOUT_SOCKETS)
 """Further modules that ``socket_guard`` patches."""
 
 

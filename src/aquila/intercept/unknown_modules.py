@@ -5,14 +5,9 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
+from aquila.intercept import activation
 from aquila.recording import runtime
 from aquila.recording.reporting import child_messages
-
-_WITHOUT_SOCKETS = (
-    *("curl_cffi", "gevent", "grpc", "pycares", "pycurl", "uvloop"),
-    *("baml_py", "httpr", "primp", "pyqwest", "rnet", "tensorzero", "tls_client", "wreq"),
-)
-"""Libraries that connect without Python's sockets."""
 
 
 def note_unknown_module(name: str, module: ModuleType, error: Exception) -> None:
@@ -30,7 +25,7 @@ def note_unknown_module(name: str, module: ModuleType, error: Exception) -> None
     known_as = f"{library} {version}" if isinstance(version, str) else f"the module {name} ({module.__file__})"
     lacking = f"it has no {error.name}" if isinstance(error, AttributeError) and error.name else str(error)
     unknown = f"Aquila does not know {known_as}: {lacking}, so"
-    if library in _WITHOUT_SOCKETS:
+    if any(each.partition(".")[0] == library for each in activation.WITHOUT_SOCKETS):
         note_unguarded(f"{unknown} what it sends is neither recorded nor refused")
     else:
         sentence = f"{unknown} what it sends to providers is recorded, replayed or refused at Python's sockets"
