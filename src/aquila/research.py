@@ -239,7 +239,7 @@ def _plan_result(id: str | Response, options: Mapping[str, Any]) -> CallPlan:
     timeout = given.get("timeout")
     if timeout is not None and not isinstance(timeout, timeouts.Timeouts):
         given["timeout"] = timeouts.Timeouts(total=timeout)
-    return stored_answers.plan_waiting("research.result", id, given)
+    return stored_answers.plan_waiting(id, given)
 
 
 def _research_options(response_format: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -331,7 +331,8 @@ def test_while_one_thread_joins_the_scope_of_the_parent_the_others_wait(monkeypa
 
     monkeypatch.setattr("aquila.recording.scope_joining.join_scope", join)
     reference = {"scope": "0123456789abcdef", "name": "test", "default_cassette": "birds"}
-    open_scope = parent_run._ParentScope(reference, "pytest")
+    parent = parent_run._Parent(runtime.current_run().layers, "key", command="pytest")
+    open_scope = parent_run._ParentScope(parent, reference)
     assert open_scope() is open_scope() is joined
     assert entered == [False]
 

@@ -51,6 +51,7 @@ class _Parent(NamedTuple):
     fingerprints: Sequence[str] = ()
     scope: dict[str, Any] | None = None
     command: str = ""
+    """The command that records again, for messages."""
     messages: Sequence[str] | None = None
     """Where to leave messages for the parent; see ``Run.messages``."""
     plays: bool = False
@@ -160,9 +161,7 @@ def _enter_run_of(parent: _Parent) -> None:
     runtime.run_key().key, runtime.run_key().meeting_place = parent.key, parent.meeting_place
     runtime.machine_keys().fingerprints = parent.fingerprints
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
-    joining = (
-        _ParentScope(parent.scope, parent.command, shows_end=parent.shows_end) if parent.scope is not None else None
-    )
+    joining = None if parent.scope is None else _ParentScope(parent, parent.scope)
     run = runtime.Run(parent.layers)
     if parent.messages:
         root, mark, identity = parent.messages
@@ -194,15 +193,11 @@ def _refuse_everything() -> None:
 
 
 class _ParentScope:
-    """Joins the parent's scope when something first needs a scope.
+    """Joins the scope of ``parent`` that ``reference`` names when something first needs a scope."""
 
-    ``command`` is the command that records again, for messages. ``shows_end`` is as in ``_Parent``.
-    """
-
-    def __init__(self, reference: dict[str, Any], command: str, *, shows_end: str | None = None) -> None:
+    def __init__(self, parent: _Parent, reference: dict[str, Any]) -> None:
+        self._parent = parent
         self._reference = reference
-        self._command = command
-        self._shows_end = shows_end
         self._scope: Scope | None = None
 
     def __call__(self) -> Scope:
@@ -211,8 +206,8 @@ class _ParentScope:
         with runtime.current_run().lock:
             if self._scope is None:
                 reference = scope_joining.ScopeReference(**self._reference)
-                self._scope = scope_joining.join_scope(reference, command=self._command)
-                if self._shows_end is not None:
-                    self._scope.follow_owner(self._shows_end)
+                self._scope = scope_joining.join_scope(reference, command=self._parent.command)
+                if self._parent.shows_end is not None:
+                    self._scope.follow_owner(self._parent.shows_end)
                 atexit.register(self._scope.close)
             return self._scope

@@ -26,10 +26,10 @@ def plan_cancellation(id: Any, given: Mapping[str, Any]) -> CallPlan:
     return plan_operation("cancel_response", make_loop, given, REQUEST_OPTIONS)
 
 
-def plan_waiting(operation: str, id: Any, given: Mapping[str, Any]) -> CallPlan:
-    """Return the plan that fetches a stored answer repeatedly until it is finished; ``operation`` names the call."""
+def plan_waiting(id: Any, given: Mapping[str, Any]) -> CallPlan:
+    """Return the plan that fetches a stored answer until it is finished; ``id`` is text or a ``Response``."""
     make_loop = functools.partial(StoredAnswerLoop, id=_id_of(id), path="responses.retrieve", waits=True)
-    return plan_operation(operation, make_loop, given, RESULT_OPTIONS)
+    return plan_operation("research.result", make_loop, given, RESULT_OPTIONS)
 
 
 def plan_deletion(id: Any, given: Mapping[str, Any]) -> CallPlan:

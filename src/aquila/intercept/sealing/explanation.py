@@ -38,8 +38,7 @@ def look_at_machine() -> Machine:
 
 def _read(path: str) -> str | None:
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-        text = file.read()
-        return text if "\n" in text.rstrip("\n") else text.strip()
+        return file.read().strip()
     return None
 
 
