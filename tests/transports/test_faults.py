@@ -21,7 +21,7 @@ import requests
 
 import aquila
 import tests.support.preloaded  # noqa: F401
-from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.errors import CassetteMiss, ConfigError, RequestTimeout
 from aquila.faults.plan import FaultPlan
 from aquila.recording.scope import look_for_scope
@@ -278,6 +278,34 @@ def test_threads_with_equal_requests_get_a_recording_each_under_a_fault(
     with aquila.use_cassette("recorded", transport="replay", faults="one_byte") as cassette:
         assert ask_at_once(["hi", "hi"]) == ["one", "two"]
     assert cassette.all_played
+
+
+def test_an_answer_that_another_process_takes_meanwhile_is_not_given_again_under_a_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_two_answers(root, monkeypatch)
+    meet, taken = FaultPlan.meet, []
+
+    def meet_while_another_asks(plan: FaultPlan, key: str, good: Interaction, within: None) -> Any:
+        met = meet(plan, key, good, within)
+        taken.append(take(good.request))
+        return met
+
+    def play_recording(request: RecordedRequest) -> None:
+        scope, _ = look_for_scope()
+        assert scope is not None
+        scope.sessions.opened()[0].decide(request)
+
+    monkeypatch.setattr(FaultPlan, "meet", meet_while_another_asks)
+    with aquila.use_cassette("recorded", transport="replay", faults="one_byte") as cassette:
+        take: Callable[[RecordedRequest], object] = play_recording
+        assert aquila.ask("hi").text == "two"
+    assert cassette.all_played
+    with use_script(faults="one_byte") as script:
+        take = script.reply("one").reply("two").decide
+        assert aquila.ask("hi").text == "two"
+    assert len(taken) == 2
+    assert not script.left
 
 
 @pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="there is no other clock")

@@ -114,7 +114,7 @@ class Script(Replies):
         self._promised: dict[tuple[str, bytes], Answer] = {}
         self._lock = renewed_in_child(threading.RLock())
         self.given = 0
-        """How many requests were answered, without those that met a fault."""
+        """How many requests were answered with the whole answer."""
 
     @property
     def unused(self) -> Unused | None:
@@ -175,10 +175,11 @@ class Script(Replies):
             rows += [(f"{rule.conditions}.", answer) for rule in self._rules for answer in rule.left]
             return [f"{when}{describe_answer(answer)}" for when, answer in rows if id(answer) not in self._asked_for]
 
-    def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
+    def decide(self, request: RecordedRequest, *, fault: str = "") -> ScriptedAnswer | None:
         """Return the answer to a request and count it; None if there is none.
 
-        Raises errors of functions in ``when``.
+        ``fault`` names the fault that only delivers it in other chunks, if one does. Raises errors of functions in
+        ``when``.
         """
         form, sent = read_request(request)
         with self._lock:
@@ -238,11 +239,10 @@ class Script(Replies):
     def note_fault(
         self, request: RecordedRequest, *, gives: Gives, met: Interaction | None = None, fault: str = ""
     ) -> None:
-        """Note a request that met a fault. Its answer counts as asked for.
+        """Note a request that met a fault. Its answer counts as asked for, and can still be given.
 
-        An answer that the program gets whole is used up. Another one can still be given: if the program may take the
-        response in its place for an answer, and continue, it is kept for this request, and other requests get the
-        answers after it.
+        If the program may take the response in its place for an answer, and continue, it is kept for this request, and
+        other requests get the answers after it.
         """
         form, sent = read_request(request)
         asked = request.url, request.body
@@ -257,10 +257,7 @@ class Script(Replies):
             self._number_answer(form, sent, found.answer, last=False)
             if asked not in self._promised:
                 self._take_next(found)
-            if gives == "answer":
-                self._promised[asked] = found.answer
-            else:
-                self._promised.pop(asked, None)
+            self._promised[asked] = found.answer
 
     def _find_next(self, form: WireForm, sent: SentRequest) -> _Next | None:
         self._finish_reasoning()

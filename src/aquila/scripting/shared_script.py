@@ -34,7 +34,6 @@ _ANSWERED, _ANSWERED_LAST, _NOTHING, _YES, _EXPLAINED, _FAILED = b"a", b"l", b"n
 _FAULTS: Mapping[Gives, str] = {
     "nothing": "note of a fault",
     "answer": "note of a fault in an answer",
-    "all": "note of a fault around an answer",
 }
 """The ``wants`` of messages that report a fault, by what it gives."""
 _GIVES = {wants: gives for gives, wants in _FAULTS.items()}
@@ -49,8 +48,11 @@ class AnswersRequests(Protocol):
     def deciding(self) -> contextlib.AbstractContextManager[object]:
         """Is held by a thread that looks at an answer and then says what becomes of it."""
 
-    def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
-        """Return the answer to a request and count it; None if there is none."""
+    def decide(self, request: RecordedRequest, *, fault: str = "") -> ScriptedAnswer | None:
+        """Return the answer to a request and count it; None if there is none.
+
+        ``fault`` names the fault that only delivers it in other chunks, if one does.
+        """
 
     def explain(self, request: RecordedRequest) -> str:
         """Return a message that says why nothing answers a request."""
@@ -64,7 +66,7 @@ class AnswersRequests(Protocol):
     def note_fault(
         self, request: RecordedRequest, *, gives: Gives, met: Interaction | None = None, fault: str = ""
     ) -> None:
-        """Note a request that met a fault. ``gives`` says what the program gets in spite of it.
+        """Note a request that met a fault. ``gives`` says what the program gets in spite of it: not all.
 
         ``met`` is the interaction with the faulted response, and ``fault`` names the fault.
         """
@@ -235,7 +237,7 @@ class RemoteScript:
         self.deciding = renewed_in_child(threading.RLock())
         """Is held by a thread of this process that looks at an answer and then says what becomes of it."""
 
-    def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
+    def decide(self, request: RecordedRequest, *, fault: str = "") -> ScriptedAnswer | None:
         """Return the answer to a request and count it; None if there is none. Raises ``ScriptUnreachable``."""
         kind, content = self._ask("answer", _as_interaction(request))
         if kind == _NOTHING:
@@ -244,7 +246,7 @@ class RemoteScript:
         note = self._make_note(Interaction(request, answer.response))
         if note is not None:
             with contextlib.suppress(ScriptUnreachable):  # the answer is good even if the report is lost
-                self._ask(_ANSWER_GIVEN, note, last=answer.last)
+                self._ask(_ANSWER_GIVEN, note, fault=fault, last=answer.last)
         return answer
 
     def explain(self, request: RecordedRequest) -> str:

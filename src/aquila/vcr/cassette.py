@@ -150,4 +150,4 @@ class Cassette:
 
     def _numbers_of(self, request: Any) -> Sequence[int]:
         asked = request_from_vcr(request)
-        return next((session.find_numbers(asked) for session in self._sessions()), ())
+        return next((tuple(session.find_recordings(asked)) for session in self._sessions()), ())

@@ -85,8 +85,11 @@ def test_each_request_gets_the_next_recording_whichever_process_makes_it(run: li
         each.share_counts(shared)
     given_out = []
     for name, process, _ in run:
+        following = together[process].find_next(RecordedRequest("POST", f"https://x/{name}"))
         decision = together[process].decide(RecordedRequest("POST", f"https://x/{name}"))
         assert isinstance(decision, ReplayDecision)
+        assert following is not None
+        assert decision.interaction is cassette.interactions[following]
         given_out.append(decision.interaction)
     assert given_out == list(cassette.interactions)
     together[0].adopt_shared_plays()

@@ -138,11 +138,10 @@ class _Address(NamedTuple):
 
 def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session: Session) -> Answer:
     address = _Address.of(request.url)
+    decision = None
     if scope.faults.plan is not None and asks_model(address.host, address.port, address.path, settings):
-        met = spoil_recording(scope, session, request)
-        if met is not None:
-            return _replay(scope, settings, session, met, request)
-    decision = session.decide(request)
+        decision = spoil_recording(scope, session, request)
+    decision = decision or session.decide(request)
     if isinstance(decision, PassOnDecision):
         guard.check_unanswered(request.method, *address, scope, settings)
         return None
@@ -151,7 +150,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
             raise fail_unasked(session.redactor.redact_text(str(address)))
         refuse(scope, decision.explain(), decision.key)
     if isinstance(decision, ReplayDecision):
-        if settings.transport != "replay":
+        if settings.transport != "replay" and not decision.fault:
             scope.recording.note_play(session, decision)
         return _replay(scope, settings, session, decision, request)
     if settings.upstream != "live":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -359,24 +359,24 @@ class Session:
         with self._lock:
             return tuple(self._new_recordings)
 
-    def find_numbers(self, request: RecordedRequest) -> Sequence[int]:
-        """Return the numbers (from 0) of the recordings that answer a request, whether or not they were played."""
+    def find_recordings(self, request: RecordedRequest) -> Mapping[int, Slot]:
+        """Return the recordings that answer a request, played or not, in order: the slot of each by number (from 0)."""
         filtered = self.filter_request(request)
         if filtered is None:
-            return ()
+            return {}
         self._compute_keys()
         key = self.key_of(filtered)
         with self._lock:
-            own = tuple(self._keys.numbers_of(key))
-            return own or [self._keys.numbers_of(other)[at] for other, at in self._find_borrowed(key, filtered)]
+            own = [(key, at) for at in range(len(self._keys.numbers_of(key)))]
+            return {self._keys.numbers_of(of)[at]: (of, at) for of, at in own or self._find_borrowed(key, filtered)}
 
     def find_next(self, request: RecordedRequest) -> int | None:
         """Return the number (from 0) of the recording that a request would get, without playing it; None if none."""
-        numbers = () if self.records_everything else self.find_numbers(request)
+        found = {} if self.records_everything else self.find_recordings(request)
         if self._repeat == "first":
-            return next(iter(numbers), None)
-        last = numbers[-1] if numbers and self._repeat == "last" else None
-        return next((number for number in numbers if not self.plays.was_played(number)), last)
+            return next(iter(found), None)
+        last = [*found][-1] if found and self._repeat == "last" else None
+        return next((number for number, (key, at) in found.items() if at >= self._counts.count_of(key)), last)
 
     def numbers_of(self, key: str) -> Sequence[int]:
         """Return the numbers (from 0) of the recordings that have a key."""

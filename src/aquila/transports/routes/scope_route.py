@@ -277,18 +277,15 @@ class CassetteRoute(ScopeRoute):
 
         Raises ``BudgetSpent`` if the run may record no more, and ``CassetteWriteError``.
         """
+        decision = None
         if self._scope.faults.may_be_met and self._scope.faults.plan is not None and self._is_for_model(asked):
-            met = spoil_recording(self._scope, self._session, asked)
-            if met is not None:
-                if self._scope.run.exchange_watch is not None:
-                    self._scope.run.exchange_watch.note_decision(met, self._session, asked)
-                return met
-        decision = self._session.decide(asked)
+            decision = spoil_recording(self._scope, self._session, asked)
+        decision = decision or self._session.decide(asked)
         watch = self._scope.run.exchange_watch
         if watch is not None:
             watch.note_decision(decision, self._session, asked)
         log = self._scope.run.play_log
-        if log is not None and isinstance(decision, ReplayDecision):
+        if log is not None and isinstance(decision, ReplayDecision) and not decision.fault:
             log.note_request(self._scope, self._session, decision, asked)
         if isinstance(decision, RefuseDecision):
             if no_network.is_metadata_service(request.url.host) and not self._was_recorded_in_a_cloud():
@@ -330,18 +327,22 @@ def meet_fault(scope: Scope, key: str, good: Interaction, within: Within | None 
     return ReplayDecision(changed, RecordingPlayed(key, 0, 0), last=False, fault=str(met.fault), gives=met.gives)
 
 
-def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> ReplayDecision | None:
+def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> Decision | None:
     """Return the faulty answer to a request, made from the recording that it would get; None if it meets no fault.
 
-    The recording then does not count as unused, and as played only if the program gets all of it.
+    The recording then does not count as unused, and as played only if the program gets all of it. If another process
+    plays it meanwhile, the session decides, and the answer is not changed.
     """
     with session.deciding:
         number = session.find_next(asked)
         if number is None:
             return None
-        met = meet_fault(scope, session.key_of(asked), session.cassette.interactions[number])
+        good = session.cassette.interactions[number]
+        met = meet_fault(scope, session.key_of(asked), good)
         if met is not None and met.gives == "all":
-            session.decide(asked)
+            decided = session.decide(asked)
+            if not (isinstance(decided, ReplayDecision) and decided.interaction is good):
+                return decided
     if met is not None:
         session.plays.spoilt.add(number)
         scope.keep_unused()

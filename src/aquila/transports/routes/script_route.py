@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -84,7 +85,11 @@ class ScriptRoute(ScopeRoute):
         if good is None:
             return None
         met = meet_fault(self._scope, self.key_of(asked), Interaction(asked, good, upstream=SCRIPT))
-        if met is not None:
+        if met is not None and met.gives == "all":
+            answer = self._ask(functools.partial(self._script.decide, fault=met.fault), asked)
+            if answer is None or answer.response != good:  # another process has got the good one meanwhile
+                return None if answer is None else as_decision(asked, answer)
+        elif met is not None:
             self._script.note_fault(asked, gives=met.gives, met=met.interaction, fault=met.fault)
         return met
 
