@@ -48,7 +48,7 @@ def test_a_miss_after_the_id_of_a_parameter_has_changed_says_what_moves_the_reco
     tests = "@pytest.mark.parametrize('n', [{}])\ndef test_first(aquila_cassette, n): post('x')\n"
     project.record(tests=tests.format("'old'"))
     output = project.run(tests=tests.format("'A new'")).stdout.str()
-    assert "If it is of this test, and only the id of a parameter has changed, move it:" in output
+    assert "If that test is gone, because only the id of a parameter has changed, move its recordings:" in output
     assert ADVICE in output
     command = next(line for line in output.splitlines() if "aquila cassettes mv" in line)
     monkeypatch.chdir(project.pytester.path)

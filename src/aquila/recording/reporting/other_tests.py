@@ -27,7 +27,7 @@ ADVICE = (
     "If this was recorded before, a cache, or something else that tests share, may have had the answer",
     "then, so that nothing was sent. Empty it before each test, and record again.",
 )
-OTHER_ID = "If it is of this test, and only the id of a parameter has changed, move it:"
+OTHER_ID = "If that test is gone, because only the id of a parameter has changed, move its recordings:"
 MISSPELT = ("Is the name of the cassette misspelt?",)
 
 
