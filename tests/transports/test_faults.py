@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ import anyio
 import httpx2
 import pytest
 import requests
+from websockets.sync.client import connect
 
 import aquila
 import tests.support.preloaded  # noqa: F401
@@ -223,12 +225,25 @@ def test_an_answer_that_arrives_whole_under_a_fault_is_used_up(root: Path, monke
             assert ask(3) == said
 
 
-def ask_at_once(texts: Sequence[str]) -> list[str]:
+def ask_over_http(text: str) -> str:
+    return aquila.ask(text).text
+
+
+def ask_over_web_socket(text: str) -> str:
+    said = ""
+    with connect("wss://api.openai.com/v1/responses") as connection:
+        connection.send(json.dumps({"type": "response.create", "model": "m", "input": text}))
+        while (event := json.loads(connection.recv()))["type"] != "response.incomplete":
+            said += event["delta"] if event["type"] == "response.output_text.delta" else ""
+    return said
+
+
+def ask_at_once(texts: Sequence[str], ask: Callable[[str], str] = ask_over_http) -> list[str]:
     """Return what the model says, in any order, to threads that ask for ``texts``."""
     said: list[str] = []
     contexts = [contextvars.copy_context() for _ in texts]
     pairs = zip(contexts, texts, strict=True)
-    run_at_once([partial(each.run, lambda text: said.append(aquila.ask(text).text), text) for each, text in pairs])
+    run_at_once([partial(each.run, lambda text: said.append(ask(text)), text) for each, text in pairs])
     return sorted(said)
 
 
@@ -245,14 +260,19 @@ def look_together(monkeypatch: pytest.MonkeyPatch, kind: type, name: str) -> Non
     monkeypatch.setattr(kind, name, wait)
 
 
-@pytest.mark.parametrize("fault", ["one_byte", "finish_length"])
-def test_threads_that_meet_a_fault_at_once_get_an_answer_each(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "ask"),
+    [("one_byte", ask_over_http), ("finish_length", ask_over_http), ("finish_length", ask_over_web_socket)],
+)
+def test_threads_that_meet_a_fault_at_once_get_an_answer_each(
+    fault: str, ask: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = ["0", "1", "2", "3"]
     look_together(monkeypatch, Script, "peek")
     with use_script(faults=fault) as script:
         for text in texts:
             script.reply(text)
-        assert ask_at_once(texts) == texts
+        assert ask_at_once(texts, ask) == texts
     assert not script.left
 
 
