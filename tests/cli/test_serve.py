@@ -249,6 +249,16 @@ def test_the_option_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         (["--host", "no such host"], "", "'no such host' is not the name of a host"),
         (["--host", "x" * 300], "", "cannot listen on xxx"),
         (["--host", "192.0.2.1"], "", "cannot listen on 192.0.2.1:8377"),
+        (
+            ["--host", "192.0.2.1", "--record", "--upstream", "http://localhost:8377"],  # another server than this one
+            "",
+            "cannot listen on 192.0.2.1:8377",
+        ),
+        (
+            ["--host", "::", "--record", "--upstream", "http://localhost:8377"],
+            "",
+            "http://localhost:8377 is this server",
+        ),
         (["--host", "0.0.0.0"], "short", "AQUILA_SERVER_TOKEN is too short"),
         ([], "with a space and long", "AQUILA_SERVER_TOKEN may have letters"),
         (["--allow-host", "http://x"], "", "'http://x' is not the name of a host"),

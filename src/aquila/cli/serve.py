@@ -38,7 +38,7 @@ from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording import runtime
-from aquila.recording.network.host_names import DEFAULT_PORTS, SPELLINGS_OF_LOOPBACK, normalize_host
+from aquila.recording.network.host_names import DEFAULT_PORTS, SPELLINGS_OF_LOOPBACK, is_loopback, normalize_host
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session_factory import redactor_of
 from aquila.settings import Settings
@@ -159,7 +159,7 @@ def _choose_upstream(options: argparse.Namespace, settings: Settings, admission:
     """Return the upstream, if one is named. Raises ``ConfigError`` for a server that would record from itself."""
     upstream: str | None = options.upstream or settings.base_url
     # The shell in which clients were told their OPENAI_BASE_URL is also the one in which the server is started again.
-    if options.record is not None and upstream is not None and _leads_to_server(upstream, options.port, admission):
+    if options.record is not None and upstream is not None and _leads_to_server(upstream, options, admission):
         source = "OPENAI_BASE_URL" if options.upstream is None else "--upstream"
         raise ConfigError(
             f"{source} {upstream} is this server itself, which would ask itself without end; name the provider, as in "
@@ -168,15 +168,16 @@ def _choose_upstream(options: argparse.Namespace, settings: Settings, admission:
     return upstream
 
 
-def _leads_to_server(url: str, port: int, admission: Admission) -> bool:
-    """Whether a URL leads to the server that will listen on ``port``."""
+def _leads_to_server(url: str, options: argparse.Namespace, admission: Admission) -> bool:
+    """Whether a URL leads to the server that will listen where the options say."""
     try:
         parts = urlsplit(url)
         at = parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return False  # no URL, as is said of it elsewhere
     host = normalize_host(parts.hostname or "")
-    return at == port and (host in SPELLINGS_OF_LOOPBACK or host in admission.hosts)
+    is_local = host in SPELLINGS_OF_LOOPBACK and is_loopback(options.host)
+    return at == options.port and (is_local or host in admission.hosts)
 
 
 def _path_of_clients(options: argparse.Namespace, settings: Settings) -> str:
