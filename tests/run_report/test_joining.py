@@ -55,7 +55,8 @@ def test_the_command_writes_a_page_and_data(
     for number, name in enumerate(names, 1):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text(json.dumps(make_report([make_test(f"test_{number}")])), "utf-8")
-    assert main(["report", *names, "--to", "out/run.html", "--to", "out/run.json"]) == 0
+    again = [str(tmp_path / "1" / "run.json"), "2/../py3.13"]  # by other paths
+    assert main(["report", *names, *again, "--to", "out/run.html", "--to", "out/run.json"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"4 tests from 4 reports in {Path('out', 'run.html')}"
     assert [test["worker"] for test in json.loads(Path("out/run.json").read_text("utf-8"))["tests"]] == [
         "1/run",
@@ -76,7 +77,7 @@ def test_the_command_writes_a_page_and_data(
         (
             json.dumps({**make_report([]), "tests": [{}]}),
             "x.html",
-            "one of the reports has been changed",
+            "run.html has been changed and cannot be read: KeyError(",
         ),
         (json.dumps(make_report([])), "x.txt", "--to x.txt: the name must end with .html or .json"),
         (json.dumps(make_report([])), "run.html/x.html", "run.html/x.html: cannot be written: "),
@@ -97,3 +98,13 @@ def test_what_is_no_report_is_refused_and_nothing_is_written(
     assert main(["report", "run.html", "--to", target]) == 2
     assert says in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run.html"] * (content is not None)
+
+
+def test_of_several_reports_the_one_that_has_been_changed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, report in {"a": make_report([]), "b": {**make_report([]), "started": 1}, "c": make_report([])}.items():
+        Path(f"{name}.json").write_text(json.dumps(report), "utf-8")
+    assert main(["report", "a.json", "b.json", "c.json", "--to", "x.json"]) == 2
+    assert "b.json has been changed and cannot be read" in capsys.readouterr().err

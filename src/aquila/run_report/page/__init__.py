@@ -10,7 +10,7 @@ more=MY_SCRIPT)`` puts its parts into one function, so ``MY_SCRIPT`` can call ``
 list of ``[kind, text]`` that ``word_changes`` returns. The style is ``read_parts("base.css", "drift.css")``, and
 ``policy_for(script, style)`` returns the Content-Security-Policy that allows exactly these two.
 
-Begin with ``rendering``. Imported by ``report_files`` and ``server``.
+Begin with ``rendering``. Imported by ``report_files``, ``server`` and ``cli``.
 """
 
 from aquila.run_report.page.embedding import join_scripts, policy_for, read_parts, write_json
