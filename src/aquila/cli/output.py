@@ -34,6 +34,13 @@ class Output:
             # Not restored: the command owns the process. stdout of a test need not have the method.
             reconfigure(errors="backslashreplace")  # characters that the terminal's encoding lacks are escaped
 
+    @property
+    def why_unasked(self) -> str:
+        """Why the user cannot be asked anything; empty if that is possible."""
+        if self.as_json:
+            return "--json is given"
+        return "" if sys.stdin.isatty() else "stdin is not a terminal"
+
     def print_json(self, value: Any) -> None:
         """Write a JSON value."""
         if self.as_json:

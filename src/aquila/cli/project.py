@@ -21,6 +21,7 @@ from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 from aquila.plurals import count_of
 from aquila.recording import runtime
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings
 from aquila.shell_words import join_words
 from aquila.spelling import find_nearest, suggest_name
 
@@ -83,6 +84,14 @@ class Project:
             found[folder] = None
             found.update(dict.fromkeys(path.parent for path in find_folders(folder, WORK_FOLDER)))
         return found
+
+    def list_interrupted(self) -> list[tuple[str, int]]:
+        """Return the names of cassettes for which recordings of interrupted runs wait, each with their number."""
+        return [
+            (self.name_of(folder / name), count)
+            for folder in self.folders_with_journals
+            for name, count in find_waiting_recordings(folder)
+        ]
 
     def recording_folder_of(self, path: Path) -> Path:
         """Return the folder to which a run records a file: the innermost around it that has journals, and so locks."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from aquila.cli.output import Output, ask_user, print_error
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
-from aquila.recording.storing.interrupted_runs import find_waiting_recordings, is_anything_left, recover_journals
+from aquila.recording.storing.interrupted_runs import is_anything_left, recover_journals
 from aquila.recording.storing.journal_merging import add_later, stored_key
 from aquila.recording.storing.pending_recordings import PendingContent
 from aquila.recording.storing.recording_age import latest_moment
@@ -53,12 +52,12 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         chosen = here.choose_pending(options.names)
         takes_journals = not options.names
-        waiting = _find_waiting(here) if takes_journals else []
+        waiting = here.list_interrupted() if takes_journals else []
         asks = not (options.names or options.yes or options.dry_run) and bool(chosen or waiting)
         if asks:
             _list_what_waits(chosen, waiting, output)
-            if output.as_json or not sys.stdin.isatty():
-                return _say_what_to_type(chosen, options)
+            if output.why_unasked:
+                return _say_what_to_type(chosen, options, output.why_unasked)
         roots = {here.recording_folder_of(path) for _, path in chosen if not options.dry_run}
         with hold_reviews(roots, intent="accepted"):
             undo_interrupted(roots)
@@ -123,25 +122,15 @@ def _list_what_waits(pending: list[tuple[str, Path]], waiting: list[tuple[str, i
     output.print_json(found)
 
 
-def _say_what_to_type(pending: list[tuple[str, Path]], options: argparse.Namespace) -> int:
-    """Print that nothing was accepted, and what to type instead. Returns the exit code."""
+def _say_what_to_type(pending: list[tuple[str, Path]], options: argparse.Namespace, reason: str) -> int:
+    """Print that nothing was accepted for a ``reason``, and what to type instead. Returns the exit code."""
     first = project.command_here(options, "accept", pending[0][0]) if pending else ""
     everything = project.command_here(options, "accept", "--yes")
-    reason = "--json is given" if options.json else "stdin is not a terminal"
     print_error(
         f"aquila: {reason}, so accept cannot ask, and nothing was accepted. To accept one, name it"
         f"{f': {first}' if first else ''}. To accept everything: {everything}"
     )
     return FOUND
-
-
-def _find_waiting(here: project.Project) -> list[tuple[str, int]]:
-    """Return the names of cassettes for which recordings wait in journals, each with their number."""
-    return [
-        (here.name_of(folder / name), count)
-        for folder in here.folders_with_journals
-        for name, count in find_waiting_recordings(folder)
-    ]
 
 
 def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_as: str) -> list[Step]:

@@ -75,9 +75,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         remove = bool(unused) and not options.dry_run
         status = 0
         if remove and not options.yes:
-            if output.as_json or not sys.stdin.isatty():
-                reason = "--json is given" if output.as_json else "stdin is not a terminal"
-                print_error(f"aquila: {reason}, so prune cannot ask; pass --yes or --dry-run")
+            if output.why_unasked:
+                print_error(f"aquila: {output.why_unasked}, so prune cannot ask; pass --yes or --dry-run")
                 remove, status = False, FAILED
             else:
                 total = format_size(sum(file.size for file in unused))

@@ -36,7 +36,6 @@ from aquila.plurals import count_of, number_of
 from aquila.recording import runtime
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest
 from aquila.recording.sessions.session_factory import match_rules_of, redactor_of
-from aquila.recording.storing.interrupted_runs import find_waiting_recordings
 from aquila.review.applying import take_back
 from aquila.review.kept_decisions import Choice, hold_reviews
 from aquila.review.proposals import KINDS, ProposalKind, comparison_key
@@ -153,10 +152,7 @@ class Desk:
         for cassette in review.cassettes:
             if cassette.problem:
                 output.print_problem(f"{cassette.name} cannot be reviewed: {cassette.problem}")
-        count = sum(
-            number for folder in self.here.folders_with_journals for _, number in find_waiting_recordings(folder)
-        )
-        if count:
+        if count := sum(number for _, number in self.here.list_interrupted()):
             recordings = count_of(count, "recording")
             output.print_line(f"{recordings} of interrupted runs in journals; store them: {self.command('accept')}")
         for line in self.describe_unrecorded():
@@ -272,11 +268,9 @@ def _list_questions(desk: Desk, output: Output) -> int:
 
 
 def _why_not_asked(output: Output) -> str:
-    if output.as_json:
-        return "--json is given"
-    if sys.platform == "win32":
+    if sys.platform == "win32" and not output.as_json:
         return "keys cannot be read from a terminal of Windows (aquila cassettes review --web asks in the browser)"
-    return "stdin is not a terminal" if not sys.stdin.isatty() else "stdout is not a terminal"
+    return output.why_unasked or "stdout is not a terminal"
 
 
 def _summarize(view: ProposalView) -> str:
