@@ -17,6 +17,7 @@ from aquila.errors import AquilaError, CassetteError, reason_of
 from aquila.review.applying import Applied, ChangedMeanwhile, apply_choices, forget_before, undo_interrupted
 from aquila.review.kept_decisions import Choice, Decision, DecisionFile, forget_gone
 from aquila.review.proposals import Proposal, ProposalKind, compare_versions
+from aquila.review.tested_by import state_of
 
 
 @dataclass(slots=True)
@@ -165,21 +166,20 @@ class Review:
         return [self._write(each, choices) for each, choices in writing]
 
     def apply_only(
-        self, decided: Iterable[tuple[Item, Choice]], idle: Iterable[ReviewedCassette] = ()
+        self, decided: Collection[tuple[Item, Choice]], idle: Collection[ReviewedCassette] = ()
     ) -> list[Outcome]:
         """Accept or reject only these questions. Decisions about others are kept, but not written.
 
         ``idle`` are cassettes without proposals, whose pending files are removed.
         """
-        chosen: dict[int, dict[str, bool]] = {
-            self.cassettes.index(each): {} for each in idle if not (each.proposals or each.problem)
-        }
-        for item, choice in decided:
-            chosen.setdefault(self.cassettes.index(item.cassette), {})[item.id] = choice == "accept"
-        self._begin_to_write([self.cassettes[which] for which in chosen])
+        chosen = [
+            (each, {item.id: choice == "accept" for item, choice in decided if item.cassette is each})
+            for each in self.cassettes
+        ]
+        writing = [(each, choices) for each, choices in chosen if choices or each in idle]
+        self._begin_to_write([each for each, _ in writing])
         outcomes: list[Outcome] = []
-        for which, choices in sorted(chosen.items()):
-            cassette = self.cassettes[which]
+        for cassette, choices in writing:
             kept = [row for row in cassette.decisions if row.proposal not in choices]
             outcomes.append(self._write(cassette, choices))
             if kept:
@@ -261,14 +261,8 @@ _CHANGED = "its files have changed since they were read, so nothing was written;
 
 def _state_of(cassette: ReviewedCassette) -> tuple[object, ...]:
     """Return a value that changes when the cassette or its pending file is written."""
-    found: list[object] = []
-    for path in (cassette.path, cassette.pending):
-        try:
-            known = path.stat()
-            found.append((path, known.st_mtime_ns, known.st_size, known.st_ino))
-        except OSError:
-            found.append(None)
-    return tuple(found)
+    path = cassette.path
+    return path, state_of(path), state_of(cassette.pending)
 
 
 def _is_newer(cassette: ReviewedCassette) -> bool:

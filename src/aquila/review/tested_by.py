@@ -30,13 +30,13 @@ def find_tests(name: str, cassettes: Path, root: Path) -> list[TestPlace]:
 
     ``root`` is the folder to which the ids of tests are relative.
     """
-    known = _tests_by_cassette(cassettes, _state_of(cassettes / USES_FILE)).get(name)
+    known = _tests_by_cassette(cassettes, state_of(cassettes / USES_FILE)).get(name)
     if known:
         return [_locate(test, root) for test in known]
     return list(_find_by_name(name, root))
 
 
-def _state_of(path: Path) -> tuple[int, ...] | None:
+def state_of(path: Path) -> tuple[int, ...] | None:
     """Return a value that changes when a file is written; None if it does not exist."""
     try:
         known = path.stat()
@@ -79,7 +79,7 @@ def _find_by_name(name: str, root: Path) -> Iterator[TestPlace]:
 
 def _line_of(path: Path, names: list[str], *, missing: int = 1) -> int:
     """Return the line of the innermost of nested ``names`` that exists; ``missing`` if none does."""
-    places = _places_in(path, _state_of(path))
+    places = _places_in(path, state_of(path))
     found = [places[tuple(names[:end])] for end in range(1, len(names) + 1) if tuple(names[:end]) in places]
     return found[-1] if found else missing
 
