@@ -27,16 +27,11 @@ def sum_up(session: pytest.Session) -> None:
     """Complete the totals. A worker of pytest-xdist sends them; others store which test used what."""
     config = session.config
     run, is_worker = config.stash[test_scopes.RUN], hasattr(config, "workerinput")
-    if run.unstored:
-        totals_of(config).unstored += run.unstored
-    if run.unasked:
-        totals_of(config).unasked += run.unasked
+    for name in ("unstored", "unasked", "unguarded", "notes"):
+        if found := getattr(run, name):
+            getattr(totals_of(config), name).extend(found)
     if refused := run.take_refused():
         totals_of(config).refused += refused
-    if run.unguarded:
-        totals_of(config).unguarded += run.unguarded
-    if run.notes:
-        totals_of(config).notes += run.notes
     if run.told_by_children is not None:
         _hear_children(totals_of(config), run.told_by_children)
     totals = config.stash.get(test_scopes.TOTALS, None)

@@ -24,6 +24,13 @@ else:
 _NO_NEWS = ("cassettes", "uses")
 """The lists of totals that every run fills, also one that has nothing to tell."""
 
+_TEST_IN = {
+    **dict.fromkeys(("missing", "unscripted", "too_short", "emptied")),
+    **dict.fromkeys(("changed", "unplayed", "stale"), -1),
+    "anew": 0,
+}
+"""The lists of totals about tests, each with the place of the test in a row; None if the row is the test."""
+
 
 class RunTotals:
     """Totals over tests. They contain only plain data, so that a worker can send them.
@@ -128,29 +135,22 @@ class RunTotals:
 
     def sort_tests(self) -> None:
         """Sort the entries of workers in the order of collection, so that the faster worker does not come first."""
-        if not self.places:
-            return
-        self.missing.sort(key=self._place_of)
-        self.unscripted.sort(key=self._place_of)
-        self.too_short.sort(key=self._place_of)
-        self.emptied.sort(key=self._place_of)
-        self.changed.sort(key=lambda row: self._place_of(row[-1]))
-        self.unplayed.sort(key=lambda row: self._place_of(row[-1]))
-        self.stale.sort(key=lambda row: self._place_of(row[-1]))
-        self.anew.sort(key=lambda row: self._place_of(row[0]))
-
-    def _place_of(self, test: str) -> int:
-        return self.places.get(test, len(self.places))
+        if self.places:
+            for name, at in _TEST_IN.items():
+                getattr(self, name).sort(key=lambda row, at=at: self.places.get(_test_in(row, at), len(self.places)))
 
     def as_plain_data(self, collected: Iterable[str]) -> dict[str, Any]:
         """Return what a worker sends. ``collected`` are the ids of all tests, as users type them."""
-        rows = (*self.changed, *self.unplayed, *self.stale)
-        tests = (*self.missing, *self.unscripted, *self.too_short, *self.emptied, *(test for test, _ in self.anew))
-        named = {*tests, *(row[-1] for row in rows)}
+        named = {_test_in(row, at) for name, at in _TEST_IN.items() for row in getattr(self, name)}
         if named:
             self.places = {test: place for place, test in enumerate(collected) if test in named}
         # execnet, which carries the data of workers, serialises tuples but no subclass of them.
         return {**vars(self), "uses": list(map(tuple, self.uses))}
+
+
+def _test_in(row: Any, at: int | None) -> str:
+    test: str = row if at is None else row[at]
+    return test
 
 
 def _as_tuple(value: Any) -> Any:
