@@ -224,8 +224,9 @@ class RunReports:
                 part.unlink(missing_ok=True)
 
     def _make_head(self) -> RunReport:
-        settings, facts = runtime.current_settings(), _find_facts(self._config, self._extent)
-        root = root_of(self._config)
+        settings, root = runtime.current_settings(), root_of(self._config)
+        totals = self._config.stash.get(test_scopes.TOTALS, None) or RunTotals()
+        waiting = pending_report.find_pending(totals)
         mode = f"{settings.transport} {settings.record}" if settings.transport == "record" else settings.transport
         head: RunReport = {
             "schema": SCHEMA_VERSION,
@@ -240,9 +241,9 @@ class RunReports:
             "mode": mode,
             "totals": sum_up([], pending=0, orphans=0),
             "tests": [],
-            "pending": facts["pending"],
-            "orphans": facts["orphans"],
-            "notes": [*facts["notes"], *dict.fromkeys(map(outgoing.redact_outgoing, self._notes))],
+            "pending": [path_from(root, each.path) for each in waiting],
+            "orphans": [] if self._extent.why_partial() else _find_orphans(self._extent, totals, root),
+            "notes": list(map(outgoing.redact_outgoing, (*totals.sentences, *self._notes))),
             "bodies": {},
         }
         if self._interrupted:
@@ -254,20 +255,9 @@ def _folder_of(config: pytest.Config) -> Path:
     return Path(config.invocation_params.dir)
 
 
-def _find_orphans(extent: RunExtent, totals: RunTotals | None, root: Path) -> list[str]:
-    unused = unused_cassettes.find_unused(extent, totals.cassettes if totals is not None else (), root)
+def _find_orphans(extent: RunExtent, totals: RunTotals, root: Path) -> list[str]:
+    unused = unused_cassettes.find_unused(extent, totals.cassettes, root)
     return [outgoing.redact_label(path_from(root, one.path)) for one in unused if not one.kept_because]
-
-
-def _find_facts(config: pytest.Config, extent: RunExtent) -> dict[str, list[str]]:
-    """Return facts about the run: pending files, unused cassettes if all tests ran, and sentences of the summary."""
-    totals, root = config.stash.get(test_scopes.TOTALS, None), root_of(config)
-    waiting = pending_report.find_pending(totals) if totals is not None else []
-    return {
-        "pending": [path_from(root, each.path) for each in waiting],
-        "orphans": [] if extent.why_partial() else _find_orphans(extent, totals, root),
-        "notes": [outgoing.redact_outgoing(each) for each in (totals.sentences if totals is not None else ())],
-    }
 
 
 _NAME = r"-{0,2}[\w.-]*(?:key|token|secret|password|passwd|credential)[\w.-]*"
