@@ -62,13 +62,15 @@ function tellUsage(usage) {
   return [tokens.join(" \u00b7 "), usage.cost !== undefined ? tellMoney({ [usage.currency || ""]: usage.cost }) : ""];
 }
 
+// The place of a recording in its cassette.
+const drawPlace = (exchange) => [make("code", null, exchange.cassette, exchange.line && `:${exchange.line}`), exchange.number !== undefined && make("span", { class: "quiet" }, ` number ${exchange.number}`)];
+
 const ENDS = { closed: "the program closed it early", broken: "it broke", silent: "it fell silent", open: "it was still open" };
 
 function drawFacts(exchange, run) {
-  const place = exchange.cassette && [exchange.cassette, exchange.line && `:${exchange.line}`].filter(Boolean).join("");
   const facts = [
     exchange.recorded && ["Recorded", [tellDay(exchange.recorded), " ", make("span", { class: "quiet" }, tellAge(exchange.recorded, run.started))]],
-    place && ["Cassette", [make("code", null, place), exchange.number !== undefined && make("span", { class: "quiet" }, ` number ${exchange.number}`)]],
+    exchange.cassette && ["Cassette", drawPlace(exchange)],
     exchange.script && ["Script", make("code", null, exchange.script)],
     exchange.job && ["Job", make("code", null, exchange.job)],
     exchange.answered_by && exchange.answered_by !== exchange.model && ["Answered by", exchange.answered_by],
@@ -84,10 +86,9 @@ function drawLeftOut(exchange, data) {
   const unread = exchange.answer_left_out || 0;
   if (!unread && !(size && data.find(exchange.response_body).cut)) return null;
   const isStored = exchange.cassette && ["replayed", "recorded"].includes(exchange.source);
-  const place = isStored && [make("code", null, [exchange.cassette, exchange.line && `:${exchange.line}`].filter(Boolean).join("")), exchange.number !== undefined && ` number ${exchange.number}`];
   return make("p", { class: "left-out" }, size ? `This answer has ${tellSize(size)}. ` : "",
     unread ? `${tellSize(unread)} of it were not read, so the conversation here is not complete. ` : "Its raw text is shown without its middle. ",
-    place ? ["The whole answer is stored in ", place, "."] : exchange.script ? null : "The whole answer is not stored.");
+    isStored ? ["The whole answer is stored in ", drawPlace(exchange), "."] : exchange.script ? null : "The whole answer is not stored.");
 }
 
 function drawProblem(text) {

@@ -110,6 +110,6 @@ function drawRow(row, place, linkTo) {
   return make("li", null, make("a", { href: linkTo({ test: row.id }), class: "row" },
     make("i", { class: `dot ${row.outcome}`, "aria-hidden": "true" }),
     make("span", { class: "row-name" }, breakable(cutText(shortName(row.id), 300))), make("span", { class: "row-figure number" }, describeRow(row, place.sort)),
-    make("span", { class: "row-more" }, WRONG.includes(row.outcome) || row.outcome !== "passed" ? make("b", { class: `outcome ${row.outcome}` }, row.outcome) : make("span", { class: "unseen" }, row.outcome),
+    make("span", { class: "row-more" }, row.outcome !== "passed" ? make("b", { class: `outcome ${row.outcome}` }, row.outcome) : make("span", { class: "unseen" }, row.outcome),
       states.map((one) => make("span", { class: `state ${one}` }, one)), row.attempts.length > 1 && make("span", { class: "tag" }, `${row.attempts.length} attempts`), make("span", { class: "row-file" }, row.file))));
 }

@@ -202,6 +202,9 @@ addEventListener("load", () => search.prepareLater()); // while the browser is i
 byId("help-button").addEventListener("click", () => byId("help").showModal());
 
 // Keys.
+const showTests = () => {
+  if (document.body.dataset.view !== "tests" && matchMedia("(max-width: 900px)").matches) go({ test: "", view: "tests" });
+};
 const goToRow = (step) => {
   const links = () => [...byId("tests").querySelectorAll("a.row")];
   let all = links();
@@ -214,7 +217,7 @@ const goToRow = (step) => {
   if (at >= all.length && drawn < listed.length) { growList(); all = links(); }
   const next = all[Math.max(0, Math.min(all.length - 1, at))];
   if (!next) return;
-  if (document.body.dataset.view !== "tests" && matchMedia("(max-width: 900px)").matches) { go({ test: "", view: "tests" }); }
+  showTests();
   next.focus();
   next.scrollIntoView({ block: "nearest" });
 };
@@ -230,7 +233,7 @@ document.addEventListener("keydown", (event) => {
     return void setTimeout(() => link?.focus(), 0);
   }
   if (isTyping) return;
-  const acts = { "/": () => { if (document.body.dataset.view !== "tests" && matchMedia("(max-width: 900px)").matches) go({ test: "", view: "tests" }); byId("search").focus(); byId("search").select(); },
+  const acts = { "/": () => { showTests(); byId("search").focus(); byId("search").select(); },
     j: () => goToRow(1), k: () => goToRow(-1), "?": () => byId("help").showModal() };
   const act = acts[event.key];
   if (!act) return;
