@@ -6,12 +6,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aquila.plurals import count_of
 from aquila.recording.secrets.outgoing import redact_outgoing_value
-from aquila.verifying.comparison import AnswerComparison, Severity
+from aquila.verifying.comparison import Severity
 from aquila.verifying.verification import Measured, Result, Verification, VerifiedRecording
 
 FORMAT_VERSION = 1
@@ -166,7 +167,8 @@ def _name(result: Result) -> str:
 
 
 def _row_as_json(row: VerifiedRecording, root: Path) -> dict[str, Any]:
-    recorded = row.recorded
+    recorded, comparison = row.recorded, row.comparison
+    answer = {"likeness": comparison.likeness, "similarity": comparison.similarity, "detail": comparison.detail}
     return {
         "cassette": _relative(row.played.path, root),
         "number": row.number,
@@ -175,26 +177,8 @@ def _row_as_json(row: VerifiedRecording, root: Path) -> dict[str, Any]:
         "recorded": None if recorded is None else recorded.recorded,
         "result": _name(row.result),
         "reason": row.reason,
-        "findings": [
-            {"kind": each.kind, "severity": each.severity, "path": each.path, "text": each.text}
-            for each in row.comparison.findings
-        ],
-        "answer": _answer_as_json(row.comparison) if row.was_answered else None,
-        "then": _measured_as_json(row.then),
-        "now": _measured_as_json(row.now),
-    }
-
-
-def _answer_as_json(comparison: AnswerComparison) -> dict[str, Any]:
-    return {"likeness": comparison.likeness, "similarity": comparison.similarity, "detail": comparison.detail}
-
-
-def _measured_as_json(measured: Measured | None) -> dict[str, Any] | None:
-    if measured is None:
-        return None
-    return {
-        "status": measured.status,
-        "tokens": measured.tokens,
-        "milliseconds": measured.milliseconds,
-        "model": measured.model,
+        "findings": list(map(asdict, comparison.findings)),
+        "answer": answer if row.was_answered else None,
+        "then": None if row.then is None else asdict(row.then),
+        "now": None if row.now is None else asdict(row.now),
     }
