@@ -127,10 +127,7 @@ class ClientIds:
 
     def keep(self, expected: Expected, recorded: FrameMessage, now: FrameMessage) -> None:
         """Remember the ids of a message that was as ``expect`` had returned."""
-        for one, other in expected.new_ids.items():
-            self._now_of[one] = other
-            self._taken.add(other)
-            self._remember_change(one, other)
+        self.rename(expected.new_ids)
         if expected.call is not None:
             self._calls.keep(*expected.call)
         if recorded.event_id is not None and now.event_id is not None:
@@ -142,7 +139,7 @@ class ClientIds:
             self._changed[written[1:-1]] = json.dumps(now).encode()
 
     def rename(self, ids: Mapping[str, str]) -> None:
-        """Replace ids of the provider. ``ids`` maps recorded ids to those that the client was sent instead."""
+        """Use other ids from now on. ``ids`` maps recorded ids to those of this run, which the client was sent."""
         for recorded, now in ids.items():
             self._now_of[recorded] = now
             self._taken.add(now)
