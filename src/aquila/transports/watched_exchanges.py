@@ -79,7 +79,7 @@ class _Sending:
 
 def _begin(scope: Scope | None, live: str) -> WatchedExchange:
     watch = runtime.current_run().exchange_watch if scope is None else scope.run.exchange_watch
-    exchange = WatchedExchange(scope) if watch is None else watch.begin(scope, None)
+    exchange = WatchedExchange(scope) if watch is None else watch.begin(scope)
     exchange.source = live
     return exchange
 

@@ -161,7 +161,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
     if refused is not None:
         refuse(scope, refused, decision.key)
     if scope.run.exchange_watch is not None:
-        scope.run.exchange_watch.note_conversation(scope, request, decision, session)
+        scope.run.exchange_watch.begin(scope, request, decision, session)
     return FrameRecorder(scope.recording, session, decision)
 
 
@@ -170,5 +170,5 @@ def _replay(
 ) -> ReplayedConversation:
     side = RecordedSide(scope, settings, session, decision, request)
     watch = scope.run.exchange_watch
-    noted = None if watch is None else watch.note_conversation(scope, request, decision, session)
+    noted = None if watch is None else watch.begin(scope, request, decision, session)
     return open_conversation(side, scope, decision.played.key, fault=decision.fault, noted=noted)

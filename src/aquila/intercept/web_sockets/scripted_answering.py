@@ -63,7 +63,7 @@ def answer_from(
     if scope.run.exchange_watch is not None:
         answer = ScriptedAnswer(side.handshake_answer, last=False)
         decision = as_decision(request, answer)._replace(fault=side.fault)
-        noted = scope.run.exchange_watch.note_conversation(scope, request, decision, None)
+        noted = scope.run.exchange_watch.begin(scope, request, decision)
     return open_conversation(side, scope, key, fault=side.fault, noted=noted)
 
 

@@ -103,11 +103,15 @@ class ExchangeWatch:
         self._lock = renewed_in_child(threading.Lock())
 
     def begin(
-        self, scope: Scope | None, request: RecordedRequest | None, decision: Decision | None = None
+        self,
+        scope: Scope | None,
+        request: RecordedRequest | None = None,
+        decision: Decision | None = None,
+        session: Session | None = None,
     ) -> WatchedExchange:
-        """Note a request that was just made."""
-        asked = time.perf_counter()
-        exchange = WatchedExchange(scope, request, asked, decision=decision, job=current_job.get())
+        """Note a request that was just made, and, for a handshake, what was decided about it."""
+        asked, job = time.perf_counter(), current_job.get()
+        exchange = WatchedExchange(scope, request, asked, decision=decision, session=session, job=job)
         exchange.remember_secrets()
         with self._lock:
             self._open.append(exchange)
@@ -122,19 +126,11 @@ class ExchangeWatch:
             exchange.decision, exchange.session = decision, session or exchange.session
             exchange.request = request or exchange.request
 
-    def note_conversation(
-        self, scope: Scope, request: RecordedRequest, decision: Decision, session: Session | None
-    ) -> WatchedExchange:
-        """Note a handshake, and what was decided about it. Return the exchange, for what follows."""
-        exchange = self.begin(scope, request, decision)
-        exchange.session = session
-        return exchange
-
     def note_problem(self, scope: Scope | None, problem: UnansweredRequest) -> None:
         """Note that nothing answers the request that is being answered here; without such a request, a new one."""
         exchange = current_exchange.get()
         if exchange is None:
-            exchange = self.begin(scope, None)
+            exchange = self.begin(scope)
         if exchange.problem is None:
             exchange.problem = problem
         else:
@@ -142,12 +138,12 @@ class ExchangeWatch:
 
     def note_play_elsewhere(self, scope: Scope, cassette: str, interaction: Interaction) -> None:
         """Note a recording that another process has played in a scope of this one."""
-        exchange = self.begin(scope, None)
+        exchange = self.begin(scope)
         exchange.cassette, exchange.interaction = cassette, interaction
 
     def note_block_play_elsewhere(self, path: Path, number: int, interaction: Interaction) -> None:
         """Note a recording that another process has played in a block of its own: its ``number``, from 0, in a file."""
-        exchange = self.begin(None, None)
+        exchange = self.begin(None)
         exchange.place, exchange.interaction = (path, number), interaction
 
     def note_answer_elsewhere(self, scope: Scope, decision: ReplayDecision, job: str = "") -> None:
@@ -157,7 +153,7 @@ class ExchangeWatch:
         Once ``MOST_ELSEWHERE`` bytes are held for the scope, only the address is kept.
         """
         request, response = decision.interaction.request, decision.interaction.response
-        exchange = self.begin(scope, None)
+        exchange = self.begin(scope)
         exchange.job = job
         with self._lock:
             held = self._held.get(scope, 0) + request.size + sum(len(each.data) for each in response.chunks)
