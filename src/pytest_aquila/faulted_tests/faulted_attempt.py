@@ -13,6 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -153,7 +154,7 @@ class ForkedAttempt:
         outcome = {
             "ending": ending,
             "detail": outgoing.redact_label(detail),
-            "attempts": [attempt.as_plain_data() for attempt in self._watch.attempts],
+            "attempts": list(map(asdict, self._watch.attempts)),
             "has_noticed": False,
             "fakes_waits": self._waits.found or self._sleeps.are_faked,
             "leaks": leaks,

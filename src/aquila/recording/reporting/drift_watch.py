@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from aquila import setting_lines
 from aquila.cassettes.matching import cures, difference, json_path
@@ -33,7 +33,8 @@ _SHOWN = 60
 """How many characters of a value are shown."""
 
 
-class DriftedField(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DriftedField:
     """A field that differs: its path, both values as text, and their kinds if they are new in every run."""
 
     path: str
@@ -66,9 +67,7 @@ class DriftedRequest:
     def as_plain_data(self) -> dict[str, Any]:
         """Return it as JSON values."""
         # Through JSON and back, so that tuples become lists, as in a row of a child process.
-        plain: dict[str, Any] = json.loads(
-            json.dumps({**asdict(self), "changes": [one._asdict() for one in self.changes]})
-        )
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from aquila.fork_locks import renewed_in_child
 
@@ -39,10 +39,6 @@ class Attempt:
     ended: float = 0.0
     slept: float = 0.0
     reading: Reading = "open"
-
-    def as_plain_data(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
 
 
 class WireWatch:
