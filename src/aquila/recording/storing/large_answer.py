@@ -13,7 +13,6 @@ from aquila.cassettes.model import Headers, RecordedChunk, first_value
 from aquila.cassettes.redaction.split_secrets import stream_events
 from aquila.cassettes.redaction.window_redaction import CleanPart, LargeBodyRedactor
 from aquila.cassettes.storage.work_folder import cassette_write_error
-from aquila.errors import CassetteWriteError
 from aquila.fork_locks import renewed_in_child
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class LargeAnswer:
                 except OSError as error:
                     self._failure = error
             self._writer.abandon()
-            raise self._write_error(self._failure) from self._failure
+            raise cassette_write_error(self._writer.folder, self._failure) from self._failure
 
     def abandon(self) -> None:
         """Remove what was written, and write nothing from now on."""
@@ -106,6 +105,3 @@ class LargeAnswer:
             except OSError as error:
                 self._failure = error
                 self._writer.abandon()
-
-    def _write_error(self, error: OSError) -> CassetteWriteError:
-        return cassette_write_error(self._writer.folder, error)
