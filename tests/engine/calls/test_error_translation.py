@@ -323,8 +323,11 @@ def staying_alive(sign: bytes, *first: bytes, kind: str = "text/event-stream") -
     return Answer(pieces(), content_type=kind)
 
 
-def test_total_time_ends_a_stream_that_only_stays_alive(engine: Engine) -> None:
-    with serving(staying_alive(b": ping\n\n", sse(chat_chunk("first"), done=False))) as server:
+@pytest.mark.parametrize("form", ["stream", "one piece"])
+def test_total_time_ends_an_answer_that_only_stays_alive(engine: Engine, form: str) -> None:
+    stream = (b": ping\n\n", sse(chat_chunk("first"), done=False))
+    answer = staying_alive(*stream) if form == "stream" else staying_alive(b" ", kind="application/json")
+    with serving(answer) as server:
         with pytest.raises(errors.RequestTimeout, match="total"):
             engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(idle=20, total=0.3))
         assert server.left.wait(60)
@@ -343,13 +346,6 @@ def test_total_time_limits_asynchronous_tools(engine: Engine) -> None:
         assert waiting
 
     with_a_limit_in_time(scenario, 0.3)
-
-
-def test_total_time_limits_an_answer_in_one_piece(engine: Engine) -> None:
-    with serving(staying_alive(b" ", kind="application/json")) as server:
-        with pytest.raises(errors.RequestTimeout, match="total"):
-            engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(total=0.3))
-        assert server.left.wait(60)
 
 
 def test_total_time_counts_before_the_answer_begins(engine: Engine) -> None:

@@ -50,25 +50,20 @@ def test_wrong_value_is_refused_before_anything_is_sent(options: dict[str, objec
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "shown"),
     [
-        "ftp://user:hidden@host/v1",
-        "user:hidden@host/v1",
-        "http://user:hidden@host:80a/v1",
-        "http://user:hidden/more@host/v1",
-        "http://user:hidden@[::1/v1",
-        "host/v1?key=hidden",
+        ("ftp://user:hidden@host/v1", ".*/v1"),
+        ("user:hidden@host/v1", ".*/v1"),
+        ("http://user:hidden@host:80a/v1", ".*/v1"),
+        ("http://user:hidden/more@host/v1", ".*/v1"),
+        ("http://user:hidden@[::1/v1", ".*/v1"),
+        ("host/v1?key=hidden", ".*/v1"),
+        ("http://user:hid?den@host/v1", "'…"),
+        ("ftp://host/v1?key=hid@den", "'…"),
     ],
 )
-def test_the_error_for_a_wrong_base_url_hides_its_secrets(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"base_url .*/v1' is not a") as caught:
-        aquila.ask("Hi", transport="live", api_key="k", base_url=url)
-    assert "hidden" not in str(caught.value)
-
-
-@pytest.mark.parametrize("url", ["http://user:hid?den@host/v1", "ftp://host/v1?key=hid@den"])
-def test_the_error_for_a_base_url_shows_no_part_of_a_secret(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"base_url '…' is not a") as caught:
+def test_the_error_for_a_wrong_base_url_hides_its_secrets(url: str, shown: str) -> None:
+    with pytest.raises(ConfigError, match=rf"base_url {shown}' is not a") as caught:
         aquila.ask("Hi", transport="live", api_key="k", base_url=url)
     assert "hid" not in str(caught.value)
     assert "den" not in str(caught.value)

@@ -201,12 +201,6 @@ class TestRefusals:
         with answering([event]) as provider, pytest.raises(RateLimited):
             engine.ask("Hi", max_retries=0, **over_socket(provider))
 
-    def test_an_error_within_the_answer_is_not_retried(self, engine: Engine) -> None:
-        with answering([*ONE_PIECE, *error_event(500, "server_error")]) as provider:
-            with pytest.raises(ProviderUnavailable):
-                engine.ask("Hi", **over_socket(provider))
-            assert len(provider.asked) == 1
-
     def test_a_temporary_refusal_is_retried(self, engine: Engine) -> None:
         refusal = error_event(429, headers={"Retry-After-Ms": "1"})
         with answering(refusal, responses_events("ok")) as provider:
@@ -258,10 +252,18 @@ class TestLostConnections:
         with answering(break_off) as provider, pytest.raises(ConnectionFailed):
             engine.ask("Hi", max_retries=0, **over_socket(provider))
 
-    @pytest.mark.parametrize("end", [break_off, close_with(1011), close_with(1000)])
-    def test_a_connection_that_ends_within_the_answer_is_a_broken_stream(self, engine: Engine, end: Any) -> None:
-        with answering(then(ONE_PIECE, end)) as provider:
-            with pytest.raises(StreamBroken):
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [
+            *((then(ONE_PIECE, end), StreamBroken) for end in (break_off, close_with(1011), close_with(1000))),
+            ([*ONE_PIECE, *error_event(500, "server_error")], ProviderUnavailable),
+        ],
+    )
+    def test_an_answer_that_has_begun_is_not_sent_again(
+        self, engine: Engine, answer: Any, error: type[Exception]
+    ) -> None:
+        with answering(answer) as provider:
+            with pytest.raises(error):
                 engine.ask("Hi", **over_socket(provider))
             assert len(provider.asked) == 1
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,23 +84,16 @@ def talk_in_threads(url: str, first: str | None = None) -> list[str]:
 
 
 @pytest.mark.parametrize("first", ["asker", "reader"])
-def test_tasks_send_in_the_order_in_which_they_were_recorded(
-    first: str, provider: WebSocketProvider, root: Path
+@pytest.mark.parametrize(
+    "talk", [lambda *given: asyncio.run(talk_in_tasks(*given)), talk_in_threads], ids=["tasks", "threads"]
+)
+def test_they_send_in_the_order_in_which_they_were_recorded(
+    talk: Callable[..., list[str]], first: str, provider: WebSocketProvider, root: Path
 ) -> None:
     with aquila.use_cassette("x", transport="record"):
-        recorded = asyncio.run(talk_in_tasks(provider.url, first))
+        recorded = talk(provider.url, first)
     with aquila.use_cassette("x"):
-        assert asyncio.run(talk_in_tasks(provider.url)) == recorded
-
-
-@pytest.mark.parametrize("first", ["asker", "reader"])
-def test_threads_send_in_the_order_in_which_they_were_recorded(
-    first: str, provider: WebSocketProvider, root: Path
-) -> None:
-    with aquila.use_cassette("x", transport="record"):
-        recorded = talk_in_threads(provider.url, first)
-    with aquila.use_cassette("x"):
-        assert talk_in_threads(provider.url) == recorded
+        assert talk(provider.url) == recorded
 
 
 class Waiting:

@@ -159,13 +159,15 @@ def describe(error: BaseException) -> list[str]:
 CLIENTS = {
     connect.__name__: connect
     for connect in (
-        *(in_threads, in_a_loop, in_a_loop_cancelled, of_old, aiohttp_limited, aiohttp_reading, aiohttp_cancelled),
-        *(websocket_client, httpx_ws, httpx_ws_in_a_loop, httpx_ws_cancelled),
+        *(in_threads, in_a_loop, in_a_loop_cancelled, of_old, aiohttp_limited, aiohttp_reading, aiohttp_connecting),
+        *(aiohttp_cancelled, websocket_client, httpx_ws, httpx_ws_in_a_loop, httpx_ws_cancelled),
     )
 }
+HANDSHAKING = [name for name in CLIENTS if name != "aiohttp_connecting"]
+CONNECTING = [name for name in CLIENTS if name != "aiohttp_reading"]
 
 
-@pytest.mark.parametrize("name", slow_but(["in_a_loop", "httpx_ws_cancelled"], CLIENTS))
+@pytest.mark.parametrize("name", slow_but(["in_a_loop", "httpx_ws_cancelled"], HANDSHAKING))
 def test_a_handshake_that_was_not_answered_ends_by_the_same_limit(name: str, url: str, root: Path) -> None:
     with aquila.use_cassette("x", transport="record"):
         recorded = failure_of(CLIENTS[name], url)
@@ -178,23 +180,14 @@ def test_a_handshake_that_was_not_answered_ends_by_the_same_limit(name: str, url
     assert describe(recorded) == describe(replayed)
 
 
-CONNECTING = {
-    connect.__name__: connect
-    for connect in (
-        *(in_threads, in_a_loop, in_a_loop_cancelled, of_old, aiohttp_limited, aiohttp_connecting, aiohttp_cancelled),
-        *(websocket_client, httpx_ws, httpx_ws_in_a_loop, httpx_ws_cancelled),
-    )
-}
-
-
 @pytest.mark.parametrize("name", slow_but(["websocket_client", "aiohttp_connecting"], CONNECTING))
 def test_a_connection_that_was_not_made_in_time_ends_in_the_same_error(name: str, busy_url: str, root: Path) -> None:
     with aquila.use_cassette("x", transport="record"):
-        recorded = failure_of(CONNECTING[name], busy_url)
+        recorded = failure_of(CLIENTS[name], busy_url)
     (interaction,) = load_cassette(root / "x.yaml").interactions
     assert not interaction.response.has_begun
     with aquila.use_cassette("x") as cassette:
-        replayed = failure_of(CONNECTING[name], busy_url)
+        replayed = failure_of(CLIENTS[name], busy_url)
         assert not cassette.misses
         assert cassette.all_played
     assert type(recorded) is type(replayed)
@@ -204,7 +197,7 @@ def test_a_connection_that_was_not_made_in_time_ends_in_the_same_error(name: str
     "name",
     slow_but(
         ["aiohttp_reading", "websocket_client", "httpx_ws"],
-        [name for name in CLIENTS if not name.endswith(("cancelled", "limited"))],
+        [name for name in HANDSHAKING if not name.endswith(("cancelled", "limited"))],
     ),
 )
 def test_a_connection_that_is_closed_before_the_answer_is_closed_again(

@@ -106,21 +106,14 @@ def test_the_last_one_answers_further_connections_whichever_of_them_speak_first(
         assert used.all_played
 
 
-def test_a_recording_that_no_connection_takes_was_not_played() -> None:
-    record(URL, ["a"], ["b"])
-    with aquila.use_cassette("x", transport="replay") as used:
-        with connect(URL) as first:
-            assert say(first, "b") == ["B"]
-        (left,) = used.unplayed
-        assert b"data: a\n" in left.response.body
-
-
-def test_a_recording_that_a_connection_left_for_a_longer_one_was_not_played() -> None:
-    record(URL, ["a"], ["a", "b"])
+@pytest.mark.parametrize("said", [["b"], ["a", "b"]], ids=["no connection takes it", "one left it for a longer one"])
+def test_a_recording_that_answers_no_connection_to_its_end_was_not_played(said: list[str]) -> None:
+    record(URL, ["a"], said)
     with aquila.use_cassette("x", transport="replay") as used:
         with connect(URL) as only:
-            assert say(only, "a", "b") == ["A", "B"]
+            assert say(only, *said) == [text.upper() for text in said]
         (left,) = used.unplayed
+        assert b"data: a\n" in left.response.body
         assert b"data: b\n" not in left.response.body
 
 
