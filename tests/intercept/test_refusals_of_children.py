@@ -62,13 +62,18 @@ WAYS = ["os.fork", "subprocess", "environment of the module", "fork", "spawn", "
 WAYS += ["os.posix_spawn", "os.posix_spawnp"]
 
 
+def run_tests(pytester: pytest.Pytester, tests: str, *options: str, **files: str) -> pytest.RunResult:
+    """Run tests that start children which ask a provider."""
+    pytester.makepyfile(asking=ASKING, **files)
+    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
+    run = pytester.runpytest_subprocess if "pytest_plugins" in tests else pytester.runpytest_inprocess
+    return run(*PLAIN, *options)
+
+
 @pytest.mark.parametrize("way", slow_but(["os.fork"], WAYS))
 def test_a_refusal_that_a_child_swallows_fails_its_test_alone(way: str, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        asking=ASKING,
-        test_it=f"{TESTS}\ndef test_before(): pass\n\ndef test_it(): start({way!r})\n\ndef test_after(): pass\n",
-    )
-    result = pytester.runpytest_inprocess(*PLAIN)
+    tests = f"def test_before(): pass\n\ndef test_it(): start({way!r})\n\ndef test_after(): pass\n"
+    result = run_tests(pytester, tests)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*api.openai.com* was refused*", "*::test_it*"])
 
@@ -76,42 +81,39 @@ def test_a_refusal_that_a_child_swallows_fails_its_test_alone(way: str, pytester
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["subprocess", "os.fork"])
 def test_a_refusal_of_a_child_fails_the_test_whose_fixture_has_started_it(way: str, pytester: pytest.Pytester) -> None:
-    tests = """
+    tests = f"""
         import pytest
 
         @pytest.fixture
         def at_the_end():
             yield
-            start(WAY)
+            start({way!r})
 
         @pytest.fixture
         def at_the_beginning():
-            start(WAY)
+            start({way!r})
 
         def test_of_a_setup(at_the_beginning): pass
 
         def test_of_a_teardown(at_the_end): pass
         """
-    pytester.makepyfile(asking=ASKING)
-    (pytester.path / "test_it.py").write_text(f"{TESTS}\nWAY = {way!r}\n{textwrap.dedent(tests)}")
-    result = pytester.runpytest_inprocess(*PLAIN)
-    result.assert_outcomes(passed=1, failed=1, errors=1)
+    run_tests(pytester, tests).assert_outcomes(passed=1, failed=1, errors=1)
 
 
 @pytest.mark.parametrize("way", ["subprocess", "os.fork"])
 def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(way: str, pytester: pytest.Pytester) -> None:
-    tests = """
+    tests = f"""
         import pytest
 
         @pytest.fixture(scope="module")
         def server():
-            start(WAY)
+            start({way!r})
             raise OSError("the server has ended")
 
         @pytest.fixture
         def asks_at_the_end():
             yield
-            start(WAY)
+            start({way!r})
 
         def test_of_a_setup(server): pass
 
@@ -126,16 +128,14 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(way: str,
         @pytest.fixture
         def fails_at_the_end():
             yield
-            start(WAY)
+            start({way!r})
             raise OSError("this has ended")
 
         def test_of_a_teardown(fails_at_the_end): pass
 
         def test_after_a_teardown(): pass
         """
-    pytester.makepyfile(asking=ASKING)
-    (pytester.path / "test_it.py").write_text(f"{TESTS}\nWAY = {way!r}\n{textwrap.dedent(tests)}")
-    result = pytester.runpytest_inprocess(*PLAIN)
+    result = run_tests(pytester, tests)
     result.assert_outcomes(passed=4, failed=1, errors=3)
     for phase, test in (("setup", "setup"), ("teardown", "teardown"), ("teardown", "call")):
         refused = "*api.openai.com* was refused*"
@@ -144,8 +144,7 @@ def test_a_refusal_in_a_phase_of_a_test_that_fails_fails_no_other_test(way: str,
 
 def test_children_are_guarded_after_a_test_that_has_cleared_the_environment(pytester: pytest.Pytester) -> None:
     tests = 'def test_that_clears_it(): del os.environ["AQUILA_RUN"]\n\ndef test_it(): start("subprocess")\n'
-    pytester.makepyfile(asking=ASKING, test_it=f"{TESTS}\n{tests}")
-    result = pytester.runpytest_inprocess(*PLAIN)
+    result = run_tests(pytester, tests)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
 
@@ -198,9 +197,7 @@ def test_a_refusal_of_a_child_fails_its_test_though_a_conftest_has_used_aquila(
     conftest: str, pytester: pytest.Pytester
 ) -> None:
     test = "def test_it(): start('os.fork')\n\ndef test_other(aquila_cassette): start('os.fork')\n"
-    pytester.makepyfile(asking=ASKING, conftest=conftest, test_it=f"{TESTS}\n{test}")
-    result = pytester.runpytest_inprocess(*PLAIN)
-    result.assert_outcomes(failed=2)
+    run_tests(pytester, test, conftest=conftest).assert_outcomes(failed=2)
 
 
 @pytest.mark.parametrize("replaced", slow_but(["builtins.open"], ["builtins.open", "os.open", "os.getpid"]))
@@ -224,9 +221,7 @@ def test_a_child_may_start_while_a_test_has_replaced_a_function(
                 os._exit(0)
             os.waitpid(child, 0)
         """
-    pytester.makepyfile(asking=ASKING)
-    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(replacing))
-    result = pytester.runpytest_inprocess(*PLAIN)
+    result = run_tests(pytester, replacing)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
     assert os.listdir(tempfile.gettempdir()) == []
@@ -244,32 +239,24 @@ def test_a_refusal_of_a_test_that_has_replaced_getpid_is_not_that_of_a_child(pyt
 
         def test_it(): start("os.fork")
         """
-    pytester.makepyfile(asking=ASKING)
-    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
-    pytester.runpytest_inprocess(*PLAIN).assert_outcomes(passed=1, failed=1)
+    run_tests(pytester, tests).assert_outcomes(passed=1, failed=1)
 
 
-def test_a_refusal_of_a_child_fails_its_test_after_a_test_with_pytester(pytester: pytest.Pytester) -> None:
-    tests = 'pytest_plugins = ["pytester"]\n\ndef test_first(pytester): subprocess.run([sys.executable, "-c", ""])\n'
-    pytester.makepyfile(
-        asking=ASKING, test_it=f"{TESTS}\n{tests}\ndef test_it(): start('os.fork')\n\ndef test_last(): pass\n"
-    )
-    result = pytester.runpytest_subprocess(*PLAIN)
-    result.assert_outcomes(passed=2, failed=1)
-
-
-def test_a_miss_of_a_child_fails_its_test_after_a_test_with_pytester(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("fixture", ["", "aquila_cassette"], ids=["refusal", "miss"])
+def test_what_a_child_is_not_given_fails_its_test_after_a_test_with_pytester(
+    fixture: str, pytester: pytest.Pytester
+) -> None:
     """Pytester forgets the modules that its test has imported, here those that made the folder for messages."""
-    tests = """
+    tests = f"""
         pytest_plugins = ["pytester"]
 
         def test_first(pytester): subprocess.run([sys.executable, "-c", ""])
 
-        def test_it(aquila_cassette): start('os.fork')
+        def test_it({fixture}): start('os.fork')
+
+        def test_last(): pass
         """
-    pytester.makepyfile(asking=ASKING)
-    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
-    pytester.runpytest_subprocess(*PLAIN).assert_outcomes(passed=1, failed=1)
+    run_tests(pytester, tests).assert_outcomes(passed=2, failed=1)
 
 
 @pytest.mark.slow
@@ -323,9 +310,7 @@ def test_a_test_may_expect_what_a_child_is_refused(pytester: pytest.Pytester) ->
             assert "api.openai.com" in str(aquila_refusals[0]) and "test_it.py::test_it" in str(aquila_refusals[0])
             aquila_refusals.forget()
         """
-    pytester.makepyfile(asking=ASKING)
-    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(expecting))
-    result = pytester.runpytest_inprocess(*PLAIN)
+    result = run_tests(pytester, expecting)
     result.assert_outcomes(passed=1)
     assert result.ret == 0
 
@@ -363,9 +348,7 @@ def test_a_refusal_of_a_test_in_a_fork_of_its_own_fails_that_test_alone(pytester
         def test_of_a_child():
             start("os.fork")
         """
-    pytester.makepyfile(asking=ASKING, conftest=IN_A_FORK)
-    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
-    result = pytester.runpytest_inprocess(*PLAIN, "-s")
+    result = run_tests(pytester, tests, "-s", conftest=IN_A_FORK)
     result.stdout.fnmatch_lines(
         [
             "*test_expects setup-passed call-passed teardown-passed",
