@@ -34,7 +34,7 @@ from aquila import optional
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, MissingDependency
 from aquila.optional import OLDEST_VCRPY
-from tests.support.alike import alike
+from tests.support.alike import alike, replayed_alike
 from tests.support.runs import name_upstream
 from tests.support.traffic import ROOT
 from tests.support.upstream import Answer, Upstream
@@ -209,11 +209,7 @@ def test_forms_and_files_are_compared_by_their_parts(server: Upstream) -> None:
 
         return [plain, parts, *asyncio.run(go())]
 
-    with aquila.use_cassette("x", transport="record"):
-        assert send() == 4 * [b"heard"]
-    with aquila.use_cassette("x") as cassette:
-        assert send() == 4 * [b"heard"]
-        assert cassette.all_played
+    assert replayed_alike(send) == 4 * [b"heard"]
     assert len(server.requests) == 4
 
 
@@ -236,11 +232,7 @@ def test_a_body_of_any_kind_goes_out_and_is_compared_as_its_bytes(server: Upstre
             data: bytes = pool.request("POST", server.url + PATH, body=BODIES[kind]()).data
             return data
 
-    with aquila.use_cassette("x", transport="record"):
-        sent = post()
-    with aquila.use_cassette("x") as cassette:
-        assert post() == sent == ("tern é".encode() if kind == "text" else b"a tern")
-        assert cassette.all_played
+    assert alike(post) == ("tern é".encode() if kind == "text" else b"a tern")
 
 
 def test_a_field_that_is_given_twice_is_sent_with_both_values(server: Upstream) -> None:
@@ -331,10 +323,7 @@ def test_redirects_that_aiohttp_follows_replay(server: Upstream) -> None:
         async with aiohttp.ClientSession() as session, session.get(server.url + "/v1/models/old") as answer:
             return await answer.read()
 
-    with aquila.use_cassette("x", transport="record"):
-        assert asyncio.run(go()) == b"arrived"
-    with aquila.use_cassette("x"):
-        assert asyncio.run(go()) == b"arrived"
+    assert replayed_alike(lambda: asyncio.run(go())) == b"arrived"
     assert len(server.requests) == 2
 
 
@@ -360,10 +349,7 @@ def test_boto3_talks_to_a_model(server: Upstream, monkeypatch: pytest.MonkeyPatc
         reply = client.converse(modelId="some.model-v1", messages=[message])
         return str(reply["output"]["message"]["content"][0]["text"])
 
-    with aquila.use_cassette("x", transport="record"):
-        assert ask() == "an eagle"
-    with aquila.use_cassette("x"):
-        assert ask() == "an eagle"
+    assert replayed_alike(ask) == "an eagle"
     assert len(server.requests) == 1
 
 

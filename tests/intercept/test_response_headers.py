@@ -18,6 +18,7 @@ import requests
 import urllib3
 
 import aquila
+from tests.support.alike import alike
 from tests.support.http_server import LoopbackServer
 from tests.support.upstream import Answer, Upstream, streamed
 
@@ -92,11 +93,7 @@ def test_a_program_reads_the_same_fields_in_a_replay(
 @pytest.mark.parametrize("get", [by_httpx2, by_httpx, by_requests, by_urllib3, by_aiohttp])
 def test_a_field_need_not_be_ascii(get: Callable[[str], Mapping[str, str]], server: Upstream, root: Path) -> None:
     server.script = lambda path, body: Answer(headers={"x-served-from": "Orl\u00e9ans"})
-    with aquila.use_cassette("x", transport="record"):
-        recorded = get(server.url + PATH)["x-served-from"]
-    with aquila.use_cassette("x", transport="replay"):
-        assert get(server.url + PATH)["x-served-from"] == recorded
-    assert recorded.startswith("Orl")
+    assert alike(lambda: get(server.url + PATH)["x-served-from"]).startswith("Orl")
 
 
 @pytest.mark.parametrize("name", ["latin-1", "utf-8"])

@@ -28,7 +28,7 @@ from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss
 from tests.support.accepting_server import SayingServer
-from tests.support.alike import alike
+from tests.support.alike import alike, replayed_alike
 from tests.support.limits import with_a_limit_in_time
 from tests.support.runs import name_upstream
 from tests.support.slow import slow_but_each
@@ -356,11 +356,7 @@ def test_a_body_that_is_made_while_it_is_sent_goes_out_and_is_compared(server: U
         by_urllib = urllib.request.urlopen(urllib.request.Request(url, data=pieces(), method="POST"), timeout=10)
         return [requests.post(url, data=pieces(), timeout=60).content, by_urllib.read()]
 
-    with aquila.use_cassette("x", transport="record"):
-        assert send() == 2 * [b"got one two"]
-    with aquila.use_cassette("x") as cassette:
-        assert send() == 2 * [b"got one two"]
-        assert cassette.all_played
+    assert alike(send) == 2 * [b"got one two"]
 
 
 def test_a_body_whose_chunks_the_client_frames_goes_out_and_is_compared_without_the_frames(server: Upstream) -> None:
@@ -376,11 +372,7 @@ def test_a_body_whose_chunks_the_client_frames_goes_out_and_is_compared_without_
                 connection.send(b"%x\r\n%s\r\n" % (len(piece), piece))
             return connection.getresponse().read()
 
-    with aquila.use_cassette("x", transport="record"):
-        assert send() == b"got one two"
-    with aquila.use_cassette("x") as cassette:
-        assert send() == b"got one two"
-        assert cassette.all_played
+    assert alike(send) == b"got one two"
 
 
 def test_a_connection_is_used_again_and_works_after_the_cassette(server: Upstream) -> None:
@@ -392,10 +384,7 @@ def test_a_connection_is_used_again_and_works_after_the_cassette(server: Upstrea
         return connection.getresponse().read()
 
     assert ask("1") == b"echo 1"
-    with aquila.use_cassette("x", transport="record"):
-        assert [ask("2"), ask("3")] == [b"echo 2", b"echo 3"]
-    with aquila.use_cassette("x"):
-        assert [ask("2"), ask("3")] == [b"echo 2", b"echo 3"]
+    assert replayed_alike(lambda: [ask("2"), ask("3")]) == [b"echo 2", b"echo 3"]
     assert ask("4") == b"echo 4"
     connection.close()
     assert [body for _, body in server.requests] == [b"1", b"2", b"3", b"4"]

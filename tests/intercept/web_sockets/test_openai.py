@@ -13,6 +13,7 @@ import pytest
 
 import aquila
 from aquila.errors import CassetteMiss, PlayedOut
+from tests.support.alike import replayed_alike
 from tests.support.openai_connections import Runs, Use, of
 from tests.support.openai_web_sockets import OpenAIProvider
 from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_provider
@@ -33,15 +34,9 @@ def provider() -> Iterator[WebSocketProvider]:
 
 def in_both(run: Runs, use: Use, provider: WebSocketProvider) -> Any:
     """Return what a program gets when it is recorded. A replay must give the same, without the provider."""
-    with aquila.use_cassette("x", transport="record"):
-        recorded = run(use)
-    asked = len(provider.paths)
-    with aquila.use_cassette("x") as cassette:
-        assert run(use) == recorded
-        assert cassette.all_played
-        assert not cassette.misses
-    assert len(provider.paths) == asked
-    return recorded
+    got = replayed_alike(lambda: run(use))
+    assert len(provider.paths) == 1
+    return got
 
 
 async def until(connection: Any, kind: str) -> list[Any]:
@@ -220,8 +215,5 @@ def test_a_refused_handshake_is_the_error_that_it_was(in_loop: bool, provider: W
         error: Any = caught.value
         return caught.type.__name__, error.response.status_code
 
-    with aquila.use_cassette("x", transport="record"):
-        recorded = fail()
-    with aquila.use_cassette("x"):
-        assert fail() == recorded
+    replayed_alike(fail)
     assert len(provider.paths) == 1

@@ -14,6 +14,7 @@ from websockets.sync.client import connect as connect_in_thread
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss
+from tests.support.alike import replayed_alike
 from tests.support.web_sockets import WebSocketProvider, web_socket_server
 
 
@@ -54,11 +55,7 @@ def read_in_loop(url: str, count: int) -> list[str]:
 def test_they_replay_and_a_reader_that_waits_for_too_many_is_told(
     read: Any, provider: WebSocketProvider, root: Path
 ) -> None:
-    with aquila.use_cassette("x", transport="record"):
-        recorded = read(provider.url, 2)
-    with aquila.use_cassette("x") as cassette:
-        assert read(provider.url, 2) == recorded == ['{"type":"session.created"}', "hello"]
-        assert cassette.all_played
+    assert replayed_alike(lambda: read(provider.url, 2)) == ['{"type":"session.created"}', "hello"]
     with aquila.use_cassette("x", silence=0.1), pytest.raises(CassetteMiss, match="waits for a message"):
         read(provider.url, 3)
 
@@ -88,10 +85,7 @@ def greet_in_loop(url: str) -> str | bytes:
 
 @pytest.mark.parametrize("greet", [greet_in_thread, greet_in_loop])
 def test_a_message_of_no_fragments_is_none(greet: Any, provider: WebSocketProvider, root: Path) -> None:
-    with aquila.use_cassette("x", transport="record"):
-        recorded = greet(provider.url)
-    with aquila.use_cassette("x"):
-        assert greet(provider.url) == recorded == "hello"
+    assert replayed_alike(lambda: greet(provider.url)) == "hello"
 
 
 def test_a_recording_says_that_their_reader_was_waiting(provider: WebSocketProvider, root: Path) -> None:
