@@ -180,8 +180,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
                 scope_ends.note_interruption(item, scope)
             raise
         finally:
-            if following is None or not test_scopes.wants_cassette(following):
-                activation.interception().restore_environment()
+            interception = activation.interception()
+            if interception.kept_for is not None and (following is None or not test_scopes.wants_cassette(following)):
+                interception.restore_environment()
     return second_attempts.run_again(item, nextitem) if test_scopes.runs_again(item) else result
 
 

@@ -72,6 +72,7 @@ OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 """The outcome of a test before its teardown. Each setup sets it to skipped, the end of the body to passed."""
 TOTALS: pytest.StashKey[RunTotals] = pytest.StashKey()
 """In the stash of the configuration: the totals of the run, if there is anything to sum up."""
+_MARKERS = frozenset({options.MARKER, options.LIVE})
 _ASK_NOTHING = frozenset({"aquila_script", "aquila_faults", "aquila_refusals"})
 """Fixtures of Aquila that need no scope while they are set up."""
 
@@ -172,8 +173,7 @@ def wants_cassette(item: pytest.Item) -> bool:
     return (
         uses_cassette_fixture(item)
         or uses_script_fixture(item)
-        or item.get_closest_marker(options.MARKER) is not None
-        or item.get_closest_marker(options.LIVE) is not None
+        or any(marker.name in _MARKERS for marker in item.iter_markers())
     )
 
 

@@ -117,7 +117,7 @@ class Interception:
         self._open: dict[str, Scope] = {}
         # The ids of the scopes for which clients are intercepted: the open ones and the suspended ones.
         self._intercepting: set[str] = set()
-        self._kept_for: runtime.Run | None = None  # see `keep_environment`
+        self.kept_for: runtime.Run | None = None  # see `keep_environment`
 
     # Most runs import none of these libraries, so the modules that patch them are loaded when one is imported.
 
@@ -183,7 +183,7 @@ class Interception:
     def scope_opened(self, scope: Scope) -> None:
         """Intercept for a scope that has opened, or apply the changed settings of an open one."""
         with self._lock:
-            kept, self._kept_for = self._kept_for, None
+            kept, self.kept_for = self.kept_for, None
             if kept is not scope.run and not self._scopes_of(scope.run):
                 scope.run.state_of(_Inherited).value = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
@@ -226,14 +226,14 @@ class Interception:
 
         Changing it twice takes a seventh of what Aquila adds to a replayed test. In between no fixture runs.
         """
-        self._kept_for = run
+        self.kept_for = run
 
     def restore_environment(self) -> None:
         """Undo ``keep_environment``, if no scope has opened since."""
-        if self._kept_for is None:
+        if self.kept_for is None:
             return
         with self._lock:
-            run, self._kept_for = self._kept_for, None
+            run, self.kept_for = self.kept_for, None
             if run is not None:
                 self._adjust_environment(run)
 
@@ -301,7 +301,7 @@ class Interception:
     def _adjust_environment(self, run: runtime.Run) -> None:
         """Bring the keys in step with all scopes, and the variable for child processes with those of ``run``."""
         scopes = self._scopes_of(run)
-        if self._kept_for is run and not scopes:
+        if self.kept_for is run and not scopes:
             return
         self._adjust_keys()
         if scopes:
