@@ -254,28 +254,6 @@ def test_a_fault_applies_only_to_answers_that_can_have_it(project: pytest.Pytest
     result.stdout.fnmatch_lines(["no request met the fault rate_limit"])
 
 
-def test_a_fault_in_the_marks_of_a_module_is_not_for_its_shared_fixtures(project: pytest.Pytester) -> None:
-    project.makepyfile(
-        """
-        import openai, pytest
-        from helpers import ask
-
-        pytestmark = pytest.mark.aquila(faults="overloaded")
-
-        @pytest.fixture(scope="module")
-        def shared():
-            return ask(max_retries=0)
-
-        def test_it(shared):
-            assert shared == "one two three four"
-            with pytest.raises(openai.InternalServerError):
-                ask(max_retries=0)
-        """
-    )
-    project.runpytest_inprocess(*RECORD).assert_outcomes(failed=1)  # it records the good answer, without the fault
-    project.runpytest_inprocess().assert_outcomes(passed=1)
-
-
 CHILD = """
 import sys
 from helpers import ask

@@ -170,22 +170,6 @@ def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Projec
     assert project.cassette_names == {"test_app/@skipping.yaml", "test_app/@failing.yaml"}
 
 
-def test_a_skip_in_a_teardown_says_nothing_against_what_was_recorded(project: Project) -> None:
-    tests = """
-        @pytest.fixture
-        def limited():
-            yield
-            pytest.skip("the quota is used up")
-
-        @pytest.mark.aquila
-        def test_one(limited):
-            post("one")
-        """
-    project.record(tests=tests).assert_outcomes(passed=1, skipped=1)
-    project.run().assert_outcomes(passed=1, skipped=1)
-    assert project.cassette_names == {"test_app/test_one.yaml"}
-
-
 def test_what_a_fixture_records_for_each_value_of_another_is_kept(project: Project) -> None:
     tests = """
         @pytest.fixture(scope="session", params=["a", "b"])

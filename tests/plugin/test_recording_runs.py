@@ -288,12 +288,6 @@ def test_what_a_plugin_raises_on_purpose_in_a_teardown_is_no_failed_test(project
     project.run(tests=tests.replace("pytest.fail", "str").replace(", pytrace=False", "")).assert_outcomes(passed=1)
 
 
-def test_a_test_that_no_longer_calls_anything_loses_its_cassette(project: Project) -> None:
-    project.record(tests=TWO_CALLS)
-    project.record(tests="def test_it(aquila_cassette):\n    pass\n").assert_outcomes(passed=1)
-    assert list((project.cassettes / "test_app").iterdir()) == []
-
-
 def test_a_cassette_that_several_tests_share_is_only_added_to(project: Project) -> None:
     shared = """
     @pytest.mark.aquila("shared")
@@ -621,20 +615,6 @@ def test_a_recording_whose_request_has_lost_its_body_is_made_anew(project: Proje
     project.run(f"--aquila-record={mode}").assert_outcomes(passed=1)
     project.run().assert_outcomes(passed=1)
     assert body.exists()
-
-
-@pytest.mark.parametrize(("options", "left"), [((), 2), (("-o", "aquila_unplayed=warn"), 1)])
-def test_a_recording_that_a_test_no_longer_plays_stays_where_nothing_is_recorded_unless_all_must_be_played(
-    project: Project, options: tuple[str, ...], left: int
-) -> None:
-    tests = """
-        def test_it(aquila_cassette):
-            for prompt in ("one", "two"):
-                post(prompt)
-        """
-    project.record(tests=tests).assert_outcomes(passed=1)
-    project.record(*options, tests=tests.replace(', "two"', ",")).assert_outcomes(passed=1)
-    assert len(project.bodies("test_app/test_it")) == left
 
 
 def test_a_run_that_records_nothing_new_needs_no_folder_that_can_be_written(project: Project) -> None:

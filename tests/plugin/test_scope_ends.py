@@ -138,6 +138,7 @@ def test_an_interrupted_test_tells_its_misses(told: dict[str, Any], misses: int,
     ("error", "outcome"),
     [
         (pytest.fail.Exception("a plugin says so"), "passed"),
+        (pytest.skip.Exception("the quota is used up"), "passed"),
         (ValueError("it is broken"), "failed"),
         (make_outcome(CassetteMiss("missed in the teardown")), "failed"),
     ],
