@@ -188,15 +188,11 @@ def _make_row(folder: Path, path: Path, why_kept: str) -> UnusedCassette:
     return UnusedCassette(folder, path, digest, why_kept)
 
 
-def _identify(path: Path) -> Any:
-    """Return a value that is equal only for the same file. A path is not: case may not count, or it may be a link."""
-    try:
-        status = path.stat()
-    except OSError:  # there is no file: a test recorded nothing, or a link leads nowhere
-        return path
-    if status.st_nlink <= 1:
-        return status.st_dev, status.st_ino
-    # A tool that saves space may make one file of several equal ones, which are still different cassettes.
+def _identify(path: Path) -> str:
+    """Return a text that is equal for all paths of a file, also through links, and where case does not count.
+
+    Not by the number of the file: a tool that saves space may make one file of several equal cassettes.
+    """
     return unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
 
 
