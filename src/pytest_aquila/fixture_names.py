@@ -82,7 +82,7 @@ _late: pytest.StashKey[_LateFixtures] = pytest.StashKey()
 
 
 def _look_up_late(session: pytest.Session) -> _LateFixtures:
-    """Return the lookup of a session; the first call puts it in place. The plugin may be loaded after the start."""
+    """Return the lookup of a session; the first call puts it in place."""
     late = session.config.stash.get(_late, None)
     return _begin_late_look_up(session) if late is None else late
 
@@ -95,7 +95,6 @@ def _begin_late_look_up(session: pytest.Session) -> _LateFixtures:
         late.register()
     if read_key(session.config, "aquila_huey"):
         _register_short_names(session)
-        begin_testing_mode(session.config)  # Where the plugin came too late to do so before conftests.
     return late
 
 

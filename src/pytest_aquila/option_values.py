@@ -8,7 +8,6 @@ it as a whole.
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -27,21 +26,6 @@ def write_implied_values(args: list[str], early_config: pytest.Config, parser: p
         confcutdir = early_config.known_args_namespace.confcutdir
         early_config.known_args_namespace = parser.parse_known_args(args, namespace=copy.copy(early_config.option))
         early_config.known_args_namespace.confcutdir = confcutdir
-
-
-def check_none_was_misread(config: pytest.Config) -> None:
-    """Raise ``UsageError`` if an option took the word behind it as its value.
-
-    That can happen if a conftest has loaded the plugin: the command line was parsed before, without
-    ``write_implied_values``.
-    """
-    words = config.invocation_params.args
-    for option, value in itertools.pairwise(words):
-        if option in IMPLIED_VALUES and config.getoption(option) == value:
-            raise pytest.UsageError(
-                f"{option} took {value!r} as its value, because a conftest.py loads the plugin of Aquila after the "
-                f"command line was read. Write {option}={IMPLIED_VALUES[option]} {value}"
-            )
 
 
 def _with_values(args: Sequence[str]) -> list[str]:

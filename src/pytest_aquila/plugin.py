@@ -76,9 +76,7 @@ class _OtherHooks:
 
 def _register_other_hooks(config: pytest.Config) -> None:
     """Register ``_OtherHooks`` once the run has begun: until then `-p no:aquila` may still remove this module."""
-    name = f"{__name__} (other hooks)"
-    if not config.pluginmanager.has_plugin(name):
-        config.pluginmanager.register(_OtherHooks(), name)
+    config.pluginmanager.register(_OtherHooks(), f"{__name__} (other hooks)")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -119,7 +117,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # The controller of pytest-xdist. To list tests it starts no workers, and imports them itself.
     starts_workers = not (is_worker or config.option.collectonly) and config.getoption("dist", "no") != "no"
     run = run_life.begin_tests(config, shows_keys=starts_workers)
-    _register_other_hooks(config)
     run.make_outcome = lambda error: outcomes.make_outcome(error)  # noqa: PLW0108 - it is imported late
     run.tell = lambda sentence: redacted_terminal.show_sentence(config, sentence)
     if starts_workers:

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
     from aquila import errors, settings
     from aquila.recording.reporting import child_messages, play_log
-    from pytest_aquila import calling_program, marker_options, option_values
+    from pytest_aquila import calling_program, marker_options
     from pytest_aquila.summary.run_news import News
 else:
     lazy_modules(
         globals(),
         "aquila: errors, settings",
         "aquila.recording.reporting: child_messages, play_log",
-        "pytest_aquila: calling_program, marker_options, option_values",
+        "pytest_aquila: calling_program, marker_options",
     )
 
 
@@ -71,11 +71,13 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     """Apply the command line options that plugins and conftests have changed since ``begin_run``.
 
     ``shows_keys``: this process only starts others, which inherit its environment and may need the machine's keys, so
-    they are not hidden. Raises ``UsageError`` for settings that are wrong.
+    they are not hidden. Raises ``UsageError`` for settings that are wrong, and for a run that has not begun.
     """
-    if RUN not in config.stash:  # a conftest has loaded the plugin, after `pytest_load_initial_conftests`
-        option_values.check_none_was_misread(config)
-        begin_run(config, config.option)
+    if RUN not in config.stash:  # the plugin was loaded after `pytest_load_initial_conftests`
+        raise pytest.UsageError(
+            "the plugin of Aquila comes too late: a conftest.py or a test module has loaded it, and what was imported "
+            "before is not guarded. Let its entry point load it, or run pytest -p pytest_aquila.plugin"
+        )
     run = config.stash[RUN]
     layers = _layers_of(config, config.option)
     if not layers.has_same_sources_as(run.layers):  # equal layers are kept, with the settings that they have cached

@@ -66,21 +66,6 @@ def test_fixtures_are_listed_and_offered_where_a_name_is_misspelt(run_tests) -> 
     misspelt.stdout.fnmatch_lines([">*available fixtures: *aquila_cassette*"])
 
 
-@pytest.mark.slow
-def test_a_plugin_that_a_test_module_names_has_its_fixtures(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        pytest_plugins = ["pytest_aquila.plugin"]
-
-        def test_empty(): pass
-
-        def test_one(aquila_huey_storage): assert aquila_huey_storage == "memory"
-        """
-    )
-    pytester._monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
-
-
 def test_another_plugin_may_look_fixtures_up_by_keyword(run_tests) -> None:
     conftest = """
         def pytest_collection_modifyitems(session, items):

@@ -50,15 +50,14 @@ def test_the_value_that_was_left_out_is_written_out(args: list[str], written: li
 
 
 @pytest.mark.slow  # a process, in which the plugin is not loaded before
-def test_where_a_conftest_brings_the_plugin_the_run_says_what_to_type(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("file", ["conftest", "test_it"])
+def test_a_plugin_that_the_files_of_a_run_load_comes_too_late_and_says_so(
+    file: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makeconftest("pytest_plugins = ['pytest_aquila.plugin']")
-    pytester.makepyfile("def test_it():\n    pass\n")
-    command = [sys.executable, "-m", "pytest", "--aquila-drift"]
-    assert "Write --aquila-drift=- ." in pytester.run(*command, ".").stderr.str()
-    assert pytester.run(*command).ret == pytest.ExitCode.OK
+    pytester.makepyfile(test_other="def test_other(): pass", **{file: "pytest_plugins = ['pytest_aquila.plugin']"})
+    done = pytester.run(sys.executable, "-m", "pytest")
+    assert "a conftest.py or a test module has loaded it" in done.stdout.str() + done.stderr.str()
 
 
 def test_a_test_that_leaves_a_wrong_setting_fails_alone(pytester: pytest.Pytester) -> None:
