@@ -284,8 +284,8 @@ def test_a_setting_that_a_mark_has_is_advised_at_the_mark(project: Project, monk
     project.record("-k", "id or twice", tests=marked)
     report, _ = run_later(project, monkeypatch, "-k", "id or twice")
     assert [group["settings"] for group in report["groups"]] == [
-        ["ignore=['user'] at the marker or the call", "normalize=['date', 'uuid'] at the marker or the call"],
-        ["repeat='last' at the marker or the call"],
+        ["ignore=['user'] at the marker or use_cassette", "normalize=['date', 'uuid'] at the marker or use_cassette"],
+        ["repeat='last' at the marker or use_cassette"],
     ]
 
 
@@ -316,7 +316,7 @@ def test_in_a_project_of_toml_settings_are_advised_so_that_they_can_be_typed_the
     assert 'aquila_ignore = "user"' in missed
     assert 'aquila_ignore = "ref"' in missed  # by the child
     assert 'say repeat="last" (aquila_repeat = "last").' in missed
-    assert "(in pyproject.toml; at the marker or the call: ignore=, normalize=)" in missed
+    assert "(in pyproject.toml; at the marker or use_cassette: ignore=, normalize=)" in missed
     assert "in pytest's settings" not in missed
     project.run("-v", "--aquila-drift=drift.json")
     groups = json.loads((project.pytester.path / "drift.json").read_text())["groups"]

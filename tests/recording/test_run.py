@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import aquila
-from aquila.errors import ConfigError
+from aquila.errors import CassetteMiss, ConfigError
 from aquila.recording import scope as scopes
-from aquila.recording.runtime import Run, current_run, current_settings
-from tests.support.runs import separate_run
+from aquila.recording.runtime import Run, current_run, current_settings, process_run
+from aquila.recording.sessions.miss_explanation import find_settings_file
+from aquila.setting_lines import AS_ARGUMENTS
+from tests.support.runs import name_upstream, separate_run
 
 
 def test_a_run_within_a_run_has_settings_of_its_own_and_leaves_nothing(tmp_path: Path) -> None:
@@ -23,6 +27,23 @@ def test_a_run_within_a_run_has_settings_of_its_own_and_leaves_nothing(tmp_path:
         assert current_settings().cassette_root() == tmp_path / "cassettes"
     assert current_run() is outer
     assert current_settings() == before
+
+
+def test_only_the_process_itself_reads_no_settings_file(tmp_path: Path) -> None:
+    assert find_settings_file(process_run()) == AS_ARGUMENTS
+    with separate_run(tmp_path, settings_file="tox.ini") as run:
+        assert find_settings_file(run) == "tox.ini"
+
+
+def test_a_program_that_records_nothing_yet_is_told_how_and_nothing_about_tests(tmp_path: Path) -> None:
+    with separate_run(tmp_path):
+        name_upstream("canned", httpx2.MockTransport(lambda request: httpx2.Response(200, json={"choices": []})))
+        for name, transport in (("birds", "record"), ("other", "replay")):
+            with suppress(CassetteMiss), aquila.use_cassette(name, transport=transport, upstream="canned") as cassette:
+                httpx2.post("https://api.openai.com/v1/chat/completions", json={"messages": []})
+    (miss,) = cassette.misses
+    assert 'AQUILA_TRANSPORT=record in the environment, or transport="record" in use_cassette' in str(miss)
+    assert str(miss).endswith("/cassettes/birds.yaml.")
 
 
 def test_no_scope_around_a_run_is_in_force_within_it(tmp_path: Path) -> None:

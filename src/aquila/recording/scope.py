@@ -166,7 +166,8 @@ class Scope:
             command = test.how_to_type()[1]  # a block that a fixture has opened: another test set the fixture up
         if not command:
             more = " and AQUILA_RECORD=all" if everything else ""
-            return f"run it once with AQUILA_TRANSPORT=record{more} in the environment"
+            how = f"run it once with AQUILA_TRANSPORT=record{more} in the environment"
+            return how if more or self.kind != "block" else f'{how}, or transport="record" in use_cassette'
         return re.sub(_RECORD_OPTION, r"\1=all", command) if everything else command
 
     def shown_damage(self, error: CassetteCorrupt) -> CassetteCorrupt:

@@ -21,6 +21,7 @@ from aquila.cassettes.matching.fresh_values import KIND_BY_NAME, KINDS, FreshKin
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import canonical_request, key_of
 from aquila.cassettes.model import RecordedRequest
+from aquila.setting_lines import AS_ARGUMENTS
 from aquila.settings import parse_option
 from tests.cassettes.matching.test_fresh_value_placeholders import A, B, upload
 from tests.cassettes.matching.test_miss_message import RULES, chat, explain, explanation_of, request, text
@@ -70,8 +71,8 @@ def test_a_value_that_is_new_in_every_run() -> None:
 
           aquila_normalize = uuid
 
-        (in pytest's settings; in a TOML file the value stands between ''' and '''; at the marker or the
-        call: ignore=, normalize=)
+        (in pytest's settings; in a TOML file the value stands between ''' and '''; at the marker or
+        use_cassette: ignore=, normalize=)
 
         If the change is meant, record it again:
 
@@ -152,6 +153,14 @@ def test_the_advice_can_be_typed_into_a_toml_file_as_the_message_says() -> None:
         in_toml = "\n".join(f"aquila_{name} = '''{value}'''" for name, value in each.items())
         typed = {name.removeprefix("aquila_"): value for name, value in tomllib.loads(in_toml).items()}
         assert key_of(one, rules_with(typed)) == key_of(other, rules_with(typed))
+
+
+def test_a_program_that_reads_no_settings_file_is_told_the_argument() -> None:
+    told = explain(chat("hi", user=B), chat("hi", user=A), settings_file=AS_ARGUMENTS)
+    assert '  normalize=["uuid"]\n\n(an argument of use_cassette' in told
+    assert "aquila_" not in told
+    again = explain(chat("hi"), chat("hi"), request_number=2, settings_file=AS_ARGUMENTS)
+    assert again.endswith('say repeat="last".')
 
 
 def test_a_fresh_value_beside_another_change_is_told_without_a_setting() -> None:

@@ -22,7 +22,7 @@ from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
 from aquila.plurals import count_of, join_with_and
-from aquila.setting_lines import setting_lines
+from aquila.setting_lines import AS_ARGUMENTS, setting_lines
 
 _MOST = 50
 """The most differences that are examined. Requests that differ in more places ask different things."""
@@ -387,10 +387,13 @@ def short_setting(cure: Cure | None, settings_file: str) -> str | None:
 
 def _write_places(names: Iterable[str], settings_file: str) -> Iterator[str]:
     """Yield lines that say where settings are written, and in which form."""
+    if settings_file == AS_ARGUMENTS:
+        yield from ("", "(an argument of use_cassette; outside of pytest no ini file is read)")
+        return
     given = ", ".join(f"{name}=" for name in names)
     in_file = settings_file or "pytest's settings; in a TOML file the value stands between ''' and '''"
     yield ""
-    yield from textwrap.wrap(f"(in {in_file}; at the marker or the call: {given})", WIDTH)
+    yield from textwrap.wrap(f"(in {in_file}; at the marker or use_cassette: {given})", WIDTH)
 
 
 _LEADS = {

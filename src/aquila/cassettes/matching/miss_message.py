@@ -27,7 +27,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.plurals import count_of
-from aquila.setting_lines import setting_line
+from aquila.setting_lines import AS_ARGUMENTS, setting_line
 
 _MOST_PATHS = 8  # differences that are written
 _MOST_PREVIEWED = 12  # lines of a body that is shown because there is nothing to compare it with
@@ -83,7 +83,7 @@ def compare_with_recordings(
     - ``request_number``: the number of this request among equal ones, from 1; None if it was never recorded.
     - ``advises_settings``: False if a plugin, or a function of the program, decides what a request matches, so that no
       setting would help.
-    - ``settings_file``: the name of the file with the project's settings; empty if it is not known.
+    - ``settings_file``: the name of the file with the project's settings, as in ``setting_lines``.
 
     Raises ``CassetteCorrupt`` if the file of a large body is missing.
     """
@@ -351,8 +351,10 @@ def _explain_played_out(
 
 
 def _write_repeat_advice(settings_file: str) -> Iterator[str]:
-    setting = setting_line("repeat", "last", settings_file)
-    yield f'If the last recording may answer every further one, say repeat="last" ({setting}).'
+    line = setting_line("repeat", "last", settings_file)
+    argument = setting_line("repeat", "last", AS_ARGUMENTS)
+    setting = argument if line == argument else f"{argument} ({line})"
+    yield f"If the last recording may answer every further one, say {setting}."
 
 
 def _find_equal_recordings(

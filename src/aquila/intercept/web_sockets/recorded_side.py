@@ -18,7 +18,7 @@ from aquila.intercept.web_sockets.which_recording import Fitting, History, Holde
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting import drift_watch
 from aquila.recording.scope import Scope
-from aquila.recording.sessions import drifted_conversations
+from aquila.recording.sessions import drifted_conversations, miss_explanation
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.settings import Settings
@@ -225,13 +225,14 @@ class RecordedSide:
     def _make_miss(self, miss: FrameMiss) -> CassetteMiss | None:
         """Return the error for a message that differs from the recorded one; None if it may pass."""
         layers = self._scope.run.layers
-        details = miss.describe(layers.settings_file)
+        settings_file = miss_explanation.find_settings_file(self._scope.run)
+        details = miss.describe(settings_file)
         if layers.finds_drift:
             text = self._explain(miss.title, details, ())
             request = self._decision.interaction.request
             drift_watch.note_message(self._scope, self._session, request, miss, text)
             return None
-        setting = cures.short_setting(miss.cure, layers.settings_file)
+        setting = cures.short_setting(miss.cure, settings_file)
         options = {"difference": miss.difference, "group": miss.group, "cure": setting}
         if self._session.mode == "replay":
             kind = PlayedOut if miss.played_out else CassetteMiss

@@ -219,7 +219,7 @@ def _write_argument(scope: Scope, name: str, values: Sequence[str]) -> Sequence[
     if not scope.gives(name):
         return setting_lines.setting_lines(name, values, scope.run.layers.settings_file)
     given = repr(values[0]) if name == "repeat" else repr(list(values))
-    return [f"{name}={given} at the marker or the call"]
+    return [f"{name}={given} at the marker or use_cassette"]
 
 
 def _shown(session: Session, value: Any, other: Any) -> str:

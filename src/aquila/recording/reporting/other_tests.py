@@ -59,7 +59,8 @@ def mention_other_test(
         found = search.find(root, project, name, session, missed)
         if found := [one for one in found if one.path != path]:
             alike = [] if path.exists() else _find_alike(scope, name, found)
-            advice: Sequence[str] = MISSPELT if alike else ADVICE
+            is_new_script = not (path.exists() or scope.run.layers.under_pytest)
+            advice: Sequence[str] = MISSPELT if alike else () if is_new_script else ADVICE
             if not path.exists() and _is_of_same_function(scope, name, found[0].name):
                 command = renamed_tests.move_command(found[0].name, name, root, scope.run.layers)
                 advice = (OTHER_ID, "", f"  {command}", "", *ADVICE)

@@ -13,16 +13,26 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.matching.miss_message import Explanation, compare_with_recordings
 from aquila.cassettes.storage.names import name_of_file
-from aquila.recording import scripts
+from aquila.recording import runtime, scripts
 from aquila.recording.reporting import other_tests, renamed_tests
 from aquila.recording.sessions import drifted_conversations
 from aquila.recording.sessions.session_factory import rules_decide
 from aquila.recording.storing import interrupted_runs, pending_recordings
+from aquila.setting_lines import AS_ARGUMENTS
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
+
+
+def find_settings_file(run: runtime.Run) -> str:
+    """Return the name of the file with the settings of a run, as in ``setting_lines``, for the advice of a miss.
+
+    The process itself, outside of pytest and of a command of Aquila, reads none.
+    """
+    reads_none = run is runtime.process_run() and not run.layers.under_pytest
+    return AS_ARGUMENTS if reads_none else run.layers.settings_file
 
 
 def explain_miss(scope: Scope, session: Session, root: Path, path: Path, missed: MissedRequest) -> Explanation:
@@ -63,5 +73,5 @@ def compare_in_session(scope: Scope, session: Session, path: Path, missed: Misse
         compares_origin=missed.compares_origin,
         request_number=missed.earlier_count + 1 if missed.recording_count else None,
         advises_settings=rules_decide(scope.filters),
-        settings_file=scope.run.layers.settings_file,
+        settings_file=find_settings_file(scope.run),
     )
