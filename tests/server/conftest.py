@@ -56,7 +56,7 @@ def serve(provider: Upstream) -> Serve:
             lambda: Scope(kind="block", name="aquila serve", default_cassette=cassette, options=scope_options(record))
         )
         at = provider.url if upstream is None else f"http{upstream.removeprefix('ws')}"
-        proxy = Proxy(served.current_scope, upstream=at, key=key)
+        proxy = Proxy(lambda: served.scope, upstream=at, key=key)
         try:
             app = build_application(proxy, admission, reset=served.reset_scope, **options)
             with BackgroundServer(

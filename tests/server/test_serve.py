@@ -531,7 +531,7 @@ def test_what_was_recorded_before_a_reset_is_counted_at_the_end(provider: Upstre
     served = RenewableScope(
         lambda: Scope(kind="block", name="aquila serve", default_cassette="x", options=scope_options("all"))
     )
-    app = build_application(Proxy(served.current_scope, upstream=provider.url, key=None), ADMISSION)
+    app = build_application(Proxy(lambda: served.scope, upstream=provider.url, key=None), ADMISSION)
     with BackgroundServer(app, token=TOKEN) as running:
         post(running, body("hi"))
         anyio.run(served.reset_scope)

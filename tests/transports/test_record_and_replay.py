@@ -20,6 +20,7 @@ import aquila
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, CassetteWriteError, PlayedOut
+from tests.support.alike import replayed_alike
 from tests.support.runs import name_upstream
 from tests.support.threads import run_at_once
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed, upstream
@@ -52,15 +53,8 @@ def interactions(root: Path, name: str) -> tuple[Interaction, ...]:
     return load_cassette(root / f"{name}.yaml").interactions
 
 
-def test_a_recording_replays_chunk_by_chunk_without_the_server(
-    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with aquila.use_cassette("x"):
-        assert ask("hi") == [b'{"ok":', b"true}"]
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-    with aquila.use_cassette("x") as cassette:
-        assert ask("hi") == [b'{"ok":', b"true}"]
-        assert cassette.all_played
+def test_a_recording_replays_chunk_by_chunk_without_the_server(root: Path, recording: Upstream) -> None:
+    assert replayed_alike(lambda: ask("hi")) == [b'{"ok":', b"true}"]
     assert len(recording.requests) == 1
 
 
@@ -129,9 +123,7 @@ def test_a_chunk_reaches_the_caller_before_the_next_one_is_sent(recording: Upstr
         assert [first, *chunks] == chat_chunks("one two three")
 
 
-def test_a_stream_that_the_caller_left_ends_where_it_left(
-    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_that_the_caller_left_ends_where_it_left(root: Path, recording: Upstream) -> None:
     recording.script = lambda path, body: streamed("one two three")
 
     def first_two(further: bool) -> list[bytes]:
@@ -146,10 +138,9 @@ def test_a_stream_that_the_caller_left_ends_where_it_left(
         recorded = first_two(False)
     (stored,) = interactions(root, "x")
     assert stored.response.end == "closed"
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-    with aquila.use_cassette("x"):
+    with aquila.use_cassette("x", transport="replay"):
         assert first_two(False) == recorded
-    with aquila.use_cassette("x"), pytest.raises(CassetteMiss, match="ends after 2 chunks"):
+    with aquila.use_cassette("x", transport="replay"), pytest.raises(CassetteMiss, match="ends after 2 chunks"):
         first_two(True)
 
 
@@ -163,9 +154,7 @@ def test_a_stream_left_at_its_terminator_is_complete(root: Path, recording: Upst
     assert stored.response.end == "complete"
 
 
-def test_a_broken_stream_breaks_again_with_the_same_class_of_error(
-    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_stream_breaks_again_with_the_same_class_of_error(root: Path, recording: Upstream) -> None:
     recording.script = lambda path, body: Answer(chunks=chat_chunks("one two")[:3], breaks=True)
 
     def broken() -> tuple[list[bytes], type[Exception]]:
@@ -179,46 +168,33 @@ def test_a_broken_stream_breaks_again_with_the_same_class_of_error(
                 seen.append(chunk)
         return seen, caught.type
 
-    with aquila.use_cassette("x"):
-        recorded = broken()
+    assert replayed_alike(broken)[0] == chat_chunks("one two")[:3]
     assert interactions(root, "x")[0].response.end == "broken"
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-    with aquila.use_cassette("x"):
-        assert broken() == recorded
-    assert recorded[0] == chat_chunks("one two")[:3]
 
 
 def test_compressed_answers_are_stored_readable_and_seen_alike_by_recorder_and_replay(
-    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+    root: Path, recording: Upstream
 ) -> None:
     body = gzip.compress(b'{"text":"' + b"a" * 5000 + b'"}')
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     recording.script = lambda path, body_: Answer(headers=headers, chunks=[body[:20], body[20:]])
-    with aquila.use_cassette("x"):
-        first = ask("hi")
-    assert b"".join(first) == b'{"text":"' + b"a" * 5000 + b'"}'
+    assert b"".join(replayed_alike(lambda: ask("hi"))) == b'{"text":"' + b"a" * 5000 + b'"}'
     assert interactions(root, "x")[0].response.first_header("content-encoding") == ""
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-    with aquila.use_cassette("x"):
-        assert ask("hi") == first
 
 
-def test_the_nth_identical_request_gets_the_nth_recording_and_one_more_what_repeat_says(
-    recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_nth_identical_request_gets_the_nth_recording_and_one_more_what_repeat_says(recording: Upstream) -> None:
     answers = iter([b"1", b"2", b"3"])
     recording.script = lambda path, body: Answer(chunks=[next(answers)])
     with aquila.use_cassette("x"):
         assert [ask("hi"), ask("hi"), ask("other")] == [[b"1"], [b"2"], [b"3"]]
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-    with aquila.use_cassette("x") as cassette:
+    with aquila.use_cassette("x", transport="replay") as cassette:
         assert [ask("other"), ask("hi"), ask("hi")] == [[b"3"], [b"1"], [b"2"]]
         with pytest.raises(PlayedOut):
             ask("hi")
         assert len(cassette.misses) == 1
-    with aquila.use_cassette("x", repeat="last"):
+    with aquila.use_cassette("x", transport="replay", repeat="last"):
         assert [ask("hi"), ask("hi"), ask("hi")] == [[b"1"], [b"2"], [b"2"]]
-    with aquila.use_cassette("x", repeat="first"):
+    with aquila.use_cassette("x", transport="replay", repeat="first"):
         assert [ask("hi"), ask("hi"), ask("hi")] == [[b"1"], [b"1"], [b"1"]]
 
 
@@ -244,30 +220,24 @@ def test_a_block_that_fails_replaces_nothing_and_keeps_its_recording_beside(root
     assert load_cassette(root / "x.pending.yaml").interactions
 
 
-def test_a_retried_failure_is_not_kept_and_the_last_one_is_not_waited_for(
-    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retried_failure_is_not_kept_and_the_last_one_is_not_waited_for(root: Path, recording: Upstream) -> None:
     answers = iter([Answer(429, chunks=[b"slow down"]), Answer(200), Answer(503, chunks=[b"down"])])
     recording.script = lambda path, body: next(answers)
     with aquila.use_cassette("x"), aquila.http_client() as http:
         for prompt, retry in (("a", 0), ("a", 1), ("b", 0)):
             http.post(URL, json={"prompt": prompt}, headers={"x-stainless-retry-count": str(retry)})
     assert [row.response.status for row in interactions(root, "x")] == [200, 503]
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-    with aquila.use_cassette("x"), aquila.http_client() as http:
+    with aquila.use_cassette("x", transport="replay"), aquila.http_client() as http:
         assert http.post(URL, json={"prompt": "b"}).headers["x-should-retry"] == "false"
 
 
-def test_every_failure_is_kept_on_request_and_followed_at_once(
-    recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_failure_is_kept_on_request_and_followed_at_once(recording: Upstream) -> None:
     answers = iter([Answer(429, {"retry-after": "20"}), Answer(200)])
     recording.script = lambda path, body: next(answers)
     with aquila.use_cassette("x", record_errors="all"), aquila.http_client() as http:
         http.post(URL, headers={"x-stainless-retry-count": "0"})
         http.post(URL, headers={"x-stainless-retry-count": "1"})
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-    with aquila.use_cassette("x"), aquila.http_client() as http:
+    with aquila.use_cassette("x", transport="replay"), aquila.http_client() as http:
         first = http.post(URL, headers={"x-stainless-retry-count": "0"})
         assert (first.status_code, first.headers["retry-after"], first.headers["retry-after-ms"]) == (429, "20", "1")
         assert http.post(URL, headers={"x-stainless-retry-count": "1"}).status_code == 200
@@ -314,16 +284,15 @@ def test_replay_in_recorded_time_waits_as_long_as_the_answer_took(
     with aquila.use_cassette("x"):
         ask("hi")
     assert slept == []
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-    with aquila.use_cassette("x"):
+    with aquila.use_cassette("x", transport="replay"):
         ask("hi")
     assert slept == []
-    with aquila.use_cassette("x", replay_timing="recorded") as cassette:
+    with aquila.use_cassette("x", transport="replay", replay_timing="recorded") as cassette:
         ask("hi")
         response = cassette._scope.sessions.session_for("x", "replay").plays.in_order()[0].response
     assert sum(slept) == pytest.approx(response.chunks[-1].at / 1000)
     slept.clear()
-    with aquila.use_cassette("x", replay_timing=2):
+    with aquila.use_cassette("x", transport="replay", replay_timing=2):
         ask("hi")
     assert sum(slept) == pytest.approx(response.chunks[-1].at / 1000 * 2)
 
@@ -369,13 +338,12 @@ def test_an_async_stream_left_by_cancellation_is_recorded_as_left(root: Path, re
     assert (stored.response.end, len(stored.response.chunks)) == ("silent", 2)
 
 
-def test_eight_threads_get_eight_right_answers(recording: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eight_threads_get_eight_right_answers(recording: Upstream) -> None:
     recording.script = lambda path, body: Answer(chunks=[body])
     prompts = [f"prompt {number}" for number in range(8)]
     with aquila.use_cassette("x"):
         for prompt in prompts:
             ask(prompt)
-    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
     for _ in range(5):
         wrong: list[str] = []
         barrier = threading.Barrier(8)
@@ -385,7 +353,7 @@ def test_eight_threads_get_eight_right_answers(recording: Upstream, monkeypatch:
             if ask(prompt) != [b'{"prompt":"%s"}' % prompt.encode()]:
                 wrong.append(prompt)
 
-        with aquila.use_cassette("x") as cassette:
+        with aquila.use_cassette("x", transport="replay") as cassette:
             run_at_once(partial(check, prompt) for prompt in prompts)
             assert cassette.all_played
         assert wrong == []
@@ -419,9 +387,7 @@ def test_two_hundred_tasks_share_identical_and_distinct_prompts(
     assert sorted(answers[n] for n in range(1, 200, 2)) == sorted(b"%d" % n for n in range(1, 200, 2))
 
 
-def test_a_plugin_can_say_what_identifies_a_request_and_what_is_secret(
-    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_can_say_what_identifies_a_request_and_what_is_secret(root: Path, recording: Upstream) -> None:
     from aquila.hookspecs import hookimpl
 
     class Plugin:
@@ -437,8 +403,7 @@ def test_a_plugin_can_say_what_identifies_a_request_and_what_is_secret(
     try:
         with aquila.use_cassette("x"):
             ask("open Sesame")
-        monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-        with aquila.use_cassette("x"):
+        with aquila.use_cassette("x", transport="replay"):
             ask("anything")
         assert b"Sesame" not in (root / "x.yaml").read_bytes()
     finally:
@@ -499,9 +464,7 @@ def test_a_request_that_got_no_answer_leaves_no_old_one_in_its_place(
 
 
 @pytest.mark.slow
-def test_an_answer_that_was_dropped_without_being_closed_is_recorded_as_left(
-    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_that_was_dropped_without_being_closed_is_recorded_as_left(root: Path, recording: Upstream) -> None:
 
     made = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"ok"))  # leaves no socket open
     name_upstream("server", made)
@@ -512,9 +475,7 @@ def test_an_answer_that_was_dropped_without_being_closed_is_recorded_as_left(
     assert (stored.response.end, stored.response.chunks) == ("closed", ())
 
 
-def test_a_format_that_a_plugin_brings_is_recorded_into_listed_and_replayed(
-    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_format_that_a_plugin_brings_is_recorded_into_listed_and_replayed(root: Path, recording: Upstream) -> None:
     from aquila.cassettes.codecs import Codec, codec_for
     from aquila.cassettes.storage.cassette_files import find_cassette_files
     from aquila.hookspecs import hookimpl
@@ -533,8 +494,7 @@ def test_a_format_that_a_plugin_brings_is_recorded_into_listed_and_replayed(
     try:
         with aquila.use_cassette("x.own"):
             recorded = ask("hi")
-        monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
-        with aquila.use_cassette("x.own"):
+        with aquila.use_cassette("x.own", transport="replay"):
             assert ask("hi") == recorded
         assert list(find_cassette_files(root)) == [root / "x.own"]
     finally:

@@ -129,7 +129,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         served = background_server.RenewableScope(
             functools.partial(_open_scope, options, _find_script(options, settings))
         )
-        proxy = proxies.Proxy(served.current_scope, upstream=upstream, key=settings.api_key)
+        proxy = proxies.Proxy(lambda: served.scope, upstream=upstream, key=settings.api_key)
         app = application.build_application(
             proxy,
             admission,

@@ -212,10 +212,6 @@ class RenewableScope:
         self.scope = make()
         self._recorded_before = 0
 
-    def current_scope(self) -> Scope:
-        """Return the scope that requests use now."""
-        return self.scope
-
     async def reset_scope(self) -> None:
         """End the scope and begin a new one. In a thread, because ending writes files."""
         await anyio.to_thread.run_sync(self._renew_scope)
