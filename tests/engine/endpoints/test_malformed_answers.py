@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -111,234 +112,156 @@ def whole(answer: dict[str, Any], path: tuple[Any, ...], value: Any) -> Answer:
     return json_answer(_changed(answer, path, value))
 
 
-CHAT = "chat"
-RESPONSES = "responses"
-FAILURES: dict[str, tuple[str, Answer, type[AquilaError], str]] = {
-    "chat: an event that is a number": (CHAT, Answer([sse(1)]), InvalidAnswer, "the event is a number, not an object"),
-    "chat: an event that is a list": (CHAT, Answer([sse([])]), InvalidAnswer, "the event is a list, not an object"),
-    "chat: no event": (CHAT, Answer([b"data: [DONE]\n\n"]), InvalidAnswer, "empty stream"),
-    "chat: events without a choice": (CHAT, Answer([sse(chat_frame([]))]), InvalidAnswer, "no choice"),
-    "chat: choices that are a text": (CHAT, chat_of(choices="x"), InvalidAnswer, r"choices is a text, not a list"),
-    "chat: a choice that is null": (CHAT, chat_of(None), InvalidAnswer, r"choices\[0\] is null, not an object"),
+INVALID: dict[str, tuple[Answer, str]] = {
+    "chat: an event that is a number": (Answer([sse(1)]), "the event is a number, not an object"),
+    "chat: an event that is a list": (Answer([sse([])]), "the event is a list, not an object"),
+    "chat: no event": (Answer([b"data: [DONE]\n\n"]), "empty stream"),
+    "chat: events without a choice": (Answer([sse(chat_frame([]))]), "no choice"),
+    "chat: choices that are a text": (chat_of(choices="x"), r"choices is a text, not a list"),
+    "chat: a choice that is null": (chat_of(None), r"choices\[0\] is null, not an object"),
     "chat: a second choice that is a list": (
-        CHAT,
         chat_of({"index": 0, "delta": {}}, []),
-        InvalidAnswer,
         r"choices\[1\] is a list, not an object",
     ),
     "chat: an index that is a text": (
-        CHAT,
         chat_of({"index": "x", "delta": {}}),
-        InvalidAnswer,
         "index of a choice is a text, not a number",
     ),
     "chat: a delta that is a list": (
-        CHAT,
         chat_of({"index": 0, "delta": []}),
-        InvalidAnswer,
         r"choices\[0\].delta is a list, not an object",
     ),
     "chat: content that is a number": (
-        CHAT,
         chat_delta(content=1),
-        InvalidAnswer,
         r"choices\[0\].delta.content is a number, not a text or a list",
     ),
-    "chat: a refusal that is a list": (
-        CHAT,
-        chat_delta(refusal=["no"]),
-        InvalidAnswer,
-        "refusal of a delta is a list, not a text",
-    ),
+    "chat: a refusal that is a list": (chat_delta(refusal=["no"]), "refusal of a delta is a list, not a text"),
     "chat: tool calls that are a number": (
-        CHAT,
         chat_delta(tool_calls=3),
-        InvalidAnswer,
         r"choices\[0\].delta.tool_calls is a number, not a list",
     ),
     "chat: a tool's name that is a list": (
-        CHAT,
         chat_delta(tool_calls=[tool_fragment(0, "{}", "c1", ["add"])]),  # type: ignore[arg-type]
-        InvalidAnswer,
         "function.name of a tool call is a list, not a text",
     ),
     "chat: a call's id that is an object": (
-        CHAT,
         chat_delta(tool_calls=[tool_fragment(0, "{}", {"a": 1}, "add")]),  # type: ignore[arg-type]
-        InvalidAnswer,
         "id of a tool call is an object, not a text",
     ),
+    "chat: a chunk that is no JSON": (Answer([b"data: {nope\n\n"]), "not JSON"),
+    "chat: JSON without choices": (json_answer({"id": "c"}), "no 'choices'"),
+    "chat: JSON that is a list": (json_answer([]), "answered 200"),  # type: ignore[arg-type]
+    "chat: whole content that is an object": (
+        whole(CALLED, ("choices", 0, "message", "content"), {"a": 1}),
+        r"choices\[0\].message.content is an object, not a text or a list",
+    ),
+    "chat: a whole tool call that is null": (
+        whole(CALLED, ("choices", 0, "message", "tool_calls"), [None]),
+        r"choices\[0\].message.tool_calls\[0\] is null, not an object",
+    ),
+    "responses: no event": (Answer([b""]), "empty stream"),
+    "responses: an event's type that is a list": (event_of(type=[1]), "type is a list, not a text"),
+    "responses: a delta that is missing": (
+        event_of(type="response.output_text.delta"),
+        "delta of response.output_text.delta is null, not a text",
+    ),
+    "responses: an answer that is a text": (
+        event_of(type="response.created", response="x"),
+        "response is a text, not an object",
+    ),
+    "responses: a final answer that is null": (
+        event_of(type="response.completed", response=None),
+        "response is null, not an object",
+    ),
+    "responses: an item that is a number": (
+        event_of(type="response.output_item.done", item=1),
+        "item is a number, not an object",
+    ),
+    "responses: an item's type that is an object": (
+        event_of(type="response.output_item.done", item={"type": {"a": 1}}),
+        "item.type is an object, not a text",
+    ),
+    "responses: output that is a boolean": (final_of(output=True), "response.output is a boolean, not a list"),
+    "responses: output with a null": (final_of(output=[None]), r"response.output\[0\] is null, not an object"),
+    "responses: content that is a number": (
+        final_of(output=[message_item("a") | {"content": 1}]),
+        r"output\[0\].content is a number, not a list",
+    ),
+    "responses: a call without a name": (
+        final_of(output=[{"type": "function_call", "call_id": "c"}]),
+        "name of a function_call is null, not a text",
+    ),
+    "responses: a call's id that is a list": (
+        final_of(output=[call_item("add", "{}") | {"call_id": [1]}]),
+        "call_id of a function_call is a list, not a text",
+    ),
+    "responses: JSON without output": (json_answer({"id": "r"}), "no 'output'"),
+    "responses: whole output with a number": (
+        whole(RESPONSE, ("output", 0), 1),
+        r"output\[0\] is a number, not an object",
+    ),
+}
+"""The answer, and a part of the text of the ``InvalidAnswer``."""
+
+FAILURES: dict[str, tuple[Answer, type[AquilaError], str]] = {
+    **{case: (answer, InvalidAnswer, message) for case, (answer, message) in INVALID.items()},
     "chat: an error in the middle": (
-        CHAT,
         Answer([sse(chat_chunk("half"), {"error": {"message": "overloaded", "code": "server_error"}})]),
         ProviderUnavailable,
         "overloaded",
     ),
-    "chat: an error that is a text": (CHAT, json_answer({"error": "out of order"}), ProviderError, "out of order"),
+    "chat: an error that is a text": (json_answer({"error": "out of order"}), ProviderError, "out of order"),
     "chat: a stream without an end, each chunk with an empty finish reason": (
-        CHAT,
         Answer([sse(chat_chunk("half", finish=""), done=False)]),
         StreamBroken,
         "without a finish reason",
     ),
     "chat: a stream without an end": (
-        CHAT,
         Answer([sse(chat_chunk("half"), done=False)]),
         StreamBroken,
         "without a finish reason",
     ),
-    "chat: a chunk that is no JSON": (CHAT, Answer([b"data: {nope\n\n"]), InvalidAnswer, "not JSON"),
-    "chat: JSON without choices": (CHAT, json_answer({"id": "c"}), InvalidAnswer, "no 'choices'"),
-    "chat: JSON that is a list": (CHAT, json_answer([]), InvalidAnswer, "answered 200"),  # type: ignore[arg-type]
-    "chat: whole content that is an object": (
-        CHAT,
-        whole(CALLED, ("choices", 0, "message", "content"), {"a": 1}),
-        InvalidAnswer,
-        r"choices\[0\].message.content is an object, not a text or a list",
-    ),
-    "chat: a whole tool call that is null": (
-        CHAT,
-        whole(CALLED, ("choices", 0, "message", "tool_calls"), [None]),
-        InvalidAnswer,
-        r"choices\[0\].message.tool_calls\[0\] is null, not an object",
-    ),
-    "responses: no event": (RESPONSES, Answer([b""]), InvalidAnswer, "empty stream"),
-    "responses: an event's type that is a list": (
-        RESPONSES,
-        event_of(type=[1]),
-        InvalidAnswer,
-        "type is a list, not a text",
-    ),
-    "responses: a delta that is missing": (
-        RESPONSES,
-        event_of(type="response.output_text.delta"),
-        InvalidAnswer,
-        "delta of response.output_text.delta is null, not a text",
-    ),
-    "responses: an answer that is a text": (
-        RESPONSES,
-        event_of(type="response.created", response="x"),
-        InvalidAnswer,
-        "response is a text, not an object",
-    ),
-    "responses: a final answer that is null": (
-        RESPONSES,
-        event_of(type="response.completed", response=None),
-        InvalidAnswer,
-        "response is null, not an object",
-    ),
-    "responses: an item that is a number": (
-        RESPONSES,
-        event_of(type="response.output_item.done", item=1),
-        InvalidAnswer,
-        "item is a number, not an object",
-    ),
-    "responses: an item's type that is an object": (
-        RESPONSES,
-        event_of(type="response.output_item.done", item={"type": {"a": 1}}),
-        InvalidAnswer,
-        "item.type is an object, not a text",
-    ),
-    "responses: output that is a boolean": (
-        RESPONSES,
-        final_of(output=True),
-        InvalidAnswer,
-        "response.output is a boolean, not a list",
-    ),
-    "responses: output with a null": (
-        RESPONSES,
-        final_of(output=[None]),
-        InvalidAnswer,
-        r"response.output\[0\] is null, not an object",
-    ),
-    "responses: content that is a number": (
-        RESPONSES,
-        final_of(output=[message_item("a") | {"content": 1}]),
-        InvalidAnswer,
-        r"output\[0\].content is a number, not a list",
-    ),
-    "responses: a call without a name": (
-        RESPONSES,
-        final_of(output=[{"type": "function_call", "call_id": "c"}]),
-        InvalidAnswer,
-        "name of a function_call is null, not a text",
-    ),
-    "responses: a call's id that is a list": (
-        RESPONSES,
-        final_of(output=[call_item("add", "{}") | {"call_id": [1]}]),
-        InvalidAnswer,
-        "call_id of a function_call is a list, not a text",
-    ),
     "responses: a failure without a reason": (
-        RESPONSES,
         final_of(status="failed", error=None),
         ProviderError,
         "without saying why",
     ),
     "responses: an error in the middle": (
-        RESPONSES,
         event_of(type="error", code="server_error", message="overloaded"),
         ProviderUnavailable,
         "overloaded",
     ),
     "responses: a stream without an end": (
-        RESPONSES,
         Answer([sse(*responses_events("a")[:-1], done=False, event=True)]),
         StreamBroken,
         "without a final event",
     ),
-    "responses: JSON without output": (RESPONSES, json_answer({"id": "r"}), InvalidAnswer, "no 'output'"),
-    "responses: whole output with a number": (
-        RESPONSES,
-        whole(RESPONSE, ("output", 0), 1),
-        InvalidAnswer,
-        r"output\[0\] is a number, not an object",
-    ),
 }
-"""The endpoint, the answer, the class of the error, and a part of its text."""
+"""The answer, the class of the error, and a part of its text."""
 
-READ: dict[str, tuple[str, Answer, Callable[[Any], Any], Any]] = {
-    "chat: no usage": (CHAT, Answer([chat_stream("ok", usage=None)]), lambda reply: reply.usage.reported, False),
+READ: dict[str, tuple[Answer, str, Any]] = {
+    "chat: no usage": (Answer([chat_stream("ok", usage=None)]), "usage.reported", False),
     "chat: usage that is negative": (
-        CHAT,
         Answer([chat_stream("ok", usage={"prompt_tokens": -5, "completion_tokens": 2, "total_tokens": -3})]),
-        lambda reply: (reply.usage.input_tokens, reply.usage.total_tokens),
+        "usage.input_tokens usage.total_tokens",
         (0, 2),
     ),
-    "chat: usage that is a text": (
-        CHAT,
-        Answer([chat_stream("ok", usage="none")]),  # type: ignore[arg-type]
-        lambda reply: reply.usage.total_tokens,
-        0,
-    ),
-    "chat: counts that are texts": (
-        CHAT,
-        Answer([chat_stream("ok", usage={"prompt_tokens": "5"})]),
-        lambda reply: reply.usage.input_tokens,
-        0,
-    ),
+    "chat: usage that is a text": (Answer([chat_stream("ok", usage="none")]), "usage.total_tokens", 0),  # type: ignore[arg-type]
+    "chat: counts that are texts": (Answer([chat_stream("ok", usage={"prompt_tokens": "5"})]), "usage.input_tokens", 0),
     "chat: an end twice": (
-        CHAT,
         Answer([sse(chat_chunk("ok", finish="stop"), chat_chunk(finish="stop")) + b"data: [DONE]\n\n"]),
-        lambda reply: reply.text,
+        "text",
         "ok",
     ),
-    "chat: a huge number": (
-        CHAT,
-        chat_of({"index": 0, "delta": {"content": "ok"}}, created=10**400),
-        lambda reply: reply.text,
-        "ok",
-    ),
+    "chat: a huge number": (chat_of({"index": 0, "delta": {"content": "ok"}}, created=10**400), "text", "ok"),
     "chat: NaN": (
-        CHAT,
         Answer(
             [sse(chat_frame([{"index": 0, "delta": {"content": "ok"}}], score=float("nan")), chat_chunk(finish="stop"))]
         ),
-        lambda reply: reply.text,
+        "text",
         "ok",
     ),
     "chat: parts that nobody knows": (
-        CHAT,
         Answer(
             [
                 sse(
@@ -347,35 +270,31 @@ READ: dict[str, tuple[str, Answer, Callable[[Any], Any], Any]] = {
                 )
             ]
         ),
-        lambda reply: reply.text,
+        "text",
         "ok",
     ),
     "chat: a refusal": (
-        CHAT,
         Answer([sse(chat_chunk(refusal="I must "), chat_chunk(refusal="not"), chat_chunk(finish="stop"))]),
-        lambda reply: reply.refusal,
+        "refusal",
         "I must not",
     ),
     "responses: parts that nobody knows": (
-        RESPONSES,
         final_of(output=[message_item("a"), {"type": "hologram", "content": "x"}]),
-        lambda reply: reply.text,
+        "text",
         "a",
     ),
     "responses: usage that is negative": (
-        RESPONSES,
         final_of(usage={"input_tokens": -1, "output_tokens": 3}),
-        lambda reply: reply.usage.total_tokens,
+        "usage.total_tokens",
         3,
     ),
     "responses: an end twice": (
-        RESPONSES,
         Answer([sse(*responses_events("a"), responses_events("a")[-1], done=False, event=True)]),
-        lambda reply: reply.text,
+        "text",
         "a",
     ),
 }
-"""The endpoint, the answer, and what is read of it."""
+"""The answer, attributes of what is made of it, and their values."""
 
 CALLS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
     "pieces out of order": (
@@ -414,6 +333,10 @@ CALLS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
 """Pieces of tool calls, and the calls that are made of them: id and arguments."""
 
 
+def endpoint_of(case: str) -> str:
+    return case.partition(":")[0]
+
+
 def _outcome(engine: Engine, url: str, **options: Any) -> tuple[str, str]:
     """What a program sees: what is read of the answer, or the class and the text of the error."""
     try:
@@ -436,7 +359,8 @@ TRIED = (
 
 @pytest.mark.parametrize("case", slow_but(TRIED, FAILURES))
 def test_a_malformed_answer_is_an_error_that_names_provider_and_field(case: str, engine: Engine) -> None:
-    endpoint, answer, kind, message = FAILURES[case]
+    endpoint = endpoint_of(case)
+    answer, kind, message = FAILURES[case]
     with serving(answer) as server, pytest.raises(kind, match=message) as caught:
         engine.ask("Hi", base_url=server.url, endpoint=endpoint, max_retries=0, tools=[add])
     if kind is InvalidAnswer and ", not " in message:
@@ -451,9 +375,10 @@ def test_a_malformed_answer_is_an_error_that_names_provider_and_field(case: str,
 
 @pytest.mark.parametrize("case", slow_but(["chat: usage that is negative", "responses: an end twice"], READ))
 def test_an_odd_answer_is_read_as_far_as_possible(case: str, engine: Engine) -> None:
-    endpoint, answer, read, expected = READ[case]
+    answer, names, expected = READ[case]
     with serving(answer) as server:
-        assert read(engine.ask("Hi", base_url=server.url, endpoint=endpoint)) == expected
+        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint_of(case))
+    assert attrgetter(*names.split())(reply) == expected
 
 
 @pytest.mark.parametrize("case", slow_but(["pieces out of order"], CALLS))
@@ -466,7 +391,7 @@ def test_odd_pieces_of_tool_calls_are_joined(case: str, engine: Engine) -> None:
 
 @pytest.mark.parametrize("case", slow_but(TRIED, [*FAILURES, *READ]))
 def test_an_odd_answer_has_the_same_outcome_live_recorded_and_replayed(case: str, engine: Engine, root: Path) -> None:
-    endpoint, answer, *_ = (FAILURES | READ)[case]
+    endpoint, (answer, *_) = endpoint_of(case), (FAILURES | READ)[case]
     with serving(answer, answer) as server:
         live = _outcome(engine, server.url, endpoint=endpoint)
         with aquila.use_cassette("x", transport="record"):  # a block, as a call that fails stores nothing by itself
