@@ -38,11 +38,13 @@ class _KeysByFirstByte(dict[int, _KeysOfByte]):
     """The shapes of keys by their first byte. Each row is made when a text first has a candidate with that byte."""
 
     def __missing__(self, first: int) -> _KeysOfByte:
-        rows = [row for row in KEY_SHAPES if any(stem[0] == first for stem in row[1])]
+        found = ((kind, [stem for stem in stems if stem[0] == first], rest) for kind, stems, rest in KEY_SHAPES)
+        rows = [row for row in found if row[1]]
+        shapes = (b"((?:%s)%s)" % (b"|".join(map(re.escape, stems)), rest) for _, stems, rest in rows)
         keys = self[first] = _KeysOfByte(
-            tuple(stem for _, stems, _ in rows for stem in stems if stem[0] == first),
+            tuple(stem for _, stems, _ in rows for stem in stems),
             tuple(kind for kind, _, _ in rows),
-            lazy_pattern(b"|".join(b"(%s)" % shape for _, _, shape in rows)),
+            lazy_pattern(b"|".join(shapes)),
         )
         return keys
 
