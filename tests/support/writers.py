@@ -24,7 +24,6 @@ import httpx2
 import aquila
 import aquila.cassettes.codecs.yaml.codec
 import aquila.recording.storing.recorder  # loaded once, in the fork server
-from aquila.cassettes.storage import cassette_lock
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
 from aquila.recording.scope_joining import ScopeReference, join_scope
@@ -144,10 +143,3 @@ def record_without_permission(folder: Path) -> None:
     except CassetteWriteError as error:
         sys.exit(0 if not asked and "Permission denied" in str(error) and "writable" in str(error) else 2)
     sys.exit(1)
-
-
-def hold_lock(folder: Path, its_end: Connection) -> None:
-    """Hold the lock of a cassette until a message comes."""
-    with recording_project(folder) as root, cassette_lock.hold_cassette_lock(root / "x.yaml", root):
-        its_end.send_bytes(b".")
-        its_end.recv_bytes()

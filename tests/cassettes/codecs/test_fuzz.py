@@ -31,7 +31,7 @@ from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.errors import CassetteCorrupt
 from tests.cassettes.codecs.test_format import with_compact_requests
 from tests.cassettes.web_socket_frames.conversations import received, sent, store
-from tests.support.cassettes import cut, plain_sse_bodies, responses
+from tests.support.cassettes import cut
 from tests.support.examples import examples
 from tests.support.mutations import mutate
 from tests.support.traffic import recorded_files
@@ -176,17 +176,6 @@ def test_a_damaged_file_is_refused_or_read_as_a_cassette(suffix: str) -> None:
     assert gc.isenabled()
     assert read < CHANGES
     assert read or suffix == ".msgpack"  # whose checksum notices any damage
-
-
-@settings(max_examples=examples(300), deadline=None)
-@given(responses(plain_sse_bodies()))
-@pytest.mark.slow
-def test_a_stream_of_any_lines_cut_anywhere_is_read_as_it_was_written(response: RecordedResponse) -> None:
-    cassette = Cassette.from_interactions(
-        [Interaction(RecordedRequest("POST", "https://api.example/v1/chat"), response)]
-    )
-    for codec in (YAML, MSGPACK):
-        assert codec.loads(codec.dumps(cassette), source="stream") == cassette
 
 
 @settings(max_examples=examples(1000), deadline=None)

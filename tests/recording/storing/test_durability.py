@@ -447,30 +447,6 @@ def test_a_lock_that_a_thread_holds_for_long_is_logged_with_its_owner(
     assert f"{root / 'x.yaml'}: waiting to write it; process {os.getpid()} on " in message
 
 
-def test_a_lock_that_another_process_holds_is_logged_with_its_owner(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    reached, its_end = multiprocessing.Pipe()
-    process = start(writers.hold_lock, root.parent, its_end)
-    reached.recv_bytes()
-
-    class Listener(logging.Handler):
-        def emit(self, message: logging.LogRecord) -> None:
-            reached.send_bytes(b".")
-
-    monkeypatch.setattr(cassette_lock, "_SAID_AFTER", 0.05)
-    listener = Listener()
-    logging.getLogger("aquila").addHandler(listener)
-    try:
-        record("one")
-    finally:
-        logging.getLogger("aquila").removeHandler(listener)
-    assert finished(process) == 0
-    assert prompts(root / "x.yaml") == ["one"]
-    (message,) = [one.getMessage() for one in caplog.records if "waiting to write" in one.getMessage()]
-    assert f"{root / 'x.yaml'}: waiting to write it; process {process.pid} on " in message
-
-
 def test_a_cassette_that_would_be_too_large_to_read_loses_no_answer(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
