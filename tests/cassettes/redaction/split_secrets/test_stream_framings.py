@@ -162,6 +162,12 @@ def concatenated(text: str) -> Iterator[Any]:
         yield value
 
 
+def write_new_ids(pieces: Sequence[str]) -> str:
+    """Each event has an id of its own, and another text stands in a field of the same name."""
+    events = woven([*map(chat, pieces)], lambda word: {"choices": [], "other": {"index": 0, "content": word}})
+    return sse([json.dumps({**event, "id": f"c-{number}"}) for number, event in enumerate(events)])
+
+
 FRAMINGS: dict[str, Framing] = {
     "chat": Framing(write_chat("\n"), read_chat),
     "chat, CR LF": Framing(write_chat("\r\n"), read_chat),
@@ -169,6 +175,7 @@ FRAMINGS: dict[str, Framing] = {
     "choices": Framing(
         lambda pieces: sse([json.dumps(e) for e in woven([*map(chat, pieces)], lambda word: chat(word, 1))]), read_chat
     ),
+    "new ids": Framing(write_new_ids, read_chat),
     "strings": Framing(
         lambda pieces: sse([json.dumps(piece) for piece in pieces]),
         lambda text: "".join(map(json.loads, data_of(text))),
