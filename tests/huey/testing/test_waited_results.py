@@ -1,10 +1,12 @@
 """Waiting for a result in a test whose queue nobody works on."""
 
+import asyncio
 import itertools
 import threading
 from types import SimpleNamespace
 
 import pytest
+from huey.contrib.asyncio import aget_result_group
 from huey.exceptions import ResultTimeout
 
 from aquila.errors import TaskError
@@ -62,6 +64,23 @@ def test_other_threads_may_execute_a_task_unless_nothing_happens(half, monkeypat
     monkeypatch.setattr(waited_results, "_PATIENCE", 0.0)
     with pytest.raises(TaskError, match=r"a result of .*\.half\(2\), which nobody executes"):
         half(2).get(blocking=True)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda results: asyncio.run(aget_result_group(results, backoff=1, max_delay=0)),
+        lambda results: list(results.as_completed(backoff=0)),
+    ],
+    ids=["aget_result", "as_completed"],
+)
+def test_who_looks_for_a_result_again_and_again_is_told_that_nobody_executes_its_task(half, monkeypatch, wait):
+    monkeypatch.setattr(waited_results, "_PATIENCE", 0.0)
+    results = half.map([2, 4])
+    with pytest.raises(TaskError, match=r"a result of .*\.half\(\d\), which nobody executes"):
+        wait(results)
+    assert drain_queue() == {"complete": 2}
+    assert sorted(wait(results)) == [1, 2]
 
 
 def test_a_task_that_has_just_become_due_is_left_to_its_worker(huey, half, monkeypatch):

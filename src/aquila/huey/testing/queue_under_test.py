@@ -20,7 +20,7 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.observation import put_under_observation
 from aquila.huey.testing.task_execution import run_inline
-from aquila.huey.testing.waited_results import wait_for_result
+from aquila.huey.testing.waited_results import read_result, wait_for_result
 from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
@@ -175,8 +175,10 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     production = outer.production if outer else _production_storage(huey)
     # The private `_immediate`, because `huey.immediate = False` would build a new storage and lose the pending tasks.
     # `create_storage` is replaced for a program that sets `immediate` within the block: Huey would build the real one.
-    replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False)
-    waits = {"wait_result": functools.partial(wait_for_result, huey)} if isinstance(used, MemoryStorage) else {}
+    in_memory = isinstance(used, MemoryStorage)
+    reads = {"get_raw": functools.partial(read_result, huey, {})} if in_memory else {}
+    replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False, **reads)
+    waits = {"wait_result": functools.partial(wait_for_result, huey)} if in_memory else {}
     replaced_waits = replace_attributes(used, **waits)
     with connections_at_fork.closing_again(used), under_test(), _put_under_test(huey), replaced, replaced_waits:
         if storage == "own":

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from huey.constants import EmptyData
 from huey.storage import MemoryStorage
 
 from aquila.errors import TaskError
@@ -22,6 +23,8 @@ else:
 _PATIENCE = 15.0
 """Seconds without any change after which a queued task counts as forgotten, where there are other threads. One of them
 may be a worker: an idle one looks into the queue every ten seconds."""
+_MANY = 5
+"""How often somebody may look for a result before that is a wait for it."""
 
 
 def wait_for_result(
@@ -35,18 +38,54 @@ def wait_for_result(
     storage = huey.storage
     if timeout is not None:
         return bool(MemoryStorage.wait_result(storage, key, timeout, backoff, max_delay))
-    delay, seen, since = 0.05, None, time.monotonic()
+    delay, wait = 0.05, Wait(huey, key)
     while not storage.has_data_for_key(key):
         if not _has_other_threads():
             raise TaskError(_explain(_find_enqueued(huey, key), key))
-        now, before, seen = time.monotonic(), seen, (storage.enqueued_items(), storage.scheduled_items())
-        if seen != before or _is_other_executing(huey):
-            since = now
-        elif now - since > _PATIENCE and (task := _find_enqueued(huey, key)) is not None and _was_ready(huey, task):
-            raise TaskError(_explain(task, key))
+        wait.look_for_progress()
         time.sleep(min(delay, max_delay))
         delay *= backoff
     return True
+
+
+def read_result(huey: Any, waits: dict[str, Wait], key: str, peek: bool = False) -> Any:
+    """Read a result in the place of ``huey.get_raw``, whose parameters these are.
+
+    ``waits`` are those for results that were not there so far. Huey's ``aget_result`` and ``as_completed`` ask again
+    and again. They get the ``TaskError`` that ``wait_for_result`` raises where there are other threads: in asyncio, the
+    one that waits does not know whether somebody else executes tasks.
+    """
+    data = type(huey).get_raw(huey, key, peek)
+    if data is EmptyData:
+        wait = waits.setdefault(key, Wait(huey, key))
+        wait.looks += 1
+        if wait.looks > _MANY:
+            wait.look_for_progress()
+    else:
+        waits.pop(key, None)
+    return data
+
+
+class Wait:
+    """A wait for the result of the task with the id ``key``, in which somebody has looked for it ``looks`` times."""
+
+    def __init__(self, huey: Any, key: str) -> None:
+        self.looks = 0
+        self._huey = huey
+        self._key = key
+        self._seen: object = None
+        self._since = time.monotonic()
+
+    def look_for_progress(self) -> None:
+        """Raise ``TaskError`` if nothing has happened for so long that nobody will execute the task."""
+        huey, now, before = self._huey, time.monotonic(), self._seen
+        self._seen = huey.storage.enqueued_items(), huey.storage.scheduled_items()
+        if self._seen != before or _is_other_executing(huey):
+            self._since = now
+        elif now - self._since > _PATIENCE:
+            task = _find_enqueued(huey, self._key)
+            if task is not None and _was_ready(huey, task):
+                raise TaskError(_explain(task, self._key))
 
 
 def _has_other_threads() -> bool:
