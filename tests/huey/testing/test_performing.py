@@ -1029,3 +1029,11 @@ def test_a_generator_is_refused_where_it_is_declared_as_a_task():
     for function in (pages, pages_later, functools.partial(pages)):
         with pytest.raises(ConfigError, match=r"pages.* has `yield` in it.*no worker would execute its code"):
             huey.task(name="pages")(function)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"), [("retry_delay", "give a factor: retry_backoff=2"), ("retries", "which its messages carry$")]
+)
+def test_a_setting_that_is_no_number_is_refused_where_the_task_is_declared(setting, told):
+    with pytest.raises(ConfigError, match=f"{setting}=<function .* of the task int is no number.*{told}"):
+        AquilaMemoryHuey("app").task(**{setting: lambda tries: 2**tries})(int)

@@ -40,6 +40,9 @@ class Limits:
 
 NO_LIMITS = Limits()
 
+_NUMBERS = ("retries", "retry_delay", "retry_backoff", "priority", "timeout")
+"""The settings of a task that are numbers. A class of tasks has them as ``default_retries`` and so on."""
+
 
 def set_limits(
     huey: Any,
@@ -97,6 +100,13 @@ def check_task_settings(
     a setting that cannot be parsed, so that the mistake is found where the task is declared.
     """
     settings = dict(given)
+    for setting in _NUMBERS:
+        number = settings.get(f"default_{setting}")
+        if number is not None and not isinstance(number, (int, float)):
+            raise ConfigError(
+                f"{setting}={number!r} of the task {name or function.__name__} is no number, which its messages carry"
+                f"{'; for delays that grow, give a factor: retry_backoff=2' if setting == 'retry_delay' else ''}"
+            )
     limit = settings.pop("limit", None)
     if limit is not None:
         settings["_aquila_rules"] = parse_limits(limit)
