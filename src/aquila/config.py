@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -300,9 +299,7 @@ class SettingsLayers:
 
     def shown_text(self, text: str) -> str:
         """Return a text with the paths in it as ``shown_path`` shows them."""
-        with suppress(OSError):
-            return re.sub(rf"(?<![^\s'\"]){re.escape(os.path.join(self._folder_of_user(), ''))}", "", text)
-        return text
+        return shell_words.shorten_paths(text, self.started_in)
 
     def path_to_type(self, path: Path) -> str:
         """Return a path as a user types it: from the folder in which the user types commands, even if it is elsewhere.

@@ -47,3 +47,11 @@ def path_from(folder: str | Path, path: str | Path) -> str:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # another drive
         return Path(os.path.abspath(path)).as_posix()
+
+
+def shorten_paths(text: str, folder: str | None = None) -> str:
+    """Return a text with the paths in it that are below a folder (by default the working directory) relative to it."""
+    try:
+        return re.sub(rf"(?<![^\s'\"]){re.escape(os.path.join(folder or os.getcwd(), ''))}", "", text)
+    except OSError:  # the working directory was deleted
+        return text

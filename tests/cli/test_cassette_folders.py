@@ -112,7 +112,7 @@ def test_a_folder_that_no_setting_names_can_be_given(team: Cassettes, tmp_path: 
     ]
     done = team.run("list", "--dir", "api/cassettes", "--dir", "nowhere")
     assert (done.code, "there is no cassette folder" in done.err, "nowhere" in done.err) == (2, True, True)
-    assert f"no cassettes in {team.folder.parent / 'empty'}" in team.run("list", "empty").err
+    assert "no cassettes in empty" in team.run("list", "empty").err
 
 
 def test_a_folder_that_the_environment_names_is_the_only_one(team: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_a_cassette_folder_that_may_not_be_read_is_named_and_makes_commands_fail
     for command in ("list", "stats", "scan"):
         done = team.run(command)
         assert done.code == 2
-        assert f"unreadable: {team.folder.parent / inside}: " in done.out
+        assert f"unreadable: {inside}: " in done.out
 
 
 @pytest.mark.parametrize("command", [("accept",), ("review", "--list")])
@@ -202,7 +202,10 @@ def test_an_unreadable_folder_is_not_reported_as_having_nothing_pending(
     close_folder(closed, monkeypatch)
     done = team.run(*command)
     assert done.code == 2
-    assert f"{closed} cannot be read, and may have pending recordings: make it readable" in done.err
+    assert (
+        f"{closed.relative_to(Path.cwd())} cannot be read, and may have pending recordings: make it readable"
+        in done.err
+    )
 
 
 def close_folder(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

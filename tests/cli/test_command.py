@@ -169,7 +169,7 @@ def test_control_characters_of_an_argument_are_not_printed(cassettes: Cassettes)
 def test_a_folder_that_is_not_there_is_named(cassettes: Cassettes) -> None:
     done = cassettes.run("list", "--dir", "elsewhere")
     assert done.code == 2
-    assert f"there is no cassette folder {cassettes.folder.parent / 'elsewhere'}" in done.err
+    assert "there is no cassette folder elsewhere" in done.err
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_settings_of_any_form_are_read_or_named(content: str, code: int, cassett
     (project / "pyproject.toml").write_text(content)
     done = cassettes.run("list")
     assert done.code == code
-    assert (f"{project / 'pyproject.toml'} cannot be read: " in done.err) is bool(code)
+    assert ("aquila: pyproject.toml cannot be read: " in done.err) is bool(code)
 
 
 def test_the_option_takes_precedence_over_the_environment_and_that_over_the_ini_file(
@@ -250,7 +250,7 @@ def test_the_nearest_name_is_suggested_for_an_unknown_cassette(cassettes: Casset
     assert err.rstrip().endswith("; to see all: aquila cassettes list")
     (cassettes.folder / "xyz.yaml").mkdir()
     for name in ("xyz", "xyz.yaml"):
-        assert f"{cassettes.folder / 'xyz.yaml'} is a folder, not a cassette" in cassettes.run("show", name).err
+        assert "aquila: cassettes/xyz.yaml is a folder, not a cassette" in cassettes.run("show", name).err
 
 
 @pytest.mark.parametrize(

@@ -289,4 +289,4 @@ def test_files_with_sound_follow_their_cassette(cassettes: Cassettes) -> None:
     cassettes.write("c.yaml", spoken())
     (sound,) = (cassettes.folder / "@bodies").glob("*.wav")
     sound.write_bytes(b"x" + sound.read_bytes()[1:])
-    assert f"{sound}: the body of a recording was changed" in cassettes.run("list").out
+    assert f"cassettes/@bodies/{sound.name}: the body of a recording was changed" in cassettes.run("list").out

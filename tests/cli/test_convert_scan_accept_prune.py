@@ -281,7 +281,10 @@ def test_scan_waits_for_no_pipe(cassettes: Cassettes) -> None:
     pipe = cassettes.folder / "pipe.yaml"
     with pipe_with_a_writer(pipe):
         done = cassettes.run("scan")
-    assert (done.code, done.out) == (2, f"unreadable: {pipe}: Not a regular file\nno secrets in 0 files\n")
+    assert (done.code, done.out) == (
+        2,
+        f"unreadable: {pipe.relative_to(Path.cwd())}: Not a regular file\nno secrets in 0 files\n",
+    )
 
 
 def test_scan_says_that_a_name_is_neither_a_file_nor_a_cassette(cassettes: Cassettes, tmp_path: Path) -> None:
@@ -366,7 +369,7 @@ def test_files_that_cannot_be_read_are_named_and_stop_nothing(words: list[str], 
     assert done.err == ""
     lead = "not converted" if words[0] == "convert" else "unreadable"
     for name in ("a.yaml", "b.yaml", "c.yaml", "z.msgpack"):
-        assert f"\n{lead}: {cassettes.folder / name}" in f"\n{done.out}"
+        assert f"\n{lead}: cassettes/{name}" in f"\n{done.out}"
     assert "folder.yaml" not in done.out
     found = cassettes.run(*words, "--json").json
     if words == ["list"]:
@@ -801,8 +804,9 @@ def test_every_command_names_a_damaged_large_body_and_what_to_type(
     change, what = DAMAGES[damage]
     change(body)
     done = cassettes.run(*command.split())
-    assert f"{body}: the body of a recording {what}" in done.out
-    assert f"git checkout -- {quote_word(str(body))})" in done.out
+    shown = body.relative_to(Path.cwd()).as_posix()
+    assert f" {shown}: the body of a recording {what}" in done.out
+    assert f"git checkout -- {quote_word(shown)})" in done.out
     assert (done.code != 0) == (not command.startswith("prune"))
     assert (cassettes.folder / name).read_bytes() == before
     assert not (cassettes.folder / "x.msgpack").exists()

@@ -96,7 +96,7 @@ def test_nothing_is_moved_if_a_file_would_be_overwritten(cassettes: Cassettes) -
     for more in ((), ("--dry-run",)):
         done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_new", *more)
         assert done.code == 2
-        assert f"nothing was moved, because {existing} exists already" in done.err
+        assert f"nothing was moved, because {existing.relative_to(Path.cwd())} exists already" in done.err
     assert names(cassettes) == ["test_a/test_old-1.yaml", "test_a/test_old.yaml"]
     assert "no cassette of 'nothing'" in cassettes.run("mv", "nothing", "x").err
     assert "name two of one kind" in cassettes.run("mv", "test_a.py", "test_a.py::test_new").err

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from aquila.cli.tables import Column, cut_text, lay_out_table
 from aquila.errors import AquilaError
 from aquila.recording.secrets import outgoing
+from aquila.shell_words import shorten_paths
 
 Cell: TypeAlias = str | int
 """A cell of a table. Numbers are written with separators and aligned to the right."""
@@ -59,8 +60,8 @@ class Output:
             self.print_line(indent + line if line else "")
 
     def print_problem(self, text: str) -> None:
-        """Write a problem. Lines after the first are indented."""
-        first, *others = text.split("\n")
+        """Write a problem, with paths as users type them. Lines after the first are indented."""
+        first, *others = shorten_paths(text).split("\n")
         self.print_line(first)
         for line in others:
             self.print_line(f"  {line}".rstrip())
@@ -105,7 +106,11 @@ def writing_file(path: str | Path) -> Iterator[None]:
 
 
 def print_error(text: str) -> None:
-    """Write a message to stderr, without secrets. Control characters are escaped, line breaks are kept."""
+    """Write a message to stderr, without secrets, and with paths as users type them.
+
+    Control characters are escaped, line breaks are kept.
+    """
+    text = shorten_paths(text)
     write_to_stderr("\n".join(map(escape_controls, outgoing.redact_outgoing(text).split("\n"))))
 
 
