@@ -121,8 +121,8 @@ def write_report(reporter: pytest.TerminalReporter, config: pytest.Config) -> No
     verification = config.stash.get(_VERIFICATION, None)
     terminal = RedactedTerminal(reporter)
     if verification is None:
-        terminal.write_line("aquila: verify: nothing was asked, because the tests were interrupted", yellow=True)
+        terminal.write_line("aquila: verify: nothing was asked, because the tests were interrupted", "yellow")
         return
     for text, colour in describe_verification(verification, root_of(config)):
         for line in wrap_prose([f"aquila: verify: {text}"], terminal.width):
-            terminal.write_line(line, yellow=colour == "yellow", red=colour == "red")
+            terminal.write_line(line, colour)

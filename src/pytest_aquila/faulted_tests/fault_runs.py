@@ -228,7 +228,7 @@ class FaultRuns:
         terminalreporter.section("aquila: faults")
         terminal = RedactedTerminal(terminalreporter)
         for text, colour in describe_report(self._report, self._allowed):
-            terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")
+            terminal.write_line(text, colour)
 
 
 def _as_run(seen: dict[str, Any], good: Counter[str], not_whole: Counter[str]) -> FaultedRun:

@@ -175,7 +175,7 @@ class RunReports:
         """Say where the reports are."""
         terminal = redacted_terminal.RedactedTerminal(terminalreporter)
         for line in self._lines:
-            terminal.write_line(f"aquila: {line}", red="not written" in line)
+            terminal.write_line(f"aquila: {line}", "red" if "not written" in line else "")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:

@@ -51,5 +51,5 @@ def write_report(reporter: pytest.TerminalReporter, totals: RunTotals | None) ->
     terminal = redacted_terminal.RedactedTerminal(reporter)
     prefix = "aquila: "
     for line in drift_groups.describe_report(report, terminal.width - len(prefix)):
-        terminal.write_line(prefix + line, yellow=bool(report["groups"]))
+        terminal.write_line(prefix + line, "yellow" if report["groups"] else "")
         prefix = ""

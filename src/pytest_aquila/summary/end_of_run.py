@@ -75,7 +75,8 @@ def _write_summary(
     if totals is None and not news:
         return
     terminal, verbosity = RedactedTerminal(reporter), config.get_verbosity()
-    last, is_wrong = "", False
+    last = ""
+    colour: summary_layout.Colour = ""
     if totals is not None:
         waiting = pending_report.find_pending(totals)
         if waiting or totals.tells_more:
@@ -83,17 +84,17 @@ def _write_summary(
             width -= len(suggested_commands.start_of_command(config)) - len("pytest")
             knows_failures = config.pluginmanager.has_plugin("lfplugin")
             news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
-        is_wrong = bool(totals.missed or totals.unstored or totals.unheard)
-        if totals.used and (is_wrong or verbosity > _ERRORS_ONLY):
+        colour = "red" if totals.missed or totals.unstored or totals.unheard else ""
+        if totals.used and (colour or verbosity > _ERRORS_ONLY):
             last = summary_line(totals, len(waiting))
     if not news and len(last) <= terminal.width:  # as most runs end: nothing has to be laid out
         if last:
-            terminal.write_line(last, red=is_wrong)
+            terminal.write_line(last, colour)
         return
     news = [row._replace(command=suggested_commands.complete_command(config, row.command)) for row in news]
-    end = summary_layout.Line(last, "red" if is_wrong else "")
-    for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=end):
-        terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")
+    end = summary_layout.Line(last, colour)
+    for line in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=end):
+        terminal.write_line(*line)
 
 
 def summary_line(totals: RunTotals, pending: int = 0) -> str:

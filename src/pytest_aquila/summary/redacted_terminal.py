@@ -17,9 +17,9 @@ class RedactedTerminal:
         self.width: int = self._writer.fullwidth
         self._encoding: str = getattr(getattr(self._writer, "_file", None), "encoding", None) or "utf-8"
 
-    def write_line(self, text: str, *, yellow: bool = False, red: bool = False) -> None:
-        """Write a line, in yellow or red if so asked."""
-        self._terminal.write_line(self._clean(text), yellow=yellow, red=red)
+    def write_line(self, text: str, colour: str = "") -> None:
+        """Write a line. ``colour`` is ``red``, ``yellow`` or empty."""
+        self._terminal.write_line(self._clean(text), yellow=colour == "yellow", red=colour == "red")
 
     def write_between(self, text: str) -> None:
         """Write a line between the results of tests."""
@@ -31,11 +31,11 @@ class RedactedTerminal:
             return
         self.write_alone(text)
 
-    def write_alone(self, text: str, *, yellow: bool = False) -> None:
+    def write_alone(self, text: str, colour: str = "") -> None:
         """Write a line, below the one with the cursor if that is not empty."""
         if self._writer.width_of_current_line:
             self._writer.line()
-        self.write_line(text, yellow=yellow)
+        self.write_line(text, colour)
 
     def _clean(self, text: str) -> str:
         """Return a text that the terminal can show.
@@ -57,6 +57,6 @@ def show_sentence(config: pytest.Config, sentence: str) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not hasattr(config, "workerinput"):
         terminal.ensure_newline()  # with `-q` it does not end a line of dots
-        RedactedTerminal(terminal).write_alone(f"aquila: {sentence}", yellow=True)
+        RedactedTerminal(terminal).write_alone(f"aquila: {sentence}", "yellow")
     else:
         run_totals.totals_of(config).sentences.append(sentence)
