@@ -37,11 +37,10 @@ def sum_up(tests: Sequence[Test], *, pending: int, orphans: int) -> Totals:
     """Return the sums over the last attempt of each test. ``pending`` files wait, ``orphans`` cassettes are unused."""
     counted = last_attempts(tests)
     hosts, asked = sum_hosts(counted), _asked_in(counted)
-    replayed = [each for each in asked if "replayed" in each["states"]]
     saved = list(_replayed_first(counted))
     return {
         "tests": len(counted),
-        "replayed": len(replayed),
+        "replayed": _count(asked, "replayed"),
         "recorded": _count(asked, "recorded"),
         "scripted": _count(asked, "scripted"),
         "live": _count(asked, "live"),

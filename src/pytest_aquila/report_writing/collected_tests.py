@@ -18,7 +18,7 @@ from aquila.recording.secrets import outgoing
 from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
-from aquila.run_report.totals import is_asked, usage_of
+from aquila.run_report.totals import sum_up
 from pytest_aquila import node_ids, suggested_commands
 from pytest_aquila.report_writing.report_guard import ReportGuard
 from pytest_aquila.summary import junit_facts
@@ -112,7 +112,7 @@ class CollectedTests:
     def _add_facts(self, item: pytest.Item) -> str:
         played_answers.note_block_plays(self._run, self._watch)
         self._watch.end_test()
-        facts = _sum_up(self._collector.facts)
+        facts = _describe_facts(self._collector.facts)
         junit_facts.add_facts(item, facts)
         return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value)
 
@@ -184,17 +184,14 @@ def _identify(node: str, shown: str) -> str:
     return f"{shown} #{hashlib.blake2b(node.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"
 
 
-def _sum_up(facts: TestFacts) -> dict[str, Any]:
+def _describe_facts(facts: TestFacts) -> dict[str, Any]:
     """Return the facts about a test for the XML of JUnit."""
-    exchanges = [each for each in facts.exchanges if is_asked(each)]
-    usages = [usage_of(each) for each in exchanges]
+    test: Any = {"id": "", "outcome": "", "exchanges": facts.exchanges}
+    sums = sum_up([test], pending=0, orphans=0)
     return {
-        "requests": len(exchanges),
-        "refused": sum("refused" in each["states"] for each in exchanges),
-        "live": sum("live" in each["states"] for each in exchanges),
-        "models": ", ".join(sorted({each.get("model", "") for each in exchanges} - {""})),
-        "input_tokens": sum(usage.get("input_tokens", 0) for usage in usages),
-        "output_tokens": sum(usage.get("output_tokens", 0) for usage in usages),
+        **{name: sums[name] for name in ("requests", "refused", "live")},
+        "models": ", ".join(sorted({each["model"] for each in sums["hosts"]} - {""})),
+        **{name: sums[name] for name in ("input_tokens", "output_tokens")},
         "cassettes": ", ".join(sorted(facts.cassettes)),
     }
 
