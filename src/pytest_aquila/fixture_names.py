@@ -83,11 +83,8 @@ _late: pytest.StashKey[_LateFixtures] = pytest.StashKey()
 
 def _look_up_late(session: pytest.Session) -> _LateFixtures:
     """Return the lookup of a session; the first call puts it in place."""
-    late = session.config.stash.get(_late, None)
-    return _begin_late_look_up(session) if late is None else late
-
-
-def _begin_late_look_up(session: pytest.Session) -> _LateFixtures:
+    if _late in session.config.stash:
+        return session.config.stash[_late]
     late = session.config.stash[_late] = _LateFixtures(session)
     # Set on the manager of this session only, which ends with the session: no other session in the process sees it.
     vars(session._fixturemanager)["getfixturedefs"] = late.find

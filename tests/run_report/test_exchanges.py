@@ -245,7 +245,7 @@ def test_what_says_the_same_stands_once_and_what_is_large_is_cut() -> None:
     bodies = Bodies(most=LONGEST + 100)
     first, second = bodies.add_text("x" * 300), bodies.add_text("x" * 300)
     assert first == second
-    large = bodies.add_long_text("é" * LONGEST)
+    large = bodies.add_text("é" * LONGEST)
     assert isinstance(first, dict)
     kept = bodies.take_new()
     assert kept[first["key"]] == {"text": "x" * 300}

@@ -33,13 +33,7 @@ class Bodies:
 
     def add_text(self, text: str) -> Text:
         """Return a text as a report holds it: the text itself if it is short, else a reference."""
-        if len(text) <= LONGEST_IN_PLACE:
-            return _clean(text)
-        return self.add_long_text(text)
-
-    def add_long_text(self, text: str) -> BodyReference:
-        """Add a text of any length, and return a reference to it."""
-        return self.add_bytes(text.encode("utf-8", "replace"))
+        return _clean(text) if len(text) <= LONGEST_IN_PLACE else self.add_bytes(text.encode("utf-8", "replace"))
 
     def add_bytes(
         self, data: bytes, media_type: str = "", *, end: bytes = b"", size: int | None = None

@@ -40,10 +40,11 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
     if explained.nearest is None:
         return None
     nearest = session.redactor.redact_interaction(recordings[explained.nearest])
+    group = explained.group or explained.text
     drift: Drift = {
         "cassette": session.name,
         "number": explained.nearest + 1,
-        "group": group_of(explained.group or explained.text),
+        "group": hashlib.blake2b(group.encode("utf-8", "replace"), digest_size=6).hexdigest(),  # a short name of it
         "changes": [
             _as_change(each.path, each.recorded, each.now, session, bodies) for each in explained.found[:_MOST_CHANGES]
         ],
@@ -55,11 +56,6 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
     if answer := "\n".join(join_texts(choice.text) for choice in choices if choice.text):
         drift["answer_was"] = bodies.add_text(answer)
     return drift
-
-
-def group_of(group: str) -> str:
-    """Return a short name of a group, equal for equal groups."""
-    return hashlib.blake2b(group.encode("utf-8", "replace"), digest_size=6).hexdigest()
 
 
 def _as_change(path: str, was: Any, now: Any, session: Session, bodies: Bodies) -> Change:

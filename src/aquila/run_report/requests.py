@@ -12,7 +12,7 @@ from aquila.cassettes.answers.answer_content import AnswerChoice, AnswerContent
 from aquila.cassettes.answers.found_media import Media, MediaKind, find_media
 from aquila.json_fields import mapping
 from aquila.run_report.bodies import Bodies
-from aquila.run_report.schema import Message, Part, Text, ToolCall
+from aquila.run_report.schema import Message, Part, ToolCall
 from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
 
 _KINDS = get_args(MediaKind)
@@ -110,16 +110,12 @@ def _take_part(name: str, media: list[Media], bodies: Bodies) -> Part:
 
 
 def _as_call(call: SentToolCall, bodies: Bodies) -> ToolCall:
-    given: ToolCall = {"name": call.name, "arguments": _arguments(call.arguments, bodies)}
+    value = "" if call.arguments is None else call.arguments
+    written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    given: ToolCall = {"name": call.name, "arguments": bodies.add_text(written)}
     if call.id is not None:
         given["id"] = call.id
     return given
-
-
-def _arguments(value: Any, bodies: Bodies) -> Text:
-    if value is None:
-        return ""
-    return bodies.add_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def join_pieces(found: Iterable[Media]) -> Iterator[Media]:

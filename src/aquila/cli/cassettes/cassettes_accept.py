@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, ask_user, print_error
@@ -174,7 +173,10 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
         action = "replaced"
 
     def change(stored: Cassette) -> Cassette:
-        return add_later(stored, recorded, _key_of_project()) if action == "merged" else recorded
+        if action != "merged":
+            return recorded
+        settings = runtime.current_settings()
+        return add_later(stored, recorded, stored_key(match_rules_of(settings), settings.keep_headers))
 
     if dry_run:
         return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions)
@@ -189,9 +191,3 @@ def _was_recorded_since(path: Path, pending: Cassette) -> bool:
     """Whether a cassette has later recordings than its pending file, which may be a copy with a new time of change."""
     waiting = latest_moment(pending.interactions)
     return bool(waiting) and latest_moment(project.load_cassette(path).interactions) > waiting
-
-
-def _key_of_project() -> Callable[[RecordedRequest], str]:
-    """Return the function that computes the key of a recorded request, with the settings of the project."""
-    settings = runtime.current_settings()
-    return stored_key(match_rules_of(settings), settings.keep_headers)

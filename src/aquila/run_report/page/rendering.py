@@ -37,12 +37,13 @@ def render_page(report: RunReport) -> str:
     """
     drifts = _Drifts(report)
     script, style = join_scripts(*SCRIPTS), read_parts(*STYLES)
+    run = {key: value for key, value in report.items() if key not in ("tests", "bodies")}
     values = {
         "policy": escape(policy_for(script, style)),
         "title": escape(_describe(report)),
         "style": style,
         "script": script,
-        "index": write_json(_make_index(report, drifts)),
+        "index": write_json({"run": run, **sum_up(report, drifts.add_words)}),
         "data": "\n".join(_write_data(report, drifts)),
     }
     pieces = read_parts("report.html").split("@@")
@@ -98,11 +99,6 @@ class _Drifts:
 def _count_units(text: str) -> int:
     """Count the UTF-16 units of a text."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _make_index(report: RunReport, drifts: _Drifts) -> dict[str, Any]:
-    run = {key: value for key, value in report.items() if key not in ("tests", "bodies")}
-    return {"run": run, **sum_up(report, drifts.add_words)}
 
 
 def _write_data(report: RunReport, drifts: _Drifts) -> Iterator[str]:
