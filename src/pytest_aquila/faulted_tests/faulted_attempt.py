@@ -120,8 +120,13 @@ class ForkedAttempt:
         return report
 
     def _prepare(self, scope: Scope) -> None:
-        """Set up the scope: unused answers do not fail a test under a fault, and a silence outlasts the test."""
-        options = {"unused": "ignore", "unplayed": "ignore", "silence": self._seconds + _LONGER}
+        """Set up the scope: unused answers do not fail a test under a fault, and a silence outlasts the test.
+
+        A program that begins anew after a fault, as a job does, gets the answers to its first requests again.
+        """
+        options: dict[str, Any] = {"unused": "ignore", "unplayed": "ignore", "silence": self._seconds + _LONGER}
+        if self._fault is not None and scope.settings.repeat == "error":
+            options["repeat"] = "last"
         scope.override_settings(options, source="--aquila-faults")
         if self._fault is not None:
             scope.faults.use(FaultPlan.from_text(str(self._fault), scope.id))
