@@ -546,6 +546,8 @@ def test_accept_takes_over_what_an_interrupted_run_left(words: list[str], name: 
     one = conversation("one", "from the journal")
     begin_journal(cassettes, one).close()
     assert "aquila cassettes accept" in cassettes.run("list").out
+    assert "an interrupted run has left some: `aquila cassettes accept`" in cassettes.run("accept", "a").err
+    assert "did you mean 'a'?" in cassettes.run("accept", "aa").err
     assert "would store the recordings of 1 interrupted run" in cassettes.run("accept", "--dry-run").out
     assert "stored 1 recording of an interrupted run" in cassettes.run("accept", "--yes", *words).out
     assert cassettes.read(name) == Cassette.from_interactions([one])

@@ -180,10 +180,17 @@ class Project:
         for name in names:
             named = self.choose_among(cassettes, name)
             if not named and not is_known(name):
-                hint = suggest_name(name, map(self.name_of, cassettes)) if cassettes else "; nothing is pending"
+                hint = self._hint_at_others(name, cassettes)
                 raise CassetteError(f"no pending recording of {name!r} in {list_folders(self.folders)}{hint}")
             chosen.update(named)
         return [(self.name_of(cassette), path) for path, cassette in pending.items() if cassette in chosen]
+
+    def _hint_at_others(self, name: str, pending: Sequence[Path]) -> str:
+        """Return the end of a sentence about a name for which nothing is ``pending``: what else may be meant."""
+        left = [each for each, _ in self.list_interrupted()]
+        if name in left:
+            return ", but an interrupted run has left some: `aquila cassettes accept`, without a name, stores them"
+        return suggest_name(name, [*map(self.name_of, pending), *left]) if pending or left else "; nothing is pending"
 
     def choose_files(self, names: Sequence[str], *, of_any_kind: bool = False) -> list[Path]:
         """Return the files that arguments name, each once; all cassettes without an argument.
