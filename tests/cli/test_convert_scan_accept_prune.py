@@ -345,9 +345,12 @@ def test_convert_rewrites_conversations_of_cassetter(cassettes: Cassettes) -> No
     assert "    - close: {by: provider, code: 1001, reason: going away}\n" in text
 
 
-def test_scan_reads_a_toml_file_that_is_no_cassette_as_text(cassettes: Cassettes, tmp_path: Path) -> None:
+def test_scan_reads_a_file_outside_that_is_no_cassette_as_text(cassettes: Cassettes, tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("a = 1\n")
-    assert cassettes.run("scan", "settings.toml").code == 0
+    (tmp_path / "settings.yml").write_text("a: 1\n")
+    assert cassettes.run("scan", "settings.toml", "settings.yml").code == 0
+    (tmp_path / "settings.yaml").write_text("aquila: 1\ninteractions: {\n")
+    assert cassettes.run("scan", "settings.yaml").code == 2
 
 
 def spoil(cassettes: Cassettes) -> None:

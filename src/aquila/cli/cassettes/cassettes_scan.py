@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,16 +86,23 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Leak]:
     """Search the text of a file. If it has no secret, search its interactions: secrets may be encoded or split."""
     suffix = path.suffix.lower()
-    in_text = [] if suffix == ".msgpack" else known.find_secrets(read_regular(path, follow=True))
+    text = read_regular(path, follow=True)
+    in_text = [] if suffix == ".msgpack" else known.find_secrets(text)
     yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
     if in_text or not (suffix in BUILT_IN_SUFFIXES or is_json_of_vcrpy(path)):
         return
-    if suffix in READ_ONLY_SUFFIXES and not is_inside:
-        return  # a .toml file outside the cassette folders is probably not a cassette of cassetter
+    if not is_inside and (
+        suffix in READ_ONLY_SUFFIXES or (suffix in (".yaml", ".yml") and not _OF_CASSETTES.search(text))
+    ):
+        return  # settings, for example: a git hook names every file of a commit
     for number, interaction in enumerate(project.load_cassette(path).interactions, 1):
         kind = _find_hidden_secret(interaction, known)
         if kind:
             yield Leak(str(path), None, number, kind)
+
+
+_OF_CASSETTES = re.compile(rb"^(?:aquila|interactions)\b", re.MULTILINE)
+"""The beginning of a line that a cassette in YAML has, of Aquila or of vcrpy, and a damaged one most probably."""
 
 
 def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None:
