@@ -23,13 +23,14 @@ from tests.support.provider import (
     responses_events,
     responses_stream,
 )
-from tests.support.server import Answer, Seen, cut, json_answer, serving, sse
+from tests.support.server import Answer, cut, json_answer, serving, sse
 from tests.support.traffic import exchanges, needs_corpus
 
 T = TypeVar("T")
 QUEUED = response_object([], "queued", usage=None)
 RUNNING = response_object([], "in_progress", usage=None)
 DONE = response_object([message_item("four")])
+FAILED = response_object([], "failed", error={"code": "server_error", "message": "it fell over"})
 FAST: dict[str, Any] = {"endpoint": "responses", "background": True, "poll_interval": 0.001}
 
 
@@ -43,6 +44,10 @@ class City(pydantic.BaseModel):
 def add(a: int) -> int:
     """Add one."""
     return a + 1
+
+
+def web_search(query: str) -> str:
+    return query
 
 
 def test_calls_that_come_with_one_id_are_sent_back_with_the_ids_that_their_results_have(engine: Engine) -> None:
@@ -264,10 +269,13 @@ def test_background_answer_is_polled_until_it_is_finished(engine: Engine) -> Non
     assert [event.status for event in sink.events if isinstance(event, Progress)] == ["queued", "in_progress"]
 
 
-def test_background_answer_that_is_streamed_and_breaks_is_fetched_to_its_end(engine: Engine) -> None:
-    events = responses_events("fo")[:3]
-    broken = Answer([sse(*events, done=False, event=True)], broken=True)
-    with serving(broken, json_answer(RUNNING), json_answer(DONE)) as server:
+BUSY = json_answer({"error": {"message": "busy"}}, 503, retry_after_ms="1")
+
+
+@pytest.mark.parametrize("between", [json_answer(RUNNING), BUSY], ids=["running", "busy"])
+def test_background_answer_that_is_streamed_and_breaks_is_fetched_to_its_end(engine: Engine, between: Answer) -> None:
+    broken = Answer([sse(*responses_events("fo")[:3], done=False, event=True)], broken=True)
+    with serving(broken, between, json_answer(DONE)) as server:
         told = engine.events("2+2?", base_url=server.url, **FAST)
     assert [event.text for event in told if isinstance(event, Chunk)] == ["fo", "ur"]
     assert told[-1].response.text == "four"
@@ -275,28 +283,17 @@ def test_background_answer_that_is_streamed_and_breaks_is_fetched_to_its_end(eng
     assert [seen.path for seen in server.seen[1:]] == ["/v1/responses/resp_1"] * 2
 
 
-def test_retry_while_a_broken_answer_is_fetched_emits_no_text_twice(engine: Engine) -> None:
-    broken = Answer([sse(*responses_events("fo")[:3], done=False, event=True)], broken=True)
-    busy = json_answer({"error": {"message": "busy"}}, 503, retry_after_ms="1")
-    with serving(broken, busy, json_answer(DONE)) as server:
-        told = engine.events("2+2?", base_url=server.url, **FAST)
-    assert [event.text for event in told if isinstance(event, Chunk)] == ["fo", "ur"]
-    assert told[-1].response.text == "four"
-
-
-def test_background_answer_that_fails_is_an_error(engine: Engine) -> None:
-    failed = response_object([], "failed", error={"code": "server_error", "message": "it fell over"})
-    script = [json_answer(QUEUED), json_answer(failed)]
-    with serving(*script) as server, pytest.raises(errors.ProviderUnavailable, match="it fell over"):
-        engine.ask("Hi", base_url=server.url, **FAST)
-
-
-def test_background_answer_without_an_id_is_an_error(engine: Engine) -> None:
-    without = {key: value for key, value in QUEUED.items() if key != "id"}
-    with (
-        serving(json_answer(without)) as server,
-        pytest.raises(errors.InvalidAnswer, match="id of the response is null"),
-    ):
+@pytest.mark.parametrize(
+    ("answers", "error", "message"),
+    [
+        ([QUEUED, FAILED], errors.ProviderUnavailable, "it fell over"),
+        ([{**QUEUED, "id": None}], errors.InvalidAnswer, "id of the response is null"),
+    ],
+)
+def test_background_answer_that_fails_or_has_no_id_is_an_error(
+    engine: Engine, answers: list[dict[str, Any]], error: type[Exception], message: str
+) -> None:
+    with serving(*map(json_answer, answers)) as server, pytest.raises(error, match=message):
         engine.ask("2+2?", base_url=server.url, **FAST)
 
 
@@ -349,10 +346,8 @@ def test_stored_answer_is_retrieved_cancelled_and_deleted(engine: Engine) -> Non
 
 
 def test_stored_answer_has_its_tool_calls_or_raises_its_failure(engine: Engine) -> None:
-    failed = response_object([], "failed", error={"code": "server_error", "message": "it fell over"})
-    with serving(
-        json_answer(response_object([call_item("add", '{"a": 1}')])), json_answer(failed, x_request_id="r7")
-    ) as server:
+    called = response_object([call_item("add", '{"a": 1}')])
+    with serving(json_answer(called), json_answer(FAILED, x_request_id="r7")) as server:
         (call,) = run(engine, "retrieve_response", "resp_1", base_url=server.url).tool_calls
         assert (call.name, call.arguments) == ("add", {"a": 1})
         with pytest.raises(errors.ProviderUnavailable, match="it fell over") as caught:
@@ -440,33 +435,22 @@ class TestResearch:
         with serving(by=lambda seen: json_answer(RUNNING)) as server, pytest.raises(TimeoutError, match="took longer"):
             aquila.research.result("resp_1", timeout=0.2, **operation({"base_url": server.url}))
 
-    def test_no_web_search_is_added_to_tools_that_bring_sources(self) -> None:
-        def answer(seen: Seen) -> Answer:
-            return json_answer(QUEUED)
-
-        mine = {"type": "mcp", "server_label": "x", "server_url": "https://example.org"}
-        with serving(by=answer) as server:
+    @pytest.mark.parametrize(
+        ("tool", "sent"),
+        [
+            ({"type": "mcp", "server_label": "x", "server_url": "https://example.org"}, ["mcp"]),
+            ({"type": "web_search_preview_2025_03_11"}, ["web_search_preview_2025_03_11"]),
+            ({"type": "web_search_2025_08_26"}, ["web_search_2025_08_26"]),
+            ("code_interpreter", ["code_interpreter", "web_search_preview"]),
+            (web_search, ["function", "web_search_preview"]),
+        ],
+    )
+    def test_a_web_search_is_added_to_tools_that_bring_no_sources(self, tool: Any, sent: list[str]) -> None:
+        with serving(json_answer(QUEUED)) as server:
             options = operation({"base_url": server.url})
-            aquila.research.create("Why?", tools=[mine], model="o3-deep-research", **options)
-            aquila.research.create("Why?", tools=["code_interpreter"], **options)
-        assert server.seen[0].json["tools"] == [mine]
+            aquila.research.create("Why?", tools=[tool], model="o3-deep-research", **options)
         assert server.seen[0].json["model"] == "o3-deep-research"
-        kinds = [tool["type"] for tool in server.seen[1].json["tools"]]
-        assert kinds == ["code_interpreter", "web_search_preview"]
-
-    @pytest.mark.parametrize("kind", ["web_search_preview_2025_03_11", "web_search_2025_08_26"])
-    def test_no_web_search_is_added_to_a_search_tool_with_a_date_in_its_name(self, kind: str) -> None:
-        with serving(json_answer(QUEUED)) as server:
-            aquila.research.create("Why?", tools=[{"type": kind}], **operation({"base_url": server.url}))
-        assert server.seen[0].json["tools"] == [{"type": kind}]
-
-    def test_a_web_search_is_added_to_a_function_with_the_name_of_a_search_tool(self) -> None:
-        def web_search(query: str) -> str:
-            return query
-
-        with serving(json_answer(QUEUED)) as server:
-            aquila.research.create("Why?", tools=[web_search], **operation({"base_url": server.url}))
-        assert [tool["type"] for tool in server.seen[0].json["tools"]] == ["function", "web_search_preview"]
+        assert [each["type"] for each in server.seen[0].json["tools"]] == sent
 
     def test_another_endpoint_is_refused(self) -> None:
         with pytest.raises(errors.ConfigError, match="research is for endpoint='responses'"):
