@@ -47,8 +47,19 @@ Connect = Callable[..., contextlib.AbstractContextManager[Talk]]
 
 
 @contextlib.contextmanager
+def _closing() -> Iterator[None]:
+    """Raise ``Closed`` where the library websockets says that a connection was closed."""
+    from websockets.exceptions import ConnectionClosed
+
+    try:
+        yield
+    except ConnectionClosed as error:
+        raise (Closed(None) if error.rcvd is None else Closed(error.rcvd.code, error.rcvd.reason)) from error
+
+
+@contextlib.contextmanager
 def _threaded(url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None) -> Iterator[Talk]:
-    from websockets.exceptions import ConnectionClosed, InvalidStatus
+    from websockets.exceptions import InvalidStatus
     from websockets.sync.client import connect
 
     class Threaded:
@@ -60,19 +71,12 @@ def _threaded(url: str, headers: dict[str, str] | None = None, subprotocols: lis
             self.own.pending_legacy_warning = False  # as `with` does, but `with` would close the connection
 
         def send(self, message: str | bytes) -> None:
-            with self._closing():
+            with _closing():
                 self.own.send(message)
 
         def recv(self, seconds: float | None = None) -> str | bytes:
-            with self._closing():
+            with _closing():
                 return self.own.recv(seconds)
-
-        @contextlib.contextmanager
-        def _closing(self) -> Iterator[None]:
-            try:
-                yield
-            except ConnectionClosed as error:
-                raise _closed_by(error) from error
 
         def close(self, code: int = 1000, reason: str = "") -> None:
             self.own.close(code, reason)
@@ -108,30 +112,30 @@ def _left_at_the_end(connect: Callable[[asyncio.Runner], Any]) -> Iterator[Any]:
 
 
 class _WebsocketsInLoop(_InLoop):
-    """The base class of the two clients of the library websockets that run in an event loop."""
+    """One of the two clients of the library websockets that run in an event loop."""
 
-    own: Any
+    def __init__(self, runner: asyncio.Runner, connecting: Coroutine[Any, Any, Any]) -> None:
+        super().__init__(runner)
+        self.own = self.run(connecting)
 
     def send(self, message: str | bytes) -> None:
-        with self._closing():
+        with _closing():
             self.run(self.own.send(message))
 
     def recv(self, seconds: float | None = None) -> str | bytes:
-        with self._closing():
+        with _closing():
             message: str | bytes = self.run(self.own.recv(), seconds)
             return message
 
-    @contextlib.contextmanager
-    def _closing(self) -> Iterator[None]:
-        from websockets.exceptions import ConnectionClosed
-
-        try:
-            yield
-        except ConnectionClosed as error:
-            raise _closed_by(error) from error
-
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.run(self.own.close(code, reason))
+
+    def leave(self) -> None:
+        async def abort() -> None:
+            self.own.transport.abort()
+            await asyncio.sleep(0)
+
+        self.run(abort())
 
 
 @contextlib.contextmanager
@@ -139,30 +143,13 @@ def _asyncio(url: str, headers: dict[str, str] | None = None, subprotocols: list
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus
 
-    class InLoop(_WebsocketsInLoop):
-        def __init__(self, runner: asyncio.Runner) -> None:
-            super().__init__(runner)
-            self.own = self.run(self._connect())
+    async def connecting() -> Any:
+        try:
+            return await connect(url, additional_headers=headers, subprotocols=subprotocols, open_timeout=60)  # type: ignore[arg-type]
+        except InvalidStatus as error:
+            raise Refused(error.response.status_code, error.response.body or b"") from error
 
-        async def _connect(self) -> Any:
-            try:
-                return await connect(
-                    url,
-                    additional_headers=headers,
-                    subprotocols=subprotocols,  # type: ignore[arg-type]
-                    open_timeout=60,
-                )
-            except InvalidStatus as error:
-                raise Refused(error.response.status_code, error.response.body or b"") from error
-
-        def leave(self) -> None:
-            async def abort() -> None:
-                self.own.transport.abort()
-                await asyncio.sleep(0)
-
-            self.run(abort())
-
-    with _left_at_the_end(InLoop) as talk:
+    with _left_at_the_end(lambda runner: _WebsocketsInLoop(runner, connecting())) as talk:
         yield talk
 
 
@@ -269,25 +256,13 @@ def _legacy(url: str, headers: dict[str, str] | None = None, subprotocols: list[
         from websockets.exceptions import InvalidStatusCode
         from websockets.legacy.client import connect
 
-    class InLoop(_WebsocketsInLoop):
-        def __init__(self, runner: asyncio.Runner) -> None:
-            super().__init__(runner)
-            self.own = self.run(self._connect())
+    async def connecting() -> Any:
+        try:
+            return await connect(url, extra_headers=headers, subprotocols=subprotocols, open_timeout=60)  # type: ignore[arg-type]
+        except InvalidStatusCode as error:
+            raise Refused(error.status_code, b"") from error  # the library does not read the body
 
-        async def _connect(self) -> Any:
-            try:
-                return await connect(url, extra_headers=headers, subprotocols=subprotocols, open_timeout=60)  # type: ignore[arg-type]
-            except InvalidStatusCode as error:
-                raise Refused(error.status_code, b"") from error  # the library does not read the body
-
-        def leave(self) -> None:
-            async def abort() -> None:
-                self.own.transport.abort()
-                await self.own.wait_closed()
-
-            self.run(abort())
-
-    with _left_at_the_end(InLoop) as talk:
+    with _left_at_the_end(lambda runner: _WebsocketsInLoop(runner, connecting())) as talk:
         yield talk
 
 
@@ -432,12 +407,6 @@ def _httpx_ws(url: str, headers: dict[str, str] | None = None, subprotocols: lis
             talk.leave()
         with contextlib.suppress(Exception):
             talk.open.close()
-
-
-def _closed_by(error: Any) -> Closed:
-    if error.rcvd is None:
-        return Closed(None)
-    return Closed(error.rcvd.code, error.rcvd.reason)
 
 
 CLIENTS: dict[str, Connect] = {
