@@ -16,12 +16,11 @@ from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
 from aquila.huey.testing.observation import Observation
 from aquila.huey.testing.performing import raise_task_error
-from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import observe_task
 from aquila.huey.testing.task_run import TaskRun, call_text
 
-_NO_TIME = timedelta()
 _MOST_TASKS = 1000  # Tasks that `drain_queue` executes before it asks whether the queue fills for ever.
 # A chain of tasks, each of which enqueues the next, has a round for each. An endless one takes a second or so.
 _MOST_ROUNDS, _MOST_GROWTHS = 10_000, 5
@@ -47,18 +46,12 @@ class Drained(dict[str, int]):
         ({'complete': 1, 'scheduled': 1}, 0, 3)
     """
 
-    def __init__(
-        self,
-        runs: Sequence[TaskRun[Any] | Observation],
-        scheduled: int,
-        skipped: timedelta = _NO_TIME,
-    ) -> None:
-        self._runs = runs
+    def __init__(self, runs: Sequence[Observation], scheduled: int, skipped: timedelta) -> None:
+        self._observed = runs
         self._made: tuple[TaskRun[Any], ...] | None = None
         self.skipped = skipped
         for run in runs:
-            state = run.state
-            self[state] = self.get(state, 0) + 1
+            self[run.state] += 1
         if scheduled:
             self["scheduled"] = scheduled
 
@@ -69,7 +62,7 @@ class Drained(dict[str, int]):
     def runs(self) -> tuple[TaskRun[Any], ...]:
         """The runs, in order. They are only made when somebody asks for them, because most tests do not."""
         if self._made is None:
-            self._made = tuple([run if isinstance(run, TaskRun) else run.make_run() for run in self._runs])
+            self._made = tuple([run.make_run() for run in self._observed])
         return self._made
 
 
@@ -120,14 +113,10 @@ def drain_queue(
         raise ConfigError("with_time_skipping executes what is scheduled, too: leave out with_scheduled")
     if move_clock is not None and not with_time_skipping:
         raise ConfigError("move_clock is called where time is skipped: give with_time_skipping, too")
-    opened = innermost_test_queue(huey) if queue is None else None
-    huey = opened.huey if opened is not None else huey_under_test(huey, queue)
-    scheduled, how = with_time_skipping or with_scheduled, (with_recursion, raise_errors, with_limit)
-    if opened is not None and not with_time_skipping:  # The usual case, without a stack of context managers.
-        return _drain(huey, None, scheduled, *how)
+    huey = huey_under_test(huey, queue)
     clock = SkippingClock(move_clock) if with_time_skipping else None
     with ensure_test_queue(huey), use_clock(clock) if clock is not None else contextlib.nullcontext():
-        return _drain(huey, clock, scheduled, *how)
+        return _drain(huey, clock, with_time_skipping or with_scheduled, with_recursion, raise_errors, with_limit)
 
 
 class _Rounds:
@@ -195,7 +184,7 @@ def _drain(
     finally:
         for task in aside:
             huey.storage.enqueue(huey.serialize_task(task), task.priority)
-    return Drained(runs, huey.storage.schedule_size(), _NO_TIME if clock is None else clock.skipped)
+    return Drained(runs, huey.storage.schedule_size(), timedelta() if clock is None else clock.skipped)
 
 
 def _count_queued(huey: Any, until: Any) -> int:

@@ -12,7 +12,7 @@ from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing.call_arguments import CallArguments, parameter_names, separate_arguments
 from aquila.huey.testing.django_commits import find_task_wrapper
 from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as
-from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.signatures import function_of, signature_of
 from aquila.huey.testing.task_execution import run_task
 from aquila.huey.testing.task_run import TaskRun, task_name
@@ -152,22 +152,14 @@ def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> Tas
         _check_built(task, args or keywords)
         huey, built = huey_under_test(getattr(task, "_aquila_huey", None)), task
         check_signature(built)
-    if (queue := innermost_test_queue(huey)) is not None:
-        run = _perform(huey, built, queue.production)
-    else:
-        with ensure_test_queue(huey) as queue:
-            run = _perform(huey, built, queue.production)
+    with ensure_test_queue(huey) as queue:
+        run = run_task(huey, send_over_wire(huey, built, queue.production))
     if raises is not None:
         if not isinstance(run.exception, raises):
             raise TaskContractBroken(f"{_name_expected(raises)} should have been raised: {run!r}") from run.exception
     else:
         raise_task_error(run)
     return run
-
-
-def _perform(huey: Any, task: Task, production: Any) -> TaskRun[Any]:
-    arrived = send_over_wire(huey, task, production)
-    return run_task(huey, arrived)
 
 
 def _check_built(task: Any, arguments: Any) -> None:

@@ -140,11 +140,7 @@ def _mark_messages(storage: Any) -> _Messages:
 
 
 def _final_state(seen: Observation) -> State:
-    outcome: Any = "retry"
-    for name in seen.signals:
-        if name in _OUTCOMES:
-            outcome = name
-            break
+    outcome: Any = next((name for name in seen.signals if name in _OUTCOMES), "retry")
     state: State = outcome
     return state
 
