@@ -9,9 +9,8 @@ import os
 import threading
 
 import pytest
-from huey import MemoryHuey as PlainHuey
 
-from aquila.huey import MsgpackSerializer, current_task, dead_letters, instances, instrument, once, requeue_lost_tasks
+from aquila.huey import current_task, dead_letters, instances, once, requeue_lost_tasks
 from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.progress import patient_results, storage_patience
 from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
@@ -408,28 +407,6 @@ def test_an_interrupted_task_that_was_taken_over_is_not_handed_back(kept):
     kept.signal("enqueued")(lambda *about: enqueued.append(about))
     kept.execute(kept.dequeue())
     assert (kept.pending_count(), enqueued) == (0, [])
-
-
-@pytest.mark.parametrize("method", ["is_revoked", "_revoke_keys"])
-def test_a_huey_that_revokes_tasks_in_its_own_way_is_asked(method):
-    class OwnWay(PlainHuey):
-        """Revokes every task."""
-
-    if method == "is_revoked":
-        OwnWay.is_revoked = lambda *args: True
-    else:
-        OwnWay._revoke_keys = lambda *args: ["all"]
-    own = instrument(OwnWay("own", serializer=MsgpackSerializer()))
-    executed = []
-
-    @own.task()
-    def job():
-        executed.append(1)
-
-    own.put("all", (None, False))
-    job()
-    own.execute(own.dequeue())
-    assert executed == []
 
 
 @pytest.mark.parametrize("delay", [0, 60])

@@ -5,11 +5,13 @@ from typing import Generic, Protocol, TypeVar
 
 import pytest
 from huey import Huey, MemoryHuey
+from huey.signals import Signal
 
 import aquila.huey
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.testing import use_test_queue
+from tests.huey.tasks import returning
 
 
 class Named(Protocol):
@@ -44,26 +46,24 @@ class LikeTheFunction:
     ("place", "name"),
     [
         *((kind, "enqueue") for kind in (AquilaHuey, DeliveringHuey, Huey)),
-        *((kind, "_emit") for kind in (DeliveringHuey, Huey)),
-        (Huey, "_pipeline_results"),
-        (Huey, "is_revoked"),
+        *((kind, "_emit") for kind in (aquila.huey.MemoryHuey, DeliveringHuey, MemoryHuey, Huey)),
+        ("the class", "_emit"),
+        ("the instance", "_emit"),
+        (Signal, "send"),
     ],
 )
 @pytest.mark.parametrize("is_under_test", [True, False])
 def test_a_wrapper_that_looks_like_the_function_is_called(is_under_test, place, name, monkeypatch):
-    huey = aquila.huey.MemoryHuey("app")
-
-    @huey.task()
-    def job():
-        """Is enqueued and executed alone."""
-
-    calls = []
+    huey, calls = aquila.huey.MemoryHuey("app"), []
+    job = returning(huey)
     with use_test_queue(huey) if is_under_test else nullcontext():
-        monkeypatch.setattr(place, name, LikeTheFunction(vars(place)[name], calls))
+        target = {"the class": type(huey), "the instance": huey}.get(place, place)
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, LikeTheFunction(getattr(target, name), calls))
+            job()
+        assert len(calls) == 1
         job()
-        if name == "is_revoked":
-            huey.execute(huey.dequeue())
-        assert calls
+        assert (len(calls), huey.pending_count()) == (1, 2)
 
 
 @pytest.mark.parametrize("mixin", [Generic[TypeVar("T")], Named], ids=["generic", "protocol"])

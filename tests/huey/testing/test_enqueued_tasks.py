@@ -3,14 +3,11 @@
 import datetime as dt
 import logging
 import threading
-from contextlib import nullcontext
-from unittest import mock
 from unittest.mock import ANY
 
 import pytest
-from huey import Huey, MemoryHuey, crontab
+from huey import MemoryHuey, crontab
 from huey.api import chord
-from huey.signals import Signal
 
 import aquila.huey
 from aquila.errors import ConfigError, TaskError
@@ -107,11 +104,8 @@ def test_dictionaries_match_by_subset_at_every_depth(save):
         with pytest.raises(AssertionError):
             assert_enqueued(save, wrong)
         refute_enqueued(save, wrong)
-
-
-def test_a_subset_the_other_way_round_does_not_match(save):
-    save({})
-    refute_enqueued(save, {"id": 1})
+    with pytest.raises(AssertionError, match=r"document\['tags'\]\[0\]\['name'\]: expected 'b', is 'a'"):
+        assert_enqueued(save, {"tags": [{"name": "b"}, ANY]})
 
 
 @pytest.mark.parametrize("wanted", [60, dt.timedelta(minutes=1), (50, 20), (dt.timedelta(seconds=59), 5)])
@@ -165,21 +159,13 @@ def test_the_message_lists_what_is_enqueued_and_the_nearest(huey, send, save):
     assert lines[4:] == ["The nearest is 3:", "  - subject: expected 'bye', is 'hi'"]
 
 
-def test_the_message_names_the_place_of_a_difference(save):
-    save({"id": 1, "tags": [{"name": "a"}]})
-    with pytest.raises(AssertionError, match=r"document\['tags'\]\[0\]\['name'\]: expected 'b', is 'a'"):
-        assert_enqueued(save, document={"tags": [{"name": "b"}]})
-
-
-def test_the_message_for_an_empty_queue_says_so(send):
-    with pytest.raises(AssertionError, match="the queue and the schedule are empty"):
-        assert_enqueued(send, to="a@b")
-
-
-def test_the_message_for_another_task_says_so(send, save):
+@pytest.mark.parametrize("look", [assert_enqueued, assert_unique])
+def test_the_message_says_that_the_queue_is_empty_or_has_another_task(look, send, save):
+    with pytest.raises(AssertionError, match="is not enqueued: the queue and the schedule are empty"):
+        look(send, to="a@b")
     save({})
     with pytest.raises(AssertionError, match=r"is another task than .*send"):
-        assert_enqueued(send)
+        look(send)
 
 
 def test_a_refutation_lists_what_matches(send):
@@ -242,17 +228,6 @@ def test_arguments_stand_apart_from_options_in_kwargs(huey):
         refute_enqueued(odd, kwargs={"a": 1})
 
 
-def test_a_parameter_passed_by_position_is_compared_by_kwargs(huey):
-    @huey.task()
-    def odd(priority):
-        return 1
-
-    odd(3)
-    assert_enqueued(odd, kwargs={"priority": 3})
-    assert_enqueued(odd, 3)
-    refute_enqueued(odd, kwargs={"priority": 4})
-
-
 def test_beside_kwargs_only_options_may_stand(send):
     send("a@b")
     with pytest.raises(ConfigError, match=r"beside them: 'subject'.*huey, nested, priority"):
@@ -281,21 +256,6 @@ def test_a_message_that_cannot_be_read_is_an_error_and_not_left_out(huey, send, 
         drain_queue()
 
 
-def test_a_signal_is_no_proof_of_being_enqueued(huey, send):
-    sent = []
-    huey.signal("enqueued")(lambda name, task: sent.append(task))
-    with pytest.raises(TypeError, match="pickle"):
-        send(threading.Lock())
-    assert len(sent) == 1
-    refute_enqueued(send)
-
-
-def test_a_repeated_id_does_not_deduplicate(send):
-    send("a@b", id="same")
-    send("a@b", id="same")
-    assert len(all_enqueued(send)) == 2
-
-
 def test_waiting_finds_a_task_that_comes_late(send):
     looked = threading.Event()
 
@@ -308,12 +268,6 @@ def test_waiting_finds_a_task_that_comes_late(send):
     thread.start()
     assert assert_enqueued(send, where=is_late, timeout=10).args == ("late",)
     thread.join()
-
-
-def test_waiting_for_a_task_ends_at_the_timeout(send):
-    with pytest.raises(AssertionError):
-        assert_enqueued(send, timeout=0.02)
-    refute_enqueued(send, timeout=0.02)
 
 
 def test_refuting_sees_a_task_that_comes_while_it_waits(send):
@@ -399,11 +353,6 @@ def test_of_a_task_that_is_unique_by_some_arguments_those_count():
             assert_unique(pay)
 
 
-def test_what_is_not_enqueued_at_all_is_not_unique(huey, send):
-    with pytest.raises(AssertionError, match="is not enqueued: the queue and the schedule are empty"):
-        assert_unique(send, to="eve")
-
-
 def test_of_several_queues_the_name_says_which(huey, send):
     other = MemoryHuey("other")
 
@@ -431,55 +380,3 @@ def test_of_several_queues_the_name_says_which(huey, send):
             all_enqueued(queue="mail")
         with pytest.raises(ConfigError, match=f"names another Huey than {huey.name!r}"):
             assert_enqueued(send, queue="other")
-
-
-@pytest.mark.parametrize("use", [use_test_queue, nullcontext], ids=["under test", "as it is"])
-@pytest.mark.parametrize(
-    ("place", "name"),
-    [
-        (aquila.huey.MemoryHuey, "enqueue"),
-        (aquila.huey.AquilaHuey, "enqueue"),
-        (MemoryHuey, "enqueue"),
-        (Huey, "enqueue"),
-        (type, "_emit"),
-        (aquila.huey.MemoryHuey, "_emit"),
-        (MemoryHuey, "_emit"),
-        (Huey, "_emit"),
-        (Signal, "send"),
-        (Huey, "_pipeline_results"),
-        (None, "_emit"),
-    ],
-)
-def test_a_patched_function_of_a_huey_is_called(place, name, use):
-    huey = aquila.huey.MemoryHuey("app")
-
-    @huey.task()
-    def job():
-        """Is enqueued alone."""
-
-    with use(huey):
-        target = huey if place is None else type(huey) if place is type else place
-        job()
-        with mock.patch.object(target, name) as spy:
-            job()
-        assert spy.call_count == 1
-        job()
-        assert (spy.call_count, huey.pending_count()) == (1, 2 if name == "enqueue" else 3)
-
-
-@pytest.mark.parametrize("place", [aquila.huey.MemoryHuey, MemoryHuey, Huey])
-@pytest.mark.parametrize(("name", "answer"), [("is_revoked", True), ("_revoke_keys", ["all"])])
-def test_a_patched_check_for_revoked_tasks_is_called(place, name, answer):
-    huey = aquila.huey.MemoryHuey("app")
-    huey.put("all", (None, False))
-    done = []
-
-    @huey.task()
-    def job(number):
-        done.append(number)
-
-    for number in range(3):
-        job(number)
-        with mock.patch.object(place, name, return_value=answer) if number == 1 else nullcontext():
-            huey.execute(huey.dequeue())
-    assert done == [0, 2]
