@@ -6,9 +6,8 @@ import pytest
 import time_machine
 from huey import RedisExpireHuey
 
-import aquila
 from aquila import huey as classes
-from aquila.errors import CassetteMiss, ConfigError
+from aquila.errors import ConfigError
 from aquila.huey import (
     add_pruner,
     checkpoint,
@@ -19,10 +18,7 @@ from aquila.huey import (
 )
 from aquila.huey.delivery.pruning import Pruned
 from aquila.huey.delivery.result_keys import list_result_keys
-from aquila.huey.scope_sharing import collect_misses
 from aquila.huey.testing import drain_queue, run_periodic
-from aquila.recording import scope as scopes
-from aquila.recording.reporting.described_misses import describe_miss
 from tests.huey.live.conftest import consumer
 from tests.huey.programs import wait_until
 from tests.huey.storages import STORAGES
@@ -222,20 +218,6 @@ def test_a_consumer_begins_without_reading_what_lies_in_the_result_store(make_aq
         prune_results(huey, older_than=7 * DAY)
         prune_results(huey, older_than=7 * DAY)
     assert bytes_read() - before < 200_000  # of 2,000,000
-
-
-def test_misses_are_collected_without_reading_what_lies_in_the_result_store(make_aquila_huey, root):
-    huey = make_aquila_huey("redis")
-    redis = huey.storage.conn
-    redis.hset(huey.storage.result_key, mapping={f"task {number}": "x" * 500 for number in range(3000)})
-    with aquila.use_cassette("one", transport="replay") as used:
-        scope = scopes.current_scope()
-        huey.put(f"aquila.miss.{scope.id}.1", describe_miss(CassetteMiss("not recorded")))
-        before = redis.info("stats")["total_net_output_bytes"]
-        collect_misses(huey, scope)
-        assert redis.info("stats")["total_net_output_bytes"] - before < 20_000  # of 1,500,000; `info` has 5,000
-        assert ["not recorded" in str(miss) for miss in used.misses] == [True]
-        used.forget_misses()
 
 
 def test_a_second_prune_writes_down_nothing_that_the_first_one_has(make_aquila_huey):

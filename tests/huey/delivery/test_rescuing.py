@@ -1,5 +1,6 @@
 """Tasks of consumers that are dead are taken over by others: by heartbeat, never by host name or process id."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -42,6 +43,28 @@ def lose(huey, task=None, *, owner="dead", seen=60.0):
     value = b'{"host": "%s", "pid": %d, "started": 1.0}' % (socket.gethostname().encode(), os.getpid())
     state.put(CONSUMERS, owner, value, order=state.now() - seen)
     assert copies_of(huey).take(owner, ()) is not None
+
+
+class KilledError(BaseException):
+    """Ends the code of a worker where the test lets it be killed."""
+
+
+def kill(*args):
+    raise KilledError
+
+
+@contextlib.contextmanager
+def killing(huey, target=None, name=""):
+    """Let the worker be killed when it calls the function ``name`` of ``target``, or else when a task has ended."""
+    with pytest.MonkeyPatch.context() as killed:
+        killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
+        if target is None:
+            yield
+            return
+        killed.setattr(huey.tasks_in_hand, "drop", lambda *args: None)
+        killed.setattr(target, name, kill)
+        with pytest.raises(KilledError):
+            yield
 
 
 def test_the_tasks_of_dead_consumers_are_enqueued_again_and_those_of_others_are_not(huey):
@@ -124,21 +147,6 @@ def test_losses_count_over_retries_and_deliveries_do_not(kept):
     assert kept.execute(task) == [2, 1]
 
 
-def test_giving_up_a_member_completes_its_chord(kept):
-    killer = returning(kept, 1, name="killer")
-
-    @kept.task()
-    def total(values):
-        return len(values)
-
-    kept.enqueue(chord([killer.s()], total))
-    for _ in range(3):
-        lose(kept)
-        requeue_lost_tasks(kept)
-    kept.execute(kept.dequeue())
-    assert kept.deserialize_task(kept.storage.dequeue()).name == "total"
-
-
 def test_a_task_that_nothing_follows_is_given_up_without_a_worker(huey):
     killer = returning(huey, 1, name="killer")
     task = killer.s()
@@ -151,18 +159,12 @@ def test_a_task_that_nothing_follows_is_given_up_without_a_worker(huey):
     assert huey.pending_count() == 0
 
 
-def test_a_chord_ends_whose_member_was_given_up_by_a_process_that_was_killed(huey, monkeypatch):
+def test_a_chord_ends_whose_member_was_given_up_by_a_process_that_was_killed(huey):
     killer = returning(huey, 1, name="killer")
 
     @huey.task()
     def total(values):
         return len(values)
-
-    class KilledError(BaseException):
-        pass
-
-    def kill(*args):
-        raise KilledError
 
     def work():
         """Rescue, and execute what is in the queue."""
@@ -175,17 +177,13 @@ def test_a_chord_ends_whose_member_was_given_up_by_a_process_that_was_killed(hue
         lose(huey)
         requeue_lost_tasks(huey)
     lose(huey)
-    with monkeypatch.context() as killed:
-        killed.setattr(huey, "_check_chord", kill)
-        killed.setattr(huey.tasks_in_hand, "drop", lambda *args: None)
-        killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
-        with pytest.raises(KilledError):
-            work()
+    with killing(huey, huey, "_check_chord"):
+        work()
     work()
     assert result.get() == 1
 
 
-def test_a_task_follows_once_though_the_worker_was_killed_right_after_it_was_enqueued(huey, monkeypatch):
+def test_a_task_follows_once_though_the_worker_was_killed_right_after_it_was_enqueued(huey):
     first = returning(huey, 1, name="first")
 
     @huey.task(unique=True)
@@ -193,8 +191,7 @@ def test_a_task_follows_once_though_the_worker_was_killed_right_after_it_was_enq
         return number + 1
 
     result = list(huey.enqueue(first.s().then(second)))[-1]
-    with monkeypatch.context() as killed:
-        killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
+    with killing(huey):
         huey.execute(huey.dequeue())
     assert requeue_lost_tasks(huey, lost_after=0) == []
     huey.execute(huey.dequeue())
@@ -235,10 +232,9 @@ def test_a_member_whose_worker_was_killed_at_its_end_is_counted_once(kept, monke
 
     result = kept.enqueue(chord([member.s(number) for number in (1, 2, 3)], total.s()))
     first = kept.dequeue()
-    with monkeypatch.context() as killed:
+    with killing(kept), monkeypatch.context() as patch:
         if step == "stored":
-            killed.setattr(kept.storage, "incr", lambda key, amount=1: amount)
-        killed.setattr(kept.tasks_in_hand.kept, "let_go", lambda copy: None)
+            patch.setattr(kept.storage, "incr", lambda key, amount=1: amount)
         kept.execute(first)
     assert requeue_lost_tasks(kept, lost_after=0) == [first.id]
     second, third, again = (kept.dequeue() for _ in range(3))
@@ -250,7 +246,7 @@ def test_a_member_whose_worker_was_killed_at_its_end_is_counted_once(kept, monke
     assert result.get() == [1, 2, 3]
 
 
-def test_a_chord_ends_whose_last_worker_was_killed_before_it_enqueued_the_callback(huey, monkeypatch):
+def test_a_chord_ends_whose_last_worker_was_killed_before_it_enqueued_the_callback(huey):
     @huey.task()
     def member(number):
         return number
@@ -259,21 +255,11 @@ def test_a_chord_ends_whose_last_worker_was_killed_before_it_enqueued_the_callba
     def total(values):
         return values
 
-    class KilledError(BaseException):
-        pass
-
-    def kill(*args):
-        raise KilledError
-
     result = huey.enqueue(chord([member.s(number) for number in (1, 2)], total.s()))
     huey.execute(huey.dequeue())
     last = huey.dequeue()
-    with monkeypatch.context() as killed:
-        killed.setattr(huey.tasks_in_hand.kept.storage, "move_to_queue", kill)
-        killed.setattr(huey.tasks_in_hand, "drop", lambda *args: None)
-        killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
-        with pytest.raises(KilledError):
-            huey.execute(last)
+    with killing(huey, huey.tasks_in_hand.kept.storage, "move_to_queue"):
+        huey.execute(last)
     assert requeue_lost_tasks(huey, lost_after=0) == [last.id]
     huey.execute(huey.dequeue())
     huey.execute(huey.dequeue())
@@ -282,9 +268,7 @@ def test_a_chord_ends_whose_last_worker_was_killed_before_it_enqueued_the_callba
 
 
 @pytest.mark.parametrize("last", ["completes", "fails", "fails before a task follows"])
-def test_the_callback_of_a_chord_runs_once_though_the_last_worker_was_killed_right_after_it_was_enqueued(
-    huey, monkeypatch, last
-):
+def test_the_callback_of_a_chord_runs_once_though_the_last_worker_was_killed_right_after_it_was_enqueued(huey, last):
     totals = []
 
     @huey.task()
@@ -297,21 +281,11 @@ def test_the_callback_of_a_chord_runs_once_though_the_last_worker_was_killed_rig
     def total(values):
         totals.append(len(values))
 
-    class KilledError(BaseException):
-        pass
-
-    def kill(*args):
-        raise KilledError
-
     ending = member.s(2).then(member) if "follows" in last else member.s(2)
     huey.enqueue(chord([member.s(1), ending], total.s()))
     huey.execute(huey.dequeue())
-    with monkeypatch.context() as killed:
-        killed.setattr(huey.storage, "delete_counter", kill)
-        killed.setattr(huey.tasks_in_hand, "drop", lambda *args: None)
-        killed.setattr(huey.tasks_in_hand.kept, "let_go", lambda copy: None)
-        with pytest.raises(KilledError):
-            huey.execute(huey.dequeue())
+    with killing(huey, huey.storage, "delete_counter"):
+        huey.execute(huey.dequeue())
     assert requeue_lost_tasks(huey, lost_after=0) == []
     while (task := huey.dequeue()) is not None:
         huey.execute(task)
