@@ -123,7 +123,7 @@ def spent_today(huey):
     return spent
 
 
-def test_a_request_that_is_refused_or_never_sent_spends_nothing(huey, provider):
+def test_a_request_spends_nothing_if_it_is_refused_or_not_sent_and_its_estimate_if_no_usage_comes(huey, provider):
     budget(huey, "1000 tokens per day")
     provider.refusals = [(400, {})]
     perform_job(asking(huey, provider, max_output_tokens=500), 1, raises=errors.BadRequest)
@@ -136,12 +136,8 @@ def test_a_request_that_is_refused_or_never_sent_spends_nothing(huey, provider):
 
     perform_job(leave)
     assert (provider.asked, spent_today(huey)) == (1, "0 tokens")
-
-
-def test_an_answer_that_reports_no_usage_spends_what_was_reserved_for_it(huey, provider):
-    budget(huey, "1000 tokens per day")
     provider.reports_usage = False
-    perform_job(asking(huey, provider, max_output_tokens=500), 1)
+    perform_job(asking(huey, provider, name="unreported", max_output_tokens=500), 1)
     assert spent_today(huey) == "505 tokens"
 
 

@@ -420,23 +420,17 @@ def test_a_request_of_another_client_that_waits_several_times_waits_no_longer_th
     assert asked == [0, 0.001, 0.003]
 
 
-def test_a_url_of_another_client_is_counted_by_its_host():
+def test_of_other_clients_every_provider_can_be_counted_by_its_name_its_host_or_a_url():
     huey = MemoryHuey("app")
-    limit(huey, "openai: 1 at once; localhost:8000: 1 at once")
-    for name, url in [
+    names = [*PROVIDERS, "llm.example.com", "*.example.com", "*"]
+    urls = [
         ("openai", "https://key@api.openai.com/v1/chat/completions"),
         ("localhost:8000", "http://localhost:8000/v1"),
-    ]:
-        with limited(huey, url, wait=False):
-            assert counted(huey, f"{name}: 1 at once") == [1], url
-
-
-def test_of_other_clients_every_provider_can_be_counted():
-    huey = MemoryHuey("app")
-    for name in [*PROVIDERS, "llm.example.com", "*.example.com", "*"]:
+    ]
+    for name, given in [*zip(names, names, strict=True), *urls]:
         limit(huey, f"{name}: 1 at once")
-        with limited(huey, name, wait=False):
-            assert counted(huey, f"{name}: 1 at once") == [1], name
+        with limited(huey, given, wait=False):
+            assert counted(huey, f"{name}: 1 at once") == [1], given
 
 
 @pytest.mark.parametrize(
