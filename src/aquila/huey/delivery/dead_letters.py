@@ -29,7 +29,7 @@ from aquila.huey.limits.unique_jobs import claim_again, release_claim
 from aquila.huey.scope_reference import KEY
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.state import Entry, state_of
+from aquila.huey.state import state_of
 from aquila.json_fields import string, string_or_none
 from aquila.lazy_imports import lazy_modules
 
@@ -127,20 +127,17 @@ class DeadLetters:
         # Without this bound, a loop that retries letters would meet the new letters of jobs that have failed again.
         below = math.nextafter(newest[0].order, math.inf) if newest else 0.0
         for page in self._state.iterate_pages(TABLE, size=_PAGE, below=below):
-            yield from map(read_letter, page)
+            yield from (_read_letter(entry.key, entry.value) for entry in page)
 
     def list(self, *, limit: int = 100, offset: int = 0, newest_first: bool = False) -> list[DeadLetter]:
         """Return up to ``limit`` letters, after the first ``offset``; oldest first unless ``newest_first``."""
         found = self._state.entries(TABLE, limit=limit, offset=offset, newest_first=newest_first)
-        return [read_letter(entry) for entry in found]
+        return [_read_letter(entry.key, entry.value) for entry in found]
 
     def get(self, id: str) -> DeadLetter | None:
         """Return the letter with an id, or None."""
         value = self._state.get(TABLE, id)
-        if value is None:
-            return None
-        # A letter holds its time, too, because `get` returns the value of an entry without its order.
-        return read_letter(Entry(id, value, _time_in(_unpack(value), 0.0)))
+        return None if value is None else _read_letter(id, value)
 
     def retry(self, id: str) -> DeadLetter:
         """Enqueue the message of the letter with an id again, remove the letter, and return it.
@@ -163,7 +160,7 @@ class DeadLetters:
             raise TaskError(f"the dead letter {id!r} is being retried by somebody else")
         with contextlib.ExitStack() as undo:
             undo.callback(self._state.replace, TABLE, id, claimed, value)
-            letter = read_letter(Entry(id, value, _time_in(fields, now)))
+            letter = _read_letter(id, value)
             if not letter.message:
                 raise TaskError(
                     f"the dead letter {id!r} has no message, because its task could not be serialized: enqueue the "
@@ -307,26 +304,20 @@ def _unpack(value: bytes) -> dict[str, Any]:
     return fields if isinstance(fields, dict) and all(isinstance(name, str) for name in fields) else {}
 
 
-def _time_in(fields: dict[str, Any], default: float) -> float:
-    """Return when a letter was put, in seconds since the epoch; ``default`` where its fields do not say it."""
-    at = fields.get("at")
-    return float(at) if isinstance(at, int | float) else default
-
-
-def read_letter(entry: Entry) -> DeadLetter:
-    """Return the letter of an entry of the table, whatever is stored there."""
-    fields = _unpack(entry.value)
-    message = fields.get("message")
+def _read_letter(id: str, value: bytes) -> DeadLetter:
+    """Return the letter with an id, whatever is stored there."""
+    fields = _unpack(value)
+    message, at = fields.get("message"), _as_time(fields.get("at"))
     kind: LetterKind | None = next((kind for kind in KINDS if kind == fields.get("kind")), None)
     if kind is None or not isinstance(message, bytes):
         reason = "this entry of the dead letters was not written by this version"
-        return DeadLetter(entry.key, "unreadable", reason, _as_time(entry.order), entry.value)
+        return DeadLetter(id, "unreadable", reason, at, value)
     priority = fields.get("priority")
     return DeadLetter(
-        id=entry.key,
+        id=id,
         kind=kind,
         reason=string(fields.get("reason")),
-        at=_as_time(entry.order),
+        at=at,
         message=message,
         task_id=string_or_none(fields.get("task_id")),
         task_name=string_or_none(fields.get("task_name")),
@@ -335,8 +326,8 @@ def read_letter(entry: Entry) -> DeadLetter:
     )
 
 
-def _as_time(seconds: float) -> dt.datetime:
+def _as_time(seconds: Any) -> dt.datetime:
     try:
         return dt.datetime.fromtimestamp(seconds, dt.UTC)
-    except (ValueError, OverflowError, OSError):
+    except (TypeError, ValueError, OverflowError, OSError):
         return dt.datetime.fromtimestamp(0, dt.UTC)
