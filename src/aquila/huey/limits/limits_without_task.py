@@ -82,8 +82,8 @@ def limited(
     task = current.task if current is not None and current.huey is huey else None
     gate = TaskGate(huey, task, None if task is not None and wait is True else _seconds_of(wait))
     name = check_provider(urlsplit(provider).netloc.rpartition("@")[2] if "://" in provider else provider)
-    # Rules compare hosts, so any host that fits the provider's first pattern stands for the provider.
-    host = PROVIDERS.get(name, (name,))[0].replace("*.", "x.")
+    # Rules compare hosts. The first pattern of a provider's hosts stands for the provider, because it fits itself.
+    host = PROVIDERS.get(name, (name,))[0]
     request = OutgoingRequest("", host, model, "live", "", {"prompt": prompt}, tokens)
     admission, counted = _wait_for(gate, request), LimitedRequest()
     try:
