@@ -35,7 +35,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                     output.print_line(f"not retried: {error}")
                     continue
                 retried.append(id)
-                if not letters.can_be_read(letter):
+                if letters.read_task(letter) is None:
                     unreadable.append(id)
                     output.print_line(f"{id} cannot be read here, and was put back as it is")
         finally:  # Also where the storage stops answering.

@@ -180,13 +180,13 @@ class DeadLetters:
         self._state.remove(TABLE, id, claimed)
         return letter
 
-    def can_be_read(self, letter: DeadLetter) -> bool:
-        """Say whether this process can make a task of the message of a letter."""
+    def read_task(self, letter: DeadLetter) -> Task | None:
+        """Return the task in a letter. None where this process cannot read it, or does not have the task."""
         try:
-            self._huey.deserialize_task(letter.message)
+            task: Task = self._huey.deserialize_task(letter.message)
         except Exception:  # noqa: BLE001 -- whatever a serializer raises
-            return False
-        return True
+            return None
+        return task
 
     def read_call(self, letter: DeadLetter) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Return the arguments of the call in a letter: those without a name, and those with one.
@@ -207,9 +207,7 @@ class DeadLetters:
         return args[len(names) :], {**dict(zip(names, args, strict=False)), **named}
 
     def _prepare_message(self, letter: DeadLetter) -> tuple[Task | None, bytes, float | None]:
-        try:
-            task = self._huey.deserialize_task(letter.message)
-        except Exception:  # noqa: BLE001 -- whatever a serializer raises
+        if (task := self.read_task(letter)) is None:
             return None, letter.message, letter.priority
         task.eta, task.retries = None, max(task.retries or 0, type(task).default_retries)
         task.retry_delay = type(task).default_retry_delay  # Huey has multiplied it by the back-off at each retry.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from huey.api import Task, TaskWrapper
+from huey.api import TaskWrapper
 
 from aquila.errors import ConfigError
 from aquila.huey.delivery.dead_letters import KINDS, DeadLetter, dead_letters
@@ -89,8 +89,9 @@ def _search(
     wants_task = task is not None or bool(call.args or call.kwargs)
     matching: list[DeadLetter] = []
     others: list[str] = []
-    for letter in dead_letters(huey):
-        dead = _read_task(huey, letter)
+    letters = dead_letters(huey)
+    for letter in letters:
+        dead = letters.read_task(letter)
         fits = not wants_task or (dead is not None and not pattern.find_mismatches(dead, None))
         if fits and kind in (None, letter.kind) and reason in letter.reason:
             matching.append(letter)
@@ -101,11 +102,3 @@ def _search(
         str(pattern) + (f" of the kind {kind}" if kind else "") + (f" with {reason!r} in its reason" if reason else "")
     )
     return matching, others, wanted
-
-
-def _read_task(huey: Any, letter: DeadLetter) -> Task | None:
-    try:
-        found: Task = huey.deserialize_task(letter.message)
-    except Exception:  # noqa: BLE001 -- whatever a serializer raises
-        return None
-    return found
