@@ -60,6 +60,12 @@ def reject_other_than_huey(huey: Any) -> None:
         )
 
 
+def reject_plain_huey(huey: Any, needed_by: str) -> None:
+    """Raise ``ConfigError`` for a Huey that is not of ``aquila.huey`` and was not instrumented."""
+    if not isinstance(huey, AquilaHuey):
+        raise ConfigError(f"{needed_by} needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+
+
 def _reads_any_pickle(kind: Any) -> bool:
     """Whether a class of serializers reads as Huey's own does. One that checks a signature first overrides a method."""
     return kind.deserialize is Serializer.deserialize and kind._deserialize is Serializer._deserialize

@@ -23,7 +23,7 @@ from huey.api import Task, chord, group
 from aquila.errors import ConfigError
 from aquila.events import Usage
 from aquila.fork_locks import renewed_in_child
-from aquila.huey.instances import AquilaHuey
+from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.event_writer import EventWriter
@@ -71,8 +71,7 @@ def publish_jobs(
     stored. A second call for the same Huey does nothing. Raises ``ConfigError`` for a Huey that is not of
     ``aquila.huey`` and was not given to ``instrument``, and for numbers that are out of range.
     """
-    if not isinstance(huey, AquilaHuey):
-        raise ConfigError("publish_jobs needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+    reject_plain_huey(huey, "publish_jobs")
     if huey.publisher is not None:
         return
     if every <= 0 or heartbeat <= 0 or keep < 1:

@@ -30,11 +30,10 @@ from huey import signals
 from huey.api import Task
 
 from aquila import plugins
-from aquila.errors import ConfigError
 from aquila.events import Event, Retry, ToolCall, ToolResult
 from aquila.fork_locks import renewed_in_child
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
-from aquila.huey.instances import AquilaHuey
+from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.live.redacting import redact_json
 from aquila.huey.running_task import attempt_of, current_task_or_none
 from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
@@ -106,8 +105,7 @@ class TaskLog:
     """
 
     def __init__(self, huey: Any, *, keep: int = 10_000, content: bool = False) -> None:
-        if not isinstance(huey, AquilaHuey):
-            raise ConfigError("a TaskLog needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+        reject_plain_huey(huey, "a TaskLog")
         self._huey = huey
         self._content = content
         # These live as long as the log, also after `close`, because `read` still works then.

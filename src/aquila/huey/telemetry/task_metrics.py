@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 from huey import signals
 from huey.api import Task
 
-from aquila.errors import ConfigError
-from aquila.huey.instances import AquilaHuey
+from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.progress.storage_patience import logger
 from aquila.huey.running_task import FLOW_CONTROL, CurrentTask
 from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
@@ -66,8 +65,7 @@ class TaskMetrics:
     """
 
     def __init__(self, huey: Any, *, meter_provider: MeterProvider | None = None, observe_queue: bool = True) -> None:
-        if not isinstance(huey, AquilaHuey):
-            raise ConfigError("TaskMetrics needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+        reject_plain_huey(huey, "TaskMetrics")
         self._api = import_optional("opentelemetry.metrics", "otel", purpose="aquila.huey.TaskMetrics")
         self._huey = huey
         meter = self._api.get_meter("aquila.huey", meter_provider=meter_provider)

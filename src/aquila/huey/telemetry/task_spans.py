@@ -16,8 +16,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from aquila.errors import ConfigError
-from aquila.huey.instances import AquilaHuey
+from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.running_task import FLOW_CONTROL, CurrentTask
 from aquila.optional import import_optional
 
@@ -39,8 +38,7 @@ class TaskSpans:
     """
 
     def __init__(self, huey: Any, *, tracer_provider: TracerProvider | None = None) -> None:
-        if not isinstance(huey, AquilaHuey):
-            raise ConfigError("TaskSpans needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+        reject_plain_huey(huey, "TaskSpans")
         self._trace = import_optional("opentelemetry.trace", "otel", purpose="aquila.huey.TaskSpans")
         self._tracer = self._trace.get_tracer("aquila.huey", tracer_provider=tracer_provider)
         huey.around_tasks = (*huey.around_tasks, self._open_span)
