@@ -14,7 +14,7 @@ from aquila.huey.limits import provider_pauses
 from aquila.huey.limits.budgets import parse_budget, reserve_amounts
 from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn, admit_request
 from aquila.huey.limits.rules import parse_limits
-from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
+from aquila.huey.limits.shared_limits import acquire, counters_of
 from aquila.huey.limits.unique_jobs import begin_execution
 from aquila.huey.live import publish_jobs
 from aquila.huey.live.worker_heartbeats import read_workers
@@ -160,7 +160,7 @@ def test_a_limit_holds_on_and_keeps_nobody_out_for_an_hour_where_the_clock_is_pu
     counts, now = Counts(), 1_800_000_000.0
 
     def ask(at):
-        asking = AdmissionRequest(1, f"{at}", at + 60, has_turn=True)
+        asking = AdmissionRequest(1, f"{at}", 60, has_turn=True)
         return admit_request(counts, [rule], asking, at)
 
     assert [ask(now + second) for second in range(10)] == [None] * 10
@@ -175,7 +175,7 @@ def test_a_limit_of_a_model_keeps_nobody_out_though_another_model_was_asked_firs
     counts, now = Counts(), 1_800_000_000.0
 
     def ask(at, *rules):
-        return admit_request(counts, rules, AdmissionRequest(1, f"{at}", at + 60, has_turn=True), at)
+        return admit_request(counts, rules, AdmissionRequest(1, f"{at}", 60, has_turn=True), at)
 
     assert ask(now, of_all, of_one) is None
     assert ask(now - HOUR, of_all) is None
@@ -188,8 +188,8 @@ def test_a_limit_counts_on_in_the_storage_whose_clock_was_set(clocks, state, set
     counters = counters_of(parse_limits("*: 2/min, 3 at once"))
 
     def ask():
-        need, now = RequestNeed(name=f"{clocks.time()}", read=1, longest_answer=1), state.now()
-        found = acquire(state, counters, need, 60.0, now)
+        now = state.now()
+        found = acquire(state, counters, AdmissionRequest(2, f"{clocks.time()}", 60), now)
         return (found.at - now) if isinstance(found, LimitTurn) else found
 
     first, second = ask(), ask()
@@ -250,10 +250,10 @@ def test_a_unique_job_that_was_lost_keeps_others_out_until_it_has_been_done(cloc
 def test_a_request_that_waits_for_a_lost_slot_does_not_wait_an_hour_longer():
     (rule,) = parse_limits("*: 1 at once")
     counts, now = Counts(), 1_800_000_000.0
-    assert admit_request(counts, [rule], AdmissionRequest(1, "killed", now + 60), now) is None
+    assert admit_request(counts, [rule], AdmissionRequest(1, "killed", 60), now) is None
     now -= HOUR
-    assert admit_request(counts, [rule], AdmissionRequest(1, "next", now + 60, has_turn=True), now) is not None
-    assert admit_request(counts, [rule], AdmissionRequest(1, "next", now + 121, has_turn=True), now + 61) is None
+    assert admit_request(counts, [rule], AdmissionRequest(1, "next", 60, has_turn=True), now) is not None
+    assert admit_request(counts, [rule], AdmissionRequest(1, "next", 60, has_turn=True), now + 61) is None
 
 
 def test_a_pause_lasts_no_hour_longer(clocks, state):

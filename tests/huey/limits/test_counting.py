@@ -17,8 +17,8 @@ from tests.support.limit_counts import describe_counts
 START = 1_800_000_000.0
 
 
-def asking(name, tokens=1, *, until=START + 1e9, has_turn=False, patience=math.inf):
-    return AdmissionRequest(tokens, str(name), until, has_turn, patience)
+def asking(name, tokens=1, *, lease=1e9, has_turn=False, patience=math.inf):
+    return AdmissionRequest(tokens, str(name), lease, has_turn, patience)
 
 
 def stored(counts):
@@ -78,7 +78,7 @@ def test_no_more_are_at_once_than_may_be_and_the_slots_of_the_killed_end(steps, 
         now += gap
         lost = {name: until for name, until in lost.items() if until > now}
         if what == "ask":
-            who = asking(number, until=now + 20, has_turn=True)
+            who = asking(number, lease=20, has_turn=True)
             is_in = counting.admit_request(counts, rules, who, now) is None
             assert is_in == (len(running) + len(lost) < most)
             if is_in:
@@ -88,7 +88,7 @@ def test_no_more_are_at_once_than_may_be_and_the_slots_of_the_killed_end(steps, 
             if what == "end":
                 counting.settle_request(counts, rules, who, began, now, 5)
             else:
-                lost[who.lease] = counts.leases[rules[0].id][who.lease]  # until when it was renewed last
+                lost[who.name] = counts.leases[rules[0].id][who.name]  # until when it was renewed last
         # Those that run are renewed.
         for name in running:
             counts.leases[rules[0].id][str(name)] = now + 20
@@ -142,7 +142,7 @@ def test_a_request_that_gives_up_keeps_no_other_out(patience):
     agenda = [(START + number * 0.5, number, False) for number in range(1200)]
     while agenda:
         now, number, has_turn = heapq.heappop(agenda)
-        turn = counting.admit_request(counts, rules, asking(number, has_turn=has_turn, patience=now + patience), now)
+        turn = counting.admit_request(counts, rules, asking(number, has_turn=has_turn, patience=patience), now)
         if turn is None:
             let_in += 1
         elif turn.at <= now + patience:

@@ -15,10 +15,10 @@ from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.huey import MemoryHuey, PostgresHuey, SqliteHuey, ask_task, instrument, limited, set_limits, within_limits
 from aquila.huey.limits import limits_without_task, provider_pauses
 from aquila.huey.limits.budgets import Reservation
-from aquila.huey.limits.counting import Counts, LimitTurn
+from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn
 from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
-from aquila.huey.limits.shared_limits import TABLE, RequestNeed, acquire, counters_of
+from aquila.huey.limits.shared_limits import TABLE, acquire, counters_of
 from aquila.huey.limits.task_gate import TaskGate, estimate_input
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
@@ -42,10 +42,9 @@ def test_scheduled_tasks_of_a_test_are_held_to_a_limit_as_at_their_time(huey, pr
     assert drained["retry"] == 2  # Each of those after the first comes back for its turn, once.
 
 
-def ask(huey, limits, need=None, lease=60.0):
-    state = state_of(huey)
-    need = need or RequestNeed(name=uuid.uuid4().hex, read=1, longest_answer=0)
-    return acquire(state, counters_of(parse_limits(limits)), need, lease, state.now())
+def ask(huey, limits, name="", lease=60.0, *, has_turn=False):
+    state, wanted = state_of(huey), AdmissionRequest(1, name or uuid.uuid4().hex, lease, has_turn)
+    return acquire(state, counters_of(parse_limits(limits)), wanted, state.now())
 
 
 def counted(huey, text):
@@ -76,7 +75,7 @@ def test_what_fails_while_limits_are_asked_leaves_nothing_counted(huey, fail_at_
     state, counters = state_of(huey), counters_of(parse_limits("anthropic: 5/min; openai: 5/min"))
     calls = fail_at_the_second_update(state)
     with pytest.raises(KeyboardInterrupt):
-        acquire(state, counters, RequestNeed(name="a request", read=1), 60.0, state.now())
+        acquire(state, counters, AdmissionRequest(1, "a request", 60.0), state.now())
     assert calls == ["anthropic", "openai", "anthropic"]
     [slices] = Counts.read(state.get(TABLE, "anthropic")).amounts.values()
     assert set(slices.values()) == {0}
@@ -237,9 +236,9 @@ def test_of_threads_that_race_as_many_are_let_in_as_may_be(make_aquila_huey, kin
 RACER = """
 import sys
 from aquila.huey import {kind}
-from aquila.huey.limits.counting import LimitTurn
+from aquila.huey.limits.counting import AdmissionRequest, LimitTurn
 from aquila.huey.limits.rules import parse_limits
-from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
+from aquila.huey.limits.shared_limits import acquire, counters_of
 from aquila.huey.state import state_of
 state = state_of({kind}("raced", {place}))
 counters = counters_of(parse_limits({limits!r}))
@@ -247,7 +246,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 let_in = 0
 for number in range(30):
-    found = acquire(state, counters, RequestNeed(name=sys.argv[1] + str(number), read=1), {lease}, state.now())
+    found = acquire(state, counters, AdmissionRequest(1, sys.argv[1] + str(number), {lease}), state.now())
     let_in += not isinstance(found, LimitTurn)
 print(let_in, flush=True)
 sys.stdin.readline()
@@ -299,11 +298,9 @@ def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_aqui
         assert isinstance(ask(huey, limits), LimitTurn)
     finally:
         end(racers)
-    state = state_of(huey)
-    mine = RequestNeed(name="mine", read=1, has_turn=True)
     ended = threading.Event()
     for _ in range(400):
-        if not isinstance(acquire(state, counters_of(parse_limits(limits)), mine, 2, state.now()), LimitTurn):
+        if not isinstance(ask(huey, limits, "mine", 2, has_turn=True), LimitTurn):
             break
         ended.wait(0.05)
     else:

@@ -12,9 +12,9 @@ import pytest
 
 import aquila
 from aquila.huey import MemoryHuey, set_limits, within_limits
-from aquila.huey.limits.counting import LimitTurn
+from aquila.huey.limits.counting import AdmissionRequest, LimitTurn
 from aquila.huey.limits.rules import parse_limits
-from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
+from aquila.huey.limits.shared_limits import acquire, counters_of
 from aquila.huey.state import state_of
 from aquila.transports import upstreams
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
@@ -60,8 +60,8 @@ print(json.dumps(sorted(arrived - counted)))
 
 
 def ask(state, limits, now):
-    need = RequestNeed(name=uuid.uuid4().hex, read=1, longest_answer=0, has_turn=True)
-    return acquire(state, counters_of(parse_limits(limits)), need, 60.0, now)
+    wanted = AdmissionRequest(1, uuid.uuid4().hex, 60.0, has_turn=True)
+    return acquire(state, counters_of(parse_limits(limits)), wanted, now)
 
 
 @pytest.mark.parametrize("kind", STORAGES)

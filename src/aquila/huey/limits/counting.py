@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aquila.huey.limits.rules import LimitRule, period_of
@@ -108,22 +108,26 @@ class LimitTurn:
 class AdmissionRequest:
     """A request that asks whether it may be sent.
 
-    - ``tokens``: how many tokens it may take.
-    - ``lease``: the name under which it holds its slots; ``until``: when that lease ends if nobody renews it.
+    - ``tokens``: how many tokens it may take; without those of its answer if nothing bounds that (``is_bounded``).
+    - ``name``: tells it apart from all others. It holds its slots under this name, for ``lease`` seconds if nobody
+      renews them.
     - ``has_turn``: its turn has come, so it does not wait for the turns of others.
-    - ``patience``: until when it would come back. A later turn is returned to it, but not kept for it.
+    - ``patience``: for how many seconds it would wait. A later turn is returned to it, but not kept for it.
     - ``ahead``: by how many seconds ``now`` is later than the clock. It is more than 0 only in a test, which executes a
       task before the moment for which the task is scheduled.
-
-    Times are in seconds since the epoch.
     """
 
     tokens: int
-    lease: str
-    until: float
+    name: str
+    lease: float
     has_turn: bool = False
     patience: float = math.inf
     ahead: float = 0.0
+    is_bounded: bool = True
+
+    def with_answer(self, counts: Counts) -> AdmissionRequest:
+        """Return the request with the tokens of its answer: an unbounded one is as long as the mean of others."""
+        return self if self.is_bounded else replace(self, tokens=self.tokens + round(counts.tokens), is_bounded=True)
 
 
 def admit_request(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionRequest, now: float) -> LimitTurn | None:
@@ -147,7 +151,7 @@ def admit_request(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionR
             _count(counts, rule, asking, now)
         return None
     last = max((turn for turn, _ in turns), key=lambda turn: turn.at)
-    if last.at > asking.patience:
+    if last.at > now + asking.patience:
         return last  # The request gives up: a turn that nobody uses would only keep others out.
     # In each line, because the request comes back at the latest of its turns and needs room in all of them then.
     for turn, line in turns:
@@ -171,7 +175,7 @@ def settle_request(
     _follow_clock(counts, now - asking.ahead)
     for rule in rules:
         if rule.unit == "at once":
-            counts.leases.get(rule.id, {}).pop(asking.lease, None)
+            counts.leases.get(rule.id, {}).pop(asking.name, None)
         elif rule.unit == "tokens" and tokens is not None:
             # In the slice in which the estimate was counted, or in that of now, if the clock was put back meanwhile.
             slices, at = counts.amounts.setdefault(rule.id, {}), _slice_of(min(admitted, now), rule)
@@ -184,7 +188,7 @@ def take_back(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionReque
     """Undo the counting of a request that is not sent after all. Changes ``counts``."""
     for rule in rules:
         if rule.unit == "at once":
-            counts.leases.get(rule.id, {}).pop(asking.lease, None)
+            counts.leases.get(rule.id, {}).pop(asking.name, None)
         else:
             slices, at = counts.amounts.setdefault(rule.id, {}), _slice_of(admitted, rule)
             slices[at] = max(0, slices.get(at, 0) - _amount_of(rule, asking))
@@ -253,7 +257,7 @@ def _find_room(counts: Counts, rule: LimitRule, asking: AdmissionRequest, now: f
 
 def _count(counts: Counts, rule: LimitRule, asking: AdmissionRequest, now: float) -> None:
     if rule.unit == "at once":
-        counts.leases[rule.id][asking.lease] = asking.until
+        counts.leases[rule.id][asking.name] = now + asking.lease
     else:
         slices, at = counts.amounts[rule.id], _slice_of(now, rule)
         slices[at] = slices.get(at, 0) + _amount_of(rule, asking)

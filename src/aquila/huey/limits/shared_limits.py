@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -45,34 +44,6 @@ def counters_of(rules: Iterable[LimitRule], owner: str = "") -> list[Counter]:
         Counter(f"{provider}@{owner}" if owner else provider, tuple(group))
         for provider, group in groupby(ordered, key=lambda rule: rule.provider)
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestNeed:
-    """What a request needs of limits.
-
-    - ``name``: tells the request apart from all others. Its slots are held under this name.
-    - ``read``: the tokens of its prompt. ``longest_answer``: the most tokens of its answer, if that is bounded.
-    - ``has_turn``: it was given a turn, which has come.
-    - ``patience``: it comes back for a turn within so many seconds, and for no later one.
-    - ``ahead``: by how many seconds it is counted later than the clock of the storage says; see ``AdmissionRequest``.
-    """
-
-    name: str
-    read: int
-    longest_answer: int | None = None
-    has_turn: bool = False
-    patience: float = math.inf
-    ahead: float = 0.0
-
-    def ask_of(self, counts: Counts, now: float, lease: float) -> AdmissionRequest:
-        """Return the need as a request to ``counts``. An unbounded answer is taken to be as long as the mean of others.
-
-        ``now`` is in seconds since the epoch, ``lease`` is how many seconds its slots last.
-        """
-        answer = round(counts.tokens) if self.longest_answer is None else self.longest_answer
-        tokens, patience = self.read + answer, now + self.patience
-        return AdmissionRequest(tokens, self.name, now + lease, self.has_turn, patience, self.ahead)
 
 
 class HeldCapacity:
@@ -123,7 +94,8 @@ class HeldCapacity:
         def change(counts: Counts, counter: Counter, asking: AdmissionRequest, admitted: float) -> None:
             for rule in counter.rules:
                 if rule.unit == "at once":
-                    counts.leases.setdefault(rule.id, {})[asking.lease] = self._state.now() + asking.ahead + self._lease
+                    until = self._state.now() + asking.ahead + self._lease
+                    counts.leases.setdefault(rule.id, {})[asking.name] = until
 
         # Three times in a lease, so that one renewal may fail without another worker getting the slot.
         while not self._ended.wait(self._lease / 3):
@@ -165,14 +137,14 @@ class _AskedCounter:
 
 
 def acquire(
-    state: SharedState, counters: Iterable[Counter], need: RequestNeed, lease: float, now: float
+    state: SharedState, counters: Iterable[Counter], wanted: AdmissionRequest, now: float
 ) -> HeldCapacity | LimitTurn:
     """Count a request by all counters and return what it holds, or count it by none and return its turn.
 
-    ``now`` is the time by the clock of the storage plus ``need.ahead``, in seconds since the epoch. ``lease`` is how
-    many seconds slots last. They are renewed while the request runs, so only those of a killed worker run out.
+    ``now`` is the time by the clock of the storage plus ``wanted.ahead``, in seconds since the epoch. Slots are renewed
+    while the request runs, so only those of a killed worker run out.
     """
-    held = HeldCapacity(state, lease)
+    held = HeldCapacity(state, wanted.lease)
     # The storage calls `admit` again where another process was faster. The last call is the one that was stored.
     asked: list[_AskedCounter] = []
     # Each counter is changed atomically, but not all of them together. Where one has no room, the storage fails or the
@@ -185,8 +157,8 @@ def acquire(
                 counts = Counts.read(data)
                 # Time has passed since the first try. A request that counted as earlier than it was let in would free
                 # its room too early, and another request would be let in within its period.
-                at = state.now() + need.ahead if asked else now
-                asking = need.ask_of(counts, at, lease)
+                at = state.now() + wanted.ahead if asked else now
+                asking = wanted.with_answer(counts)
                 asked.append(_AskedCounter(asking, at, counting.admit_request(counts, counter.rules, asking, at)))
                 return counts.write()
 

@@ -19,7 +19,7 @@ from aquila.events import Usage
 from aquila.huey import state as shared_state
 from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.limits import budgets
-from aquila.huey.limits.counting import LimitTurn
+from aquila.huey.limits.counting import AdmissionRequest, LimitTurn
 from aquila.huey.limits.rescheduling import has_waited, read_refusal
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.under_test import is_under_test
@@ -106,16 +106,17 @@ class TaskGate:
         now = max(clock, moment)
         held: HeldCapacity | None = None
         if counters:
-            need = shared_limits.RequestNeed(
-                name=uuid.uuid4().hex,
-                read=estimate_input(request.body),
-                longest_answer=request.longest_answer,
-                has_turn=has_turn,
+            wanted = AdmissionRequest(
+                estimate_input(request.body) + (request.longest_answer or 0),
+                uuid.uuid4().hex,
+                limits.lease,
+                has_turn,
                 # A task comes back for any turn, and a call for one within its wait.
                 patience=math.inf if self._wait is None else self._wait - waited,
                 ahead=now - clock,
+                is_bounded=request.longest_answer is not None,
             )
-            found = shared_limits.acquire(state, counters, need, limits.lease, now)
+            found = shared_limits.acquire(state, counters, wanted, now)
             if isinstance(found, LimitTurn):
                 reason = f"the limit {found.rule.text!r} is reached"
                 return self._wait_or_leave(found.at - found.asked, waited, reason, limit=found.rule.text)
