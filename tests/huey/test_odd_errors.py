@@ -11,7 +11,6 @@ from huey.serializer import Serializer
 from aquila.errors import RemoteTaskError, TaskError
 from aquila.huey import MemoryHuey, Rescheduling, dead_letters
 from aquila.huey.error_texts import shorten_text, text_of
-from aquila.huey.limits.rescheduling import delay_until_return
 from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
 from aquila.huey.task_code import replace_error
@@ -196,10 +195,6 @@ def test_a_handler_gets_an_error_that_comes_through_no_pickle_as_a_remote_one(er
     assert [letter.reason for letter in dead_letters(huey)] == [f"{type(error).__name__}: gone"]
     with pytest.raises(TaskException, match=type(error).__name__):
         huey.result(task.id)
-
-
-def test_an_error_whose_response_cannot_be_read_names_no_delay():
-    assert delay_until_return(Busy()) is None
 
 
 async def await_what_was_cancelled():

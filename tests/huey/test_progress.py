@@ -131,19 +131,6 @@ def test_a_task_knows_its_attempt_and_what_is_left(huey):
     assert seen == [("me", f"{__name__}.job", attempt, 3 - attempt) for attempt in (1, 2, 3)]
 
 
-def test_the_attempt_travels_to_another_worker(make_huey):
-    huey = make_huey("sqlite")
-
-    @huey.task(retries=2, retry_delay=0.01)
-    def job():
-        if current_task().attempt < 3:
-            raise ValueError
-        return current_task().attempt
-
-    with use_test_queue(huey, storage="own"), run_consumer(workers=3) as consumer:
-        assert consumer.wait(job()) == 3
-
-
 # Streams
 
 
@@ -159,9 +146,10 @@ def stream_job(huey, held):
     return job
 
 
-def test_the_text_so_far_is_stored_and_removed_after_success(huey, held, stream_job):
+@pytest.mark.parametrize("name", ["stream_job", "async_job"])
+def test_the_text_so_far_is_stored_and_removed_after_success(huey, held, name, request):
     with run_consumer() as consumer:
-        result = stream_job()
+        result = request.getfixturevalue(name)()
         consumer.wait_for(lambda: partial_answer(huey, result) == "one two three ")
         held.go.set()
         assert consumer.wait(result) == "one two three four five"
@@ -182,7 +170,8 @@ def test_a_stream_that_breaks_leaves_what_there_was(huey):
     assert partial_answer(huey, run.task) == "one two "
 
 
-def test_leaving_the_loop_stores_what_there_was(huey):
+@pytest.mark.parametrize("is_async", [False, True])
+def test_leaving_the_loop_stores_what_there_was(huey, is_async):
     transport = httpx2.MockTransport(
         lambda request: httpx2.Response(
             200, headers={"content-type": "text/event-stream"}, content=b"".join(chat_chunks("one two three"))
@@ -197,7 +186,15 @@ def test_leaving_the_loop_stores_what_there_was(huey):
                     break
         raise ValueError("enough")
 
-    run = perform_job(job, raises=ValueError)
+    @huey.task()
+    async def async_job():
+        async with aquila.astream("p", transport=transport) as stream:
+            async for event in afollow(stream, every=60):
+                if isinstance(event, aquila.Chunk) and event.text == "two ":
+                    break
+        raise ValueError("enough")
+
+    run = perform_job(async_job if is_async else job, raises=ValueError)
     assert partial_answer(huey, run.task) == "one two "
 
 
@@ -239,6 +236,9 @@ def test_a_time_limit_ends_the_loop_of_a_slow_reader_although_more_events_are_th
 # Async tasks
 
 
+# Async tasks
+
+
 @pytest.fixture
 def async_job(huey, held):
     @huey.task()
@@ -249,15 +249,6 @@ def async_job(huey, held):
         return stream.response.text
 
     return job
-
-
-def test_an_async_task_stores_its_text_so_far(huey, held, async_job):
-    with run_consumer() as consumer:
-        result = async_job()
-        consumer.wait_for(lambda: partial_answer(huey, result) == "one two three ")
-        held.go.set()
-        assert consumer.wait(result) == "one two three four five"
-        consumer.wait_for(lambda: partial_answer(huey, result) is None)
 
 
 def test_revoking_ends_the_stream_of_an_async_task_that_is_waiting_for_the_provider(huey, held, async_job):
@@ -340,16 +331,3 @@ def test_outside_of_an_event_loop_of_asyncio_afollow_says_what_it_needs(huey):
             trio.run(afollow(stream).__anext__)
 
     perform_job(job)
-
-
-def test_leaving_the_loop_of_an_async_task_stores_what_there_was(huey, held):
-    @huey.task()
-    async def job():
-        async with aquila.astream("p", transport=held.transport(), timeout=60, max_retries=0) as stream:
-            async for event in afollow(stream, every=60):
-                if isinstance(event, aquila.Chunk) and event.text == "two ":
-                    break
-        raise ValueError("enough")
-
-    run = perform_job(job, raises=ValueError)
-    assert partial_answer(huey, run.task) == "one two "
