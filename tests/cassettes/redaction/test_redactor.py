@@ -362,28 +362,6 @@ def test_a_form_loses_its_secrets_by_name() -> None:
     assert Redactor().redact_request(post("password=p", ("content-type", "text/plain"))).body == b"password=p"
 
 
-@pytest.mark.parametrize(
-    ("header", "value"),
-    [
-        ("authorization", f"Bearer {PLAIN}"),
-        ("authorization", PLAIN),
-        ("authorization", "Basic " + base64.b64encode(f"user:{PLAIN}".encode()).decode()),
-        ("x-api-key", PLAIN),
-        ("api-key", PLAIN),
-    ],
-)
-def test_an_answer_that_echoes_the_key_of_its_request_is_scrubbed(header: str, value: str) -> None:
-    redactor = Redactor()
-    request = redactor.redact_request(post(f"my key is {PLAIN}", (header, value)))
-    response = RecordedResponse(
-        401, (("x-request-id", f"{PLAIN}"),), (RecordedChunk(f'{{"error": "bad key {PLAIN}"}}'.encode()),)
-    )
-    clean = redactor.redact_response(response)
-    assert request.body == b"my key is [redacted]"
-    assert clean.body == b'{"error": "bad key [redacted]"}'
-    assert clean.headers == (("x-request-id", "[redacted]"),)
-
-
 @pytest.mark.parametrize("name", ["api_key", "x-api-key"])
 @pytest.mark.parametrize("value", [f"token {PLAIN}", f"a1b2c3d4e5 {PLAIN}"])
 def test_of_a_key_with_a_space_in_it_no_part_is_left_in_a_text(name: str, value: str) -> None:
@@ -439,21 +417,6 @@ def test_a_secret_over_deltas_leaves_a_stream_that_reads_redacted() -> None:
     clean = Redactor().redact_response(answer(*(event.encode() for event in events)))
     said = [json.loads(chunk.data[6:])["choices"][0]["delta"]["content"] for chunk in clean.chunks]
     assert said == ["The key is ", "[redacted]", "", ", keep", " it."]
-
-
-def test_streams_of_several_choices_are_put_together_apart() -> None:
-    events = []
-    for one, other in zip(("sk-aB3dE5gH7", "jK9mN1pQ3sTuV5"), ("nothing ", "secret"), strict=True):
-        for index, text in enumerate((one, other)):
-            events.append(f"data: {json.dumps({'choices': [{'index': index, 'delta': {'content': text}}]})}\n\n")
-    clean = Redactor().redact_response(answer("".join(events).encode()))
-    said = [json.loads(line[6:])["choices"][0] for line in clean.body.decode().split("\n\n") if line]
-    assert [item["delta"]["content"] for item in said] == ["[redacted]", "nothing ", "", "secret"]
-
-
-def test_plain_text_events_are_put_together_too() -> None:
-    body = f"event: x\ndata: my {KEY[:20]}\n\ndata: {KEY[20:]}\n\n"
-    assert Redactor().redact_response(answer(body.encode())).body == b"event: x\ndata: my [redacted]\n\ndata: \n\n"
 
 
 @pytest.mark.parametrize("end", ["broken", "closed", "silent"])
@@ -531,11 +494,6 @@ def test_scan_reports_line_and_kind_and_never_the_value() -> None:
     assert PLAIN not in repr(found)
 
 
-def test_scan_finds_header_fields_in_files_of_other_recorders() -> None:
-    data = b"headers:\n  Cookie:\n  - session=abcdefghij\n  authorization:\n  - REDACTED\n  authorization: [redacted]\n"
-    assert Redactor().find_secrets(data) == [SecretFinding(3, "header field with credentials")]
-
-
 _BOT = b"__cf_bm=gln1XI8zJVAJ0K-1754432619-1.0.1.1-Ef07EWA"
 
 
@@ -556,40 +514,16 @@ _BOT = b"__cf_bm=gln1XI8zJVAJ0K-1754432619-1.0.1.1-Ef07EWA"
         (b"set-cookie: " + _BOT + b"; SameSite=None, session=eyJ1c2VyIjo3fQ; Path=/", True),
         (b"cookie: aid=f3044f53-9561-498a-90b3-59b52706d8f8", True),
         (b"authorization: __cf_bm=1234567890", True),
-    ],
-)
-def test_cookies_of_servers_on_the_way_are_no_finding(lines: bytes, is_found: bool) -> None:
-    found = Redactor().find_secrets(b"    headers:\n      " + lines + b"\n    method: POST\n")
-    assert [finding.kind for finding in found] == ["header field with credentials"] * is_found
-
-
-@pytest.mark.parametrize("value", ["scrubbed", "REDACTED", "[Filtered]", "placeholder"])
-def test_a_word_in_the_place_of_a_secret_is_no_finding(value: str) -> None:
-    assert not Redactor().find_secrets(f"body: grant_type=x&client_secret={value}&y=1".encode())
-    assert Redactor().find_secrets(f"body: grant_type=x&client_secret={value}-1&y=1".encode())
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "Basic [redacted]",
-        'Token token="[redacted]"',
-        "AWS4-HMAC-SHA256 Credential=[redacted]/20260101/us-east-1/s3/aws4_request, Signature=[redacted-2]",
-        "Bearer <FILTERED>",
-        "Bearer sk-xxxxxxxx",
-        "Bearer xxxxxxxx1234",
-    ],
-)
-def test_scan_finds_no_header_field_whose_credentials_were_replaced_behind_their_scheme(value: str) -> None:
-    echoed = (
-        f"    headers: |-\n      Accept: */*\n      Authorization: {value}\n"  # the lines of an answer that echoes them
-    )
-    assert Redactor().find_secrets(echoed.encode()) == []
-
-
-@pytest.mark.parametrize(
-    ("lines", "is_found"),
-    [
+        (b"Cookie:\n      - session=abcdefghij", True),
+        (b"authorization:\n      - REDACTED", False),
+        (b"authorization: [redacted]", False),
+        (b"Authorization: Basic [redacted]", False),
+        (b'Authorization: Token token="[redacted]"', False),
+        (b"Authorization: AWS4-HMAC-SHA256 Credential=[redacted]/20260101/us-east-1/s3, Signature=[redacted-2]", False),
+        (b"Authorization: Bearer <FILTERED>", False),
+        (b"Authorization: Bearer sk-xxxxxxxx", False),
+        (b"Authorization: Bearer xxxxxxxx1234", False),
+        (b"authorization: Custom k7Qpz0mXxX4vT2", True),
         (b"authorization:\n      - Bearer test_openai_api_key", False),
         (b"authorization: 'Bearer test_aws_authorization'", False),
         (b"set-cookie: test_set_cookie", False),
@@ -598,14 +532,16 @@ def test_scan_finds_no_header_field_whose_credentials_were_replaced_behind_their
         (b"authorization: Bearer fake k7Qpz0mX4vT2", True),
     ],
 )
-def test_words_that_a_filter_has_put_into_a_header_field_are_no_finding(lines: bytes, is_found: bool) -> None:
+def test_a_header_field_with_credentials_is_found(lines: bytes, is_found: bool) -> None:
+    """But no cookies of servers on the way, no placeholders, and no words that a filter has put there."""
     found = Redactor().find_secrets(b"    headers:\n      " + lines + b"\n    method: POST\n")
     assert [finding.kind for finding in found] == ["header field with credentials"] * is_found
 
 
-def test_a_credential_in_whose_midst_is_a_run_of_the_letter_x_is_found() -> None:
-    data = b"authorization: Custom k7Qpz0mXxX4vT2\n"
-    assert Redactor().find_secrets(data) == [SecretFinding(1, "header field with credentials")]
+@pytest.mark.parametrize("value", ["scrubbed", "REDACTED", "[Filtered]", "placeholder"])
+def test_a_word_in_the_place_of_a_secret_is_no_finding(value: str) -> None:
+    assert not Redactor().find_secrets(f"body: grant_type=x&client_secret={value}&y=1".encode())
+    assert Redactor().find_secrets(f"body: grant_type=x&client_secret={value}-1&y=1".encode())
 
 
 def test_scan_of_a_clean_file_is_empty() -> None:
