@@ -101,7 +101,7 @@ def decoded_views(
 ) -> Iterator[DecodedView]:
     """Yield views of ``raw`` without its escapes, if they may hide a secret: those of JSON, and those of URLs.
 
-    A known secret is also searched for with the escapes that it needs, so only other escapes hide it. With
+    A known secret is also searched for with the escapes of JSON that it needs, so only other ones hide it. With
     ``ascii_only`` all known secrets are ASCII, so escapes of other letters hide none. With ``cut_off`` the beginning of
     a secret is searched for, and only without escapes, so any escape may hide it. ``outer`` is the view whose decoded
     bytes ``raw`` are; None if ``raw`` is the body.

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote, quote_plus
 
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, FoundSecret
 from aquila.cassettes.redaction.secret_patterns import FLATTENING, RUN
@@ -84,7 +83,7 @@ FEW = 32
 
 
 class KnownSecrets:
-    """Finds known values in bytes: as they are, escaped for JSON and URLs, in base64, and in hexadecimal.
+    """Finds known values in bytes: as they are, escaped for JSON and HTML, in base64, and in hexadecimal.
 
     ``secrets`` are pairs of a value and its kind. Not changed after it is built.
     """
@@ -178,11 +177,11 @@ def _words_of(text: bytes) -> tuple[int, ...]:
 
 
 def _spellings_of(value: str) -> set[bytes]:
-    """Return the value as encoders write it: plain, for URLs and HTML, as JSON in up to three layers, in a repr."""
-    texts = {value, value.replace(" ", "+")}
-    texts |= {quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/")}
-    texts.add(quote_plus(value, errors="surrogatepass"))
-    texts |= _html_spellings_of(value)
+    """Return the value as encoders write it: plain, for HTML, as JSON in up to three layers, in a repr.
+
+    As URLs write it, with percent signs, ``decoded_views`` finds it; only a plus sign stays in place of a blank.
+    """
+    texts = {value, value.replace(" ", "+"), *_html_spellings_of(value)}
     for ascii_only in (True, False):
         for start in (value, *_python_spellings_of(value)):
             text = start
