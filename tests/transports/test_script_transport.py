@@ -53,7 +53,7 @@ def test_a_name_among_the_cassettes_will_do_and_it_can_be_recorded_from(
         assert recorded.all_played
 
 
-@pytest.mark.parametrize("given", ["by the file of the run", "as a cassette", "in code"])
+@pytest.mark.parametrize("given", ["by the file of the run", "as a cassette", "in code", "under a fault"])
 def test_times_that_were_written_are_kept_at_every_pace(
     given: str, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +69,7 @@ def test_times_that_were_written_are_kept_at_every_pace(
         elif given == "as a cassette":
             assert aquila.ask("x", cassette="numbers", transport="replay").text == "two"
         else:
-            with aquila.testing.use_script() as script:
+            with aquila.testing.use_script(faults="no_usage" if given == "under a fault" else None) as script:
                 script.reply(chunks=["t", "wo"], first=4, pace=0.5)
                 assert aquila.ask("x").text == "two"
     assert slept == [4.0, 0.5]

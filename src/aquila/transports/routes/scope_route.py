@@ -198,6 +198,9 @@ class ScopeRoute(Route):
     def _pace_for(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
         if decision.fault and decision.fault.startswith(fault.PACED):
             return Pace(1.0, request, hurries=not self._timing)
+        return self._usual_pace(decision, request)
+
+    def _usual_pace(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
         return Pace(self._timing, request) if self._timing else None
 
 

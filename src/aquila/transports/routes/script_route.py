@@ -97,8 +97,8 @@ class ScriptRoute(ScopeRoute):
         answer = self._ask(self._script.decide, asked)
         return None if answer is None else as_decision(asked, answer)
 
-    def _pace_for(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
-        return super()._pace_for(decision, request) if decision.fault else pace_of(decision, request)
+    def _usual_pace(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
+        return pace_of(decision, request)
 
     def _ask(self, ask: Callable[[RecordedRequest], T], asked: RecordedRequest) -> T:
         return ask_script(ask, asked, self._scope.settings, lambda failed: self._refuse_for(asked, failed))
