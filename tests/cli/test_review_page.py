@@ -83,7 +83,6 @@ class Held:
 
 def open_first_question(tab: Watched, served: Served) -> None:
     """Open the page in a tab, and wait until it shows its first question."""
-    tab.page.set_default_timeout(20_000)
     tab.page.goto(served.url)
     tab.page.wait_for_selector("main ins")
 
