@@ -150,7 +150,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
             raise fail_unasked(session.redactor.redact_text(str(address)))
         refuse(scope, decision.explain(), decision.key)
     if isinstance(decision, ReplayDecision):
-        if settings.transport != "replay" and not decision.fault:
+        if settings.transport != "replay" and scope.recording.must_note(decision):
             scope.recording.note_play(session, decision)
         return _replay(scope, settings, session, decision, request)
     if settings.upstream != "live":

@@ -205,10 +205,13 @@ class ScopeRecording:
         redactor = session.redactor.redact_large_answer(is_stream=is_stream, numbers=record.numbers)
         return LargeAnswer(body, redactor, chunks)
 
+    def must_note(self, replay: ReplayDecision) -> bool:
+        """Whether the owner of the scope must hear of a play here: it would drop an unused recording."""
+        return not (self._scope.is_owner or replay.fault)
+
     def note_play(self, session: Session, replay: ReplayDecision) -> None:
-        """Tell the owner of the scope, through the journal, of a play here: it would drop an unused recording."""
-        if not self._scope.is_owner:
-            self._append_to_journal(session, replay.played)
+        """Tell the owner of the scope, through the journal, of a play in this process."""
+        self._append_to_journal(session, replay.played)
 
     def _append_to_journal(self, session: Session, row: AnyRow) -> AnyRow:
         """Append a row to the journal. Return the row, which refers to files for its large bodies."""

@@ -244,27 +244,29 @@ class CassetteRoute(ScopeRoute):
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, read_request(request, self._large_requests))
-        if isinstance(decision, PassOnDecision):
-            return self._find_way_out(request).send_request(request)
-        if isinstance(decision, ReplayDecision):
-            if self.name != "replay" and not decision.fault:
-                self._scope.recording.note_play(self._session, decision)
-            return self._replay(decision, request)
-        if isinstance(decision, RefuseDecision):
-            self._refuse(decision.explain(), decision.key)
+        match decision:
+            case ReplayDecision():
+                if self.name != "replay" and self._scope.recording.must_note(decision):
+                    self._scope.recording.note_play(self._session, decision)
+                return self._replay(decision, request)
+            case PassOnDecision():
+                return self._find_way_out(request).send_request(request)
+            case RefuseDecision():
+                self._refuse(decision.explain(), decision.key)
         return record.send_recorded(self._scope.recording, self._session, decision, request, self.upstream)
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, await read_request_async(request, self._large_requests))
-        if isinstance(decision, PassOnDecision):
-            return await self._find_way_out(request).send_request_async(request)
-        if isinstance(decision, ReplayDecision):
-            if self.name != "replay" and not self._scope.is_owner and not decision.fault:
-                await record.run_in_thread(self._scope.recording.note_play, self._session, decision)
-            return await self._replay_async(decision, request)
-        if isinstance(decision, RefuseDecision):
-            run: RunsElsewhere | None = request.extensions.get(RUNS_ELSEWHERE)
-            self._refuse(decision.explain() if run is None else await run(decision.explain), decision.key)
+        match decision:
+            case ReplayDecision():
+                if self.name != "replay" and self._scope.recording.must_note(decision):
+                    await record.run_in_thread(self._scope.recording.note_play, self._session, decision)
+                return await self._replay_async(decision, request)
+            case PassOnDecision():
+                return await self._find_way_out(request).send_request_async(request)
+            case RefuseDecision():
+                run: RunsElsewhere | None = request.extensions.get(RUNS_ELSEWHERE)
+                self._refuse(decision.explain() if run is None else await run(decision.explain), decision.key)
         recording, session = self._scope.recording, self._session
         return await record.send_recorded_async(recording, session, decision, request, self.upstream)
 
