@@ -95,7 +95,7 @@ def start_of_command(config: pytest.Config, file: Path | None = None) -> str:
     if file not in starts:
         starts[file] = join_words(
             [
-                *how_called.program_words(config, file),
+                *how_called.program_words(config),
                 *_repeated_options(config),
                 *_root_options(config, file),
                 *([] if file else _places_of_other_root(config)),

@@ -31,6 +31,7 @@ CONFTEST = """
         if not config.getoption("runslow"):
             items[:] = []
     """
+PYTEST = Path(sys.executable).with_name("pytest")
 INI = "[pytest]\nmarkers = llm\naddopts = -m 'not llm'\n"
 
 
@@ -175,7 +176,7 @@ def test_workers_tell_the_same(project: Project) -> None:
     project.pytester.makeini(INI)
     project.run(tests=TESTS)
     upstream = f"--aquila-upstream={project.module}:transport"
-    missed = project.pytester.runpytest_subprocess("-m", "llm", "-n1", "--dist=load", upstream)
+    missed = project.pytester.run(PYTEST, "-m", "llm", "-n1", "--dist=load", upstream)
     assert commands(missed) == ["pytest -m llm test_app.py::test_it --aquila-record"]
 
 
@@ -208,9 +209,9 @@ def test_a_plugin_from_elsewhere_is_in_the_command_where_pytest_itself_was_start
 ) -> None:
     shared = tmp_path_factory.mktemp("shared")
     (shared / "of_all_projects.py").write_text("")
-    monkeypatch.setenv("PYTHONPATH", f"{shared}{os.pathsep}{project.pytester.path}")
+    monkeypatch.setenv("PYTHONPATH", str(shared))
     project.pytester.makepyfile(test_app="from app import post\n\ndef test_it(aquila_cassette):\n    post('one')\n")
-    missed = project.pytester.run(sys.executable, "-m", "pytest", "-p", "of_all_projects", "-n", workers)
+    missed = project.pytester.run(PYTEST, "-p", "of_all_projects", "-n", workers)
     assert commands(missed) == ["pytest -p of_all_projects test_app.py::test_it --aquila-record"]
 
 
@@ -248,33 +249,14 @@ def _advised(result: pytest.RunResult) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("settings", "extra", "begins", "workers"),
-    [
-        ("", None, "python -m pytest", ""),
-        ("", None, "python -m pytest", "-n1 "),
-        ("addopts = --import-mode=importlib\n", "conftest.py", "python -m pytest", ""),
-        ("pythonpath = .\n", None, "pytest", ""),
-        ("", "conftest.py", "pytest", ""),
-        ("", "tests/__init__.py", "pytest", ""),
-        ("", "tests/app.py", "pytest", ""),
-        ("", "test_beside.py", "python -m pytest", ""),
-        ("", "test_beside.py", "python -m pytest", "-n1 "),
-    ],
-)
-def test_a_command_begins_as_the_run_did_where_pytest_alone_would_not_find_its_modules(
-    tmp_path: Path, settings: str, extra: str | None, begins: str, workers: str
-) -> None:
+@pytest.mark.parametrize("workers", ["", "-n1 "])
+def test_a_command_begins_as_the_run_did(tmp_path: Path, workers: str) -> None:
     (tmp_path / "tests").mkdir()
-    # With this one pytest has its folder first, and adds that of `test_beside.py` for a second time.
-    (tmp_path / "tests" / "conftest.py").write_text("")
-    for name, text in {**IN_A_FOLDER, "pytest.ini": f"[pytest]\n{settings}", **({extra: ""} if extra else {})}.items():
+    for name, text in IN_A_FOLDER.items():
         (tmp_path / name).write_text(text)
-    if extra == "tests/app.py":
-        (tmp_path / "app.py").replace(tmp_path / extra)
     missed = _run_as_typed(f"python -m pytest {workers}-p no:cacheprovider", tmp_path)
     missed.assert_outcomes(failed=1)
-    assert _advised(missed) == {f"{begins} tests/test_app.py::test_it --aquila-record"}
+    assert _advised(missed) == {"python -m pytest tests/test_app.py::test_it --aquila-record"}
     [command] = _advised(missed)
     _run_as_typed(f"{command} --aquila-upstream=app:provider", tmp_path).assert_outcomes(passed=1)
 
@@ -302,12 +284,3 @@ def test_a_command_calls_the_same_python_where_the_shell_finds_another_one(
     missed = _run_as_typed(f"{typed} -m pytest {workers}-p no:cacheprovider", tmp_path, PATH=programs)
     commands = set(re.findall(r"^(?:E +|  )(\S+ -m pytest test.*)", missed.stdout.str(), re.MULTILINE))
     assert commands == {f"{typed} -m pytest tests/test_app.py::test_it --aquila-record"}
-
-
-@pytest.mark.slow
-def test_a_folder_that_the_environment_names_is_found_by_pytest_alone(tmp_path: Path) -> None:
-    (tmp_path / "tests").mkdir()
-    for name, text in IN_A_FOLDER.items():
-        (tmp_path / name).write_text(text)
-    missed = _run_as_typed("python -m pytest -p no:cacheprovider", tmp_path, PYTHONPATH=".")
-    assert _advised(missed) == {"pytest tests/test_app.py::test_it --aquila-record"}
