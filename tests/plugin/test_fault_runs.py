@@ -332,28 +332,6 @@ def test_ctrl_c_ends_what_runs_and_leaves_nothing_behind(folder: Path) -> None:
             os.kill(int(pid), 0)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "ini", "said"),
-    [
-        (["--aquila-faults=cut_steam"], "", "did you mean 'cut_stream'?"),
-        (["--aquila-faults", "--aquila-record"], "", "leave --aquila-record"),
-        (["--aquila-faults-json=x"], "", "give --aquila-faults, too"),
-        (["--aquila-faults"], "aquila_faults_timeout = soon", "must be a number of seconds above 0"),
-        (["--aquila-faults"], "aquila_faults_timeout = inf", "must be a number of seconds above 0"),
-        (["--aquila-faults"], "aquila_faults_timeout = 0", "must be a number of seconds above 0"),
-        (["--aquila-faults"], "aquila_faults_allowed = x * y", "'y' is none of accepted, hangs"),
-        (["--aquila-faults"], "aquila_faults_allowed = x cut_steam accepted", "did you mean 'cut_stream'?"),
-    ],
-)
-def test_wrong_options_are_refused_before_any_test(
-    pytester: pytest.Pytester, arguments: list[str], ini: str, said: str
-) -> None:
-    pytester.makeini(f"[pytest]\n{ini}\n")
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"*{said.replace('[', '[[]')}*"])
-
-
 def test_an_allowance_may_be_for_all_faults_that_fit_a_pattern(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\naquila_faults_allowed = x cut_* accepted\n")
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", "--aquila-faults")

@@ -1,4 +1,4 @@
-"""Options with an optional value take it only after ``=``; and wrong settings that tests leave behind."""
+"""Options with an optional value take it only after ``=``; and what wrong options and settings do."""
 
 from __future__ import annotations
 
@@ -47,6 +47,37 @@ def test_a_path_behind_such_an_option_is_a_path(project: Project, monkeypatch: p
 )
 def test_the_value_that_was_left_out_is_written_out(args: list[str], written: list[str]) -> None:
     assert option_values._with_values(args) == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ini", "message"),
+    [
+        (["--aquila-transport=live", "--aquila-record"], "", "contradict"),
+        ([], "aquila_replay_timing = soon", "replay_timing 'soon'*factor"),
+        ([], "aquila_repeat = often", "must be one of error, last"),
+        (["--aquila-verify=some"], "", "--aquila-verify=some: write a share such as 10%, or a number such as 20"),
+        (["--aquila-verify=0"], "", "at least 1"),
+        (["--aquila-verify=120%"], "", "at most 100%"),
+        (["--aquila-verify", "--aquila-record"], "", "leave --aquila-record"),
+        (["--aquila-verify", "--aquila-transport=live"], "", "leave --aquila-transport"),
+        (["--aquila-verify-json=x.json"], "", "give --aquila-verify, too"),
+        (["--aquila-faults=cut_steam"], "", "did you mean 'cut_stream'?"),
+        (["--aquila-faults", "--aquila-record"], "", "leave --aquila-record"),
+        (["--aquila-faults-json=x"], "", "give --aquila-faults, too"),
+        (["--aquila-faults"], "aquila_faults_timeout = soon", "must be a number of seconds above 0"),
+        (["--aquila-faults"], "aquila_faults_timeout = inf", "must be a number of seconds above 0"),
+        (["--aquila-faults"], "aquila_faults_timeout = 0", "must be a number of seconds above 0"),
+        (["--aquila-faults"], "aquila_faults_allowed = x * y", "'y' is none of accepted, hangs"),
+        (["--aquila-faults"], "aquila_faults_allowed = x cut_steam accepted", "did you mean 'cut_stream'?"),
+    ],
+)
+def test_wrong_options_and_settings_stop_a_run_before_any_test(
+    arguments: list[str], ini: str, message: str, pytester: pytest.Pytester
+) -> None:
+    pytester.makeini(f"[pytest]\n{ini}\n")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{message}*"])
 
 
 @pytest.mark.slow  # a process, in which the plugin is not loaded before

@@ -416,23 +416,6 @@ def test_settings_come_from_the_marker_then_the_command_line_then_the_environmen
     assert "marked 1.0" in output
 
 
-@pytest.mark.parametrize(
-    ("arguments", "ini", "message"),
-    [
-        (["--aquila-transport=live", "--aquila-record"], "", "contradict"),
-        ([], "aquila_replay_timing = soon", "replay_timing 'soon'*factor"),
-        ([], "aquila_repeat = often", "must be one of error, last"),
-    ],
-)
-def test_wrong_settings_stop_the_run_with_one_sentence(
-    project: Project, arguments: list[str], ini: str, message: str
-) -> None:
-    project.pytester.makeini(f"[pytest]\n{ini}\n")
-    result = project.run(*arguments, tests="def test_it():\n    pass\n")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
-
-
 def test_two_options_that_both_say_to_record_agree(project: Project) -> None:
     result = project.record("--aquila-transport=record", tests=TWO_CALLS)
     result.stdout.fnmatch_lines(["aquila: 0 replayed, 2 recorded, 0 missed"])

@@ -237,26 +237,6 @@ def test_a_sample_takes_the_oldest_first(project: VerifyProject) -> None:
         assert len(project.server.requests) == count
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--aquila-verify=some"], "--aquila-verify=some: write a share such as 10%, or a number such as 20\n"),
-        (["--aquila-verify=0"], "at least 1"),
-        (["--aquila-verify=120%"], "at most 100%"),
-        (["--aquila-verify", "--aquila-record"], "leave --aquila-record"),
-        (["--aquila-verify", "--aquila-transport=live"], "leave --aquila-transport"),
-        (["--aquila-verify-json=x.json"], "give --aquila-verify, too"),
-    ],
-)
-def test_what_contradicts_itself_stops_before_any_test(
-    arguments: list[str], message: str, project: VerifyProject
-) -> None:
-    project.write([])
-    result = project.run(*arguments)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert message in result.stderr.str()
-
-
 def test_a_sealed_run_refuses_to_verify() -> None:
     with pytest.raises(pytest.UsageError, match="AQUILA_GUARD=all"):
         check_sealed_run(Settings(guard="sealed"), verifies=True)
