@@ -53,16 +53,6 @@ def test_a_drifted_conversation_is_recorded_anew_from_its_beginning_and_nothing_
 
 
 @pytest.mark.slow
-def test_no_request_is_sent_with_an_id_that_the_provider_does_not_know(stateful: StatefulProject) -> None:
-    stateful.record(CONVERSATION).assert_outcomes(passed=1)
-    count = len(stateful.server.seen)
-    stateful.record(DRIFTED)
-    live = stateful.server.seen[count:]
-    assert [seen.json.get("previous_response_id") in stateful.api.given for seen in live] == [False, True, True]
-    assert live[0].json.get("previous_response_id") is None
-
-
-@pytest.mark.slow
 def test_a_drift_in_the_server_of_a_fixture_fails_the_test_that_asked(stateful: StatefulProject) -> None:
     tests = """
         import subprocess, sys
@@ -153,14 +143,6 @@ KINDS = {
             thread.join()
             assert said == ["done after 2"]
         """,
-    "executor": """
-        from concurrent.futures import ThreadPoolExecutor
-
-        def test_it(aquila_cassette):
-            with ThreadPoolExecutor() as pool:
-                said = pool.submit(converse, "What is an eagle?", "a bird", "it is large")
-                assert said.result() == "done after 2"
-        """,
     "unittest": """
         import unittest
 
@@ -168,12 +150,6 @@ KINDS = {
             @pytest.mark.aquila("test_app/test_it")
             def test_it(self):
                 self.assertEqual(converse("What is an eagle?", "a bird", "it is large"), "done after 2")
-        """,
-    "parametrised": """
-        @pytest.mark.aquila("test_app/test_it")
-        @pytest.mark.parametrize("last", ["it is large"])
-        def test_it(last):
-            assert converse("What is an eagle?", "a bird", last) == "done after 2"
         """,
     "subtests": """
         def test_it(aquila_cassette, subtests):
