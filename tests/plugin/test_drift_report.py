@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,7 +208,7 @@ def test_the_drifts_of_all_workers_are_reported_together(project: Project, monke
     report, _ = run_later(project, monkeypatch)
     upstream = f"--aquila-upstream={project.module}:transport"
     arguments = ("-p", "no:cacheprovider", "-n", "2", upstream, "--aquila-drift=workers.json")
-    result = project.pytester.runpytest_subprocess(*arguments)
+    result = project.pytester.run(Path(sys.executable).with_name("pytest"), *arguments)
     result.stdout.fnmatch_lines(["aquila: drift: 11 tests, 3 changes"])
     assert json.loads((project.pytester.path / "workers.json").read_text())["groups"] == report["groups"]
 
