@@ -34,10 +34,12 @@ _WITH_VALUE = {
     "--confcutdir": "--confcutdir",
     "--ds": "--ds",  # pytest-django: its settings
     "--doctest-glob": "--doctest-glob",
+    "--asyncio-mode": "--asyncio-mode",  # pytest-asyncio: without it nothing may run the test
     "--count": "--count",  # pytest-repeat: it is in the names of tests
 }
 """Options that are repeated, each with how it is written."""
-_WITHOUT_VALUE = ("--doctest-modules",)
+_WITHOUT_VALUE = ("--doctest-modules", "--nbmake", "--nbval", "--nbval-lax")
+"""Options that are repeated: without them pytest finds no test in a module, or in a notebook."""
 _OVERRIDES = ("aquila_", "addopts", "asyncio_", "consider_", "django_", "markers", "python_", "pythonpath")
 """How ini keys begin whose ``-o`` is repeated. Other keys change nothing here, and their values may be private."""
 

@@ -26,6 +26,7 @@ CONFTEST = """
     def pytest_addoption(parser):
         parser.addoption("--runslow", action="store_true")
         parser.addoption("--token", default="")
+        parser.addoption("--asyncio-mode", default="strict")  # as that of pytest-asyncio, which the tests load nowhere
 
     def pytest_collection_modifyitems(config, items):
         if not config.getoption("runslow"):
@@ -42,7 +43,10 @@ def commands(result: pytest.RunResult) -> list[str]:
 
 
 REPEATED = [
-    (["-m", "llm", "--runslow", "--token=t0ken", "-x", "-vv"], "-m llm --runslow"),
+    (
+        ["-m", "llm", "--runslow", "--token=t0ken", "--asyncio-mode", "auto", "-x"],
+        "-m llm --runslow --asyncio-mode=auto",
+    ),
     (["-mllm", "--runslow", "--rootdir", "."], "-m llm --runslow --rootdir=."),
     (["--runslow", "-o", "addopts=", "-o", "junit_suite_name=secret"], "--runslow -o addopts="),
     (["--runslow", "-c", "other.ini", "--", "test_app.py"], "--runslow -c other.ini"),
