@@ -1,13 +1,9 @@
-"""Damaged files: an error that says so, or a cassette that is one. Nothing else, and always soon.
-
-``AQUILA_FUZZ=100000`` tries that many changes instead of a few thousand, ``AQUILA_FUZZ=100000:7`` other ones.
-"""
+"""Damaged files: an error that says so, or a cassette that is one. Nothing else, and always soon."""
 
 from __future__ import annotations
 
 import functools
 import gc
-import os
 import random
 import zlib
 from pathlib import Path
@@ -36,8 +32,7 @@ from tests.support.examples import examples
 from tests.support.mutations import mutate
 from tests.support.traffic import recorded_files
 
-_count, _, SEED = os.environ.get("AQUILA_FUZZ", "").partition(":")
-CHANGES = int(_count or 2000)
+CHANGES = 2000  # `make fuzz` tries more
 HEADERS = (("content-type", "application/json"),)
 
 YAML = codec_for(Path("a.yaml"))
@@ -160,7 +155,7 @@ def check_types(cassette: Cassette) -> None:
 @pytest.mark.parametrize("suffix", [".yaml", ".msgpack"])
 def test_a_damaged_file_is_refused_or_read_as_a_cassette(suffix: str) -> None:
     codec = codec_for(Path("a" + suffix))
-    rng = random.Random(SEED + suffix)
+    rng = random.Random(suffix)
     read = 0
     for number in range(CHANGES):
         data = mutate(seeds(suffix), rng)
@@ -193,7 +188,7 @@ def test_a_flipped_bit_in_a_msgpack_cassette_or_a_missing_end_is_always_noticed(
 
 def test_a_damaged_msgpack_cassette_whose_checksum_fits_is_refused_or_read_as_a_cassette() -> None:
     """Not all that has the right checksum was written by Aquila."""
-    rng = random.Random(SEED)
+    rng = random.Random("")
     read = 0
     for _ in range(CHANGES):
         data = mutate([seed[14:] for seed in seeds(".msgpack")], rng)
