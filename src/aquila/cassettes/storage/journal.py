@@ -372,11 +372,7 @@ def _remove_file(path: Path, descriptor: int) -> None:
         raise CassetteWriteError(
             f"{path} cannot be removed: {error.strerror or error}. Its recordings are stored or discarded: delete it."
         ) from error
-    _remove_bodies(bodies_folder_of(path))
-
-
-def _remove_bodies(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(bodies_folder_of(path), ignore_errors=True)
 
 
 def remove_stray_bodies(root: Path) -> None:
@@ -386,7 +382,7 @@ def remove_stray_bodies(root: Path) -> None:
             file.unlink(missing_ok=True)
     for folder in (root / WORK_FOLDER).glob("*.bodies"):
         if not folder.with_suffix(".journal").exists():
-            _remove_bodies(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_unused(path: Path) -> bool:
