@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aquila.errors import LiveCallRefused, MissingKey
+from aquila.errors import CassetteMiss, LiveCallRefused, MissingKey
 from aquila.intercept import dummy_keys
 from aquila.intercept.provider_keys import NO_UNSET, dummies_for_run
 from aquila.plurals import join_with_and
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_?KEY|KEY|KEY_ID|TOKEN|SECRET|CREDENTIALS?)\b")
 
+
+_SPEAKS_OF_KEY = re.compile(r"key|token|credential", re.IGNORECASE)
 
 _GOOGLE_FILE = "GOOGLE_APPLICATION_CREDENTIALS"  # names a file, so no dummy would do
 _NO_TOKEN = "failed to retrieve a token from the included credentials"  # of the chains of credentials of Azure
@@ -90,18 +92,21 @@ def advise_on_dummy(message: str, of_run: StartSettings) -> str | None:
 
 
 def advise_on_condition(failure: BaseException, item: pytest.Item, of_run: StartSettings) -> str | None:
-    """Return advice on a refused request of a test that a condition may skip; None for other failures and tests.
+    """Return advice on an unanswered request of a test that a condition may skip; None for other failures and tests.
 
     Such a condition is often whether a key is set. It was decided when the module was imported, so it cannot be read.
+    A test that only lacks its recording is advised where the reason of the condition speaks of a key.
     """
-    if not isinstance(failure, LiveCallRefused) or item.get_closest_marker("skipif") is None:
+    reasons = [str(marker.kwargs.get("reason", "")) for marker in item.iter_markers("skipif")]
+    may_be_meant = isinstance(failure, CassetteMiss) and any(map(_SPEAKS_OF_KEY.search, reasons))
+    if not (may_be_meant or (reasons and isinstance(failure, LiveCallRefused))):
         return None
     if NO_UNSET in of_run.dummy_keys or not dummy_keys.dummies_of_run(of_run):
         return None
     return (
         "A condition may skip this test. If it asks whether a key is set, it finds a dummy, because no request of this "
         "run needs a key. Give the test a cassette; or, so that it is skipped on a machine without the key, add to "
-        f"{_setting(NO_UNSET)}"
+        f"{_setting(NO_UNSET)} (-NAME for a variable NAME that conftest.py sets to a value of its own)"
     )
 
 

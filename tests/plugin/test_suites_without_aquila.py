@@ -177,11 +177,15 @@ def test_a_test_that_runs_because_of_a_dummy_says_how_it_is_skipped(
         {condition}
         def test_live():
             httpx2.get("https://api.openai.com/v1/models")
+
+        {condition}
+        def test_recorded(aquila_cassette):
+            httpx2.get("https://api.openai.com/v1/models")
         """
     )
     result = pytester.runpytest_subprocess("-p", "aquila")
-    result.assert_outcomes(**{outcome: 1})
-    assert ("A condition may skip this test." in result.stdout.str()) is advised
+    result.assert_outcomes(**{outcome: 2})
+    assert result.stdout.str().count("A condition may skip this test.") == 2 * advised
 
 
 def test_fixtures_of_pytest_itself_get_no_cassette_of_their_own(pytester: pytest.Pytester) -> None:
