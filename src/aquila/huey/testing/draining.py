@@ -16,7 +16,7 @@ from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
 from aquila.huey.testing.observation import Observation
 from aquila.huey.testing.performing import raise_task_error
-from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
 from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import observe_task
 from aquila.huey.testing.task_run import TaskRun, call_text
@@ -51,7 +51,8 @@ class Drained(dict[str, int]):
         self._made: tuple[TaskRun[Any], ...] | None = None
         self.skipped = skipped
         for run in runs:
-            self[run.state] += 1
+            state = run.state
+            self[state] = self.get(state, 0) + 1
         if scheduled:
             self["scheduled"] = scheduled
 
@@ -113,9 +114,11 @@ def drain_queue(
         raise ConfigError("with_time_skipping executes what is scheduled, too: leave out with_scheduled")
     if move_clock is not None and not with_time_skipping:
         raise ConfigError("move_clock is called where time is skipped: give with_time_skipping, too")
-    huey = huey_under_test(huey, queue)
+    opened = innermost_test_queue(huey) if queue is None else None
+    huey = opened.huey if opened is not None else huey_under_test(huey, queue)
+    test_queue = contextlib.nullcontext() if opened is not None else ensure_test_queue(huey)
     clock = SkippingClock(move_clock) if with_time_skipping else None
-    with ensure_test_queue(huey), use_clock(clock) if clock is not None else contextlib.nullcontext():
+    with test_queue, use_clock(clock) if clock is not None else contextlib.nullcontext():
         return _drain(huey, clock, with_time_skipping or with_scheduled, with_recursion, raise_errors, with_limit)
 
 

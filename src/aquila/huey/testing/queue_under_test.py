@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,14 +150,10 @@ def use_test_queue(
         yield huey
 
 
-@contextlib.contextmanager
-def ensure_test_queue(huey: Any) -> Iterator[OpenTestQueue]:
-    """Yield the test queue of a Huey. If it has none, open one until the block ends."""
-    if (queue := innermost_test_queue(huey)) is not None:
-        yield queue
-        return
-    with _open_test_queue(huey, "manual", "memory") as queue:
-        yield queue
+def ensure_test_queue(huey: Any) -> AbstractContextManager[OpenTestQueue]:
+    """Return a context manager of the test queue of a Huey. If it has none, one is open until the block ends."""
+    queue = innermost_test_queue(huey)
+    return contextlib.nullcontext(queue) if queue is not None else _open_test_queue(huey, "manual", "memory")
 
 
 @contextlib.contextmanager

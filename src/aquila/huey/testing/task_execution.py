@@ -140,7 +140,11 @@ def _mark_messages(storage: Any) -> _Messages:
 
 
 def _final_state(seen: Observation) -> State:
-    outcome: Any = next((name for name in seen.signals if name in _OUTCOMES), "retry")
+    outcome: Any = "retry"
+    for name in seen.signals:
+        if name in _OUTCOMES:
+            outcome = name
+            break
     state: State = outcome
     return state
 
