@@ -90,6 +90,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     # _aquila_waits       how often it was rescheduled for a provider, since when, and whether it has a turn
     # _aquila_error       the exception by which its last execution ended, or None
     # _aquila_huey        its Huey, in a test
+    # _aquila_run         the run in which it executes; absent where a subclass executes it in a way of its own
     # _aquila_message     the message that it came with
     # _aquila_enqueued    when it was enqueued, by the clock of the storage
     # _aquila_copy, _aquila_in_hand, _aquila_end, _aquila_interrupted, _aquila_struck, _aquila_unanswered
@@ -283,7 +284,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         # Every task passes here, so what few tasks need is called only for them.
         # Its attributes are asked for one by one, and never its `__dict__`: a Python before 3.13 then keeps them in a
         # dictionary, in which Huey and Aquila look them up several times more slowly.
-        run = current_run()
+        run = task._aquila_run = current_run()
         set_gate_owner(CurrentTask(self, task))
         # None: the task was not taken out of a queue, but in immediate mode, or by a test.
         in_hand = getattr(task, "_aquila_in_hand", None)
@@ -323,7 +324,9 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         A replay respects the time limit of the task. Under pytest a miss leaves the task as an ordinary exception,
         which Huey takes for a failure: an outcome of pytest would end the worker.
         """
-        if task.timeout or current_run().make_outcome is not None:
+        # A subclass may execute a task without `execute`, which notes the run.
+        run = getattr(task, "_aquila_run", None) or current_run()
+        if task.timeout or run.make_outcome is not None:
             return TaskCode(self, task, self._enclose_code(task, super()._timeout_context(task)))
         return TaskCode(self, task)  # Enough for most tasks in production.
 

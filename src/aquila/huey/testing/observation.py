@@ -126,7 +126,8 @@ class Observation:
 
     def __enter__(self) -> None:
         self.started = time.perf_counter()
-        run = current_run()
+        # A subclass may execute a task without `AquilaHuey.execute`, which notes the run.
+        run = getattr(self.task, "_aquila_run", None) or current_run()
         if run.wire_watch is not None:
             left_out_waits.begin_execution(run, self.task)
         # Mostly none of these does anything, and then no stack of context managers is made.
