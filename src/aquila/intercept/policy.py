@@ -292,13 +292,11 @@ def _is_recorded_of_loopback(
 ) -> bool:
     """Whether a request stays on this machine, and the cassette of a scope holds its URL.
 
-    Settings about loopback, or about the host, take precedence.
+    It is one that ``is_let_through`` lets through. Settings about loopback, or about the host, take precedence.
     """
     if settings.loopback != "models" or settings.transport not in ("replay", "record") or scope.models_only:
         return False
-    if scope.default_cassette is None or not is_loopback(host):
-        return False
-    if (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
+    if scope.default_cassette is None or (host, port) in own_servers() or is_listed(host, port, settings.ignore_hosts):
         return False
     return scope.sessions.holds_address(scope.default_cassette, guard.format_origin(scheme, host, port) + path)
 

@@ -56,12 +56,12 @@ def check_text(value: Any) -> Any:
     return value
 
 
-def number_between(low: float, high: float) -> Check:
-    """Make a check for numbers from ``low`` to ``high``, both included."""
+def number_up_to(high: float) -> Check:
+    """Make a check for numbers from 0 to ``high``, both included."""
 
     def check_number(value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise TypeError(f"must be a number from {low:g} to {high:g}, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= high:
+            raise TypeError(f"must be a number from 0 to {high:g}, not {value!r}")
         return value
 
     return check_number
@@ -209,7 +209,7 @@ class ResultOptions(RequestOptions, total=False):
         'Eagles reach 4,000 metres.'
     """
 
-    poll_interval: Annotated[float | None, CallOption(number_between(0, 3600), 1.0)]
+    poll_interval: Annotated[float | None, CallOption(number_up_to(3600), 1.0)]
     sink: Annotated[Sink | None, CallOption(sink_of)]
 
 
@@ -225,7 +225,7 @@ class TranscribeOptions(RequestOptions, total=False):
     """
 
     model: Annotated[str | None, CallOption(check_text)]
-    temperature: Annotated[float | None, CallOption(number_between(0, 2))]
+    temperature: Annotated[float | None, CallOption(number_up_to(2))]
     language: Annotated[str | None, CallOption(check_text)]
     prompt: Annotated[str | None, CallOption(check_text)]
     response_format: Annotated[
@@ -253,8 +253,8 @@ class AskOptions(RequestOptions, total=False):
     model: Annotated[str | None, CallOption(check_text)]
     instructions: Annotated[str | None, CallOption(check_text)]
     endpoint: Annotated[Literal["chat", "responses"] | None, CallOption(one_of("chat", "responses"), "chat")]
-    temperature: Annotated[float | None, CallOption(number_between(0, 2), chat="temperature", responses="temperature")]
-    top_p: Annotated[float | None, CallOption(number_between(0, 1), chat="top_p", responses="top_p")]
+    temperature: Annotated[float | None, CallOption(number_up_to(2), chat="temperature", responses="temperature")]
+    top_p: Annotated[float | None, CallOption(number_up_to(1), chat="top_p", responses="top_p")]
     seed: Annotated[int | None, CallOption(check_integer, only="chat", chat="seed")]
     stop: Annotated[str | Sequence[str] | None, CallOption(check_texts, only="chat", chat="stop")]
     max_output_tokens: Annotated[
@@ -274,7 +274,7 @@ class AskOptions(RequestOptions, total=False):
     ]
     websocket: Annotated[bool | None, CallOption(check_flag, False, only="responses")]
     background: Annotated[bool | None, CallOption(check_flag, False, only="responses")]
-    poll_interval: Annotated[float | None, CallOption(number_between(0, 3600), 1.0, only="responses")]
+    poll_interval: Annotated[float | None, CallOption(number_up_to(3600), 1.0, only="responses")]
     tools: Annotated[Iterable[ToolLike] | None, CallOption(make_toolbox, Toolbox())]
     tool_choice: Annotated[str | Mapping[str, Any] | None, CallOption(check_tool_choice)]
     parallel_tool_calls: Annotated[
