@@ -72,17 +72,22 @@ def answering(stops_at: threading.Event) -> Callable[[Any], None]:
     return speak
 
 
+def start(program: str, root: Path, url: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a program that is no child of this run, and keeps its cassettes in ``root``."""
+    surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"}
+    surroundings["AQUILA_CASSETTE_DIR"] = str(root)
+    command = [sys.executable, "-c", program, f"{url}/v1/realtime", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=surroundings, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+
+
 def killed_within(program: str, root: Path, how: signal.Signals) -> None:
     reached = threading.Event()
-    with web_socket_server(answering(reached)) as provider:
-        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"}
-        surroundings["AQUILA_CASSETTE_DIR"] = str(root)
-        command = [sys.executable, "-c", program, provider.url + "/v1/realtime"]
-        with subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            assert reached.wait(120)
-            process.send_signal(how)
-            assert process.stdout is not None
-            assert process.stdout.read().split() == [b"0", b"1", b"2"]
+    with web_socket_server(answering(reached)) as provider, start(program, root, provider.url) as process:
+        assert reached.wait(120)
+        process.send_signal(how)
+        assert process.stdout is not None
+        assert process.stdout.read().split() == [b"0", b"1", b"2"]
 
 
 @pytest.mark.parametrize(
@@ -180,15 +185,9 @@ def test_parts_hold_no_secrets(root: Path) -> None:
         connection.recv(60)
 
     program = IN_THREAD.replace("connect(sys.argv[1])", f"connect(sys.argv[1] + '?key={secret}')")
-    with web_socket_server(speak) as provider:
-        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"}
-        surroundings["AQUILA_CASSETTE_DIR"] = str(root)
-        command = [sys.executable, "-c", program, provider.url + "/v1/realtime"]
-        with subprocess.Popen(
-            command, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as process:
-            assert reached.wait(120)
-            process.kill()
+    with web_socket_server(speak) as provider, start(program, root, provider.url) as process:
+        assert reached.wait(120)
+        process.kill()
     written = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
     assert b"redacted" in written
     assert secret[:20].encode() not in written
@@ -213,24 +212,18 @@ with aquila.use_cassette("x", transport=sys.argv[2]), connect(sys.argv[1]) as co
 
 @pytest.mark.slow
 def test_a_replay_that_is_killed_leaves_nothing_and_can_be_had_again(root: Path) -> None:
-    def start(url: str, *arguments: str) -> subprocess.Popen[bytes]:
-        surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_RUN"}
-        surroundings["AQUILA_CASSETTE_DIR"] = str(root)
-        command = [sys.executable, "-c", REPLAYING, url, *arguments]
-        return subprocess.Popen(command, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
     with web_socket_server(answering(threading.Event())) as provider:
-        url = provider.url + "/v1/realtime"
-        with start(url, "record") as recording:
+        url = provider.url
+        with start(REPLAYING, root, url, "record") as recording:
             assert recording.communicate(timeout=120)[0].split() == [b"0", b"1", b"2"]
     before = (root / "x.yaml").read_bytes()
     for how in ("replay", "record"):  # what is there is replayed while what is missing is recorded, too
-        with start(url, how, "waits") as replaying:
+        with start(REPLAYING, root, url, how, "waits") as replaying:
             assert replaying.stdout is not None
             assert [replaying.stdout.readline().strip() for _ in range(2)] == [b"0", b"1"]
             replaying.kill()
         recover_journals(root)
         assert find_waiting_recordings(root) == []
         assert (root / "x.yaml").read_bytes() == before
-    with start(url, "replay") as again:
+    with start(REPLAYING, root, url, "replay") as again:
         assert again.communicate(timeout=120)[0].split() == [b"0", b"1", b"2"]
