@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from huey import Huey
+from huey.api import Result
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
@@ -172,12 +173,18 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     production = outer.production if outer else _production_storage(huey)
     # The private `_immediate`, because `huey.immediate = False` would build a new storage and lose the pending tasks.
     # `create_storage` is replaced for a program that sets `immediate` within the block: Huey would build the real one.
-    in_memory = isinstance(used, MemoryStorage)
-    reads = {"get_raw": functools.partial(read_result, huey, {})} if in_memory else {}
-    replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False, **reads)
-    waits = {"wait_result": functools.partial(wait_for_result, huey)} if in_memory else {}
+    replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False)
+    waits = {"wait_result": functools.partial(wait_for_result, huey)} if isinstance(used, MemoryStorage) else {}
     replaced_waits = replace_attributes(used, **waits)
-    with connections_at_fork.closing_again(used), under_test(), _put_under_test(huey), replaced, replaced_waits:
+    replaced_reads = replace_attributes(Result, _get=read_result)
+    with (
+        connections_at_fork.closing_again(used),
+        under_test(),
+        _put_under_test(huey),
+        replaced,
+        replaced_waits,
+        replaced_reads,
+    ):
         if storage == "own":
             huey.flush()
         queue = OpenTestQueue(huey, mode, production, used)

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from huey.api import Result
 from huey.constants import EmptyData
 from huey.storage import MemoryStorage
 
@@ -25,6 +26,7 @@ _PATIENCE = 15.0
 may be a worker: an idle one looks into the queue every ten seconds."""
 _MANY = 5
 """How often somebody may look for a result before that is a wait for it."""
+_read = Result._get  # private to Huey 3.5
 
 
 def wait_for_result(
@@ -48,21 +50,19 @@ def wait_for_result(
     return True
 
 
-def read_result(huey: Any, waits: dict[str, Wait], key: str, peek: bool = False) -> Any:
-    """Read a result in the place of ``huey.get_raw``, whose parameters these are.
+def read_result(result: Any, preserve: bool = False) -> Any:
+    """Read a result in the place of ``Result._get``, whose parameters these are.
 
-    ``waits`` are those for results that were not there so far. Huey's ``aget_result`` and ``as_completed`` ask again
-    and again. They get the ``TaskError`` that ``wait_for_result`` raises where there are other threads: in asyncio, the
-    one that waits does not know whether somebody else executes tasks.
+    Huey's ``aget_result`` and ``as_completed`` do so again and again. They get the ``TaskError`` that
+    ``wait_for_result`` raises where there are other threads: in asyncio, the one that waits does not know whether
+    somebody else executes tasks.
     """
-    data = type(huey).get_raw(huey, key, peek)
-    if data is EmptyData:
-        wait = waits.setdefault(key, Wait(huey, key))
+    data = _read(result, preserve)
+    if data is EmptyData and "wait_result" in vars(result.huey.storage):  # as in a test queue in memory
+        wait = vars(result).setdefault("_aquila_wait", Wait(result.huey, result.id))
         wait.looks += 1
         if wait.looks > _MANY:
             wait.look_for_progress()
-    else:
-        waits.pop(key, None)
     return data
 
 
