@@ -226,7 +226,7 @@ def test_rows_that_two_processes_append_at_once_are_both_whole(tmp_path: Path, m
         return count
 
     def append(row: bytes) -> None:
-        descriptor = regular_files.open_to_append(path, 0o600)
+        descriptor = regular_files.open_to_append(path)
         regular_files.append_whole(descriptor, path, row)
         os.close(descriptor)
 

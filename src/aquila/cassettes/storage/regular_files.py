@@ -78,12 +78,12 @@ def _read_rest(descriptor: int, parts: list[bytes], most: int) -> bytes:
     return b"".join(parts)
 
 
-def open_to_append(path: str | Path, mode: int) -> int:
-    """Open a file for appending, and create it with ``mode`` if it does not exist. Return its descriptor.
+def open_to_append(path: str | Path) -> int:
+    """Open a file for appending, and create it for this user alone if it does not exist. Return its descriptor.
 
     Raises ``OSError``.
     """
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, mode)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, 0o600)
 
 
 def append_whole(descriptor: int, path: str | Path, data: bytes) -> None:

@@ -89,7 +89,7 @@ class MessageFiles:
             return
         with contextlib.suppress(OSError):  # the run of the parent has ended
             path = os.path.join(self.folder, name)
-            file = open_to_append(path, 0o600)
+            file = open_to_append(path)
             try:
                 append_whole(file, path, json.dumps(row).encode() + b"\n")  # children do not mix lines
             finally:

@@ -38,7 +38,7 @@ class WorkerErrors:
             return
         kind, text = type(error), "".join(traceback.format_exception(error))
         row = json.dumps([f"{kind.__module__}.{kind.__qualname__}", text])
-        file = open_to_append(self._file, 0o600)
+        file = open_to_append(self._file)
         try:
             os.write(file, row.encode() + b"\n")  # One call that appends, because several workers may write at once.
         finally:
