@@ -358,6 +358,20 @@ def test_waiting_for_a_result_names_what_still_executes(huey):
             go.set()
 
 
+def test_waiting_for_a_result_names_the_error_that_a_retry_is_to_follow(huey):
+    @huey.task(retries=1, retry_delay=600)
+    def fails():
+        raise ValueError("no such ticket")
+
+    with run_consumer(raise_errors=False) as consumer:
+        result = fails()
+        consumer.wait_for(huey.scheduled_count)
+        with pytest.raises(
+            TaskError, match=r"scheduled: 1\); a retry is to follow its last error, ValueError\('no such"
+        ):
+            consumer.wait(result, timeout=0)
+
+
 def test_waiting_for_a_result_says_that_none_is_not_stored(huey):
     ended = threading.Event()
     huey.post_execute("ended")(lambda *arguments: ended.set())

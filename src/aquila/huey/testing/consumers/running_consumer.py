@@ -93,8 +93,13 @@ class RunningConsumer:
         """
         return self._wait_for(condition, timeout, what)
 
-    def _wait_for(self, condition: Callable[[], T | None], timeout: float | None, what: str, hint: str = "") -> T:
-        """Do what ``wait_for`` does. ``hint`` is a likely cause where no task is left, and none failed."""
+    def _wait_for(
+        self, condition: Callable[[], T | None], timeout: float | None, what: str, hint: str = "", task_id: str = ""
+    ) -> T:
+        """Do what ``wait_for`` does. ``hint`` is a likely cause where no task is left, and none failed.
+
+        ``task_id`` is that of the task whose result is waited for, if it is one.
+        """
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         while not (value := condition()):
@@ -104,6 +109,8 @@ class RunningConsumer:
                 self.raise_unanswered(ask_storage=True)
                 pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
                 text = f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})"
+                if task_id and isinstance(last := self._read_result(task_id), Error):
+                    text += f"; a retry is to follow its last error, {last.metadata['error']}"
                 if executing := describe_executing(self.huey):
                     text += f"; still executing: {executing}"
                 if failed := self.errors:  # For example a message that no worker can read.
@@ -148,19 +155,23 @@ class RunningConsumer:
         # Workers in other processes do not say here what they execute.
         hint = ". It still executes, or it has returned None, which is not stored: return something, or give the Huey "
         hint = "" if self.huey.store_none else f"{hint}store_none=True"
-        (value,) = self._wait_for(functools.partial(self._read_final_result, result.id), timeout, what, hint)
+        (value,) = self._wait_for(functools.partial(self._read_final_result, result.id), timeout, what, hint, result.id)
         if isinstance(value, Error):
             self.raise_unanswered(ask_storage=True)
             raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
         return value
 
     def _read_final_result(self, task_id: str) -> tuple[Any] | None:
-        # Read from the storage, because Huey's `Result` keeps the first error that it sees, and a retry may follow.
+        value = self._read_result(task_id)
+        return None if value is EmptyData or (isinstance(value, Error) and value.metadata.get("retries")) else (value,)
+
+    def _read_result(self, task_id: str) -> Any:
+        """Return what the storage has as the result of a task so far, or ``EmptyData``.
+
+        Huey's `Result` keeps the first error that it sees, and a retry may follow.
+        """
         data = self.huey.storage.peek_data(task_id)
-        if data is EmptyData:
-            return None
-        value = self.huey.serializer.deserialize(data)
-        return None if isinstance(value, Error) and value.metadata.get("retries") else (value,)
+        return data if data is EmptyData else self.huey.serializer.deserialize(data)
 
     def wait_until_empty(self, *, scheduled: bool = False, timeout: float | None = None) -> None:
         """Wait until no task is in the queue and, with ``scheduled``, none in the schedule. Some may still execute.
