@@ -5,7 +5,6 @@ This module is loaded by the first test that opens a scope, and by a run that ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction import request_headers
     from aquila.recording import scope_settings
     from aquila.recording.sessions import session_factory
-    from aquila.transports import upstreams
+    from aquila.transports import transport_names
 else:
     lazy_modules(
         globals(),
         "aquila.cassettes.redaction: request_headers",
         "aquila.recording: scope_settings",
         "aquila.recording.sessions: session_factory",
-        "aquila.transports: upstreams",
+        "aquila.transports: transport_names",
     )
 
 
@@ -64,7 +63,7 @@ def options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
             options[name] = parse_option(name, value, source=f"{test}: {_MARK}", others=("cassette",))
     scope_settings.check_scope_options(options, runtime.current_settings(), source=test)
     if "transport" in options or "upstream" in options:
-        check_transports(options, source=f"{test}: {_MARK}")
+        transport_names.check_transports(options, source=f"{test}: {_MARK}")
     if not _RULES.isdisjoint(options):
         check_rules(runtime.current_settings().with_options(options, source=test))
     return cassette, options
@@ -85,16 +84,4 @@ def check_rules(settings: Settings) -> None:
         session_factory.match_rules_of(settings)
 
 
-def check_transports(options: Mapping[str, Any], *, source: str, prefix: str = "") -> None:
-    """Raise ``UnknownTransport`` for a misspelt name. ``source`` and ``prefix`` are as for ``parse_option``."""
-    for option in ("transport", "upstream"):
-        name = options.get(option)
-        if name is not None and name not in _USUAL_TRANSPORTS:
-            try:
-                upstreams.check_name(name)
-            except errors.UnknownTransport as error:
-                raise errors.UnknownTransport(f"{source}: {prefix}{option}: {error}") from None
-
-
-_USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})
 """Names that are known without the module of the transports, which is not loaded for them."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from aquila import errors, settings
     from aquila.recording.reporting import child_messages, play_log
+    from aquila.transports import transport_names
     from pytest_aquila import calling_program, marker_options
     from pytest_aquila.summary.run_news import News
 else:
@@ -37,6 +38,7 @@ else:
         globals(),
         "aquila: errors, settings",
         "aquila.recording.reporting: child_messages, play_log",
+        "aquila.transports: transport_names",
         "pytest_aquila: calling_program, marker_options",
     )
 
@@ -95,7 +97,7 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
 
 def _check_transports(layers: SettingsLayers) -> None:
     for given, source, prefix in settings.sources_of(layers):
-        marker_options.check_transports(given, source=source, prefix=prefix)
+        transport_names.check_transports(given, source=source, prefix=prefix)
 
 
 def remove_wrong_variables(run: Run) -> None:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 import aquila
-from aquila.errors import CassetteMiss, ConfigError
+from aquila.errors import CassetteMiss, ConfigError, UnknownTransport
 from aquila.recording import scope as scopes
 from aquila.recording.runtime import Run, current_run, current_settings, process_run
 from aquila.recording.sessions.miss_explanation import find_settings_file
@@ -33,6 +33,18 @@ def test_only_the_process_itself_reads_no_settings_file(tmp_path: Path) -> None:
     assert find_settings_file(process_run()) == AS_ARGUMENTS
     with separate_run(tmp_path, settings_file="tox.ini") as run:
         assert find_settings_file(run) == "tox.ini"
+
+
+def test_a_misspelt_transport_is_refused_before_the_block_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with separate_run(tmp_path):
+        for option in ("transport", "upstream"):
+            with pytest.raises(UnknownTransport, match=f"use_cassette.'x'.: {option}: .*; did you mean 'live'"):
+                aquila.use_cassette("x", **{option: "lvie"})  # type: ignore[arg-type]
+        monkeypatch.setenv("AQUILA_TRANSPORT", "recrod")
+        with pytest.raises(UnknownTransport, match="did you mean 'record'"):
+            aquila.use_cassette("x")
 
 
 def test_a_program_that_records_nothing_yet_is_told_how_and_nothing_about_tests(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.scope_settings import check_scope_options
 from aquila.recording.used_cassette import UsedCassette
+from aquila.transports.transport_names import check_transports
 
 if TYPE_CHECKING:
     from aquila.faults import parsing as fault_parsing
@@ -37,7 +38,7 @@ class use_cassette(ScopeBlock[UsedCassette]):
 
     A block that ends with an exception stores nothing in the cassette. Its recordings are kept in the pending file
     beside it. That a generator is closed early, or ``sys.exit(0)``, is no failure. Raises ``CassetteNameError``,
-    ``UnknownOption`` or ``ConfigError`` at once for wrong arguments.
+    ``UnknownOption``, ``UnknownTransport`` or ``ConfigError`` at once for wrong arguments.
 
     Examples:
         >>> with aquila.use_cassette("birds", transport="record") as cassette:
@@ -55,6 +56,7 @@ class use_cassette(ScopeBlock[UsedCassette]):
         self._settings = settings
         known = runtime.current_settings().with_options(settings, source=self._title)
         candidate_paths(known.cassette_root(), name)  # a wrong name is refused here
+        check_transports({"transport": known.transport, "upstream": known.upstream}, source=self._title)
         if known.faults is not None:
             fault_parsing.read_faults(known.faults)
 

@@ -1,0 +1,27 @@
+"""Refuses a misspelt name of a transport where it is given, before anything asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aquila.errors import UnknownTransport
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.transports import upstreams
+else:  # only for a name that is not one of the usual
+    lazy_modules(globals(), "aquila.transports: upstreams")
+
+_USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})
+
+
+def check_transports(options: Mapping[str, Any], *, source: str, prefix: str = "") -> None:
+    """Raise ``UnknownTransport`` for a misspelt name. ``source`` and ``prefix`` are as for ``parse_option``."""
+    for option in ("transport", "upstream"):
+        name = options.get(option)
+        if name is not None and name not in _USUAL_TRANSPORTS:
+            try:
+                upstreams.check_name(name)
+            except UnknownTransport as error:
+                raise UnknownTransport(f"{source}: {prefix}{option}: {error}") from None
