@@ -577,6 +577,13 @@ def test_a_time_to_skip_at_most_leaves_what_is_due_later(huey):
         drain_queue(with_scheduled=True)
 
 
+def test_no_time_to_skip_is_a_limit_too(note, done):
+    note(1)
+    note.schedule((2,), delay=50)
+    drain_queue(with_time_skipping=dt.timedelta(0), move_clock=print)
+    assert done == [1]
+
+
 def test_tasks_expire_and_retry_tasks_come_back_in_skipped_time(huey, done):
     @huey.task(expires=60)
     def fresh():

@@ -110,16 +110,18 @@ def drain_queue(
         ({'complete': 1, 'scheduled': 1}, {'complete': 1})
     """
     __tracebackhide__ = True
-    if with_time_skipping and with_scheduled:
+    skips, executes_scheduled = with_time_skipping not in (False, None), with_scheduled not in (False, None)
+    if skips and executes_scheduled:
         raise ConfigError("with_time_skipping executes what is scheduled, too: leave out with_scheduled")
-    if move_clock is not None and not with_time_skipping:
+    if move_clock is not None and not skips:
         raise ConfigError("move_clock is called where time is skipped: give with_time_skipping, too")
     opened = innermost_test_queue(huey) if queue is None else None
     huey = opened.huey if opened is not None else huey_under_test(huey, queue)
     test_queue = contextlib.nullcontext() if opened is not None else ensure_test_queue(huey)
-    clock = SkippingClock(move_clock) if with_time_skipping else None
+    clock = SkippingClock(move_clock) if skips else None
     with test_queue, use_clock(clock) if clock is not None else contextlib.nullcontext():
-        return _drain(huey, clock, with_time_skipping or with_scheduled, with_recursion, raise_errors, with_limit)
+        due = with_time_skipping if skips else with_scheduled
+        return _drain(huey, clock, due, with_recursion, raise_errors, with_limit)
 
 
 class _Rounds:
