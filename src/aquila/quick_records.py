@@ -4,8 +4,9 @@
 writes its ``__init__`` out, and the other methods are closures. ``replace``, ``fields`` and similar functions take the
 class for a dataclass: the description of its fields, which they read, is made when it is first needed.
 
-``typing.NamedTuple`` compiles a function for each class, and each annotation, which takes ten times as long as a class
-without fields. Here the annotations stay texts, and the function is compiled when the first tuple of the class is made.
+``typing.NamedTuple`` compiles a function and each annotation of a class, which takes ten times as long as to make a
+class without fields. Here the annotations stay texts, and the function is compiled when the first tuple of the class is
+made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 
 def dataclass(*, frozen: bool, slots: bool, repr: bool = True) -> Callable[[type], type]:
-    """Make a class a frozen dataclass with slots, whose ``__init__`` is written out. It has no ``__post_init__``.
+    """Make a class a frozen dataclass with slots. The class defines ``__init__``; ``__post_init__`` is not called.
 
     Type checkers take this for ``dataclasses.dataclass``, hence the parameters. Only ``repr`` may differ.
     """
@@ -37,7 +38,7 @@ def _make_record(plain: type, *, shows_fields: bool) -> type:
     contents |= _methods_of(names, attrgetter(*compared))
     contents |= {"__slots__": names, "__match_args__": names}
     for name in ("__dataclass_fields__", "__dataclass_params__"):
-        contents[name] = _Described(name, source, shows_fields)
+        contents[name] = _LazyAttribute(name, source, shows_fields)
     if shows_fields:
         contents["__repr__"] = _make_repr([name for name in names if name not in described or described[name].repr])
     made = type(plain)(plain.__name__, plain.__bases__, contents)
@@ -45,7 +46,7 @@ def _make_record(plain: type, *, shows_fields: bool) -> type:
     return made
 
 
-class _Described:
+class _LazyAttribute:
     """The attribute ``name`` that ``dataclasses`` gives to a class, made when it is first read.
 
     ``source`` has the annotations and defaults of the class.
@@ -157,4 +158,5 @@ class _NamedTupleMaker(type):
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple  # noqa: PLC0414 - the alias tells type checkers that it is exported
 else:
+    # Not by a class statement: `__new__` above makes classes of the plain `type`. This one must keep the metaclass.
     NamedTuple = type.__new__(_NamedTupleMaker, "NamedTuple", (), {})

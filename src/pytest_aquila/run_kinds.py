@@ -66,7 +66,7 @@ def _check_files(config: pytest.Config) -> None:
     for option in ("--aquila-orphans", "--aquila-drift", "--aquila-verify-json", "--aquila-faults-json"):
         name = config.getoption(option)
         if name not in (None, options.IMPLIED_VALUES.get(option)):
-            targets.check_target(Path(config.invocation_params.dir, name), option, in_place=True)
+            targets.prepare_target(Path(config.invocation_params.dir, name), option, in_place=True)
 
 
 def _recover_journals(config: pytest.Config, run: Run) -> None:

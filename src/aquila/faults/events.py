@@ -24,6 +24,7 @@ def is_stream(response: RecordedResponse) -> bool:
 def read_events(response: RecordedResponse) -> list[RecordedChunk]:
     """Return the events of an answer, each in a chunk of its own with the empty line behind it.
 
+    ``data: [DONE]``, with which OpenAI ends a stream, is an event like any other.
     Raises ``ImpossibleFault`` if it is not a stream of events, or an empty one.
     """
     if not is_stream(response):

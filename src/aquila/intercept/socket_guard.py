@@ -140,7 +140,7 @@ class SocketGuard:
         @functools.wraps(original)
         async def resolve(*args: Any, **kwargs: Any) -> Any:
             host, port = host_and_port(args, kwargs)
-            if self.patches.in_force and not self.redirects.keeps_address(host, port):
+            if self.patches.in_force and not self.redirects.is_answered_here(host, port):
                 if (redirected := self.redirects.resolve(args[1:], kwargs)) is not None:
                     return redirected
                 self.check(host, port, within_loop=True)
@@ -167,7 +167,7 @@ class SocketGuard:
         def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
             if not self.patches.in_force:
                 return original(*args, **kwargs)
-            if self.redirects.keeps_address(
+            if self.redirects.is_answered_here(
                 find_argument(args, kwargs, 0, "host"), find_argument(args, kwargs, 1, "port")
             ):
                 # On many machines localhost is ::1 too, and a client tries that first. Only 127.0.0.1 is redirected.

@@ -22,7 +22,7 @@ class Costs:
         self.used: dict[str, dict[str, Any]] = {}
         """The prices that were used, by model."""
 
-    def usage_of(self, tokens: Mapping[str, int], *models: str) -> Usage | None:
+    def add_cost(self, tokens: Mapping[str, int], *models: str) -> Usage | None:
         """Return the usage of an answer with its cost, or None without tokens.
 
         The first of ``models`` with a price counts.

@@ -137,7 +137,7 @@ class ExchangeReader:
 
     def _add_usage(self, exchange: Exchange, response: RecordedResponse) -> None:
         tokens = usage_of_response(response)
-        usage = self.costs.usage_of(tokens, exchange.get("model", ""), exchange.get("answered_by", ""))
+        usage = self.costs.add_cost(tokens, exchange.get("model", ""), exchange.get("answered_by", ""))
         if usage is not None:
             exchange["usage"] = usage
 

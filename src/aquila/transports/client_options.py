@@ -1,4 +1,5 @@
-"""The options of ``http_client`` and ``async_http_client``, for annotations. Aquila never imports this at run time.
+"""The options of ``http_client`` and ``async_http_client``, for annotations. Aquila itself imports them only for type
+checkers.
 
 Options of ``httpx2.Client`` that configure its own transport (``verify``, ``cert``, ``http2``, ``limits``) are not
 among them: with a transport of Aquila's they would have no effect.

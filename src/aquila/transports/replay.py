@@ -106,11 +106,11 @@ def _begin_answer(
     decision: ReplayDecision, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream, advises: bool
 ) -> httpx2.Response:
     response = decision.interaction.response
-    headers = _advise(decision) if advises and response.status in TRANSIENT else response.headers
+    headers = _tell_not_to_wait(decision) if advises and response.status in TRANSIENT else response.headers
     return httpx2.Response(response.status, headers=encode_recorded_headers(headers), stream=stream)
 
 
-def _advise(decision: ReplayDecision) -> Headers:
+def _tell_not_to_wait(decision: ReplayDecision) -> Headers:
     """Return the recorded headers of a failure, with fields that keep the client from sleeping before it retries.
 
     If another recording follows, the client should retry at once; after the last one it should not retry. The SDKs of

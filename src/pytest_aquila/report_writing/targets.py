@@ -16,7 +16,7 @@ from pytest_aquila.summary.run_news import News, NewsKind, add_news
 SUFFIXES = (".html", ".json")
 
 
-def read_targets(given: Sequence[str], folder: Path) -> list[Path]:
+def parse_targets(given: Sequence[str], folder: Path) -> list[Path]:
     """Return the files of ``--aquila-report``, relative to ``folder``, each once. Missing folders are made.
 
     Raises ``UsageError`` for a file of another kind, and for one that cannot be written.
@@ -27,20 +27,20 @@ def read_targets(given: Sequence[str], folder: Path) -> list[Path]:
     for target, text in targets.items():
         if target.suffix.lower() not in SUFFIXES:
             raise pytest.UsageError(
-                f"--aquila-report={text}: a report is a page or data: give a name that ends with .html or .json. Both "
-                "can be given, each with an option of its own"
+                f"--aquila-report={text}: the name must end with .html for a page, or with .json for data; for both, "
+                "give the option twice"
             )
     for target in targets:
-        check_target(target, "--aquila-report")
+        prepare_target(target, "--aquila-report")
     return list(targets)
 
 
 def partial_of(target: Path, mark: str = "") -> Path:
-    """Return the file in which a report is collected, beside it. ``mark`` avoids the file of another run."""
+    """Return the file in which a report is collected, beside it. ``mark``, at its end, tells the files of runs apart."""
     return target.with_name(target.name + SUFFIX + mark)
 
 
-def check_target(target: Path, option: str, *, in_place: bool = False) -> None:
+def prepare_target(target: Path, option: str, *, in_place: bool = False) -> None:
     """Make the folder of a file that ``option`` names. Raises ``UsageError`` if the file cannot be written.
 
     ``in_place`` says that the file is not replaced by a new one. So it may be in a folder that cannot be changed, as

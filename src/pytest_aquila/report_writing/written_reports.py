@@ -31,7 +31,7 @@ from aquila.shell_words import join_words, path_from
 from pytest_aquila import test_scopes
 from pytest_aquila.report_writing import wanted_reports
 from pytest_aquila.report_writing.collected_tests import CollectedTests
-from pytest_aquila.report_writing.targets import partial_of, read_targets
+from pytest_aquila.report_writing.targets import parse_targets, partial_of
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary import pending_report, redacted_terminal, unused_cassettes
 from pytest_aquila.summary.run_extent import RunExtent, watch_extent
@@ -54,7 +54,9 @@ class RunReports:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._input = getattr(config, "workerinput", None)
-        self._targets = [] if self._input is not None else read_targets(config.option.aquila_report, _folder_of(config))
+        self._targets = (
+            [] if self._input is not None else parse_targets(config.option.aquila_report, _folder_of(config))
+        )
         self._prices = prices_of(runtime.current_settings())  # so that a wrong table raises before any test
         self._extent = watch_extent(config)
         self._tests: CollectedTests | None = None

@@ -1,6 +1,6 @@
 """Turns a chat completion, streamed or whole, into events and a complete answer.
 
-``TextBuffer`` and ``usage_of`` are for the Responses API, too.
+``TextBuffer`` and ``read_usage`` are for the Responses API, too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ChatParser:
     @property
     def usage(self) -> Usage:
         """The tokens as the provider last reported them. Some report them in each chunk, OpenAI in the last one."""
-        return usage_of(self._usage, self._ref, self._metadata)
+        return read_usage(self._usage, self._ref, self._metadata)
 
     def feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:
         """Return the events in one chunk."""
@@ -389,7 +389,7 @@ def _as_delta(choice: Mapping[str, Any]) -> dict[str, Any]:
     return {**message, "tool_calls": [{**call, "index": index} for index, call in enumerate(calls)] or None}
 
 
-def usage_of(usage: Any, ref: str, metadata: Mapping[str, Any]) -> Usage:
+def read_usage(usage: Any, ref: str, metadata: Mapping[str, Any]) -> Usage:
     """Return the usage record of either endpoint, an object of the SDK or a mapping, as Aquila's ``Usage``."""
     if usage is None:
         return Usage(reported=False, ref=ref, metadata=metadata)

@@ -10,7 +10,7 @@ from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.calls.error_translation import error_from_object, error_of_other_json
 from aquila.engine.calls.options import RESPONSES_FIELDS, TOOL_CHOICES, Options
 from aquila.engine.endpoints.answer_form import Form, raise_explained, require_form
-from aquila.engine.endpoints.chat_parser import TextBuffer, usage_of
+from aquila.engine.endpoints.chat_parser import TextBuffer, read_usage
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
 from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
@@ -181,7 +181,7 @@ class ResponsesParser:
     @property
     def usage(self) -> Usage:
         """The tokens of the answer; the API reports them with the final event only."""
-        return usage_of((self._final or {}).get("usage"), self._ref, self._metadata)
+        return read_usage((self._final or {}).get("usage"), self._ref, self._metadata)
 
     def feed(self, chunk: Any) -> Sequence[Event]:
         """Return the events in one event of the API."""

@@ -42,13 +42,14 @@ def delete_results(huey: Any, keys: list[str]) -> None:
 
 
 def _read_keys(storage: Any, prefix: str) -> Iterable[str]:
-    """Return keys, among them all that begin with ``prefix``. A server that can filter keys sends no others."""
+    """Return at least the keys that begin with ``prefix``: not every storage can filter them."""
     match storage:
         case RedisStorage() if callable(storage.result_key):
             length = len(storage.result_prefix)
             return (key[length:].decode("utf-8", "replace") for key in storage._result_keys())
         case RedisStorage() if prefix:
-            # A scan in pages. It also sends the values of the keys that it finds. Those are small.
+            # A scan in pages. It also sends the values of the keys that it finds: small ones, because the only caller
+            # with a prefix looks for the texts of misses.
             pattern = re.sub(r"[][*?^\\-]", r"\\\g<0>", prefix) + "*"
             found = storage.conn.hscan_iter(storage.result_key, match=pattern, count=_PAGE)
             return {key.decode("utf-8", "replace") for key, _ in found}  # A scan may find a key twice.
@@ -71,7 +72,7 @@ def _read_keys(storage: Any, prefix: str) -> Iterable[str]:
 def _read_keys_of_files(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         # The format of Huey 3.5: the length of the key, the key, the value. A file that another process is just writing
-        # may be too short, and then counts as one with an empty key. A length that cannot be true is bounded. A file is
+        # may be too short, and then counts as one with an empty key. The length in a damaged file is capped. A file is
         # gone if somebody has fetched the result since it was listed.
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
             (length,) = struct.unpack(">I", file.read(4).rjust(4, b"\0"))

@@ -49,7 +49,7 @@ class PatientResults:
             message = self.serializer.serialize(data)
         except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
             refusal = refusal_of(error)
-            # By this `end_unsendable` knows that the value of the task is refused, and not a task that follows it.
+            # Tells `end_unsendable` that the value of this task was refused, and not that of a task that follows it.
             current = current_task_or_none()
             if current is not None and current.task.id == key:
                 current.task._aquila_unsendable = refusal
@@ -63,6 +63,7 @@ class PatientResults:
         return ask_again(lambda: self._store_result(key, data, message), failure, patience=PATIENCE)
 
     def _store_result(self, key: str, data: Any, message: bytes) -> None:
+        """Store a result, in the place of results that ``keep_running`` keeps if it has one for this task."""
         if not (self.keep_running and self.move_to_results(key, data, message)):
             self.storage.put_data(key, message, is_result=True)
 

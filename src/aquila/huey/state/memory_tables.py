@@ -15,9 +15,10 @@ class MemoryState(SharedState):
     """The tables of a queue that lives in this process: threads and greenlets share it, processes do not."""
 
     def __init__(self) -> None:
-        # Every method holds the lock, which makes it atomic. Reentrant, because methods call one another.
+        # Every method holds the lock, which makes it atomic; `add_many` is atomic for each key. Reentrant, because
+        # methods call one another.
         self._lock = renewed_in_child(threading.RLock())
-        # Owned by the storage in memory; only `drop` and `clear` remove tables.
+        # They live as long as the storage; only `drop` and `clear` remove tables.
         self._tables: dict[str, _Table] = {}
 
     def now(self) -> float:

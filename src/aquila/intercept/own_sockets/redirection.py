@@ -1,4 +1,6 @@
-"""Redirects clients with their own sockets to a listener, when they resolve a name, connect, and begin TLS.
+"""Redirects clients that speak HTTP over sockets of their own to a listener.
+
+This happens when they resolve a name, connect, and begin TLS.
 
 A stand-in is an address of this machine that is given to the client in the place of a provider's address.
 """
@@ -64,7 +66,7 @@ class Redirection:
             return None
         return self._listeners.stand_in_for(name)
 
-    def keeps_address(self, host: object, port: object) -> bool:
+    def is_answered_here(self, host: object, port: object) -> bool:
         """Whether ``host`` is this machine, and a scope answers for ``port``: only the connection is redirected."""
         name = decode_host(host)
         return (
@@ -99,7 +101,7 @@ class Redirection:
         ``args`` begin with the client's context, and ``name`` is that of the server. ``session`` is the position of a
         TLS session in ``args``. A session is left out, also of ``named``: it belongs to the client's context.
         """
-        if not self._answers(decode_host(name), find_argument(args, named, 1, "sock")):
+        if not self._take_connection(decode_host(name), find_argument(args, named, 1, "sock")):
             return None
         named.pop("session", None)
         return handshakes.client_context_for(args[0]), *args[1:session]
@@ -109,8 +111,9 @@ class Redirection:
         if self._known is not None:
             self._known.end_scope(scope)
 
-    def _answers(self, name: str | None, connection: Any) -> bool:
-        if not hasattr(connection, "getpeername"):  # in memory
+    def _take_connection(self, name: str | None, connection: Any) -> bool:
+        """Whether a handshake is for a listener, whose note of the connection is used up by it."""
+        if not hasattr(connection, "getpeername"):  # TLS in memory, as asyncio does it, names no connection
             if self._known is None:
                 return False
             scope = policy.find_scope_for_own_socket(name, None) if name is not None else None

@@ -119,7 +119,7 @@ class UpstreamConversation:
         )
         if self.recorder is not None:
             self.recorder.accept(refusal.status, refusal.headers, refusal.body)
-            self.recorder.finish()
+            self.recorder.finish_refused()
             await write_due_async(self.recorder)
         return refusal
 

@@ -18,7 +18,10 @@ from aquila.recording.sessions.recording_keys import CountedRequests
 
 
 class OtherOrigins:
-    """The recordings of a cassette, whatever their origin. ``by_key`` are their numbers, in order, for each key."""
+    """The recordings of a cassette, whatever their origin.
+
+    ``by_key`` maps each key to the numbers of its recordings, in order.
+    """
 
     def __init__(self, by_key: Mapping[str, Sequence[int]]) -> None:
         self._by_key = by_key
@@ -56,7 +59,7 @@ def choose_key(
     return next((key for key, position in slots if position >= counts.count_of(key)), slots[-1][0]), None
 
 
-def move_to_origin(url: str, of: str) -> str:
-    """Return ``url`` with the scheme, host and port of the URL ``of``."""
-    scheme, netloc = urlsplit(of)[:2]
+def move_to_origin(url: str, origin_url: str) -> str:
+    """Return ``url`` with the scheme, host and port of ``origin_url``."""
+    scheme, netloc = urlsplit(origin_url)[:2]
     return urlsplit(url)._replace(scheme=scheme, netloc=netloc).geturl()

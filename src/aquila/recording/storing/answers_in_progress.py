@@ -36,7 +36,7 @@ class AnswersInProgress:
     def __init__(self) -> None:
         self._open: dict[int, AnswerInProgress] = {}  # by identity: answers need not be hashable
         # The thread of the terminal reads while others begin and end answers. Re-entrant, because the garbage collector
-        # may end one in a thread that holds it.
+        # may end an answer in a thread that holds it.
         self._lock = renewed_in_child(threading.RLock())
 
     def begin(self, answer: AnswerInProgress) -> None:

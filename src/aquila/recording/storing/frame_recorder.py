@@ -56,7 +56,8 @@ class FrameRecorder:
         self._clock = machine_seconds()
         self._response = RecordedResponse(NO_STATUS)
         self._chunks: list[RecordedChunk] = []
-        # Guards the fields above and below. Held for moments only, because clients in an event loop add frames.
+        # Guards the response, the frames and the end. Held for moments only, because clients in an event loop add
+        # frames. The fields about the reader need no lock: libraries let one reader at a time wait for a message.
         self._lock = renewed_in_child(threading.Lock())
         # Held while something is written, so that the whole conversation is stored behind its parts. Taken before
         # `_lock`, never after it.
@@ -64,7 +65,7 @@ class FrameRecorder:
         self._is_awaited = False  # whether a reader waits for the next message, see `reading`
         self._received = 0  # messages of the provider so far
         self._delivered = 0  # how many of them `note_delivered` has counted
-        self._reader_was_cancelled = False  # and none has read since
+        self._reader_was_cancelled = False  # the last reader, and no message was delivered since
         self._parts = 0  # parts in the journal so far
         self._written = 0  # how many of the chunks are in these parts
         self._size = 0  # bytes of the chunks
@@ -80,7 +81,7 @@ class FrameRecorder:
     # The frames.
 
     def accept(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Note the answer to the handshake. A refusal has a body, and ends the conversation."""
+        """Note the answer to the handshake. A refusal may have a body; ``finish_refused`` follows it."""
         at = milliseconds_since(self._clock)
         with self._lock:
             chunks = (RecordedChunk(body, at),) if body else ()
@@ -101,7 +102,9 @@ class FrameRecorder:
             if self._end is None:
                 self._provider_has_spoken = True
                 self._received += 1
-                self._turn_has_ended |= (is_text or data[:1] == b"{") and _ends_turn(data)  # Gemini's JSON is binary
+                self._turn_has_ended |= (is_text or data[:1] == b"{") and _ends_turn(
+                    data
+                )  # Gemini sends JSON in binary frames
                 self._add(store_frame(Frame(data, False, is_text, milliseconds_since(self._clock))))
 
     def _add(self, chunk: RecordedChunk) -> None:
@@ -127,24 +130,27 @@ class FrameRecorder:
 
     # The end.
 
-    def finish(self) -> None:
-        """End it: the provider refused the handshake."""
+    def finish_refused(self) -> None:
+        """End the recording: the provider refused the handshake."""
         self._finish("complete")
 
     def finish_closed(self, close: Close) -> None:
-        """End it: one side closed it. ``close.at`` is filled in here."""
+        """End the recording: one side closed it. ``close.at`` is filled in here."""
         self._finish("complete", close=close)
 
     def finish_broken(self, error: str) -> None:
-        """End it: it broke off, or never began. ``error`` is the name of a failure and its text, as in a response."""
+        """End the recording: the connection broke off, or never began.
+
+        ``error`` is the name of a failure and its text, as in a response.
+        """
         self._finish("broken", error)
 
     def finish_unanswered(self) -> None:
-        """End it: the client stopped waiting for an answer to its handshake."""
+        """End the recording: the client stopped waiting for an answer to its handshake."""
         self._finish("silent", left_open=True)
 
     def finish_left(self) -> None:
-        """End it: the client left without closing it."""
+        """End the recording: the client left without closing it."""
         self._finish("silent" if self._is_awaited else "closed")
 
     def abandon(self, *, left_open: bool) -> None:
@@ -157,6 +163,7 @@ class FrameRecorder:
             if self._end is not None:
                 return
             at = milliseconds_since(self._clock)
+            # Only where the client has ended it: what it left unread when the provider ended it stays.
             if self._reader_was_cancelled and (end != "broken" if close is None else close.by == "client"):
                 self._drop_undelivered()
             if close is not None:

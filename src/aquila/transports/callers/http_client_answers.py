@@ -76,7 +76,7 @@ class _HttpClientBody(httpx2.SyncByteStream):
         try:
             while not self._real.isclosed() and (data := self._real.read1(_PIECE)):
                 yield data
-            if self._real.length:  # ``read1`` returns no error for a body that ends too early
+            if self._real.length:  # with a content-length, `read1` raises nothing if the body ends too early
                 raise http.client.IncompleteRead(b"", self._real.length)
         except self._errors as error:
             raise _to_transport_error(error) from error

@@ -194,7 +194,7 @@ async def _record(connect: Callable[[], Any], recorder: FrameRecorder) -> Any:
         except aiohttp.WSServerHandshakeError as error:
             if error.status != SWITCHED:  # else aiohttp refuses the answer, such as one with a wrong accept field
                 recorder.accept(error.status, fields_of((error.headers or {}).items()))
-                recorder.finish()
+                recorder.finish_refused()
             raise
         except _connect_timeout() as error:
             recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")

@@ -177,7 +177,7 @@ def _offer_no_extensions(request: Any) -> None:
 def _note_refusal(recorder: FrameRecorder, response: Any, body: bytes) -> None:
     fields = tuple(field for field in fields_of(response.headers.multi_items()) if field[0] not in _CODINGS)
     recorder.accept(response.status_code, fields, body)
-    recorder.finish()
+    recorder.finish_refused()
 
 
 def _read_error(library: str) -> type[Exception]:

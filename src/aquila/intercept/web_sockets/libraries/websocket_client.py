@@ -116,7 +116,7 @@ def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -
             connect()
     except errors.WebSocketBadStatusException as error:
         recorder.accept(error.status_code, fields_of((error.resp_headers or {}).items()), error.resp_body or b"")
-        recorder.finish()
+        recorder.finish_refused()
         recorder.write_due()
         raise
     except errors.WebSocketTimeoutException:

@@ -85,7 +85,7 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
             if status is not None:
                 headers = getattr(error, "headers", None)
                 recorder.accept(status, () if headers is None else fields_of(headers.raw_items()))
-                recorder.finish()
+                recorder.finish_refused()
             raise
         recorder.accept(SWITCHED, fields_of(protocol.response_headers.raw_items()))
 

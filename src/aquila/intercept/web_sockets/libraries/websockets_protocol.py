@@ -79,7 +79,7 @@ class ProtocolTap:
         body = b"" if response.status_code == SWITCHED else response.body or b""
         self._recorder.accept(response.status_code, fields_of(response.headers.raw_items()), body)
         if response.status_code != SWITCHED:
-            self._recorder.finish()
+            self._recorder.finish_refused()
 
     def _receive_eof(self, original: Callable[[], None]) -> None:
         original()
