@@ -36,7 +36,7 @@ def parse_targets(given: Sequence[str], folder: Path) -> list[Path]:
 
 
 def partial_of(target: Path, mark: str = "") -> Path:
-    """Return the file in which a report is collected, beside it. ``mark``, at its end, tells the files of runs apart."""
+    """Return the file in which a report is collected, beside it. ``mark``, at its end, tells runs apart."""
     return target.with_name(target.name + SUFFIX + mark)
 
 
