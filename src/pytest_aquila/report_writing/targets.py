@@ -27,8 +27,8 @@ def parse_targets(given: Sequence[str], folder: Path) -> list[Path]:
     for target, text in targets.items():
         if target.suffix.lower() not in SUFFIXES:
             raise pytest.UsageError(
-                f"--aquila-report={text}: the name must end with .html for a page, or with .json for data; for both, "
-                "give the option twice"
+                f"--aquila-report={text}: the name of a report ends with .html or .json, for a page or "
+                "its data; for both, give the option twice"
             )
     for target in targets:
         prepare_target(target, "--aquila-report")
