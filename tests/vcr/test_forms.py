@@ -48,6 +48,21 @@ def test_an_answer_that_nothing_changes_keeps_its_chunks_and_times(response: Rec
     assert from_vcr_response(to_vcr_response(response), response) == response
 
 
+def test_header_fields_of_an_answer_are_a_dict_in_which_names_of_any_case_are_found() -> None:
+    fields = to_vcr_response(RecordedResponse(200, (("link", "a"), ("x-one", "b")), ()))["headers"]
+    assert isinstance(fields, dict)
+    assert fields == {"link": ["a"], "x-one": ["b"]}
+    assert "Link" in fields
+    assert 1 not in fields
+    assert fields["Link"] is fields.get("LINK") is fields.setdefault("Link", [])
+    fields["X-ONE"] = ["c"]
+    fields.update({"X-Two": ["d"]})
+    assert (fields.pop("X-Three", None), fields.pop("Link")) == (None, ["a"])
+    assert fields == {"x-one": ["c"], "x-two": ["d"]}
+    del fields["X-One"], fields["X-Two"]
+    assert not fields
+
+
 @pytest.mark.parametrize(
     ("given", "sent"),
     [

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from vcr.request import Request
-from vcr.util import CaseInsensitiveDict
 
 from aquila.cassettes.codecs.vcrpy import FORM, form_of_pairs
 from aquila.cassettes.matching.canonical_json import encode_canonical
@@ -69,9 +68,41 @@ def to_vcr_response(response: RecordedResponse) -> dict[str, Any]:
         headers.setdefault(name, []).append(value)
     return {
         "status": {"code": response.status, "message": http.client.responses.get(response.status, "")},
-        "headers": CaseInsensitiveDict(headers),
+        "headers": _HeaderFields(headers),
         "body": {"string": response.body},
     }
+
+
+class _HeaderFields(dict[str, Any]):
+    """Header fields with names in lower case, found by names in any case.
+
+    A dict, unlike ``CaseInsensitiveDict`` of vcrpy, because functions written for vcrpy ask whether it is one.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name.lower())
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name.lower(), value)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        return super().setdefault(name.lower(), default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        return super().pop(name.lower(), *default)
+
+    def update(self, *others: Any, **more: Any) -> None:
+        for name, value in dict(*others, **more).items():
+            self[name] = value
 
 
 def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) -> RecordedResponse:
