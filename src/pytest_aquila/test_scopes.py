@@ -146,7 +146,7 @@ def _scope_until_end(item: pytest.Item) -> Scope | None:
 def begin_test(item: pytest.Item) -> None:
     """Allow a test to open its scope. A plugin may run the test again after its teardown."""
     if (test := item.config.stash[RUN].test) is not None:
-        test.has_begun, test.has_ended = True, False
+        test.has_begun, test.mark.has_failed, test.has_ended = True, False, False
     if _ended in item.stash:
         junit_facts.forget_facts(item)
         item.stash[SHARED_MISSES] = []

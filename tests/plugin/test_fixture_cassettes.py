@@ -152,6 +152,32 @@ def test_a_fixture_that_fails_keeps_what_it_recorded_beside_its_cassette(project
     assert project.cassette_names == {"test_app/@answer.pending.yaml"}
 
 
+def test_a_block_that_a_fixture_keeps_open_changes_no_cassette_if_its_test_fails(project: Project) -> None:
+    tests = """
+        @pytest.fixture
+        def block():
+            with aquila.use_cassette("block"):
+                yield
+
+        @pytest.fixture(scope="module")
+        def shared():
+            with aquila.use_cassette("shared"):
+                yield
+
+        def test_block(block):
+            assert not post("one")
+
+        def test_passes(block):
+            post("two")
+
+        def test_shared(shared):
+            assert not post("three")
+        """
+    project.record(tests=tests).assert_outcomes(failed=2, passed=1)
+    assert project.cassette_names == {"block.pending.yaml", "block.yaml", "shared.yaml"}
+    assert project.bodies("block") == [b'{"prompt":"two"}']
+
+
 def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Project) -> None:
     tests = """
         @pytest.fixture(scope="session")

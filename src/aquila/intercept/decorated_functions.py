@@ -59,11 +59,15 @@ def decorate_function(function: Any, cassette: DecoratorCassette) -> Any:
 
 
 def close_block(scope: Scope, error: BaseException | None) -> None:
-    """Close the scope of a block that ended with ``error`` or None, and add its counts to the scope around it."""
+    """Close the scope of a block that ended with ``error`` or None, and add its counts to the scope around it.
+
+    A block around the ``yield`` of a fixture ends without an error, but after the report of its test.
+    """
+    test = scope.run.test
     if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
         error = None  # the consumer of a generator has left early, or a command has ended well: nothing has failed
     try:
-        report = scope.close(passed=error is None)
+        report = scope.close(passed=error is None and not (test is not None and test.mark.has_failed))
         parent = scope.parent
         if parent is not None:
             parent.add_block_report(report, scope.sessions.opened())

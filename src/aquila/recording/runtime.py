@@ -72,14 +72,14 @@ litellm, the values that ``set`` reads are freed and the interpreter crashes. A 
 class Asker:
     """A mark for the test, or the shared fixture, that code works for. It does not keep them alive. ``name`` is the id.
 
-    See ``aquila.recording.askers``.
+    ``has_failed`` says that a failure of the test is reported. See ``aquila.recording.askers``.
     """
 
-    __slots__ = ("is_test", "name")
+    __slots__ = ("has_failed", "is_test", "name")
 
     def __init__(self, name: str | None, *, is_test: bool) -> None:
         self.name = name
-        self.is_test = is_test
+        self.is_test, self.has_failed = is_test, False
 
 
 asker: ContextVar[Asker | None] = ContextVar("aquila_asker", default=None)
