@@ -181,12 +181,13 @@ def test_settings_follow_each_change_of_the_environment(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("folder", "text", "shown"),
     [
-        ("/a/b.c/d/x.yaml, line 2: bad: git add '/a/b.c/d/y z'", "d/x.yaml, line 2: bad: git add 'd/y z'"),
-        ("/a/b.c: /a/b.cd/x, /a/bxc/y, /mnt/a/b.c/z, https://a/b.c/z", None),
+        ("/a/b.c", "/a/b.c/d/x.yaml, line 2: bad: git add '/a/b.c/d/y z'", "d/x.yaml, line 2: bad: git add 'd/y z'"),
+        ("/a/b.c", "/a/b.c: /a/b.c/ /a/b.cd/x, /a/bxc/y, /mnt/a/b.c/z, https://a/b.c/z", None),
+        ("/", "/a/x.yaml of / and POST /v1/chat", None),
     ],
 )
 @pytest.mark.skipif(os.sep != "/", reason="these paths are those of POSIX")
-def test_paths_in_a_text_are_shown_from_the_folder_of_the_user(text: str, shown: str | None) -> None:
-    assert SettingsLayers(Path("/a"), started_in="/a/b.c").shown_text(text) == (text if shown is None else shown)
+def test_paths_in_a_text_are_shown_from_the_folder_of_the_user(folder: str, text: str, shown: str | None) -> None:
+    assert SettingsLayers(Path("/a"), started_in=folder).shown_text(text) == (text if shown is None else shown)

@@ -50,8 +50,14 @@ def path_from(folder: str | Path, path: str | Path) -> str:
 
 
 def shorten_paths(text: str, folder: str | None = None) -> str:
-    """Return a text with the paths in it that are below a folder (by default the working directory) relative to it."""
+    """Return a text with the paths in it that are below a folder (by default the working directory) relative to it.
+
+    Below the root of a file system, where a container may begin, paths stay: any word with a slash may look like one.
+    """
     try:
-        return re.sub(rf"(?<![^\s'\"]){re.escape(os.path.join(folder or os.getcwd(), ''))}", "", text)
+        start = os.path.join(folder or os.getcwd(), "")
     except OSError:  # the working directory was deleted
         return text
+    return (
+        text if start == os.path.dirname(start) else re.sub(rf"(?<![^\s'\"]){re.escape(start)}(?=[^\s'\"])", "", text)
+    )
