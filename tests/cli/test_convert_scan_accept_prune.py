@@ -349,7 +349,11 @@ def test_scan_reads_a_file_outside_that_is_no_cassette_as_text(cassettes: Casset
     (tmp_path / "settings.toml").write_text("a = 1\n")
     (tmp_path / "settings.yml").write_text("a: 1\n")
     assert cassettes.run("scan", "settings.toml", "settings.yml").code == 0
-    (tmp_path / "settings.yaml").write_text("aquila: 1\ninteractions: {\n")
+    damaged = "aquila: 1\ninteractions: {\n"
+    for content in (damaged, f"\ufeff{damaged}", damaged.replace("aquila", '"aquila"'), "{'interactions': [\n"):
+        (tmp_path / "settings.yaml").write_text(content, "utf-8")
+        assert cassettes.run("scan", "settings.yaml").code == 2
+    (tmp_path / "settings.yaml").write_text("a: 1\n", "utf-16")
     assert cassettes.run("scan", "settings.yaml").code == 2
 
 

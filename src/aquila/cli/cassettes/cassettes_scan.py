@@ -101,8 +101,14 @@ def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Lea
             yield Leak(str(path), None, number, kind)
 
 
-_OF_CASSETTES = re.compile(rb"^(?:aquila|interactions)\b", re.MULTILINE)
-"""The beginning of a line that a cassette in YAML has, of Aquila or of vcrpy, and a damaged one most probably."""
+_OF_CASSETTES = re.compile(
+    rb"""\A(?:\xff\xfe|\xfe\xff)|^(?:\xef\xbb\xbf)?(?:\{\s*)?["']?(?:aquila|interactions)["']?\s*:""", re.MULTILINE
+)
+"""The beginning of a line that a cassette in YAML has, of Aquila or of vcrpy, and a damaged one most probably.
+
+An editor may have put a byte order mark before it, and a program written it as JSON. Nothing is found in UTF-16, which
+reading it as a cassette says.
+"""
 
 
 def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None:
