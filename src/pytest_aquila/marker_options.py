@@ -82,6 +82,3 @@ def check_rules(settings: Settings) -> None:
         request_headers.check_header_names(settings.keep_headers, "keep_headers")
     if any(getattr(settings, name) != DEFAULTS[name] for name in _RULES):
         session_factory.match_rules_of(settings)
-
-
-"""Names that are known without the module of the transports, which is not loaded for them."""

@@ -149,8 +149,9 @@ def wants_drift(config: pytest.Config) -> bool:
 
 def _check_replay(chosen: argparse.Namespace) -> bool:
     """Return whether an option asks for a replay. Raises ``UsageError`` for another that contradicts it."""
-    rivals = ["--aquila-record", *_OF_A_REPLAY, "--aquila-transport"]
-    given = {each: value for each in rivals if (value := getattr(chosen, _dest_of(each))) not in (None, "replay")}
+    given = [each for each in ("--aquila-record", *_OF_A_REPLAY) if getattr(chosen, _dest_of(each)) is not None]
+    if chosen.aquila_transport not in (None, "replay"):
+        given.append("--aquila-transport")
     for option in _OF_A_REPLAY:
         others = [each for each in given if each != option]
         if option in given and others:
@@ -164,7 +165,7 @@ def _check_replay(chosen: argparse.Namespace) -> bool:
             raise pytest.UsageError(
                 "--aquila-faults asks the garbage collector what tests leave behind: it needs CPython"
             )
-    return not given.keys().isdisjoint(_OF_A_REPLAY)
+    return not set(given).isdisjoint(_OF_A_REPLAY)
 
 
 def command_line_settings(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def test_the_value_that_was_left_out_is_written_out(args: list[str], written: li
         (["--aquila-verify=120%"], "", "at most 100%"),
         (["--aquila-verify", "--aquila-record"], "", "leave --aquila-record"),
         (["--aquila-verify", "--aquila-transport=live"], "", "leave --aquila-transport"),
+        (["--aquila-drift=replay", "--aquila-record"], "", "--aquila-drift needs a replay; leave --aquila-record out"),
         (["--aquila-verify-json=x.json"], "", "give --aquila-verify, too"),
         (["--aquila-faults=cut_steam"], "", "did you mean 'cut_stream'?"),
         (["--aquila-faults", "--aquila-record"], "", "leave --aquila-record"),

@@ -10,10 +10,11 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila.transports import upstreams
-else:  # only for a name that is not one of the usual
+else:
     lazy_modules(globals(), "aquila.transports: upstreams")
 
 _USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})
+"""Names that are known without the module of the transports, which is not loaded for them."""
 
 
 def check_transports(options: Mapping[str, Any], *, source: str, prefix: str = "") -> None:
