@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -83,10 +84,16 @@ def test_who_looks_for_a_result_again_and_again_is_told_that_nobody_executes_its
     assert sorted(wait(results)) == [1, 2]
 
 
+def test_a_test_that_puts_its_clock_forward_may_look_for_a_result_as_often_as_it_likes(half, monkeypatch):
+    result = half(8)
+    monkeypatch.setattr(time, "monotonic", itertools.count(0, 3600).__next__)  # as freezegun does
+    assert not any(result.is_ready() for _ in range(10))
+
+
 def test_a_task_that_has_just_become_due_is_left_to_its_worker(huey, half, monkeypatch):
     steps = iter([list, drain_queue])  # The worker comes a step later.
-    clock = SimpleNamespace(monotonic=itertools.count(0, 100).__next__, sleep=lambda _: next(steps)())
-    monkeypatch.setattr(waited_results, "time", clock)
+    monkeypatch.setattr(waited_results, "machine_seconds", itertools.count(0, 100).__next__)
+    monkeypatch.setattr(waited_results, "time", SimpleNamespace(sleep=lambda _: next(steps)()))
     monkeypatch.setattr(waited_results, "_has_other_threads", lambda: True)
     assert half.schedule((8,), eta=huey._get_timestamp()).get(blocking=True) == 4
 

@@ -15,6 +15,7 @@ from aquila.errors import TaskError
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.task_wrapper import are_threads_greenlets
 from aquila.lazy_imports import lazy_modules
+from aquila.recording.storing.machine_clock import machine_seconds
 
 if TYPE_CHECKING:
     from aquila.huey.testing import enqueued_tasks, performing, task_run
@@ -23,7 +24,8 @@ else:
 
 _PATIENCE = 15.0
 """Seconds without any change after which a queued task counts as forgotten, where there are other threads. One of them
-may be a worker: an idle one looks into the queue every ten seconds."""
+may be a worker: an idle one looks into the queue every ten seconds. The clock is that of the machine, because a test
+that puts its own clock forward has not waited."""
 _MANY = 5
 """How often somebody may look for a result before that is a wait for it."""
 _read = Result._get  # private to Huey 3.5
@@ -74,11 +76,11 @@ class Wait:
         self._huey = huey
         self._key = key
         self._seen: object = None
-        self._since = time.monotonic()
+        self._since = machine_seconds()
 
     def look_for_progress(self) -> None:
         """Raise ``TaskError`` if nothing has happened for so long that nobody will execute the task."""
-        huey, now, before = self._huey, time.monotonic(), self._seen
+        huey, now, before = self._huey, machine_seconds(), self._seen
         self._seen = huey.storage.enqueued_items(), huey.storage.scheduled_items()
         if self._seen != before or _is_other_executing(huey):
             self._since = now
