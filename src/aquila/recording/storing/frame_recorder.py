@@ -102,9 +102,8 @@ class FrameRecorder:
             if self._end is None:
                 self._provider_has_spoken = True
                 self._received += 1
-                self._turn_has_ended |= (is_text or data[:1] == b"{") and _ends_turn(
-                    data
-                )  # Gemini sends JSON in binary frames
+                may_be_json = is_text or data[:1] == b"{"  # Gemini sends JSON in binary frames
+                self._turn_has_ended |= may_be_json and _ends_turn(data)
                 self._add(store_frame(Frame(data, False, is_text, milliseconds_since(self._clock))))
 
     def _add(self, chunk: RecordedChunk) -> None:
