@@ -22,7 +22,7 @@ from aquila.cassettes.model import Headers, Interaction, RecordedChunk, Recorded
 from aquila.cassettes.storage.regular_files import open_regular
 from aquila.errors import CassetteCorrupt
 from aquila.lazy_patterns import lazy_pattern
-from aquila.shell_words import quote_word, shorten_paths
+from aquila.shell_words import quote_word
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -172,10 +172,9 @@ class BodyFile:
         return b"".join(self.pieces())
 
     def _error(self, what: str) -> CassetteCorrupt:
-        path = shorten_paths(str(self.path))
         return CassetteCorrupt(
-            f"{path}: the body of a recording {what}. Restore it (for example: git checkout -- "
-            f"{quote_word(path)}), or record again: {HOW_TO_RECORD}=all"
+            f"{self.path}: the body of a recording {what}. Restore it (for example: git checkout -- "
+            f"{quote_word(str(self.path))}), or record again: {HOW_TO_RECORD}=all"
         )
 
 
