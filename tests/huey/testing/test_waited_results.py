@@ -7,6 +7,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from huey import MemoryHuey
+from huey.api import Result
 from huey.contrib.asyncio import aget_result_group
 from huey.exceptions import ResultTimeout
 
@@ -82,6 +84,18 @@ def test_who_looks_for_a_result_again_and_again_is_told_that_nobody_executes_its
         wait(results)
     assert drain_queue() == {"complete": 2}
     assert sorted(wait(results)) == [1, 2]
+
+
+def test_reads_are_watched_until_the_last_queue_closes_in_whichever_order_threads_close_them():
+    before = Result._get
+    first, second = (use_test_queue(MemoryHuey(name)) for name in "ab")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    watched = Result._get
+    second.__exit__(None, None, None)
+    assert watched is not before
+    assert Result._get is before
 
 
 def test_a_test_that_puts_its_clock_forward_may_look_for_a_result_as_often_as_it_likes(half, monkeypatch):

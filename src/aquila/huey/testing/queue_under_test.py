@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from huey import Huey
-from huey.api import Result
 from huey.storage import BaseStorage, MemoryStorage
 
 from aquila.errors import ConfigError
@@ -22,7 +21,7 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.observation import put_under_observation
 from aquila.huey.testing.task_execution import run_inline
-from aquila.huey.testing.waited_results import read_result, wait_for_result
+from aquila.huey.testing.waited_results import wait_for_result, watching_reads
 from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
@@ -176,14 +175,13 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False)
     waits = {"wait_result": functools.partial(wait_for_result, huey)} if isinstance(used, MemoryStorage) else {}
     replaced_waits = replace_attributes(used, **waits)
-    replaced_reads = replace_attributes(Result, _get=read_result)
     with (
         connections_at_fork.closing_again(used),
         under_test(),
         _put_under_test(huey),
         replaced,
         replaced_waits,
-        replaced_reads,
+        watching_reads(),
     ):
         if storage == "own":
             huey.flush()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from huey.constants import EmptyData
 from huey.storage import MemoryStorage
 
 from aquila.errors import TaskError
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.task_wrapper import are_threads_greenlets
 from aquila.lazy_imports import lazy_modules
@@ -29,6 +32,8 @@ that puts its own clock forward has not waited."""
 _MANY = 5
 """How often somebody may look for a result before that is a wait for it."""
 _read = Result._get  # private to Huey 3.5
+_watching: list[None] = []  # an entry for each block of `watching_reads` that is open in this process
+_lock = renewed_in_child(threading.Lock())  # for `_watching` and `Result._get`
 
 
 def wait_for_result(
@@ -50,6 +55,21 @@ def wait_for_result(
         time.sleep(min(delay, max_delay))
         delay *= backoff
     return True
+
+
+@contextlib.contextmanager
+def watching_reads() -> Iterator[None]:
+    """Put ``read_result`` in its place until the last of these blocks ends, in whichever order threads end them."""
+    with _lock:
+        _watching.append(None)
+        Result._get = read_result
+    try:
+        yield
+    finally:
+        with _lock:
+            _watching.pop()
+            if not _watching:
+                Result._get = _read
 
 
 def read_result(result: Any, preserve: bool = False) -> Any:
