@@ -43,7 +43,7 @@ def test_a_misspelt_transport_is_refused_before_the_block_begins(
             with pytest.raises(UnknownTransport, match=f"use_cassette.'x'.: {option}: .*; did you mean 'live'"):
                 aquila.use_cassette("x", **{option: "lvie"})  # type: ignore[arg-type]
         monkeypatch.setenv("AQUILA_TRANSPORT", "recrod")
-        with pytest.raises(UnknownTransport, match="did you mean 'record'"):
+        with pytest.raises(UnknownTransport, match=r"^environment variable AQUILA_TRANSPORT: .*did you mean 'record'"):
             aquila.use_cassette("x")
 
 

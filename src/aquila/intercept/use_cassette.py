@@ -13,7 +13,8 @@ from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.scope_settings import check_scope_options
 from aquila.recording.used_cassette import UsedCassette
-from aquila.transports.transport_names import check_transports
+from aquila.settings import sources_of
+from aquila.transports.transport_names import USUAL_TRANSPORTS, check_transports
 
 if TYPE_CHECKING:
     from aquila.faults import parsing as fault_parsing
@@ -56,7 +57,9 @@ class use_cassette(ScopeBlock[UsedCassette]):
         self._settings = settings
         known = runtime.current_settings().with_options(settings, source=self._title)
         candidate_paths(known.cassette_root(), name)  # a wrong name is refused here
-        check_transports({"transport": known.transport, "upstream": known.upstream}, source=self._title)
+        if not USUAL_TRANSPORTS.issuperset((known.transport, known.upstream)):
+            for given, source, prefix in (*sources_of(runtime.current_run().layers), (settings, self._title, "")):
+                check_transports(given, source=source, prefix=prefix)
         if known.faults is not None:
             fault_parsing.read_faults(known.faults)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), "aquila.transports: upstreams")
 
-_USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})
+USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})
 """Names that are known without the module of the transports, which is not loaded for them."""
 
 
@@ -21,7 +21,7 @@ def check_transports(options: Mapping[str, Any], *, source: str, prefix: str = "
     """Raise ``UnknownTransport`` for a misspelt name. ``source`` and ``prefix`` are as for ``parse_option``."""
     for option in ("transport", "upstream"):
         name = options.get(option)
-        if name is not None and name not in _USUAL_TRANSPORTS:
+        if name is not None and name not in USUAL_TRANSPORTS:
             try:
                 upstreams.check_name(name)
             except UnknownTransport as error:
