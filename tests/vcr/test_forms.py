@@ -55,6 +55,9 @@ def test_header_fields_of_an_answer_are_a_dict_in_which_names_of_any_case_are_fo
     assert "Link" in fields
     assert 1 not in fields
     assert fields["Link"] is fields.get("LINK") is fields.setdefault("Link", [])
+    assert fields.copy().pop("Link") == ["a"]
+    changed = {"status": {"code": 200}, "headers": {**fields, "Link": ["hidden"]}, "body": {"string": b""}}
+    assert from_vcr_response(changed, RecordedResponse(200)).headers == (("link", "hidden"), ("x-one", "b"))
     fields["X-ONE"] = ["c"]
     fields.update({"X-Two": ["d"]})
     assert (fields.pop("X-Three", None), fields.pop("Link")) == (None, ["a"])

@@ -104,13 +104,18 @@ class _HeaderFields(dict[str, Any]):
         for name, value in dict(*others, **more).items():
             self[name] = value
 
+    def copy(self) -> _HeaderFields:
+        return _HeaderFields(self)
+
 
 def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) -> RecordedResponse:
     """Return the answer that vcrpy's mapping ``changed`` describes.
 
     It has the chunks and times of ``original`` if the body is the same.
     """
-    fields = tuple((str(name).lower(), value) for name, value in _pairs(changed.get("headers") or {}))
+    # Of names that differ in case alone the last one counts: a hook may return `{**headers, "Set-Cookie": ["hidden"]}`.
+    headers = {_text_of(name).lower(): value for name, value in (changed.get("headers") or {}).items()}
+    fields = tuple(_pairs(headers))
     status = changed.get("status")
     # Stubs of vcrpy for httpx, in older versions, wrote "status_code" and "content" instead.
     code = int(status["code"] if isinstance(status, Mapping) else changed["status_code"])
