@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aquila.run_report.partial_files import PartialFile
 from pytest_aquila.report_writing import written_reports
-from pytest_aquila.report_writing.report_guard import ReportGuard
 from tests.plugin.conftest import RUNS_TESTS_AGAIN, Project
-from tests.support.forked import do_in_child
 from tests.support.report_schema import read_report
 
 REPORT = "--aquila-report=run.json"
@@ -188,12 +185,30 @@ def test_both_kinds_can_be_given_and_folders_are_made(project: Project) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_writes_nothing_into_a_report(tmp_path: Path) -> None:
-    file, guard = PartialFile(tmp_path / "run.json.partial"), ReportGuard()
-    assert do_in_child(lambda: guard.attempt(file.write, "note", "of the child")) == 0
-    guard.attempt(file.write, "note", "of the parent")
-    file.close()
-    assert file.path.read_text() == '["note","of the parent"]\n'
+def test_a_forked_child_that_goes_on_with_the_run_writes_no_report(project: Project) -> None:
+    project.pytester.makeconftest(
+        """
+        import os
+
+        def pytest_unconfigure(config, process=os.getpid()):
+            if process != os.getpid():
+                os._exit(0)
+        """
+    )
+    tests = """
+        import os
+        import sys
+
+        def test_forks():
+            if (child := os.fork()) == 0:
+                sys.exit("caught by pytest as a failure")
+            os.waitpid(child, 0)
+
+        def test_other(): pass
+        """
+    project.run(REPORT, tests=tests).assert_outcomes(passed=2)
+    outcomes = outcomes_of(read_report(project.pytester.path))
+    assert outcomes == [("test_forks", 1, "passed"), ("test_other", 1, "passed")]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
