@@ -29,12 +29,14 @@ class Shared:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.looks = 0
 
     def count_request(self, label: str) -> int:
         self.counts[label] += 1
         return self.counts[label] - 1
 
     def count_of(self, label: str) -> int:
+        self.looks += 1
         return self.counts[label]
 
 
@@ -92,6 +94,7 @@ def test_each_request_gets_the_next_recording_whichever_process_makes_it(run: li
         assert decision.interaction is cassette.interactions[following]
         given_out.append(decision.interaction)
     assert given_out == list(cassette.interactions)
+    assert shared.looks == len(run)  # each look asks a storage
     together[0].adopt_shared_plays()
     assert not together[0].plays.unplayed
 

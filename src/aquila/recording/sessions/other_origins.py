@@ -56,7 +56,8 @@ def choose_key(
         call = calls.find_call(key, sent)
         if call is not None:
             return key, call
-    return next((key for key, position in slots if position >= counts.count_of(key)), slots[-1][0]), None
+    left = counts.find_left(dict(enumerate(slots)))
+    return slots[-1 if left is None else left][0], None
 
 
 def move_to_origin(url: str, origin_url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,6 +12,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Headers, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.storage.recording_slots import Slot
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.environment import DUMMY_KEY
 
@@ -194,6 +196,11 @@ class CountedRequests:
         if self._shared is not None:
             return self._shared.count_of(self._prefix + key)
         return self._counts.get(key, 0)
+
+    def find_left(self, slots: Mapping[int, Slot]) -> int | None:
+        """Return the first of these numbers whose slot no request has got yet; None if there is none."""
+        count_of = functools.cache(self.count_of)  # shared counts are in a storage
+        return next((number for number, (key, at) in slots.items() if at >= count_of(key)), None)
 
     def rename_keys(self, renamed: Mapping[str, str]) -> None:
         """Move the counts to other keys. Several keys may become one."""

@@ -375,8 +375,8 @@ class Session:
         found = {} if self.records_everything else self.find_recordings(request)
         if self._repeat == "first":
             return next(iter(found), None)
-        last = [*found][-1] if found and self._repeat == "last" else None
-        return next((number for number, (key, at) in found.items() if at >= self._counts.count_of(key)), last)
+        left = self._counts.find_left(found)
+        return [*found][-1] if left is None and found and self._repeat == "last" else left
 
     def numbers_of(self, key: str) -> Sequence[int]:
         """Return the numbers (from 0) of the recordings that have a key."""
