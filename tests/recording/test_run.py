@@ -40,11 +40,15 @@ def test_a_misspelt_transport_is_refused_before_the_block_begins(
 ) -> None:
     with separate_run(tmp_path):
         for option in ("transport", "upstream"):
-            with pytest.raises(UnknownTransport, match=f"use_cassette.'x'.: {option}: .*; did you mean 'live'"):
-                aquila.use_cassette("x", **{option: "lvie"})  # type: ignore[arg-type]
+            block = aquila.use_cassette("x", **{option: "lvie"})  # type: ignore[arg-type]
+            with pytest.raises(UnknownTransport, match=f"use_cassette.'x'.: {option}: .*; did you mean 'live'"), block:
+                pass
+        decorated = aquila.use_cassette("x", transport="recorder")(len)  # before the plugin is registered
+        name_upstream("recorder", httpx2.MockTransport(lambda request: httpx2.Response(200)))
+        assert decorated("ab") == 2
         monkeypatch.setenv("AQUILA_TRANSPORT", "recrod")
         with pytest.raises(UnknownTransport, match=r"^environment variable AQUILA_TRANSPORT: .*did you mean 'record'"):
-            aquila.use_cassette("x")
+            aquila.use_cassette("x").__enter__()
 
 
 def test_a_program_that_records_nothing_yet_is_told_how_and_nothing_about_tests(tmp_path: Path) -> None:

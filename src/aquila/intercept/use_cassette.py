@@ -39,7 +39,7 @@ class use_cassette(ScopeBlock[UsedCassette]):
 
     A block that ends with an exception stores nothing in the cassette. Its recordings are kept in the pending file
     beside it. That a generator is closed early, or ``sys.exit(0)``, is no failure. Raises ``CassetteNameError``,
-    ``UnknownOption``, ``UnknownTransport`` or ``ConfigError`` at once for wrong arguments.
+    ``UnknownOption`` or ``ConfigError`` at once for wrong arguments, and ``UnknownTransport`` when it begins.
 
     Examples:
         >>> with aquila.use_cassette("birds", transport="record") as cassette:
@@ -57,9 +57,6 @@ class use_cassette(ScopeBlock[UsedCassette]):
         self._settings = settings
         known = runtime.current_settings().with_options(settings, source=self._title)
         candidate_paths(known.cassette_root(), name)  # a wrong name is refused here
-        if not USUAL_TRANSPORTS.issuperset((known.transport, known.upstream)):
-            for given, source, prefix in (*sources_of(runtime.current_run().layers), (settings, self._title, "")):
-                check_transports(given, source=source, prefix=prefix)
         if known.faults is not None:
             fault_parsing.read_faults(known.faults)
 
@@ -72,8 +69,20 @@ class use_cassette(ScopeBlock[UsedCassette]):
         if "transport" not in options and not runtime.current_run().layers.gives("transport"):
             options = {"transport": "replay", **options}
         check_scope_options(options, runtime.current_settings(), source=self._title)
+        self._check_transports()
         scope = Scope(kind="block", name=self._title, default_cassette=self._name, options=options)
         return scope, UsedCassette(scope)
+
+    def _check_transports(self) -> None:
+        """Raise ``UnknownTransport`` for a misspelt name. Only now, because a plugin may have it by now."""
+        settings = runtime.current_settings()
+        given = {name: self._settings.get(name, getattr(settings, name)) for name in ("transport", "upstream")}
+        if not USUAL_TRANSPORTS.issuperset(given.values()):
+            for options, source, prefix in (
+                *sources_of(runtime.current_run().layers),
+                (self._settings, self._title, ""),
+            ):
+                check_transports(options, source=source, prefix=prefix)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function. Raises ``UnsuitableFunction`` for anything else, such as a class."""

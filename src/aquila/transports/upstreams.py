@@ -191,7 +191,7 @@ def check_name(name: str) -> None:
     """
     if _is_factory(name) or name in (*_BUILT_IN, SCRIPT, *CASSETTE_MODES):
         return
-    registered = _ask_plugins()
+    registered = {**runtime.current_run().state_of(LoadedUpstreams), **_ask_plugins()}
     if name not in registered and (":" in name or spelling.find_nearest(name, _known_names(registered))):
         raise _unknown_transport(name, registered)
 
