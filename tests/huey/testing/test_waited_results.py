@@ -98,6 +98,14 @@ def test_reads_are_watched_until_the_last_queue_closes_in_whichever_order_thread
     assert Result._get is before
 
 
+def test_whoever_looks_for_a_result_all_the_time_has_the_queue_copied_once_in_a_while(huey, half, monkeypatch):
+    result, copies, copy = half(8), [], huey.storage.enqueued_items
+    monkeypatch.setattr(huey.storage, "enqueued_items", lambda *args: copies.append(1) or copy(*args))
+    monkeypatch.setattr(waited_results, "machine_seconds", lambda: 1.0)  # All within a moment.
+    assert not any(result.is_ready() for _ in range(100))
+    assert len(copies) == 1
+
+
 def test_a_test_that_puts_its_clock_forward_may_look_for_a_result_as_often_as_it_likes(half, monkeypatch):
     result = half(8)
     monkeypatch.setattr(time, "monotonic", itertools.count(0, 3600).__next__)  # as freezegun does

@@ -96,11 +96,14 @@ class Wait:
         self._huey = huey
         self._key = key
         self._seen: object = None
-        self._since = machine_seconds()
+        self._since = self._next = machine_seconds()
 
     def look_for_progress(self) -> None:
         """Raise ``TaskError`` if nothing has happened for so long that nobody will execute the task."""
         huey, now, before = self._huey, machine_seconds(), self._seen
+        if now < self._next:
+            return
+        self._next = now + _PATIENCE / 15  # because a look copies the queue, and many results may be waited for
         self._seen = huey.storage.enqueued_items(), huey.storage.scheduled_items()
         if self._seen != before or _is_other_executing(huey):
             self._since = now
