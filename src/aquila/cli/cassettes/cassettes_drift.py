@@ -27,6 +27,12 @@ _TESTS_FAILED = 1
 _NO_TESTS = 5
 _COMPLETED = (0, _TESTS_FAILED)
 """Exit codes of a pytest run that reached its end: passed, failed."""
+_PYTEST = """
+import os, sys, pytest
+sys.argv[0], sys.path[:] = "pytest", [each or os.getcwd() for each in sys.path]
+sys.exit(pytest.main())
+"""
+"""As ``python -m pytest``, but the commands that pytest suggests are not written so, because nobody has typed that."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +64,7 @@ def _run_pytest(arguments: list[str]) -> tuple[dict[str, Any], int]:
     # In another process: pytest leaves modules, warnings and logging of this one changed.
     with TemporaryFolder("drift") as folder:
         report = Path(folder, "drift.json")
-        command = [sys.executable, "-m", "pytest", "-q", f"--aquila-drift={report}", *arguments]
+        command = [sys.executable, "-c", _PYTEST, "-q", f"--aquila-drift={report}", *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if ran.returncode not in _COMPLETED or not report.exists():
             lines = [line for line in (ran.stderr or ran.stdout).splitlines() if line.strip()] or ["no output"]
