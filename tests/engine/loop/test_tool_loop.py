@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Annotated, Any
 
 import pytest
@@ -277,12 +277,19 @@ def test_failures_of_tools_are_raised_if_tool_errors_is_raise(engine: Engine) ->
         assert isinstance(caught.value.__cause__, cause or type(None))
 
 
-def test_a_miss_inside_a_tool_is_raised_and_not_reported_to_the_model(engine: Engine) -> None:
-    def nested() -> None:
-        raise CassetteMiss("nothing like it")
+def miss(value: Any = None) -> Any:
+    raise CassetteMiss("nothing like it")
 
-    with serving(one_call("nested", "{}")) as server, pytest.raises(CassetteMiss):
-        engine.ask("Hi", base_url=server.url, tools=[nested])
+
+def strict(x: Annotated[int, BeforeValidator(miss)]) -> int:
+    return x
+
+
+@pytest.mark.parametrize("function", [lambda x: miss(), strict], ids=["tool", "validator"])
+def test_a_miss_inside_a_tool_is_raised_and_not_reported_to_the_model(engine: Engine, function: Any) -> None:
+    made = aquila.tool(name="f")(function)
+    with serving(one_call("f", '{"x": 1}')) as server, pytest.raises(CassetteMiss):
+        engine.ask("Hi", base_url=server.url, tools=[made])
 
 
 def test_coroutine_functions_and_plain_ones_are_both_run(engine: Engine) -> None:
@@ -290,10 +297,21 @@ def test_coroutine_functions_and_plain_ones_are_both_run(engine: Engine) -> None
         await asyncio.sleep(0)
         return x + 1
 
-    calls = chat_calls(tool_fragment(0, '{"x": 1}', "a", "later"), tool_fragment(1, '{"a": 1}', "b", "add"))
+    class Promise:
+        def __await__(self) -> Generator[None, None, int]:
+            return later(2).__await__()
+
+    def promise() -> Any:
+        return Promise()
+
+    calls = chat_calls(
+        tool_fragment(0, '{"x": 1}', "a", "later"),
+        tool_fragment(1, '{"a": 1}', "b", "add"),
+        tool_fragment(2, "{}", "c", "promise"),
+    )
     with serving(calls, chat_stream("ok")) as server:
-        engine.ask("Hi", base_url=server.url, tools=[later, add])
-    assert results_sent(server.seen[1]) == ["2", "2"]
+        engine.ask("Hi", base_url=server.url, tools=[later, add, promise])
+    assert results_sent(server.seen[1]) == ["2", "2", "3"]
 
 
 def test_coroutine_function_runs_in_a_synchronous_call_within_an_event_loop() -> None:
@@ -330,6 +348,14 @@ def test_tools_that_want_the_context_get_it_with_the_patches_of_earlier_tools(en
     assert [result.context_patch for result in results] == [{"user": "eve"}, None, None]
     assert results_sent(server.seen[2]) == ["welcome", "eve", "eve"]
     assert "tool_context" not in str(server.seen[0].json)
+
+
+def test_a_patch_of_a_context_that_is_no_mapping_is_refused(engine: Engine) -> None:
+    def login() -> aquila.ToolResult:
+        return aquila.ToolResult("welcome", context_patch={"user": "eve"})
+
+    with serving(one_call("login", "{}")) as server, pytest.raises(ConfigError, match="tool_context= is a str"):
+        engine.ask("Hi", base_url=server.url, tools=[login], tool_context="nobody")
 
 
 def test_a_returned_error_is_reported_to_the_model(engine: Engine) -> None:

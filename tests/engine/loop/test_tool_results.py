@@ -46,6 +46,19 @@ def test_sets_within_models_and_dataclasses_are_sorted() -> None:
     )
 
 
+def test_a_dataclass_may_hold_what_pydantic_has_no_schema_for() -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            return "odd"
+
+    @dataclass
+    class Held:
+        things: list[Odd]  # pydantic cannot look up the name either
+        words: set[str]
+
+    assert value_to_text({"held": Held([Odd()], {"b", "a"})}) == '{"held":{"things":["odd"],"words":["a","b"]}}'
+
+
 @pytest.mark.slow
 def test_the_order_does_not_depend_on_the_hash_seed_of_the_process() -> None:
     program = (
@@ -94,9 +107,22 @@ def prepared(*functions: Callable[[], Awaitable[object]]) -> list[PreparedToolCa
     return [PreparedToolCall(ToolCall("1", "tool", {}, "{}"), function, {}, True) for function in functions]
 
 
-@pytest.mark.parametrize(
-    "run", [lambda ready: run_tools(ready, lambda work: work), lambda ready: asyncio.run(run_tools_async(ready))]
-)
+RUNNERS = [lambda ready: run_tools(ready, lambda work: work), lambda ready: asyncio.run(run_tools_async(ready))]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("run", RUNNERS)
+def test_an_outcome_of_pytest_that_a_tool_raises_is_raised_as_it_is(
+    run: Callable[[list[PreparedToolCall]], list[ToolOutcome]], count: int
+) -> None:
+    async def skip() -> None:
+        pytest.skip("no network")
+
+    with pytest.raises(pytest.skip.Exception, match="no network"):
+        run(prepared(skip, answer_later)[:count])
+
+
+@pytest.mark.parametrize("run", RUNNERS)
 def test_a_tool_whose_own_task_was_cancelled_fails_alone(
     run: Callable[[list[PreparedToolCall]], list[ToolOutcome]],
 ) -> None:

@@ -7,16 +7,16 @@ import contextvars
 import inspect
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from anyio.to_thread import run_sync
 
 from aquila.engine.endpoints.chat_parser import repair_surrogates
-from aquila.errors import CassetteError, LiveCallRefused, ToolError
+from aquila.errors import CassetteError, ConfigError, LiveCallRefused, ToolError
 from aquila.events import ToolCall, ToolResult
 from aquila.lazy_imports import lazy_modules
 from aquila.tools import CONTEXT, Toolbox
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from aquila.engine.calls.options import Options
 else:
     lazy_modules(globals(), "pydantic", "pydantic_core")
+
+
+_ALWAYS_RAISED = (CassetteError, LiveCallRefused)
+"""Errors of a tool that the model is never told: as text for it they would go unnoticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class ToolOutcome:
 def prepare_tool_call(tools: Toolbox, call: ToolCall, context: Any) -> PreparedToolCall | str:
     """Return the call ready to be run, or a text that tells the model why it cannot be run.
 
-    ``context`` is the ``tool_context`` of the call; tools that declare it get it as an argument.
+    ``context`` is the ``tool_context`` of the call; tools that declare it get it as an argument. Raises an error of
+    ``_ALWAYS_RAISED`` that a validator of the arguments raises.
     """
     tool = tools.tools.get(call.name)
     if tool is None or tool.function is None:
@@ -62,11 +67,13 @@ def prepare_tool_call(tools: Toolbox, call: ToolCall, context: Any) -> PreparedT
         arguments = tool.parse_arguments(call.raw_arguments)
     except ValueError as error:
         return remove_changing_parts(f"the arguments of {call.name} are wrong: {error}")
+    except _ALWAYS_RAISED:
+        raise
     except Exception as error:  # noqa: BLE001 - a validator of the tool's own may raise anything
         return f"the arguments of {call.name} are wrong: {_describe_error(error)}"
     if tool.wants_context:
-        # A copy: a tool that changes its context must not change what the next tool gets. Tools return a patch for
-        # that.
+        # A copy, as far as the fields of a mapping go: a tool that sets one must not change what the next tool gets.
+        # Tools return a patch for that.
         arguments[CONTEXT] = dict(context) if isinstance(context, Mapping) else context
     return PreparedToolCall(call, tool.function, arguments, tool.is_async)
 
@@ -75,8 +82,7 @@ def make_tool_result(call: ToolCall, ran: ToolOutcome | str, *, raising: bool) -
     """Return the result of a call as an event.
 
     Raises ``ToolError`` if ``raising`` is set and the tool could not be run or raised. An error that the tool returned
-    is a result and never raised. A cassette miss or a refused live call inside a tool is always raised: as text for the
-    model it would go unnoticed.
+    is a result and never raised. An error of ``_ALWAYS_RAISED`` is raised in any case.
     """
     about: dict[str, Any] = {"id": call.id, "name": call.name, "ref": call.ref, "metadata": call.metadata}
     if isinstance(ran, str):
@@ -85,7 +91,7 @@ def make_tool_result(call: ToolCall, ran: ToolOutcome | str, *, raising: bool) -
             raise ToolError(ran)
         return ToolResult(error=ran, text=f"Error: {ran}", **about)
     if ran.error is not None:
-        if isinstance(ran.error, (CassetteError, LiveCallRefused)):
+        if isinstance(ran.error, _ALWAYS_RAISED):
             raise ran.error
         message = _describe_error(ran.error)
         if raising:
@@ -152,11 +158,14 @@ def _sort_sets(value: Any) -> Any:
         return {key: _sort_sets(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_sort_sets(each) for each in value]
-    if hasattr(type(value), "__pydantic_serializer__") or is_dataclass(value):
+    if hasattr(type(value), "__pydantic_serializer__"):
         plain = pydantic_core.to_jsonable_python(value, fallback=lambda other: remove_changing_parts(repr(other)))
         return _sort_lists_of_sets(
             plain, pydantic.TypeAdapter(type(value)).dump_python(value, by_alias=True, warnings=False)
         )
+    if is_dataclass(value) and not isinstance(value, type):
+        # Field by field, because pydantic may have no schema for the type of a field.
+        return {each.name: _sort_sets(getattr(value, each.name)) for each in fields(value)}
     return value
 
 
@@ -174,8 +183,8 @@ def _sort_lists_of_sets(plain: Any, value: Any) -> Any:
     return plain
 
 
-Within: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
-"""Returns a coroutine that awaits another one for as long as its call has left."""
+Within: TypeAlias = Callable[[Awaitable[Any]], Coroutine[Any, Any, Any]]
+"""Returns a coroutine that awaits something, and fails when the time of the call is over."""
 
 
 def run_tools(ready: Sequence[PreparedToolCall], within: Within) -> list[ToolOutcome]:
@@ -199,7 +208,7 @@ def _run_tool(ready: PreparedToolCall, within: Within) -> ToolOutcome:
 def _call_tool(ready: PreparedToolCall, within: Within) -> ToolOutcome:
     try:
         value = ready.function(**ready.arguments)
-        return ToolOutcome(_run_coroutine(within(value)) if inspect.iscoroutine(value) else value)
+        return ToolOutcome(_run_coroutine(within(value)) if inspect.isawaitable(value) else value)
     except asyncio.CancelledError as error:
         # A coroutine runs in a loop of its own here, so only the tool itself can have cancelled it.
         return ToolOutcome(error=_cancellation_error(error))
@@ -227,7 +236,10 @@ def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def run_tools_async(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome]:
-    """``run_tools`` for asynchronous calls: plain functions run in threads, so that none blocks the event loop."""
+    """``run_tools`` for asynchronous calls: plain functions run in threads, so that none blocks the event loop.
+
+    What a tool raises that is no ``Exception``, such as an outcome of pytest, cancels the other tools and is raised.
+    """
     results: list[ToolOutcome] = [ToolOutcome()] * len(ready)
 
     async def run_at(position: int) -> None:
@@ -236,10 +248,15 @@ async def run_tools_async(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome
     if len(ready) == 1:
         await run_at(0)
         return results
-    async with anyio.create_task_group() as group:
-        for position in range(len(ready)):
-            group.start_soon(run_at, position)
-    return results
+    try:
+        async with anyio.create_task_group() as group:
+            for position in range(len(ready)):
+                group.start_soon(run_at, position)
+    except BaseExceptionGroup as raised:
+        failure = raised.exceptions[0]
+    else:
+        return results
+    raise failure  # after the clause, or the group would become its context
 
 
 def _is_being_cancelled() -> bool:
@@ -283,8 +300,16 @@ CUTS = {"length": "its length limit", "content_filter": "the provider's content 
 """What cuts an answer, by its finish reason."""
 
 
+class LimitReason(str):
+    """The text for the model that says which limit keeps a tool from being run. It is no failure of the tool."""
+
+    __slots__ = ()
+
+
 class ToolRounds:
-    """Counts rounds and failures in a row, and holds the tools' context. ``stopped`` names the limit that was reached.
+    """Counts rounds and failures in a row, and holds the tools' context.
+
+    ``stopped``: the option whose limit was reached, or ``content_filter``; None while tools are run.
 
     It belongs to one ``ToolLoop``. Tools run on other threads, but only the loop's own thread calls these methods.
     """
@@ -312,26 +337,33 @@ class ToolRounds:
     def prepare_call(self, call: ToolCall) -> PreparedToolCall | str:
         """Return a call ready to be run, or a text that tells the model why it is not run."""
         if self._cut_by is not None:
-            return f"not run: the answer was cut off within a tool call by {CUTS[self._cut_by]}"
+            return LimitReason(f"not run: the answer was cut off within a tool call by {CUTS[self._cut_by]}")
         if self._rounds > self._options.max_tool_iterations:
-            return f"not run: the limit of {self._options.max_tool_iterations} rounds of tool calls is reached"
+            return LimitReason(
+                f"not run: the limit of {self._options.max_tool_iterations} rounds of tool calls is reached"
+            )
         if self._failures >= self._options.max_tool_failures:
-            return f"not run: {self._failures} tool calls in a row have failed"
+            return LimitReason(f"not run: {self._failures} tool calls in a row have failed")
         return prepare_tool_call(self._options.tools, call, self._context)
 
     def make_result(self, call: ToolCall, ran: ToolOutcome | str) -> ToolResult:
         """Return the result of a call, and apply its patch to the context.
 
-        Raises ``ToolError`` for a failed call if the option ``tool_errors`` is ``"raise"``.
+        Raises ``ToolError`` for a failed call if the option ``tool_errors`` is ``"raise"``, and ``ConfigError`` for a
+        patch of a context that is no mapping.
         """
-        limited = isinstance(ran, str) and ran.startswith("not run: ")
+        limited = isinstance(ran, LimitReason)
         result = make_tool_result(call, ran, raising=self._options.tool_errors == "raise" and not limited)
         if limited:
             return result
         self._failures = self._failures + 1 if result.error is not None else 0
         if result.context_patch:
-            base = self._context if isinstance(self._context, Mapping) else {}
-            self._context = {**base, **result.context_patch}
+            if not isinstance(self._context, Mapping | None):
+                kind = type(self._context).__name__
+                raise ConfigError(
+                    f"tool {call.name!r} returned a context_patch, but tool_context= is a {kind}, no mapping"
+                )
+            self._context = {**(self._context or {}), **result.context_patch}
         return result
 
     def end_round(self) -> None:

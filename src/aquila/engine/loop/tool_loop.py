@@ -186,7 +186,7 @@ class RequestLoop:
         stopped: str | None = None,
         parsed: Any = None,
     ) -> Response:
-        """Return the response whose last answer is ``turn``. ``stopped`` names the limit that has ended the tools."""
+        """Return the response whose last answer is ``turn``. ``stopped``: what has ended the tools."""
         meta = self.answer_meta(
             model=turn.model or self.call.model,
             endpoint=self._api,
@@ -300,7 +300,7 @@ class ToolLoop(RequestLoop):
 
     @property
     def _stopped(self) -> str | None:
-        """The option whose limit ended the tool calls, such as ``max_tool_failures``; None if none did."""
+        """What ended the tool calls: an option, such as ``max_tool_failures``, or ``content_filter``; else None."""
         return None if self._rounds is None else self._rounds.stopped
 
     def _next_request(self) -> dict[str, Any]:
