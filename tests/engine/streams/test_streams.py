@@ -417,7 +417,8 @@ def test_closing_an_asynchronous_stream_ends_the_iteration_in_another_task() -> 
         reader = asyncio.create_task(read())
         await arrived.wait()
         await asyncio.sleep(0)  # the reader waits for the next event now
-        await stream.aclose()
+        await asyncio.gather(stream.aclose(), stream.aclose())
+        assert not stream._is_being_read  # its connection is closed already
         assert await asyncio.wait_for(reader, 60) == "closed"
         assert not reader.cancelling()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import httpx2
@@ -110,8 +110,33 @@ def test_a_stream_is_closed_from_another_task(slow: Upstream, moment: str) -> No
             if moment == "while it waits":
                 await trio.testing.wait_all_tasks_blocked()
             await stream.aclose()
+            assert not stream._is_being_read
             await ended.wait()
         await stream.aclose()
+
+    trio.run(scenario)
+
+
+def test_closing_a_stream_ends_its_call_although_an_event_has_just_arrived() -> None:
+    async def scenario() -> None:
+        arrived = trio.Event()
+
+        async def events() -> AsyncGenerator[aquila.Event, None]:
+            await arrived.wait()
+            yield aquila.Chunk("a")
+
+        async def read_until_closed() -> None:
+            with pytest.raises(StreamClosed):
+                await read(stream, trio.Event())
+
+        stream = aquila.astream("Hi")
+        driven = stream._events = events()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_until_closed)
+            await trio.testing.wait_all_tasks_blocked()
+            arrived.set()
+            await stream.aclose()
+            assert driven.ag_frame is None
 
     trio.run(scenario)
 

@@ -48,8 +48,9 @@ class AsyncStream(Generic[ParsedT_co]):
         # Under another library than asyncio, tasks cannot be cancelled from outside; this scope around the wait for the
         # next event can. It is None between waits.
         self._waiting: anyio.CancelScope | None = None
-        # Set by ``aclose`` while another task waits for an event; then the cancellation is not that task's own.
-        self._interrupted = False
+        # Made by ``aclose`` while another task waits for an event; then the cancellation is not that task's own. It is
+        # set once that task has left the stream.
+        self._left: anyio.Event | None = None
         sink = plan.options.sink
         if sink is not None:
             self._state.claim_events("its events go to its sink")
@@ -89,7 +90,7 @@ class AsyncStream(Generic[ParsedT_co]):
             raise
         except anyio.get_cancelled_exc_class():
             self._ended = True
-            if not self._interrupted or self._reader is None:
+            if self._left is None or self._reader is None:
                 self._state.closed = True  # nothing more comes: the call has ended with its reader
                 raise
             # aclose() in another task cancelled this one. Without uncancel() a timeout or task group around this task
@@ -101,6 +102,9 @@ class AsyncStream(Generic[ParsedT_co]):
             self._ended = True
             self._state.error = error
             raise
+        finally:
+            if self._left is not None:
+                self._left.set()
         self._ended = True
         if self._state.closed and self._state.response is None:
             raise StreamClosed(f"stream {self.ref} was closed while it was read")
@@ -119,7 +123,8 @@ class AsyncStream(Generic[ParsedT_co]):
                 except StopAsyncIteration:
                     return
             self._waiting = None
-            if self._interrupted:
+            if self._left is not None:
+                await self._events.aclose()  # not at its end yet if an event arrived before the cancellation
                 return
             yield event
 
@@ -145,7 +150,7 @@ class AsyncStream(Generic[ParsedT_co]):
     async def aclose(self) -> None:
         """End the call and close its connection. Does nothing after its end.
 
-        Whoever iterates the stream in another task gets ``StreamClosed``.
+        Whoever iterates the stream in another task gets ``StreamClosed``, once the connection is closed.
         """
         self._state.closed = True
         reader = self._task or self._reader
@@ -157,11 +162,11 @@ class AsyncStream(Generic[ParsedT_co]):
                 await asyncio.wait((self._task,))
         elif not self._ended:
             if self._is_being_read:
-                self._interrupted = True
-                if self._reader is not None:
-                    self._reader.cancel()
-                elif self._waiting is not None:
-                    self._waiting.cancel()
+                if self._left is None and (reading := self._reader or self._waiting) is not None:
+                    self._left = anyio.Event()
+                    reading.cancel()
+                if self._left is not None:
+                    await self._left.wait()
                 return
             self._ended = True
             await self._events.aclose()
