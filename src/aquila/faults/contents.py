@@ -91,7 +91,10 @@ CONTENT_FAULTS = (
 
 
 def _open(interaction: Interaction) -> tuple[FormEdits, Draft]:
-    """Return an answer to be changed, and the edits of its wire form. Raises ``ImpossibleFault`` if there are none."""
+    """Return the edits of an answer's wire form, and the answer to be changed.
+
+    Raises ``ImpossibleFault`` if there are no edits, or nothing to change: the answer never began, or is an error.
+    """
     form = find_wire_form(interaction.request)
     if form is None:
         raise ImpossibleFault("the request has no known wire form, so its answer cannot be changed")

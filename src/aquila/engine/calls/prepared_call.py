@@ -96,12 +96,16 @@ class PreparedCall:
             return await work
         raise self.total_timeout_error()
 
+    def raise_if_overdue(self) -> None:
+        """Raise ``total_timeout_error()`` if the call has a limit and no time left."""
+        if self.deadline is not None and self._is_overdue():
+            raise self.total_timeout_error()
+
     def remaining_seconds(self) -> float | None:
         """Return the seconds that are left; None without a limit. Raises ``total_timeout_error()`` if none are left."""
         if self.deadline is None:
             return None
-        if self._is_overdue():
-            raise self.total_timeout_error()
+        self.raise_if_overdue()
         # The clock has gone on since the check above; zero or less would mean "no limit" or an error to the SDK.
         return max(self.deadline - time.monotonic(), 1e-3)
 
@@ -128,7 +132,7 @@ class PreparedCall:
         """Return for how many seconds a read within the answer may wait now; None without a limit."""
         return shortest_limit(self.plan.timeouts.idle, self.remaining_seconds())
 
-    def limit_reads_of_stream(self, stream: Any) -> bool:
+    def limit_reads_if_stream(self, stream: Any) -> bool:
         """Limit each read of an answer to ``idle_seconds()`` if it is a stream. Return whether it is.
 
         Some providers send one JSON document although a stream was asked for.

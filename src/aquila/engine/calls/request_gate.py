@@ -1,4 +1,4 @@
-"""Gates, which delay requests that count against limits which many callers share, such as the tasks of a queue.
+"""Gates delay requests that count against limits shared by many callers, such as the tasks of a queue.
 
 The engine knows no queue. A caller puts a gate in force in its context, and the loop asks the gate before it sends a
 request. A gate may ask a storage. That blocks the event loop for a moment, as telemetry hooks do.
@@ -79,9 +79,12 @@ class GateOwner(Protocol):
 
 
 _gate: ContextVar[RequestGate | None] = ContextVar("aquila_request_gate", default=None)
-"""The gate in force. It is set by ``set_gate`` and never reset: it ends with the context in which it was set."""
+"""The gate in force, as ``set_gate`` has set it. It ends with the context, or when a ``set_gate_owner`` comes later."""
 gate_owner: ContextVar[Any] = ContextVar("aquila_gate_owner", default=None)
-"""The ``GateOwner`` whose code runs in this context. Its gate is in force unless ``set_gate`` was called later."""
+"""The ``GateOwner`` whose code runs in this context. Its gate is in force unless ``set_gate`` was called later.
+
+``aquila.huey`` also reads it as the task that is executing, because only its tasks own a gate.
+"""
 
 
 def current_gate() -> RequestGate | None:

@@ -1,6 +1,6 @@
 """Turns a chat completion, streamed or whole, into events and a complete answer.
 
-``TextBuffer`` and ``read_usage`` are for the Responses API, too.
+``TextBuffer``, ``repair_surrogates`` and ``read_usage`` serve the Responses API and the tool loop, too.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ChatParser:
         self._head: dict[str, Any] | None = None
         self._usage: Any = None
         self._answered = False
-        self.id: str | None = None
+        self.id: str | None = None  # never known, because no completion can be fetched again by its id
         self._whole: Mapping[str, Any] | None = None
 
     @property
@@ -106,8 +106,8 @@ class ChatParser:
             require_form(delta.refusal, str, "refusal of a delta")
             state.refusal.write(delta.refusal)
             events.append(Refusal(delta.refusal, ref=self._ref, metadata=self._metadata))
-        for position, fragment in enumerate(delta.tool_calls or ()):
-            add_fragment(state.calls, fragment, position)
+        for fragment in delta.tool_calls or ():
+            add_fragment(state.calls, fragment)
         if delta.model_extra:
             # DeepSeek, and many servers after it, say "reasoning_content"; OpenRouter and newer vLLM say "reasoning".
             thought = delta.model_extra.get("reasoning_content") or delta.model_extra.get("reasoning")
@@ -149,7 +149,7 @@ class ChatParser:
                 f"the stream ended without a finish reason, after {count_of(len(text), 'character')}: "
                 "the answer is not complete"
             )
-        raw = dict(self._whole) if self._whole is not None else self._assemble_completion()
+        raw = dict(self._whole) if self._whole is not None else self._assemble_completion(self._head)
         refusal = choice.refusal.getvalue()
         extra = choice.extra.values() | ({"refusal": refusal} if refusal else {})
         reasoning, usage = choice.reasoning.getvalue(), self.usage
@@ -165,7 +165,7 @@ class ChatParser:
             refusal=refusal,
         )
 
-    def _assemble_completion(self) -> dict[str, Any]:
+    def _assemble_completion(self, head: Mapping[str, Any]) -> dict[str, Any]:
         choices = [
             {
                 "index": index,
@@ -176,7 +176,7 @@ class ChatParser:
             for index, choice in sorted(self._choices.items())
         ]
         return {
-            **(self._head or {}),
+            **head,
             "object": "chat.completion",
             "choices": choices,
             "usage": _to_plain_values(self._usage),
@@ -244,8 +244,8 @@ class ToolCallBuilder:
         self.arguments = TextBuffer()
         self.extra = ExtraFields()
 
-    def is_complete_before(self, name: str) -> bool:
-        """Return whether further arguments, which begin as an object and come with ``name``, are of another call.
+    def another_call_begins(self, name: str) -> bool:
+        """Return whether arguments that begin as an object, and come with ``name``, begin another call.
 
         They are if this call has complete arguments already. A proxy may send an empty object first: after that they
         are of this call if they have its name.
@@ -260,14 +260,14 @@ class ToolCallBuilder:
         return AssistantToolCall(self.id, self.name, self.arguments.getvalue(), self.extra.values())
 
 
-def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int) -> None:
-    """Add a fragment to the tool call that it belongs to, or to a new one. ``position``: its index within its chunk."""
+def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any) -> None:
+    """Add a fragment to the tool call that it belongs to, or to a new one."""
     index, identity = getattr(fragment, "index", None), getattr(fragment, "id", None)
     function = getattr(fragment, "function", None)
     named = getattr(function, "name", None)
     arguments = text_of_arguments(getattr(function, "arguments", None))
-    key = _key_of_call(calls, index, identity, named, position)
-    if named and not identity and arguments[:1] == "{" and key in calls and calls[key].is_complete_before(named):
+    key = _key_of_call(calls, index, identity, named)
+    if named and not identity and arguments[:1] == "{" and key in calls and calls[key].another_call_begins(named):
         # Gemini gives parallel calls the same index and no id, and each its arguments in one piece.
         key = (index, len(calls))
     state = calls.setdefault(key, ToolCallBuilder())
@@ -282,9 +282,14 @@ def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int
 
 
 def _key_of_call(
-    calls: Mapping[Any, ToolCallBuilder], index: int | None, identity: str | None, named: str | None, position: int
+    calls: Mapping[Any, ToolCallBuilder], index: int | None, identity: str | None, named: str | None
 ) -> Any:
-    """Return the key of a fragment's call: the index if the provider sends one, else the id, else the latest key."""
+    """Return the key of a fragment's call.
+
+    With an index it is the index, or that and the id for another call under the same index; without an id the newest
+    call under the index goes on. Without an index it is the id. Without either, a name begins a new call, and anything
+    else goes on with the latest call.
+    """
     if index is not None:
         # Some providers give every call the index 0; another id under the same index means another call.
         if index in calls and identity and calls[index].id and calls[index].id != identity:
@@ -296,7 +301,7 @@ def _key_of_call(
     if calls and not named:
         # Without index, id and name a fragment continues the arguments of the latest call.
         return next(reversed(calls))
-    return ("position", len(calls), position)
+    return ("new", len(calls))
 
 
 def _newest_key(calls: Mapping[Any, ToolCallBuilder], index: int) -> Any:
@@ -314,7 +319,8 @@ def extend_logprobs(into: dict[str, list[Any]], logprobs: Any) -> None:
 class TextBuffer:
     """Text put together from pieces, which do not stay in memory one by one.
 
-    A list would keep an object for each of the many small pieces of a stream, and so does ``io.StringIO`` internally.
+    A list would keep an object for each of the many small pieces of a stream, and so does ``io.StringIO`` in
+    Python 3.11.
     """
 
     __slots__ = ("_joined", "_pieces")

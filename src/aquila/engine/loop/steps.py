@@ -14,12 +14,13 @@ from aquila.events import Event
 class SendRequest:
     """Send a request by a method of the SDK, feed its chunks to ``RequestLoop.parser``, report a ``RequestOutcome``.
 
-    ``path``: the method, from the SDK's client, such as ``responses.create``.
-
-    ``unstreamed``: the answer is not streamed; the outcome's ``body`` holds all of it. ``over_socket``: the request
-    goes over the WebSocket of the call, which stays open for the next request if nothing fails. ``headers`` are sent
-    with it, except over a WebSocket. ``generates``: the model generates something, so rate limits count the request;
-    false for fetching a stored answer.
+    - ``path``: the method, from the SDK's client, such as ``responses.create``.
+    - ``unstreamed``: the answer is not streamed; the outcome's ``body`` holds all of it.
+    - ``over_socket``: the request goes over the WebSocket of the call, which stays open for the next request if nothing
+      fails.
+    - ``headers`` are sent with it, except over a WebSocket.
+    - ``generates``: the model generates something, so rate limits count the request; false for fetching a stored
+      answer.
     """
 
     request: Mapping[str, Any]
@@ -34,8 +35,8 @@ class SendRequest:
 class GetReady:
     """Make and load everything that ``sending`` needs, before limits count it.
 
-    For the first request of a process that takes up to a second. A request that is sent so long after it was counted
-    would reach the provider in a later period than the one that counted it.
+    Making it takes up to a second for the first request of a process. If limits counted that request before, it might
+    reach the provider only in the period after the one in which it was counted.
     """
 
     sending: SendRequest
@@ -66,8 +67,9 @@ class RunTools:
 class RequestOutcome:
     """How a request ended; ``error`` is None if it succeeded.
 
-    ``begun``: the answer's headers had arrived, and are ``headers``. ``body``: the bytes of an answer that was not
-    streamed.
+    - ``begun``: an answer that is no error had begun, so nothing is retried.
+    - ``headers``: those of the answer or of the error response; empty without one.
+    - ``body``: the bytes of an answer that was not streamed.
     """
 
     error: BaseException | None = None

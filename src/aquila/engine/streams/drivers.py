@@ -55,13 +55,13 @@ def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, 
                         driving.outcome = exchange.outcome
                     case RunTools(ready):
                         driving.outcome = tool_execution.run_tools(ready, call.within_total)
-                        call.remaining_seconds()
+                        call.raise_if_overdue()
     finally:
         try:
             if sockets is not None:
                 sockets.close()
         finally:
-            if call.route.is_one_call:
+            if call.route.is_one_call:  # as close() asks, too, but most calls need not go there
                 call.route.close(failed=driving.failed)
 
 
@@ -174,13 +174,13 @@ class _SyncExchange(_HttpExchange):
             return
         try:
             with self._reading(), call.interrupter.watch_reading(stream, call.remaining_seconds()):
-                if not call.limit_reads_of_stream(stream):
+                if not call.limit_reads_if_stream(stream):
                     self._keep_document(stream.response.read())
                 if self._body is None:
                     for chunk in stream:
                         events = self._read_chunk(chunk)
                         yield from events if self._is_read else ()
-                call.remaining_seconds()
+                call.raise_if_overdue()
         finally:
             stream.close()
 
@@ -244,7 +244,7 @@ class _AsyncExchange(_HttpExchange):
             return
         try:
             with self._reading():
-                if not call.limit_reads_of_stream(stream):
+                if not call.limit_reads_if_stream(stream):
                     self._keep_document(await call.within_total(stream.response.aread()))
                 if self._body is None:
                     async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
@@ -261,7 +261,7 @@ class _AsyncExchange(_HttpExchange):
 async def _each_within_total(call: PreparedCall, stream: Any) -> AsyncGenerator[Any, None]:
     chunks = aiter(stream)
     while True:
-        call.remaining_seconds()
+        call.raise_if_overdue()
         try:
             chunk = await call.within_total(anext(chunks))
         except StopAsyncIteration:

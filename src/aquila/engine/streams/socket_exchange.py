@@ -87,7 +87,7 @@ class _SocketExchangeBase:
     def _finish(self) -> None:
         """Note that an answer has arrived completely. Raises the error of a call that has taken too long."""
         self._is_answering = False
-        self._call.remaining_seconds()
+        self._call.raise_if_overdue()
         self.outcome = RequestOutcome(None, True, own_connections.read_headers(self._raw))
 
     def _fail(self, answer: SocketAnswer, error: Exception) -> None:
