@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path, PurePath
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
-from aquila.cassettes.model import Cassette, RecordedChunk, RecordedResponse
+from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import journal, recorded_uses, renaming
 from aquila.cassettes.storage.journal import Journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
@@ -20,6 +22,7 @@ from aquila.cassettes.storage.names import name_of_fixture, name_of_test
 from tests.cli.conftest import Cassettes, conversation
 
 ONE = conversation("one", "1")
+LARGE = type(ONE)(ONE.request, RecordedResponse(200, (), (RecordedChunk(b"\0" * 300_000),)))
 
 
 def names(cassettes: Cassettes) -> list[str]:
@@ -195,11 +198,8 @@ def test_a_folder_rename_that_changes_only_the_case_is_possible(cassettes: Casse
 def test_a_module_and_a_folder_move_with_their_fixtures_and_large_bodies(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chunk = RecordedChunk(b"\0" * 300_000)
-    large = Cassette.from_interactions([ONE]).interactions[0]
-    large = type(large)(large.request, RecordedResponse(200, (), (chunk,)))
     for name in ("test_it", "@fixture", "TestIt.@fixture@t.test_a"):
-        cassettes.write(f"t/test_a/{name}.yaml", large)
+        cassettes.write(f"t/test_a/{name}.yaml", LARGE)
     cassettes.write("t/test_c/@fixture@t.conftest.yaml", ONE)
     assert cassettes.run("mv", "t/test_a.py", "t/u/test_b.py").code == 0
     moved = ["@fixture.yaml", "TestIt.@fixture@t.u.test_b.yaml", "test_it.yaml"]
@@ -218,21 +218,49 @@ def test_a_module_and_a_folder_move_with_their_fixtures_and_large_bodies(
 
 
 def test_a_body_that_others_have_too_stays_with_them(cassettes: Cassettes) -> None:
-    large = type(ONE)(ONE.request, RecordedResponse(200, (), (RecordedChunk(b"\0" * 300_000),)))
     for name in ("a/x", "a/y"):
-        cassettes.write(f"{name}.yaml", large)
+        cassettes.write(f"{name}.yaml", LARGE)
     assert cassettes.run("mv", "a/x", "b/x").code == 0
     assert cassettes.run("list").code == 0
     assert len(list(cassettes.folder.rglob("sha256-*"))) == 2
 
 
-def test_a_body_of_a_cassette_that_cannot_be_read_stays(cassettes: Cassettes) -> None:
-    """As that of a pointer of Git LFS, in which no body is named."""
-    large = type(ONE)(ONE.request, RecordedResponse(200, (), (RecordedChunk(b"\0" * 300_000),)))
-    cassettes.write("a/x.yaml", ONE)
-    cassettes.write("a/y.yaml", large).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+@pytest.mark.parametrize("why", ["it is a pointer of Git LFS", "it is not this user's"])
+def test_a_body_of_a_cassette_that_cannot_be_read_stays(
+    why: str, cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = cassettes.write("a/y.yaml", LARGE)
+    if why == "it is a pointer of Git LFS":  # in which no body is named
+        cassettes.write("a/x.yaml", ONE)
+        other.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    else:
+        cassettes.write("a/x.yaml", LARGE)
+        refuse(monkeypatch, Path, "read_bytes", other)
     assert cassettes.run("mv", "a/x", "b/x").code == 0
     assert len(list(cassettes.folder.rglob("a/@bodies/sha256-*"))) == 1
+
+
+@pytest.mark.parametrize(("module", "name"), [(os, "utime"), (Path, "open")])
+def test_a_body_that_this_user_may_only_read_is_copied(
+    module: Any, name: str, cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassettes.write("a/x.yaml", LARGE)
+    (body,) = cassettes.folder.rglob("sha256-*")
+    refuse(monkeypatch, module, name, body)
+    assert cassettes.run("mv", "a/x", "b/x").code == 0
+    assert cassettes.run("list").code == 0
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, file: Path) -> None:
+    """Refuse a call for a file, by any of its links, as the system does without the permission."""
+    usual, refused = getattr(module, name), file.stat().st_ino
+
+    def call(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.exists() and path.stat().st_ino == refused and arguments != ("rb",):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return usual(path, *arguments, **options)
+
+    monkeypatch.setattr(module, name, call)
 
 
 def test_cassettes_with_a_hash_in_their_name_are_left_and_named(cassettes: Cassettes) -> None:

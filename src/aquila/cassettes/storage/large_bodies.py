@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,29 +152,35 @@ def names_in(data: bytes) -> set[str]:
     return {name.decode() for name in _NAMED.findall(data)}
 
 
-def find_body_files(root: Path) -> Iterator[Path]:
-    """Return every body file in the ``@bodies`` folders at or below ``root``, without temporary files."""
-    files = find_files(root)
-    return (path for path in files if path.parent.name == BODIES_FOLDER and path.name.startswith(PREFIX))
-
-
 def find_unused_bodies(root: Path) -> list[Path]:
-    """Return the body files below ``root`` that no cassette or other file beside their folder names."""
-    used: dict[Path, set[str]] = {}
+    """Return the body files below ``root`` that no cassette or other file beside their folder names.
+
+    Those beside a file that cannot be read are left out: it may name them.
+    """
+    used: dict[Path, set[str] | None] = {}
     unused = []
-    for path in find_body_files(root):
-        owners = path.parent.parent
-        if owners not in used:
-            used[owners] = set().union(*[names_in(_read(one)) for one in owners.iterdir() if one.is_file()])
-        if path.name not in used[owners]:
-            unused.append(path)
+    for path in find_files(root):
+        if path.parent.name == BODIES_FOLDER and path.name.startswith(PREFIX):
+            owners = path.parent.parent
+            if owners not in used:
+                used[owners] = _names_in_files_of(owners)
+            names = used[owners]
+            if names is not None and path.name not in names:
+                unused.append(path)
     return unused
 
 
-def _read(path: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return path.read_bytes()
-    return b""
+def _names_in_files_of(folder: Path) -> set[str] | None:
+    """Return the names of body files in all files of a folder; None if one of them cannot be read."""
+    names: set[str] = set()
+    try:
+        for path in folder.iterdir():
+            if path.is_file():
+                with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+                    names |= names_in(path.read_bytes())
+    except OSError:
+        return None
+    return names
 
 
 def write_git_attributes(folder: Path) -> None:
@@ -245,9 +251,12 @@ def _place_file(body: BodyFile, folder: Path) -> None:
             os.link(body.path, temporary)
             # A link has the age of the body, so `remove_half_written_files` would take it for a file left behind.
             os.utime(temporary)
-        except OSError:  # another file system, or one without hard links
+            file = temporary.open("rb+")
+        except OSError:  # another file system, one without hard links, or a body that this user may only read
+            temporary.unlink(missing_ok=True)
             shutil.copyfile(body.path, temporary)
-        with temporary.open("rb+") as file:
+            file = temporary.open("rb+")
+        with file:
             lock_half_written_file(file.fileno())
             flush_to_disk(file.fileno())
         change_open_file(os.replace, temporary, target)

@@ -86,7 +86,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             with hold_reviews(map(here.recording_folder_of, pending), intent="removed"):
                 for file in unused:
                     cassette_files.remove_cassette(file.path)
-            _forget_uses(here.folder, orphans)
+            if orphans:
+                _forget_uses(here.folder, orphans)
             for folder in here.folders:
                 _remove_empty_folders(folder)
             output.print_line(f"removed {count_of(len(unused), 'file')}")
