@@ -239,14 +239,14 @@ def test_a_job_on_github_is_told_what_needs_action(
     assert not summary.exists()  # nothing needs action
     project.run(tests=tests.format("two"))
     short = summary.read_text()
-    assert "#### 1 change without a recording" in short
-    assert "pytest 'test_app.py::test_it[1]' --aquila-record" in short
-    assert "  - … and 1 more test\n" in short
+    assert "Requests: 11 missed.\n\n#### 11 tests miss\n\n- ``" in short
+    assert "\n  - `test_app.py::test_it[1]`\n" in short
+    assert "If it is meant: `pytest test_app.py --aquila-record`\n" in short
     summary.unlink()
     project.run(REPORT)
     whole = summary.read_text()
     assert "11 tests, 11 requests: 11 missed." in whole
-    assert "  - … and 1 more test\n" in whole
+    assert "  - … and 1 more\n" in whole
     assert "| provider.example |  | 11 | 0 | 0 |  |" in whole
     assert "``two <b>`code`</b>``" in whole
 
@@ -273,16 +273,32 @@ def test_an_answer_names_its_script_whatever_cassette_the_test_has(project: Proj
     assert [test["exchanges"][0]["script"] for test in told] == ["aquila_script", "greeting"]
 
 
-def test_a_job_on_github_is_told_of_pending_files_alone(
+@pytest.mark.parametrize(("how", "told", "verb"), [
+    ("", "#### The test failed, so its cassette is as it was; what was recorded is kept", "accept"),
+    ("=pending", "Requests: 1 recorded.\n\n#### Recorded for a review, beside the cassettes", "review"),
+])  # fmt: skip
+def test_a_job_on_github_is_told_of_pending_files(
+    how: str, told: str, verb: str, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    tests = "def test_it(aquila_cassette):\n    post('one')\n    assert False\n"
+    project.run(f"--aquila-record{how}", tests=tests).assert_outcomes(failed=1)
+    assert summary.read_text() == (
+        f"### Aquila: what the tests asked\n\n{told}\n\n"
+        f"- `cassettes/test_app/test_it.pending.yaml`\n\n`aquila cassettes {verb} test_app/test_it`\n"
+    )
+
+
+def test_a_job_on_github_names_a_new_test_and_a_command_with_the_options_of_the_run(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    project.record(tests="def test_it(aquila_cassette):\n    post('one')\n    assert False\n").assert_outcomes(failed=1)
-    assert summary.read_text() == (
-        "### Aquila: what the tests asked\n\n1 file to review, with `aquila cassettes accept`:\n\n"
-        "- `cassettes/test_app/test_it.pending.yaml`\n\n"
-    )
+    tests = "def test_it(aquila_cassette):\n    post('one')\n"
+    project.run("-m", "not slow", tests=tests).assert_outcomes(failed=1)
+    assert "#### 1 test misses\n\n  - `test_app.py::test_it`\n" in summary.read_text()
+    assert "To record: `pytest -m 'not slow' test_app.py::test_it --aquila-record`\n" in summary.read_text()
 
 
 def test_a_job_on_github_names_a_test_once_whose_requests_miss_by_the_same_change(

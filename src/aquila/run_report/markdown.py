@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from aquila.plurals import count_of
+from aquila.plurals import count_of, number_of
 from aquila.prices import write_amount
-from aquila.run_report.schema import RunReport, Test, Text
+from aquila.run_report.schema import Exchange, RunReport, Test, Text
 from aquila.run_report.totals import last_attempts
-from aquila.shell_words import quote_word
 
+_TITLE = ("### Aquila: what the tests asked", "")
 _MOST_ROWS = 20
 _MOST_TESTS = 10
 LONGEST = 200_000
@@ -26,35 +27,41 @@ def write_markdown(report: RunReport) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST].rpartition("\n")[0] + "\n\n… and more\n"
 
 
-def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence[str]]], pending: Sequence[str]) -> str:
-    """Return what needs action in a run without a report, as Markdown.
+class NeededAction(NamedTuple):
+    """Something that the user should do: its ``title``, what it is about, a sentence, and the ``command`` after it.
 
-    ``counts`` are numbers of requests by state. ``changes`` are differing fields, each with the tests that miss because
-    of it, the change with the most tests first. ``pending`` are the files that wait for a review.
+    A line of ``details`` that is indented belongs to the one before it that is not.
     """
+
+    title: str
+    details: Sequence[str]
+    lead: str
+    command: str
+
+
+def write_short(counts: Mapping[str, int], needed: Iterable[NeededAction]) -> str:
+    """Return what needs action in a run without a report, as Markdown. ``counts`` are numbers of requests by state."""
     counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    lines = ["### Aquila: what the tests asked", "", *([f"Requests: {counted}.", ""] if counted else [])]
-    if changes:
-        lines += [f"#### {count_of(len(changes), 'change')} without a recording", ""]
-    for difference, tests in changes[:_MOST_ROWS]:
-        lines.append(f"- {_code(difference)}")
-        lines += _list_commands([f"pytest {quote_word(test)} --aquila-record" for test in tests])
-    if changes:
+    lines = [*_TITLE, *([f"Requests: {counted}.", ""] if counted else [])]
+    for title, details, lead, command in needed:
+        lines += [f"#### {_escape(title[:1].upper() + title[1:])}", ""]
+        lines += _cut([f"{'  ' if line.startswith('  ') else ''}- {_code(line)}" for line in details])
         lines.append("")
-    lines += _write_pending(pending)
-    return "\n".join(lines) + "\n"
+        if command:
+            lines += [f"{_escape(lead)} {_code(command)}".lstrip(), ""]
+    return "\n".join(lines)
 
 
-def _list_commands(commands: Sequence[str]) -> Iterator[str]:
-    yield from (f"  - {_code(command)}" for command in commands[:_MOST_TESTS])
-    if len(commands) > _MOST_TESTS:
-        yield f"  - … and {count_of(len(commands) - _MOST_TESTS, 'more test')}"
+def _cut(rows: Sequence[str], most: int = _MOST_ROWS, indent: str = "") -> Iterator[str]:
+    """Yield the first rows of a list, and the number of the others."""
+    yield from rows[:most]
+    if len(rows) > most:
+        yield f"{indent}- … and {len(rows) - most:,} more"
 
 
 def _write(report: RunReport) -> Iterator[str]:
     totals = report["totals"]
-    yield "### Aquila: what the tests asked"
-    yield ""
+    yield from _TITLE
     if "interrupted" in report:
         yield f"The run did not come to its end: {_escape(report['interrupted'])}."
         yield ""
@@ -68,14 +75,10 @@ def _write(report: RunReport) -> Iterator[str]:
     yield from _write_sums(report)
     yield from _write_misses(report)
     yield from _write_refusals(report)
-    yield from _write_pending(report["pending"])
-
-
-def _write_pending(pending: Sequence[str]) -> Iterator[str]:
-    if pending:
-        yield f"{count_of(len(pending), 'file')} to review, with `aquila cassettes accept`:"
+    if report["pending"]:
+        yield f"#### {number_of(len(report['pending']), 'file waits', 'files wait')} for `aquila cassettes review`"
         yield ""
-        yield from (f"- {_code(name)}" for name in pending[:_MOST_ROWS])
+        yield from _cut([f"- {_code(name)}" for name in report["pending"]])
         yield ""
 
 
@@ -125,15 +128,18 @@ def _write_misses(report: RunReport) -> Iterator[str]:
                         for each in drift["changes"][:3]
                     )
                 else:
-                    told = _escape(exchange.get("problem", "").partition("\n")[0])
+                    told = _first_line(exchange)
                 groups.setdefault(name, []).append((test, told))
     if not groups:
         return
     yield f"#### {count_of(len(groups), 'change')} without a recording"
     yield ""
-    for members in sorted(groups.values(), key=lambda each: -len(each))[:_MOST_ROWS]:
-        yield f"- {members[0][1]}"
-        yield from _list_commands(list({test["id"]: test["command"] for test, _ in members}.values()))
+    rows = []
+    for members in sorted(groups.values(), key=lambda each: -len(each)):
+        commands = {test["id"]: test["command"] for test, _ in members}.values()
+        listed = _cut([f"  - {_code(command)}" for command in commands], _MOST_TESTS, "  ")
+        rows.append("\n".join([f"- {members[0][1]}", *listed]))
+    yield from _cut(rows)
     yield ""
 
 
@@ -147,9 +153,13 @@ def _write_refusals(report: RunReport) -> Iterator[str]:
     if refused:
         yield "#### Refused"
         yield ""
-        for test, exchange in refused[:_MOST_ROWS]:
-            yield f"- {_code(test['id'])}: {_escape(exchange.get('problem', '').partition(chr(10))[0])}"
+        yield from _cut([f"- {_code(test['id'])}: {_first_line(exchange)}" for test, exchange in refused])
         yield ""
+
+
+def _first_line(exchange: Exchange) -> str:
+    """Return the first line of the problem of an exchange."""
+    return _escape(exchange.get("problem", "").partition("\n")[0])
 
 
 def _show(report: RunReport, text: Text | None) -> str:

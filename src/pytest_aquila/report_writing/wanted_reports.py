@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
 from aquila.recording.secrets import outgoing
 from pytest_aquila import test_scopes
 from pytest_aquila.summary import pending_report
 
 if TYPE_CHECKING:
-    from aquila.config import SettingsLayers
     from aquila.run_report import markdown
+    from pytest_aquila import suggested_commands
     from pytest_aquila.report_writing import written_reports
     from pytest_aquila.summary import miss_report
     from pytest_aquila.summary.run_totals import RunTotals
@@ -24,12 +25,16 @@ else:
     lazy_modules(
         globals(),
         "aquila.run_report: markdown",
+        "pytest_aquila: suggested_commands",
         "pytest_aquila.report_writing: written_reports",
         "pytest_aquila.summary: miss_report",
     )
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable with the path of the Markdown file that GitHub Actions shows below a job."""
+
+_WIDTH = 500
+"""How many characters of a command are shown there."""
 
 
 def begin_reports(config: pytest.Config) -> None:
@@ -59,17 +64,29 @@ class _ShortSummary:
     def pytest_terminal_summary(self, config: pytest.Config) -> None:
         """Write the summary."""
         with contextlib.suppress(Exception):  # an error of the job's summary must not fail the run
-            self._write(config.stash.get(test_scopes.TOTALS, None), config.stash[test_scopes.RUN].layers)
+            if (totals := config.stash.get(test_scopes.TOTALS, None)) is not None:
+                self._write(config, totals)
 
-    def _write(self, totals: RunTotals | None, layers: SettingsLayers) -> None:
-        if totals is None:
-            return
+    def _write(self, config: pytest.Config, totals: RunTotals) -> None:
         waiting = pending_report.find_pending(totals)
         if not (totals.missed or waiting):
             return
+        is_recording = runtime.current_settings().transport == "record"
+        # Whoever reads this types the command elsewhere, where pytest does not know what failed here.
+        news = [
+            *miss_report.describe_misses(totals, _WIDTH, just_failed=False, is_recording=is_recording),
+            *pending_report.describe_pending(waiting),
+        ]
         text = markdown.write_short(
             {name: getattr(totals, name) for name in ("replayed", "recorded", "scripted", "missed")},
-            miss_report.group_by_change(totals.changed),
-            [layers.path_to_type(each.path) for each in waiting],
+            [
+                markdown.NeededAction(
+                    row.title or row.text,
+                    row.details or row.names,
+                    row.lead,
+                    suggested_commands.complete_command(config, row.command),
+                )
+                for row in news
+            ],
         )
         append_to_step_summary(outgoing.redact_outgoing(text))
