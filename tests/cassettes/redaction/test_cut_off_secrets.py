@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from aquila.cassettes.redaction.decoded_views import without_cut_escape
 from aquila.cassettes.redaction.scrubber import Scrubber
 from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
 
@@ -52,3 +53,9 @@ def test_a_secret_that_breaks_off_anywhere_is_removed(encoding: str) -> None:
             body = f'{{"text": "the key is {encode(secret)[:cut]}'.encode()
             clean, _ = scrubber.scrub_bytes(body, cut_off=True)
             assert clean.startswith(b'{"text": "the key is [redacted]'), clean
+
+
+@pytest.mark.parametrize("text", [b"abc", b"abc\\\\", b"abc\\\n", b"abc\\u00e\n"])
+def test_only_an_escape_at_the_very_end_is_cut_off(text: bytes) -> None:
+    assert without_cut_escape(text) == text
+    assert without_cut_escape(text + b"\\u00e") == text

@@ -13,14 +13,15 @@ import pytest
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction import secret_patterns, window_redaction
 from aquila.cassettes.redaction.redactor import Redactor
-from tests.support.large_answers import redact_in_parts
+from tests.support.large_answers import redact_in_parts, use_small_windows
 from tests.support.slow import slow_but
 
 PASSWORD = "hunter2-horse-battery"
 SHAPED = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
 SEEDS = slow_but([4, 9], range(12))
 """With those that are not slow a window ends within a secret that was found in it."""
-REDACTOR = Redactor({PASSWORD: "value of PASSWORD", "kurz-1zü": "value of SHORT"})
+NO_TEXT = "hunter2\x01horse\x7fbattery"
+REDACTOR = Redactor({PASSWORD: "value of PASSWORD", "kurz-1zü": "value of SHORT", NO_TEXT: "value of CONTROLS"})
 
 
 def filler(kind: str, size: int, dice: random.Random) -> bytes:
@@ -75,10 +76,11 @@ def test_a_secret_across_the_end_of_a_window_is_found_by_the_next_one() -> None:
         assert (b"".join(parts), len(parts)) == (body.replace(PASSWORD.encode(), b"[redacted]"), 3), before
 
 
-def test_a_short_value_is_found_between_bytes_that_are_no_text() -> None:
-    body = b"\0" * 300_000 + b"\xff" + "kurz-1zü".encode() + b"\xff" + bytes(300_000)
+@pytest.mark.parametrize("value", ["kurz-1zü", NO_TEXT])
+def test_a_value_that_is_short_or_no_text_is_found_in_binary_data(value: str) -> None:
+    body = b"\0" * 300_000 + b"\xff" + value.encode() + b"\xff" + bytes(300_000)
     done, _ = clean(body, random.Random(1))
-    assert done == body.replace("kurz-1zü".encode(), b"[redacted]")
+    assert done == body.replace(value.encode(), b"[redacted]")
 
 
 def test_added_rules_find_what_is_short_or_no_ascii_in_binary_messages() -> None:
@@ -156,6 +158,18 @@ def test_a_large_request_and_a_large_answer_are_searched_too() -> None:
     response = REDACTOR.redact_response(RecordedResponse(200, (), chunks))
     assert response.body == request.body
     assert len(response.chunks) == len(chunks)
+
+
+def test_a_secret_that_looks_like_the_end_of_an_event_is_not_cut_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    window, overlap = use_small_windows(monkeypatch)
+    redactor = Redactor({"hunter2-horse-batt}{": "value of PASSWORD"})
+    parts = [b'{"delta":"hunter2-horse-"}{"delta":"batt}{","pad":"', b"word " * (overlap // 4) + b'"}']
+    event = b'{"delta":"abc"}'
+    before = event * ((window - overlap - 100) // len(event))
+    body = before + b"".join(parts) + event * (window // len(event))
+    done = b"".join(part.data for part in redact_in_parts(redactor.redact_large_answer(is_stream=True), [body]))
+    assert b"hunter2-horse" not in done
+    assert b"batt}{" not in done
 
 
 def test_rules_of_a_project_change_large_bodies_too() -> None:

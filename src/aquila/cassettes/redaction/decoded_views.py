@@ -101,10 +101,10 @@ def decoded_views(
 ) -> Iterator[DecodedView]:
     """Yield views of ``raw`` without its escapes, if they may hide a secret: those of JSON, and those of URLs.
 
-    A known secret is also searched for with the escapes of JSON that it needs, so only other ones hide it. With
-    ``ascii_only`` all known secrets are ASCII, so escapes of other letters hide none. With ``cut_off`` the beginning of
-    a secret is searched for, and only without escapes, so any escape may hide it. ``outer`` is the view whose decoded
-    bytes ``raw`` are; None if ``raw`` is the body.
+    Known secrets are also searched for as JSON must write them, so only needless escapes can hide one, such as those of
+    a slash or of the letter A. With ``ascii_only`` all known secrets are ASCII, so escapes of other letters hide none.
+    With ``cut_off`` the beginning of a secret is searched for, and only without escapes, so any escape may hide it.
+    ``outer`` is the view whose decoded bytes ``raw`` are; None if ``raw`` is the body.
     """
     if b"\\" in raw and (cut_off or (_NEEDLESS if ascii_only else _NEEDLESS_IN_UNICODE).search(raw)):
         yield decode_json_escapes(raw, outer)
@@ -113,7 +113,7 @@ def decoded_views(
 
 
 # An odd number of backslashes at the end begins an escape; an even number is whole escapes of backslashes.
-_CUT_ESCAPE = lazy_pattern(rb"(\\+)(?:u[0-9a-fA-F]{0,3})?$")
+_CUT_ESCAPE = lazy_pattern(rb"(\\+)(?:u[0-9a-fA-F]{0,3})?\Z")
 _WHOLE_ESCAPE = lazy_pattern(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 
 

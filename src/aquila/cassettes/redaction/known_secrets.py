@@ -29,10 +29,11 @@ class Needle(NamedTuple):
     """If not empty, the whole run of these characters around the text is replaced."""
     replacement: bytes = PLACEHOLDER
     words: tuple[int, ...] = ()
-    """Wherever the text stands in data that is cut into words, one of these lies within it. None for a short text."""
+    """Wherever the text stands in data that is cut into words, one of these lies within it. Empty for a text of less
+    than 15 bytes."""
 
     @property
-    def is_long(self) -> bool:
+    def has_token_run(self) -> bool:
         """Whether it holds a run of token characters that texts without secrets rarely have."""
         return RUN in self.text.translate(FLATTENING)
 
@@ -79,16 +80,17 @@ _UNICODE_ESCAPE = lazy_pattern(r"(?<=\\u)[0-9a-f]{4}")
 _WORD = 8  # bytes
 _ANY_WORD = -1  # no word has this value
 FEW = 32
-"""So many needles are found sooner by a search for each than through a table of their words."""
+"""Up to so many needles are found sooner by a search for each than through a table of their words."""
 
 
 class KnownSecrets:
-    """Finds known values in bytes: as they are, escaped for JSON and HTML, in base64, and in hexadecimal.
+    """Finds known values in bytes: as they are, escaped for JSON and HTML, as ``repr`` writes them, in base64, and
+    in hexadecimal.
 
     ``secrets`` are pairs of a value and its kind. Not changed after it is built.
     """
 
-    __slots__ = ("_all_values", "_by_word", "_values", "ascii_only", "needles", "short_needles")
+    __slots__ = ("_all_values", "_by_word", "_values", "ascii_only", "needles", "needles_without_run")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
@@ -96,9 +98,9 @@ class KnownSecrets:
         self._values = [(value.encode("utf-8", "surrogatepass"), kind) for value, kind in known]
         needles = [needle for value, kind in known for needle in _needles_for(value, kind)]
         self._all_values = b"\n".join(value for value, _ in self._values)
-        self.short_needles = tuple(needle for needle in needles if not needle.is_long)
+        self.needles_without_run = tuple(needle for needle in needles if not needle.has_token_run)
         """Those of ``needles`` that may stand in data without a run of token characters, as many texts are."""
-        self.needles = (*self.short_needles, *(needle for needle in needles if needle.is_long))
+        self.needles = (*self.needles_without_run, *(needle for needle in needles if needle.has_token_run))
         """The ways in which the values may be written."""
         self._by_word: dict[int, list[int]] | None = None  # the numbers of needles, built by the first search for many
 
@@ -118,13 +120,13 @@ class KnownSecrets:
         chosen = {number for word in self._by_word.keys() & {_ANY_WORD, *words} for number in self._by_word[word]}
         return [self.needles[number] for number in sorted(chosen)]
 
-    def find_outside_texts(self, data: bytes, shortest: int) -> Iterator[FoundSecret]:
+    def find_outside_texts(self, data: bytes, shortest: int, printable: bytes) -> Iterator[FoundSecret]:
         """Find known values in binary data, except those that a search in its texts finds.
 
-        These are ASCII texts of at least ``shortest`` characters.
+        These are values of at least ``shortest`` bytes, all of which are ``printable``.
         """
         for needle in self.needles:
-            if len(needle.text) < shortest or not needle.text.isascii():
+            if len(needle.text) < shortest or needle.text.translate(None, printable):
                 yield from needle.find_in(data)
 
     def find_cut_off_end(self, data: bytes) -> Iterator[FoundSecret]:
@@ -177,9 +179,10 @@ def _words_of(text: bytes) -> tuple[int, ...]:
 
 
 def _spellings_of(value: str) -> set[bytes]:
-    """Return the value as encoders write it: plain, for HTML, as JSON in up to three layers, in a repr.
+    """Return the value as encoders write it: plain, for HTML, as JSON in up to three layers, and in a repr of these.
 
-    As URLs write it, with percent signs, ``decoded_views`` finds it; only a plus sign stays in place of a blank.
+    JSON may also hold the repr. As URLs write it, with percent signs, ``decoded_views`` finds it; only a plus sign
+    stays in place of a blank.
     """
     texts = {value, value.replace(" ", "+"), *_html_spellings_of(value)}
     for ascii_only in (True, False):

@@ -84,7 +84,7 @@ class Scrubber:
         flat = data.translate(FLATTENING)
         has_run = RUN in flat
         found = [*find_secret_patterns(data, flat, has_run=has_run, parameters=parameters)]
-        needles: Sequence[Needle] = self._known.needles if has_run else self._known.short_needles
+        needles: Sequence[Needle] = self._known.needles if has_run else self._known.needles_without_run
         if len(needles) > FEW:
             needles = self._known.choose_needles(data)
         for needle in needles:
@@ -199,12 +199,13 @@ class Scrubber:
         """Whether there are rules that are functions, which every text must go through."""
         return bool(self._functions)
 
-    def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
-        """Find the secrets in binary data that a search in its texts of ``shortest`` characters or more does not find.
+    def find_outside_texts(self, data: bytes, shortest: int, printable: bytes) -> list[FoundSecret]:
+        """Find the secrets in binary data that a search in its texts does not find.
 
-        These are the matches of added rules, and known values that are shorter or no text.
+        These texts are ``shortest`` bytes or more that are all ``printable``. The secrets are the matches of added
+        rules, and known values that are shorter or no such text.
         """
-        found = [*self._known.find_outside_texts(data, shortest)]
+        found = [*self._known.find_outside_texts(data, shortest, printable)]
         found += [_widen(data, one, None) for one in self._find_added(data) if 0 <= one.start < one.end]
         return merge_found(found)
 

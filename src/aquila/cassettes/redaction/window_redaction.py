@@ -40,12 +40,15 @@ _BOUNDARIES: tuple[tuple[tuple[bytes, bytes], ...], ...] = (
 )
 """What ends an event, and what must follow it. In this order: a blank line, a line, a JSON object before another one.
 
-No JSON string holds any of them: it has escapes for line breaks and quotes.
+A JSON string holds no line break. Only a string that ends in ``}{`` or ``},{`` is taken for the third; the cut is then
+within it.
 """
 
 _PRINTABLE = b"\t\n\r" + bytes(range(32, 127))
 _TEXT = bytes(ord("a") if code in _PRINTABLE else ord(" ") for code in range(256))
 _SAMPLE = 61  # one byte in this many is looked at to tell text from binary data; a prime, so that no pattern repeats
+_TEXT_PART = 16
+"""Less than one byte in this many of a text is not printable ASCII, as in most European languages."""
 _TEXT_RUN = b"a" * 12
 """The shortest stretch of text in binary data that has room for a secret with its context."""
 
@@ -59,11 +62,14 @@ class CleanPart(NamedTuple):
 
 
 def find_in_window(data: bytes, scrubber: Scrubber) -> list[FoundSecret]:
-    """Find secrets in a window. Binary data is searched as a whole only for known values and with added rules."""
+    """Find secrets in a window. Binary data is searched as a whole only for known values and with added rules.
+
+    Data counts as binary if much of it is not printable ASCII. So a text in Chinese does, too.
+    """
     sample = data[::_SAMPLE]
-    if len(sample.translate(None, _PRINTABLE)) * 16 < len(sample):
+    if len(sample.translate(None, _PRINTABLE)) * _TEXT_PART < len(sample):
         return scrubber.find_secrets(data)
-    found = scrubber.find_outside_texts(data, len(_TEXT_RUN))
+    found = scrubber.find_outside_texts(data, len(_TEXT_RUN), _PRINTABLE)
     text = data.translate(_TEXT)
     start = text.find(_TEXT_RUN)
     while start >= 0:
@@ -201,7 +207,7 @@ class LargeBodyRedactor:
             stop = event_end
             # The parts of a secret are handed on together: without its beginning, the rest would not be found.
             for parts in sorted(split, key=lambda parts: parts[0].start, reverse=True):
-                if parts[0].start < stop <= parts[-1].start:
+                if parts[0].start < stop < parts[-1].end:
                     stop = _end_of_event(window, parts[0].start)
         else:
             # Rather at the end of a line or a word, if there is one nearby.
@@ -232,7 +238,10 @@ def redact_pieces(
     cut_off: bool = False,
     numbers: SecretNumbers | None = None,
 ) -> Iterator[CleanPart]:
-    """Yield the clean parts of a body that is given in pieces. Parameters are as for ``LargeBodyRedactor``."""
+    """Yield the clean parts of a body that is given in pieces.
+
+    ``cut_off`` is as for ``LargeBodyRedactor.take_rest``; ``is_stream`` and ``numbers`` are as for the class.
+    """
     redactor = LargeBodyRedactor(lambda: scrubber, is_stream=is_stream, numbers=numbers)
     for piece in pieces:
         redactor.add_chunk(piece)
