@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_a_changed_file_never_gets_the_old_copy(path: Path, tmp_path: Path) -> N
     assert load_compiled(path, tmp_path / "cache") == made("four")
 
 
-@pytest.mark.parametrize("damage", ["empty", "short", "flipped", "no cassette", "folder"])
+@pytest.mark.parametrize("damage", ["empty", "short", "flipped", "no cassette", "no interaction", "folder"])
 def test_a_damaged_copy_is_written_anew(damage: str, path: Path, tmp_path: Path, parses: list[str]) -> None:
     cache = tmp_path / "cache"
     load_compiled(path, cache)
@@ -84,12 +85,14 @@ def test_a_damaged_copy_is_written_anew(damage: str, path: Path, tmp_path: Path,
         copy.mkdir()
     else:
         at = whole.index(b"wordword") + 1
+        other = marshal.dumps((False, [["of another version"]]))
         copy.write_bytes(
             {
                 "empty": b"",
                 "short": whole[:-9],
                 "flipped": whole[:at] + b"a" + whole[at + 1 :],
                 "no cassette": b"\x00\x00\x00\x00",
+                "no interaction": compiled_copies._checksum(user_key.user_key() or b"", copy.name, other) + other,
             }[damage]
         )
     assert load_compiled(path, cache) == made()

@@ -68,6 +68,8 @@ _HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"  # `msgpack.packb`
 _ENDS = get_args(End)
 _SMALL = 32 * 1024
 """In bytes. A smaller file has so few objects that pausing the garbage collector costs more than it saves."""
+_READ_SIZE = 32 * 1024
+"""How many bytes are unpacked at once. The default copies up to a megabyte."""
 _KINDS = tuple([[kind] for kind in get_args(InteractionKind)])
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
 _TYPES_WITH_FILE = (*_TYPES[:4], dict, *_TYPES[5:])  # the body of the request is in a file
@@ -110,7 +112,7 @@ class MsgpackCodec:
 
     def _load(self, data: bytes, source: str) -> Cassette:
         if not data.startswith(_HEAD):
-            raise _foreign_error(data, source)
+            raise _unknown_head_error(data, source)
         try:
             # Unpacked one by one: each row is freed before the next is read.
             return Cassette(tuple([build_interaction(row) for row in _unpack_rows(data)]))
@@ -170,11 +172,11 @@ def _encode_table(chunks: Sequence[RecordedChunk]) -> dict[str, Any] | None:
     return {"events": table.events, "layouts": dict(table.layouts), "crlf": table.crlf, "chunks": chunk_list}
 
 
-class _WrongField(Exception):
+class _WrongField(ValueError):
     pass
 
 
-class _FromNewerVersion(Exception):
+class _FromNewerVersion(ValueError):
     pass
 
 
@@ -192,14 +194,14 @@ def _unpack_rows(data: bytes) -> Iterator[Any]:
     """Yield the rows of a file that begins with ``_HEAD``. Raises ``_WrongField``."""
     if zlib.crc32(memoryview(data)[len(_HEAD) + 4 :]) != int.from_bytes(data[len(_HEAD) : len(_HEAD) + 4]):
         raise _WrongField("the file is damaged, because its checksum is wrong")
-    count = _ContainerCount(len(data))
+    limit = _ContainerLimit(len(data))
     unpacker = msgpack.Unpacker(
         io.BytesIO(data),
-        read_size=min(len(data), _SMALL),  # the default copies up to a megabyte at once
+        read_size=min(len(data), _READ_SIZE),
         max_buffer_size=len(data),
         strict_map_key=True,
-        list_hook=count.add,
-        object_hook=count.add,
+        list_hook=limit.count,
+        object_hook=limit.count,
     )
     try:
         for _ in range(unpacker.read_array_header() - 1):  # the mark, the version and the checksum
@@ -212,11 +214,11 @@ def _unpack_rows(data: bytes) -> Iterator[Any]:
         raise _WrongField("more than the interactions")
 
 
-def _foreign_error(data: bytes, source: str) -> CassetteCorrupt:
+def _unknown_head_error(data: bytes, source: str) -> CassetteCorrupt:
     """Return the error for a file that is no cassette of this version."""
-    count = _ContainerCount(len(data))
+    limit = _ContainerLimit(len(data))
     try:
-        value = msgpack.unpackb(data, strict_map_key=True, list_hook=count.add, object_hook=count.add)
+        value = msgpack.unpackb(data, strict_map_key=True, list_hook=limit.count, object_hook=limit.count)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         reason = str(error) or type(error).__name__
         return CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason}. {_advice_for(data)}")
@@ -226,15 +228,15 @@ def _foreign_error(data: bytes, source: str) -> CassetteCorrupt:
     return CassetteCorrupt(f"{source}: not a cassette, though in msgpack form. {_advice_for(data)}")
 
 
-class _ContainerCount:
+class _ContainerLimit:
     """Limits the lists and mappings of a file: an empty list takes 1 byte in the file and 64 bytes in memory."""
 
     __slots__ = ("_left",)
 
     def __init__(self, size: int) -> None:
-        self._left = 64 + size // 4  # an interaction has at least sixteen bytes, and at most four lists and mappings
+        self._left = 64 + size // 4  # the shortest interaction is four lists in sixteen bytes
 
-    def add(self, container: Any) -> Any:
+    def count(self, container: Any) -> Any:
         self._left -= 1
         if self._left < 0:
             raise ValueError("more lists and mappings than a cassette of this size can have")
@@ -246,7 +248,7 @@ def _too_new_error(what: str, source: str) -> CassetteTooNew:
 
 
 def build_interaction(row: Any) -> Interaction:
-    """Build an interaction from the result of ``encode_row``. Raises an exception of this module for anything else."""
+    """Build an interaction from the result of ``encode_row``. Raises ``ValueError`` for anything else."""
     attempts = row.pop() if type(row) is list and len(row) == len(_TYPES) + 2 else None
     well_formed = type(row) is list and row[:1] in _KINDS and tuple(map(type, row[:-1])) in (_TYPES, _TYPES_WITH_FILE)
     if not well_formed or type(attempts) not in (int, type(None)):
