@@ -21,11 +21,11 @@
     │   │   ├── PlayedOut            more identical requests than recordings *
     │   │   ├── RecordingTooShort    the program reads on where it had stopped when it was recorded *
     │   │   ├── UnscriptedRequest    no answer was written for a request *
-    │   │   ├── FaultFailed          a fault that cannot be made of an answer, or that no request met *
+    │   │   ├── FaultFailed          a fault that fits no answer, that no request met, or that nothing ended *
     │   │   ├── BudgetSpent          a request that the budget of a recording run has no room for *
     │   │   └── ConversationDrifted  a request that names an id of a replayed answer: no provider knows it *
     │   └── SessionClosed            a request through a session that has ended
-    ├── LiveCallRefused              a request to a provider that nothing asked for *
+    ├── LiveCallRefused              a request to a provider, or a job for a real queue, that nothing asked for *
     │   └── CassetteUnusable         a damaged cassette, or a recording that cannot be stored: a program swallowed it *
     ├── StreamError
     │   ├── StreamTimeout            nothing arrived for longer than the idle timeout (also a TimeoutError)
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 
 class AquilaError(Exception):
-    """Base of every exception that Aquila raises."""
+    """Base of all exceptions that Aquila raises, except the kind of ``UnansweredRequest`` that is raised in a test."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -138,7 +138,7 @@ class CassetteRequired(CassetteError):
 
 
 class CassetteCorrupt(CassetteError):
-    """A file that is not a readable cassette; the message names file and line."""
+    """A file that is not a readable cassette; the message names the file, and the line if it is text."""
 
 
 class CassetteTooNew(CassetteCorrupt):

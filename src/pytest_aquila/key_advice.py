@@ -31,7 +31,7 @@ _NO_TOKEN = "failed to retrieve a token from the included credentials"  # of the
 
 
 def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test: StartSettings) -> str | None:
-    """Return advice on a failure, or None if its message names no unset variable that holds a key.
+    """Return advice on a failure whose message names an unset variable that holds a key; None if there is none to give.
 
     ``of_run`` are the settings of the run, and ``of_test`` those of the test that failed: the same if it has none.
     """
@@ -39,7 +39,7 @@ def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test
     missing = [name for name in names if name not in os.environ and name != _GOOGLE_FILE]
     if not dummy_keys.needs_no_key(of_run):
         known = [name for name in missing if name in dummies_for_run(())]
-        return None if isinstance(failure, MissingKey) else _advise_on_asking(known)
+        return None if isinstance(failure, MissingKey) else _advise_to_set_key(known)
     with_dummy = [name for name in missing if name in dummy_keys.dummies_of_run(of_run)]
     if not missing:
         return None
@@ -116,7 +116,7 @@ def _setting(value: str) -> str:
     return f"{place_of_settings(file)}: {setting_line('dummy_keys', value, file)}"
 
 
-def _advise_on_asking(names: Sequence[str]) -> str | None:
+def _advise_to_set_key(names: Sequence[str]) -> str | None:
     if not names:
         return None
     several = len(names) > 1

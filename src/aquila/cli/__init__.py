@@ -32,7 +32,7 @@ else:
     lazy_modules(globals(), "aquila: other_variables", "aquila.cli: completion")
 
 FOUND, FAILED = 1, 2
-"""Exit codes. FOUND: a secret, a difference or drift was found. FAILED: the command could not do its work."""
+"""Exit codes. FOUND: the command has found what its row in ``COMMANDS`` names. FAILED: it could not do its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (by default that of the process) and return the exit code.
 
     0: done, nothing wrong; 1: something was found (secrets, differences); 2: a wrong argument, or a file that could
-    not be read or written.
+    not be read or written; 130: interrupted by Ctrl-C; 141: the reader of the output has closed it.
     """
     _open_closed_streams()
     try:
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as ended:  # argparse
         return ended.code if isinstance(ended.code, int) else FAILED
     except BrokenPipeError:  # the reader of our output has closed it (`| head`)
-        return 128 + 13
+        return 128 + 13  # as a shell names a death by SIGPIPE, which Windows does not have
     except KeyboardInterrupt:
         return 128 + 2
     except AquilaError as error:

@@ -81,6 +81,7 @@ def _write_summary(
         waiting = pending_report.find_pending(totals)
         if waiting or totals.tells_more:
             width = terminal.width if verbosity <= 0 else _ANY_WIDTH
+            # News have commands that begin with `pytest`. What is written in its place may be longer.
             width -= len(suggested_commands.start_of_command(config)) - len("pytest")
             knows_failures = config.pluginmanager.has_plugin("lfplugin")
             news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
@@ -98,7 +99,7 @@ def _write_summary(
 
 
 def summary_line(totals: RunTotals, pending: int = 0) -> str:
-    """Return the last line: replayed, recorded, missed, and ``pending`` files that wait; seconds and tokens saved."""
+    """Return the last line: requests by state, ``pending`` files that wait, what replays saved, errors of storage."""
     line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
     if totals.scripted:
         line += f", {totals.scripted} scripted"

@@ -16,10 +16,11 @@ _MOST_SHOWN = 1024 * 1024
 
 
 class UploadedFile(dict[str, Any]):
-    """The name, type, size and hash of a file: the properties that are compared.
+    """The name, type, transfer encoding, size and hash of a file: the properties that are compared.
 
-    ``data`` is the content as it was sent, for messages that show a difference; None if the file is large. It is an
-    attribute and not an item of the dict, so that neither comparisons nor JSON include it.
+    ``data`` is the content for messages that show a difference; None if the file is large. The content of a part is as
+    it was sent, that of a ``data:`` URL is decoded. It is an attribute and not an item of the dict, so that neither
+    comparisons nor JSON include it.
     """
 
     __slots__ = ("data",)

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
         @property
         def variables(self) -> WatchedVariables:
-            """The variables among which it looks. If neither their count nor ``os.environ`` is new, no secret is."""
+            """The variables among which it looks. While their count and ``os.environ`` are unchanged, there is no new
+            secret."""
 
         def find_since(self, position: int) -> Mapping[str, str]:
             """Return the secrets that were set since the count was ``position``, each with its kind."""

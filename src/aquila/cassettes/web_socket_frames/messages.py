@@ -1,7 +1,8 @@
 """Compares a message that a client sends with the one that was recorded, and says where they differ.
 
-JSON is compared by value. What the rules leave out is not compared, nor is ``event_id``, which clients make anew for
-each message. Other texts, and bytes, are compared as they are.
+JSON is compared by value, without what the rules leave out, and without ``event_id``, which clients make anew for each
+message. In JSON and in other texts the placeholders of secrets are numbered anew, and fresh values are replaced as the
+rules say. Bytes are compared as they are. If the rules do not compare bodies, all messages are equal.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class MessageReader:
         body = json.dumps(message.value, default=str).encode() if message.is_json else message.data
         return RecordedRequest("GET", "ws://message", (("content-type", media),), body)
 
-    def reduce(self, message: FrameMessage) -> CanonicalRequest:
+    def canonical_message(self, message: FrameMessage) -> CanonicalRequest:
         """Return the canonical form of a message. Only its kind and its body are set."""
         kind: request_key.BodyKind
         body: Any

@@ -54,7 +54,7 @@ def explain_difference(
     The recorded message is number ``number``, from 1, of the ``count`` that the client sent when it was recorded.
     ``name`` is how messages refer to the recording; it may be empty.
     """
-    before, after = reader.reduce(recorded), reader.reduce(now)
+    before, after = reader.canonical_message(recorded), reader.canonical_message(now)
     found = find_differences(before, after)
     if recorded.is_text != now.is_text:
         kinds = ["text" if each.is_text else "binary" for each in (recorded, now)]
@@ -93,7 +93,7 @@ def explain_played_out(
     client = f"stream {quote_around(stream, 0, 40)}" if stream else "the client"
     return FrameMiss(
         f"this is message {count + 1} of {client}, and {held} recorded{_in(name)}",
-        "\n".join(write_preview(reader.reduce(now))).removeprefix("\n"),
+        "\n".join(write_preview(reader.canonical_message(now))).removeprefix("\n"),
         count + 1,
         played_out=True,
     )

@@ -23,8 +23,8 @@ _MOST_VISITED = 20_000
 def find_cassette_folders(root: Path, names: Collection[str]) -> list[Path]:
     """Return the folders below ``root`` with one of ``names`` that hold cassettes, sorted.
 
-    Folders with Python modules are left out. Links are not followed. A project may contain others, whose own settings
-    name their cassette folder.
+    Folders with Python modules are left out. Links are not followed. A project may contain others: the cassette folders
+    that their settings name are returned too, whatever they are called. A folder within another one is left out.
     """
     found: set[Path] = set()
     level = [root]

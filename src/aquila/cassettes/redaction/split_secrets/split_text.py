@@ -43,8 +43,9 @@ def find_split_secrets(
 ) -> list[list[FoundSecret]]:
     """Search the assembled texts of a body with ``find``. Return for each secret the places of its parts.
 
-    The first part has the placeholder as its replacement, the others are to be removed. With ``cut_off`` the body broke
-    off: then texts of one piece are searched, too, because ``find`` may find the beginning of a secret at their end.
+    The first part has the placeholder as its replacement, the others are to be removed. A list of byte values becomes
+    empty. With ``cut_off`` the body broke off: then texts of one piece are searched, too, because ``find`` may find the
+    beginning of a secret at their end.
     """
     framing = framing_of(body)
     in_lines = framing is not Framing.NONE
@@ -85,13 +86,13 @@ def _find_in_growing_texts(
         lengths = [len(piece.text) for piece in growing]
         for span in find(growing[-1].text):
             value = span.value or growing[-1].text[span.start : span.end]
-            parts = [
-                FoundSecret(*_place_in_body(body, piece, span.start, min(span.end, len(piece.text))), *span[2:4], value)
+            places = [
+                _place_in_body(body, piece, span.start, min(span.end, len(piece.text)))
                 for piece in growing[bisect_right(lengths, span.start) :]
                 if len(piece.text) < span.end or piece is growing[-1]
             ]
-            if len(parts) > 1:
-                yield parts
+            if len(places) > 1:
+                yield [FoundSecret(*place, span.kind, span.replacement, value) for place in places]
 
 
 def _find_growing_runs(texts: Sequence[bytes]) -> Iterator[tuple[int, int]]:
@@ -168,7 +169,7 @@ def _put_together(
     text_of: Callable[[AnyPiece], bytes],
     *,
     across_fields: bool,
-    with_single: bool = False,
+    with_single: bool,
 ) -> Iterator[list[AnyPiece]]:
     """Yield the pieces of each text that the groups may form, in their order in the stream.
 
