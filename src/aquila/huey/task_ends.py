@@ -1,8 +1,14 @@
-"""The marks that say which outcome of a task counts. Whoever sets one first decides: see ``TasksInHand``."""
+"""How a task ends: the marks that say which outcome counts, and the error of whoever waits for a task that failed.
+
+Whoever sets a mark first decides: see ``TasksInHand``.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+
+from huey.api import PeriodicTask, Task
+from huey.utils import Error
 
 HAS_ENDED = object()
 """The ``_aquila_end`` of a task whose outcome counts: from then on the task is not handed back."""
@@ -14,3 +20,23 @@ IS_LOST = object()
 def is_lost(task: Any) -> bool:
     """Whether another consumer is known to have taken over a task that executes here. Its outcome here is discarded."""
     return getattr(task, "_aquila_end", None) is IS_LOST
+
+
+def store_error(huey: Any, first: Task | None, error: Error) -> list[Task]:
+    """Store an error as the result of a task and of those that follow it, and return these tasks.
+
+    Stores nothing where nobody can ask: the Huey stores no results, or the task is periodic.
+    """
+    tasks = []
+    while first is not None:
+        tasks.append(first)
+        first = first.on_complete
+    for task in tasks:
+        if stores_result(huey, task):
+            huey.put_result(task.id, error)
+    return tasks
+
+
+def stores_result(huey: Any, task: Task) -> bool:
+    """Whether a result is stored for a task: not for a periodic one, for which nobody waits."""
+    return bool(huey.results) and not isinstance(task, PeriodicTask)

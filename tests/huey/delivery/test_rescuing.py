@@ -127,7 +127,7 @@ def test_a_task_that_is_lost_again_and_again_is_given_up(kept):
         assert "given up" in result.metadata["error"]
     (letter,) = dead_letters(kept)
     assert (letter.kind, letter.task_id) == ("lost", task.id)
-    assert "lost with its worker 3 times" in letter.reason
+    assert "not finished 3 times" in letter.reason
 
 
 def test_losses_count_over_retries_and_deliveries_do_not(kept):

@@ -173,7 +173,8 @@ def test_the_claim_of_a_killed_worker_ends_unless_the_job_comes_back(huey, monke
     assert stages(huey) == ["queued"]
 
 
-def test_a_long_execution_renews_its_claim(huey, monkeypatch):
+@pytest.mark.parametrize("lost", [None, "begin", "renewal"])
+def test_a_long_execution_renews_its_claim_also_when_an_answer_is_lost(huey, monkeypatch, lost):
     monkeypatch.setattr(unique_jobs, "LEASE", 0.3)
     summarise = declare(huey)
     summarise(1)
@@ -185,13 +186,41 @@ def test_a_long_execution_renews_its_claim(huey, monkeypatch):
         moments.append(Claim.read(new).until)
         if len(moments) > 3:
             renewed.set()
-        return replace(table, key, old, new, **options)
+        stored = replace(table, key, old, new, **options)
+        if len(moments) == {"begin": 1, "renewal": 2}.get(lost):
+            raise ConnectionError("broke before the answer came")
+        return stored
 
     monkeypatch.setattr(state, "replace", noting)
     execution = unique_jobs.begin_execution(huey, task)
     assert renewed.wait(60)
     execution.end()
     assert moments[:4] == sorted(moments[:4])
+
+
+def test_a_worker_says_that_another_job_has_its_claim(huey, monkeypatch, caplog):
+    monkeypatch.setattr(unique_jobs, "LEASE", 0.3)
+    declare(huey)(1)
+    task = huey.dequeue()
+    execution = unique_jobs.begin_execution(huey, task)
+    (entry,) = state_of(huey).entries(TABLE)
+    other = Claim("other", "running", state_of(huey).now() + 60)
+    state_of(huey).put(TABLE, entry.key, other.write(), order=other.until)
+    for thread in threading.enumerate():
+        if thread.name == "aquila-unique":
+            thread.join(60)
+    execution.end()
+    assert f"the claim of job {task.id} is lost" in caplog.text
+    assert stages(huey) == ["running"]
+
+
+def test_a_job_that_is_kept_out_leaves_nothing_where_no_results_are_stored(make_aquila_huey):
+    huey = make_aquila_huey("sqlite", results=False)
+    summarise = declare(huey)
+    other = huey.task(name="other")(lambda value: value)
+    summarise(1)
+    assert huey.enqueue(summarise.s(1).then(other)) is None
+    assert huey.result_count() == 0
 
 
 @pytest.mark.parametrize("kind", SHARED)

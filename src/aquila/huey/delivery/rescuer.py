@@ -18,13 +18,14 @@ from aquila.huey.delivery.consumer_heartbeats import BEATS, CONSUMERS, check_los
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import Entry, SharedState, state_of
+from aquila.huey.task_ends import store_error, stores_result
 
 logger = logging.getLogger("huey.aquila")
 
 _MAX_LOSSES = 3  # How often a task may be lost with its worker before it is given up.
 _LOOKS, _LAST = "looks", "last"
 """The table with what the last look at the heartbeats has found, and the key of its only entry."""
-_AT_ONCE = 1000  # Copies of one consumer that are taken over before the next consumer has its turn.
+_AT_ONCE = 1000  # Consumers that one look reads, and copies of each that it takes over before those of the next one.
 
 
 def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[str]:
@@ -111,8 +112,9 @@ def _read_looks(entry: Entry | None) -> dict[str, tuple[str, int]]:
 def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
     """Enqueue the message of a copy again, in the place of the copy, and return its task.
 
-    Returns None where another consumer was faster, where the message cannot be read, or where the task is given up. A
-    task that is given up and that others wait for is enqueued, too: a worker ends it, see ``end_given_up``.
+    Returns None where another consumer was faster, where the message cannot be read, or where the task is given up and
+    nothing follows it. A task that is given up and that others wait for is enqueued: a worker ends it, see
+    ``end_given_up``.
     """
     try:
         task: Task = huey.deserialize_task(copy.data)
@@ -129,14 +131,14 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
     huey._emit(SIGNAL_ENQUEUED, task)  # Before the task is enqueued, as Huey does: a worker may be very fast.
     if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
         return None
-    logger.warning("task %s was lost with consumer %s and is enqueued again", task.id, copy.owner)
+    logger.warning("task %s of consumer %s was not finished and is enqueued again", task.id, copy.owner)
     return task
 
 
 def _give_up(huey: Any, copies: RunningCopies, copy: Copy, task: Task) -> None:
     """End a task that nothing follows: one step stores its result in the place of the copy."""
     error = _bury(huey, task)
-    if huey.results:
+    if stores_result(huey, task):
         ended = copies.move_to_results(copy, task.id, huey.serializer.serialize(error))
     else:
         ended = bool(copies.forget(copy))
@@ -151,10 +153,7 @@ def end_given_up(huey: Any, task: Task) -> None:
     there until the last one, so another worker tells them if this one is killed in between.
     """
     error = _bury(huey, task)
-    following = task if huey.results else None
-    while following is not None:
-        huey.put_result(following.id, error)
-        following = following.on_complete
+    store_error(huey, task, error)
     _tell(huey, task, error)
 
 
@@ -180,4 +179,8 @@ def _tell(huey: Any, task: Task, error: Error) -> None:
 
 
 def _reason_of(task: Task) -> str:
-    return f"lost with its worker {task._aquila_losses} times and given up"
+    # Its copy does not tell which of the two it was.
+    return (
+        f"not finished {task._aquila_losses} times, because its worker was lost or its outcome could not be stored, "
+        "and given up"
+    )

@@ -6,13 +6,14 @@ import copy
 import logging
 from typing import Any
 
-from huey.api import PeriodicTask, Task
+from huey.api import Task
 from huey.exceptions import RETRYING_EXCEPTIONS
 from huey.signals import SIGNAL_ERROR
 from huey.utils import Error
 
 from aquila.errors import NotSerializable
 from aquila.huey.running_task import current_task_or_none
+from aquila.huey.task_ends import store_error
 
 logger = logging.getLogger("huey.aquila")
 
@@ -37,10 +38,7 @@ def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: b
         huey._emit(SIGNAL_ERROR, task, error)
     stored = Error(huey.build_error_result(task, error))
     has_value = not is_result and failure is None
-    waited_for = task.on_complete if has_value else task
-    while waited_for is not None and huey.results and not isinstance(task, PeriodicTask):
-        huey.put_result(waited_for.id, stored)
-        waited_for = waited_for.on_complete
+    store_error(huey, task.on_complete if has_value else task, stored)
     if is_result:
         if _executes_here(task):
             huey._run_post_execute(task, None, error)

@@ -24,7 +24,7 @@ class RequestNumbers:
         self._seen: Counter[str] = Counter()
         self._known: dict[tuple[str, str], int] = {}
         # The calls of one task may run in several threads.
-        # fork: of one execution of a task, whose threads are the parent's
+        # fork: belongs to one execution, which goes on only in the parent
         self._lock = threading.Lock()
 
     def number_of(self, call: str, content: str) -> int:

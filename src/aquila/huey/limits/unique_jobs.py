@@ -33,6 +33,7 @@ from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.limits.unique_settings import Unique, canonical_value
 from aquila.huey.running_task import attempt_of
 from aquila.huey.state import SharedState, state_of
+from aquila.huey.task_ends import store_error
 
 logger = logging.getLogger("huey.aquila")
 
@@ -50,6 +51,7 @@ _MOST_CLAIMS, _PAGE = 10_000, 1000
 
 _NOT_UPDATED = "the claim of job %s could not be updated: an identical job may be enqueued beside it"
 _NOT_ENDED = "the claim of job %s could not be ended: until it runs out, identical jobs are not enqueued"
+_LOST = "the claim of job %s is lost: identical jobs may be enqueued beside it"
 
 Stage = Literal["enqueuing", "queued", "running", "over"]
 _STAGES = get_args(Stage)
@@ -201,11 +203,7 @@ def _refuse_duplicate(huey: Any, task: Any, holder: Claim) -> Any:
             f"{task.name} was not enqueued, because an identical job, {holder.id}, is queued or runs, and it is unique"
         )
         error = Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
-        results, each = [], task
-        while each is not None:
-            huey.put_result(each.id, error)
-            results.append(Result(huey, each))
-            each = each.on_complete
+        results = [Result(huey, each) for each in store_error(huey, task, error)]
         # A private method of Huey 3.5, by which it tells a chord that a member will never return a value.
         huey._abort_chord_member(task, error)
         result = results[0] if len(results) == 1 else ResultGroup(results)
@@ -238,7 +236,7 @@ class UniqueExecution:
         # The claim as we have stored it last; None where it is not ours. Guarded by `_lock`: the thread that renews
         # the claim must not write "running" over the "queued" of `end`.
         self._value: bytes | None = None
-        # fork: of one execution of a task, whose threads are the parent's
+        # fork: belongs to one execution, which goes on only in the parent
         self._lock = threading.Lock()
         self._ended = threading.Event()
         copy = getattr(task, "_aquila_copy", None)
@@ -254,9 +252,12 @@ class UniqueExecution:
         holder = Claim.read(data)
         if holder is not None and holder.id != self._task.id and holder.stage != "over" and _is_believed(holder, now):
             return
-        self._put(data, Claim(self._task.id, "running", now + LEASE, self._consumer))
-        if self._value is not None:
-            threading.Thread(target=self._renew, name="aquila-unique", daemon=True).start()
+        self._value = data
+        try:
+            self._put(Claim(self._task.id, "running", now + LEASE, self._consumer))
+        finally:  # Also where no answer came: the claim may be stored, and is renewed.
+            if self._value is not None:
+                threading.Thread(target=self._renew, name="aquila-unique", daemon=True).start()
 
     def end(self) -> None:
         """Stop renewing the claim, and change it to "queued" where the job will be executed again."""
@@ -265,15 +266,26 @@ class UniqueExecution:
         with self._lock, contextlib.suppress(Exception):
             # A retry has raised the number of the attempt. Any other end has released the claim by now.
             if self._value is not None and attempt_of(self._task) > self._attempt:
-                self._put(self._value, Claim(self._task.id, "queued", self._state.now() + self._unique.within))
+                self._put(Claim(self._task.id, "queued", self._state.now() + self._unique.within))
 
-    def _put(self, old: bytes | None, claim: Claim) -> None:
-        new = claim.write()
-        if old is None:
-            stored = self._state.add(TABLE, self._key, new, order=claim.order)
-        else:
-            stored = self._state.replace(TABLE, self._key, old, new, order=claim.order)
-        self._value = new if stored else None
+    def _put(self, claim: Claim) -> None:
+        """Store a claim in the place of ours, and note whether it is ours from then on."""
+        if self._value is None:
+            stored = self._state.add(TABLE, self._key, claim.write(), order=claim.order)
+        elif not (stored := self._replace(self._value, claim)):
+            data = self._state.get(TABLE, self._key)
+            found = Claim.read(data)
+            if data is None or found is None or found.id != claim.id:
+                if hasattr(self._task, "_aquila_unique_key"):
+                    logger.warning(_LOST, claim.id)
+            elif (found.stage, found.consumer) == ("running", self._consumer):
+                # An earlier call has stored this claim, and its connection broke before the answer came. Any other
+                # claim of the job belongs to a consumer that has taken it over.
+                stored = self._replace(data, claim)
+        self._value = claim.write() if stored else None
+
+    def _replace(self, old: bytes, claim: Claim) -> bool:
+        return self._state.replace(TABLE, self._key, old, claim.write(), order=claim.order)
 
     def _renew(self) -> None:
         while not self._ended.wait(LEASE / 3):  # Three times in a lease, so that one renewal may fail.
@@ -281,8 +293,7 @@ class UniqueExecution:
                 if self._ended.is_set() or self._value is None:
                     return
                 try:
-                    claim = Claim(self._task.id, "running", self._state.now() + LEASE, self._consumer)
-                    self._put(self._value, claim)
+                    self._put(Claim(self._task.id, "running", self._state.now() + LEASE, self._consumer))
                 except Exception:
                     logger.warning(
                         "the claim of job %s could not be renewed, and ends soon", self._task.id, exc_info=True
@@ -292,18 +303,18 @@ class UniqueExecution:
 def begin_execution(huey: Any, task: Task) -> UniqueExecution | None:
     """Change the claim of a job to "running". Return the execution, which must be ended.
 
-    Returns None for a job that is not unique, and where the storage does not answer: the job runs all the same. Never
+    Returns None for a job that is not unique. Where the storage does not answer the job runs all the same. Never
     raises.
     """
     unique = unique_of(task)
     if unique is None:
         return None
+    execution = None
     try:
         execution = UniqueExecution(huey, task, unique)
         execution.begin()
     except Exception:
         logger.warning(_NOT_UPDATED, task.id, exc_info=True)
-        return None
     return execution
 
 
@@ -349,7 +360,8 @@ def release_claim(huey: Any, task: Any) -> None:
     if unique is None:
         return
     try:
-        key = getattr(task, "_aquila_unique_key", None) or key_of(task, unique)
+        # Removed first: the thread that renews the claim then does not take its end for a loss.
+        key = task.__dict__.pop("_aquila_unique_key", None) or key_of(task, unique)
         _end_claim(state_of(huey), key, task.id)
     except Exception:
         logger.warning(_NOT_ENDED, task.id, exc_info=True)

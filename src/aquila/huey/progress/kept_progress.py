@@ -36,7 +36,7 @@ class KeptProgress:
         self._task = task
         self._is_first = is_first
         # Guards `_checkpoints`, `_taken` and `_has_unstored`: threads of the task may keep checkpoints at once.
-        # fork: of one execution of a task, whose threads are the parent's
+        # fork: belongs to one execution, which goes on only in the parent
         self._lock = threading.Lock()
         self._checkpoints: dict[str, Any] | None = None  # None until they are read. Replaced, never changed in place.
         self._taken: set[str] = set()  # The keys that streams of this execution use; see `take_key`.
