@@ -30,6 +30,7 @@ from aquila.huey.live.summaries import JOBS_TABLE
 from aquila.huey.running_task import current_task
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import Provider, consumer
+from tests.huey.live.test_job_index import beat, put
 from tests.support.provider import chat_stream, one_call
 
 TOKEN = "a-token-that-nobody-knows"
@@ -453,6 +454,13 @@ def test_a_job_that_ended_can_be_deleted(huey, write):
     assert act(client, "delete", huey, waiting).status_code == 409
 
 
+@pytest.mark.parametrize(("silent_for", "answer"), [(0.0, 409), (60.0, 303)], ids=["running", "of a lost worker"])
+def test_a_job_can_be_deleted_unless_it_runs(huey, silent_for, answer):
+    beat(huey, silent_for=silent_for)
+    job = SimpleNamespace(id=put(huey, 1, "running"))
+    assert act(signed_in(huey), "delete", huey, job).status_code == answer
+
+
 def test_a_queue_can_be_paused_and_resumed(huey, write):
     client = signed_in(huey)
     assert act(client, "pause", huey).status_code == 303
@@ -735,13 +743,13 @@ def test_a_message_is_one_line_whatever_it_says():
 def test_a_job_that_is_given_up_has_failed_and_can_be_tried_again(huey, write):
     result = write("eagles")
     task = huey.dequeue()
-    message = f"lost with its worker 3 times: {PROMPT}"
+    message = f"not finished 3 times: {PROMPT}"
     bury_lost(huey, task, message)
     huey._emit(SIGNAL_ERROR, task, TaskError(message))
     assert [event.kind for event in subscribe(huey, result, timeout=60)] == ["queued", "failed"]
     client = signed_in(huey)
     html = client.get(page_of(huey, result)).text
-    assert "lost with its worker 3 times" in html
+    assert "not finished 3 times" in html
     assert 'value="retry"' in html
     assert act(client, "retry", huey, result).status_code == 303
     [*_, events] = run(huey, result)

@@ -15,7 +15,9 @@ JOBS_TABLE = "live.jobs"
 """The table of summaries: by the id of the job, in the order of their last changes."""
 
 _ENDED = ("failed", "canceled", "expired", "done")
-STATES = ("running", "queued", "scheduled", "retrying", "interrupted", *_ENDED)
+ACTIVE = ("running", "queued", "scheduled", "retrying")
+"""The states of a job that runs or waits."""
+STATES = (*ACTIVE, "interrupted", *_ENDED)
 """The states of a job, in the order in which an overview shows them."""
 
 MOST_RUNS = 20  # Runs of a job that are kept. Older ones are only counted.

@@ -9,9 +9,10 @@ from typing import Any
 from aquila.errors import TaskError
 from aquila.huey.delivery.dead_letters import dead_letters
 from aquila.huey.live import events
+from aquila.huey.live.job_index import JobIndex
 from aquila.huey.live.pausing import pause_queue, resume_queue
 from aquila.huey.live.retention import forget_jobs
-from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.live.summaries import ACTIVE, JOBS_TABLE, decode_summary
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.state import state_of
 
@@ -51,7 +52,7 @@ def retry_job(huey: Any, job: str) -> None:
 
 
 def _note_retry(huey: Any, job: str) -> None:
-    """Publish that a job waits again. Its summary is left alone if a worker has begun it already."""
+    """Publish that a job waits again. Its summary is changed only while the job has ended: a worker may have begun."""
     state = state_of(huey)
     now = state.now()
     event = (events.QUEUED, now, {"again": True})
@@ -70,23 +71,26 @@ def _note_retry(huey: Any, job: str) -> None:
     wake_subscribers(huey, [job])
 
 
-def delete_job(huey: Any, job: str) -> None:
-    """Remove a job that does not wait from the page, and delete its result.
+def delete_job(huey: Any, index: JobIndex, job: str) -> None:
+    """Remove a job that neither waits nor runs from the page, and delete its result.
 
-    Raises ``ActionRefused`` for a job that waits.
+    Raises ``ActionRefused`` for a job that waits or runs.
     """
     summary = decode_summary(job, state_of(huey).get(JOBS_TABLE, job))
-    if summary is not None and summary.state in ("queued", "scheduled", "retrying"):
-        raise ActionRefused("this job waits; cancel it first")
+    if summary is not None:
+        index.refresh()  # It knows which workers live: the job of a dead one does not run.
+        if index.state_of_job(summary) in ACTIVE:
+            raise ActionRefused("this job waits or runs; cancel it first")
     forget_jobs(state_of(huey), job)
     huey.delete(job)
+    index.forget(job)
 
 
-ACTIONS: dict[str, Callable[[Any, str], None]] = {
-    "cancel": cancel_job,
-    "retry": retry_job,
+ACTIONS: dict[str, Callable[[Any, JobIndex, str], None]] = {
+    "cancel": lambda huey, index, job: cancel_job(huey, job),
+    "retry": lambda huey, index, job: retry_job(huey, job),
     "delete": delete_job,
-    "pause": lambda huey, job: pause_queue(huey),
-    "resume": lambda huey, job: resume_queue(huey),
+    "pause": lambda huey, index, job: pause_queue(huey),
+    "resume": lambda huey, index, job: resume_queue(huey),
 }
-"""The actions that a form may ask for: functions of the Huey and the id of a job."""
+"""The actions that a form may ask for: functions of the Huey, the index of its jobs and the id of a job."""

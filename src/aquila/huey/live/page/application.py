@@ -177,12 +177,8 @@ class _JobEndpoints:
         if queue is None or action not in actions.ACTIONS:
             return await self.show_not_found(request)
 
-        def act() -> None:
-            actions.ACTIONS[action](queue.huey, job)
-            if action == "delete":
-                queue.index.forget(job)
-
         try:
+            act = functools.partial(actions.ACTIONS[action], queue.huey, queue.index, job)
             await anyio.to_thread.run_sync(act, limiter=reading_limiter())
         except actions.ActionRefused as error:
             return _say(request, 409, "That was not done", f"{error}.")
