@@ -221,6 +221,7 @@ def test_a_request_that_one_budget_refuses_takes_nothing_of_the_others():
         ("$5 USD per day", "of what"),
         ("0 tokens per day", "a budget is more than 0"),
         ("", "not a budget"),
+        (f"{'9' * 400} tokens per day", "not a budget"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_an_example(text, said):

@@ -53,6 +53,7 @@ def test_limits_may_be_written_as_people_write(text, expected):
         ("60/min", r"at '60/min' \(column 1\): there is no provider before a colon"),
         ("openai: 0/min", r"at '0/min' \(column 9\): a limit is a whole number from 1"),
         ("openai: 0.5 at once", "a limit is a whole number from 1"),
+        (f"openai: {'9' * 400}/min", "not a limit"),
         ("openai: 4/min, 5/min", "'openai: 5/min' repeats 'openai: 4/min'"),
         ("", "there is no provider before a colon"),
         ("openai:", "not a limit"),

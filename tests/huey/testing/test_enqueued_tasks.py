@@ -301,6 +301,13 @@ def test_without_a_test_queue_the_real_queue_is_read():
     assert len(all_enqueued(huey=huey)) == 1
 
 
+def test_a_task_may_be_a_builtin_that_tells_no_signature(huey):
+    follow = huey.task()(next)
+    follow([], 1)
+    assert assert_unique(follow, [], 1).args == ([], 1)
+    refute_enqueued(follow, [], 2)
+
+
 # A second identical job, and several queues
 
 

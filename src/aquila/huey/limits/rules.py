@@ -21,7 +21,8 @@ _PERIODS = {
     **dict.fromkeys(("h", "hour"), 3600.0),
     **dict.fromkeys(("d", "day"), 86_400.0),
 }
-AMOUNT = r"(?P<amount>\d[\d_]*(?:\.\d+)?)\s*(?P<thousands>[km]?)"
+# So many digits that a float holds every amount.
+AMOUNT = r"(?P<amount>\d[\d_]{0,29}(?:\.\d+)?)\s*(?P<thousands>[km]?)"
 _RULE = re.compile(
     rf"{AMOUNT}\s*(?:(?P<once>at\s+once)|(?P<unit>requests?|tokens?)?\s*(?:/|per\s)\s*(?P<period>[a-z]+))", re.I
 )
@@ -91,7 +92,7 @@ def _parse_text(text: str) -> list[LimitRule]:
     for part in text.split(";"):
         start, at = at, at + len(part) + 1
         subject, colon, limits = part.partition(": ")
-        if not colon:  # a host may have a port: localhost:8000: 4 at once
+        if not colon:  # Without a space after it the last colon counts, because a host may have a port.
             subject, colon, limits = part.rpartition(":")
         if not colon or not subject.strip():
             raise _mistake(text, start, part, "there is no provider before a colon")

@@ -8,15 +8,25 @@ from typing import Any
 
 
 def signature_of(function: Any) -> inspect.Signature:
-    """Return ``inspect.signature(function)`` from a cache. Raises ``TypeError`` and ``ValueError`` as that does."""
+    """Return ``inspect.signature(function)`` from a cache. Raises ``TypeError`` for what is no function.
+
+    A builtin that tells no signature counts as one that takes any arguments.
+    """
     try:
         return _remembered_signature(function)
-    except TypeError:  # The function is not hashable, or has no signature: then this raises once more.
+    except TypeError:  # The function is not hashable, or it is none: then this raises once more.
+        return _read_signature(function)
+
+
+def _read_signature(function: Any) -> inspect.Signature:
+    try:
         return inspect.signature(function)
+    except ValueError:
+        return inspect.signature(lambda *args, **kwargs: None)
 
 
 # Both caches of this module are bounded and never cleared. A function keeps its signature, and a class its function.
-_remembered_signature = functools.lru_cache(maxsize=512)(inspect.signature)
+_remembered_signature = functools.lru_cache(maxsize=512)(_read_signature)
 
 
 def function_of(task_class: Any) -> Any:
