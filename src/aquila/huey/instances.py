@@ -306,7 +306,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         except BaseException as error:
             # Huey catches the exceptions of a task's code. So this one is an interrupt, or the storage has refused the
             # outcome.
-            (in_hand or self.tasks_in_hand).drop(task, error)
+            (in_hand or self.tasks_in_hand).handle_execution_error(task, error)
             raise
         finally:
             try:

@@ -114,17 +114,17 @@ def begin_testing_mode(config: pytest.Config) -> None:
 def _end(config: pytest.Config) -> None:
     """End testing mode as the run ends. It lasts as long as the guard of the network does; see ``run_life``."""
     if not runtime.is_outermost(runtime.current_run()):
-        real_queues.let_real_queues_be(config)
+        real_queues.withdraw_queue_patches(config)
     elif not run_life.ends_with_pytest():
         # A program has called pytest. Its jobs are let through, because it leaves the run; those of threads that the
         # run has left, and of what tests have registered with `atexit`, belong to the run and are refused.
-        real_queues.let_child_processes_be(config)
+        real_queues.restore_child_processes(config)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Tell workers nothing: each decides itself about jobs, from the same moment on as a run without workers."""
-    real_queues.let_child_processes_be(config)
+    real_queues.restore_child_processes(config)
 
 
 def pytest_make_collect_report(collector: pytest.Collector) -> None:

@@ -61,7 +61,7 @@ def killing(huey, target=None, name=""):
         if target is None:
             yield
             return
-        killed.setattr(huey.tasks_in_hand, "drop", lambda *args: None)
+        killed.setattr(huey.tasks_in_hand, "handle_execution_error", lambda *args: None)
         killed.setattr(target, name, kill)
         with pytest.raises(KilledError):
             yield

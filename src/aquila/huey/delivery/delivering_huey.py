@@ -1,6 +1,7 @@
 """The methods of ``AquilaHuey`` that take tasks, finish them and hand them back. They override Huey's methods.
 
-Written against Huey 3.5: ``_emit``, ``_requeue_task``, ``_check_chord`` and ``_tasks_in_flight`` are private there.
+Written against Huey 3.5, where these are private: ``_emit``, ``_signal``, ``_requeue_task``, ``_check_chord``,
+``_result_handle``, ``_tasks_in_flight``, ``_immediate`` and ``_get_timestamp``.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         try:
             kept = self.tasks_in_hand.kept
         except Exception:
-            # The storage is away. Reading the queue comes next, and logs that. A worker that is not counted removes
-            # each copy at once, and not together with taking the next task.
+            # The storage is away. Reading the queue comes next, and logs that. While no worker of this process is
+            # counted, each copy is removed at once, and not together with taking the next task.
             logger.debug("a worker could not be counted", exc_info=True)
             return
         if kept is not None:
@@ -127,7 +128,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             task.resolve_expires(self.utc)
         self._emit(SIGNAL_ENQUEUED, task)
         self.tasks_in_hand.move_to_queue(taken, self.serialize_task(task), task.priority)
-        return self._result_handle(task) if self.results else None  # private to Huey 3.5, which returns the same
+        # Huey returns several results for a pipeline. Whoever enqueues a task again that was taken asks for none.
+        return self._result_handle(task) if self.results else None
 
     def let_replace(self, follower: Task, task: Task) -> None:
         """Let a follower be enqueued in the place of the copy of a task, if that has one.
@@ -175,10 +177,10 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def _holds(self, task: Any) -> bool:
         return hasattr(task, "_aquila_message") and not self._immediate and self.tasks_in_hand.holds(task)
 
-    def move_to_results(self, key: str, data: Any, message: bytes) -> bool:
+    def move_to_results(self, key: str, data: Any, value: bytes) -> bool:
         """Store a result in the place of its task's copy, in one step.
 
-        ``key`` is the id of the task, ``data`` the result, and ``message`` the result as bytes. Returns False, and
+        ``key`` is the id of the task, ``data`` the result, and ``value`` the result as bytes. Returns False, and
         stores nothing, where there is no copy, or where the task needs its copy until more is stored, as its retry.
         """
         current = current_task_or_none()
@@ -189,7 +191,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             or not _is_last_of(current.task, data)
         ):
             return False
-        self.tasks_in_hand.move_to_results(current.task, message)
+        self.tasks_in_hand.move_to_results(current.task, value)
         return True
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
@@ -210,6 +212,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         for key, longest in (("error", LONGEST_ERROR), ("traceback", LONGEST_TRACEBACK)):
             # If the serializer refused a text, for example because of a lone surrogate, the whole error would be lost.
             if isinstance(text := metadata[key], str):
+                # `join` makes a plain `str` of an instance of a subclass, whose methods may do anything.
                 metadata[key] = make_text_sendable(cut_redacted("".join((text,)), longest, redact_safely))
         return metadata
 
@@ -239,8 +242,8 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         found = [self.get_raw(key, peek=True) for key in keys]
         if EmptyData in found:
             return
-        # So two members may come here at one moment. One of them has the word, also if its worker is killed meanwhile:
-        # it then comes again.
+        # So two members may come here at the same moment. The first one to store its number ends the chord. If its
+        # worker is killed meanwhile, the member is executed again, and finds its own number.
         last = f"{counter}:last"
         if not self.put_if_empty(last, cc.idx) and self.get(last, peek=True) != cc.idx:
             return

@@ -65,7 +65,7 @@ class KeptCopies:
         self._doubtful.update(self._copies_of_taken())
 
     def _copies_of_taken(self) -> list[Copy]:
-        return [copy for task in self._in_hand.look()[0] if (copy := task._aquila_copy) is not None]
+        return [copy for task in self._in_hand.snapshot()[0] if (copy := task._aquila_copy) is not None]
 
     # Taking, and letting go
 
@@ -183,7 +183,7 @@ class KeptCopies:
         """
         if not self._doubtful:
             return
-        for task in self._in_hand.look()[0]:
+        for task in self._in_hand.snapshot()[0]:
             copy = task._aquila_copy
             if copy in self._doubtful and not is_lost(task) and not self.storage.has(copy):
                 self._in_hand.note_lost(task, copy)
@@ -210,7 +210,7 @@ class KeptCopies:
         # The copies are counted before they are listed. Most of the time the storage has none that is not known here,
         # and listing thousands of them at each heartbeat would be slow.
         owner = self.life.id
-        taken, taking = self._in_hand.look()
+        taken, taking = self._in_hand.snapshot()
         copies = [task._aquila_copy for task in taken]
         known = {copy for copy in (*copies, *self._finished, *self._dropped) if copy is not None}
         if self.storage.count(owner) <= len(known):

@@ -165,7 +165,8 @@ def is_given_up(task: Task) -> bool:
 def _bury(huey: Any, task: Task) -> Error:
     """Make a task that is given up a dead letter. Returns its result.
 
-    First, because this process may be killed in between. A second dead letter would then replace the first.
+    This is the first step. If this process is killed before the next one, the task is buried again, and the new dead
+    letter replaces this one.
     """
     message = _reason_of(task)
     bury_lost(huey, task, message)

@@ -1,6 +1,7 @@
-"""Lists and deletes the keys of a result store without reading the values, which may be hundreds of megabytes.
+"""Lists and deletes the keys of a result store. The values, which may be hundreds of megabytes, are not read.
 
-No public method of a Huey storage does that, so the tables and private methods of Huey 3.5 are used here.
+No public method of a Huey storage does that, so the tables and private methods of Huey 3.5 are used here. Only
+for a storage of an unknown class are the values read, too.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ def _read_keys(storage: Any, prefix: str) -> Iterable[str]:
 
 def _read_keys_of_files(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
-        # The format of Huey 3.5: the length of the key, the key, the value. A file that another process is just writing
-        # may be too short, and then counts as one with an empty key. The length in a damaged file is capped. A file is
-        # gone if somebody has fetched the result since it was listed.
+        # The format of Huey 3.5: the length of the key, the key, the value. A damaged file may be too short: its key is
+        # then empty or cut off. The length in it is capped. A file is gone if somebody has fetched the result since it
+        # was listed.
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
             (length,) = struct.unpack(">I", file.read(4).rjust(4, b"\0"))
             yield file.read(min(length, 1 << 16)).decode("utf-8", "replace")

@@ -91,7 +91,7 @@ class TasksInHand:
         """Whether a task is in hand, or a message is being taken."""
         return bool(self._taken or self._taking)
 
-    def look(self) -> tuple[list[Task], frozenset[int]]:
+    def snapshot(self) -> tuple[list[Task], frozenset[int]]:
         """Return the tasks in hand, and the numbers of the attempts to take a message that are under way."""
         with self._lock:
             return list(self._taken.values()), frozenset(self._taking)
@@ -120,7 +120,7 @@ class TasksInHand:
                     data = None if copy is None else copy.data
                 if data is None:
                     return None
-                if type(data) is not bytes:
+                if type(data) is not bytes:  # Some storages give a `memoryview`.
                     data = bytes(data)
                 if self._is_closed or (flag is not None and flag.is_set()):
                     # The worker was told to stop while it waited for a message. Another consumer can execute the task
@@ -240,10 +240,11 @@ class TasksInHand:
         if self.kept is not None and (copy := _take_copy(task)) is not None:
             self.kept.let_go(copy)
 
-    def drop(self, task: Task, error: BaseException) -> None:
-        """Remove a task from those in hand, because ``error`` kept its outcome from being stored.
+    def handle_execution_error(self, task: Task, error: BaseException) -> None:
+        """Do what is needed where ``error`` has left the execution of a task: nobody may have stored its outcome.
 
-        A task with a copy is delivered again.
+        A task that an interrupt from outside has broken off is handed back. Any other task is no longer in hand, and is
+        delivered again if it has a copy. One whose outcome cannot be serialized is left to ``let_go``.
         """
         if isinstance(error, NotSerializable):  # Executing it again would end in the same way.
             return
@@ -352,11 +353,11 @@ class TasksInHand:
         """Hand back a task whose worker must end: at once, or when the process has stopped taking tasks."""
         flag = stop_flag.get()
         is_fork = multiprocessing.parent_process() is not None
-        is_greenlet = flag is not None and flag.is_set() and not is_fork and id(task) in self._taken
-        if (is_fork or is_greenlet) and isinstance(self.storage, BaseSqlStorage):
+        must_wait = flag is not None and flag.is_set() and not is_fork and id(task) in self._taken
+        if (is_fork or must_wait) and isinstance(self.storage, BaseSqlStorage):
             # The interrupt may have struck within a transaction, of which the next statements would become a part.
             self.storage.close()
-        if is_greenlet:
+        if must_wait:
             # Not now: another worker of this process might take the task again. `hand_back_rest` clears the mark.
             task._aquila_interrupted = True
             return
@@ -372,7 +373,7 @@ class TasksInHand:
         """Hand back the tasks that are left after ``stop_taking``. Waits until the outcomes of others are stored."""
         try:
             self._store_refused()
-            left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not HAS_ENDED]
+            left = [task for task in self.snapshot()[0] if getattr(task, "_aquila_end", None) is not HAS_ENDED]
             for task in left:
                 task._aquila_interrupted = False
                 if is_lost(task):

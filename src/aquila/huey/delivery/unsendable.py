@@ -24,7 +24,7 @@ def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: b
     Executing the task again would cost the same and end in the same way.
 
     ``error`` says what cannot be serialized. With ``is_result`` that is the value that the task has returned. Without
-    it, the task that follows, or the retry, cannot be enqueued.
+    it, the task that follows, the retry or the handler of errors cannot be enqueued.
     """
     # The order is that of Huey's `_execute` for a failure: signal, result, hooks, the handler of errors, the chord.
     logger.error("task %s has failed for good, because this cannot be stored: %s", task.id, error)
@@ -37,6 +37,7 @@ def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: b
     if is_result or is_retry:
         huey._emit(SIGNAL_ERROR, task, error)
     stored = Error(huey.build_error_result(task, error))
+    # The code has ended well, and its value is stored: only what follows has failed.
     has_value = not is_result and failure is None
     store_error(huey, task.on_complete if has_value else task, stored)
     if is_result:

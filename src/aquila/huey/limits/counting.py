@@ -28,7 +28,8 @@ _SHORTEST_TURN, _TURN, _EARLY = 0.05, 0.25, 8
 at least ``_SHORTEST_TURN`` seconds. It is also no more than ``_TURN`` seconds, or than one ``_EARLY``-th of the guess
 if that is longer: a slot that stays free because all turns are late is worse than a turn that comes too early."""
 _SLACK = 5.0
-"""Seconds by which the clocks of workers may differ, where the storage has no clock of its own."""
+"""Seconds by which the clocks of workers may differ, where the storage has no clock of its own. Few, because requests
+may be kept out for that long after somebody has put the clock back."""
 _AGAIN = "|again"
 """The end of the name of a second line, for requests that had a turn and still were not let in."""
 _LARGEST = 1e18

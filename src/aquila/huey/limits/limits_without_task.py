@@ -35,7 +35,7 @@ def within_limits(huey: Any, *, wait: float | bool = True) -> Iterator[None]:
 
 
 class LimitedRequest:
-    """A request of another client that is being counted. Call ``spent`` with the tokens of its answer.
+    """A request of another client that is being counted. Call ``spent`` with its tokens and those of the answer.
 
     Examples:
         >>> from aquila.huey import LimitedRequest, MemoryHuey, limited

@@ -24,7 +24,7 @@ else:
 TABLE = "pauses"
 _SHORTEST = 1.0  # Seconds. A shorter pause is over before other workers have read of it.
 _PACE = 0.25  # Seconds between two requests that come back after a pause.
-_SLACK = 5.0  # Seconds by which the clocks of workers may differ, where the storage has no clock of its own.
+_SLACK = 5.0  # Seconds by which the clocks of workers may differ, as in ``counting``.
 _LONGEST_ANSWER = 500  # Characters.
 _KEPT_AFTER_END = 3600  # Seconds for which an entry outlives its pause: requests that waited still read their turn.
 

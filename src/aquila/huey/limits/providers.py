@@ -46,4 +46,4 @@ def is_host_of(host: str, provider: str) -> bool:
     host, provider = host.lower(), provider.lower()
     patterns = PROVIDERS.get(provider, (provider,))
     alone = host.partition(":")[0]
-    return host == provider or any(fits_pattern(host, each) or fits_pattern(alone, each) for each in patterns)
+    return any(fits_pattern(host, each) or fits_pattern(alone, each) for each in patterns)

@@ -129,7 +129,7 @@ class HeldCapacity:
 
 @dataclass(frozen=True, slots=True)
 class _AskedCounter:
-    """One try to count a request: the request, the moment as which it counts, and its turn; None if it was let in."""
+    """One try to count a request. ``at`` is the moment with which it counts; ``turn`` is None where it was let in."""
 
     asking: AdmissionRequest
     at: float

@@ -42,9 +42,11 @@ ENQUEUING, LEASE = 30.0, 60.0
 """Seconds for which a claim is valid while its job is being enqueued, and after a worker has last renewed it."""
 
 _SLACK = 60.0
-"""Seconds by which the clocks of producers and workers may differ, where the storage has no clock of its own."""
+"""Seconds by which the clocks of producers and workers may differ, where the storage has no clock of its own. Many,
+because a claim that is not believed lets an identical job in."""
 _KEPT = 30 * 86_400.0
-"""Seconds for which a claim outlives its end where its consumer may be dead but still have a copy of the job."""
+"""Seconds for which an entry is kept after its claim has ended, where a dead consumer may still have a copy of the job.
+"""
 # Bounds of a search through all copies or all claims: a queue that is broken must not hold a producer for minutes.
 _MOST_COPIES = 10_000
 _MOST_CLAIMS, _PAGE = 10_000, 1000

@@ -36,6 +36,6 @@ class SharedClock:
                 self._until = here + _AGREED_FOR
             except Exception:  # noqa: BLE001 -- the storage is away; the next write to it reports that
                 offset = time.time() - here if offset is None else offset
-                self._until = here + 1  # Second: the storage is asked again soon.
+                self._until = here + 1  # A second later the storage is asked again.
             self._offset = offset
         return time.monotonic() + offset

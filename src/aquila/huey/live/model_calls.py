@@ -16,7 +16,7 @@ from aquila.huey.running_task import CurrentTask, current_task_or_none
 if TYPE_CHECKING:
     from aquila.huey.live.publisher import JobPublisher
 
-_LONGEST = 4_000
+_LONGEST = 4_000  # Characters.
 
 
 class ModelCallPublisher:
@@ -24,7 +24,7 @@ class ModelCallPublisher:
 
     @hookimpl
     def aquila_call_start(self, call: CallInfo) -> None:
-        if (found := _find_task()) is not None:
+        if (found := _find_publisher_and_task()) is not None:
             publisher, current = found
 
             def change(run: JobRun) -> None:
@@ -34,14 +34,14 @@ class ModelCallPublisher:
 
     @hookimpl
     def aquila_chunk(self, call: CallInfo, event: Event) -> None:
-        if isinstance(event, Chunk | Reasoning | Refusal) and (found := _find_task()) is not None:
+        if isinstance(event, Chunk | Reasoning | Refusal) and (found := _find_publisher_and_task()) is not None:
             publisher, current = found
             kind = events.REASONING if isinstance(event, Reasoning) else events.TEXT
             publisher.note_text(current, kind, event.text)
 
     @hookimpl
     def aquila_tool_call(self, call: CallInfo, event: ToolCall) -> None:
-        if (found := _find_task()) is not None:
+        if (found := _find_publisher_and_task()) is not None:
             publisher, current = found
 
             def change(run: JobRun) -> None:
@@ -52,7 +52,7 @@ class ModelCallPublisher:
 
     @hookimpl
     def aquila_tool_result(self, call: CallInfo, event: ToolResult, seconds: float) -> None:
-        if (found := _find_task()) is not None:
+        if (found := _find_publisher_and_task()) is not None:
             publisher, current = found
             about: dict[str, Any] = {"tool": event.name, "id": event.id, "failed": event.error is not None}
             if publisher.content:
@@ -61,7 +61,7 @@ class ModelCallPublisher:
 
     @hookimpl
     def aquila_retry(self, call: CallInfo, event: Retry) -> None:
-        if (found := _find_task()) is not None:
+        if (found := _find_publisher_and_task()) is not None:
             publisher, current = found
 
             def change(run: JobRun) -> None:
@@ -74,7 +74,7 @@ class ModelCallPublisher:
     def aquila_request_stop(
         self, call: CallInfo, turn: int, answer: AnswerInfo | None, error: BaseException | None, seconds: float
     ) -> None:
-        found = _find_task()
+        found = _find_publisher_and_task()
         if found is None or answer is None:
             return
         publisher, current = found
@@ -94,7 +94,7 @@ class ModelCallPublisher:
         )  # fmt: skip
 
 
-def _find_task() -> tuple[JobPublisher, CurrentTask] | None:
+def _find_publisher_and_task() -> tuple[JobPublisher, CurrentTask] | None:
     """Return the publisher of the task that is executing here, and the task. None without a task or a publisher."""
     current = current_task_or_none()
     publisher = None if current is None else current.huey.publisher

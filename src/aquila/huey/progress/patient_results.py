@@ -46,7 +46,7 @@ class PatientResults:
         A storage that does not answer is asked again: the work is done, and paid for. Raises ``NotSerializable``.
         """
         try:
-            message = self.serializer.serialize(data)
+            value = self.serializer.serialize(data)
         except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
             refusal = refusal_of(error)
             # Tells `end_unsendable` that the value of this task was refused, and not that of a task that follows it.
@@ -56,16 +56,16 @@ class PatientResults:
             raise refusal from refusal.__cause__
         try:
             if not self.keep_running:  # The usual case, without one more call.
-                return self.storage.put_data(key, message, is_result=True)
-            return self._store_result(key, data, message)
+                return self.storage.put_data(key, value, is_result=True)
+            return self._store_result(key, data, value)
         except Exception as error:  # noqa: BLE001 -- whatever a storage raises
             failure = error
-        return ask_again(lambda: self._store_result(key, data, message), failure, patience=PATIENCE)
+        return ask_again(lambda: self._store_result(key, data, value), failure, patience=PATIENCE)
 
-    def _store_result(self, key: str, data: Any, message: bytes) -> None:
+    def _store_result(self, key: str, data: Any, value: bytes) -> None:
         """Store a result, in the place of results that ``keep_running`` keeps if it has one for this task."""
-        if not (self.keep_running and self.move_to_results(key, data, message)):
-            self.storage.put_data(key, message, is_result=True)
+        if not (self.keep_running and self.move_to_results(key, data, value)):
+            self.storage.put_data(key, value, is_result=True)
 
     def delete(self, key: str) -> Any:
         """Delete the entry with a key. As patient as ``put_result``, which Huey calls right afterwards."""

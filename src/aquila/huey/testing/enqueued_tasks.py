@@ -45,8 +45,9 @@ def all_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any
     - ``args=`` (a sequence) and ``kwargs=`` (a dictionary): all arguments to compare. Use them where a parameter of the
       task has the name of an option. Every other keyword is then an option.
 
-    Raises ``TaskError`` when a message in the queue cannot be read, which Huey itself would silently leave out. Raises
-    ``ConfigError`` for a keyword that may be a parameter of the task or an option, and for one that is neither.
+    Raises ``TaskError`` when a message in the queue cannot be read, which ``huey.pending()`` would only log and leave
+    out. Raises ``ConfigError`` for a keyword that may be a parameter of the task or an option, and for one that is
+    neither.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -127,7 +128,8 @@ def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: An
     """Assert that a matching task is enqueued and that no two of them are identical. Return the first one.
 
     The arguments are those of ``assert_enqueued``. Two tasks are identical if they have the same function and the same
-    arguments, however these were passed. Raises ``AssertionError`` that lists the identical tasks.
+    arguments, however these were passed. If the task is unique by some of its arguments, only those are compared.
+    Raises ``AssertionError`` that lists the identical tasks.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -241,8 +243,8 @@ def read_message(huey: Any, data: Any, place: str) -> Task:
         task: Task = huey.deserialize_task(bytes(data))
     except Exception as error:
         raise TaskError(
-            f"a message of {len(data)} bytes in the {place} of {huey.name!r} cannot be read, and a worker would lose "
-            f"it: {type(error).__name__}: {error}"
+            f"a message of {len(data)} bytes in the {place} of {huey.name!r} cannot be read, so no worker could "
+            f"execute it: {type(error).__name__}: {error}"
         ) from error
     task._aquila_huey = huey  # `perform_job` gets a bare task from here, and finds its Huey by it.
     return task

@@ -20,8 +20,8 @@ class _LeftOutWaits:
         """By the id of a job that another one has enqueued, or that comes back: the waits before, and the moment."""
 
 
-def begin_execution(run: Run, task: Any) -> None:
-    """Let the requests from now on come after the waits of a task, whose code begins."""
+def add_wait_before(run: Run, task: Any) -> None:
+    """Add the waits before a task whose code begins: its requests count as made that much later."""
     enqueued, watch = run.state_of(_LeftOutWaits).enqueued, run.wire_watch
     if watch is not None and task.id in enqueued:
         watch.left_out, moment = enqueued[task.id]
@@ -29,8 +29,11 @@ def begin_execution(run: Run, task: Any) -> None:
             watch.left_out += max(0.0, (task.eta - moment).total_seconds())
 
 
-def end_execution(run: Run, task: Any, others: Iterable[Any], moment: datetime) -> None:
-    """Note the moment, in the time of the Huey, at which a task has ended, and which others it has enqueued."""
+def note_wait_start(run: Run, task: Any, others: Iterable[Any], moment: datetime) -> None:
+    """Note that the waits of a task that has ended and of the ``others`` that it has enqueued start at ``moment``.
+
+    ``moment`` is in the time of the Huey.
+    """
     if run.wire_watch is not None:
         for job in (task, *others):
             run.state_of(_LeftOutWaits).enqueued[job.id] = run.wire_watch.left_out, moment

@@ -129,7 +129,7 @@ class Observation:
         # A subclass may execute a task without `AquilaHuey.execute`, which notes the run.
         run = getattr(self.task, "_aquila_run", None) or current_run()
         if run.wire_watch is not None:
-            left_out_waits.begin_execution(run, self.task)
+            left_out_waits.add_wait_before(run, self.task)
         # Mostly none of these does anything, and then no stack of context managers is made.
         if self.task.timeout or run.make_outcome is not None or may_commit():
             try:

@@ -35,7 +35,7 @@ class RealQueues:
 class _RealQueuePatches:
     """The patches of Huey's classes. The outermost run of the process owns it, because classes belong to the process.
 
-    They are in force while at least one holder has called ``guard_real_queues`` and not ``let_real_queues_be``.
+    They are in force while at least one holder has called ``guard_real_queues`` and not ``withdraw_queue_patches``.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class _RealQueuePatches:
 def guard_real_queues(holder: object, prepare: Callable[[], str]) -> None:
     """Refuse jobs for real queues in the current run, and in runs within it that are not in testing mode themselves.
 
-    ``prepare`` is that of ``RealQueues``. ``let_real_queues_be`` with the same ``holder`` ends this.
+    ``prepare`` is that of ``RealQueues``. ``withdraw_queue_patches`` with the same ``holder`` withdraws the patches.
     """
     run = runtime.current_run()
     run.state_of(RealQueues).prepare = prepare
@@ -58,17 +58,20 @@ def guard_real_queues(holder: object, prepare: Callable[[], str]) -> None:
     parent_queues.tell_child_processes(())
 
 
-def let_child_processes_be(holder: object) -> None:
+def restore_child_processes(holder: object) -> None:
     """Tell child processes what they were told before the call of ``guard_real_queues`` with the same ``holder``."""
     watching = runtime.process_run().state_of(_RealQueuePatches)
     if holder in watching.told_before:
         parent_queues.tell_again(watching.told_before.pop(holder))
 
 
-def let_real_queues_be(holder: object) -> None:
-    """Undo the call of ``guard_real_queues`` with the same ``holder``."""
+def withdraw_queue_patches(holder: object) -> None:
+    """Withdraw the patches of ``guard_real_queues`` with the same ``holder``, and call ``restore_child_processes``.
+
+    The run itself stays in testing mode.
+    """
     runtime.process_run().state_of(_RealQueuePatches).patches.withdraw(holder)
-    let_child_processes_be(holder)
+    restore_child_processes(holder)
 
 
 def let_child_processes_enqueue(places: Collection[str]) -> None:

@@ -99,7 +99,7 @@ def observe_task(huey: Any, task: Any) -> Observation:
         seen.enqueued = [other for other in _read_added(huey, before) if other.id != task.id]
     run = getattr(task, "_aquila_run", None) or current_run()  # the one in which `Observation` has begun
     if run.wire_watch is not None:
-        left_out_waits.end_execution(run, task, seen.enqueued, huey._get_timestamp())
+        left_out_waits.note_wait_start(run, task, seen.enqueued, huey._get_timestamp())
     return seen
 
 

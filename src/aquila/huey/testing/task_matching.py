@@ -58,13 +58,13 @@ class TaskPattern:
 
     def _argument_mismatches(self, task: Any) -> Iterator[str]:
         given = named_arguments(task)
-        if self.args:
+        if self.args:  # Those of a `*args` are compared one by one, too.
             given |= _name_positions(type(task), task.args)
         for name, expected in (*_name_positions(type(task), self.args).items(), *self.kwargs.items()):
             if name not in given:
                 yield f"{name}: expected {shortened_repr(expected)}, is not given"
             else:
-                yield from find_mismatches(expected, given[name], name)
+                yield from compare_values(expected, given[name], name)
 
     def _schedule_mismatches(self, task: Any, now: Any) -> Iterator[str]:
         span = self.scheduled_in
@@ -128,22 +128,22 @@ def _name_positions(task_class: Any, args: Sequence[Any]) -> dict[str, Any]:
     return {names[at] if at < len(names) else f"argument {at + 1}": value for at, value in enumerate(args)}
 
 
-def find_mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
+def compare_values(expected: Any, actual: Any, path: str) -> Iterator[str]:
     """Yield a text for each place where ``actual`` differs from ``expected``. Dictionaries may hold more than expected.
 
-    ``where`` names the value in the texts.
+    ``path`` names the value in the texts.
     """
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
             if key not in actual:
-                yield f"{where}[{key!r}]: expected {shortened_repr(value)}, is missing"
+                yield f"{path}[{key!r}]: expected {shortened_repr(value)}, is missing"
             else:
-                yield from find_mismatches(value, actual[key], f"{where}[{key!r}]")
+                yield from compare_values(value, actual[key], f"{path}[{key!r}]")
     elif isinstance(expected, list | tuple) and type(expected) is type(actual) and len(expected) == len(actual):
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
-            yield from find_mismatches(one, other, f"{where}[{index}]")
+            yield from compare_values(one, other, f"{path}[{index}]")
     elif not expected == actual:  # noqa: SIM201 -- ANY and the like define only ==
-        yield f"{where}: expected {shortened_repr(expected)}, is {shortened_repr(actual)}"
+        yield f"{path}: expected {shortened_repr(expected)}, is {shortened_repr(actual)}"
 
 
 def seconds_ahead(task: Any, now: Any) -> float:

@@ -87,9 +87,10 @@ class RunningConsumer:
     ) -> T:
         """Wait until ``condition()`` is true, and return its value.
 
-        ``what`` is its name in the error. Raises ``TaskError`` after ``timeout`` seconds (by default those of the
-        consumer), and at once if the program has ended, or a worker process, unless others work and take over its task
-        or errors are ignored. A miss of a task, or a request that the guard refused, is raised at once, too.
+        ``what`` is its name in the error. Raises ``TaskError`` after ``timeout`` seconds, by default those of the
+        consumer. Raises it at once if the program or a worker process has ended. The end of a worker process is no
+        error while others work, if they take over its task or errors are ignored. A miss of a task, or a request that
+        the guard refused, is raised at once, too.
         """
         return self._wait_for(condition, timeout, what)
 
@@ -152,9 +153,13 @@ class RunningConsumer:
         if isinstance(result, ChordResult):
             result = result.callback
         what = f"the result of {result.task!r}"
-        # Workers in other processes do not say here what they execute.
-        hint = ". It still executes, or it has returned None, which is not stored: return something, or give the Huey "
-        hint = "" if self.huey.store_none else f"{hint}store_none=True"
+        hint = ""
+        if not self.huey.store_none:
+            # It may still execute: workers in other processes do not say here what they execute.
+            hint = (
+                ". It still executes, or it has returned None, which is not stored: return something, or give the Huey "
+                "store_none=True"
+            )
         (value,) = self._wait_for(functools.partial(self._read_final_result, result.id), timeout, what, hint, result.id)
         if isinstance(value, Error):
             self.raise_unanswered(ask_storage=True)
