@@ -16,7 +16,7 @@ Begin with ``policy``, which decides whether a request or connection is answered
   variables of the table ``provider_keys``. ``blocking_calls`` lets blockbuster accept Aquila's own calls.
 - Other processes and threads: ``child_processes`` writes the variable by which child processes learn of the run, and
   ``parent_run`` joins the run in the child. ``fork_server`` does so for processes that a fork server of
-  ``multiprocessing`` forks. ``started_children`` prepares the folder for messages when a child is started.
+  ``multiprocessing`` forks. ``started_children`` prepares for a child that is started.
   ``left_threads`` guards threads that outlive the run.
 
 ``use_cassette`` opens a scope: ``scope_block`` for a block, ``decorated_functions`` for a function.

@@ -362,7 +362,7 @@ def _prepare_for_child(start: Callable[..., Any]) -> Callable[..., Any]:
 
 call_around_forks(
     late_function("aquila.intercept.started_children", "prepare_for_children"),
-    late_function("aquila.intercept.started_children", "go_on"),
+    late_function("aquila.intercept.started_children", "adjust_forked_child"),
 )
 
 

@@ -93,7 +93,7 @@ def _check(owner: Any, storage: Any, job: str) -> None:
     if places is None or not queue_places.is_real(storage) or watched_queues.is_in_testing_mode():
         return
     place = queue_places.name_place(storage)
-    if place not in places and not watched_queues.is_ignored(owner.name):
+    if place not in places and not watched_queues.lets_jobs_through(owner.name):
         file = runtime.current_run().layers.settings_file
         setting = setting_lines.setting_line("huey_storage", "own", file)
         advice = _ADVICE.format(setting=setting, place=setting_lines.place_of_settings(file))

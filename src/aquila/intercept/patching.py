@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import find_imports_elsewhere, find_loaded, lazy_modules, wait_before_fork
 
-# Finders in `sys.meta_path`, and all that they can reach, live longest when Python ends; see `aquila.lazy_imports`.
+# Finders in `sys.meta_path`, and all that they can reach, live longest when Python ends, so this module must not refer
+# to `typing`; see `aquila.lazy_imports`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib import util

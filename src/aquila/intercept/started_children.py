@@ -1,4 +1,7 @@
-"""Prepares for child processes when one is started: makes the folder for their messages."""
+"""Prepares for child processes when one is started, and a forked child for the run of tests that it belongs to.
+
+A child gets the environment of the scopes that are open, and a folder for its messages.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ else:
 
 
 def prepare_for_children() -> None:
-    """Make the folder for messages of child processes, if a test runs. Otherwise no child can make a test fail.
+    """Restore the environment that the last scope has left, and make the folder for messages of child processes.
 
-    A child that is started between two tests is not told of the test before, whose scope has closed.
+    So a child that is started between two tests is not told of the test before, whose scope has closed. The folder is
+    made only if a test runs: otherwise no child can make a test fail.
     """
     activation.interception().restore_environment()
     run = runtime.current_run()
@@ -32,17 +36,17 @@ def prepare_for_children() -> None:
 
 
 def prepare_and_start(start: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Make the folder, and call ``start``, the original of a patched function that starts a process."""
+    """Prepare, and call ``start``, the original of a patched function that starts a process."""
     __tracebackhide__ = True  # pytest leaves out such a frame
     prepare_for_children()
     return start(*arguments, **options)
 
 
-def go_on(*, in_child: bool) -> None:
-    """After a fork: let the child ask the scripts that are lent to it.
+def adjust_forked_child(*, in_child: bool) -> None:
+    """After a fork: let the child ask the scripts that are lent to it. In the parent, do nothing.
 
-    Note that the test itself runs in the child if its setup has not begun yet: plugins such as pytest-forked run each
-    test in a process of its own.
+    If the setup of the test has not begun yet, the run moves to the child, because the test itself runs there: plugins
+    such as pytest-forked run each test in a process of its own.
     """
     run = runtime.current_run()
     if in_child and "scopes" in vars(run):  # else there were none yet

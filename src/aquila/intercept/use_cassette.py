@@ -74,7 +74,10 @@ class use_cassette(ScopeBlock[UsedCassette]):
         return scope, UsedCassette(scope)
 
     def _check_transports(self) -> None:
-        """Raise ``UnknownTransport`` for a misspelt name. Only now, because a plugin may have it by now."""
+        """Raise ``UnknownTransport`` for a misspelt name.
+
+        Checked when the block begins, because a plugin may register the name after the object was made.
+        """
         settings = runtime.current_settings()
         given = {name: self._settings.get(name, getattr(settings, name)) for name in ("transport", "upstream")}
         if not USUAL_TRANSPORTS.issuperset(given.values()):

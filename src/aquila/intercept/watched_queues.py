@@ -39,6 +39,7 @@ _let_through: ContextVar[Any] = ContextVar("aquila_let_through", default=None)
 
 
 _NOT_REAL = ("BaseStorage", "BlackHoleStorage", "MemoryStorage")
+"""Storages of ``huey.storage`` that hand no job to another process, so jobs may enter them unchecked."""
 
 
 def make_patches(check: Callable[[Any, Any], None], check_storage: Callable[[Any, Any], None]) -> PatchSet:
@@ -99,7 +100,7 @@ def is_in_testing_mode() -> bool:
     return any(run.state_of(TestingMode).is_on for run in runtime.runs_in_force())
 
 
-def is_ignored(name: str) -> bool:
+def lets_jobs_through(name: str) -> bool:
     """Whether ``ignore_hueys`` lets the jobs for a Huey of this name through here."""
     try:
         settings = scopes.find_surroundings().settings

@@ -19,7 +19,7 @@ from aquila.cassettes.object_memo import ObjectMemo
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage import cassette_files
 from aquila.recording import runtime
-from aquila.recording.secrets.redactors import SecretsSet
+from aquila.recording.secrets.redactors import SecretsSetLater
 from aquila.recording.sessions import known_keys
 from tests.support.runs import name_upstream, separate_run
 
@@ -94,7 +94,7 @@ def test_recording_into_a_shared_cassette_is_quick_where_tests_set_keys(
 
 
 def test_keys_that_were_computed_with_more_secrets_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    later = SecretsSet(runtime.set_variables().count)
+    later = SecretsSetLater(runtime.set_variables().count)
     request, rules = RecordedRequest("GET", f"https://x/{SHAPELESS}"), MatchRules()
 
     def key_under(redactor: Redactor) -> Callable[[RecordedRequest], str]:

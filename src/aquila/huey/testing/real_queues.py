@@ -114,11 +114,11 @@ def _find_prepare() -> Callable[[], str] | None:
 
 
 def _is_let_through(owner: Any, storage: Any) -> bool:
-    """Whether a job may go into a storage: into that of a test queue, or because its ``owner`` is ignored.
+    """Whether a job may go into a storage: into that of a test queue, or because the setting names its ``owner``.
 
     ``owner`` is the Huey, or the storage itself.
     """
-    if watched_queues.is_ignored(owner.name):
+    if watched_queues.lets_jobs_through(owner.name):
         return True
     used = queue_under_test.storages_in_use()
     return any(queue_places.hands_on_to(each, storage) for each in used) or any(

@@ -15,7 +15,6 @@ class Machine:
 
     is_root: bool = False
     has_seccomp_filter: bool = False
-    in_container: bool = False
     restricted_by_apparmor: bool = False
     userns_clone: str | None = None
     """Debian's switch: 0 forbids user namespaces to all users but root. None if the kernel has no such switch."""
@@ -28,7 +27,6 @@ def look_at_machine() -> Machine:
     return Machine(
         is_root=sys.platform == "linux" and os.geteuid() == 0,
         has_seccomp_filter="\nSeccomp:\t2\n" in (_read("/proc/self/status") or ""),
-        in_container=os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"),
         restricted_by_apparmor=_read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1",
         userns_clone=_read("/proc/sys/kernel/unprivileged_userns_clone"),
         most_user_namespaces=_read("/proc/sys/user/max_user_namespaces"),
@@ -74,10 +72,10 @@ def _find_cause(number: int, machine: Machine) -> tuple[str, str]:
         )
     if machine.userns_clone == "0" and not machine.is_root:
         return "kernel.unprivileged_userns_clone is 0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"
-    if machine.has_seccomp_filter or machine.in_container:
+    if machine.has_seccomp_filter:
         return (
-            "this is a container, and its seccomp filter refuses namespaces, as Docker's does",
-            "start it with --network none: a run in it is sealed as it is; or with --security-opt seccomp=unconfined",
+            "a seccomp filter refuses namespaces, as that of a container or of a systemd service",
+            "start the container with --network none, which seals its runs; or with --security-opt seccomp=unconfined",
         )
     if number not in (errno.EPERM, errno.EACCES):
         return "unknown: nothing that Aquila checks on this machine forbids it", "see the kernel's log (dmesg)"

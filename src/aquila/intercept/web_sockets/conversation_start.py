@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aquila.cassettes.model import SWITCHED
@@ -46,8 +47,8 @@ def open_conversation(
 
     those_open = scope.run.state_of(OpenConversations)
     scope.run.watch_scopes(those_open)
+    conversation = functools.partial(ReplayedConversation, scope_has_closed=lambda: scope.closed, those_open=those_open)
     if noted is None:
-        return ReplayedConversation(side, refuse=refuse_here, is_over=lambda: scope.closed, those_open=those_open)
+        return conversation(side, refuse=refuse_here)
     watched: Any = watched_side.WatchedSide(side, noted)
-    refuse_noted = watched_side.refuse_within(noted, refuse_here)
-    return ReplayedConversation(watched, refuse=refuse_noted, is_over=lambda: scope.closed, those_open=those_open)
+    return conversation(watched, refuse=watched_side.refuse_within(noted, refuse_here))

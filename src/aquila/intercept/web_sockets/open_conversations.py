@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class OpenConversations:
-    """The connected conversations, which are observed together with the scopes. The run owns this object.
+    """The connected conversations of a run, which owns this object. It watches the scopes, whose end breaks them off.
 
     The references are weak: if a program drops a connection without closing it, the conversation disappears from here.
     """
@@ -24,7 +24,7 @@ class OpenConversations:
         self._by_id[id(conversation)] = conversation
 
     def discard(self, conversation: ReplayedConversation) -> None:
-        """Remove a conversation that is over."""
+        """Remove a conversation that has ended."""
         self._by_id.pop(id(conversation), None)
 
     def scope_opened(self, scope: Scope) -> None:
@@ -36,5 +36,5 @@ class OpenConversations:
         """Break off the conversations of closed scopes."""
         for known in self._by_id.valuerefs():
             conversation = known()
-            if conversation is not None and conversation.is_over:
+            if conversation is not None and conversation.scope_has_closed:
                 conversation.end_with_scope()

@@ -370,7 +370,7 @@ class _Peer:
     def _check_patience(self, *, is_pausing: bool) -> None:
         """End the conversation if its scope has ended, or if the client waits for a message that never comes."""
         conversation = self._conversation
-        if conversation.is_over:
+        if conversation.scope_has_closed:
             conversation.end_with_scope()
         elif is_pausing or self._out or not (conversation.is_awaited or conversation.is_never_opened):
             self._quiet = 0.0

@@ -30,7 +30,7 @@ conversation."""
 class ReplayedConversation:
     """One conversation that ``side`` answers. Any thread may send and wait for messages.
 
-    ``refuse`` notes a miss and raises it. ``is_over`` says whether the scope has ended. While the conversation is
+    ``refuse`` notes a miss and raises it. ``scope_has_closed`` says whether its scope has. While the conversation is
     connected, it is one of ``those_open``.
     """
 
@@ -39,7 +39,7 @@ class ReplayedConversation:
         side: ProviderSide,
         *,
         refuse: Callable[[CassetteMiss], NoReturn],
-        is_over: Callable[[], bool],
+        scope_has_closed: Callable[[], bool],
         those_open: OpenConversations,
     ) -> None:
         self.handshake_answer = side.handshake_answer
@@ -56,7 +56,7 @@ class ReplayedConversation:
         self._users: set[int] = set()
         """The ids of the tasks and threads that have sent or waited for a message, two at most."""
         self._refuse = refuse
-        self._is_over = is_over
+        self._scope_has_closed = scope_has_closed
         self._taken_count = 0
         self._delivered_count = 0
         self._read_count = 0
@@ -282,9 +282,9 @@ class ReplayedConversation:
         return self.turns.take(lambda: self.side.ended is None)
 
     @property
-    def is_over(self) -> bool:
-        """Whether the scope has ended."""
-        return self._is_over()
+    def scope_has_closed(self) -> bool:
+        """Whether the scope has closed, so that the conversation must break off."""
+        return self._scope_has_closed()
 
     def end_with_scope(self) -> None:
         """Break the conversation off, because its scope has ended."""

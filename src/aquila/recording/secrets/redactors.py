@@ -18,13 +18,14 @@ from aquila.recording.known_environment import KnownEnvironment
 
 
 class RedactorCache:
-    """The secrets and the redactor that were made last, of one run. Each is made again when its basis has changed.
+    """The two sets of secrets and the redactor that a run made last. Each is made again when its basis has changed.
 
     Making a redactor takes longer than a small replay, and almost all sessions of a run need the same one. Threads need
     no lock: each attribute is replaced as a whole, together with the basis from which it was made.
     """
 
     def __init__(self) -> None:
+        # Until the run ends: each redactor learns the secrets that are set while it is in use.
         runtime.current_run().hold(runtime.set_variables().noting())
         # The environment, the machine's keys, and the secrets in them: the two made last, the newest first. A test
         # with parameters asks before its scope puts dummy keys into the environment, and again after that.
@@ -107,13 +108,13 @@ class RedactorCache:
                 extra,
                 request_headers=(*rules.header_names, *keep_headers),
                 response_headers=keep_headers,
-                later=SecretsSet(position),
+                later=SecretsSetLater(position),
             )
             known = self._redactor = basis, redactor
         return known[1]
 
 
-class SecretsSet:
+class SecretsSetLater:
     """The secrets among the variables that are set from a ``position`` on. See ``aquila.recording.environment``."""
 
     def __init__(self, position: int) -> None:
@@ -122,8 +123,9 @@ class SecretsSet:
 
     def find_since(self, position: int) -> Mapping[str, str]:
         """Return the secrets that were set from a position on, each with its kind."""
-        is_watched = os.environ is self.variables.environment
         rows = self.variables.since(position)
+        # If a program has replaced `os.environ`, nothing is noted, so all its variables are searched.
+        is_watched = os.environ is self.variables.environment
         return _secrets_among(rows if is_watched else (*rows, *os.environ.items()))
 
 

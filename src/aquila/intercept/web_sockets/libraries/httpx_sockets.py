@@ -240,7 +240,7 @@ class _WatchedConnection:
 class _NotedBytes(_WatchedConnection):
     """Notes the bytes in a recording. ``lost`` is the error of a connection that is lost.
 
-    ``reading`` is for ``catch_receive``: a session itself reads all the time.
+    ``catch_receive`` uses ``reading`` to note when the program waits: the session reads in the background all the time.
     """
 
     def __init__(self, stream: Any, recorder: FrameRecorder, lost: type[Exception]) -> None:
