@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import http
+import importlib
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,15 @@ def provider() -> Iterator[WebSocketProvider]:
 
 async def say_by_websockets(url: str) -> Any:
     async with connect_in_loop(url) as connection:
+        await connection.send("hello")
+        return await connection.recv()
+
+
+async def say_by_legacy(url: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        legacy: Any = importlib.import_module("websockets.legacy.client")
+    async with legacy.connect(url) as connection:
         await connection.send("hello")
         return await connection.recv()
 
@@ -153,13 +164,16 @@ FOLLOWS_IN_THREADS = hasattr(websockets.sync.client, "reconnect")
 """Whether the client for threads follows redirects. Older versions do not."""
 
 
-@pytest.mark.parametrize("connect", ["loop", *["thread"] * FOLLOWS_IN_THREADS, "aiohttp"])
-def test_a_handshake_that_is_redirected_is_replayed(connect: str, provider: WebSocketProvider, root: Path) -> None:
+@pytest.mark.parametrize("host", ["", "//localhost:PORT"])
+@pytest.mark.parametrize("connect", ["loop", *["thread"] * FOLLOWS_IN_THREADS, "legacy", "aiohttp"])
+def test_a_handshake_that_is_redirected_is_replayed(
+    connect: str, host: str, provider: WebSocketProvider, root: Path
+) -> None:
     def redirect(connection: Any, request: Any) -> Any:
         if "moved" in request.path:
             return None
         response = connection.respond(http.HTTPStatus.TEMPORARY_REDIRECT, "")
-        response.headers["Location"] = "/v1/realtime?moved=1"
+        response.headers["Location"] = host.replace("PORT", str(httpx.URL(provider.url).port)) + "/v1/realtime?moved=1"
         return response
 
     def say_in_thread() -> Any:
@@ -171,6 +185,7 @@ def test_a_handshake_that_is_redirected_is_replayed(connect: str, provider: WebS
     say = {
         "loop": lambda: asyncio.run(say_by_websockets(provider.url)),
         "thread": say_in_thread,
+        "legacy": lambda: asyncio.run(say_by_legacy(provider.url)),
         "aiohttp": lambda: asyncio.run(say_by_aiohttp(provider.url)),
     }
     in_both(provider, say[connect])

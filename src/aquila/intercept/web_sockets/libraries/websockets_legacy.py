@@ -32,33 +32,31 @@ def catch_connecting(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     async def connect(connecting: Any) -> Any:
-        plain = connecting._create_connection  # private: a partial, whose attributes a redirect uses
-        if plain.func.__name__ != "create_connection" or "sock" in plain.keywords:
-            return await original(connecting)
-        connecting._create_connection = _CaughtConnection(plain.func, *plain.args, **plain.keywords)
-        connecting._create_connection.connecting = connecting
+        plain = connecting._create_connection  # private: a partial
+        if plain.func.__name__ == "create_connection" and "sock" not in plain.keywords:
+            create = _catch_creating(connecting, plain.func)
+            connecting._create_connection = functools.partial(create, *plain.args, **plain.keywords)
         return await original(connecting)
 
     return connect
 
 
-class _CaughtConnection(functools.partial):  # type: ignore[type-arg]
-    """Makes the connection of one attempt. It has the same attributes as the partial that it replaces."""
+def _catch_creating(connecting: Any, create: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch the function that makes the connection of one attempt. A redirect calls it with other arguments."""
 
-    connecting: Any
-
-    async def __call__(self) -> Any:
-        factory = self.args[0]
+    async def answer_or_create(factory: Any, *args: Any, **options: Any) -> Any:
         # `_uri` is as private as `_create_connection`.
-        answer = await answer_handshake_async(_handshake_of(self.connecting._uri, factory.keywords))
+        answer = await answer_handshake_async(_handshake_of(connecting._uri, factory.keywords))
         if answer is None:
-            return await super().__call__()
+            return await create(factory, *args, **options)
         if isinstance(answer, ReplayedConversation):
             transport, protocol = await peer.connect_in_loop(answer, factory)
             return transport, converse(protocol, answer)
         async with being_connected(answer):
-            transport, protocol = await super().__call__()
+            transport, protocol = await create(factory, *args, **options)
         return transport, _watch(protocol, answer)
+
+    return answer_or_create
 
 
 def _handshake_of(uri: str, options: dict[str, Any]) -> RecordedRequest:
@@ -72,20 +70,20 @@ def _handshake_of(uri: str, options: dict[str, Any]) -> RecordedRequest:
 
 def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
     handshake, receive, send = protocol.handshake, protocol.recv, protocol.send
-    lose = protocol.connection_lost
+    read_response, lose = protocol.read_http_response, protocol.connection_lost
+
+    async def read_http_response() -> Any:
+        status, headers = await read_response()
+        if status != SWITCHED:  # which is accepted once the client has checked the header fields
+            recorder.accept(status, fields_of(headers.raw_items()))
+            recorder.finish_refused()
+        return status, headers
 
     async def shake_hands(*args: Any, **kwargs: Any) -> None:
         try:
             await handshake(*args, **kwargs)
         except asyncio.CancelledError:
             recorder.finish_unanswered()
-            raise
-        except Exception as error:
-            status = getattr(error, "status_code", None)
-            if status is not None:
-                headers = getattr(error, "headers", None)
-                recorder.accept(status, () if headers is None else fields_of(headers.raw_items()))
-                recorder.finish_refused()
             raise
         recorder.accept(SWITCHED, fields_of(protocol.response_headers.raw_items()))
 
@@ -110,7 +108,7 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
         note_end(recorder, protocol, error, is_left=is_left)
 
     protocol.handshake, protocol.send = shake_hands, send_and_note
-    protocol.connection_lost = connection_lost
+    protocol.read_http_response, protocol.connection_lost = read_http_response, connection_lost
     protocol.recv = receive_then_write(recorder, recv)
     for name in ("handshake", "send", "close", "wait_closed"):
         # Set on this connection alone, and gone with it.
