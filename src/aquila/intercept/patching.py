@@ -182,7 +182,9 @@ class ImportHooks:
         # Listed before the first call: the callback may import another of the modules, whose loader calls then.
         for name in [name for name in names if name in sys.modules]:
             module = find_loaded(name)
-            # None while another thread is loading it: then the loader calls, if the callback was there in time.
+            # None while another thread is loading it: then the loader calls, unless the thread found the module before
+            # our finder was there. Such a module stays as it is until the names are waited for anew: to wait here for
+            # the thread could last for ever, because it may itself wait for a lock that the caller holds.
             if module is not None:
                 callback(name, module)
 
