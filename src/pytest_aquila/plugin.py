@@ -280,6 +280,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     """Close the scope of the test after its fixtures, and store the recordings of a passing test."""
     __tracebackhide__ = True
     outcome: Outcome = item.stash.get(test_scopes.OUTCOME, "skipped")
+    if outcome != "passed":
+        test_scopes.tell_blocks(item, outcome)
     known = unanswered.texts_in(item) if outcome == "failed" else ()
     kept = second_attempts.keeping_shared_fixtures(item) if test_scopes.runs_again(item) else nullcontext()
     try:

@@ -36,8 +36,7 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
     if report.failed:
         advice.add_advice(report, call.excinfo, item.config, item)
         item.stash[test_scopes.OUTCOME] = "failed"
-        if (running := item.config.stash[test_scopes.RUN].test) is not None:
-            running.mark.has_failed = True  # blocks that its fixtures keep open end later
+        test_scopes.tell_blocks(item, "failed")  # also of a subtest, after which the body may pass
         if scope is not None:
             scope.note_failure()
     elif report.skipped:

@@ -146,11 +146,17 @@ def _scope_until_end(item: pytest.Item) -> Scope | None:
 def begin_test(item: pytest.Item) -> None:
     """Allow a test to open its scope. A plugin may run the test again after its teardown."""
     if (test := item.config.stash[RUN].test) is not None:
-        test.has_begun, test.mark.has_failed, test.has_ended = True, False, False
+        test.has_begun, test.mark.outcome, test.has_ended = True, "", False
     if _ended in item.stash:
         junit_facts.forget_facts(item)
         item.stash[SHARED_MISSES] = []
         del item.stash[_ended]
+
+
+def tell_blocks(item: pytest.Item, outcome: Outcome) -> None:
+    """Say that a test has not passed, for the blocks that its fixtures keep open. The first outcome counts."""
+    if (test := item.config.stash[RUN].test) is not None:
+        test.mark.outcome = test.mark.outcome or outcome
 
 
 def end_test(item: pytest.Item) -> Scope | None:

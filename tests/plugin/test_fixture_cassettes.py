@@ -178,6 +178,23 @@ def test_a_block_that_a_fixture_keeps_open_changes_no_cassette_if_its_test_fails
     assert project.bodies("block") == [b'{"prompt":"two"}']
 
 
+def test_a_block_that_a_fixture_keeps_open_replaces_nothing_if_its_test_skips_or_xfails(project: Project) -> None:
+    tests = """
+        @pytest.fixture(autouse=True)
+        def block(request):
+            with aquila.use_cassette(request.node.name):
+                yield
+
+        @pytest.mark.parametrize("end", [pytest.skip, pytest.xfail])
+        def test_it(end):
+            assert post("one") <= 2
+        """
+    project.record(tests=tests).assert_outcomes(passed=2)
+    ending = tests.replace("assert", "post('two'), end('later') if").replace("<= 2", "else None")
+    project.run("--aquila-record=all", tests=ending).assert_outcomes(skipped=1, xfailed=1)
+    project.run(tests=tests.replace("<= 2", "<= 2 < post('two')")).assert_outcomes(passed=2)
+
+
 def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Project) -> None:
     tests = """
         @pytest.fixture(scope="session")

@@ -63,11 +63,12 @@ def close_block(scope: Scope, error: BaseException | None) -> None:
 
     A block around the ``yield`` of a fixture ends without an error, but after the report of its test.
     """
-    test = scope.run.test
+    outcome = "" if scope.run.test is None else scope.run.test.mark.outcome
     if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
         error = None  # the consumer of a generator has left early, or a command has ended well: nothing has failed
     try:
-        report = scope.close(passed=error is None and not (test is not None and test.mark.has_failed))
+        is_meant = error is None and outcome in ("skipped", "xfailed") and not scope.misses.hear()
+        report = scope.close(passed=error is None and not outcome, adds_only=is_meant)
         parent = scope.parent
         if parent is not None:
             parent.add_block_report(report, scope.sessions.opened())

@@ -72,14 +72,14 @@ litellm, the values that ``set`` reads are freed and the interpreter crashes. A 
 class Asker:
     """A mark for the test, or the shared fixture, that code works for. It does not keep them alive. ``name`` is the id.
 
-    ``has_failed`` says that a failure of the test is reported. See ``aquila.recording.askers``.
+    ``outcome`` is that of a test that has not passed: failed, skipped or xfailed. See ``aquila.recording.askers``.
     """
 
-    __slots__ = ("has_failed", "is_test", "name")
+    __slots__ = ("is_test", "name", "outcome")
 
     def __init__(self, name: str | None, *, is_test: bool) -> None:
         self.name = name
-        self.is_test, self.has_failed = is_test, False
+        self.is_test, self.outcome = is_test, ""
 
 
 asker: ContextVar[Asker | None] = ContextVar("aquila_asker", default=None)
