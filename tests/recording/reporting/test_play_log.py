@@ -39,8 +39,8 @@ def recording(body: object) -> Interaction:
     return Interaction(request, RecordedResponse(200, (), (RecordedChunk(b"{}"),)))
 
 
-def ask(*bodies: object, filters: Filters | None = None) -> None:
-    with aquila.use_cassette("x"), httpx2.Client() as client:
+def ask(*bodies: object, filters: Filters | None = None, faults: str | None = None) -> None:
+    with aquila.use_cassette("x", faults=faults), httpx2.Client() as client:
         scope = current_scope()
         assert scope is not None
         if filters is not None:
@@ -91,8 +91,9 @@ def test_a_recording_of_another_file_is_not_noted(run: Run) -> None:
     assert numbers(run.play_log) == [2]
 
 
-def test_a_child_tells_its_parent(run: Run, tmp_path: Path) -> None:
+def test_a_child_tells_its_parent_of_all_but_faulty_answers(run: Run, tmp_path: Path) -> None:
     parent, run.play_log = run.play_log, PlayLog(str(tmp_path))
+    ask({"a": 2}, faults="rate_limit")
     ask({"a": 1})
     assert parent is not None
     (tmp_path / "plays-1").write_text("[not whole")  # of one that was killed
