@@ -48,6 +48,18 @@ def test_a_recording_is_found_from_every_folder(
     assert len(server.seen) == 1
 
 
+def test_a_miss_names_the_root_folder_with_which_its_test_was_recorded(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\n")
+    with serving(json_answer({"text": "yes"})) as server:
+        pytester.makepyfile(**{"packages/app/test_app": TEST.replace("URL", server.url)})
+        (pytester.path / "packages" / "app" / "pytest.ini").write_text("[pytest]\n")
+        pytester.runpytest_inprocess("--aquila-record").assert_outcomes(passed=1)
+    result = pytester.runpytest_inprocess("packages/app")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*It is recorded in cassettes/packages/app/test_app/test_it.yaml,*", "*--rootdir=."])
+    pytester.runpytest_inprocess("packages/app", "--rootdir=.").assert_outcomes(passed=1)
+
+
 SHARED = """
     import httpx2, pytest
 

@@ -1,19 +1,22 @@
 """Finds the recording of a missed request in the cassette of another test.
 
 The usual cause is a cache, or another object that tests share: when the test was recorded, an earlier test had already
-sent the request. Alone or in another order the test then misses, and its own cassette cannot tell why.
+sent the request. Alone or in another order the test then misses, and its own cassette cannot tell why. Or the cassette
+of the test itself is in another folder, because pytest had another root folder then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage.names import name_of_file
 from aquila.recording.reporting import renamed_tests
 from aquila.recording.reporting.cassette_search import CassetteSearch, StoredCassette, name_place
+from aquila.shell_words import join_words
 from aquila.spelling import find_nearest
 
 if TYPE_CHECKING:
@@ -65,6 +68,28 @@ def mention_other_test(
                 command = renamed_tests.move_command(found[0].name, name, root, scope.run.layers)
                 advice = (OTHER_ID, "", f"  {command}", "", *ADVICE)
             return name_place(explained, session, alike or found, advice)
+    return explained
+
+
+def mention_outer_folder(explained: Explanation, scope: Scope, session: Session, root: Path, path: Path) -> Explanation:
+    """Add to the explanation of a miss that its cassette exists below a root folder around the present one.
+
+    That is so if a package has settings of pytest of its own, and was recorded from the folder of the repository.
+    """
+    layers = scope.run.layers
+    project = layers.root.absolute()
+    if not root.is_relative_to(project) or is_written(scope, name_of_file(root, path)):
+        return explained
+    inner = project
+    for folder in project.parents:
+        if (inner / ".git").exists():
+            break
+        recorded = folder / root.relative_to(project) / project.relative_to(folder) / path.relative_to(root)
+        if recorded.exists():
+            option = join_words([f"--rootdir={layers.path_to_type(folder)}"])
+            place = f"It is recorded in {layers.shown_path(recorded)},\nwith another root folder of pytest: {option}"
+            return replace(explained, text=explained.text + session.redactor.redact_text(f"\n\n{place}"))
+        inner = folder
     return explained
 
 

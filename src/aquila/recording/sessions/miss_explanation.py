@@ -48,6 +48,7 @@ def explain_miss(scope: Scope, session: Session, root: Path, path: Path, missed:
             if explained is compared:
                 explained = other_tests.mention_other_test(explained, scope, session, root, path, missed)
         if not path.exists():
+            explained = other_tests.mention_outer_folder(explained, scope, session, root, path)
             if other_tests.is_written(scope, name_of_file(root, path)):
                 explained = scripts.mention_similar_script(explained, scope, path)
             if scope.scripts.is_written:  # it may be the script that lacks an answer
