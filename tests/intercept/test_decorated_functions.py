@@ -43,9 +43,9 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     seen: list[bool] = []
     close = scopes.Scope.close
 
-    def watched(scope: scopes.Scope, *, passed: bool = True) -> Any:
+    def watched(scope: scopes.Scope, *, passed: bool, **options: bool) -> Any:
         seen.append(passed)
-        return close(scope, passed=passed)
+        return close(scope, passed=passed, **options)
 
     monkeypatch.setattr(scopes.Scope, "close", watched)
     return seen
