@@ -35,3 +35,21 @@ def test_a_module_is_read_once_for_all_its_tests_and_again_when_it_changes(
     assert find_tests("c3", cassettes, tmp_path) == [tested_by.TestPlace(tests[3], module, 6)]
     update_uses(cassettes, {"test_a.py::TestAll": ["c3"]}, whole=(tests[3],))
     assert find_tests("c3", cassettes, tmp_path) == [tested_by.TestPlace("test_a.py::TestAll", module, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "test"),
+    [
+        ("TestBirds.test_owl-night", "TestBirds::test_owl"),
+        ("TestBirds.test_inherited", "TestBirds::test_inherited"),
+        ("TestBirds.@client", "TestBirds"),
+        ("test_removed", None),
+        ("@client", None),
+    ],
+)
+def test_a_cassette_that_no_test_is_known_to_use_is_traced_by_its_name(
+    name: str, test: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "test_a.py").write_text("class TestBirds:\n    def test_owl(self): pass\n")
+    found = [each.id for each in find_tests(f"test_a/{name}", tmp_path / "cassettes", tmp_path)]
+    assert found == ([] if test is None else [f"test_a.py::{test}"])

@@ -65,13 +65,17 @@ def _names_in(inside: str) -> list[str]:
 
 
 def _find_by_name(name: str, root: Path) -> Iterator[TestPlace]:
-    """Yield the test after which a cassette is named, if its module exists and contains it."""
+    """Yield the test or the class after which a cassette is named, if its module exists and contains it.
+
+    A test that its class does not define counts, too, because the class may inherit it.
+    """
     folder, _, own = name.rpartition("/")
     module = module_of_folder(folder)
     path = root / f"{module}.py" if module else None
     if path is None or not path.is_file():
         return
-    names = re.split(r"[+-]|@", own.removesuffix(".msgpack"), maxsplit=1)[0].split(".")
+    inside = re.split(r"[+-]|@", own.removesuffix(".msgpack"), maxsplit=1)[0]
+    names = [each for each in inside.split(".") if each]  # before the `@` of a fixture is the dot of its class
     line = _line_of(path, names, missing=0)
     if line:
         yield TestPlace(f"{module}.py::{'::'.join(names)}", path, line)
