@@ -21,7 +21,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_at_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.web_socket_frames.frame import Frame, store_frame
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
 from aquila.errors import CassetteError
 from aquila.review.alignment import digest_interaction
 from aquila.review.applying import take_back
@@ -110,6 +110,12 @@ def answer(text: str, **fields: object) -> Interaction:
     ("one", "other", "kind"),
     [
         (answer("a", created=1), answer("b", created=2), "details"),
+        (answer("a", metrics={"latencyMs": 551}), answer("a", metrics={"latencyMs": 560}), "details"),
+        (
+            answer("a", usageMetadata={"totalTokenCount": 9}, createTime="1", timings={"predicted_ms": 3}),
+            answer("a", usageMetadata={"totalTokenCount": 8}, createTime="2", timings={"predicted_ms": 4}),
+            "details",
+        ),
         (answer("a", model="gpt-4o"), answer("a", model="gpt-5"), "answer"),
         (answer("a", reasoning="x"), answer("a", reasoning="y"), "answer"),
         (answer("a", data=[1, 2]), answer("a", data=[1, 3]), "answer"),
@@ -430,6 +436,39 @@ def test_conversations_over_web_sockets_are_compared_by_what_each_side_said(othe
     view = view_proposal(found, lambda one: one, RULES)
     changed = {"prompt": view.prompt, "answer": view.answer}
     assert {name for name, pieces in changed.items() if any(way != "same" for way, _ in pieces)} == {kind} - {"details"}
+
+
+def ended(*frames: Frame | Close) -> Interaction:
+    """A conversation over a WebSocket that consists of these frames."""
+    stored = tuple(store_close(each) if isinstance(each, Close) else store_frame(each) for each in frames)
+    return replace(socket("", []), response=RecordedResponse(101, (), stored))
+
+
+def called(order: int, *, answered: int = 1, call: str = "a") -> Interaction:
+    """A conversation in which the model calls a function for an order, and gets a result."""
+    calls = [{"id": call, "args": {"order": {"order_id": order}}}]
+    results = [{"id": call, "response": {"order_id": answered}}]
+    return ended(
+        Frame(json.dumps({"toolCall": {"functionCalls": calls}}).encode(), False),
+        Frame(json.dumps({"toolResponse": {"functionResponses": results}}).encode(), True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        (ended(Close("provider", 1000)), ended(Close("provider", 1000, at=5)), "details"),
+        (ended(Close("provider", 1000)), ended(Close("provider", 1008, "quota exceeded")), "answer"),
+        (ended(Close("provider", 1000)), ended(Close("client", 1000)), "answer"),
+        (called(7), called(7, call="b"), "details"),
+        (called(7), called(8), "answer"),
+        (called(7), called(7, answered=2), "prompt"),
+    ],
+)
+def test_the_close_and_the_tool_calls_of_a_conversation_are_compared(
+    one: Interaction, other: Interaction, kind: str
+) -> None:
+    assert [each.kind for each in compare([one], [other]).proposals] == [kind]
 
 
 @pytest.mark.parametrize(

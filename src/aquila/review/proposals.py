@@ -30,8 +30,11 @@ KINDS: tuple[ProposalKind, ...] = ("new", "prompt", "answer", "details", "gone")
 
 _NEW_EACH_TIME = re.compile(
     r"(?:^|_)(?:ids?|created|at|fingerprint|timestamp|duration|obfuscation|usage|sequence_number)$|Id$"
+    r"|^(?:usageMetadata|createTime|avgLogprobs|latencyMs|timings)$"
 )
 """Names of fields with values that differ even between two equal answers."""
+_WRITTEN_FREELY = re.compile(r"\.(?:args|arguments|function(?:_r|R)esponses\[\*\]\.response)(?:[.\[]|$)")
+"""Paths of objects that a model or a tool wrote, in which a field of any name counts."""
 _REPEATED_BY_EVENTS = re.compile(r"\.(?:model|object|type|role|service_tier|provider|name|status)$")
 """Fields that each event of a stream repeats, so the number of repetitions does not count."""
 _DEEPEST = 40
@@ -183,8 +186,12 @@ def _client_said(interaction: Interaction) -> object:
 
 
 def _values_said(frames: list[Frame | Close], *, by_client: bool) -> Iterator[Any]:
+    """Yield the messages of one side. How a conversation was closed, by either side, belongs to the answer."""
     for each in frames:
-        if isinstance(each, Frame) and each.sent == by_client:
+        if isinstance(each, Close):
+            if not by_client:
+                yield {"close": {"by": each.by, "code": each.code, "reason": each.reason}}
+        elif each.sent == by_client:
             try:
                 yield json.loads(each.data)
             except (ValueError, RecursionError):
@@ -198,7 +205,7 @@ def _leaves_of(values: Any) -> dict[str, str]:
     def walk(value: Any, path: str, depth: int) -> None:
         if isinstance(value, dict) and depth < _DEEPEST:
             for key, inner in value.items():
-                if not _NEW_EACH_TIME.search(key):
+                if not _NEW_EACH_TIME.search(key) or _WRITTEN_FREELY.search(path):
                     walk(inner, f"{path}.{key}", depth + 1)
         elif isinstance(value, list) and depth < _DEEPEST:
             for inner in value:
