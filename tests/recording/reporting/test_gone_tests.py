@@ -19,6 +19,9 @@ class TestHere:
 
 class TestMore(Base):
     def test_more(self): ...
+
+class TestTyped[T: list[int]](Base):
+    def test_more(self): ...
 """
 
 
@@ -32,6 +35,7 @@ class TestMore(Base):
         ("TestHere.@there", False),
         ("TestHere.@left", True),
         ("TestMore.@left", False),  # which Base may have
+        ("TestTyped.@left", False),
         ("TestHere.@known@conftest", False),
         ("TestLeft.@known@conftest", True),
         ("TestHere.@setup_class", False),  # inherited, or the other spelling of it
@@ -51,6 +55,25 @@ def test_a_fixture_is_gone_with_its_name_or_that_of_its_class(fixture: str, is_g
 @pytest.mark.parametrize("last", ["test_it", "test_it-a@b", "TestIt.test_it-a.@b+01a3f7405668"])
 def test_a_test_is_no_fixture_whatever_its_parameters(last: str) -> None:
     assert not is_name_of_fixture(last)
+
+
+@pytest.mark.parametrize(
+    ("more", "test", "is_gone"),
+    [
+        ("", "test_left", True),
+        ("", "TestHere::test_it", False),
+        ("", "test_left[a@b]", True),
+        ("", "test_left-a@b", True),
+        ("", "TestHere.@left", False),  # a fixture, which may be defined elsewhere
+        ("monkeypatch.setattr(module, name, 1)", "test_left", True),
+        ("setattr(module, name, 1)", "test_left", False),
+    ],
+)
+def test_a_test_is_gone_with_its_name_if_nothing_makes_names(
+    more: str, test: str, is_gone: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "test_it.py").write_text(MODULE + more, "utf-8")
+    assert Sources(tmp_path).is_gone("test_it.py", test) == is_gone
 
 
 @pytest.mark.parametrize("last", ["", ".", "-x", "+x", "[x]"])

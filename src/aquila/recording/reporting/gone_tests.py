@@ -27,7 +27,7 @@ class Sources:
         text = self._read(module)
         if text is None:
             return not (self._root / module).exists()
-        if "@" in test:
+        if "@" in _without_parameters(test):
             return False  # a fixture, which may be defined elsewhere
         names = _names_in(test)  # none in the name of a cassette such as `-x`, which somebody has chosen
         return bool(names) and _are_gone(names, text)
@@ -70,13 +70,18 @@ def _occurs(name: str, text: str) -> bool:
 
 def _names_in(text: str) -> list[str]:
     """Return the names of classes and functions in an id, or in the name of a cassette, without parameters."""
-    return [name for name in re.split(r"::|\.", re.split(r"[\[+-]", text, maxsplit=1)[0]) if name]
+    return [name for name in re.split(r"::|\.", _without_parameters(text)) if name]
+
+
+def _without_parameters(text: str) -> str:
+    return re.split(r"[\[+-]", text, maxsplit=1)[0]
 
 
 def _are_gone(names: Sequence[str], text: str) -> bool:
     """Whether a module surely lacks the last of some names, or a class around it. ``text`` is its source."""
-    if re.search(r"\bglobals\(\)|\bsetattr\(|\bimport \*", text):
+    # A method `setattr` is that of `monkeypatch`, which makes no tests.
+    if re.search(r"\bglobals\(\)|(?<!\.)\bsetattr\(|\bimport \*", text):
         return False
     if not _occurs(names[-1], text):
-        return not any(re.search(rf"\bclass\s+{re.escape(name)}\s*\(", text) for name in names[:-1])
+        return not any(re.search(rf"\bclass\s+{re.escape(name)}\s*[\[(]", text) for name in names[:-1])
     return not all(_occurs(name, text) for name in names[:-1])
