@@ -27,9 +27,9 @@ def demand_faults_are_met(scope: Scope) -> None:
     if plan is None:
         return
     scope.faults.collect_met(plan)
-    if plan.unmet:
+    if message := plan.explain_unmet():
         more = "\nThe good answer is recorded now, so run it once more" if scope.settings.transport == "record" else ""
-        pytest.fail(f"{plan.explain_unmet()}{more}", pytrace=False)
+        pytest.fail(f"{message}{more}", pytrace=False)
 
 
 def demand_scripts_are_used(scope: Scope) -> None:

@@ -61,6 +61,14 @@ def test_a_fault_that_cannot_be_applied_is_skipped() -> None:
     assert "no request met the fault dropped_event\n  dropped_event: " in plan.explain_unmet()
     assert meet(plan, "stream") == "dropped_event"
     assert not plan.unmet
+    assert not plan.explain_unmet()
+
+
+def test_only_a_fault_that_no_request_met_is_explained() -> None:
+    plan = plan_of("cut_stream(after=3), unknown_tool")
+    assert [meet(plan, "whole", WHOLE), meet(plan, "stream")] == ["good", "cut_stream"]
+    assert "no request met the fault unknown_tool\n  unknown_tool: " in plan.explain_unmet()
+    assert "cut_stream" not in plan.explain_unmet()
 
 
 def test_a_shared_plan_counts_the_requests_of_all_processes() -> None:

@@ -70,8 +70,8 @@ class FaultPlan:
         self._counts: dict[str, int] = defaultdict(int)
         # Set once, by ``share``; from then on ``_counts`` is not used any more.
         self._shared: SharedFaultCounts | None = None
-        # Why faults could not be applied; a dict keeps the order, and each reason once.
-        self._impossible: dict[str, None] = {}
+        # Why a fault, by its number, could not be applied; a dict keeps the order, and each reason once.
+        self._impossible: dict[int, dict[str, None]] = defaultdict(dict)
         self._lock = renewed_in_child(threading.Lock())
 
     @classmethod
@@ -111,7 +111,7 @@ class FaultPlan:
                 try:
                     response = fault.change(good)
                 except ImpossibleFault as error:
-                    self._impossible[str(error)] = None
+                    self._impossible[number][str(error)] = None
                     continue
                 before = self._count(label)
                 # Between the check above and the count another process may have counted, too.
@@ -131,14 +131,28 @@ class FaultPlan:
     def unmet(self) -> Sequence[Fault]:
         """The faults that no request has met."""
         with self._lock:
-            met = {*self._met_by, *(number for number in range(len(self.faults)) if self._count_of(f"{number}"))}
-        return [fault for number, fault in enumerate(self.faults) if number not in met]
+            return [self.faults[number] for number in self._unmet_numbers()]
 
     def explain_unmet(self) -> str:
-        """Return a message that names the faults which no request has met, with the reasons that are known."""
-        named = ", ".join(map(str, self.unmet))
-        reasons = "".join(f"\n  {reason}" for reason in self._impossible)
-        return f"no request met the fault{'s' if len(self.unmet) > 1 else ''} {named}{reasons}"
+        """Return a message that names the faults which no request has met, with the reasons that are known.
+
+        Returns "" if all are met.
+        """
+        with self._lock:
+            unmet = self._unmet_numbers()
+            reasons = dict.fromkeys(reason for number in unmet for reason in self._impossible.get(number, ()))
+        if not unmet:
+            return ""
+        named = ", ".join(str(self.faults[number]) for number in unmet)
+        shown = "".join(f"\n  {reason}" for reason in reasons)
+        return f"no request met the fault{'s' if len(unmet) > 1 else ''} {named}{shown}"
+
+    def _unmet_numbers(self) -> list[int]:
+        return [
+            number
+            for number in range(len(self.faults))
+            if number not in self._met_by and not self._count_of(f"{number}")
+        ]
 
     def _note(self, number: int) -> None:
         self.met += 1

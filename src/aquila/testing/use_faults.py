@@ -71,5 +71,5 @@ class Faults(FaultMethods):
         finally:
             self._scope.faults.use(before)
             self._scope.faults.collect_met(plan)
-        if plan.unmet:
-            raise FaultFailed(plan.explain_unmet())
+        if message := plan.explain_unmet():
+            raise FaultFailed(message)
