@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -138,6 +140,12 @@ def test_comments_are_not_counted_as_events(fault: str) -> None:
         ("rate_limit", 429, {}),
         ("rate_limit(2)", 429, {"retry-after": "2"}),
         ("rate_limit(retry_after=0.5)", 429, {"retry-after": "0.5"}),
+        ("rate_limit(retry_after=2.0)", 429, {"retry-after": "2"}),
+        ("rate_limit(retry_after=1234567)", 429, {"retry-after": "1234567"}),
+        ("rate_limit(3600, form='milliseconds')", 429, {"retry-after-ms": "3600000"}),
+        ("rate_limit(1234.567, form='milliseconds')", 429, {"retry-after-ms": "1234567"}),
+        ("rate_limit(1000000, form='reset')", 429, {"x-ratelimit-reset-requests": "1000000s"}),
+        ("rate_limit(0.00001, form='reset')", 429, {"x-ratelimit-reset-requests": "0.00001s"}),
         ("rate_limit(2, form='milliseconds')", 429, {"retry-after-ms": "2000"}),
         ("rate_limit(2, form='reset')", 429, {"x-ratelimit-reset-requests": "2s"}),
         ("server_error", 500, {}),
@@ -147,11 +155,13 @@ def test_comments_are_not_counted_as_events(fault: str) -> None:
     ],
 )
 def test_a_failure_has_the_status_and_body_of_the_provider(text: str, status: int, headers: dict[str, str]) -> None:
-    response = changed(text, scripted())
-    assert response.status == status
-    assert headers.items() <= dict(response.headers).items()
-    if text != "html_page":
-        assert json.loads(response.body)["error"]["message"]
+    unknown = RecordedRequest("POST", "https://example.com/unknown", (), b"{}")
+    for interaction in (scripted(), replace(scripted(), request=unknown)):
+        response = changed(text, interaction)
+        assert response.status == status
+        assert headers.items() <= dict(response.headers).items()
+        if text != "html_page":
+            assert json.loads(response.body)["error"]["message"]
 
 
 def test_overloaded_has_status_529_for_anthropic() -> None:
@@ -179,8 +189,11 @@ def test_a_delay_in_a_form_that_a_provider_does_not_have_is_impossible(path: str
         changed(f"rate_limit(2, form={form!r})", scripted(ALL_PATHS[path]))
 
 
-def test_a_date_is_one_of_http_in_the_future() -> None:
-    assert dict(changed("rate_limit(3600, form='date')", scripted()).headers)["retry-after"].endswith(" GMT")
+def test_a_date_is_one_of_http_and_not_too_early() -> None:
+    earliest = time.time() + 0.5
+    date = dict(changed("rate_limit(0.5, form='date')", scripted()).headers)["retry-after"]
+    assert date.endswith(" GMT")
+    assert parsedate_to_datetime(date).timestamp() >= earliest
 
 
 @pytest.mark.parametrize("text", ["connection_refused", "connection_reset", "timeout"])

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from aquila.cassettes.model import NO_STATUS, Headers, Interaction, RecordedChunk, RecordedResponse
 from aquila.faults.fault import LONGEST, ImpossibleFault
 from aquila.wire_forms.answer import Answer, AnsweredError
-from aquila.wire_forms.form import write_json
+from aquila.wire_forms.form import retry_headers, write_json, write_number
 from aquila.wire_forms.table import find_wire_form, read_sent
 
 RetryAfter = Literal["seconds", "date", "milliseconds", "reset", "retry_info"]
@@ -87,9 +87,9 @@ def rate_limit(
         response = _write_error(interaction, AnsweredError(429, retry_after=retry_after))
         return replace(response, headers=tuple(each for each in response.headers if each[0] != "retry-after"))
     if form == "date":
-        date = formatdate(time.time() + retry_after, usegmt=True)
+        date = formatdate(math.ceil(time.time() + retry_after), usegmt=True)
         return _write_error(interaction, AnsweredError(429, retry_after=date))
-    headers: Headers = (("retry-after-ms", f"{retry_after * 1000:g}"),)
+    headers: Headers = (("retry-after-ms", write_number(retry_after * 1000)),)
     if form == "reset":
         headers = _reset_fields(interaction, retry_after)
     return _write_error(interaction, AnsweredError(429, headers=headers))
@@ -105,7 +105,7 @@ def _reset_fields(interaction: Interaction, seconds: float) -> Headers:
     if _is_of(interaction, "Gemini"):
         raise ImpossibleFault("Google has no header fields about rate limits")
     if not _is_of(interaction, "Anthropic"):
-        return (("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", f"{seconds:g}s"))
+        return (("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", f"{write_number(seconds)}s"))
     # Anthropic gives its resets as RFC 3339 times in whole seconds, OpenAI as durations such as "1s".
     moment = datetime.fromtimestamp(math.ceil(time.time() + seconds), UTC)
     reset = moment.isoformat().replace("+00:00", "Z")
@@ -145,8 +145,7 @@ def _write_error(interaction: Interaction, error: AnsweredError) -> RecordedResp
         return form.answer(Answer(error=error), read_sent(interaction.request), 1)
     # The form of the request is not known. Most providers, and all that follow OpenAI, report errors like this.
     body = {"error": {"message": f"status {error.status}", "type": "error", "code": None, "param": None}}
-    after = () if error.retry_after is None else (("retry-after", f"{error.retry_after}"),)
-    return write_json(body, status=error.status, headers=(*after, *error.headers)).at_times(Answer())
+    return write_json(body, status=error.status, headers=(*retry_headers(error), *error.headers)).at_times(Answer())
 
 
 FAILURES = (

@@ -166,4 +166,9 @@ def retry_headers(error: AnsweredError) -> Headers:
     after = error.retry_after
     if after is None:
         return ()
-    return (("retry-after", after if isinstance(after, str) else f"{after:g}"),)
+    return (("retry-after", after if isinstance(after, str) else write_number(after)),)
+
+
+def write_number(value: float) -> str:
+    """Return a number as header fields have it: without an exponent, and without zeros at the end of a fraction."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")

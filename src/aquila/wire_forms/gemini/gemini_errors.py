@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from aquila.wire_forms.answer import AnsweredError
-from aquila.wire_forms.form import WireForm, Written, retry_headers, write_json
+from aquila.wire_forms.form import WireForm, Written, retry_headers, write_json, write_number
 from aquila.wire_forms.sent import SentRequest
 
 _USUAL = {
@@ -43,7 +43,7 @@ def write_gemini_error(error: AnsweredError, *, in_array: bool = False) -> Writt
     if error.code is not None:
         details.append({"@type": f"{_DETAIL}ErrorInfo", "reason": error.code, "domain": "googleapis.com"})
     if isinstance(error.retry_after, (int, float)):
-        details.append({"@type": f"{_DETAIL}RetryInfo", "retryDelay": f"{error.retry_after:g}s"})
+        details.append({"@type": f"{_DETAIL}RetryInfo", "retryDelay": f"{write_number(error.retry_after)}s"})
     if details:
         said["details"] = details
     body = {"error": said}
