@@ -65,7 +65,7 @@ class Message:
     name: str | None = None
     calls: tuple[AssistantToolCall, ...] = ()
     call_id: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     if TYPE_CHECKING:  # the argument `content` may be of more types than the attribute
 
@@ -225,7 +225,8 @@ def _message_from_mapping(value: Mapping[str, Any]) -> Message:
     if unknown:
         raise InvalidMessage(f"unknown field {unknown[0]!r} of a message{suggest_name(str(unknown[0]), _FIELDS[:6])}")
     # Providers add fields to their own answers (`reasoning_content` of DeepSeek, `annotations` of OpenAI), and may
-    # expect them in the next request. The first six fields have their own attribute, the others go into `extra`.
+    # expect them in the next request. The first six fields have their own attribute, the others go into `extra` unless
+    # they are empty; `type` says nothing.
     extra = value.get("extra") or {}
     if not isinstance(extra, Mapping):
         raise InvalidMessage(f"the 'extra' of a message is a dict of further fields, not {type(extra).__name__}")
