@@ -156,7 +156,7 @@ def aquila_request_start(call: CallInfo, request: Mapping[str, Any], turn: int) 
 
 @hookspec
 def aquila_chunk(call: CallInfo, event: Event) -> None:
-    """An event other than those with a hook of their own has arrived: text, reasoning, progress, usage.
+    """A part of the answer has arrived: text, reasoning, refusal, progress, usage.
 
     Examples:
         >>> class Pieces:

@@ -31,7 +31,7 @@ _PAUSE = 0.001
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module and return it. A fork in another thread waits until the import is done.
+    """Import a module and return it. A fork in another thread waits for the import, at most `_LONGEST_WAIT`.
 
     A fake file system of pyfakefs is paused meanwhile: a module that is imported within it would keep the fake ``os``
     and ``pathlib`` for the rest of the run.
@@ -112,7 +112,10 @@ def take_step(step: Callable[[], object]) -> None:
 
 
 def insist_on(step: Callable[[], object], is_done: Callable[[], object]) -> None:
-    """Repeat a step of the preparation of a fork until ``is_done()`` is true, because signals may interrupt it."""
+    """Repeat a step of the preparation of a fork until ``is_done()`` is true, because signals may interrupt it.
+
+    It is tried at most `_MOST_ATTEMPTS` times.
+    """
     for _ in range(_MOST_ATTEMPTS):
         if not is_done():
             take_step(step)

@@ -54,8 +54,8 @@ _TORN = (
 class ChildMessages:
     """The messages of a run, or of the run that started this process: a file for each scope and kind.
 
-    Two kinds go the other way: the parent tells the children what is recorded anew, and which scopes are shared. The
-    run owns this object.
+    Three things go the other way: the parent tells the children what is recorded anew, which scopes are shared, and
+    which are open. The run owns this object.
     The process that made the folder removes it at the end of the run. Without a folder, ``tell`` methods do nothing.
     """
 
