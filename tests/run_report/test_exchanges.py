@@ -19,8 +19,10 @@ from aquila.run_report.bodies import LONGEST, Bodies, read_body
 from aquila.run_report.costs import Costs
 from aquila.run_report.exchanges import ExchangeReader
 from aquila.run_report.large_answers import MOST_READ
+from aquila.run_report.related_requests import count_attempts, pair_across
 from aquila.wire_forms.answer import Answer, AnsweredCall, WrittenUsage
 from aquila.wire_forms.table import read_request
+from tests.run_report.sample_runs import make_exchange
 from tests.support.examples import examples
 from tests.wire_forms import samples
 
@@ -87,6 +89,43 @@ def test_tool_calls_stand_beside_their_results() -> None:
     exchange, _ = read(request, None)
     (told,) = exchange["messages"][1]["tool_calls"]
     assert told == {"name": "weather", "id": "c1", "arguments": '{"city": "Ulm"}', "result": "rain"}
+
+
+@pytest.mark.parametrize(
+    ("first", "is_retried"),
+    [
+        ({"status": 0, "end": "silent"}, True),
+        ({"status": 0, "end": "broken"}, True),
+        ({"status": 503}, True),
+        ({"status": None}, True),
+        ({"states": ["faulted"]}, True),
+        ({"end": "open"}, False),
+        ({"status": 101, "end": "broken"}, False),  # a conversation over a WebSocket
+    ],
+)
+def test_a_request_that_is_sent_again_after_a_failure_is_another_attempt(
+    first: dict[str, Any], is_retried: bool
+) -> None:
+    both: list[Any] = [make_exchange(1, **first), make_exchange(2)]
+    count_attempts(both)
+    assert [each.get("attempt") for each in both] == ([1, 2] if is_retried else [None, None])
+
+
+@pytest.mark.parametrize("name", ["content", "requests", "instances"])
+def test_the_content_of_embeddings_of_gemini_is_no_parameter(name: str) -> None:
+    request = samples.post("https://aiplatform.googleapis.com/v1/models/e:embedContent", {name: {}, "top_k": 1})
+    assert read(request, None)[0]["parameters"] == {"top_k": 1}
+
+
+def test_a_result_belongs_to_the_last_call_with_its_id_before_it() -> None:
+    def answer() -> list[Any]:
+        return [{"role": "assistant", "tool_calls": [{"name": "weather", "id": "c1", "arguments": "{}"}]}]
+
+    rain, sun = ({"role": "tool", "tool_call_id": "c1", "text": text} for text in ("rain", "sun"))
+    sent: list[list[Any]] = [[], [rain], [rain, sun]]
+    exchanges: list[Any] = [make_exchange(messages=each, answer=answer()) for each in sent]
+    pair_across(exchanges)
+    assert [each["answer"][0]["tool_calls"][0].get("result") for each in exchanges] == ["rain", "sun", None]
 
 
 DOT = base64.b64encode(b"\x89PNG dot").decode()

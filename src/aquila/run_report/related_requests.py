@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.recording_slots import is_failure
 from aquila.run_report.requests import pair_results
-from aquila.run_report.schema import Exchange, Message
+from aquila.run_report.schema import Exchange, Message, ToolCall
 
 
 def count_attempts(exchanges: Iterable[Exchange]) -> None:
@@ -31,25 +31,19 @@ def _has_failed(exchange: Exchange) -> bool:
     if "status" not in exchange:
         return True
     end = exchange.get("end", "complete")
-    return (
-        end == "broken"
-        or is_failure(RecordedResponse(exchange["status"], end="complete"))
-        or "faulted" in exchange["states"]
-    )
+    answer = RecordedResponse(exchange["status"], end="complete" if end == "open" else end)
+    return is_failure(answer) or "faulted" in exchange["states"]
 
 
 def pair_across(exchanges: Sequence[Exchange]) -> None:
     """Add to the tool calls of each answer the results from later requests."""
-    calls = {
-        call["id"]: call
-        for exchange in exchanges
-        for message in exchange.get("answer", ())
-        for call in message.get("tool_calls", ())
-        if "id" in call
-    }
+    calls: dict[str, ToolCall] = {}
     for before, exchange in itertools.pairwise(exchanges):
+        # An id may occur in several answers. A result then belongs to the last of them before it.
+        said = [call for message in before.get("answer", ()) for call in message.get("tool_calls", ())]
+        calls.update((call["id"], call) for call in said if "id" in call)
         results = [message for message in exchange["messages"] if message["role"] == "tool"]
-        for message in results:
+        for message in reversed(results):
             call = calls.get(message.get("tool_call_id", ""))
             if call is not None:
                 call.setdefault("result", message.get("text", ""))

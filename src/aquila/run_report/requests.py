@@ -20,6 +20,7 @@ _NO_PARAMETERS = frozenset(
     {
         *("messages", "input", "contents", "system", "instructions", "prompt", "tools", "functions", "model"),
         *("systemInstruction", "system_instruction", "toolConfig", "images", "stream"),
+        *("content", "requests", "instances"),
     }
 )
 _LONGEST_PARAMETER = 1000
