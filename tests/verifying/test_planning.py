@@ -93,7 +93,11 @@ def test_recordings_that_name_each_others_ids_are_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "total", "size"), [("all", 7, 7), ("10%", 7, 1), ("50%", 7, 4), ("100%", 7, 7), ("3", 7, 3), ("9", 7, 7)]
+    ("text", "total", "size"),
+    [
+        *(("all", 7, 7), ("10%", 7, 1), ("50%", 7, 4), ("100%", 7, 7), ("3", 7, 3), ("9", 7, 7)),
+        *(("7%", 100, 7), ("0.1%", 1001, 2)),
+    ],
 )
 def test_the_size_of_a_sample(text: str, total: int, size: int) -> None:
     assert Sample.parse(text).size_of(total) == size

@@ -108,6 +108,7 @@ def test_the_types_of_the_sdk_decide_whether_a_difference_is_critical(path: str,
             [("[]<text>", "kind", False), ("[]<tool>", "kind", False)],
         ),
         ({"input": {"a": 1}}, {"input": {"b": "x"}}, []),  # the arguments of a call
+        ([{"type": "a"}], [{"type": each} for each in "adcb"], [(f"[]<{each}>", "kind", False) for each in "dcb"]),
     ],
 )
 def test_without_types_of_an_sdk_only_both_answers_are_compared(then: Any, now: Any, expected: list[Any]) -> None:
@@ -119,6 +120,16 @@ def test_a_required_field_that_one_of_several_objects_lacks_is_critical() -> Non
     lacking = {name: each for name, each in choice.items() if name != "index"}
     then, now = completion(choices=[choice, choice]), completion(choices=[choice, lacking])
     assert changes(then, now, CHAT) == [("choices[].index", "gone", True)]
+
+
+def test_a_streamed_tool_call_of_another_kind_is_unknown_to_the_sdk_and_a_later_piece_is_not() -> None:
+    def chunk(*calls: dict[str, Any]) -> dict[str, Any]:
+        return {"choices": [{"delta": {"tool_calls": [{"index": 0, **call} for call in calls]}}]}
+
+    sdk = sdk_type_for("/v1/chat/completions", streamed=True)
+    live = shape_of([chunk({"type": "function"}, {"type": "odd"}, {})])
+    found = list(compare_shapes(shape_of([chunk({"type": "function"})]), live, sdk))
+    assert [each.text for each in found] == ["new, which the SDK does not know", "new"]
 
 
 @pytest.mark.parametrize("name", slow_but_each(4, [name for name in names() if name.partition("/")[0] in OPENAI]))

@@ -53,9 +53,9 @@ class Sample:
         return cls(share, count)
 
     def size_of(self, total: int) -> int:
-        """Return how many of ``total`` recordings are asked."""
+        """Return how many of ``total`` recordings are chosen. Those that they continue are asked, too."""
         if self.share is not None:
-            return math.ceil(self.share * total)
+            return math.ceil(round(self.share * total, 9))  # 0.07 * 100 is a little more than 7
         return total if self.count is None else min(self.count, total)
 
 

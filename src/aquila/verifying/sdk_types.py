@@ -49,8 +49,9 @@ class SdkType:
     def variant(self, kind: str) -> SdkType:
         """Return what is expected of an object here whose field ``type`` is ``kind``, an empty text if it has none."""
         fitting = tuple(each for each in self.models if kind in _kinds_of(each))
-        if not fitting and (len(self.models) == 1 or not kind):
-            fitting = tuple(each for each in self.models if not _kinds_of(each)) or self.models[:1]
+        if not kind or (not fitting and len(self.models) == 1):
+            fitting += tuple(each for each in self.models if not _kinds_of(each))
+            fitting = fitting or self.models[:1]
         return SdkType(frozenset({"object"}), fitting, is_known=True) if fitting else ANYTHING
 
     def knows_kind(self, kind: str) -> bool:
@@ -133,11 +134,23 @@ def _fields_of(model: Any) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=2048)
 def _kinds_of(model: Any) -> frozenset[str]:
-    """Return the values that the field ``type`` may have; empty if a model has no such field, or one for any text."""
+    """Return the values that the field ``type`` may have; empty if a model has no such field, or one for any text.
+
+    An empty text among them says that the field may be missing, as in the later pieces of a streamed tool call.
+    """
     field = _fields_of(model).get("type")
-    if field is None or typing.get_origin(field.annotation) is not Literal:
+    if field is None:
         return frozenset()
-    return frozenset(map(str, typing.get_args(field.annotation)))
+    is_union = typing.get_origin(field.annotation) in (Union, types.UnionType)
+    found: set[str] = set()
+    for each in typing.get_args(field.annotation) if is_union else (field.annotation,):
+        if each is type(None):
+            found.add("")
+        elif typing.get_origin(each) is Literal:
+            found.update(map(str, typing.get_args(each)))
+        else:
+            return frozenset()
+    return frozenset(found)
 
 
 class SdkEndpoint(NamedTuple):
@@ -169,7 +182,7 @@ ENDPOINTS = (
 
 
 def sdk_type_for(path: str, *, streamed: bool) -> SdkType:
-    """Return what the SDK expects in the answer to a request with this path; ``ANYTHING`` if no SDK is installed."""
+    """Return what the SDK expects in the answer to a request with this path; ``ANYTHING`` if nothing is known."""
     endpoint = next((each for each in ENDPOINTS if re.search(each.path, path)), None)
     found = "" if endpoint is None else endpoint.event if streamed else endpoint.whole
     return ANYTHING if not found else _load(found)

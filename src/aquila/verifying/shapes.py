@@ -67,8 +67,9 @@ class ObjectShape:
 class ShapeChange(NamedTuple):
     """One difference of two shapes. ``what`` is ``gone``, ``new``, ``type`` or ``kind``.
 
-    ``is_critical``: a program that reads the answer through the SDK's types notices it. ``depends``: it may come from
-    another kind of content: an answer without a tool call, for example, has no field for calls.
+    ``is_critical``: a program that reads the answer through the SDK's types notices it; without these, each other type
+    than null is critical. ``depends``: it may come from another kind of content: an answer without a tool call, for
+    example, has no field for calls.
     """
 
     path: str
@@ -117,8 +118,8 @@ def compare_shapes(recorded: Shape, live: Shape, sdk: SdkType = ANYTHING, path: 
         else:
             text = f"no {kind or 'such object'} any more"
             yield ShapeChange(_path_of_kind(path, kind), "kind", text, is_critical=False)
-    for kind in live.objects.keys() - recorded.objects.keys():
-        if recorded.objects:
+    for kind in live.objects:
+        if recorded.objects and kind not in recorded.objects:
             unknown = "" if sdk.knows_kind(kind) else ", which the SDK does not know"
             yield ShapeChange(
                 _path_of_kind(path, kind), "kind", f"new{unknown}", is_critical=False, depends=not unknown
