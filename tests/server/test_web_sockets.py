@@ -206,8 +206,10 @@ def test_the_nth_conversation_gets_the_nth_recording_and_two_at_once_get_one_eac
 
 @pytest.mark.parametrize("way", ["provider", "provider without a code", "client", "broken"])
 def test_it_ends_as_it_had_ended(way: str, serve: Serve, root: Path) -> None:
+    words = "[" * 100_000 if way == "provider" else "last words"  # which is no JSON, however deep
+
     def speak(connection: ServerConnection) -> None:
-        connection.send("last words")
+        connection.send(words)
         if way == "provider":
             connection.close(4000, "so long")
         elif way == "provider without a code":
@@ -221,7 +223,7 @@ def test_it_ends_as_it_had_ended(way: str, serve: Serve, root: Path) -> None:
 
     def end(running: BackgroundServer) -> tuple[int | None, str | None]:
         with dial(running) as connection:
-            assert connection.recv(60) == "last words"
+            assert connection.recv(60) == words
             if way == "client":
                 connection.close(4001, "enough")
             with pytest.raises(ConnectionClosed):

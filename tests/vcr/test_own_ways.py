@@ -115,6 +115,12 @@ def test_a_file_of_vcrpy_answers_whatever_its_format_and_stays_as_it_is(
         assert get(f"{server.url}/a") == 3
 
 
+def test_a_name_that_is_too_long_for_a_file_is_shortened(server: Upstream) -> None:
+    for _ in range(2):
+        with vcr.use_cassette(f"{'n' * 260}.yaml"):
+            assert get(f"{server.url}/a") == 1
+
+
 def test_a_hook_gets_a_body_in_a_form_of_its_own_as_the_file_has_it(server: Upstream) -> None:
     def keep_value(answer: dict[str, Any]) -> dict[str, Any]:
         return answer | {"body": {"data": json.loads(answer["body"]["string"])}}

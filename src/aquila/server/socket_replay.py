@@ -145,6 +145,6 @@ class ReplayToClient:
 def _is_event(data: bytes) -> bool:
     try:
         event = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(event, dict) and isinstance(event.get("type"), str)

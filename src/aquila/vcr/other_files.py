@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +39,8 @@ class CassetteFiles(NamedTuple):
     """The files of a cassette.
 
     ``own`` is the file that is written, and ``shown`` the one that programs get as its path. ``load_further`` loads
-    further recordings, which answer after those of ``own``; None if there are none. ``exists`` says that something was
-    recorded before.
+    further recordings, which answer after those of ``own``; None if there can be none. ``exists`` says that something
+    was recorded before.
     """
 
     own: Path
@@ -59,17 +60,18 @@ def find_files(
     load = functools.partial(
         _load_for_vcrpy, serializer=serializer, persister=persister, change_response=change_response
     )
-    others, own, exists = list(extra), path, path.exists()
+    others, own, exists = list(extra), path, os.path.exists(path)
     if not _can_record_into(path):
         own = path.with_name(_name_beside(path))
+        if exists or _has_own_way(persister):  # the name may be too long for a file
+            others.insert(0, path)
         exists = exists or own.exists() or (_has_own_way(persister) and bool(load(path).interactions))
-        others.insert(0, path)
     elif not exists and _has_own_way(persister):
         exists = bool(load(path).interactions)
         others.insert(0, path)
     others = [each for each in dict.fromkeys(others) if each != own or own is path]
     # A program may ask whether the file with the name that it gave is there, to know whether this is a replay.
-    shown = path if path.exists() else own
+    shown = path if os.path.exists(path) else own
     return CassetteFiles(own, shown, functools.partial(_load_all, others, load) if others else None, exists)
 
 
@@ -77,7 +79,7 @@ def _can_record_into(path: Path) -> bool:
     """Whether Aquila writes files with this name, and can read the file if it exists."""
     if path.suffix.lower() not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or len(path.name.encode()) > _LONGEST:
         return False
-    return not path.exists() or _load(path) is not None
+    return not os.path.exists(path) or _load(path) is not None
 
 
 def _name_beside(path: Path) -> str:
