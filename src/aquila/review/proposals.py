@@ -23,8 +23,8 @@ from aquila.review.given_ids import find_chains, find_renamed
 from aquila.verifying.answers import read_answer_text, read_values
 
 ProposalKind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]
-"""A request that the cassette lacks; a changed request; another answer to the same request; only times, ids or header
-fields differ; a recording that would vanish."""
+"""A request that the cassette lacks; a changed request; another answer to the same request; only times, ids, token
+counts or header fields differ; a recording that would vanish."""
 
 KINDS: tuple[ProposalKind, ...] = ("new", "prompt", "answer", "details", "gone")
 

@@ -17,7 +17,7 @@ from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
 from aquila.wire_forms.table import read_sent
 
 _MOST_SHOWN = 20_000
-"""The greatest number of characters that are shown of an answer in an unknown form."""
+"""The greatest number of characters that are shown of an answer in an unknown form, and of bytes of a whole answer."""
 
 
 def tell_prompt(interaction: Interaction) -> str:

@@ -22,7 +22,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@-])")
 
 
 def write_markdown(report: RunReport) -> str:
-    """Return a report as Markdown, cut to ``LONGEST``."""
+    """Return a report as Markdown, cut to ``LONGEST`` characters and a line that says so."""
     text = "\n".join(_write(report)) + "\n"
     return text if len(text) <= LONGEST else text[:LONGEST].rpartition("\n")[0] + "\n\n… and more\n"
 

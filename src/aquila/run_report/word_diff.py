@@ -99,7 +99,7 @@ def _count_common_ends(was: Sequence[str], now: Sequence[str]) -> tuple[int, int
 
 
 def _compare(was: list[str], now: list[str], steps: Steps, most: int = _MOST_EDITS) -> list[Change] | None:
-    """Return the changes between two lists of tokens, or None if there are more than ``most``."""
+    """Return the changes between two lists of tokens, or None if there are more than ``most`` and neither is empty."""
     begin, end = _count_common_ends(was, now)
     middle = _find_edits(was[begin : len(was) - end], now[begin : len(now) - end], steps, most)
     if middle is None:

@@ -1,4 +1,4 @@
-"""A verification as lines for the terminal, and as JSON for a CI job. Neither holds secrets."""
+"""A verification as lines for the terminal, and as JSON for a CI job. Secrets are redacted only in the JSON."""
 
 from __future__ import annotations
 
