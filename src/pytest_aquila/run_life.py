@@ -88,16 +88,11 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
         run.state_of(RunGuard).follow_settings(shows_keys=shows_keys)
         if not run.layers.sets_no_option():
             marker_options.check_rules(run.layers.resolve())
-            _check_transports(run.layers)
+            transport_names.check_transports_of(run.layers)
     if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
         with contextlib.suppress(OSError):
             child_messages.messages_folder(run)
     return run
-
-
-def _check_transports(layers: SettingsLayers) -> None:
-    for given, source, prefix in settings.sources_of(layers):
-        transport_names.check_transports(given, source=source, prefix=prefix)
 
 
 def remove_wrong_variables(run: Run) -> None:

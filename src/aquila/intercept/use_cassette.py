@@ -13,12 +13,12 @@ from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.scope_settings import check_scope_options
 from aquila.recording.used_cassette import UsedCassette
-from aquila.settings import sources_of
-from aquila.transports.transport_names import USUAL_TRANSPORTS, check_transports
+from aquila.transports.transport_names import USUAL_TRANSPORTS, check_transports, check_transports_of
 
 if TYPE_CHECKING:
     from aquila.faults import parsing as fault_parsing
     from aquila.setting_types import CassetteOptions
+    from aquila.settings import Settings
 else:
     lazy_modules(globals(), "aquila.faults: parsing as fault_parsing")
 
@@ -68,24 +68,21 @@ class use_cassette(ScopeBlock[UsedCassette]):
         options = self._settings
         if "transport" not in options and not runtime.current_run().layers.gives("transport"):
             options = {"transport": "replay", **options}
-        check_scope_options(options, runtime.current_settings(), source=self._title)
-        self._check_transports()
+        settings = runtime.current_settings()
+        check_scope_options(options, settings, source=self._title)
+        self._check_transports(settings)
         scope = Scope(kind="block", name=self._title, default_cassette=self._name, options=options)
         return scope, UsedCassette(scope)
 
-    def _check_transports(self) -> None:
+    def _check_transports(self, settings: Settings) -> None:
         """Raise ``UnknownTransport`` for a misspelt name.
 
         Checked when the block begins, because a plugin may register the name after the object was made.
         """
-        settings = runtime.current_settings()
         given = {name: self._settings.get(name, getattr(settings, name)) for name in ("transport", "upstream")}
         if not USUAL_TRANSPORTS.issuperset(given.values()):
-            for options, source, prefix in (
-                *sources_of(runtime.current_run().layers),
-                (self._settings, self._title, ""),
-            ):
-                check_transports(options, source=source, prefix=prefix)
+            check_transports_of(runtime.current_run().layers)
+            check_transports(self._settings, source=self._title)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function. Raises ``UnsuitableFunction`` for anything else, such as a class."""

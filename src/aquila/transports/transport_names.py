@@ -9,12 +9,20 @@ from aquila.errors import UnknownTransport
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila import settings
+    from aquila.config import SettingsLayers
     from aquila.transports import upstreams
 else:
-    lazy_modules(globals(), "aquila.transports: upstreams")
+    lazy_modules(globals(), "aquila: settings", "aquila.transports: upstreams")
 
 USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})
 """Names that are known without the module of the transports, which is not loaded for them."""
+
+
+def check_transports_of(layers: SettingsLayers) -> None:
+    """Raise ``UnknownTransport``, with its source, for a misspelt name in the settings around all scopes."""
+    for given, source, prefix in settings.sources_of(layers):
+        check_transports(given, source=source, prefix=prefix)
 
 
 def check_transports(options: Mapping[str, Any], *, source: str, prefix: str = "") -> None:
