@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
-from urllib.parse import quote
+from html import escape
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -17,6 +19,7 @@ SECRETS = [
     'Zürich9-Schlüssel/77xQ+aa"b',
     "first9Line+x\nsecond/Line7=",
     "tok%20with+95%7Zq",
+    "correct horse 7 battery+&staple",
 ]
 
 
@@ -40,6 +43,12 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "url in url": lambda text: in_url(in_url(text)),
     "json in url": lambda text: in_url(in_json(text)),
     "url in json": lambda text: in_json(in_url(text)),
+    "form": quote_plus,
+    "html": lambda text: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text),
+    "html in json": lambda text: in_json(escape(text)),
+    "repr": lambda text: repr(text.encode())[2:-1],
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "hexadecimal": lambda text: text.encode().hex(),
 }
 
 
@@ -52,7 +61,7 @@ def test_a_secret_that_breaks_off_anywhere_is_removed(encoding: str) -> None:
         for cut in range(len(shortest), len(encode(secret)) + 1):
             body = f'{{"text": "the key is {encode(secret)[:cut]}'.encode()
             clean, _ = scrubber.scrub_bytes(body, cut_off=True)
-            assert clean.startswith(b'{"text": "the key is [redacted]'), clean
+            assert clean == b'{"text": "the key is [redacted]', clean
 
 
 @pytest.mark.parametrize("text", [b"abc", b"abc\\\\", b"abc\\\n", b"abc\\u00e\n"])

@@ -1,8 +1,9 @@
-"""Decodes the escapes of JSON and URLs, in which a secret may be written, and maps decoded places back to raw ones."""
+"""Decodes the escapes of JSON, URLs and HTML, which may hide a secret, and maps decoded places back to raw ones."""
 
 from __future__ import annotations
 
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
@@ -71,6 +72,9 @@ _JSON_ESCAPE = lazy_pattern(
 )
 _CONTROLS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _PERCENT = lazy_pattern(rb"%([0-9a-fA-F]{2})")
+# Which characters an error page has as references, and in which form, differs between libraries of templates.
+_REFERENCE = lazy_pattern(rb"&(?:#0*([0-9]{1,7})|#[xX]0*([0-9a-fA-F]{1,6})|(amp|lt|gt|quot|apos));")
+_NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
 def _decode_json_escape(match: re.Match[bytes]) -> bytes:
@@ -86,6 +90,14 @@ def _decode_percent(match: re.Match[bytes]) -> bytes:
     return bytes((int(match[1], 16),))
 
 
+def _decode_reference(match: re.Match[bytes]) -> bytes:
+    decimal, hexadecimal, name = match.groups()
+    if name:
+        return _NAMED[name]
+    code = int(decimal) if decimal else int(hexadecimal, 16)
+    return chr(code).encode("utf-8", "surrogatepass") if code <= sys.maxunicode else match[0]
+
+
 def decode_json_escapes(raw: bytes, outer: DecodedView | None = None) -> DecodedView:
     """Return a view of ``raw`` without the escapes of JSON strings. ``outer`` is as in ``DecodedView``."""
     return DecodedView(raw, _JSON_ESCAPE, _decode_json_escape, outer)
@@ -99,7 +111,7 @@ _NEEDLESS_IN_UNICODE = lazy_pattern(rb"\\(?:u[0-9a-fA-F]|/)")
 def decoded_views(
     raw: bytes, *, ascii_only: bool, outer: DecodedView | None = None, cut_off: bool = False
 ) -> Iterator[DecodedView]:
-    """Yield views of ``raw`` without its escapes, if they may hide a secret: those of JSON, and those of URLs.
+    """Yield views of ``raw`` without its escapes, if they may hide a secret: those of JSON, of URLs, and of HTML.
 
     Known secrets are also searched for as JSON must write them, so only needless escapes can hide one, such as those of
     a slash or of the letter A. With ``ascii_only`` all known secrets are ASCII, so escapes of other letters hide none.
@@ -110,6 +122,8 @@ def decoded_views(
         yield decode_json_escapes(raw, outer)
     if b"%" in raw and _PERCENT.search(raw):
         yield DecodedView(raw, _PERCENT, _decode_percent, outer)
+    if b"&" in raw and _REFERENCE.search(raw):
+        yield DecodedView(raw, _REFERENCE, _decode_reference, outer)
 
 
 # An odd number of backslashes at the end begins an escape; an even number is whole escapes of backslashes.
@@ -123,10 +137,17 @@ def without_cut_escape(data: bytes) -> bytes:
     return data[: cut.end(1) - 1] if cut and len(cut[1]) % 2 else data
 
 
-def without_cut_percent(data: bytes) -> bytes:
-    """Return the beginning of a text without a percent-encoding that is cut off at its end."""
-    at = data.rfind(b"%", max(0, len(data) - 2))
-    return data if at < 0 else data[:at]
+# The beginning of an escape of a URL, or of a reference of HTML.
+_CUT_IN_TEXT = lazy_pattern(
+    rb"(?:%[0-9a-fA-F]?|&(?:#[xX]?[0-9a-fA-F]{0,8}|a(?:mp?|p(?:os?)?)?|[lg]t?|q(?:u(?:ot?)?)?)?)\Z"
+)
+
+
+def without_half_escape(data: bytes) -> bytes:
+    """Return the beginning of a text without an escape of JSON, URLs or HTML that is cut off at its end."""
+    data = without_cut_escape(data)
+    cut = _CUT_IN_TEXT.search(data, max(0, len(data) - 12))
+    return data[: cut.start()] if cut else data
 
 
 def widen_to_whole_escapes(data: bytes, start: int, end: int, view: DecodedView | None = None) -> tuple[int, int]:

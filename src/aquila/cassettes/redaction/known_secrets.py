@@ -42,15 +42,19 @@ class Needle(NamedTuple):
         start = data.find(self.text)
         while start >= 0:
             end = start + len(self.text)
-            if self.alphabet:
-                start, end = _widen_to_run(data, start, end, self.alphabet)
+            start, end = _widen_to_run(data, start, end, self.alphabet)
             if self.whole is None or self.whole.match(data, start):
                 yield FoundSecret(start, end, self.kind, self.replacement, self.value)
             start = data.find(self.text, end)
 
 
 def _widen_to_run(data: bytes, start: int, end: int, alphabet: bytes) -> tuple[int, int]:
-    """Widen a range to all the characters of an alphabet around it, and the padding of base64 behind them."""
+    """Widen a range to all the characters of an alphabet around it, and the padding of base64 behind them.
+
+    An empty alphabet leaves it as it is.
+    """
+    if not alphabet:
+        return start, end
     block = 256
     while True:  # in blocks that double, so that the time is linear in the length of the run
         before = data[max(0, start - block) : start]
@@ -84,20 +88,19 @@ FEW = 32
 
 
 class KnownSecrets:
-    """Finds known values in bytes: as they are, escaped for JSON and HTML, as ``repr`` writes them, in base64, and
-    in hexadecimal.
+    """Finds known values in bytes: as they are, escaped for JSON, as ``repr`` writes them, in base64, and in
+    hexadecimal.
 
     ``secrets`` are pairs of a value and its kind. Not changed after it is built.
     """
 
-    __slots__ = ("_all_values", "_by_word", "_values", "ascii_only", "needles", "needles_without_run")
+    __slots__ = ("_all_texts", "_by_word", "ascii_only", "needles", "needles_without_run")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
         self.ascii_only = all(value.isascii() for value, _ in known)
-        self._values = [(value.encode("utf-8", "surrogatepass"), kind) for value, kind in known]
         needles = [needle for value, kind in known for needle in _needles_for(value, kind)]
-        self._all_values = b"\n".join(value for value, _ in self._values)
+        self._all_texts = b"\n".join(needle.text for needle in needles)
         self.needles_without_run = tuple(needle for needle in needles if not needle.has_token_run)
         """Those of ``needles`` that may stand in data without a run of token characters, as many texts are."""
         self.needles = (*self.needles_without_run, *(needle for needle in needles if needle.has_token_run))
@@ -131,22 +134,23 @@ class KnownSecrets:
 
     def find_cut_off_end(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the beginning of a value at the end of ``data``, where a stream broke off."""
-        if len(data) < MIN_LENGTH or data[-MIN_LENGTH:] not in self._all_values:
+        if len(data) < MIN_LENGTH or data[-MIN_LENGTH:] not in self._all_texts:
             return
-        for value, kind in self._values:
-            for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
-                if data.endswith(value[:length]):
-                    yield FoundSecret(len(data) - length, len(data), kind)
+        for needle in self.needles:
+            for length in range(len(needle.text) - 1, MIN_LENGTH - 1, -1):
+                if data.endswith(needle.text[:length]):
+                    start, end = _widen_to_run(data, len(data) - length, len(data), needle.alphabet)
+                    yield FoundSecret(start, end, needle.kind)
                     break
 
     def find_cut_off_start(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the end of a value at the beginning of ``data``, where a text was shortened."""
-        if len(data) < MIN_LENGTH or data[:MIN_LENGTH] not in self._all_values:
+        if len(data) < MIN_LENGTH or data[:MIN_LENGTH] not in self._all_texts:
             return
-        for value, kind in self._values:
-            for length in range(len(value) - 1, MIN_LENGTH - 1, -1):
-                if data.startswith(value[-length:]):
-                    yield FoundSecret(0, length, kind)
+        for needle in self.needles:
+            for length in range(len(needle.text) - 1, MIN_LENGTH - 1, -1):
+                if data.startswith(needle.text[-length:]):
+                    yield FoundSecret(*_widen_to_run(data, 0, length, needle.alphabet), needle.kind)
                     break
 
 
@@ -179,12 +183,12 @@ def _words_of(text: bytes) -> tuple[int, ...]:
 
 
 def _spellings_of(value: str) -> set[bytes]:
-    """Return the value as encoders write it: plain, for HTML, as JSON in up to three layers, and in a repr of these.
+    """Return the value as encoders write it: plain, as JSON in up to three layers, and in a repr of these.
 
-    JSON may also hold the repr. As URLs write it, with percent signs, ``decoded_views`` finds it; only a plus sign
-    stays in place of a blank.
+    JSON may also hold the repr. As URLs and HTML write it, ``decoded_views`` finds it; only the plus sign that URLs
+    have in place of a blank stays.
     """
-    texts = {value, value.replace(" ", "+"), *_html_spellings_of(value)}
+    texts = {value, value.replace(" ", "+")}
     for ascii_only in (True, False):
         for start in (value, *_python_spellings_of(value)):
             text = start
@@ -193,16 +197,6 @@ def _spellings_of(value: str) -> set[bytes]:
                 texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
     texts = texts.union(*map(_python_spellings_of, texts))
     return {text.encode("utf-8", "surrogatepass") for text in texts}
-
-
-_IN_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-
-
-def _html_spellings_of(text: str) -> set[str]:
-    """Return a text as HTML has it, such as an error page that shows the request, with and without escaped quotes."""
-    escaped = text.translate(_IN_HTML)  # not by ``html.escape``: importing that takes milliseconds
-    quoted = escaped.replace('"', "&quot;")
-    return {escaped, quoted, quoted.replace("'", "&#x27;"), quoted.replace("'", "&#39;")}
 
 
 def _python_spellings_of(text: str) -> set[str]:

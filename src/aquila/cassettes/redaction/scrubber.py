@@ -94,7 +94,7 @@ class Scrubber:
             found += self._find_added(data)
         if found:
             found = [_widen(data, one, view) for one in found if 0 <= one.start < one.end]
-        if depth and (b"\\" in data or b"%" in data):  # else there is nothing to decode
+        if depth and (b"\\" in data or b"%" in data or b"&" in data):  # else there is nothing to decode
             for inner in views.decoded_views(data, ascii_only=self._ascii_only, outer=view):
                 for one in self._find_through(inner.data, inner, parameters=parameters, depth=depth - 1):
                     value = one.value or inner.data[one.start : one.end]
@@ -184,15 +184,16 @@ class Scrubber:
         """Find the beginning of a known value at the end of ``data``, through up to ``depth`` layers of encoding."""
         start = max(0, len(data) - _TAIL) if view is None else 0
         found = list(self._known.find_cut_off_end(data[start:]))
-        tail = views.without_cut_percent(views.without_cut_escape(data[start:]))
-        if start + len(tail) < len(data):  # a backslash at the end may be half an escape, or belong to the value
+        tail = views.without_half_escape(data[start:])
+        if start + len(tail) < len(data):  # what looks like half an escape may also belong to the value
             found += self._known.find_cut_off_end(tail)
         if depth:
             for inner in views.decoded_views(tail, ascii_only=self._ascii_only, outer=view, cut_off=True):
                 for one in self._find_cut_off_end(inner.data, inner, depth - 1):
                     place = inner.locate_in_raw(one.start, one.end)
                     found.append(FoundSecret(*place, one.kind, one.replacement, inner.data[one.start : one.end]))
-        return [one._replace(start=one.start + start, end=one.end + start) for one in found]
+        # All of them end where the data does, or before half an escape, which may be a part of the value, too.
+        return [one._replace(start=one.start + start, end=len(data)) for one in found]
 
     @property
     def changes_texts(self) -> bool:
