@@ -1,12 +1,13 @@
-"""Reading texts, tool calls and errors from the bytes of an answer."""
+"""Reading values, texts and tool calls from the bytes of an answer."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from aquila.verifying.answers import read_answer_text
+from aquila.verifying.answers import read_answer_text, read_values
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -24,3 +25,10 @@ def test_the_final_event_alone_gives_the_whole_answer() -> None:
     body = f"data: {json.dumps({'type': 'response.completed', 'response': response})}\n\n".encode()
     said = read_answer_text(body)
     assert (said.text, said.calls, said.finish) == ("Tern Bay.", (("ring", "{}"),), ("completed",))
+
+
+@pytest.mark.parametrize("event", [{"type": "ping"}, {"type": "keepalive", "sequence_number": 4}])
+def test_an_event_that_only_keeps_a_connection_open_is_no_part_of_an_answer(event: dict[str, Any]) -> None:
+    sent = f"data: {json.dumps(event)}\n\n".encode()
+    assert read_values(sent + b'data: {"type": "message_stop"}\n\n') == ("events", [{"type": "message_stop"}])
+    assert read_values(sent) == ("events", [])

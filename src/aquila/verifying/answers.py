@@ -12,6 +12,9 @@ from aquila.cassettes.answers.answer_content import read_answer, read_events
 Form = Literal["json", "events", "bytes"]
 """The form of an answer: one JSON value, a stream of events, or bytes without fields."""
 
+_KEEP_OPEN = ("ping", "keepalive")
+"""The types of events that say nothing: providers send any number of them, so that no proxy closes the connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerText:
@@ -31,12 +34,16 @@ class AnswerText:
 
 
 def read_values(body: bytes) -> tuple[Form, list[Any]]:
-    """Return the form of an answer's body, and its JSON values: one, or one for each event; none for bytes."""
+    """Return the form of an answer's body, and its JSON values: one, or those of events that say something.
+
+    Bytes have none.
+    """
     try:
         return "json", [json.loads(body)]
     except (ValueError, RecursionError):
-        events = [event for _, event in read_events(body)]
-        return ("events", events) if events else ("bytes", [])
+        events: list[Any] = [event for _, event in read_events(body)]
+        said = [each for each in events if not isinstance(each, dict) or each.get("type") not in _KEEP_OPEN]
+        return ("events", said) if events else ("bytes", [])
 
 
 def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
