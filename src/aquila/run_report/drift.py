@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import Any
 
-from aquila.cassettes.answers.answer_content import read_answer
 from aquila.cassettes.matching.difference import ABSENT
 from aquila.cassettes.matching.miss_message import compare_with_recordings
 from aquila.cassettes.model import RecordedRequest
+from aquila.errors import CassetteCorrupt
 from aquila.recording.sessions.session import Session
 from aquila.run_report.bodies import Bodies
+from aquila.run_report.large_answers import read_body_of
+from aquila.run_report.redaction import ExchangeRedactor
 from aquila.run_report.requests import join_texts
 from aquila.run_report.schema import Change, Drift
 from aquila.wire_forms.sent import SentRequest
@@ -39,7 +42,6 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
     )
     if explained.nearest is None:
         return None
-    nearest = session.redactor.redact_interaction(recordings[explained.nearest])
     group = explained.group or explained.text
     drift: Drift = {
         "cassette": session.name,
@@ -49,12 +51,14 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
             _as_change(each.path, each.recorded, each.now, session, bodies) for each in explained.found[:_MOST_CHANGES]
         ],
     }
-    was, now = _prompt(read_sent(nearest.request)), _prompt(read_sent(request))
-    if was or now:
-        drift["prompt_was"], drift["prompt_now"] = bodies.add_text(was), bodies.add_text(now)
-    choices = read_answer(nearest.response.body).choices.values()
-    if answer := "\n".join(join_texts(choice.text) for choice in choices if choice.text):
-        drift["answer_was"] = bodies.add_text(answer)
+    with suppress(CassetteCorrupt):  # the file of a large body is missing
+        nearest = ExchangeRedactor([session.redactor]).clean_recording(recordings[explained.nearest])
+        was, now = _prompt(read_sent(nearest.request)), _prompt(read_sent(request))
+        if was or now:
+            drift["prompt_was"], drift["prompt_now"] = bodies.add_text(was), bodies.add_text(now)
+        choices = read_body_of(nearest.response).read().choices.values()
+        if answer := "\n".join(join_texts(choice.text) for choice in choices if choice.text):
+            drift["answer_was"] = bodies.add_text(answer)
     return drift
 
 
