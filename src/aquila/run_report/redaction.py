@@ -58,7 +58,10 @@ class ExchangeRedactor:
         Large bodies are not redacted again: they were redacted when they were recorded, and most of them is not shown.
         """
         request = recording.request
-        if not (isinstance(request, StoredRequest) and recording.upstream):
+        if isinstance(request, StoredRequest) and recording.upstream:
+            clean = self.redact_request(RecordedRequest(request.method, request.url, request.headers))
+            request = request.with_parts(clean.url, clean.headers)
+        else:
             request = self.redact_request(request)
         return replace(recording, request=request, response=self.clean_response(recording))
 
