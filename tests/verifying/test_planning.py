@@ -120,9 +120,9 @@ def test_changed_and_missing_cassettes_are_set_aside(tmp_path: Path) -> None:
 
     plan = plan_of(tmp_path, [recording({})], played=elsewhere)
     assert places(plan) == [["00"]]
-    assert [each.reason.partition(":")[0] for each in plan.aside] == [
-        "its cassette was changed during the run",
-        "its cassette cannot be read",
+    assert [(each.reason.partition(":")[0], each.is_skipped) for each in plan.aside] == [
+        ("its cassette was changed during the run", False),
+        ("its cassette cannot be read", False),
     ]
 
 
@@ -175,7 +175,9 @@ def test_an_answer_that_a_function_of_another_process_changes_is_not_asked(tmp_p
 
     plan = plan_of(tmp_path, [recording({})], played=filtered)
     assert places(plan) == [["00"]]
-    assert ["only its worker has that function" in each.reason for each in plan.aside] == [True]
+    assert [("only its worker has that function" in each.reason, each.is_skipped) for each in plan.aside] == [
+        (True, False)
+    ]
 
 
 def test_a_large_upload_of_another_process_is_not_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,9 +187,9 @@ def test_a_large_upload_of_another_process_is_not_sent_again(tmp_path: Path, mon
     monkeypatch.setattr("aquila.verifying.planning.load_cassette", lambda path: cassette)
     played = PlayedRecording(tmp_path / "c.yaml", 0, ("t",), "live", None)
     plan = make_plan([played], Sample())
-    assert (places(plan), [each.reason for each in plan.aside]) == (
+    assert (places(plan), [(each.reason, each.is_skipped) for each in plan.aside]) == (
         [],
-        ["it is a large upload, which is not sent again"],
+        [("it is a large upload, which is not sent again", False)],
     )
     assert places(make_plan([replace(played, request=RecordedRequest("POST", CHAT))], Sample())) == [["c0"]]
 

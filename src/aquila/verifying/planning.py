@@ -89,7 +89,10 @@ class PlannedQuestion:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A recording that is not asked, and why. ``is_skipped`` is False if its request cannot be sent as it was."""
+    """A recording that is not asked, and why.
+
+    ``is_skipped`` is False if its request cannot be sent as it was, or its answers cannot be compared.
+    """
 
     played: PlayedRecording
     recorded: Interaction | None
@@ -117,16 +120,12 @@ def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
     candidates: dict[Place, PlannedQuestion] = {}
     for each in played:
         recorded, problem = recordings.find(each)
-        reason = problem if recorded is None else _why_not_asked(each, recorded)
-        if recorded is None or reason:
+        if recorded is not None and (reason := _why_skipped(each, recorded)):
             aside.append(SetAside(each, recorded, reason))
-            continue
-        request = each.request or recorded.request
-        if holds_placeholder(request.url.encode()) or holds_placeholder(request.body):
-            text = "it holds a placeholder for a secret"
-            aside.append(SetAside(each, recorded, text, is_skipped=False))
-            continue
-        candidates[each.place] = PlannedQuestion(each, recorded, request)
+        elif recorded is None or (problem := _why_not_verifiable(each, recorded)):
+            aside.append(SetAside(each, recorded, problem, is_skipped=False))
+        else:
+            candidates[each.place] = PlannedQuestion(each, recorded, each.request or recorded.request)
     for place, question in list(candidates.items()):
         candidates[place] = replace(question, givers=tuple(recordings.givers_of(question)))
     _drop_without_beginning(candidates, aside, recordings)
@@ -190,8 +189,8 @@ class _Recordings:
         return self._given[path]
 
 
-def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
-    """Return why a recording is not asked again; an empty text if it is."""
+def _why_skipped(played: PlayedRecording, recorded: Interaction) -> str:
+    """Return why a recording is not meant to be asked again; an empty text if it is."""
     response, request = recorded.response, recorded.request
     if response.end in ("broken", "silent"):
         return {"broken": "the recorded answer broke off", "silent": "the recorded answer fell silent"}[response.end]
@@ -203,18 +202,26 @@ def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
         return "a conversation over a WebSocket, which is not asked again"
     if not is_prompt(request.method, urlsplit(request.url).path):
         return f"no prompt for a model: {request.method} {urlsplit(request.url).path}"
-    if played.is_filtered and played.change_response is None:
-        return "a function changes its stored answer, and only its worker has that function: verify without -n"
     if _upstream_of(played, recorded) == "live":
         if recorded.upstream not in ("", "live"):
             return f"it was recorded from {recorded.upstream}: verify it with --aquila-upstream={recorded.upstream}"
         if played.request is None and not _is_of_known_host(request.url):
             return "another process sent it to a host that the settings do not name as a provider"
-    if played.request is None and isinstance(request, StoredRequest):
+    return ""
+
+
+def _why_not_verifiable(played: PlayedRecording, recorded: Interaction) -> str:
+    """Return why a request cannot be sent as it was, or its answers not be compared; an empty text if they can."""
+    if played.is_filtered and played.change_response is None:
+        return "a function changes its stored answer, and only its worker has that function: verify without -n"
+    if played.request is None and isinstance(recorded.request, StoredRequest):
         return "it is a large upload, which is not sent again"
-    if isinstance(response.chunks, StoredChunks):
+    request, chunks = played.request or recorded.request, recorded.response.chunks
+    if holds_placeholder(request.url.encode()) or holds_placeholder(request.body):
+        return "it holds a placeholder for a secret"
+    if isinstance(chunks, StoredChunks):
         try:
-            response.chunks.check_present()
+            chunks.check_present()
         except CassetteCorrupt as error:
             return str(error)
     return ""
