@@ -26,6 +26,9 @@ EXIT_CRITICAL = 9
 EXIT_NOT_ASKED = 10
 """The exit code if all tests pass, but no request could be sent: a key is missing, or the upstream is unreachable."""
 
+_WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+"""The exit statuses of a session that was not interrupted, nor used wrongly."""
+
 _VERIFICATION: pytest.StashKey[Verification] = pytest.StashKey()
 _PLAYS = "aquila_plays"
 _STEPS = 4
@@ -68,8 +71,8 @@ def take_plays(config: pytest.Config, output: Mapping[str, Any]) -> None:
 def verify_session(session: pytest.Session) -> None:
     """Send the played requests again, show the progress, and set the exit code."""
     config = session.config
-    if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        return  # the run was interrupted, or used wrongly
+    if session.exitstatus not in _WHOLE:
+        return
     plan = make_plan(_complete_log(config).recordings(), read_sample(config))
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
@@ -117,11 +120,11 @@ class _VerifyProgress:
 
 
 def write_report(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Write the findings, or say that nothing was sent because the tests were interrupted."""
+    """Write the findings, or say that nothing was sent because the run ended early."""
     verification = config.stash.get(_VERIFICATION, None)
     terminal = RedactedTerminal(reporter)
     if verification is None:
-        terminal.write_line("aquila: verify: nothing was asked, because the tests were interrupted", "yellow")
+        terminal.write_line("aquila: verify: nothing was asked, because the run ended early", "yellow")
         return
     for text, colour in describe_verification(verification, root_of(config)):
         for line in wrap_prose([f"aquila: verify: {text}"], terminal.width):

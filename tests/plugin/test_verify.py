@@ -269,11 +269,26 @@ def test_an_interruption_reports_what_was_answered_until_then(project: VerifyPro
 
 
 @pytest.mark.slow
-def test_nothing_is_asked_where_the_tests_themselves_were_interrupted(project: VerifyProject) -> None:
-    project.write([], "def test_it(aquila_cassette):\n    raise KeyboardInterrupt")
+@pytest.mark.parametrize(
+    ("tests", "status", "said"),
+    [
+        (
+            "def test_it(): raise KeyboardInterrupt",
+            pytest.ExitCode.INTERRUPTED,
+            "nothing was asked, because the run ended early",
+        ),
+        ("import no_such_module", pytest.ExitCode.INTERRUPTED, "nothing was asked, because the run ended early"),
+        ("", pytest.ExitCode.NO_TESTS_COLLECTED, "nothing to ask"),
+    ],
+    ids=["interrupted", "not collected", "none"],
+)
+def test_nothing_is_asked_where_the_tests_were_interrupted_or_there_are_none(
+    tests: str, status: int, said: str, project: VerifyProject
+) -> None:
+    project.write([], tests)
     result = project.verify()
-    assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["aquila: verify: nothing was asked, because the tests were interrupted"])
+    assert result.ret == status
+    result.stdout.fnmatch_lines([f"aquila: verify: {said}"])
     assert project.server.requests == []
 
 

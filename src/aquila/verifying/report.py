@@ -37,7 +37,7 @@ class ReportLine(NamedTuple):
     """A line for the terminal."""
 
     text: str
-    colour: Literal["red", "yellow", "green", ""] = ""
+    colour: Literal["red", "yellow", ""] = ""
 
 
 def describe_verification(verification: Verification, root: Path) -> Iterator[ReportLine]:
@@ -113,8 +113,7 @@ def _last_line(verification: Verification) -> ReportLine:
             text += f"; {then:,} tokens and {seconds[0]}, {now:,} and {seconds[1]}"
         else:
             text += f"; {', '.join(seconds)}"
-    bad = verification.is_critical or verification.asked_in_vain
-    return ReportLine(text, "red" if bad else "" if verification.count_of("not asked") else "green")
+    return ReportLine(text, "red" if verification.is_critical or verification.asked_in_vain else "")
 
 
 def _similarities(rows: Sequence[VerifiedRecording], likeness: str) -> str:
