@@ -173,12 +173,13 @@ def test_a_cassette_that_both_branches_began_is_merged(repository: Repository) -
 
 @pytest.mark.slow
 def test_large_bodies_of_both_branches_are_there(repository: Repository) -> None:
-    large = {name: name * LARGE for name in ("xy", "uv")}
-    repository.branch("other", A, B, recording("theirs", large["xy"]))
-    repository.branch("mine", A, B, recording("ours", large["uv"]))
+    # While git calls the merge driver, the bodies of the other branch are not in the working tree yet.
+    theirs, ours = ("ab" * LARGE, "cd" * LARGE), ("uv" * LARGE, "xy" * LARGE)
+    repository.branch("other", A, B, recording(*theirs))
+    repository.branch("mine", A, B, recording(*ours))
     repository.merge()
-    assert sorted(repository.held()[2:]) == [("ours", large["uv"]), ("theirs", large["xy"])]
-    assert len(list((repository.cassette.parent / "@bodies").glob("sha256-*"))) == 2
+    assert sorted(repository.held()[2:]) == [theirs, ours]
+    assert len(list((repository.cassette.parent / "@bodies").glob("sha256-*"))) == 4
 
 
 def diff(repository: Repository, *arguments: str) -> tuple[int, str]:
