@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from aquila.cassettes.body_file import LARGE
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.recording.storing import machine_clock
 from tests.cli.conftest import Cassettes, conversation
@@ -221,6 +222,18 @@ def test_show_as_yaml_is_what_a_yaml_file_would_hold(cassettes: Cassettes) -> No
     assert done.stdout == YamlCodec().dumps(cassettes.read("a.msgpack"))
 
 
+def test_show_as_yaml_names_large_bodies_that_are_missing_as_in_a_copy_of_git(
+    cassettes: Cassettes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "c0rrect-h0rse-battery")
+    one, two = conversation("x" * LARGE, "c0rrect-h0rse-battery"), conversation("two", "y" * LARGE)
+    secret = replace(two.request, url="https://api.openai.com/v1/x?user=c0rrect-h0rse-battery")
+    path = cassettes.write("a.msgpack", one, replace(two, request=secret))
+    shown = cassettes.run("show", "--yaml", str(path))
+    assert cassettes.run("show", "--yaml", shutil.copy(path, tmp_path)) == shown
+    assert (shown.code, shown.out.count("body_file: sha256-"), shown.out.count("h0rse")) == (0, 2, 0)
+
+
 @pytest.mark.parametrize("words", [("HEAD~1", "a"), ("main...HEAD",), ("--staged",)])
 def test_a_diff_says_that_git_is_not_installed(
     words: tuple[str, ...], cassettes: Cassettes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -254,13 +267,14 @@ def test_git_shows_msgpack_cassettes_as_text(cassettes: Cassettes) -> None:
         )
         return done.stdout
 
-    cassettes.write("a.msgpack", conversation("one", "the first answer"), conversation("two", "stays"))
+    large = conversation("three", "three" * LARGE)
+    cassettes.write("a.msgpack", conversation("one", "the first answer"), conversation("two", "stays"), large)
     (project / ".gitattributes").write_text("cassettes/**/*.msgpack diff=aquila\ncassettes/*.msgpack diff=aquila\n")
     git("init", "-q")
     git("config", "diff.aquila.textconv", f"{AQUILA} cassettes show --yaml")
     git("add", ".")
     git("commit", "-qm", "recorded")
-    cassettes.write("a.msgpack", conversation("one", "the second answer"), conversation("two", "stays"))
+    cassettes.write("a.msgpack", conversation("one", "the second answer"), conversation("two", "stays"), large)
     changed = [line for line in git("diff").splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))]
     assert any(line.startswith("-") and "the first answer" in line for line in changed)
     assert any(line.startswith("+") and "the second answer" in line for line in changed)

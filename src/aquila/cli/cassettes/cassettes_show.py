@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aquila.cassettes.answers.answer_text import status_of
 from aquila.cassettes.answers.transcript import write_transcript
+from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.request_key import canonical_request
-from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import frames_of
+from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.cli import arguments, project
 from aquila.cli.comparing.interaction_summary import (
     answered_by,
@@ -31,7 +35,7 @@ from aquila.cli.comparing.interaction_summary import (
 )
 from aquila.cli.output import Output, format_size, shorten_to_line
 from aquila.cli.tables import Column
-from aquila.errors import CassetteError
+from aquila.errors import CassetteCorrupt, CassetteError
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
@@ -66,16 +70,43 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         cassette = project.load_cassette(path)
         settings = runtime.current_settings()
         clean = redactor_of(settings).redact_interaction
-        interactions = [with_provenance(clean(one), one) for one in cassette.interactions]
         if options.yaml:
+            interactions = [_clean_for_git(one, clean) for one in cassette.interactions]
             sys.stdout.flush()
             sys.stdout.buffer.write(YamlCodec().dumps(Cassette.from_interactions(interactions)))
             return 0
+        interactions = [with_provenance(clean(one), one) for one in cassette.interactions]
         if options.number is None:
             _print_all(interactions, path, output)
         else:
             _print_one(interactions, options.number, path, output)
     return 0
+
+
+def _clean_for_git(one: Interaction, clean: Callable[[Interaction], Interaction]) -> Interaction:
+    """Return an interaction without secrets. If large bodies are missing, all of them are only named, and not read.
+
+    git copies a version of a cassette into a folder of its own, without the bodies, and ends if this command fails.
+    """
+    try:
+        return with_provenance(clean(one), one)
+    except CassetteCorrupt:
+        request, chunks = one.request, one.response.chunks
+    bare = RecordedRequest(request.method, request.url, request.headers)
+    sounds = chunks.sounds if isinstance(chunks, SoundChunks) else ()
+    inside = chunks.templates if isinstance(chunks, SoundChunks) else chunks
+    is_stored = isinstance(inside, StoredChunks)
+    shown = clean(
+        replace(
+            one,
+            request=bare if isinstance(request, StoredRequest) else request,
+            response=replace(one.response, chunks=() if is_stored else inside),
+        )
+    )
+    if isinstance(request, StoredRequest):
+        shown = replace(shown, request=request.with_parts(shown.request.url, shown.request.headers))
+    said = inside if is_stored else shown.response.chunks
+    return replace(shown, response=replace(shown.response, chunks=SoundChunks(said, sounds) if sounds else said))
 
 
 def _print_all(interactions: list[Interaction], path: Path, output: Output) -> None:
