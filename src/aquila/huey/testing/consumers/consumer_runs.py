@@ -250,7 +250,7 @@ def _run_as_program(
     running = RunningConsumer(huey, timeout, WorkerErrors(folder / "errors"))
     with _program(running, command, folder / "log"):
         yield running
-    if drain and huey.pending_count():  # A task that was still executing has enqueued others.
+    while drain and huey.pending_count():  # A task that was still executing has enqueued others.
         with _program(running, command, folder / "rest"):
             running.wait_until_empty()
 
