@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,14 @@ from huey.api import chord
 import aquila.huey
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
 from aquila.huey.delivery.consumer import AquilaWorker
-from aquila.huey.testing import all_enqueued, drain_queue, run_consumer, use_test_queue
+from aquila.huey.testing import (
+    RunningConsumer,
+    all_enqueued,
+    drain_queue,
+    refute_enqueued,
+    run_consumer,
+    use_test_queue,
+)
 from aquila.huey.testing.consumers import consumer_runs
 from aquila.huey.testing.consumers.consumer_delays import QuickScheduler
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
@@ -355,6 +363,13 @@ def test_waiting_for_a_result_names_what_still_executes(huey):
                 consumer.wait(result, timeout=0)
         finally:
             go.set()
+
+
+def test_waits_end_although_a_test_has_stopped_its_clock(huey, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 1.0)  # as freezegun does
+    refute_enqueued(huey=huey, timeout=0.01)
+    with pytest.raises(TaskError, match=r"the condition did not come within 0\.01 s"):
+        RunningConsumer(huey, 0.01, WorkerErrors(tmp_path / "errors")).wait_for(lambda: False)
 
 
 def test_waiting_for_a_result_names_the_error_that_a_retry_is_to_follow(huey):

@@ -22,6 +22,7 @@ from aquila.huey.testing.fixture_types import (
 from aquila.huey.testing.performing import list_nested_tasks
 from aquila.huey.testing.task_matching import TaskPattern, describe_not_found, identity_of, list_tasks
 from aquila.huey.testing.task_run import call_text, task_name
+from aquila.recording.storing.machine_clock import machine_seconds
 
 _PAUSE = 0.01  # Seconds between two looks into the queue.
 _OPTIONS = ("huey", "queue", "scheduled_in", "priority", "where", "nested")
@@ -183,9 +184,9 @@ class _Search:
 
     def look_until_time_is_up(self) -> Iterator[_Seen]:
         """Look once and, until ``timeout`` seconds have passed, again and again."""
-        deadline = time.monotonic() + self.timeout
+        deadline = machine_seconds() + self.timeout
         yield self.look()
-        while time.monotonic() < deadline:
+        while machine_seconds() < deadline:
             time.sleep(_PAUSE)
             yield self.look()
 

@@ -22,6 +22,7 @@ from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.reporting.child_messages import hear_refusals, messages_folder
+from aquila.recording.storing.machine_clock import machine_seconds
 from aquila.signal_names import name_signal
 
 if TYPE_CHECKING:
@@ -102,11 +103,11 @@ class RunningConsumer:
         ``task_id`` is that of the task whose result is waited for, if it is one.
         """
         limit = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + limit
+        deadline = machine_seconds() + limit
         while not (value := condition()):
             self.raise_if_ended()
             self.raise_unanswered()
-            if time.monotonic() >= deadline:
+            if machine_seconds() >= deadline:
                 self.raise_unanswered(ask_storage=True)
                 pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
                 text = f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})"
