@@ -55,7 +55,7 @@ def test_workers_execute_the_task_that_another_one_waits_for(quarter):
         assert consumer.wait(quarter(8)) == 2
 
 
-def test_other_threads_may_execute_a_task_unless_nothing_happens(half, monkeypatch):
+def test_other_threads_may_execute_a_task_unless_nothing_happens(huey, half, monkeypatch):
     scheduled, result = half.schedule((8,), delay=60), []
     waiting = threading.Thread(target=lambda: result.append(scheduled.get(blocking=True)))
     waiting.start()
@@ -67,6 +67,8 @@ def test_other_threads_may_execute_a_task_unless_nothing_happens(half, monkeypat
     monkeypatch.setattr(waited_results, "_PATIENCE", 0.0)
     with pytest.raises(TaskError, match=r"a result of .*\.half\(2\), which nobody executes"):
         half(2).get(blocking=True)
+    with pytest.raises(TaskError, match="is not enqueued, so no result will come"):
+        huey._result_handle(half.s(2)).get(blocking=True)
 
 
 @pytest.mark.parametrize(

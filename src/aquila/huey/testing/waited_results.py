@@ -26,9 +26,9 @@ else:
     lazy_modules(globals(), "aquila.huey.testing: enqueued_tasks, performing, task_run")
 
 _PATIENCE = 15.0
-"""Seconds without any change after which a queued task counts as forgotten, where there are other threads. One of them
-may be a worker: an idle one looks into the queue every ten seconds. The clock is that of the machine, because a test
-that puts its own clock forward has not waited."""
+"""Seconds without any change after which no result is expected any more, where there are other threads. One of them may
+be a worker: an idle one looks into the queue every ten seconds. The clock is that of the machine, because a test that
+puts its own clock forward has not waited."""
 _MANY = 5
 """How often somebody may look for a result before that is a wait for it."""
 _read = Result._get  # private to Huey 3.5
@@ -99,7 +99,7 @@ class Wait:
         self._since = self._next = machine_seconds()
 
     def look_for_progress(self) -> None:
-        """Raise ``TaskError`` if nothing has happened for so long that nobody will execute the task."""
+        """Raise ``TaskError`` if nothing has happened for so long that no result will come."""
         huey, now, before = self._huey, machine_seconds(), self._seen
         if now < self._next:
             return
@@ -109,7 +109,7 @@ class Wait:
             self._since = now
         elif now - self._since > _PATIENCE:
             task = _find_enqueued(huey, self._key)
-            if task is not None and _was_ready(huey, task):
+            if task is None or _was_ready(huey, task):
                 raise TaskError(_explain(task, self._key))
 
 
