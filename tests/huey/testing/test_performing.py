@@ -165,6 +165,28 @@ def test_an_argument_that_arrives_as_another_type_is_refused():
         perform_job(take.s(1).then(take, (1, 2)))
 
 
+class Array:
+    """A value that compares by element, as an array of numpy does."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError("the truth value of an array is ambiguous")
+
+    def __repr__(self):
+        return "array"
+
+
+class Ring:
+    """An object that refers to itself."""
+
+    def __init__(self):
+        self.next = self
+
+    def __repr__(self):
+        return "ring"
+
+
 @pytest.mark.parametrize(
     ("sent", "arrived", "change"),
     [
@@ -174,6 +196,8 @@ def test_an_argument_that_arrives_as_another_type_is_refused():
         ({}, {"a": 1}, "it came out with a key 'a' that did not go in"),
         ([1, 2], [1], "it went in with 2 items and came out with 1"),
         ([float("nan")], [float("nan")], None),
+        ([Array()], [Array()], None),
+        (Ring(), Ring(), None),
     ],
     ids=str,
 )

@@ -15,8 +15,14 @@ def find_argument_difference(sent: Any, arrived: Any) -> str | None:
 
 
 def find_difference(sent: Any, arrived: Any, where: str) -> str | None:
-    """Return where and how ``arrived`` differs from ``sent``, or None. ``where`` names the value in the text."""
-    return None if is_plainly_same(sent, arrived) else _locate_difference(sent, arrived, where)
+    """Return where and how ``arrived`` differs from ``sent``, or None. ``where`` names the value in the text.
+
+    Values that cannot be compared count as the same: an array of numpy, or objects that refer to one another.
+    """
+    try:
+        return None if is_plainly_same(sent, arrived) else _locate_difference(sent, arrived, where)
+    except Exception:  # noqa: BLE001 -- whatever the `==` of a user's class raises
+        return None
 
 
 _PLAIN = frozenset((str, int, bool, bytes, type(None)))
