@@ -32,3 +32,12 @@ def test_an_event_that_only_keeps_a_connection_open_is_no_part_of_an_answer(even
     sent = f"data: {json.dumps(event)}\n\n".encode()
     assert read_values(sent + b'data: {"type": "message_stop"}\n\n') == ("events", [{"type": "message_stop"}])
     assert read_values(sent) == ("events", [])
+
+
+def test_two_halves_of_a_character_are_one_character() -> None:
+    call = {"index": 0, "id": "1", "function": {"name": "ring", "arguments": '{"a":"\ud83d'}}
+    more = {"index": 0, "function": {"arguments": '\ude00"}'}}
+    deltas = [{"content": "\ud83d", "tool_calls": [call]}, {"content": "\ude00", "tool_calls": [more]}]
+    body = "".join(f"data: {json.dumps({'choices': [{'index': 0, 'delta': each}]})}\n\n" for each in deltas).encode()
+    said = read_answer_text(body)
+    assert (said.text, said.calls) == ("😀", (("ring", '{"a":"😀"}'),))

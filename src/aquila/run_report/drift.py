@@ -7,6 +7,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from aquila.cassettes.answers.answer_text import join_texts
 from aquila.cassettes.matching.difference import ABSENT
 from aquila.cassettes.matching.miss_message import compare_with_recordings
 from aquila.cassettes.model import RecordedRequest
@@ -15,7 +16,6 @@ from aquila.recording.sessions.session import Session
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.large_answers import read_body_of
 from aquila.run_report.redaction import ExchangeRedactor
-from aquila.run_report.requests import join_texts
 from aquila.run_report.schema import Change, Drift
 from aquila.wire_forms.sent import SentRequest
 from aquila.wire_forms.table import read_sent

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from aquila.cassettes.answers.answer_content import AnswerChoice, AnswerContent
+from aquila.cassettes.answers.answer_text import join_texts
 from aquila.cassettes.answers.found_media import Media, MediaKind, find_media
 from aquila.json_fields import mapping
 from aquila.run_report.bodies import Bodies
@@ -75,17 +76,11 @@ def _answer_message(choice: AnswerChoice, bodies: Bodies) -> Message:
     if choice.calls:
         calls = choice.calls.values()
         message["tool_calls"] = [
-            _as_call(SentToolCall(each.name, "".join(each.arguments), each.id or None), bodies) for each in calls
+            _as_call(SentToolCall(each.name, join_texts(each.arguments), each.id or None), bodies) for each in calls
         ]
     if choice.media:
         message["parts"] = [as_part(each, bodies) for each in join_pieces(choice.media)]
     return message
-
-
-def join_texts(pieces: list[str]) -> str:
-    """Join the pieces of a text. A surrogate pair that was split over two pieces becomes one character."""
-    text = "".join(pieces)
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _as_message(sent: SentMessage, media: list[Media], bodies: Bodies) -> Message:

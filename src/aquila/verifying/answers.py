@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aquila.cassettes.answers.answer_content import read_answer, read_events
+from aquila.cassettes.answers.answer_text import join_texts
 
 Form = Literal["json", "events", "bytes"]
 """The form of an answer: one JSON value, a stream of events, or bytes without fields."""
@@ -71,7 +72,7 @@ def read_answer_text(body: bytes) -> AnswerText:
     """Return the content of an answer's body."""
     choices = read_answer(body).choices.values()
     return AnswerText(
-        "".join(text for choice in choices for text in choice.text),
-        tuple((call.name, "".join(call.arguments)) for choice in choices for call in choice.calls.values()),
+        join_texts(text for choice in choices for text in choice.text),
+        tuple((call.name, join_texts(call.arguments)) for choice in choices for call in choice.calls.values()),
         tuple(choice.finish for choice in choices if choice.finish),
     )

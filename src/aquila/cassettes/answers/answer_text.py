@@ -33,6 +33,16 @@ def text_of_messages(messages: Iterable[bytes]) -> str:
     return _join(_pieces(answer_content.read_provider_messages(messages)))
 
 
+def join_texts(pieces: Iterable[str]) -> str:
+    """Join the pieces of a text as valid Unicode.
+
+    A provider may split a surrogate pair over two pieces: its halves become one character. A half without its pair is
+    replaced.
+    """
+    text = "".join(pieces)
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def status_of(interaction: Interaction) -> str:
     """Return the status of an answer, and how it ended if it is not complete: ``200``, ``200 broken``."""
     response = interaction.response
@@ -73,6 +83,4 @@ def _pieces(content: answer_content.AnswerContent) -> Iterator[str]:
 
 
 def _join(pieces: Iterable[str]) -> str:
-    # A provider may split a surrogate pair over two events. UTF-16 joins the halves, and replaces a half without its
-    # pair.
-    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace").lstrip("\n")
+    return join_texts(pieces).lstrip("\n")

@@ -176,8 +176,7 @@ def _blocks_of(answer: Answer, number: int) -> Iterator[tuple[dict[str, Any], li
     if answer.text:
         yield {"type": "text", "text": ""}, [{"type": "text_delta", "text": text} for text in answer.texts]
     for at, call in enumerate(answer.calls):
-        # Anthropic begins with an empty piece; for a tool without arguments it is the only one.
-        pieces = ("", *split_arguments(call.arguments))
+        pieces = ("", *split_arguments(call.arguments))  # Anthropic begins with an empty piece
         yield (
             {**_begin_call(call, number, at), "input": {}},
             [{"type": "input_json_delta", "partial_json": text} for text in pieces],
