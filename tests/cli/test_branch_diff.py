@@ -374,7 +374,7 @@ def test_changes_of_the_time_alone_are_counted_and_not_shown(cassettes: Cassette
     cassettes.write("b.msgpack", replace(conversation("name it", "A"), recorded="2027-01-01T00:00:00Z"))
     git("commit", "-qam", "again")
     out = cassettes.run("diff", "main...HEAD", "--markdown").out
-    assert "<code>b.msgpack</code>: 1 with other times, ids or headers" in out
+    assert "<code>b.msgpack</code>: 1 with other times, ids, token counts or headers" in out
     assert "<details>" not in out
     done = cassettes.run("diff", "main...HEAD")
     assert (done.code, done.out.splitlines()[-1]) == (0, "no cassette differs in main...HEAD")

@@ -156,8 +156,8 @@ def ids(*names: str, **more: Any) -> Interaction:
 @pytest.mark.parametrize(
     ("one", "other", "said"),
     [
-        (ids("a", "b"), ids("c", "d"), "1 with other times, ids or headers\n"),
-        (ids("a"), ids("a", created=1), "1 with other times, ids or headers\n"),
+        (ids("a", "b"), ids("c", "d"), "1 with other times, ids, token counts or headers\n"),
+        (ids("a"), ids("a", created=1), "1 with other times, ids, token counts or headers\n"),
         (ids("a", voice="x"), ids("a", voice="y"), "    answer response.voice: [-x-]{+y+}\n"),
         (ids("a"), replace(ids("a"), response=replace(ids("a").response, end="closed")), "[-101-]{+101 closed+}\n"),
     ],

@@ -89,8 +89,7 @@ def compare_versions(
 ) -> VersionComparison:
     """Return the proposals of ``pending`` for ``stored``. ``name``, the cassette's, makes ids and groups unique.
 
-    A recording that would vanish stands at its place in the cassette. Those that differ only in times, ids or header
-    fields come last.
+    A recording that would vanish stands at its place in the cassette. Those of the kind ``details`` come last.
     """
     rows = align_recordings(stored, pending, key_of, rules)
     renamed = find_renamed(rows, stored, pending, key_of)
@@ -157,7 +156,7 @@ def classify_change(was: Interaction | None, now: Interaction | None, *, same_re
 
 
 def says_the_same(one: Interaction, other: Interaction) -> bool:
-    """Return whether two answers differ at most in times, in ids, and in how they are cut into chunks."""
+    """Return whether two answers differ at most in times, ids and token counts, and in how they are cut into chunks."""
     if (frames := (frames_of(one), frames_of(other))) != (None, None):
         said = [None if each is None else _leaves_of(_values_said(each, by_client=False)) for each in frames]
         return said[0] is not None and said[0] == said[1]

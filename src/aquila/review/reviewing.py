@@ -97,7 +97,7 @@ class Review:
 
     @property
     def items(self) -> list[Item]:
-        """All questions, those about times and ids last."""
+        """All questions, those of the kind ``details`` last."""
         found = [Item(cassette, each) for cassette in self.cassettes for each in cassette.proposals]
         wanted = [item for item in found if not self._kinds or item.proposal.kind in self._kinds]
         return sorted(wanted, key=lambda item: item.proposal.kind == "details")

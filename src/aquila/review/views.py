@@ -25,7 +25,7 @@ TITLES: dict[ProposalKind, str] = {
     "new": "new recording",
     "prompt": "changed prompt",
     "answer": "changed answer",
-    "details": "only times, ids or headers changed",
+    "details": "only times, ids, token counts or headers changed",
     "gone": "would vanish",
 }
 """The names of the kinds, for people."""
@@ -34,7 +34,7 @@ WORDS: dict[ProposalKind, tuple[str, str]] = {
     "new": ("new recording", "new recordings"),
     "prompt": ("changed prompt", "changed prompts"),
     "answer": ("changed answer", "changed answers"),
-    "details": ("with other times, ids or headers", "with other times, ids or headers"),
+    "details": ("with other times, ids, token counts or headers", "with other times, ids, token counts or headers"),
     "gone": ("recording gone", "recordings gone"),
 }
 """The same, where several are counted, in the singular and the plural."""

@@ -3,8 +3,8 @@
 A and B are names of cassettes, files, or two folders of cassettes. If A is a revision of git (HEAD~3, main), the
 cassettes that B names, or all cassettes, are compared with their versions in that revision. A range of git
 (main...HEAD) shows what a branch has changed, and --staged what is staged. The project's settings (match_on, ignore)
-decide which requests are the same. Recordings that differ only in times, ids or header fields are counted, and are no
-difference. The exit code is 0 if nothing differs, and 1 if something does.
+decide which requests are the same. Recordings that differ only in times, ids, token counts or header fields are
+counted, and are no difference. The exit code is 0 if nothing differs, and 1 if something does.
 
 --markdown writes the same for a pull request; the exit code is then 0 unless --exit-code is given.
 """

@@ -130,7 +130,7 @@ def describe_group(item: Item, count: int) -> str:
         "answer": f"group of {count} with the same change of the answer",
         "new": f"one of {count} that are new in this cassette",
         "gone": f"one of {count} that would vanish from this cassette",
-        "details": f"one of {count} of which only times, ids or headers changed",
+        "details": f"one of {count} of which only times, ids, token counts or headers changed",
     }
     return others[item.proposal.kind]
 

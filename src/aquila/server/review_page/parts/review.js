@@ -3,7 +3,7 @@ const SIGNS = { accept: "✓", reject: "✗", skip: "–" };
 const GROUPS = {
   new: (size) => `One of ${size} that are new in this cassette`,
   gone: (size) => `One of ${size} that would vanish from this cassette`,
-  details: (size) => `One of ${size} of which only times, ids or headers changed`,
+  details: (size) => `One of ${size} of which only times, ids, token counts or headers changed`,
   prompt: (size) => `Group of ${size} with the same change of the prompt, whatever the answers`,
   answer: (size) => `Group of ${size} with the same change of the answer`,
 };
