@@ -39,7 +39,7 @@ from pytest_aquila.recording_runs import second_attempts
 _MOST_ATTEMPTS = 100
 """A program that sends a request this many times as often as without a fault is taken to send it for ever."""
 
-_PARENTS = ("pdbinvoke", "_xml", "faulthandler", "WorkerInteractor", "FaultRuns")
+_PARENTS = ("pdbinvoke", "faulthandler", "WorkerInteractor", "FaultRuns")
 """Plugins that record the run, or report it to a controller. They belong to the parent process."""
 
 _LONGER = 600.0
