@@ -333,6 +333,8 @@ def test_the_ini_key_replaces_the_default_of_match_on_and_no_other_choice(tmp_pa
     with separate_run(tmp_path, ini={"match_on": "method path body"}):
         path = {"path": str(tmp_path / "x.yaml")}
         assert "match_on" not in vcr.VCR().plan_cassette(options=path).settings
+        same = ["method", "scheme", "host", "port", "path", "query"]  # as vcrpy's default, but chosen
+        assert vcr.VCR(match_on=same).plan_cassette(options=path).settings["match_on"]
         chosen = vcr.VCR().plan_cassette(options={**path, "match_on": ["uri"]})
         assert chosen.settings["match_on"] == ("scheme", "host", "path", "query")
 

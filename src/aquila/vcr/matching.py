@@ -11,9 +11,6 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.recording.sessions.filters import Comparison
 from aquila.vcr.forms import compared_form
 
-DEFAULT = ("method", "scheme", "host", "port", "path", "query")
-"""vcrpy's default matchers. They do not compare bodies."""
-
 OF_PARTS = ("ignore", "ignore_query", "normalize")
 """Aquila's settings that change how parts are compared, and not what a comparison of two requests says."""
 

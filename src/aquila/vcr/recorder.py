@@ -15,7 +15,6 @@ from vcr.record_mode import RecordMode
 
 from aquila.vcr.blocks import CassetteBlock
 from aquila.vcr.ignored_options import note_meaningless, note_reading_only, note_serializer
-from aquila.vcr.matching import DEFAULT
 from aquila.vcr.option_translation import CassettePlan, VcrOptions, make_plan, takes_only_headers_that_are_never_stored
 from aquila.vcr.other_files import find_files
 
@@ -128,7 +127,9 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         return VcrOptions(
             config,
             None if isinstance(said, _DefaultMode) else config["record_mode"],
-            compares="match_on" in options or "additional_matchers" in options or tuple(self.match_on) != DEFAULT,
+            compares="match_on" in options
+            or "additional_matchers" in options
+            or self.match_on is not _DEFAULT_MATCHERS,
             ignore_hosts=hosts,
             ignore_localhost=bool(get("ignore_localhost")),
             change_request=self._request_change(
@@ -174,7 +175,10 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         return copied
 
 
-_PLACE_OF_MODE = list(inspect.signature(vcr.VCR.__init__).parameters).index("record_mode")
+_PARAMETERS = inspect.signature(vcr.VCR.__init__).parameters
+_PLACE_OF_MODE = list(_PARAMETERS).index("record_mode")
+_DEFAULT_MATCHERS = _PARAMETERS["match_on"].default
+"""An equal list is one that the program has chosen."""
 
 
 def _option_of(recorder: Any, options: Mapping[str, Any], name: str) -> Any:
