@@ -50,9 +50,9 @@ class Message:
     """One message.
 
     ``content`` is text or a tuple of parts. A part, or a list of texts and parts, becomes a tuple; None becomes "".
-    ``calls`` are the tool calls of an assistant message, ``call_id`` is the id of the call that a tool message
-    answers, ``name`` is an optional name of the author. ``extra`` holds JSON-able fields that only the provider
-    understands and expects back (``{"output": [...]}`` are the items of a Responses answer).
+    ``calls`` are the tool calls of an assistant message; a list becomes a tuple. ``call_id`` is the id of the call that
+    a tool message answers, ``name`` is an optional name of the author. ``extra`` holds JSON-able fields that only the
+    provider understands and expects back (``{"output": [...]}`` are the items of a Responses answer).
 
     Examples:
         >>> first = aquila.ask([aquila.Message("system", "You know birds."), aquila.Message("user", "Eagles?")])
@@ -67,19 +67,21 @@ class Message:
     call_id: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
-    if TYPE_CHECKING:  # the argument `content` may be of more types than the attribute
+    if TYPE_CHECKING:  # the arguments `content` and `calls` may be of more types than the attributes
 
         def __init__(
             self,
             role: Role,
             content: Content | None = "",
             name: str | None = None,
-            calls: tuple[AssistantToolCall, ...] = (),
+            calls: Iterable[AssistantToolCall] = (),
             call_id: str | None = None,
             extra: Mapping[str, Any] = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
+        if type(self.calls) is not tuple:
+            object.__setattr__(self, "calls", _tool_calls_from(self.calls))
         if self.role not in ROLES:
             raise InvalidMessage(f"unknown role {self.role!r} of a message{suggest_name(str(self.role), ROLES)}")
         if self.role == "tool" and not self.call_id:

@@ -327,6 +327,8 @@ def test_a_message_is_an_ordinary_dataclass() -> None:
 
     assert Rated("user", "Hi", stars=3).text == "Hi"
     assert len({Message("user", "Hi", extra={"a": 1}), Message("user", "Hi", extra={"a": 1})}) == 1
+    call = AssistantToolCall("c", "look", "{}")
+    assert len({Message("assistant", calls=[call]), Message("assistant", calls=(call,))}) == 1
     assert pydantic.TypeAdapter(Message).validate_python({"role": "user", "content": "Hi"}) == Message("user", "Hi")
 
 
