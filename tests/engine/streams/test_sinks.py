@@ -10,7 +10,7 @@ import pytest
 
 import aquila
 from aquila.engine.calls.prepared_call import PreparedCall
-from aquila.errors import ConfigError, RateLimited, SinkError, StreamClosed
+from aquila.errors import ConfigError, RateLimited, SinkError, StreamClosed, StreamError
 from aquila.events import Chunk, Done, Event, Failed, Usage
 from aquila.sinks import Sink
 from tests.support.engines import Engine, live
@@ -220,6 +220,20 @@ def test_asynchronous_sinks_are_awaited() -> None:
             pass
         await stream.result()
         assert [type(event) for event in seen] == [Chunk, Usage, Done]
+
+    with serving(chat_stream("a")) as server:
+        asyncio.run(scenario(server.url))
+
+
+def test_an_asynchronous_sink_that_asks_for_the_result_of_its_stream_is_told_that_it_is_not_complete() -> None:
+    async def scenario(url: str) -> None:
+        async def wait(event: Event) -> None:
+            await stream.result()
+
+        stream = aquila.astream("Hi", **live({"base_url": url, "sink": Sink.callback(wait)}))
+        with pytest.raises(SinkError) as caught:
+            await stream.result(timeout=60)
+        assert isinstance(caught.value.__cause__, StreamError)
 
     with serving(chat_stream("a")) as server:
         asyncio.run(scenario(server.url))

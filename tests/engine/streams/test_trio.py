@@ -63,8 +63,10 @@ def test_sinks_and_time_limits_are_refused_under_trio() -> None:
     async def scenario() -> None:
         with pytest.raises(ConfigError, match="need asyncio"):
             aquila.astream("Hi", transport=answering(), sink=aquila.Sink.ignore())
-        with pytest.raises(ConfigError, match="need asyncio"):
-            await aquila.astream("Hi", transport=answering()).result(timeout=60)
+        stream = aquila.astream("Hi", transport=answering())
+        with pytest.raises(ConfigError, match="need asyncio; iterate it"):
+            await stream.result(timeout=60)
+        assert [event.text async for event in stream if isinstance(event, aquila.Chunk)] == ["a", "b"]
 
     trio.run(scenario)
 

@@ -135,13 +135,14 @@ class AsyncStream(Generic[ParsedT_co]):
         ``result`` may be awaited again. Raises what the call failed with.
         """
         if self._task is None and not self._ended and not self._state.closed:
-            self._state.reader = "its result was asked for"
             if timeout is None:
+                self._state.reader = "its result was asked for"
                 async for _ in self._iterate_events():
                     pass
             else:
                 self._start_pushing(Sink.ignore())
-        if self._task is not None:
+                self._state.reader = "its result was asked for"
+        if self._task is not None and self._task is not asyncio.current_task():
             done, _ = await asyncio.wait((self._task,), timeout=timeout)
             if not done:
                 raise self._state.timeout_error(timeout)
