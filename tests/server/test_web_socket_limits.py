@@ -514,6 +514,25 @@ def test_a_client_that_leaves_while_the_provider_takes_nothing_in_is_noticed(
     assert f"GET {PATH} 101 passed on, client left " in lines[0]
 
 
+def test_an_error_of_the_system_in_a_conversation_does_not_refuse_it_as_if_none_had_begun(
+    serve: Serve, talker: WebSocketProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: socket_relay.Relay) -> None:
+        raise OSError("no space left")
+
+    lines: list[str] = []
+    monkeypatch.setattr(socket_relay.Relay, "run", fail)
+    with (
+        serve(record="missing", upstream=talker.url, log=RequestLog(str, lines.append)) as running,
+        dial(running) as connection,
+        pytest.raises(ConnectionClosed) as closed,
+    ):
+        connection.recv(60)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1011
+    assert lines[0].startswith(f"GET {PATH} 101 failed ")
+
+
 def test_a_server_that_ends_before_it_has_answered_a_client_leaves_no_upstream_open(
     serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,7 +163,10 @@ class _Visit:
                 raise
             self._explanation = str(error) if isinstance(error, CassetteMiss) else ""
             await self._refuse(explain_failure(error))
-        except OSError as error:  # the recording says that the connection failed
+        except OSError as error:
+            if self._status is not None:
+                raise
+            # The recording says that the connection failed.
             await self._refuse(explain_failure(UpstreamFailed(str(error))))
 
     async def _refuse(self, failure: Failure) -> None:
