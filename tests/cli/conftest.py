@@ -33,7 +33,8 @@ def conversation(question: str, answer: str, *, model: str = "gpt-4.1-mini", chu
         parts = [answer[at : at + step] for at in range(0, len(answer), step)]
         deltas = [json.dumps({"choices": [{"index": 0, "delta": {"content": part}}]}) for part in parts]
         events = [f"data: {delta}\n\n".encode() for delta in [*deltas, "[DONE]"]]
-        pieces, kind = tuple(RecordedChunk(event, 40 + at) for at, event in enumerate(events)), "text/event-stream"
+        pieces = tuple(RecordedChunk(event, 40 + at) for at, event in enumerate(events))
+        kind = "Text/Event-Stream; charset=utf-8"  # media types have no case
     response = RecordedResponse(200, (("content-type", kind),), pieces, started=39, ended=pieces[-1].at)
     return Interaction(request, response, "2026-11-24T12:00:00Z")
 

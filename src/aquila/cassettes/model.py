@@ -58,6 +58,11 @@ def first_value(headers: Headers, name: str) -> str:
     return next((value for key, value in headers if key == name), "")
 
 
+def is_event_stream_by_type(headers: Headers) -> bool:
+    """Whether header fields say that a body is a stream of server-sent events. Media types have no case."""
+    return first_value(headers, "content-type").partition(";")[0].strip().lower() == "text/event-stream"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class RecordedRequest:
     """One HTTP request.

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse
+from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse, is_event_stream_by_type
 from aquila.faults.fault import ImpossibleFault
 
 # The specification of server-sent events allows these three ends of a line; an empty line ends an event.
@@ -18,7 +18,7 @@ BROKEN_OFF = "RemoteProtocolError: peer closed connection without sending comple
 
 def is_stream(response: RecordedResponse) -> bool:
     """Whether an answer is a stream of server-sent events."""
-    return response.first_header("content-type").partition(";")[0].strip().lower() == "text/event-stream"
+    return is_event_stream_by_type(response.headers)
 
 
 def read_events(response: RecordedResponse) -> list[RecordedChunk]:

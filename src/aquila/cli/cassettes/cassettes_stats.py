@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aquila.cassettes.answers.answer_text import status_of
-from aquila.cassettes.model import Interaction
+from aquila.cassettes.model import Interaction, is_event_stream_by_type
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.comparing.interaction_summary import (
     answered_by,
@@ -58,7 +58,7 @@ class Statistics:
         interaction = with_provenance(interaction)
         response = interaction.response
         self.totals["interactions"] += 1
-        self.totals["streams"] += response.first_header("content-type").startswith("text/event-stream")
+        self.totals["streams"] += is_event_stream_by_type(response.headers)
         self.totals["conversations"] += interaction.kind == "websocket"
         self.totals["chunks"] += len(response.chunks)
         self.totals["tokens"] += count_tokens(interaction)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import LARGE, LARGE_STREAM, StoredChunks, looks_like_event_stream
-from aquila.cassettes.model import Headers, RecordedChunk, first_value
+from aquila.cassettes.model import Headers, RecordedChunk, is_event_stream_by_type
 from aquila.cassettes.redaction.split_secrets import stream_events
 from aquila.cassettes.redaction.window_redaction import CleanPart, LargeBodyRedactor
 from aquila.cassettes.storage.work_folder import cassette_write_error
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 def is_event_stream(headers: Headers, beginning: bytes) -> bool:
     """Say whether an answer is an event stream, by its headers or by how it begins."""
-    kind = first_value(headers, "content-type")
-    return kind.startswith("text/event-stream") or looks_like_event_stream(beginning)
+    return is_event_stream_by_type(headers) or looks_like_event_stream(beginning)
 
 
 def may_come_in_pieces(headers: Headers, beginning: bytes) -> bool:
