@@ -283,6 +283,18 @@ def test_after_ctrl_c_in_a_fork_other_threads_can_fork(monkeypatch: pytest.Monke
     assert got == [True]
 
 
+def test_ctrl_c_while_a_fork_looks_for_imports_skips_no_other_step() -> None:
+    def interrupt() -> bool:
+        raise KeyboardInterrupt
+
+    try:
+        # Python prints what a hook of a fork raises, and goes on without what the hook had still to do.
+        assert lazy_imports.wait_before_fork(interrupt, LIMIT)
+        assert list(map(type, lazy_imports.interrupts)) == [KeyboardInterrupt]
+    finally:
+        lazy_imports.interrupts.clear()
+
+
 @forks
 @pytest.mark.parametrize("at", ["the beginning", "a release"])
 def test_locks_that_a_fork_kept_because_of_ctrl_c_are_released_by_the_next_fork(

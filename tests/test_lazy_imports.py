@@ -6,6 +6,7 @@ import ast
 import builtins
 import importlib
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from aquila import lazy_imports
 from aquila.lazy_imports import LazyModule, lazy_modules
 from tests.test_layers import imports, is_type_checking, modules, trees
 
@@ -94,6 +96,23 @@ def test_the_fake_file_system_of_pyfakefs_is_paused_for_an_import(
         assert namespace["lazy"].answer == 42  # type: ignore[attr-defined]
     assert Patcher.PATCHER is not None
     assert Patcher.PATCHER.steps == ["paused before False", "resumed after True"]
+
+
+def test_ctrl_c_before_an_import_leaves_nothing_that_a_fork_would_wait_for(
+    unloaded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Patcher):
+        def pause(self) -> None:
+            super().pause()
+            raise KeyboardInterrupt
+
+    files = Interrupted()
+    monkeypatch.setattr(Patcher, "PATCHER", files)
+    pyfakefs = types.SimpleNamespace(Patcher=Patcher)
+    monkeypatch.setitem(sys.modules, "pyfakefs.fake_filesystem_unittest", pyfakefs)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        lazy_imports.import_module(unloaded)
+    assert (threading.get_ident() in lazy_imports._importing, files.is_patching) == (False, True)
 
 
 def test_inspecting_a_namespace_imports_nothing(unloaded: str) -> None:

@@ -38,19 +38,20 @@ def import_module(name: str) -> ModuleType:
     """
     thread = get_ident()
     is_outermost = thread not in _importing
-    _importing[thread] = None
-    fake_files = None if name in sys.modules else _find_fake_files()
-    if fake_files is not None:
-        fake_files.pause()
+    fake_files = None
     try:
+        _importing[thread] = None  # within the `try`: Ctrl-C may come at any call from here on
+        fake_files = None if name in sys.modules else _find_fake_files()
+        if fake_files is not None:
+            fake_files.pause()
         # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
         module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
         return module
     finally:
-        if fake_files is not None:
-            fake_files.resume()
         if is_outermost:
             _importing.pop(thread, None)
+        if fake_files is not None:
+            fake_files.resume()
 
 
 def _find_fake_files() -> Any:
@@ -81,22 +82,24 @@ def find_imports_elsewhere() -> set[tuple[int, str]]:
 
 
 def wait_before_fork(is_over: Callable[[], object], seconds: float) -> bool:
-    """Wait before a fork until ``is_over()`` is true, at most about ``seconds``. Return whether it is true.
+    """Wait before a fork until ``is_over()`` is true, at most about ``seconds``. Return False after a wait in vain.
 
-    When the handler of a signal raises, this wait ends, and so does every later wait of the same fork.
+    When the handler of a signal raises, this wait ends, and so does every later wait of the same fork: not in vain.
     """
+    in_vain: list[bool] = []
 
     def wait() -> None:
         # Waits by a lock that nothing releases, because a test may have replaced `time.sleep`, or stopped all clocks.
         never = allocate_lock()
         never.acquire()
-        for _ in range(0 if interrupts else round(seconds / _PAUSE)):
-            if is_over():
+        for _ in range(round(seconds / _PAUSE)):
+            if interrupts or is_over():
                 return
             never.acquire(timeout=_PAUSE)
+        in_vain.append(not is_over())
 
     take_step(wait)
-    return bool(is_over())
+    return not any(in_vain)
 
 
 interrupts: list[BaseException] = []
