@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 import tests.support.preloaded  # noqa: F401
-from aquila.intercept.side_requests import is_side_host, is_side_request
+from aquila.intercept.side_requests import is_download, is_side_host, is_side_request
 from tests.support.slow import slow_but
 
 TRACES = "https://api.openai.com/v1/traces/ingest"
@@ -191,6 +191,14 @@ def test_only_rows_for_a_whole_host_speak_for_it() -> None:
     assert is_side_host("eu.telemetry.example", rows)
     assert not is_side_host("api.acme.example", rows)
     assert not is_side_host("api.openai.com", rows)
+
+
+@pytest.mark.parametrize("minus", ["-", "- "])
+def test_a_minus_removes_a_row_of_either_table(minus: str) -> None:
+    rows = "POST api.openai.com/v1/traces/ingest", "GET openaipublic.blob.core.windows.net/*encodings/*"
+    extra = tuple(f"{minus}{row}" for row in rows)
+    assert not is_side_request("POST", "api.openai.com", 443, "/v1/traces/ingest", extra)
+    assert not is_download("GET", "openaipublic.blob.core.windows.net", "/encodings/o200k_base.tiktoken", extra)
 
 
 def test_what_tiktoken_and_chromadb_download_is_neither_answered_nor_refused(pytester: pytest.Pytester) -> None:

@@ -102,7 +102,7 @@ them depends on the machine.
 def is_side_request(method: str, host: str, port: int | None, path: str, extra: Sequence[str]) -> bool:
     """Whether a request is a side request. ``extra`` are rows of the project. ``-`` before a row removes that row."""
     host, path = host.lower().rstrip("."), path.partition("?")[0]
-    rows = _rows_in_force(tuple(extra))
+    rows = _rows_in_force(SIDE_REQUESTS, tuple(extra))
     return _fits_any(f"{method.upper()} {host}{path}", rows) or (
         port is not None and _fits_any(f"{method.upper()} {host}:{port}{path}", rows)
     )
@@ -117,14 +117,14 @@ def is_side_host(host: str, extra: Sequence[str]) -> bool:
 
 def is_download(method: str, host: str, path: str, extra: Sequence[str]) -> bool:
     """Whether a request is one of ``DOWNLOADS``. ``-`` before one of its rows in ``extra`` removes that row."""
-    rows = tuple(row for row in DOWNLOADS if f"-{row}" not in extra)
+    rows = _rows_in_force(DOWNLOADS, tuple(row for row in extra if row.startswith("-")))
     return _fits_any(f"{method.upper()} {host.lower().rstrip('.')}{path.partition('?')[0]}", rows)
 
 
-@lru_cache(maxsize=8)  # one entry for each value of the setting, of which a run has few
-def _rows_in_force(extra: tuple[str, ...]) -> tuple[str, ...]:
+@lru_cache(maxsize=8)  # one entry for each table and value of the setting, of which a run has few
+def _rows_in_force(table: tuple[str, ...], extra: tuple[str, ...]) -> tuple[str, ...]:
     taken = {row[1:].strip() for row in extra if row.startswith("-")}
-    return tuple(row for row in (*SIDE_REQUESTS, *extra) if row not in taken and not row.startswith("-"))
+    return tuple(row for row in (*table, *extra) if row not in taken and not row.startswith("-"))
 
 
 @lru_cache(maxsize=512)
