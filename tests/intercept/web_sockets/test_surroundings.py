@@ -142,6 +142,17 @@ def test_a_replay_over_httpx_asks_no_proxy(proxy: list[bytes], recorded: str) ->
     assert not proxy
 
 
+@pytest.mark.parametrize("name", CLIENTS)
+def test_an_at_sign_in_a_query_ends_no_password(name: str, recorded: str, root: Path) -> None:
+    url = "wss://api.openai.com?caller=acct://me@example.org"
+    (root / "x.yaml").write_text(CASSETTE.replace(recorded, url), "utf-8")
+    with aquila.use_cassette("x") as cassette, CLIENTS[name](url) as talk:
+        talk.send("hello")
+        assert talk.recv(60) == "hello"
+        talk.close()
+    assert cassette.all_played
+
+
 CASSETTE = """\
 aquila: 1
 interactions:

@@ -7,6 +7,7 @@ it. A recording notes both there, in the order in which they pass.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -30,9 +31,7 @@ def handshake_of(uri: str, protocol: Any, additional_headers: Any, user_agent: s
 
 def without_credentials(uri: str) -> str:
     """Return a URI without user, password and fragment. The library sends user and password in a header field."""
-    scheme, slashes, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("#")[0]
+    return re.sub(r"^([^/?#]*//)[^/?#]*@", r"\1", uri).partition("#")[0]
 
 
 IN_ONE_PIECE = (str, bytes, bytearray, memoryview)
