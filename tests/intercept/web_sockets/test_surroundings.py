@@ -23,6 +23,7 @@ from websockets.asyncio.client import connect as connect_in_loop
 from websockets.sync.client import connect as connect_in_thread
 
 import aquila
+from aquila.intercept.web_sockets.libraries import aiohttp_sockets
 from tests.support.web_socket_clients import CLIENTS
 from tests.support.web_sockets import WebSocketProvider, web_socket_server
 
@@ -151,6 +152,15 @@ def test_an_at_sign_in_a_query_ends_no_password(name: str, recorded: str, root: 
         assert talk.recv(60) == "hello"
         talk.close()
     assert cassette.all_played
+
+
+def test_parameters_of_aiohttp_belong_to_the_address_with_an_older_yarl_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read_address() -> str:
+        async with aiohttp.ClientSession() as session:
+            return aiohttp_sockets._handshake_of(session, "wss://a.example/x?a=1", {"params": {"model": "m"}}).url
+
+    monkeypatch.delattr("yarl.URL.extend_query")
+    assert asyncio.run(read_address()) == "wss://a.example/x?a=1&model=m"
 
 
 CASSETTE = """\

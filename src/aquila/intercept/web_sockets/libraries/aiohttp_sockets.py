@@ -74,7 +74,8 @@ def _handshake_of(session: Any, url: Any, options: dict[str, Any]) -> RecordedRe
     whole = session._build_url(url)  # the private method that joins a session's base URL and a path
     whole = whole.with_scheme({"http": "ws", "https": "wss"}.get(whole.scheme, whole.scheme))
     if options.get("params"):
-        whole = whole.extend_query(options["params"])
+        # `extend_query` is new in yarl 1.11. The other function differs only if a name is given twice.
+        whole = getattr(whole, "extend_query", whole.update_query)(options["params"])
     headers = {**dict(session.headers), **dict(options.get("headers") or {})}
     if options.get("protocols"):
         headers["sec-websocket-protocol"] = ",".join(options["protocols"])
