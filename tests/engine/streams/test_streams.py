@@ -14,7 +14,7 @@ import aquila
 from aquila.errors import SessionClosed, StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Chunk, Done, Event
 from tests.support.engines import KEY, Engine, cancel_while_reading, live
-from tests.support.provider import chat_chunk, chat_stream
+from tests.support.provider import chat_calls, chat_chunk, chat_stream, tool_fragment
 from tests.support.runs import separate_run
 from tests.support.server import Answer, cut, serving, sse
 
@@ -134,6 +134,22 @@ def test_a_stream_that_outlives_its_cassette_sends_nothing_live(is_async: bool, 
         with pytest.raises(SessionClosed, match="has ended"):
             asyncio.run(result_of(stream)) if isinstance(stream, aquila.AsyncStream) else stream.result()
         assert len(server.seen) == 1
+
+
+def test_a_tool_that_runs_beside_another_can_close_its_stream() -> None:
+    def stop() -> None:
+        made.wait(60)
+        stream.close()
+
+    made = threading.Event()
+    with serving(chat_calls(tool_fragment(0, "{}", "a", "stop"), tool_fragment(1, "{}", "b", "stop"))) as server:
+        options = live(
+            {"base_url": server.url, "tools": [stop], "concurrent_tools": True, "sink": aquila.Sink.ignore()}
+        )
+        stream = aquila.stream("Hi", **options)
+        made.set()
+        with pytest.raises(StreamClosed):
+            stream.result(timeout=60)
 
 
 def test_use_after_close_is_refused() -> None:

@@ -176,7 +176,7 @@ class Stream(Generic[ParsedT_co]):
         """End the call and close its connection. Does nothing after its end.
 
         A thread that iterates the stream gets ``StreamClosed``: at once if the answer has begun, else when it begins or
-        when ``Timeouts.read`` is over. With a sink, ``close`` waits for that.
+        when ``Timeouts.read`` is over. With a sink, ``close`` waits for that, unless the sink or a tool has called it.
         """
         if self._finished:
             self._state.closed = True
@@ -195,7 +195,11 @@ class Stream(Generic[ParsedT_co]):
             self._finished = True
         elif self._thread is not threading.current_thread():
             self._call.interrupter.interrupt()
-            self._thread.join()
+            if caller_left.get() != self._has_left:  # else a tool is on a thread of its own, for which that one waits
+                self._thread.join()
+
+    def _has_left(self) -> bool:
+        return self._state.closed
 
     def _start_pushing(self, sink: Sink) -> None:
         self._begin_call()
@@ -208,7 +212,7 @@ class Stream(Generic[ParsedT_co]):
 
     def _push_events(self, sink: Sink) -> None:
         """Read to the end and pass every event to the sink. Runs on the background thread."""
-        caller_left.set(lambda: self._state.closed)
+        caller_left.set(self._has_left)
         is_reader = True
         try:
             for event in self._events:
