@@ -179,7 +179,7 @@ def test_empty_arguments_are_no_arguments(engine: Engine, endpoint: str) -> None
     [
         ("add", "{broken", "Error: the arguments of add are wrong: the arguments are not a JSON object"),
         ("add", '{"a": "x"}', "Error: the arguments of add are wrong: a: Input should be a valid integer"),
-        ("nope", "{}", "Error: there is no tool 'nope'; there are: add, fail"),
+        ("nope", "{}", "Error: there is no tool 'nope'; there are: add, pay, fail"),
         ("fail", "{}", "Error: FileNotFoundError: [Errno 2] No such file or directory: '<path>'"),
     ],
 )
@@ -190,7 +190,8 @@ def test_failure_of_a_tool_is_reported_to_the_model(
         raise FileNotFoundError(2, "No such file or directory", f"/tmp/{threading.get_native_id()}/x.txt")
 
     with serving(calling(endpoint, name, arguments), saying(endpoint, "sorry")) as server:
-        events = engine.events("Hi", base_url=server.url, endpoint=endpoint, tools=[add, fail])
+        tools = [add, aquila.Tool("pay", {}), fail]
+        events = engine.events("Hi", base_url=server.url, endpoint=endpoint, tools=tools)
     assert results_sent(server.seen[1])[0].startswith(told)
     assert next(event for event in events if isinstance(event, ToolResult)).error is not None
     assert events[-1].response.text == "sorry"

@@ -61,8 +61,7 @@ def prepare_tool_call(tools: Toolbox, call: ToolCall, context: Any) -> PreparedT
     """
     tool = tools.tools.get(call.name)
     if tool is None or tool.function is None:
-        known = ", ".join(name for name, each in tools.tools.items() if each.function is not None)
-        return f"there is no tool {call.name!r}; there are: {known}"
+        return f"there is no tool {call.name!r}; there are: {', '.join(tools.tools)}"
     try:
         arguments = tool.parse_arguments(call.raw_arguments)
     except ValueError as error:
