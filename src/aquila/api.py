@@ -74,9 +74,9 @@ def ask(
       ``text={"verbosity": ...}``; ``store``; on the Responses API ``previous_response_id``, ``truncation``, and
       ``background`` with ``poll_interval`` in seconds, and ``websocket``: the whole call goes over one WebSocket;
     - ``user``: an identifier of the end user; ``service_tier``;
-    - ``metadata``: a mapping that comes back in ``reply.meta``, in every event and in telemetry; never part of what
-      identifies a recording. It is sent to the provider where its API takes it, as text: on the Responses API always,
-      on chat with ``store=True``;
+    - ``metadata``: a mapping that comes back in ``reply.meta``, in every event and in telemetry; by default no part of
+      what identifies a recording. It is sent to the provider where its API takes it, as text: on the Responses API
+      always, on chat with ``store=True``;
     - ``cassette``, ``transport``: where the answer comes from; see the guide on transports;
     - ``base_url``, ``api_key``: the provider;
     - ``timeout``: the longest time without data in seconds (30), or ``Timeouts(connect=, read=, idle=, total=)``;
@@ -84,8 +84,8 @@ def ask(
     - ``provider_options``: a mapping that is merged into the request's body;
     - ``sink``: an object that receives the events while the answer arrives.
 
-    Raises ``ConfigError`` for a request that cannot be sent, ``ProviderError`` if the provider refuses or fails, and
-    what the transport raises, such as ``CassetteMiss``.
+    Raises ``ConfigError`` for a request that cannot be sent, ``ProviderError`` if the provider refuses or fails,
+    ``StreamTimeout`` if it is silent for too long, and what the transport raises, such as ``CassetteMiss``.
 
     Examples:
         >>> reply = aquila.ask("How do eagles fly so far?", instructions="Answer in one sentence.", temperature=0)
