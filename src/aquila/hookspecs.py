@@ -21,7 +21,6 @@ import pluggy
 if TYPE_CHECKING:
     from aquila.cassettes.model import RecordedRequest
     from aquila.events import Event, Retry, ToolCall, ToolResult, Usage
-    from aquila.response import Response
 
 PROJECT = "aquila"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -178,7 +177,8 @@ def aquila_request_stop(
 ) -> None:
     """A request has ended: with an ``answer``, with an ``error``, or with neither.
 
-    It ends with neither if the caller left it early, or if the answer is not finished yet and will be fetched again.
+    It ends with neither if the caller left it early, if the answer is not finished yet and will be fetched again, or if
+    the request was for a transcription or a deletion.
     """
 
 
@@ -238,14 +238,16 @@ def aquila_tool_result(call: CallInfo, event: ToolResult, seconds: float) -> Non
 
 
 @hookspec
-def aquila_call_stop(call: CallInfo, response: Response | None, error: BaseException | None, seconds: float) -> None:
-    """A call has ended: with a ``response``, with an ``error``, or with neither if the caller left it early.
+def aquila_call_stop(call: CallInfo, result: Any, error: BaseException | None, seconds: float) -> None:
+    """A call has ended: with a ``result``, with an ``error``, or with neither if the caller left it early.
+
+    The ``result`` is the ``Response`` of the call, what ``transcribe`` returns, or True for a deletion.
 
     Examples:
         >>> class Costs:
         ...     @aquila.hookspecs.hookimpl
-        ...     def aquila_call_stop(self, call, response, error):
-        ...         print(call.metadata["job"], response.usage.total_tokens if response else error)
+        ...     def aquila_call_stop(self, call, result, error):
+        ...         print(call.metadata["job"], result.usage.total_tokens if result else error)
         >>> costs = aquila.register(Costs())
         >>> reply = aquila.ask("How do eagles fly so far?", metadata={"job": 7})
         7 7

@@ -63,6 +63,17 @@ def test_signals_and_calls_of_each_attempt_are_in_order(huey, log):
     assert log.read(result.id) == first + second
 
 
+def test_a_call_that_returns_no_response_is_done(huey, log):
+    answer = httpx2.MockTransport(lambda request: httpx2.Response(200, json={"text": "four"}))
+
+    @huey.task()
+    def job():
+        aquila.transcribe(b"sound", transport=answer)
+
+    perform_job(job)
+    assert [record.data["outcome"] for record in log.read() if record.name == "call_stop"] == ["done"]
+
+
 def test_records_say_what_and_not_what_was_said_unless_asked(huey):
     @huey.task()
     def job():

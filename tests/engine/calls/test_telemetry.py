@@ -70,14 +70,18 @@ class Recorder:
         self.heard.append(("tool_result", {"event": event, "seconds": seconds}))
 
     @hookimpl
-    def aquila_call_stop(self, call: CallInfo, response: Any, error: Any, seconds: float) -> None:
-        self.heard.append(("call_stop", {"response": response, "error": error, "seconds": seconds}))
+    def aquila_call_stop(self, call: CallInfo, result: Any, error: Any, seconds: float) -> None:
+        self.heard.append(("call_stop", {"result": result, "error": error, "seconds": seconds}))
 
     def names(self) -> list[str]:
         return [name for name, _ in self.heard]
 
     def told(self, name: str) -> list[dict[str, Any]]:
         return [arguments for each, arguments in self.heard if each == name]
+
+
+def without_model(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "model"}
 
 
 @pytest.fixture
@@ -105,7 +109,7 @@ def test_hooks_are_called_from_start_to_stop_of_a_call(engine: Engine, recorder:
     assert [type(each["event"]) for each in recorder.told("chunk")] == [Usage, Chunk, Usage]
     assert recorder.told("tool_result")[0]["event"].value == 2
     assert recorder.told("retry")[0]["event"].attempt == 1
-    assert recorder.told("call_stop")[0]["response"] == reply
+    assert recorder.told("call_stop")[0]["result"] == reply
     assert all(each["seconds"] >= 0 for each in recorder.told("request_stop") + recorder.told("call_stop"))
 
 
@@ -158,7 +162,7 @@ def test_hooks_are_told_how_a_call_failed_or_was_abandoned(engine: Engine, recor
     with serving(chat_stream("a", "b")) as server, aquila.stream("Hi", **live({"base_url": server.url})) as stream:
         next(iter(stream))
     assert recorder.names() == ["call_start", "request_start", "chunk", "request_stop", "call_stop"]
-    assert recorder.told("call_stop")[0] | {"seconds": 0} == {"response": None, "error": None, "seconds": 0}
+    assert recorder.told("call_stop")[0] | {"seconds": 0} == {"result": None, "error": None, "seconds": 0}
 
 
 def test_every_poll_of_a_background_answer_starts_and_stops_a_request(engine: Engine, recorder: Recorder) -> None:
@@ -183,7 +187,15 @@ def test_a_call_that_is_left_at_its_last_event_is_complete(recorder: Recorder) -
                 if isinstance(event, Done):
                     break
         asyncio.run(asynchronously(server.url))
-    assert [told["response"].text for told in recorder.told("call_stop")] == ["a", "a"]
+    assert [told["result"].text for told in recorder.told("call_stop")] == ["a", "a"]
+
+
+def test_a_transcription_and_a_deletion_end_with_their_results(recorder: Recorder) -> None:
+    deleted = {"id": "resp_1", "object": "response", "deleted": True}
+    with serving(json_answer({"text": "four"}), json_answer(deleted)) as server:
+        text = aquila.transcribe(b"sound", **live({"base_url": server.url}))
+        aquila.delete_response("resp_1", **without_model(live({"base_url": server.url})))
+    assert [told["result"] for told in recorder.told("call_stop")] == [text, True]
 
 
 def test_plugin_that_raises_is_reported_and_breaks_nothing(
@@ -361,7 +373,7 @@ class TestOpenTelemetry:
         deleted = {"id": "resp_1", "object": "response", "deleted": True}
         done = response_object([message_item("four")])
         with serving(json_answer(done), json_answer(deleted)) as server:
-            options = {key: value for key, value in live({"base_url": server.url}).items() if key != "model"}
+            options = without_model(live({"base_url": server.url}))
             aquila.retrieve_response("resp_1", **options)
             aquila.delete_response("resp_1", **options)
         fetched, gone = spans.get_finished_spans()

@@ -62,7 +62,8 @@ class Telemetry:
     def report_request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
         """Report that the request under way has ended, with a complete answer or with an error.
 
-        Without both, the provider is still making the answer, and another request will fetch it.
+        Without both, the answer is still being made, and another request will fetch it; or the answer is no turn
+        of a conversation, such as a transcription.
         """
         if turn is not None or error is not None:
             self._settle(turn, error)
@@ -101,7 +102,6 @@ class Telemetry:
         """
         if self._stopped:
             return
-        response = result if isinstance(result, Response) else None
         self._stopped = True
         self._report_start()
         self.report_request_stop(error=error)
@@ -110,6 +110,6 @@ class Telemetry:
         seconds = time.monotonic() - (self._began or 0.0)
         outcome = "done" if result is not None else f"failed with {type(error).__name__}" if error else "closed"
         _log.info("%s: %s in %.3f s", self.call.ref, outcome, seconds)
-        if self._shows_content and response is not None:
-            _log.debug("%s: received %s", self.call.ref, response.text)
-        self._notify("aquila_call_stop", call=self.call, response=response, error=error, seconds=seconds)
+        if self._shows_content and isinstance(result, Response):
+            _log.debug("%s: received %s", self.call.ref, result.text)
+        self._notify("aquila_call_stop", call=self.call, result=result, error=error, seconds=seconds)

@@ -37,7 +37,6 @@ from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.live.redacting import redact_json
 from aquila.huey.running_task import attempt_of, current_task_or_none
 from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
-from aquila.response import Response
 
 Receiver: TypeAlias = Callable[["TaskLogEntry"], Any]
 
@@ -233,10 +232,8 @@ class _ModelCallPlugin:
         )
 
     @hookimpl
-    def aquila_call_stop(
-        self, call: CallInfo, response: Response | None, error: BaseException | None, seconds: float
-    ) -> None:
-        outcome = "done" if response is not None else "failed" if error is not None else "closed"
+    def aquila_call_stop(self, call: CallInfo, result: Any, error: BaseException | None, seconds: float) -> None:
+        outcome = "done" if result is not None else "failed" if error is not None else "closed"
         self._log.add_call_entry("call_stop", ref=call.ref, outcome=outcome, seconds=seconds, **_error_fields(error))
 
 
