@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from aquila.cassettes.storage.names import module_of_folder
 from aquila.cassettes.storage.recorded_uses import USES_FILE, read_uses
+from aquila.recording.reporting.gone_tests import names_in
 
 _LARGEST_MODULE = 4 * 1024 * 1024
 
@@ -57,11 +57,7 @@ def _tests_by_cassette(cassettes: Path, _: tuple[int, ...] | None) -> dict[str, 
 def _locate(test: str, root: Path) -> TestPlace:
     module, _, inside = test.partition("::")
     path = root / module
-    return TestPlace(test, path, _line_of(path, _names_in(inside))) if path.is_file() else TestPlace(test)
-
-
-def _names_in(inside: str) -> list[str]:
-    return [name for name in inside.partition("[")[0].split("::") if name]
+    return TestPlace(test, path, _line_of(path, names_in(inside))) if path.is_file() else TestPlace(test)
 
 
 def _find_by_name(name: str, root: Path) -> Iterator[TestPlace]:
@@ -74,8 +70,7 @@ def _find_by_name(name: str, root: Path) -> Iterator[TestPlace]:
     path = root / f"{module}.py" if module else None
     if path is None or not path.is_file():
         return
-    inside = re.split(r"[+-]|@", own.removesuffix(".msgpack"), maxsplit=1)[0]
-    names = [each for each in inside.split(".") if each]  # before the `@` of a fixture is the dot of its class
+    names = names_in(own.removesuffix(".msgpack").partition("@")[0])  # before the `@` of a fixture is its class
     line = _line_of(path, names, missing=0)
     if line:
         yield TestPlace(f"{module}.py::{'::'.join(names)}", path, line)

@@ -29,7 +29,7 @@ class Sources:
             return not (self._root / module).exists()
         if "@" in _without_parameters(test):
             return False  # a fixture, which may be defined elsewhere
-        names = _names_in(test)  # none in the name of a cassette such as `-x`, which somebody has chosen
+        names = names_in(test)  # none in the name of a cassette such as `-x`, which somebody has chosen
         return bool(names) and _are_gone(names, text)
 
     def is_fixture_gone(self, module: str, fixture: str) -> bool:
@@ -43,9 +43,9 @@ class Sources:
         if text is None:
             return not (self._root / module).exists()
         owner, _, name = fixture.partition("@")
-        names = _names_in(owner)
+        names = names_in(owner)
         if "@" not in name and not name.lower().startswith(("setup", "set_up")):
-            names += _names_in(name)
+            names += names_in(name)
         return bool(names) and _are_gone(names, text)
 
     def mentions(self, module: str, name: str) -> bool:
@@ -64,13 +64,13 @@ class Sources:
         return self._texts[module]
 
 
-def _occurs(name: str, text: str) -> bool:
-    return re.search(rf"\b{re.escape(name)}\b", text) is not None
-
-
-def _names_in(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
     """Return the names of classes and functions in an id, or in the name of a cassette, without parameters."""
     return [name for name in re.split(r"::|\.", _without_parameters(text)) if name]
+
+
+def _occurs(name: str, text: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 def _without_parameters(text: str) -> str:
