@@ -151,3 +151,8 @@ def test_an_answer_that_the_caller_left_is_compared_up_to_there() -> None:
     without = more.removesuffix(usage)
     assert compare(response(without, end="closed"), response(more)).findings == ()
     assert compare(response(without), response(more)).findings != ()
+    for begun in (b"", b'{"choices": [{"ind', b'data: {"ch'):
+        for now in (response(more), said("one")):
+            assert compare(response(begun, end="closed"), now).findings == ()
+    lines = b'{"done": false}\n{"done": true}\n'  # the first line alone is one JSON value
+    assert compare(response(lines[:16], end="closed"), response(lines)).findings == ()
