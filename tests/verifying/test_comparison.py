@@ -72,6 +72,10 @@ SAID = response(provider.chat_stream("hello"), kind="text/event-stream")
         (response({}), response({}, 401), "", "the upstream answered 401"),
         (response({}), response(b"busy", 503), "", "the upstream answered 503"),
         (response({}), response({"error": {"code": "server_error", "message": "x"}}), "", "server_error: x"),
+        (response({}), response({"error": {"code": 502, "message": "no provider"}}), "", "502: no provider"),
+        (response({}), response({"error": {"code": 400, "status": "INTERNAL"}}), "refused within the answer: 400", ""),
+        (response({}), response({"error": {"code": "unknown_field", "message": "timeout"}}), "unknown_field", ""),
+        (response({}), response({"error": "the model is overloaded"}), "", "the model is overloaded"),
         (
             response(provider.responses_stream("a")),
             response(b'data: {"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}}\n\n'),

@@ -37,7 +37,10 @@ _TROUBLE_CODES = (
     "timeout",
     "internal",
 )
-"""Words in the code of an error within an answer that mean trouble of the server, and not a refusal."""
+"""Words in the code of an error within an answer that mean trouble of the server, and not a refusal.
+
+They are looked for in the message only if the error has no code.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComp
     """Compare a recording with a live answer to the same request."""
     then_body, now_body = recorded.response.body, live.body
     form, now = read_values(now_body)
-    if live.status in _STATUSES_OF_TROUBLE or live.status >= 500:
+    if _is_status_of_trouble(live.status):
         return AnswerComparison(trouble=f"the upstream answered {_describe_refusal(live.status, now)}")
     was_error, is_error = recorded.response.status >= 400, live.status >= 400
     if is_error and not was_error:
@@ -82,7 +85,7 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComp
     recorded_form, then = read_values(then_body)
     if not was_error and (error := find_error(now)) is not None and find_error(then) is None:
         described = _describe_error(error)
-        if any(word in described for word in _TROUBLE_CODES):
+        if _is_trouble(error):
             return AnswerComparison(trouble=f"the upstream answered {described}")
         return AnswerComparison((Finding("refused", "critical", "", f"refused within the answer: {described}"),))
     was_left = recorded.response.was_left  # the recording is only the beginning, so the rest is not new
@@ -174,6 +177,18 @@ def _similarity(then: str, now: str) -> float:
 def _describe_refusal(status: int, values: Sequence[Any]) -> str:
     error = find_error(values)
     return f"{status} {_describe_error(error)}".rstrip() if error is not None else str(status)
+
+
+def _is_trouble(error: dict[str, Any]) -> bool:
+    code = error.get("code")
+    if isinstance(code, int):  # the status that the answer would have had, if it had not begun
+        return _is_status_of_trouble(code)
+    text = str(code or error.get("type") or error.get("message")).lower()
+    return any(word in text for word in _TROUBLE_CODES)
+
+
+def _is_status_of_trouble(status: int) -> bool:
+    return status in _STATUSES_OF_TROUBLE or status >= 500
 
 
 def _describe_error(error: dict[str, Any]) -> str:
