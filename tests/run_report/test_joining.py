@@ -11,6 +11,8 @@ import pytest
 from aquila.cli import main
 from aquila.run_report.joining import join_reports
 from aquila.run_report.page import render_page
+from aquila.run_report.partial_files import add_bodies
+from aquila.run_report.schema import Body
 from tests.run_report.sample_runs import make_exchange, make_report, make_test
 
 
@@ -108,3 +110,10 @@ def test_of_several_reports_the_one_that_has_been_changed_is_named(
         Path(f"{name}.json").write_text(json.dumps(report), "utf-8")
     assert main(["report", "a.json", "b.json", "c.json", "--to", "x.json"]) == 2
     assert "b.json has been changed and cannot be read" in capsys.readouterr().err
+
+
+def test_of_bodies_beyond_the_limit_of_a_report_only_the_size_is_kept() -> None:
+    body: Body = {"text": "b" * 10, "end": "e" * 10, "cut": 5}
+    bodies: dict[str, Body] = {}
+    assert add_bodies(bodies, {"one": {**body}, "two": {**body}}, left=25) == 5
+    assert bodies == {"one": body, "two": {"text": "", "cut": 25}}

@@ -127,10 +127,11 @@ def add_bodies(bodies: dict[str, Body], more: Mapping[str, Body], left: int) -> 
 
 def _within(body: Body, left: int) -> tuple[Body, int]:
     name: Literal["text", "base64"] = "base64" if "base64" in body else "text"
-    size = len(body.get(name, ""))
+    size = len(body.get(name, "")) + len(body.get("end", ""))
     if size <= left:
         return body, left - size
     body[name], body["cut"] = "", body.get("cut", 0) + size
+    body.pop("end", None)
     return body, left
 
 
