@@ -87,7 +87,7 @@ function drawLeftOut(exchange, data) {
   if (!unread && !(size && data.find(exchange.response_body).cut)) return null;
   const isStored = exchange.cassette && ["replayed", "recorded"].includes(exchange.source);
   return make("p", { class: "left-out" }, size ? `This answer has ${tellSize(size)}. ` : "",
-    unread ? `${tellSize(unread)} of it were not read, so the conversation here is not complete. ` : "Its raw text is shown without its middle. ",
+    unread ? `${tellSize(unread)} of it were not read, so the conversation here is not complete. ` : "Not all of its bytes are shown. ",
     isStored ? ["The whole answer is stored in ", drawPlace(exchange), "."] : exchange.script ? null : "The whole answer is not stored.");
 }
 
