@@ -119,15 +119,20 @@ def test_at_the_end_a_miss_is_waited_for_whose_child_has_made_the_file_and_not_y
     assert in_folder.take_misses("scope", is_last=True) == []
 
 
-def test_plays_and_jobs_of_a_child_arrive_once_and_malformed_rows_are_ignored(
+def test_equal_plays_and_faults_of_a_child_all_arrive_and_malformed_rows_are_ignored(
     in_folder: ChildMessages, tmp_path: Path
 ) -> None:
     job = {"id": "task-1", "began": 1.5}
-    in_folder.tell_play("scope", ["message", 1.5])
+    for _ in range(2):
+        in_folder.tell_play("scope", [1.5, 7])
+        in_folder.tell_met("plan", 0)
     in_folder.tell_job("scope", job)
     with (tmp_path / "scope.jobs").open("a") as file:
         file.write('{"id": 1, "began": 1.5}\n{"id": "task-2"}\n["task-3"]\nno JSON\n')
-    assert list(in_folder.take_plays("scope")) == [["message", 1.5]]
+    with (tmp_path / "plan.faults").open("a") as file:
+        file.write('0\n["mark"]\n["mark", "0"]\n')
+    assert list(in_folder.take_plays("scope")) == [[1.5, 7]] * 2
+    assert list(in_folder.take_met("plan")) == [0, 0]
     assert list(in_folder.take_jobs("scope")) == [job]
     assert [*in_folder.take_plays("scope"), *in_folder.take_jobs("scope")] == []
 

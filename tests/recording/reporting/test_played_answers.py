@@ -19,7 +19,7 @@ from aquila.recording.scope import Scope, current_scope
 
 def test_a_play_from_a_cassette_that_is_not_in_the_folder_of_this_process_counts_all_the_same(root: Path) -> None:
     runtime.current_run().exchange_watch = ExchangeWatch(lambda *taken: None, lambda job: None)
-    told = ["a message", 1.5, 20, "2026-01-01T00:00:00Z", "only-there", 0]
+    told = [1.5, 20, "2026-01-01T00:00:00Z", "only-there", 0]
     assert plays_of(Scope(kind="block"), [told]) == [PlayedAnswer(1.5, 20, "2026-01-01T00:00:00Z")]
 
 

@@ -6,6 +6,7 @@ to a file, in a folder that the run of the tests has made, and the scope of the 
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from aquila.recording.reporting.message_files import MOST_ROWS, MessageFiles
 from aquila.recording.reporting.open_to_children import ScopesShownToChildren
 
 if TYPE_CHECKING:
+    from aquila import process_marks
     from aquila.recording.reporting import described_misses
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.runtime import Run
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        "aquila: process_marks",
         "aquila.recording.reporting: described_misses",
         "aquila.recording.secrets: outgoing",
     )
@@ -40,6 +43,9 @@ _REFUSED = "refused"
 """In it children write down what was refused them."""
 _NOTES = "notes"
 """In it children write down what is to be told at the end of the run."""
+
+_number = itertools.count()
+"""Numbers the rows of this process that count although they are equal. ``next`` is atomic."""
 
 _UNTOLD = (
     f"another process of this test has missed {MOST_ROWS:,} times, and may have gone on: no further miss of it is "
@@ -109,12 +115,12 @@ class ChildMessages:
                 yield outgoing.redact_outgoing_value(row)
 
     def tell_play(self, scope_id: str, row: Sequence[Any]) -> None:
-        """Write down what was played in a scope of the parent process. No two rows are equal."""
-        self.files.append(f"{scope_id}.plays", row)
+        """Write down what was played in a scope of the parent process."""
+        self._append_each(f"{scope_id}.plays", row)
 
     def take_plays(self, scope_id: str) -> Sequence[Any]:
         """Return what the children of a scope have told with ``tell_play`` since the last call."""
-        return self.files.take_rows(f"{scope_id}.plays")
+        return self._take_each(f"{scope_id}.plays")
 
     def tell_job(self, scope_id: str, told: Mapping[str, Any]) -> None:
         """Write down an execution of a task in a scope of the parent process."""
@@ -128,13 +134,20 @@ class ChildMessages:
 
     def tell_met(self, mark: str, number: int) -> None:
         """Write down that a request has met the fault with a number of a plan of the parent process."""
-        self.files.append(f"{mark}.faults", number)
+        self._append_each(f"{mark}.faults", number)
 
     def take_met(self, mark: str) -> Iterator[int]:
-        """Yield the numbers that children told with ``tell_met`` since the last call."""
-        for number in self.files.take_rows(f"{mark}.faults"):
+        """Yield the numbers that children told with ``tell_met`` since the last call, each as often as they did."""
+        for number in self._take_each(f"{mark}.faults"):
             if isinstance(number, int):
                 yield number
+
+    def _append_each(self, name: str, row: Any) -> None:
+        """Append a row that counts although it equals another one: with a mark that no other row has."""
+        self.files.append(name, [f"{process_marks.process_mark()}.{next(_number)}", row])
+
+    def _take_each(self, name: str) -> list[Any]:
+        return [row[1] for row in self.files.take_rows(name) if isinstance(row, list) and len(row) == 2]
 
     # For the run.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 
 if TYPE_CHECKING:
-    from aquila import process_marks
     from aquila.cassettes.answers import answer_usage
     from aquila.cassettes.model import RecordedRequest
     from aquila.recording.reporting.exchange_watch import ExchangeWatch
@@ -27,10 +25,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
 else:  # a run that replays mostly knows the tokens of its answers from the compiled copies of cassettes
-    lazy_modules(globals(), "aquila: process_marks", "aquila.cassettes.answers: answer_usage")
-
-# Numbers the messages of this process, so that no two are equal: equal lines of a file count once. `next` is atomic.
-_number = itertools.count()
+    lazy_modules(globals(), "aquila.cassettes.answers: answer_usage")
 
 
 class PlayedAnswer(NamedTuple):
@@ -84,8 +79,7 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
     def tell(request: RecordedRequest, interaction: Interaction) -> None:
         played = describe_played(interaction)
         place = [session.name, numbers().get(id(interaction), -1)]
-        own = f"{process_marks.process_mark()}.{next(_number)}"
-        messages.tell_play(scope.id, [own, played.seconds, played.tokens, played.recorded, *place])
+        messages.tell_play(scope.id, [played.seconds, played.tokens, played.recorded, *place])
 
     return tell
 
@@ -143,7 +137,7 @@ def _read_rows(scope: Scope, rows: Sequence[Any]) -> Iterator[tuple[PlayedAnswer
     """Yield the answers that other processes played, each with its cassette and the number of the recording there."""
     for row in rows:
         match row:
-            case [str(), int() | float() as seconds, int(tokens), str(recorded), str(cassette), int(number)]:
+            case [int() | float() as seconds, int(tokens), str(recorded), str(cassette), int(number)]:
                 if scope.run.exchange_watch is not None:
                     _note_play(scope, scope.run.exchange_watch, cassette, number)
                 yield PlayedAnswer(seconds, tokens, recorded), cassette, number
