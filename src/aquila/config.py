@@ -167,22 +167,26 @@ class OptionLayer:
     __slots__ = ("_resolved", "_source", "options")
 
     def __init__(self, options: Mapping[str, Any], *, source: str) -> None:
-        self.options = dict(options)
+        self.options: Mapping[str, Any] = dict(options)
+        """Replaced as a whole and never changed in place: another thread may be reading it."""
         self._source = source
-        # The settings that `resolve` was given last, and what it returned. Cleared when an option changes.
-        self._resolved: tuple[Settings, Settings] | None = None
+        # The settings and options that `resolve` used last, and what it returned.
+        self._resolved: tuple[Settings, Mapping[str, Any], Settings] | None = None
 
     def resolve(self, below: Settings) -> Settings:
         """Return the settings ``below`` with these options on top."""
-        known = self._resolved
-        if known is None or known[0] is not below:
-            known = self._resolved = below, below.with_options(self.options, source=self._source)
-        return known[1]
+        known, options = self._resolved, self.options
+        if known is None or known[0] is not below or known[1] is not options:
+            known = self._resolved = below, options, below.with_options(options, source=self._source)
+        return known[2]
 
     def override(self, options: Mapping[str, Any]) -> None:
         """Replace some options, or add them."""
-        self.options.update(options)
-        self._resolved = None
+        self.options = {**self.options, **options}
+
+    def remove(self, name: str) -> None:
+        """Give no value to an option any more."""
+        self.options = {key: value for key, value in self.options.items() if key != name}
 
 
 class SettingsLayers:

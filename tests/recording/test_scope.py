@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from aquila.recording import scope as scopes
 from aquila.recording.scope_joining import ScopeReference, join_scope, reference_fields
 from aquila.recording.storing import recorder
 from aquila.scripting.script import Script
+from aquila.settings import Settings
 from tests.support.runs import separate_run
 from tests.support.upstream import streamed, upstream
 
@@ -333,6 +334,43 @@ def test_faults_count_in_the_scopes_within_whether_they_were_opened_before_or_af
     every = (outer, before, after, born_with, beside)
     assert [each.faults.may_be_met for each in every] == [True, True, True, True, False]
     assert [each.faults.plan is not None for each in every] == [True, True, True, True, False]
+
+
+def test_faults_of_none_switch_those_around_off_and_the_end_of_a_block_of_faults_lets_them_hold_again() -> None:
+    outer, inner = scopes.Scope(kind="test", options={"faults": "rate_limit"}), scopes.Scope(kind="block")
+    without = scopes.Scope(kind="block", options={"faults": None})
+    for each in (inner, without):
+        each.nest_within(outer)
+    assert (inner.faults.plan, without.faults.plan) == (outer.faults.plan, None)
+    block = FaultPlan.from_text("overloaded", inner.id)
+    before = inner.faults.use(block)
+    assert inner.faults.plan is block
+    inner.faults.use(before)
+    assert inner.faults.plan is outer.faults.plan is not None
+    assert inner.settings.faults == outer.settings.faults
+
+
+def test_a_setting_that_is_the_text_of_an_earlier_plan_is_parsed_again() -> None:
+    scope = scopes.Scope(kind="test", options={"faults": "rate_limit"})
+    scope.faults.use(FaultPlan.from_text("overloaded", scope.id))
+    scope.override_settings({"faults": "rate_limit"}, source="a test")
+    assert str(scope.faults.plan) == "rate_limit"
+
+
+def test_settings_that_a_thread_resolves_while_another_overrides_them_are_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scope, with_options = scopes.Scope(kind="block", options={"repeat": "last"}), Settings.with_options
+
+    def override_meanwhile(settings: Settings, options: Mapping[str, Any], *, source: str) -> Settings:
+        resolved = with_options(settings, options, source=source)
+        monkeypatch.setattr(Settings, "with_options", with_options)
+        scope.override_settings({"repeat": "first", "unused": "warn"}, source="a test")
+        return resolved
+
+    monkeypatch.setattr(Settings, "with_options", override_meanwhile)
+    assert scope.settings.repeat == "last"
+    assert (scope.settings.repeat, scope.settings.unused) == ("first", "warn")
 
 
 def test_threads_that_record_first_at_the_same_time_record_into_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

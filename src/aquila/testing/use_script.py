@@ -37,6 +37,7 @@ class use_script(ScopeBlock[Script]):
 
     def _make_scope(self) -> tuple[Scope, Script]:
         script = Script() if self._file is None else load_script(self._file)
-        scope = Scope(kind="block", name="use_script", options={"transport": "replay", "faults": self._faults})
+        faults = {} if self._faults is None else {"faults": self._faults}
+        scope = Scope(kind="block", name="use_script", options={"transport": "replay", **faults})
         scope.scripts.use(script)
         return scope, script

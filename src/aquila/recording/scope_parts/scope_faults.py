@@ -35,19 +35,21 @@ class ScopeFaults(ScopePart):
 
     @property
     def plan(self) -> FaultPlan | None:
-        """The faults that answers meet, here or in a scope around it."""
+        """The faults that answers meet: those of the innermost scope that sets any, or None, from this one outward."""
         here = self._scope
         for scope in (here, *here.around):
-            if "faults" in scope.own_settings.options and (plan := scope.faults._own_plan(scope)) is not None:
-                return plan
+            if "faults" in scope.own_settings.options:
+                return scope.faults._own_plan(scope)
         return None
 
     def use(self, plan: FaultPlan | None) -> FaultPlan | None:
-        """Put the faults of ``plan`` in force (None for none). Return the plan of this scope that they replace."""
+        """Put the faults of ``plan`` in force, or with None those around this scope. Return the plan that was."""
         scope = self._scope
         before = self._own_plan(scope)
-        self._own = plan
-        scope.override_settings({"faults": None if plan is None else plan.text}, source="faults")
+        self._own, self._own_text = plan, ""
+        if plan is None:
+            scope.own_settings.remove("faults")
+        scope.override_settings({} if plan is None else {"faults": plan.text}, source="faults")
         return before
 
     def note_options(self, options: Mapping[str, Any]) -> None:
