@@ -102,8 +102,8 @@ def _check_delay(retry_after: float | None) -> None:
 
 
 def _reset_fields(interaction: Interaction, seconds: float) -> Headers:
-    if _is_of(interaction, "Gemini"):
-        raise ImpossibleFault("Google has no header fields about rate limits")
+    if _is_of(interaction, "Gemini", "Bedrock", "Ollama"):
+        raise ImpossibleFault("the provider has no header fields about rate limits")
     if not _is_of(interaction, "Anthropic"):
         return (("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", f"{write_number(seconds)}s"))
     # Anthropic gives its resets as RFC 3339 times in whole seconds, OpenAI as durations such as "1s".
@@ -112,9 +112,9 @@ def _reset_fields(interaction: Interaction, seconds: float) -> Headers:
     return (("anthropic-ratelimit-requests-remaining", "0"), ("anthropic-ratelimit-requests-reset", reset))
 
 
-def _is_of(interaction: Interaction, provider: str) -> bool:
+def _is_of(interaction: Interaction, *providers: str) -> bool:
     form = find_wire_form(interaction.request)
-    return form is not None and form.name.startswith(provider)
+    return form is not None and form.name.startswith(providers)
 
 
 def server_error(interaction: Interaction, *, status: int = 500) -> RecordedResponse:
