@@ -173,6 +173,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
             result = yield
             following = nextitem if not (item.session.shouldstop or item.session.shouldfail) else None
         except BaseException:  # the run ends here, such as by Ctrl-C or in the debugger
+            item.config.stash[test_scopes.RUN].scopes.interrupt()
             if (scope := test_scopes.opened_scope(item)) is not None:
                 scope_ends.note_interruption(item, scope)
             raise

@@ -195,6 +195,29 @@ def test_a_block_that_a_fixture_keeps_open_replaces_nothing_if_its_test_skips_or
     project.run(tests=tests.replace("<= 2", "<= 2 < post('two')")).assert_outcomes(passed=2)
 
 
+@pytest.mark.parametrize("scope", slow_but(["function"], ["function", "module"]))
+def test_a_block_that_a_fixture_keeps_open_changes_no_cassette_if_the_run_is_interrupted(
+    project: Project, scope: str
+) -> None:
+    tests = f"""
+        @pytest.fixture(scope="{scope}")
+        def block():
+            with aquila.use_cassette("block"):
+                yield
+
+        def test_it(block):
+            assert post('one') == 1
+        """
+    project.record(tests=tests).assert_outcomes(passed=1)
+    result = project.run(
+        "--aquila-record=all",
+        tests=tests.replace("assert", "assert pytest.exit('enough') if 0 <").replace("== 1", "else 0"),
+    )
+    result.stdout.fnmatch_lines(["aquila: 1 recording waits in cassettes/.journal: block (1). *"])
+    assert project.cassette_names == {"block.yaml"}
+    project.run(tests=tests).assert_outcomes(passed=1)
+
+
 def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Project) -> None:
     tests = """
         @pytest.fixture(scope="session")

@@ -61,8 +61,11 @@ def decorate_function(function: Any, cassette: DecoratorCassette) -> Any:
 def close_block(scope: Scope, error: BaseException | None) -> None:
     """Close the scope of a block that ended with ``error`` or None, and add its counts to the scope around it.
 
-    A block around the ``yield`` of a fixture ends without an error, but after the report of its test.
+    A block around the ``yield`` of a fixture ends without an error, but after the report of its test, or because the
+    run is interrupted.
     """
+    if error is None and scope.run.scopes.keep(scope):
+        return
     outcome = "" if scope.run.test is None else scope.run.test.mark.outcome
     if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
         error = None  # the consumer of a generator has left early, or a command has ended well: nothing has failed

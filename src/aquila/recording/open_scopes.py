@@ -37,6 +37,7 @@ class OpenScopes:
         # Weak references, so that a scope that is dropped without being closed disappears from here.
         self._by_id: weakref.WeakValueDictionary[str, Scope] = weakref.WeakValueDictionary()
         self._watchers = watchers
+        self._kept: list[Scope] | None = None  # see `keep`; None before the run is interrupted
 
     def __len__(self) -> int:
         return len(self._surrounding)
@@ -97,6 +98,16 @@ class OpenScopes:
         self._by_id.pop(scope.id, None)
         for watcher in self._watchers:
             watcher.scope_closed(scope)
+
+    def interrupt(self) -> None:
+        """Say that the run is interrupted: what ends from now on may end too early."""
+        self._kept = []
+
+    def keep(self, scope: Scope) -> bool:
+        """Keep a scope unclosed if the run is interrupted, so that its recordings stay in its journal. Say whether."""
+        if self._kept is not None:
+            self._kept.append(scope)
+        return self._kept is not None
 
     def close_all(self) -> None:
         """Forget every scope that is still open. Its recordings stay in its journal."""
