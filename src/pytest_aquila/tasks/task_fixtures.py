@@ -6,20 +6,17 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from aquila import errors
 from aquila.huey import testing
 from aquila.huey.testing import attribute_patches
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import node_ids
 from pytest_aquila.options import read_key
-from pytest_aquila.tasks import named_hueys
+from pytest_aquila.tasks import named_hueys, testing_mode
 
 if TYPE_CHECKING:
     from aquila import testing as public
@@ -68,35 +65,21 @@ def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_s
 
     The queue holds nothing but what fixtures of the test have enqueued before.
     """
-    failures = request.session.testsfailed
     first = named_hueys.hueys_of_fixture(aquila_huey, request)[0]
     with _open_queue(request, first, aquila_huey_storage):
         yield first
-        if request.session.testsfailed > failures:
-            return  # A failed test may leave tasks behind because it failed.
-        _report_leftover(read_key(request.config, "aquila_huey_leftover") or "ignore", node_ids.id_of(request.node))
 
 
-def _open_queue(request: pytest.FixtureRequest, huey: Any, storage: Any) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def _open_queue(request: pytest.FixtureRequest, huey: Any, storage: Any) -> Iterator[None]:
     """Open a queue for a test, or use the one in memory that testing mode has opened: fixtures may have filled it."""
     if storage == "memory" and any(huey is each for each in request.node.stash.get(named_hueys.WITH_QUEUE, ())):
         queue_under_test.make_innermost(huey)
-        off: contextlib.AbstractContextManager[Any] = attribute_patches.replace_attributes(huey, _immediate=False)
-        return off
-    opened: contextlib.AbstractContextManager[Any] = testing.use_test_queue(huey, storage=storage)
-    return opened
-
-
-def _report_leftover(report: str, test: str) -> None:
-    if report not in ("ignore", "warn", "fail"):
-        raise errors.ConfigError(f"the ini key aquila_huey_leftover is ignore, warn or fail, not {report!r}")
-    if report == "ignore" or not (left := testing.all_enqueued()):
-        return
-    tasks = "\n".join(f"  {task!r}" for task in left)
-    message = f"{test} leaves tasks behind (drain_queue executes them, assert_enqueued checks them):\n{tasks}"
-    if report == "fail":
-        pytest.fail(message, pytrace=False)
-    warnings.warn(pytest.PytestWarning(message), stacklevel=2)
+        with attribute_patches.replace_attributes(huey, _immediate=False):
+            yield
+    else:
+        with testing.use_test_queue(huey, storage=storage), testing_mode.reporting_leftover(request, [huey]):
+            yield
 
 
 @pytest.fixture

@@ -13,16 +13,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila import setting_lines
+from aquila import errors, setting_lines
+from aquila.huey import testing
 from aquila.huey.testing import attribute_patches, real_queues
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from pytest_aquila import fixture_names, run_life
+from pytest_aquila import fixture_names, node_ids, run_life
+from pytest_aquila.options import read_key
 from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
@@ -152,7 +155,8 @@ def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
             queues.enter_context(_open_queue(huey))
         request.node.stash[named_hueys.WITH_QUEUE] = hueys
         queues.callback(request.node.stash.__delitem__, named_hueys.WITH_QUEUE)
-        yield
+        with reporting_leftover(request, hueys):
+            yield
 
 
 @pytest.fixture(autouse=True)
@@ -187,3 +191,29 @@ def _open_queue(huey: Any) -> Iterator[None]:
     replaced = attribute_patches.replace_attributes(huey, _immediate=is_immediate)
     with queue_under_test.use_test_queue(huey), replaced:
         yield
+
+
+@contextlib.contextmanager
+def reporting_leftover(request: pytest.FixtureRequest, hueys: Sequence[Any]) -> Iterator[None]:
+    """Report at the end of the block the tasks in the queues of Hueys, unless a test has failed within it.
+
+    A failed test may leave tasks behind because it failed.
+    """
+    failures = request.session.testsfailed
+    yield
+    if request.session.testsfailed == failures:
+        _report_leftover(read_key(request.config, "aquila_huey_leftover") or "ignore", request.node, hueys)
+
+
+def _report_leftover(report: str, item: pytest.Item, hueys: Sequence[Any]) -> None:
+    if report not in ("ignore", "warn", "fail"):
+        raise errors.ConfigError(f"the ini key aquila_huey_leftover is ignore, warn or fail, not {report!r}")
+    if report == "ignore" or not (left := [task for huey in hueys for task in testing.all_enqueued(huey=huey)]):
+        return
+    tasks = "\n".join(f"  {task!r}" for task in left)
+    message = (
+        f"{node_ids.id_of(item)} leaves tasks behind (drain_queue executes them, assert_enqueued checks them):\n{tasks}"
+    )
+    if report == "fail":
+        pytest.fail(message, pytrace=False)
+    warnings.warn(pytest.PytestWarning(message), stacklevel=2)

@@ -260,15 +260,33 @@ def test_an_object_in_the_ini_file_that_is_no_huey_is_named(project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("report", "outcomes"), [("fail", {"errors": 1}), ("ignore", {}), ("warn", {"errors": 1})])
-def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
-    project.pytester.makeini(f"[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_leftover = {report}\n")
+@pytest.mark.parametrize(
+    ("report", "storage", "outcomes"),
+    [("fail", "memory", {"errors": 2}), ("ignore", "memory", {}), ("warn", "own", {"errors": 2})],
+)
+def test_a_task_left_behind_is_reported_on_request(project, report, storage, outcomes):
+    project.pytester.makeini(
+        "[pytest]\npythonpath = .\naquila_huey = app:huey mail:huey\n"
+        f"aquila_huey_storage = {storage}\naquila_huey_leftover = {report}\n"
+    )
     result = project(
+        mail="""
+        from huey import MemoryHuey
+        huey = MemoryHuey("mail")
+
+        @huey.task()
+        def send():
+            pass
+        """,
         test_one="""
         from app import greet
+        from mail import send
 
         def test_leaves(aquila_tasks):
             greet("eve")
+
+        def test_of_another_huey_leaves():
+            send()
 
         def test_takes(aquila_tasks, drain_queue):
             greet("eve")
@@ -277,11 +295,13 @@ def test_a_task_left_behind_is_reported_on_request(project, report, outcomes):
         def test_fails(aquila_tasks):
             greet("eve")
             assert 0
-    """
+    """,
     )
-    result.assert_outcomes(passed=2, failed=1, **outcomes)
+    result.assert_outcomes(passed=3, failed=1, **outcomes)
     if outcomes:
-        result.stdout.fnmatch_lines(["*test_leaves leaves tasks behind*", "*app.greet*"])
+        result.stdout.fnmatch_lines(
+            ["*test_leaves leaves tasks behind*", "*app.greet*", "*leaves tasks behind*", "*mail.send*"]
+        )
 
 
 @pytest.mark.slow
