@@ -337,6 +337,34 @@ def test_unused_recordings_are_removed_only_from_the_tests_own_cassette(by: str,
     assert ("from vcrpy" in path.read_text()) == (by != "test" or option != "--aquila-record")
 
 
+def test_a_file_is_used_once_whose_recordings_answer_beside_those_of_a_cassette(suite: Suite) -> None:
+    for name in ("shared", "more", r"test_block[\xfc]", "gone"):
+        suite.write(name)
+    result = suite.run(
+        """
+        from aquila import vcr
+
+        @pytest.mark.vcr("shared.yaml")
+        @pytest.mark.default_cassette("shared.yaml")
+        def test_named_twice(vcr):
+            assert ask("x") == "from vcrpy"
+            assert len(vcr) == 1
+
+        @pytest.mark.vcr("more.yaml")
+        def test_more(vcr):
+            assert ask("x") == "from vcrpy"
+
+        @pytest.mark.parametrize("word", ["ü"])
+        def test_block(word, request):
+            with vcr.use_cassette(f"cassettes/test_old/{request.node.name}.yaml"):
+                assert ask("x") == "from vcrpy"
+        """,
+        "--aquila-orphans",
+    )
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["*no test used this cassette: test_old/gone.yaml*"])
+
+
 def test_wrong_options_are_errors_and_options_without_effect_are_reported(suite: Suite) -> None:
     suite.write("test_niceties")
     result = suite.run(

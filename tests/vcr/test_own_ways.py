@@ -78,6 +78,7 @@ def record_with(recorder: Any, path: str, url: str, **options: Any) -> None:
             ("x.lines", {"serializer": "lines"}),
             ("x.yaml", {"serializer": "lines"}),
             (f"{'n' * 240}.yaml", {}),
+            (r"c:[\xfc].yaml", {}),
         ],
         [
             ("x.yaml", {}),
@@ -86,6 +87,8 @@ def record_with(recorder: Any, path: str, url: str, **options: Any) -> None:
             ("x.lines", {"serializer": "lines"}),
             ("x.yaml", {"serializer": "lines"}),
             (f"{'n' * 240}.yaml", {}),
+            (r"c:[\xfc].yaml", {}),
+            ("x.YAML", {}),
         ],
         of_several_names=True,
     ),

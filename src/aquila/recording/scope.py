@@ -33,6 +33,7 @@ from aquila.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from aquila.recording import outlived_scopes
     from aquila.recording.sessions.filters import Filters
@@ -107,6 +108,7 @@ class Scope:
         """The scopes around it, from the inside out."""
         self.own_settings = OptionLayer(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
+        self.further_files: Sequence[Path] = ()  # see `use_filters`
         self._let_through: Callable[[str], bool] | None = None
         self.is_shared = False  # see `share`
         self.ended_sessions: list[Session] = []
@@ -218,9 +220,12 @@ class Scope:
             return self._filters
         return self.parent.filters
 
-    def use_filters(self, filters: Filters) -> None:
-        """Filter the interactions of every session that opens from now on."""
-        self._filters = filters
+    def use_filters(self, filters: Filters, further_files: Sequence[Path] = ()) -> None:
+        """Filter the interactions of every session that opens from now on.
+
+        ``further_files`` are those from which the filters load further recordings.
+        """
+        self._filters, self.further_files = filters, further_files
 
     def let_through(self, hosts: Callable[[str], bool], advice: str) -> None:
         """Let the guard pass each host for which ``hosts`` is true. ``advice`` says what to do where it refuses one."""

@@ -71,7 +71,7 @@ class CassetteBlock(ScopeBlock[Cassette]):
         )
         if plan.drops_unused:
             scope.drop_unused()
-        scope.use_filters(plan.filters)
+        scope.use_filters(plan.filters, plan.files.further)
         watch_contents(scope)
         return scope, Cassette(scope, plan)
 

@@ -48,7 +48,7 @@ class CassettePlan:
 
         ``owned`` says that no other scope uses the cassette. ``source`` names the origin of the settings in messages.
         """
-        scope.use_filters(self.filters)
+        scope.use_filters(self.filters, self.files.further)
         scope.override_settings(self.settings, source=source)
         # With Aquila's own options for recording, unused recordings are handled as in any other test.
         keeps_unused = "record" in self.settings and not self.drops_unused

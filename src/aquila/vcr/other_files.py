@@ -1,7 +1,8 @@
 """Finds the files of a cassette: Aquila's own, and files that only vcrpy can read.
 
-Aquila reads vcrpy's YAML itself. A file in another format, or with another suffix, is loaded with the program's own
-serializer and persister. Its recordings answer, and new ones go into a file of Aquila's beside it.
+Aquila reads vcrpy's YAML itself, whatever the name of the file. A file in another format is loaded with the program's
+own serializer and persister. The recordings of a file answer into which Aquila does not write, because of its format or
+its name; new ones go into a file of Aquila's beside it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +25,9 @@ from aquila.cassettes.codecs.yaml.conflict_marks import find_conflict
 from aquila.cassettes.codecs.yaml.tree import FormatError, is_ours
 from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.names import candidate_paths
 from aquila.cassettes.storage.regular_files import read_regular
-from aquila.errors import CassetteCorrupt
+from aquila.errors import CassetteCorrupt, CassetteNameError
 from aquila.recording import runtime
 from aquila.vcr.forms import from_vcr_response, request_from_vcr, with_text
 
@@ -38,14 +41,15 @@ AnswerChange = Callable[[Any], Any]
 class CassetteFiles(NamedTuple):
     """The files of a cassette.
 
-    ``own`` is the file that is written, and ``shown`` the one that programs get as its path. ``load_further`` loads
-    further recordings, which answer after those of ``own``; None if there can be none. ``exists`` says that something
-    was recorded before.
+    ``own`` is the file that is written, and ``shown`` the one that programs get as its path. ``load_further`` loads the
+    recordings of the files ``further``, which answer after those of ``own``; None without such files. ``exists`` says
+    that something was recorded before.
     """
 
     own: Path
     shown: Path
     load_further: Callable[[], Cassette] | None
+    further: Sequence[Path]
     exists: bool
 
 
@@ -60,33 +64,43 @@ def find_files(
     load = functools.partial(
         _load_for_vcrpy, serializer=serializer, persister=persister, change_response=change_response
     )
-    others, own, exists = list(extra), path, os.path.exists(path)
+    own, exists = path, os.path.exists(path)
     if not _can_record_into(path):
         own = path.with_name(_name_beside(path))
+    others = [each for each in dict.fromkeys(extra) if each not in (path, own)]
+    if own is not path:
         if exists or _has_own_way(persister):  # the name may be too long for a file
             others.insert(0, path)
         exists = exists or own.exists() or (_has_own_way(persister) and bool(load(path).interactions))
     elif not exists and _has_own_way(persister):
         exists = bool(load(path).interactions)
         others.insert(0, path)
-    others = [each for each in dict.fromkeys(others) if each != own or own is path]
     # A program may ask whether the file with the name that it gave is there, to know whether this is a replay.
     shown = path if os.path.exists(path) else own
-    return CassetteFiles(own, shown, functools.partial(_load_all, others, load) if others else None, exists)
+    return CassetteFiles(own, shown, functools.partial(_load_all, others, load) if others else None, others, exists)
 
 
 def _can_record_into(path: Path) -> bool:
     """Whether Aquila writes files with this name, and can read the file if it exists."""
-    if path.suffix.lower() not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or len(path.name.encode()) > _LONGEST:
+    if path.suffix not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or len(os.fsencode(path.name)) > _LONGEST:
         return False
-    return not os.path.exists(path) or _load(path) is not None
+    return _is_name_of_cassette(path) and (not os.path.exists(path) or _load(path) is not None)
+
+
+def _is_name_of_cassette(path: Path) -> bool:
+    """Whether the name of a file names the cassette in it: a backslash, for example, begins a folder within a name."""
+    try:
+        return candidate_paths(path.parent, path.name) == (path,)
+    except CassetteNameError:
+        return False
 
 
 def _name_beside(path: Path) -> str:
-    name = path.name.encode()
-    if len(name) <= _LONGEST:
-        return f"{path.name}.yaml"
-    return f"{name[: _LONGEST - 40].decode(errors='ignore')}-{hashlib.sha256(name).hexdigest()[:16]}.yaml"
+    name, beside = os.fsencode(path.name), path.with_name(f"{path.name}.yaml")
+    if len(name) <= _LONGEST and _is_name_of_cassette(beside):
+        return beside.name
+    readable = os.fsencode(re.sub(r"[\x00-\x1f\x7f\\:]", "-", path.stem))[: _LONGEST - 40].decode(errors="ignore")
+    return f"{readable}-{hashlib.sha256(name).hexdigest()[:16]}.yaml"
 
 
 def _load(path: Path) -> Cassette | None:

@@ -260,7 +260,7 @@ def _folder_of(config: pytest.Config) -> Path:
 
 
 def _find_orphans(extent: RunExtent, totals: RunTotals, root: Path) -> list[str]:
-    unused = unused_cassettes.find_unused(extent, totals.cassettes, root)
+    unused = unused_cassettes.find_unused(extent, totals, root)
     return [outgoing.redact_label(path_from(root, one.path)) for one in unused if not one.kept_because]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), "aquila.recording.storing: recording_age")
 
-_NO_NEWS = ("cassettes", "uses")
+_NO_NEWS = ("cassettes", "further", "uses")
 """The lists of totals that every run fills, also one that has nothing to tell."""
 
 _TEST_IN = {
@@ -54,6 +54,7 @@ class RunTotals:
         self.stale: list[tuple[str, str, str]] = []  # scope, date of its oldest recording, test
         self.emptied: list[str] = []
         self.cassettes: list[tuple[str, str]] = []  # cassette folder and name
+        self.further: list[str] = []  # files that answered besides them
         self.uses: list[tuple[str, str, str, bool]] = []  # the fields of `NotedUse`
         self.recovered: list[tuple[str, int]] = []  # cassette and number of recordings
         self.unrecovered: list[str] = []
@@ -97,6 +98,7 @@ class RunTotals:
         self.pending += report.pending
         self.superseded += report.superseded
         self.cassettes += report.cassettes
+        self.further += report.further
         self.drifted += [{"test": test, **one} for one in report.drifted]
         if report.unscripted:
             self.unscripted.append(test)

@@ -12,9 +12,9 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aquila.cassettes.storage import cassette_files, names
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT, read_uses
@@ -24,6 +24,9 @@ from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.secrets import outgoing
 from aquila.shell_words import path_from
 from pytest_aquila.summary.run_extent import PlannedTest, RunExtent
+
+if TYPE_CHECKING:
+    from pytest_aquila.summary.run_totals import RunTotals
 
 _FIXTURE = re.compile(r"(?:[\w.]*\.)?@")
 
@@ -161,13 +164,14 @@ def _is_of_function(name: str, stem: str) -> bool:
     return name == stem or name.startswith((f"{stem}-", f"{stem}+"))
 
 
-def find_unused(extent: RunExtent, used: Collection[tuple[str, str]], root: Path) -> list[UnusedCassette]:
+def find_unused(extent: RunExtent, totals: RunTotals | None, root: Path) -> list[UnusedCassette]:
     """Return the cassettes that no test used, below the cassette folder of the run and those of the used ones.
 
-    ``used`` are the folders and names of the used ones. ``root`` is the folder to which ids of tests are relative.
+    ``root`` is the folder to which ids of tests are relative.
     """
+    used = () if totals is None else totals.cassettes
     known = {names.cassette_path(Path(folder), names.name_on_this_system(name)) for folder, name in used}
-    known_files = {_identify(path) for path in known}
+    known_files = {_identify(path) for path in (*known, *(() if totals is None else totals.further))}
     found: list[UnusedCassette] = []
     every = sorted({runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)})
     for folder in every:
@@ -188,7 +192,7 @@ def _make_row(folder: Path, path: Path, why_kept: str) -> UnusedCassette:
     return UnusedCassette(folder, path, digest, why_kept)
 
 
-def _identify(path: Path) -> str:
+def _identify(path: str | Path) -> str:
     """Return a text that is equal for all paths of a file, also through links, and where case does not count.
 
     Not by the number of the file: a tool that saves space may make one file of several equal cassettes.

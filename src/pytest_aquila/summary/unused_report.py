@@ -35,7 +35,7 @@ class UnusedReport:
         if hasattr(config, "workerinput"):
             return
         totals, root = config.stash.get(test_scopes.TOTALS, None), root_of(config)
-        unused = unused_cassettes.find_unused(self._extent, totals.cassettes if totals is not None else (), root)
+        unused = unused_cassettes.find_unused(self._extent, totals, root)
         partial = self._extent.why_partial()
         is_written = self._target != NO_FILE and targets.write_json(
             config, self._target, unused_cassettes.make_report(self._extent, unused, root)

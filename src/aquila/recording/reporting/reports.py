@@ -50,7 +50,7 @@ class ScopeReport(NamedTuple):
     and ``cassettes`` the names of the cassettes that were used, each after the cassette folder. ``changes`` has a row
     for each miss that is near a recording. ``drifted`` are requests as ``drift_watch`` describes them. ``answers`` are
     the recorded answers. ``emptied`` says that the scope made no requests, so that its cassette was removed.
-    ``superseded`` are the pending files that were removed.
+    ``superseded`` are the pending files that were removed. ``further`` are files that answer besides the cassettes.
     """
 
     name: str
@@ -72,6 +72,7 @@ class ScopeReport(NamedTuple):
     too_short: int = 0
     emptied: bool = False
     superseded: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         # Without what was asked and answered.
@@ -121,6 +122,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         drifted=_drifted_requests(scope),
         answers=stored.answers,
         superseded=tuple(map(str, stored.superseded)),
+        further=tuple([str(path.absolute()) for path in scope.further_files]),
         emptied=bool(stored.written and not stored.recorded and not all(path.exists() for path in stored.written)),
     )
     if rows:
@@ -176,6 +178,7 @@ def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport
         pending=tuple(row for report in reports for row in report.pending),
         superseded=tuple(row for report in reports for row in report.superseded),
         cassettes=tuple(sorted({row for report in reports for row in report.cassettes})),
+        further=tuple(sorted({row for report in reports for row in report.further})),
         oldest=min((report.oldest for report in reports if report.oldest), default=""),
         drifted=tuple(row for report in reports for row in report.drifted),
         answers=tuple(row for report in reports for row in report.answers),
