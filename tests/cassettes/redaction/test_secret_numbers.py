@@ -1,5 +1,6 @@
 """Secrets are numbered in each request: two differ from one used twice, and another in the same place is the same."""
 
+import base64
 import itertools
 import json
 import random
@@ -82,10 +83,13 @@ def test_the_order_of_fields_makes_no_other_request(fields: list[str], parameter
 
 def test_a_secret_has_one_number_however_it_is_written() -> None:
     secret, other = 'tr0ub4"dor\\/3', made_up(1)
-    body = json.dumps({"a": other, "b": secret, "c": json.dumps([secret]), "d": urlencode({"q": secret})})
+    form = urlencode({"q": secret, "api_key": secret})
+    basic = "Basic " + base64.b64encode(f":{secret}".encode()).decode()
+    body = json.dumps({"a": other, "b": secret, "c": json.dumps([secret]), "d": form, "e": basic})
     request = RecordedRequest("POST", "https://x.example/", (("content-type", "application/json"),), body.encode())
     clean = json.loads(Redactor({secret: "x", other: "y"}).redact_request(request).body)
-    assert clean == {"a": "[redacted]", "b": "[redacted-2]", "c": '["[redacted-2]"]', "d": "q=[redacted-2]"}
+    form, basic = "q=[redacted-2]&api_key=[redacted-2]", "Basic [redacted-2]"
+    assert clean == {"a": "[redacted]", "b": "[redacted-2]", "c": '["[redacted-2]"]', "d": form, "e": basic}
 
 
 def test_a_response_goes_on_with_the_numbers_of_its_request() -> None:

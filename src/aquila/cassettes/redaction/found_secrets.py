@@ -94,7 +94,10 @@ def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
             # Of a split secret only the first piece has a replacement. The empty replacements of the others must not
             # win over a placeholder.
             replacement = max(last.replacement, span.replacement, key=len)
-            if span.end <= last.end:
+            if span[:2] == last[:2]:
+                # One of them may have been found where the other is encoded. What is decoded is shorter.
+                value = min(filter(None, (last.value, span.value)), key=len, default=b"")
+            elif span.end <= last.end:
                 value = last.value
             else:
                 value = span.value if span.start == last.start else b""
