@@ -367,9 +367,9 @@ def _bind_scope(scope: Scope | None) -> Scope | None:
 _redact_record: Callable[[logging.LogRecord], bool] = late_function(
     "aquila.recording.secrets.outgoing", "redact_log_record"
 )
-# The filters stay for the life of the process. Both loggers, because the filters of a logger do not apply to records of
-# the loggers below it.
-for _logger in ("aquila", "aquila.huey"):
+# The filters stay for the life of the process. Both loggers of Aquila: that of the queues is below Huey's, so that its
+# records go where Huey's go.
+for _logger in ("aquila", "huey.aquila"):
     logging.getLogger(_logger).addFilter(_redact_record)
 
 _runs = [Run(SettingsLayers(Path()))]

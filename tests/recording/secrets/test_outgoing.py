@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import aquila
 from aquila.recording.secrets import outgoing
 
+_LOGGER = re.compile(r'getLogger\("([\w.]+)"\)')
 _A_LONG_WORD_WITH_A_DIGIT = re.compile(r"(?=[\w-]*[0-9])[\w-]{16}", re.ASCII)
 
 
@@ -19,3 +24,12 @@ _A_LONG_WORD_WITH_A_DIGIT = re.compile(r"(?=[\w-]*[0-9])[\w-]{16}", re.ASCII)
 @example("a" * 300 + "7")
 def test_a_word_of_sixteen_characters_with_a_digit_may_be_a_secret(text: str) -> None:
     assert outgoing._may_hold_secret(text) == (_A_LONG_WORD_WITH_A_DIGIT.search(text) is not None)
+
+
+def test_no_logger_of_aquila_shows_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    files = Path(aquila.__file__).parent.rglob("*.py")
+    names = {name for file in files for name in _LOGGER.findall(file.read_text("utf-8"))}
+    assert names
+    for name in names:
+        logging.getLogger(name).warning("cannot reach redis://jobs:eagle-%s@queue", "4711-owl")
+    assert [each.getMessage() for each in caplog.records] == ["cannot reach redis://[redacted]@queue"] * len(names)
