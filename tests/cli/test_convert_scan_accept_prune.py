@@ -696,7 +696,10 @@ def test_prune_removes_the_cassettes_that_a_report_lists_as_unused(littered: Cas
     littered.write("old/orphan.pending.yaml", conversation("one", "2"))
     changed = littered.write("changed.yaml", conversation("one", "1"))
     report = report_of_run(littered, "old/orphan.yaml", "changed.yaml")
-    more = ({"file": "../pytest.ini"}, {"file": "removed.since.yaml"}, {"folder": "more"})
+    inner = littered.write("tests/of/vcr.yaml", conversation("one", "of a suite that records beside its tests"))
+    of_inner = {"folder": "cassettes/tests/of", "file": "vcr.yaml", "sha256": sha256(inner.read_bytes()).hexdigest()}
+    recorded_uses.update_uses(inner.parent, {"test_a": ["vcr", "used"]}, whole=["test_a"])
+    more = ({"file": "../pytest.ini"}, {"file": "removed.since.yaml"}, {"folder": "more"}, of_inner)
     report["unused"] += [{**report["unused"][0], **changes} for changes in more]
     Path("unused.json").write_text(json.dumps(report))
     littered.write("changed.yaml", conversation("one", "recorded since"))
@@ -712,9 +715,10 @@ def test_prune_removes_the_cassettes_that_a_report_lists_as_unused(littered: Cas
     assert Path("pytest.ini").exists()
     assert changed.exists()
     left = [name for name in files(littered) if not name.startswith(".journal")]
-    assert left == sorted({*SAFE, "changed.yaml", "@tests.jsonl"} - {"old/orphan.yaml"})
+    expected = {*SAFE, "changed.yaml", "@tests.jsonl", "tests/of/@tests.jsonl"}
+    assert left == sorted(expected - {"old/orphan.yaml"})
     assert not (littered.folder / "old").exists()  # it is empty
-    assert recorded_uses.read_uses(littered.folder) == {("used", "test_a")}
+    assert [recorded_uses.read_uses(each) for each in (littered.folder, inner.parent)] == [{("used", "test_a")}] * 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Find the files, ask, and remove them."""
     with project.open_project(options) as here:
-        orphans, notes = _read_report(options.orphans, here) if options.orphans else ([], [])
+        orphans, notes = _read_report(options.orphans, here) if options.orphans else ({}, [])
         damaged = _find_unreadable(here)
         unused = _find_unused(here, orphans, damaged)
         unreadable = list(damaged.values())
@@ -86,8 +86,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             with hold_reviews(map(here.recording_folder_of, pending), intent="removed"):
                 for file in unused:
                     cassette_files.remove_cassette(file.path)
-            if orphans:
-                _forget_uses(here.folder, orphans)
+            for folder in set(orphans.values()):
+                _forget_uses(folder, [path for path, around in orphans.items() if around == folder])
             for folder in here.folders:
                 _remove_empty_folders(folder)
             output.print_line(f"removed {count_of(len(unused), 'file')}")
@@ -96,7 +96,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     return status
 
 
-def _find_unused(here: project.Project, orphans: list[Path], damaged: Collection[Path]) -> list[UnusedFile]:
+def _find_unused(here: project.Project, orphans: Iterable[Path], damaged: Collection[Path]) -> list[UnusedFile]:
     """Return all files that nothing uses. ``orphans`` are cassettes that no test used.
 
     ``damaged`` are cassettes that cannot be read. They hide no other file, and perhaps they name large bodies beside
@@ -171,7 +171,7 @@ def _find_half_written(folder: Path) -> dict[Path, str]:
     return dict.fromkeys(abandoned, "a process was killed while it wrote this")
 
 
-def _forget_uses(folder: Path, removed: list[Path]) -> None:
+def _forget_uses(folder: Path, removed: Iterable[Path]) -> None:
     """Remove the notes about which tests used the removed cassettes."""
     names = {name_of_file(folder, path) for path in removed}
     recorded_uses.change_uses(folder, lambda known: {use for use in known if use[0] not in names})
@@ -188,12 +188,12 @@ def _remove_empty_folders(folder: Path) -> None:
                 inner.rmdir()
 
 
-def _read_report(source: str, here: project.Project) -> tuple[list[Path], list[str]]:
+def _read_report(source: str, here: project.Project) -> tuple[dict[Path, Path], list[str]]:
     """Return the cassettes that no test used according to a report, and sentences about those that are left out.
 
-    ``source`` is the path of the report, or ``-`` for standard input. Cassettes that have changed since the run, and
-    those of another folder, are left out. Raises ``ConfigError`` for a file that is not such a report, and for the
-    report of a partial run.
+    Each cassette has the folder into which its tests record. ``source`` is the path of the report, or ``-`` for
+    standard input. Cassettes that have changed since the run, and those outside of the project's cassette folders, are
+    left out. Raises ``ConfigError`` for a file that is not such a report, and for the report of a partial run.
     """
     report = _load_report(source)
     if report.get("complete") is not True:
@@ -201,18 +201,20 @@ def _read_report(source: str, here: project.Project) -> tuple[list[Path], list[s
         raise ConfigError(f"--orphans {source}: the run was partial, so nothing is removed: {reasons}. {_AGAIN}")
     root = runtime.current_settings().root.absolute()
     known = set(here.list_cassettes())
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     elsewhere: dict[str, int] = {}
     notes: list[str] = []
     for row in report["unused"]:
         match row:
             case {"folder": str(folder), "file": str(file), "sha256": str(digest)} if "\0" not in folder + file:
-                path = here.folder / file
-                if (root / folder).resolve() != here.folder.resolve():
+                is_main = (root / folder).resolve() == here.folder.resolve()
+                around = here.folder if is_main else Path(os.path.abspath(root / folder))
+                path = around / file
+                if here.folder_of(around) is None:
                     elsewhere[folder] = elsewhere.get(folder, 0) + 1
-                elif path in known and cassette_files.is_cassette_name(path, here.folder):
+                elif path in known and cassette_files.is_cassette_name(path, around):
                     if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
-                        found.append(path)
+                        found[path] = around
                     else:
                         notes.append(f"{path} has changed since the run, and is left alone")
             case _:
