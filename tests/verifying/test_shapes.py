@@ -132,6 +132,12 @@ def test_a_streamed_tool_call_of_another_kind_is_unknown_to_the_sdk_and_a_later_
     assert [each.text for each in found] == ["new, which the SDK does not know", "new"]
 
 
+@pytest.mark.parametrize(("path", "kind"), [("generations", "image_generation"), ("edits", "image_edit")])
+def test_the_events_of_a_streamed_image_are_known(path: str, kind: str) -> None:
+    sdk = sdk_type_for(f"/v1/images/{path}", streamed=True)
+    assert [sdk.knows_kind(f"{kind}.{end}") for end in ("partial_image", "completed", "odd")] == [True, True, False]
+
+
 @pytest.mark.parametrize("name", slow_but_each(4, [name for name in names() if name.partition("/")[0] in OPENAI]))
 def test_the_types_of_the_sdk_allow_what_providers_answer(name: str) -> None:
     for each in exchanges(name):

@@ -175,7 +175,8 @@ ENDPOINTS = (
     SdkEndpoint(r"/embeddings$", "openai.types:CreateEmbeddingResponse"),
     SdkEndpoint(r"/completions$", "openai.types:Completion", "openai.types:Completion"),
     SdkEndpoint(r"/moderations$", "openai.types:ModerationCreateResponse"),
-    SdkEndpoint(r"/images/(?:generations|edits)$", "openai.types:ImagesResponse"),
+    SdkEndpoint(r"/images/generations$", "openai.types:ImagesResponse", "openai.types:ImageGenStreamEvent"),
+    SdkEndpoint(r"/images/edits$", "openai.types:ImagesResponse", "openai.types:ImageEditStreamEvent"),
     SdkEndpoint(r"/messages$", "anthropic.types:Message", "anthropic.types:RawMessageStreamEvent"),
 )
 """The first row whose path fits counts."""
