@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.answers.answer_content import read_answer, read_both_ends
@@ -400,6 +400,7 @@ KEYS = (
         ).map(lambda value: json.dumps(value).encode()),
     )
 )
+@example(rb'{"messages":[{"content":[{"type":"image_url","image_url":{"url":"data:,half \ud83d"}}]}]}')
 def test_no_answer_and_no_request_is_too_odd(body: bytes) -> None:
     for data in (body, b"data: " + body + b"\n\n"):
         read_answer(data)

@@ -31,5 +31,10 @@ def test_no_logger_of_aquila_shows_a_secret(caplog: pytest.LogCaptureFixture) ->
     names = {name for file in files for name in _LOGGER.findall(file.read_text("utf-8"))}
     assert names
     for name in names:
-        logging.getLogger(name).warning("cannot reach redis://jobs:eagle-%s@queue", "4711-owl")
+        try:
+            raise OSError("redis://jobs:eagle-4711-owl@queue")
+        except OSError as error:
+            logging.getLogger(name).warning("cannot reach %s", error, exc_info=True)
     assert [each.getMessage() for each in caplog.records] == ["cannot reach redis://[redacted]@queue"] * len(names)
+    assert all(str(each.exc_text).endswith("OSError: redis://[redacted]@queue") for each in caplog.records)
+    assert not any(each.exc_info for each in caplog.records)

@@ -104,7 +104,7 @@ def _from_url(kind: MediaKind, url: str, name: str = "") -> Media:
     media_type = head.partition(";")[0]
     if head.endswith(";base64"):
         return _from_base64(kind, media_type, data, name)
-    return Media(kind, media_type, name, unquote_to_bytes(data))
+    return Media(kind, media_type, name, unquote_to_bytes(data.encode("utf-8", "surrogatepass")))
 
 
 def _from_base64(kind: MediaKind, media_type: str, data: str, name: Any = "") -> Media:

@@ -95,7 +95,7 @@ def redact_log_record(record: logging.LogRecord) -> bool:
             text = logging.Formatter().formatException(record.exc_info)
             clean = redact_outgoing(text)
             if clean != text:
-                record.exc_text = clean
+                record.exc_text, record.exc_info = clean, None  # many formatters, of JSON for example, read only this
     except Exception:  # noqa: BLE001 - a log must never break a call, nor show what could not be searched
         record.msg, record.args, record.exc_info = _UNREADABLE, None, None
     return True
