@@ -43,7 +43,8 @@ class Written:
         """Return the answer as a cassette would hold it, with the times that ``answer`` gives.
 
         The beginning of a stream has no delay. The first piece of content comes after ``first`` seconds, each further
-        piece ``pace`` seconds later, and the end of the stream with the last piece. A whole answer takes the same time.
+        piece ``pace`` seconds later, and the end of the stream with the last piece. A whole answer takes as long as its
+        text alone takes in a stream.
         """
         contents = sum(piece.is_content for piece in self.pieces)
         if not (answer.first or answer.pace):
