@@ -296,6 +296,9 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         if hasattr(task, "_aquila_unique") and self.ready_to_run(task, timestamp):
             unique = begin_execution(self, task)
         try:
+            if hasattr(task, "_aquila_losses") and rescuer.is_given_up(task):
+                rescuer.end_given_up(self, task)  # Here, before any signal says that it executes.
+                return None
             if run.exchange_watch is None and not run.tells_jobs:
                 value = super().execute(task, timestamp)
             else:
@@ -344,9 +347,6 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
         """Execute a task that is due, not revoked and not expired."""
-        if hasattr(task, "_aquila_losses") and rescuer.is_given_up(task):
-            rescuer.end_given_up(self, task)
-            return None
         if self.around_tasks:
             return self._execute_enclosed(task, timestamp, super()._execute)
         try:

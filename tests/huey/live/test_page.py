@@ -756,6 +756,16 @@ def test_a_job_that_is_given_up_has_failed_and_can_be_tried_again(huey, write):
     assert events[-1].kind == "done"
 
 
+def test_a_job_that_a_worker_gives_up_has_failed_and_does_not_run(huey, write):
+    task = write.s("eagles").then(write)
+    task._aquila_losses = 3  # Others wait for its result, so a worker ends it.
+    huey.enqueue(task)
+    huey.execute(huey.dequeue())
+    assert [event.kind for event in subscribe(huey, task, timeout=60)] == ["queued", "failed"]
+    huey.publisher.store.flush()
+    assert huey.publisher.records == {}
+
+
 def test_a_job_whose_task_no_worker_knows_has_failed(huey, write):
     result = write("eagles")
     [data] = huey.storage.enqueued_items()
