@@ -461,6 +461,18 @@ def test_a_job_can_be_deleted_unless_it_runs(huey, silent_for, answer):
     assert act(signed_in(huey), "delete", huey, job).status_code == answer
 
 
+@pytest.mark.parametrize("state", ["interrupted", "running"], ids=["handed back", "of a lost worker that kept it"])
+def test_an_interrupted_job_that_waits_again_can_be_deleted_when_it_was_canceled(huey, state):
+    huey.keep_running = state == "running"
+    job = SimpleNamespace(id=put(huey, 1, state))
+    client = signed_in(huey)
+    assert re.findall('value="(cancel|delete)"', client.get(page_of(huey, job)).text) == ["cancel"]
+    assert act(client, "delete", huey, job).status_code == 409
+    assert act(client, "cancel", huey, job).status_code == 303
+    assert re.findall('value="(cancel|delete)"', client.get(page_of(huey, job)).text) == ["delete"]
+    assert act(client, "delete", huey, job).status_code == 303
+
+
 def test_a_queue_can_be_paused_and_resumed(huey, write):
     client = signed_in(huey)
     assert act(client, "pause", huey).status_code == 303

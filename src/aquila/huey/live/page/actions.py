@@ -12,7 +12,7 @@ from aquila.huey.live import events
 from aquila.huey.live.job_index import JobIndex
 from aquila.huey.live.pausing import pause_queue, resume_queue
 from aquila.huey.live.retention import forget_jobs
-from aquila.huey.live.summaries import ACTIVE, JOBS_TABLE, decode_summary
+from aquila.huey.live.summaries import ACTIVE, JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.state import state_of
 
@@ -71,6 +71,17 @@ def _note_retry(huey: Any, job: str) -> None:
     wake_subscribers(huey, [job])
 
 
+def can_still_run(huey: Any, index: JobIndex, summary: JobSummary) -> bool:
+    """Whether a job waits or runs. Raises what the storage raises.
+
+    An interrupted job waits if it was handed back, or if ``keep_running`` keeps it, until it is canceled.
+    """
+    state = index.state_of_job(summary)
+    if state != "interrupted":
+        return state in ACTIVE
+    return (summary.state == state or huey.keep_running) and not huey.is_revoked(summary.id)
+
+
 def delete_job(huey: Any, index: JobIndex, job: str) -> None:
     """Remove a job that neither waits nor runs from the page, and delete its result.
 
@@ -79,7 +90,7 @@ def delete_job(huey: Any, index: JobIndex, job: str) -> None:
     summary = decode_summary(job, state_of(huey).get(JOBS_TABLE, job))
     if summary is not None:
         index.refresh()  # It knows which workers live: the job of a dead one does not run.
-        if index.state_of_job(summary) in ACTIVE:
+        if can_still_run(huey, index, summary):
             raise ActionRefused("this job waits or runs; cancel it first")
     forget_jobs(state_of(huey), job)
     huey.delete(job)

@@ -14,11 +14,11 @@ from aquila.huey.delivery.dead_letters import dead_letters
 from aquila.huey.live import events
 from aquila.huey.live.job_index import JobIndex, JobQuery
 from aquila.huey.live.job_view import JobView, indent_json
-from aquila.huey.live.page.actions import has_letter
+from aquila.huey.live.page.actions import can_still_run, has_letter
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.redacting import redact_json
 from aquila.huey.live.subscription import JobReader
-from aquila.huey.live.summaries import ACTIVE, JOBS_TABLE, STATES, decode_summary
+from aquila.huey.live.summaries import JOBS_TABLE, STATES, decode_summary
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
 from aquila.huey.progress.storage_patience import Outage
 from aquila.huey.state import state_of
@@ -138,7 +138,7 @@ class JobPage:
             view = JobView(read_all(self._make_reader()))
         state = self.queue.index.state_of_job(summary)
         huey = self.queue.huey
-        is_active = state in ACTIVE
+        can_run = can_still_run(huey, self.queue.index, summary)
         return {
             "title": summary.name.rpartition(".")[2],
             "queue": self.queue.name,
@@ -150,11 +150,11 @@ class JobPage:
             else None,
             "arguments": view.arguments or indent_json(summary.arguments),
             "checkpoint": self._read_checkpoint(),
-            "is_revoked": is_active and huey.is_revoked(self.job),
+            "is_revoked": not summary.ended and huey.is_revoked(self.job),
             "may_act": may_act,
-            "may_cancel": may_act and is_active,
+            "may_cancel": may_act and can_run,
             "may_retry": may_act and state != "running" and has_letter(huey, self.job),
-            "may_delete": may_act and not is_active,
+            "may_delete": may_act and not can_run,
         }
 
     def follow(
