@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from huey.exceptions import RetryTask
 
 from aquila.huey.testing import drain_queue
 from aquila.recording import runtime
@@ -19,7 +20,7 @@ def jobs():
 
 
 def test_an_execution_is_told_without_the_secrets_of_its_arguments_and_error(huey, jobs):
-    @huey.task(retries=1, retry_delay=7)
+    @huey.task(retries=1, retry_delay=7, retry_backoff=2)
     def job(place, password):
         raise ValueError(f"{KEY} does not fit {password}")
 
@@ -33,3 +34,14 @@ def test_an_execution_is_told_without_the_secrets_of_its_arguments_and_error(hue
         assert "Rome" in told["arguments"]
         assert "does not fit" in told["error"]
         assert not [secret for secret in (KEY, "hunter2hunter2") if secret in str(told)]
+
+
+def test_a_retry_comes_when_the_task_asks_for_it(huey, jobs):
+    @huey.task(retry_delay=7)
+    def job():
+        if not jobs:
+            raise RetryTask(delay=60)
+
+    job()
+    drain_queue(with_scheduled=True)
+    assert [told.get("delay") for told in jobs] == [60.0, None]

@@ -30,7 +30,14 @@ from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_f
 from aquila.huey.message_fields import attach_fields, fields_to_send
 from aquila.huey.progress.patient_results import PatientResults
 from aquila.huey.redis_connections import reject_decoded_answers
-from aquila.huey.running_task import CurrentTask, attempt_of, current_task, current_task_or_none, settle_progress
+from aquila.huey.running_task import (
+    CurrentTask,
+    attempt_of,
+    current_task,
+    current_task_or_none,
+    delay_of_retry,
+    settle_progress,
+)
 from aquila.huey.sendable_values import make_error_sendable, refusal_of
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
@@ -89,6 +96,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     # _aquila_losses      how often its worker was lost
     # _aquila_waits       how often it was rescheduled for a provider, since when, and whether it has a turn
     # _aquila_error       the exception by which its last execution ended, or None
+    # _aquila_retry_delay  after how many seconds it is tried again, where its last execution has failed
     # _aquila_huey        its Huey, in a test
     # _aquila_run         the run in which it executes; absent where a subclass executes it in a way of its own
     # _aquila_message     the message that it came with
@@ -397,6 +405,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         super()._abort_chord_member(task, value)
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
+        task._aquila_retry_delay = delay_of_retry(task, timestamp, retry_eta)
         # Before the task is serialized, because the numbers travel in its message.
         task._aquila_attempt, task._aquila_deliveries = attempt_of(task) + 1, 0
         super()._requeue_task(task, timestamp, retry_eta)

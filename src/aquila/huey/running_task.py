@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime, timedelta
 from typing import Any
 
 from huey.api import Task
@@ -123,6 +124,20 @@ class CurrentTask:
 def attempt_of(task: Task) -> int:
     """Return the number of a task's attempt, from 1."""
     return int(getattr(task, "_aquila_attempt", 1))
+
+
+def delay_of_retry(task: Task, now: datetime, eta: datetime | None) -> float:
+    """Return after how many seconds a task that has just failed is tried again.
+
+    ``eta`` is the time that the error asks for; None for the ``retry_delay`` of the task.
+    """
+    if eta is None:
+        return float(task.retry_delay or 0)
+    error = getattr(task, "_aquila_error", None)
+    asked = error.delay if isinstance(error, RetryTask) else None
+    if asked is not None:
+        return float(asked.total_seconds() if isinstance(asked, timedelta) else asked)
+    return max(0.0, round((eta - now).total_seconds(), 3))
 
 
 def current_task() -> CurrentTask:

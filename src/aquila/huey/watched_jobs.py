@@ -58,7 +58,7 @@ def _note_execution(huey: Any, task: Any, number: int, began: float, error: Any)
         # Redacted here, because the process that writes the report may not know the secrets of this one.
         job["error"] = redact_long_text(text_of(error, UNCUT), redact_outgoing)[:_LONGEST]
     if attempt_of(task) > number:
-        job["delay"] = float(task.retry_delay or 0)
+        job["delay"] = task._aquila_retry_delay
     run, scope = runtime.current_run(), bound_scope.get()
     if run.exchange_watch is not None and run.is_here:
         run.exchange_watch.take_job(job)

@@ -238,8 +238,7 @@ class JobPublisher:
         if is_left or is_lost(task):
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
         elif task._aquila_retrying:
-            eta = _seconds_of(task.eta, utc=self.huey.utc) if task.eta else now
-            self._end_run(record, now, "retrying", events.RETRY, error=error, eta=eta)
+            self._end_run(record, now, "retrying", events.RETRY, error=error, eta=now + task._aquila_retry_delay)
         elif task._aquila_canceled:
             self._end_run(record, now, "canceled", events.CANCELED, error=error)
         elif error is None:

@@ -13,13 +13,14 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from huey.constants import EmptyData
-from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
+from huey.exceptions import CancelExecution, TaskTimeout
 from huey.signals import SIGNAL_INTERRUPTED
 
 from aquila.errors import NotSerializable
 from aquila.huey.clock_of_test import current_clock
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.instrumenting import give_class
+from aquila.huey.running_task import delay_of_retry
 from aquila.huey.task_code import replace_error
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun
@@ -300,7 +301,7 @@ class ObservedHuey(AquilaHuey):
     def _requeue_task(self, task: Any, timestamp: Any, retry_eta: Any = None) -> None:
         seen = current_observation.get()
         if seen is not None and task.id == seen.task_id:
-            seen.retry_delay = _compute_retry_delay(seen.exception, retry_eta, timestamp, task.retry_delay)
+            seen.retry_delay = delay_of_retry(task, timestamp, retry_eta)
         super()._requeue_task(task, timestamp, retry_eta)
 
 
@@ -315,12 +316,3 @@ def put_under_observation(huey: Any) -> None:
 @functools.cache
 def _observed_class(kind: Any) -> Any:
     return type(kind.__name__, (ObservedHuey, kind), {"__module__": kind.__module__})
-
-
-def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:
-    if eta is None:
-        return float(retry_delay or 0)
-    asked = error.delay if isinstance(error, RetryTask) else None
-    if asked is not None:
-        return float(asked.total_seconds() if hasattr(asked, "total_seconds") else asked)
-    return max(0.0, round(float((eta - now).total_seconds()), 3))
