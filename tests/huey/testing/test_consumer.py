@@ -165,6 +165,14 @@ def test_a_task_that_fails_for_good_fails_the_block(worker_type, make_huey):
         assert len(consumer.errors) == 1
 
 
+def test_a_task_that_fails_after_a_block_within_fails_the_block(huey):
+    fail = huey.task(name="fail")(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), run_consumer():
+        with run_consumer():
+            pass
+        fail()
+
+
 @needs_fork
 @pytest.mark.parametrize("worker_type", ["thread", "process"])
 def test_an_error_that_a_worker_only_logs_fails_the_block(worker_type, make_huey):

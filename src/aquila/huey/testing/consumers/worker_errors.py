@@ -78,6 +78,7 @@ class WorkerErrors:
             if error is not None and not task.retries and not isinstance(error, FLOW_CONTROL):
                 self.note(error)
 
+        around = huey._post_execute.get(_HOOK)  # of a consumer around this one; private to Huey 3.5
         huey.post_execute(_HOOK)(failed)
         try:
             with replace_attributes(
@@ -86,3 +87,5 @@ class WorkerErrors:
                 yield
         finally:
             huey.unregister_post_execute(_HOOK)
+            if around is not None:
+                huey.post_execute(_HOOK)(around)
