@@ -76,7 +76,7 @@ _OTHERS: tuple[Any, ...] = (datetime.timedelta, decimal.Decimal, uuid.UUID)
 
 
 def canonical_value(value: Any) -> Any:
-    """Return a form of a value that JSON can hold, and that is equal only for equal values.
+    """Return a form of a value that JSON can hold, and that is equal only for equal values. A list equals a tuple here.
 
     Raises ``TypeError`` for a value of a type that has no such form.
     """

@@ -121,7 +121,7 @@ def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> Tas
 
     The rules: the task is registered; the arguments fit the function and arrive from the wire equal and of the same
     type; the storage takes its priority; it ends in exactly one way, within its ``timeout`` (on the main thread); its
-    result can be stored; no hook and no signal receiver raises; it leaves no context variable behind.
+    result can be stored; no hook and no signal receiver raises.
 
     An exception of the task is raised, unless it is one of ``raises``. The exceptions by which a task tells Huey what
     to do next (a retry, a cancellation, a lock, a rate limit) are never raised. Raises ``TaskContractBroken``, an
