@@ -135,6 +135,15 @@ def test_a_schedule_is_read_in_a_time_that_grows_with_its_length_and_not_with_it
     assert len(messages) == 3 * 40  # out of the queue, which is where it begins, out of the schedule, and to execute it
 
 
+def test_a_scheduled_message_that_cannot_be_read_takes_no_other_out_of_the_schedule(huey, note, done):
+    note.schedule((1,), delay=60)
+    huey.storage.add_to_schedule(b"damaged", huey._get_timestamp() + dt.timedelta(seconds=120))
+    note.schedule((3,), delay=180)
+    with pytest.raises(TaskError, match="in the schedule of 'app' cannot be read"):
+        drain_queue(with_scheduled=True)
+    assert (done, huey.scheduled_count()) == ([1], 2)
+
+
 @pytest.mark.parametrize("utc", [True, False])
 @pytest.mark.parametrize("form", ["timedelta", "naive", "aware"])
 def test_scheduled_tasks_are_executed_up_to_a_moment(utc, form, done):

@@ -231,13 +231,19 @@ def _take_next_task(huey: Any, until: Any, etas: dict[bytes, Any]) -> Task | Non
         huey.add_schedule(task)
     if until is None:
         return None
-    # Reading the schedule takes all of these messages out, for each task anew. So their times are remembered, and they
-    # are put back as they are: to deserialize and to serialize each of them again would take ten times as long.
-    ready = [bytes(data) for data in storage.read_schedule(until)]
-    for data in ready:
+
+    def eta_of(data: bytes) -> Any:
         if data not in etas:
             etas[data] = read_message(huey, data, "schedule").eta
-    ready.sort(key=lambda data: etas[data] or datetime.min)
-    for data in ready[1:]:
-        storage.add_to_schedule(data, etas[data])
-    return read_message(huey, ready[0], "schedule") if ready else None
+        return etas[data]
+
+    for first in storage.scheduled_items(limit=1):
+        # Reading the schedule takes all messages up to a moment out. So it is read up to the time of the first one, and
+        # those that were added for another time than that of their task, or whose task has none, up to the end.
+        soonest = min(until, eta_of(bytes(first)) or until)
+        ready = [bytes(data) for data in storage.read_schedule(soonest) or storage.read_schedule(until)]
+        ready.sort(key=lambda data: eta_of(data) or datetime.min)
+        for data in ready[1:]:
+            storage.add_to_schedule(data, eta_of(data) or until)
+        return read_message(huey, ready[0], "schedule") if ready else None
+    return None
