@@ -315,6 +315,30 @@ def test_a_request_that_is_being_answered_when_the_server_ends_is_a_line_in_the_
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_an_answer_to_a_request_from_before_a_reset_is_a_line_in_the_log_and_no_traceback(
+    serve: Serve, provider: Upstream, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines: queue.Queue[str] = queue.Queue()
+    held, noted = Held(), threading.Event()
+
+    def script(path: str, body: bytes) -> Answer:
+        held(path, body)
+        return streamed("one two", before_chunk=lambda number: number < 2 or noted.wait(60))
+
+    provider.script = script
+    with serve(record="all", log=RequestLog(str, lines.put)) as running:
+        with send_request(running) as raw:
+            assert held.asked.wait(60)
+            post(running, None, "/_aquila/reset")
+            assert lines.get(timeout=60).startswith("POST /_aquila/reset 200 answered ")
+            held.let_go.set()
+            while b"one" not in raw.recv(4096):
+                pass
+        assert lines.get(timeout=60).startswith(f"POST {PATH} 200 recorded, broke off ")
+        noted.set()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_an_answer_that_breaks_off_breaks_off_for_the_client(serve: Serve, provider: Upstream) -> None:
     provider.script = lambda path, body: Answer(chunks=chat_chunks("one two")[:2], breaks=True)
     for record in ("all", None):

@@ -234,17 +234,18 @@ class _StreamedAnswer(Response):
         async with anyio.create_task_group() as group:
             group.start_soon(self._cancel_when_client_leaves, receive, group.cancel_scope, request)
             try:
-                await send({"type": "http.response.start", "status": self._answer.status, "headers": headers})
-                async for chunk in self._answer.chunks():
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                self._is_over = True
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-            except (UpstreamFailed, AquilaError) as error:
+                try:
+                    await send({"type": "http.response.start", "status": self._answer.status, "headers": headers})
+                    async for chunk in self._answer.chunks():
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    self._is_over = True
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._answer.close()
+            except (UpstreamFailed, AquilaError) as error:  # of the close, too: what has arrived cannot be stored
                 self._is_over = broke_off = True
                 self._note_broken(request, error)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._answer.close()
             group.cancel_scope.cancel()
         if broke_off:
             _cut_answer(request)  # so the client's answer breaks off too
