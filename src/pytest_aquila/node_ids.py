@@ -38,7 +38,7 @@ def id_of(node: Any) -> str:
     if path is None and root == node.config.rootpath:
         return given
     if path is None:
-        path = node.path.relative_to(root).as_posix().removeprefix(".")
+        path = "/".join(node.path.relative_to(root).parts)  # empty for the root folder itself
     _, colons, inside = given.partition("::")
     return path if isinstance(node, pytest.Directory) else path + colons + inside
 

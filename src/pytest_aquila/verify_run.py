@@ -24,7 +24,7 @@ EXIT_CRITICAL = 9
 """The exit code if all tests pass, but an answer has changed in a way that programs notice."""
 
 EXIT_NOT_ASKED = 10
-"""The exit code if all tests pass, but no request could be sent: a key is missing, or the upstream is unreachable."""
+"""The exit code if all tests pass, but no request got an answer to compare, because of a key or the upstream."""
 
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 """The exit statuses of a session that was not interrupted, nor used wrongly."""

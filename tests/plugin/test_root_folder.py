@@ -48,6 +48,17 @@ def test_a_recording_is_found_from_every_folder(
     assert len(server.seen) == 1
 
 
+def test_the_dot_of_a_hidden_folder_belongs_to_the_name_of_its_cassettes(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pytester.path / ".git").mkdir()
+    (pytester.path / ".checks").mkdir()
+    pytester.makepyfile(**{".checks/test_app": TEST})
+    monkeypatch.chdir(pytester.path / ".checks")  # pytest takes it for its root folder
+    result = pytester.runpytest_inprocess()
+    result.stdout.fnmatch_lines(["*cassettes/.checks/test_app/test_it.yaml*", "*pytest test_app.py::test_it --aquila*"])
+
+
 def test_a_miss_names_the_root_folder_with_which_its_test_was_recorded(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\n")
     with serving(json_answer({"text": "yes"})) as server:
