@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
-        "--to", choices=("yaml", "msgpack"), default="yaml", help="the format of cassettes that are new (default: yaml)"
+        "--to",
+        choices=("yaml", "msgpack"),
+        default="yaml",
+        help="the format of new cassettes of interrupted runs (default: yaml)",
     )
 
 
