@@ -19,7 +19,7 @@ SECRETS = [
     'Zürich9-Schlüssel/77xQ+aa"b',
     "first9Line+x\nsecond/Line7=",
     "tok%20with+95%7Zq",
-    "correct horse 7 battery+&staple",
+    'correct "horse" 7 battery+&staple',
 ]
 
 
@@ -44,6 +44,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "json in url": lambda text: in_url(in_json(text)),
     "url in json": lambda text: in_json(in_url(text)),
     "form": quote_plus,
+    "json in form": lambda text: quote_plus(in_json(text)),
     "html": lambda text: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text),
     "html in json": lambda text: in_json(escape(text)),
     "repr": lambda text: repr(text.encode())[2:-1],

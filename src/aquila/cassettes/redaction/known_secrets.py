@@ -188,7 +188,7 @@ def _spellings_of(value: str) -> set[bytes]:
     JSON may also hold the repr. As URLs and HTML write it, ``decoded_views`` finds it; only the plus sign that URLs
     have in place of a blank stays.
     """
-    texts = {value, value.replace(" ", "+")}
+    texts = {value}
     for ascii_only in (True, False):
         for start in (value, *_python_spellings_of(value)):
             text = start
@@ -196,6 +196,7 @@ def _spellings_of(value: str) -> set[bytes]:
                 text = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
                 texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
     texts = texts.union(*map(_python_spellings_of, texts))
+    texts |= {text.replace(" ", "+") for text in texts}
     return {text.encode("utf-8", "surrogatepass") for text in texts}
 
 
