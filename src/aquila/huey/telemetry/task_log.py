@@ -49,9 +49,10 @@ _ENDS = (
     signals.SIGNAL_CANCELED,
     signals.SIGNAL_LOCKED,
     signals.SIGNAL_RATE_LIMITED,
+    signals.SIGNAL_RETRYING,  # The only one after RetryTask.
     signals.SIGNAL_INTERRUPTED,
 )
-"""The signals that end an execution."""
+"""The signals that end an execution. One that is tried again may end with two of them."""
 
 
 @dataclass(frozen=True, slots=True)
