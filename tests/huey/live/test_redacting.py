@@ -1,5 +1,7 @@
 """Where a text is too long to be shown, no part of a key is left at the cut: half a key is recognized by nothing."""
 
+import json
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -114,6 +116,14 @@ def test_json_without_spaces_is_shown_as_it_grows():
     record.add_text(TEXT, 0.0, '{"a":"b"},' * 1_000, content=True)
     ((_, _, data),) = record.take_batch()
     assert len(data["text"]) >= 5_000
+
+
+def test_arguments_without_a_name_are_shown_beside_those_with_one():
+    @MemoryHuey("app").task()
+    def job(first, *others, **named):
+        """Do nothing."""
+
+    assert json.loads(describe_arguments(job.s(1, 2, age=3))) == {"args": [1, 2], "age": 3}
 
 
 def test_long_arguments_are_cut(job):

@@ -75,13 +75,9 @@ def describe_arguments(task: Task) -> str:
 
 
 def _describe_arguments(task: Task) -> str:
-    named: dict[str, Any] = {
-        **dict(zip(parameters_of(cast("Any", type(task))), task.args, strict=False)),
-        **task.kwargs,
-    }
-    if len(task.args) > len(named):
-        named = {"args": list(task.args), **task.kwargs}
-    text = json.dumps(_make_plain(named, _Shortener()), ensure_ascii=False)
+    names = parameters_of(cast("Any", type(task)))
+    given = {"args": list(task.args)} if len(task.args) > len(names) else dict(zip(names, task.args, strict=False))
+    text = json.dumps(_make_plain({**given, **task.kwargs}, _Shortener()), ensure_ascii=False)
     return text.encode("utf-8", "replace").decode()
 
 
