@@ -433,6 +433,28 @@ def test_a_job_that_failed_can_be_tried_again(huey, monkeypatch):
     assert act(client, "retry", huey, result).status_code == 409
 
 
+def test_a_retry_that_ends_before_the_page_notes_it_stays_ended(huey, monkeypatch):
+    outcomes = iter([ValueError(), None])
+
+    @huey.task(name="sometimes")
+    def sometimes():
+        if (error := next(outcomes)) is not None:
+            raise error
+
+    def execute():
+        huey.execute(huey.dequeue())
+        huey.publisher.store.flush()
+
+    result = sometimes()
+    execute()
+    note = actions._note_retry
+    monkeypatch.setattr(actions, "_note_retry", lambda *about: (execute(), note(*about)))
+    client = signed_in(huey)
+    assert act(client, "retry", huey, result).status_code == 303
+    assert "Done" in client.get(page_of(huey, result)).text
+    assert "done" in [event.kind for event in subscribe(huey, result, timeout=60)]
+
+
 def test_a_job_that_waits_for_its_retry_cannot_be_deleted(huey, write):
     result = write("fail")
     run(huey, result)

@@ -216,7 +216,8 @@ def test_what_a_suspended_worker_publishes_after_the_end_keeps_nobody_waiting(pu
     late = [("started", whole[1].at, {}), ("text", whole[-1].at + 9, {"text": "late"}), ("interrupted", 1.0, {})]
     append_batch(state_of(huey), result.id, encode_batch("w", "suspended", late))
     assert len(list(subscribe(huey, result, timeout=0.2))) == len(whole) + len(late)
-    state_of(huey).put(events_table(result.id), "again", encode_batch("w", "", [("queued", 2.0, {})]), order=10_000)
+    again = encode_batch("w", "", [("queued", whole[-1].at + 9, {})])
+    state_of(huey).put(events_table(result.id), "again", again, order=10_000)
     with pytest.raises(TimeoutError):
         list(subscribe(huey, result, timeout=0.05))
 

@@ -181,10 +181,11 @@ class JobReader:
         entries = state_of(self._huey).entries(table, limit=_AT_ONCE, at_least=max(1, batch))
         events = [event for entry in entries for event in decode_batch(int(entry.order), entry.value)]
         for event in events:
-            # After an end there may be events of an execution that was suspended, and whose job has ended elsewhere.
+            # After an end there may be older events: of an execution that was suspended, and whose job has ended
+            # elsewhere, or of a retry by hand that a worker has ended before.
             if event.is_end:
                 self._has_ended, self._ended_at = True, event.at
-            elif event.kind == QUEUED or (event.kind == STARTED and event.at > self._ended_at):
+            elif event.kind in (QUEUED, STARTED) and event.at > self._ended_at:
                 self._has_ended = False
         if entries and not decode_batch(int(entries[-1].order), entries[-1].value):
             # The last batch cannot be read, and may have had the end. The summary says whether the job has ended.

@@ -44,23 +44,23 @@ def retry_job(huey: Any, job: str) -> None:
 
     Raises ``ActionRefused`` where it is no dead letter, or cannot be retried now.
     """
+    now = state_of(huey).now()
     try:
         dead_letters(huey).retry(job)
     except TaskError as error:
         raise ActionRefused(str(error)) from None
-    _note_retry(huey, job)
+    _note_retry(huey, job, now)
 
 
-def _note_retry(huey: Any, job: str) -> None:
-    """Publish that a job waits again. Its summary is changed only while the job has ended: a worker may have begun."""
+def _note_retry(huey: Any, job: str, now: float) -> None:
+    """Publish that a job waits again, since ``now``. A worker may have begun it, or ended it, since then."""
     state = state_of(huey)
-    now = state.now()
     event = (events.QUEUED, now, {"again": True})
     events.append_batch(state, job, events.encode_batch(uuid.uuid4().hex, "", [event]))
 
     def change(present: bytes | None) -> bytes | None:
         summary = decode_summary(job, present)
-        if summary is None or not summary.ended:
+        if summary is None or not 0 < summary.ended <= now:
             return present
         summary.ended_as, summary.changed = "", now
         if summary.last is not None:
