@@ -112,6 +112,7 @@ class OpenScopes:
     def close_all(self) -> None:
         """Forget every scope that is still open. Its recordings stay in its journal."""
         for scope in reversed(self.surrounding()):
+            self.announce_end(scope)
             self.remove(scope)
             self.close(scope)
 

@@ -6,6 +6,7 @@ import _socket
 import errno
 import os
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -268,6 +269,20 @@ def test_connections_that_are_left_open_end_with_their_test(run: Run, provider: 
             assert ownclients.over_socket("Where?")[0] == 200
         """
     ).assert_outcomes(passed=2)
+
+
+def test_what_listens_for_a_block_that_nothing_ends_ends_with_the_run(run: Run) -> None:
+    run(
+        """
+        import socket
+        import aquila
+
+        def test_it():
+            aquila.use_cassette("x", transport="record").__enter__()
+            socket.create_connection(("api.openai.com", 443)).close()
+        """
+    ).assert_outcomes(passed=1)
+    assert not [thread for thread in threading.enumerate() if thread.name == "aquila-provider"]
 
 
 def test_a_connection_that_is_not_redirected_loads_and_opens_nothing_for_it(run: Run) -> None:
