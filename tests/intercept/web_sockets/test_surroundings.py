@@ -90,6 +90,14 @@ def test_httpx_ws_works_in_trio(provider: WebSocketProvider, root: Path) -> None
     in_both(provider, lambda: trio.run(say_by_httpx_ws, provider.url))
 
 
+def test_the_log_has_nothing_of_the_library_by_which_aquila_reads_frames(
+    provider: WebSocketProvider, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    in_both(provider, lambda: asyncio.run(say_by_httpx_ws(provider.url)))
+    assert "websockets" not in {record.name.partition(".")[0] for record in caplog.records}
+
+
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     """A proxy that the environment names for everything. Gives the requests that reach it, which it refuses."""

@@ -21,7 +21,13 @@ from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake, answer_handshake_async
 from aquila.intercept.web_sockets.assembling import CLOSE, Assembler
-from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, CONNECT_TIMEOUT, NO_ANSWER, fields_of
+from aquila.intercept.web_sockets.opening_handshakes import (
+    CONNECT_ERROR,
+    CONNECT_TIMEOUT,
+    NO_ANSWER,
+    SILENT,
+    fields_of,
+)
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import is_time_limit, receive_then_write, write_due_async
 from aquila.optional import import_optional
@@ -201,11 +207,11 @@ class _Wire:
         ).State.OPEN
         if of_client:
             server: Any = importlib.import_module("websockets.server")
-            self._protocol = server.ServerProtocol(state=open_state, max_size=None)
+            self._protocol = server.ServerProtocol(state=open_state, max_size=None, logger=SILENT)
         else:
             client: Any = importlib.import_module("websockets.client")
             uri = importlib.import_module("websockets.uri").parse_uri("ws://localhost/")
-            self._protocol = client.ClientProtocol(uri, state=open_state, max_size=None)
+            self._protocol = client.ClientProtocol(uri, state=open_state, max_size=None, logger=SILENT)
         self._by: Any = "client" if of_client else "provider"
         self._assembler = Assembler(add)
         self._end = end
