@@ -18,6 +18,7 @@ from aquila.cassettes.storage.cassette_files import save_cassette
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
 from aquila.errors import SessionClosed
 from aquila.intercept.web_sockets import answering, peer
+from aquila.intercept.web_sockets.turns import Turns
 
 URL = "wss://api.openai.com/v1/realtime"
 LIMIT = 30
@@ -169,6 +170,31 @@ def test_a_message_that_would_come_between_the_halves_of_another_is_an_error(tal
     assert is_over.wait(LIMIT)
     assert "interrupted" in str(errors.pop())
     talk.send(b"more")  # one that comes behind it is none
+
+
+def test_after_ctrl_c_where_a_turn_begins_other_threads_get_their_turns() -> None:
+    class Struck:
+        """The lock of the turns, where Ctrl-C comes just after it was taken."""
+
+        def __init__(self, lock: Any) -> None:
+            self.lock = lock
+
+        def acquire(self, blocking: bool = True) -> bool:
+            if self.lock.acquire(blocking):
+                raise KeyboardInterrupt
+            return False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.lock, name)
+
+    turns, done = Turns(), []
+    lock = turns._lock
+    turns._lock = Struck(lock)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        turns.do_or_queue(lambda: done.append("queued"))
+    turns._lock = lock
+    begin(turns.take, lambda: done.append("next")).join(LIMIT / 3)
+    assert done == ["next", "queued"]
 
 
 def test_a_scope_ends_while_a_thread_is_in_the_midst_of_an_answer(talk: Talk) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from threading import get_ident
 from typing import ParamSpec, TypeVar
 
 from aquila.fork_locks import renewed_in_child
@@ -23,28 +22,29 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        # Not re-entrant: code that interrupts a turn must not enter it.
-        self._lock = renewed_in_child(threading.Lock())
-        self._worker = 0  # the id of the thread whose turn it is, 0 for none
+        # Re-entrant because such a lock knows its owner. But code that interrupts a turn never enters it again.
+        self._lock = renewed_in_child(threading.RLock())
         self._queued: deque[Callable[[], None]] = deque()  # `append` and `popleft` are atomic, and need no lock
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether this thread has the turn, so that the caller has interrupted it."""
+        # Private. A note of our own would be missing if Ctrl-C came between taking the lock and writing the note.
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]
 
     def take(self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         """Wait for a turn, do ``work`` in it, and return its result.
 
         Raises ``RuntimeError`` if the caller has interrupted a turn of the same thread.
         """
-        if self._worker == get_ident() and self._lock.locked():
+        if self._is_here:
             raise RuntimeError(
                 "a signal handler, or a finalizer, interrupted the use of a WebSocket in this thread and uses it too. "
                 "It may close the WebSocket there, but cannot send or receive messages"
             )
         try:
             with self._lock:
-                self._worker = get_ident()
-                try:
-                    return work(*args, **kwargs)
-                finally:
-                    self._worker = 0
+                return work(*args, **kwargs)
         finally:
             if self._queued:
                 self._catch_up()
@@ -55,12 +55,14 @@ class Turns:
         self._catch_up()
 
     def _catch_up(self) -> None:
+        if self._is_here:
+            return
         # A thread that queues work after the last check gets the lock itself, or the holder of the lock does the work.
-        while self._queued and self._lock.acquire(blocking=False):
-            try:
-                self._worker = get_ident()
+        try:
+            while self._queued and self._lock.acquire(blocking=False):
                 while self._queued:
                     self._queued.popleft()()
-            finally:
-                self._worker = 0
+                self._lock.release()
+        finally:
+            if self._is_here:
                 self._lock.release()
