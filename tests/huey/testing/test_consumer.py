@@ -265,14 +265,14 @@ def test_without_draining_the_rest_stays(make_huey, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a program is told to end by a signal")
-@pytest.mark.parametrize(("drain", "started"), [(True, ["log", "rest", "rest"]), (False, ["log"])])
+@pytest.mark.parametrize(("drain", "started"), [(True, 3), (False, 1)])
 def test_what_is_enqueued_while_a_program_ends_is_left_to_another_program(make_huey, monkeypatch, drain, started):
     huey, programs = make_huey("file"), []
     enqueued_late = returning(huey, name="enqueued_late")
 
     @contextlib.contextmanager
-    def run_program(running, command, log_file):
-        programs.append(log_file.name)
+    def run_program(running, command, folder):
+        programs.append(command)
         drain_queue()
         yield
         if len(programs) < 3:
@@ -282,7 +282,7 @@ def test_what_is_enqueued_while_a_program_ends_is_left_to_another_program(make_h
     with use_test_queue(huey, storage="own"):
         with run_consumer(subprocess="app.huey", drain=drain, timeout=5):
             pass
-        assert programs == started
+        assert len(programs) == started
 
 
 @needs_fork
@@ -561,6 +561,7 @@ def test_a_program_of_its_own_takes_the_tasks(worker_type, kind, app):
             with pytest.raises(RemoteTaskError, match="boom"):
                 consumer.wait(result)
         assert consumer.process.returncode == 0
+        assert "ValueError: boom" in consumer.log
         assert [error.type_name for error in consumer.errors] == ["builtins.ValueError"]
 
 

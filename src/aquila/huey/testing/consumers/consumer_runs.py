@@ -248,19 +248,19 @@ def _run_as_program(
     workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
     command = [sys.executable, *start, path.replace(":", "."), *delays, *workers]
     running = RunningConsumer(huey, timeout, WorkerErrors(folder / "errors"))
-    with _program(running, command, folder / "log"):
+    with _program(running, command, folder):
         yield running
     while drain and huey.pending_count():  # A task that was still executing has enqueued others.
-        with _program(running, command, folder / "rest"):
+        with _program(running, command, folder):
             running.wait_until_empty()
 
 
 @contextlib.contextmanager
-def _program(running: RunningConsumer, command: list[str], log_file: Path) -> Iterator[None]:
+def _program(running: RunningConsumer, command: list[str], folder: Path) -> Iterator[None]:
     """Run the program for the length of the block, and let it finish what it executes."""
-    running._log_file, ready = log_file, log_file.with_name(READY)
+    running._log_file, ready = folder / "log", folder / READY
     ready.unlink(missing_ok=True)
-    with log_file.open("wb") as log:
+    with running._log_file.open("ab") as log:
         process = running.process = Popen(
             command,
             # The program finds the same modules in the same order as this process, and takes part in its tests.
@@ -288,6 +288,7 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
         finally:
             if process.stdin is not None:
                 process.stdin.close()
+            running.remember_log()
 
 
 def _kill_program(process: Popen[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
@@ -71,7 +72,7 @@ class RunningConsumer:
         self.worker_processes: list[BaseProcess] = []
         """The forks of this process that work, if the workers are processes."""
         self._pause = pause
-        self._log_file = Path(os.devnull)
+        self._log, self._log_file = "", Path(os.devnull)
 
     @property
     def errors(self) -> list[BaseException]:
@@ -81,7 +82,13 @@ class RunningConsumer:
     @property
     def log(self) -> str:
         """What the program has written to its standard error."""
-        return self._log_file.read_text(errors="replace")
+        self.remember_log()
+        return self._log
+
+    def remember_log(self) -> None:
+        """Read what the program has written so far. Its file is removed at the end of the block."""
+        with contextlib.suppress(FileNotFoundError):
+            self._log = self._log_file.read_text(errors="replace")
 
     def wait_for(
         self, condition: Callable[[], T | None], *, timeout: float | None = None, what: str = "the condition"
