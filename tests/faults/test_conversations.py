@@ -79,6 +79,7 @@ def test_a_fault_makes_a_conversation_or_says_why_not(
         ("cut_stream(after_bytes=1)", "a message comes as a whole: give after="),
         ("garbage(at=2)", "there is no message 2"),
         ("abnormal_close(code=1000)", "code=1000 does not close a WebSocket abnormally"),
+        (f"abnormal_close(reason='{'ö' * 62}')", "a close has room for 123 bytes of reason="),
         ("refusal", "this fault does not apply to this protocol"),
         ("one_piece", "it does not apply to WebSockets"),
     ],

@@ -18,6 +18,8 @@ from aquila.faults.streams import spoil_text, to_milliseconds
 from aquila.wire_forms.conversations.protocol_table import open_conversation
 
 Change = Callable[..., RecordedResponse]
+_LONGEST_REASON = 123
+"""Bytes. RFC 6455, 5.5: a close has at most 125, and two of them are the code."""
 
 
 def cut_stream(
@@ -48,6 +50,8 @@ def abnormal_close(
     # RFC 6455, 7.4: 1000 is the normal end, 1004 to 1006 are never sent, 3000 to 4999 belong to applications.
     if not (1001 <= code <= 1014 and code not in (1004, 1005, 1006)) and not 3000 <= code <= 4999:
         raise ImpossibleFault(f"code={code} does not close a WebSocket abnormally; 1011 and 1013 do")
+    if len(reason.encode()) > _LONGEST_REASON:
+        raise ImpossibleFault(f"a close has room for {_LONGEST_REASON} bytes of reason=")
     return ConversationDraft(interaction).end_after(after, Close("provider", code, reason), end="broken")
 
 
