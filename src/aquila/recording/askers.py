@@ -29,7 +29,7 @@ NOBODY = runtime.Asker(None, is_test=False)
 """The mark of code that works for no test."""
 
 _ATTRIBUTE = "_aquila_asker"
-"""The attribute of a ``Thread`` object that names the test for which it was started. It goes with the object.
+"""The attribute of a ``Thread`` object that holds the mark of what it was started for. It goes with the object.
 
 Not a context variable: a thread does not inherit the context in which it was started, unless Python is told to.
 """
@@ -40,7 +40,7 @@ _RUN_ATTRIBUTE = "_aquila_run"
 
 
 def find_asker() -> runtime.Asker:
-    """Return the mark of the test for which this thread works, or ``NOBODY``."""
+    """Return the mark of the test, or of the shared fixture, for which this thread works; else ``NOBODY``."""
     run = runtime.current_run()
     if threading.get_ident() == run.thread:
         return run.test.mark if run.test is not None else NOBODY

@@ -286,7 +286,7 @@ class Scope:
 
         With ``adds_only`` what no cassette has yet is stored in any case, and no recording is replaced or dropped.
         Raises ``CassetteWriteError`` if it cannot be stored; the journals then stay and the next recording run merges
-        them.
+        them. Raises ``ConfigError``, with the scope ended, if a setting is wrong by now and nothing was recorded.
         """
         self.run.scopes.announce_end(self)
         recording: ScopeRecording | None = vars(self).get("recording")

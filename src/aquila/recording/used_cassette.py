@@ -23,6 +23,9 @@ else:
 class UsedCassette:
     """A cassette in use: what was played and recorded so far. It answers the requests of any client in its scope.
 
+    What it tells of recordings and requests opens the cassette, if nothing has used it yet, and raises what that
+    raises. Without a cassette it raises ``CassetteRequired``.
+
     Examples:
         >>> with aquila.use_cassette("eagles", transport="record") as cassette:
         ...     answer = aquila.ask("How do eagles fly so far?").text
@@ -77,12 +80,12 @@ class UsedCassette:
 
     @property
     def unplayed(self) -> Sequence[Interaction]:
-        """The recordings that were not played. Opens the cassette if nothing has used it yet."""
+        """The recordings that were not played."""
         return [interaction for session in self._sessions() for _, interaction in session.plays.unplayed]
 
     @property
     def all_played(self) -> bool:
-        """Whether every recording was played; always true without a cassette (live)."""
+        """Whether every recording was played; always true where the cassette is not used (live)."""
         return not self.unplayed
 
     @property

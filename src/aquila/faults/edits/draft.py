@@ -1,7 +1,8 @@
 """An answer whose JSON is being changed: one object, a stream of events, or an array that is streamed.
 
 Everything else stays byte for byte: other events, comments, ends of lines, and the places where chunks end. A changed
-object is written in the style of the original, and arrives in the same chunk.
+object arrives in the same chunk. It is written in the style of the original as far as that is known; in streams and
+arrays, on one line.
 """
 
 from __future__ import annotations
