@@ -332,7 +332,8 @@ class LimitReached(RateLimited):
     ``limit`` is the limit as the user wrote it; ``retry_after`` is the number of seconds until the request may be sent.
     """
 
-    def __init__(self, message: str, *, limit: str, retry_after: float) -> None:
+    # The defaults are for a pickle, which makes the error of its message alone and sets the fields afterwards.
+    def __init__(self, message: str, *, limit: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message, retry_after=retry_after)
         self.limit = limit
 
@@ -364,7 +365,10 @@ class BudgetExceeded(AquilaError):
     ``resets_at`` is the time in UTC when the budget is reset, or None if it never is.
     """
 
-    def __init__(self, message: str, *, budget: str, spent: float, resets_at: datetime.datetime | None) -> None:
+    # The defaults are for a pickle, as those of `LimitReached`.
+    def __init__(
+        self, message: str, *, budget: str = "", spent: float = 0.0, resets_at: datetime.datetime | None = None
+    ) -> None:
         super().__init__(message)
         self.budget = budget
         self.spent = spent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import socket
 import threading
 import time
@@ -393,6 +394,21 @@ def test_error_of_a_transport_that_the_sdk_has_wrapped_is_raised_unchanged(raise
     wrapped.__cause__ = raised
     context = ErrorContext("api.openai.com", aquila.Timeouts())
     assert translate_error(wrapped, context, begun=False) is raised
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.RateLimited("what happened", status=429, retry_after=1.5),
+        errors.LimitReached("what happened", limit="10/minute", retry_after=1.5),
+        errors.BudgetExceeded("what happened", budget="1 USD a day", spent=1.0, resets_at=None),
+        errors.RemoteTaskError("app.Failed", "what happened"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_with_fields_of_its_own_comes_through_a_pickle(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 def test_every_error_is_in_the_documented_tree() -> None:
