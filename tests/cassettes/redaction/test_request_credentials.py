@@ -117,11 +117,15 @@ CARRIED: dict[str, Callable[[str], RecordedRequest]] = {
     "header": lambda value: request(authorization=f"Bearer {value}"),
     "header, no scheme": lambda value: request(authorization=value),
     "header, basic": lambda value: request(authorization=f"Basic {base64.b64encode(b'me:' + value.encode()).decode()}"),
+    "header, basic, a name alone": lambda value: request(
+        authorization=f"Basic {base64.b64encode(value.encode() + b':').decode()}"
+    ),
     "header, a key": lambda value: request(x_api_key=value),
     "header, a maker's scheme": lambda value: request(authorization=f"Acme-API-Key {value}"),
     "header, a parameter": lambda value: request(authorization=f'Token realm="x", token="{value}"'),
     "header, a signature": lambda value: request(authorization=f"ACME1 SignedHeaders=host;date, Signature={value}"),
     "header, an id and a secret": lambda value: request(authorization=f"ApiKey app:{value}"),
+    "header, two words in one": lambda value: request(x_secretkey=value),
     "header, a short name": lambda value: request(x_smtp_pass=value),
     "query, a code": lambda value: request(url=f"{URL}?state=1&code={quote(value, safe='')}"),
     "form, a code": lambda value: request(f"grant_type=authorization_code&code={quote_plus(value)}", FORM),

@@ -191,7 +191,7 @@ def credentials_in(headers: Headers) -> Iterator[str]:
         if is_secret_header(name):
             value = _without_scheme(text)
             if text.strip().lower().startswith("basic "):
-                yield from _basic_password(value)
+                yield from _in_basic(value)
             if name.lower() == "cookie":
                 for cookie in text.split(";"):
                     yield from _if_it_counts(cookie.partition("=")[2].strip().strip('"'), certain=False)
@@ -242,12 +242,15 @@ def _in_authorization(value: str) -> Iterator[str]:
         yield from _if_it_counts(secret, certain=True)
 
 
-def _basic_password(value: str) -> Iterator[str]:
+def _in_basic(value: str) -> Iterator[str]:
+    """Yield the password, or the name of the user if there is none: many services take a key there."""
     try:
-        password = base64.b64decode(value).decode().partition(":")[2]
+        user, _, password = base64.b64decode(value).decode().partition(":")
     except ValueError:
         return
-    if not is_trivial(password):
+    if not password:
+        yield from _if_it_counts(user, certain=False)
+    elif not is_trivial(password):
         yield password
 
 

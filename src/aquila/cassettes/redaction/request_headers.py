@@ -26,7 +26,8 @@ REQUEST_HEADERS = frozenset(
 _CREDENTIALS = (
     "apikey assertion auth authentication authorization bearer cookie cookie2 credential credentials creds csrf jwt"
     " key passcode passphrase passwd password pwd secret session sig signature token xsrf"
-    " accesstoken authtoken jsessionid phpsessid sessid sessionid sessiontoken"  # of several words, without a hyphen
+    # Of several words, without a hyphen.
+    " accesskey accesstoken authkey authtoken jsessionid phpsessid privatekey secretkey sessid sessionid sessiontoken"
 )
 _SECRET_WORDS = frozenset(_CREDENTIALS.split())
 _NOT_SECRET = frozenset(("idempotency-key", "mcp-session-id"))
