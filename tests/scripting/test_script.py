@@ -93,6 +93,9 @@ def test_reasoning_belongs_to_the_answer_that_follows_it() -> None:
     assert (message["reasoning_content"], message["content"]) == ("Let me think.", "4")
     message = ask(script)["choices"][0]["message"]
     assert (message["reasoning_content"], message["content"]) == ("Only thought.", None)
+    script.reasoning("First.")
+    script.when("what").reasoning("Then.")
+    assert script.left == ['reasoning("First.")', 'when("what").reasoning("Then.")']
 
 
 def test_unused_answers_are_listed_as_the_calls_that_wrote_them() -> None:

@@ -226,6 +226,8 @@ def describe_answer(answer: Answer) -> str:
     called = ", ".join(call.name for call in answer.calls)
     if answer.calls and not answer.texts:
         return f"tool_call({called})"
+    if answer.reasoning and not answer.texts:
+        return f"reasoning({_shorten(''.join(answer.reasoning))})"
     return f"reply({_shorten(answer.text)})" + (f" and tool_call({called})" if called else "")
 
 

@@ -68,6 +68,7 @@ class Rule(Replies):
     @property
     def left(self) -> list[Answer]:
         """The answers that no request has got yet."""
+        self._finish_reasoning()
         return self.answers[self.given :]
 
 
