@@ -17,7 +17,8 @@ class Timeouts:
     - ``read``: from sending the request until the answer begins. ``RequestTimeout`` afterwards. Where it is not given,
       ``idle`` holds for this time too.
     - ``idle``: the longest silence in an answer. ``StreamTimeout`` afterwards.
-    - ``total``: the whole call, with all its requests, retries and tools. ``RequestTimeout`` afterwards.
+    - ``total``: the whole call, with all its requests, retries and tools. ``RequestTimeout`` afterwards. A tool that is
+      a plain function is not interrupted: the call ends after it.
     """
 
     connect: float | None = 10.0
