@@ -82,25 +82,29 @@ def find_files(
 
 def _can_record_into(path: Path) -> bool:
     """Whether Aquila writes files with this name, and can read the file if it exists."""
-    if path.suffix not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or len(os.fsencode(path.name)) > _LONGEST:
+    if path.suffix not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or not _is_name_of_cassette(path):
         return False
-    return _is_name_of_cassette(path) and (not os.path.exists(path) or _load(path) is not None)
+    return not os.path.exists(path) or _load(path) is not None
 
 
 def _is_name_of_cassette(path: Path) -> bool:
-    """Whether the name of a file names the cassette in it: a backslash, for example, begins a folder within a name."""
+    """Whether the name of a file names the cassette in it. Within a name, a backslash begins a folder, for example."""
     try:
-        return candidate_paths(path.parent, path.name) == (path,)
+        return len(_encode(path.name)) <= _LONGEST and candidate_paths(path.parent, path.name) == (path,)
     except CassetteNameError:
         return False
 
 
 def _name_beside(path: Path) -> str:
-    name, beside = os.fsencode(path.name), path.with_name(f"{path.name}.yaml")
-    if len(name) <= _LONGEST and _is_name_of_cassette(beside):
+    beside = path.with_name(f"{path.name}.yaml")
+    if _is_name_of_cassette(beside):
         return beside.name
-    readable = os.fsencode(re.sub(r"[\x00-\x1f\x7f\\:]", "-", path.stem))[: _LONGEST - 40].decode(errors="ignore")
-    return f"{readable}-{hashlib.sha256(name).hexdigest()[:16]}.yaml"
+    readable = _encode(re.sub(r"[\x00-\x1f\x7f\\:]", "-", path.stem))[: _LONGEST - 40].decode(errors="ignore")
+    return f"{readable}-{hashlib.sha256(_encode(path.name)).hexdigest()[:16]}.yaml"
+
+
+def _encode(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")  # a name that is not UTF-8 has surrogates
 
 
 def _load(path: Path) -> Cassette | None:
