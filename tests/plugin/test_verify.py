@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import operator
+import os
 import re
 import textwrap
 import threading
@@ -290,6 +291,32 @@ def test_nothing_is_asked_where_the_tests_were_interrupted_or_there_are_none(
     assert result.ret == status
     result.stdout.fnmatch_lines([f"aquila: verify: {said}"])
     assert project.server.requests == []
+
+
+FORKS = """
+    def test_forks():
+        import os, sys
+        if (child := os.fork()) == 0:
+            sys.exit("caught by pytest as a failure")
+        os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_that_goes_on_with_the_run_asks_nothing(project: VerifyProject) -> None:
+    project.pytester.makeconftest(
+        """
+        import os
+
+        def pytest_unconfigure(config, process=os.getpid()):
+            if process != os.getpid():
+                os._exit(0)
+        """
+    )
+    project.record(["one"], TESTS + FORKS)
+    assert project.verify().ret == 0
+    assert len(project.server.requests) == 2
 
 
 ON_THE_LOCAL_MODEL = """

@@ -27,6 +27,8 @@ def sum_up(session: pytest.Session) -> None:
     """Complete the totals. A worker of pytest-xdist sends them; others store which test used what."""
     config = session.config
     run, is_worker = config.stash[test_scopes.RUN], hasattr(config, "workerinput")
+    if not run.is_here:  # `sys.exit` in the forked child of a test: pytest goes on there as if it were the run
+        return
     for name in ("unstored", "unasked", "unguarded", "notes"):
         if found := getattr(run, name):
             getattr(totals_of(config), name).extend(found)
