@@ -285,7 +285,7 @@ def test_only_what_every_run_fills_is_known_to_be_no_news(name: str) -> None:
     totals = RunTotals()
     assert not totals.tells_more
     setattr(totals, name, [("cassettes", "a", "b", True)])
-    if name in ("cassettes", "uses"):
+    if name in ("cassettes", "further", "uses"):
         assert not totals.tells_more
         assert list(describe_totals(totals, [], 80, just_failed=False)) == []
     else:
