@@ -136,12 +136,13 @@ def test_convert_into_another_folder_keeps_the_folders_inside(cassettes: Cassett
     assert cassette_files.load_cassette(Path("compact/jobs/a.msgpack")) == cassettes.read("jobs/a.yaml")
 
 
-def test_convert_rewrites_a_cassette_of_vcrpy_in_place_without_its_secrets(cassettes: Cassettes) -> None:
-    path = cassettes.folder / "old.yaml"
+@pytest.mark.parametrize("name", ["old.yaml", "old.yml"])
+def test_convert_rewrites_a_cassette_of_vcrpy_in_place_without_its_secrets(name: str, cassettes: Cassettes) -> None:
+    path = cassettes.folder / name
     path.write_text(VCRPY % TOKEN)
-    assert "--replace rewrites it in place" in cassettes.run("convert", "old", "--to", "yaml").out
-    assert cassettes.run("convert", "old", "--to", "yaml", "--replace").code == 0
-    (one,) = cassettes.read("old.yaml").interactions
+    assert "--replace rewrites it in place" in cassettes.run("convert", name, "--to", "yaml").out
+    assert cassettes.run("convert", name, "--to", "yaml", "--replace").code == 0
+    (one,) = cassettes.read(name).interactions
     assert json.loads(one.response.body)["choices"][0]["message"]["content"] == "hi"
     assert json.loads(one.request.body)["messages"][0]["content"] == "[redacted]"
     assert path.read_text().startswith("aquila: 1")

@@ -90,7 +90,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 def _target_path(source: Path, here: project.Project, options: argparse.Namespace) -> Path:
     # A cassette of vcrpy in JSON keeps its suffix, which belongs to its name: its test goes on naming `birds.json`.
     kept = source.suffix if source.suffix == ".json" else ""
-    renamed = source.with_suffix(f"{kept}.{options.to}")
+    stays = source.suffix == ".yml" and options.to == "yaml"  # its test names the file with its suffix, too
+    renamed = source if stays else source.with_suffix(f"{kept}.{options.to}")
     if options.output is None:
         return renamed
     folder: Path = options.output
