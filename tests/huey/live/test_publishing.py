@@ -25,6 +25,7 @@ from aquila.huey.live.retention import forget_old_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
+from aquila.prices import PriceTable
 from tests.huey.live.conftest import Provider, consumer, settle, worker_program
 from tests.huey.storages import STORAGES
 from tests.huey.tasks import returning
@@ -105,6 +106,14 @@ def test_each_attempt_and_its_error_are_published(published):
     assert events[2].data["error"] == "ValueError: the 1. time, with [redacted]"
     assert "Traceback" in events[4].data["traceback"]
     assert KEY not in repr(events)
+
+
+def test_a_request_without_a_price_is_counted(published):
+    huey = published(price=PriceTable([]))
+    result = huey.task(name="ask")(lambda: aquila.ask("p", transport=Provider()).text)()
+    huey.execute(huey.dequeue())
+    huey.publisher.store.flush()
+    assert (summary_of(huey, result).tokens, summary_of(huey, result).cost) == (8, 0.0)
 
 
 @pytest.mark.parametrize("delay", [0, 3600])

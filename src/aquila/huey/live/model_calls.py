@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from aquila import plugins
-from aquila.events import Chunk, Event, Reasoning, Refusal, Retry, ToolCall, ToolResult
+from aquila.events import Chunk, Event, Reasoning, Refusal, Retry, ToolCall, ToolResult, Usage
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.live import events
 from aquila.huey.live.redacting import describe_error, redact_json, redact_text
@@ -79,7 +79,7 @@ class ModelCallPublisher:
             return
         publisher, current = found
         usage, model = answer.usage, answer.model or call.model
-        cost = publisher.price(model, usage) if publisher.price is not None else 0.0
+        cost = _find_cost(publisher, model, usage)
 
         def change(run: JobRun) -> None:
             run.requests += 1
@@ -99,6 +99,15 @@ def _find_publisher_and_task() -> tuple[JobPublisher, CurrentTask] | None:
     current = current_task_or_none()
     publisher = None if current is None else current.huey.publisher
     return None if current is None or publisher is None else (publisher, current)
+
+
+def _find_cost(publisher: JobPublisher, model: str, usage: Usage) -> float:
+    """Return what a request has cost. 0 without ``price=``, and where that raises: its tokens must be counted."""
+    try:
+        return 0.0 if publisher.price is None else float(publisher.price(model, usage))
+    except Exception:  # noqa: BLE001 -- it is the user's; a PriceTable raises for a model that it does not have
+        plugins.logger.exception("price= of publish_jobs has failed for the model %r", model)
+        return 0.0
 
 
 def _write_value(value: Any) -> str:
