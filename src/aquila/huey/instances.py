@@ -83,7 +83,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     ``around_tasks`` is a tuple of functions. Each takes the ``CurrentTask`` and returns a context manager, within which
     every task executes. It belongs to this Huey and is never cleared.
 
-    Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used, for ``keep_running`` with a
+    Raises ``ConfigError`` for limits, budgets and other options that cannot be used, for ``keep_running`` with a
     storage that cannot keep copies, and for a connection to Redis that turns all answers into text.
     """
 

@@ -138,8 +138,8 @@ def ask_task(
       cassette of the test.
     - ``metadata``: the metadata of the call. ``task_id``, ``task`` and ``attempt`` are added.
     - ``result``: a function that is given the ``Response`` and returns the result of the task. By default the result is
-      a dictionary with ``text``, ``usage``, ``model``, ``finish_reason`` and ``id``, and ``parsed`` with
-      ``response_format=``.
+      a dictionary with ``text``, ``usage``, ``model``, ``finish_reason`` and ``id``; also ``parsed`` with
+      ``response_format=``, and ``refusal`` where the model has refused.
     - ``retries``, ``retry_delay`` (seconds), ``retry_backoff`` (a factor): how often and when the task is retried after
       a failure of the provider that may pass (``TRANSIENT``): 3 times, after 10, 20 and 40 seconds, by default. Any
       other exception fails at once.

@@ -1,8 +1,8 @@
 """List the dead letters of a queue, oldest first: messages that no worker could read or whose task it could not finish.
 
 KIND is unreadable (damaged, or of another version, serializer or secret), unknown (the consumer has no such task: give
-huey_consumer the module that imports the tasks), failed (no retry was left) or lost (three workers ended while they ran
-the task).
+huey_consumer the module that imports the tasks), failed (no retry was left) or lost (three times its worker was
+lost, or its outcome could not be stored).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """All jobs of a queue, for the overview: counted, filtered, searched and paged in the memory of one process.
 
-The summaries are in the storage. For each job this index keeps what filters and searches need, about half a kilobyte.
+The summaries are in the storage. For each job this index keeps what filters and searches need, about 700 bytes.
 Each look begins with reading the changes since the last one. A new process reads the newest jobs first, so that the
 first page is there at once.
 """

@@ -129,7 +129,7 @@ class KeptProgress:
         except Exception as error:
             error.add_note(
                 f"task {self._task.id} cannot go on without the progress that it may have kept: the storage was asked "
-                f"for it again and again for {PATIENCE_TO_LOAD:g} s"
+                "for it again and again"
             )
             raise
 

@@ -65,7 +65,7 @@ class TaskLogEntry:
     - ``seq``: counts from 0 within an attempt and a process.
     - ``at``: the time, in seconds since the epoch.
     - ``data``: plain data about what happened. ``executing`` has ``waited``: for how many seconds the task was in the
-      queue, if a process with a log has enqueued it. The signal that ends an execution has ``seconds``, its run time.
+      queue, if a process with a log has enqueued it. The signals that end an execution have ``seconds``, its run time.
       ``call_start`` has the ``metadata`` of the call, if there is any.
 
     Examples:
