@@ -295,20 +295,20 @@ def test_scan_says_that_a_name_is_neither_a_file_nor_a_cassette(cassettes: Casse
     assert "there is no file 'nofile.txt', and no cassette" in cassettes.run("scan", "nofile.txt").err
 
 
-@pytest.mark.parametrize("name", ["http.yaml", "http.toml"])
-def test_convert_rewrites_a_cassette_of_cassetter(name: str, cassettes: Cassettes) -> None:
+@pytest.mark.parametrize(("name", "target"), [("http.yaml", "http.yaml"), ("http.toml", "http.toml.yaml")])
+def test_convert_rewrites_a_cassette_of_cassetter(name: str, target: str, cassettes: Cassettes) -> None:
     source = cassettes.folder / name
     source.write_bytes((CASSETTER / name).read_bytes())
     before = cassette_files.load_cassette(source)
     done = cassettes.run("convert", name, "--to", "yaml", "--replace")
     assert done.code == 0
-    assert [file.name for file in cassettes.folder.iterdir()] == ["http.yaml"]
-    after = cassettes.read("http.yaml")
+    assert [file.name for file in cassettes.folder.iterdir()] == [target]
+    after = cassettes.read(target)
     assert [one.response.body for one in after.interactions] == [one.response.body for one in before.interactions]
     assert [one.request.url for one in after.interactions] == [one.request.url for one in before.interactions]
     assert "1 file without header fields that recordings do not have; " in done.out
     assert "server" in done.out
-    assert (cassettes.folder / "http.yaml").read_bytes().startswith(b"aquila: 1\n")
+    assert (cassettes.folder / target).read_bytes().startswith(b"aquila: 1\n")
 
 
 def test_convert_recognizes_its_own_cassette_with_a_byte_order_mark(cassettes: Cassettes) -> None:

@@ -88,10 +88,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _target_path(source: Path, here: project.Project, options: argparse.Namespace) -> Path:
-    # A cassette of vcrpy in JSON keeps its suffix, which belongs to its name: its test goes on naming `birds.json`.
-    kept = source.suffix if source.suffix == ".json" else ""
-    stays = source.suffix == ".yml" and options.to == "yaml"  # its test names the file with its suffix, too
-    renamed = source if stays else source.with_suffix(f"{kept}.{options.to}")
+    # The test of another recorder goes on naming its file, such as `birds.json`. So that suffix belongs to the name.
+    kept = source.suffix if source.suffix in (".json", ".toml") else ""
+    is_it = source.suffix == ".yml" and options.to == "yaml"
+    renamed = source if is_it else source.with_suffix(f"{kept}.{options.to}")
     if options.output is None:
         return renamed
     folder: Path = options.output
