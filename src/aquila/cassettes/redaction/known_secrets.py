@@ -134,24 +134,28 @@ class KnownSecrets:
 
     def find_cut_off_end(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the beginning of a value at the end of ``data``, where a stream broke off."""
-        if len(data) < MIN_LENGTH or data[-MIN_LENGTH:] not in self._all_texts:
+        last = data[-MIN_LENGTH:]
+        if len(last) < MIN_LENGTH or last not in self._all_texts:
             return
         for needle in self.needles:
-            for length in range(len(needle.text) - 1, MIN_LENGTH - 1, -1):
-                if data.endswith(needle.text[:length]):
-                    start, end = _widen_to_run(data, len(data) - length, len(data), needle.alphabet)
-                    yield FoundSecret(start, end, needle.kind)
-                    break
+            at = needle.text.rfind(last, 0, -1)
+            while at >= 0 and not data.endswith(needle.text[: at + MIN_LENGTH]):
+                at = needle.text.rfind(last, 0, at + MIN_LENGTH - 1)
+            if at >= 0:
+                start, end = _widen_to_run(data, len(data) - at - MIN_LENGTH, len(data), needle.alphabet)
+                yield FoundSecret(start, end, needle.kind)
 
     def find_cut_off_start(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the end of a value at the beginning of ``data``, where a text was shortened."""
-        if len(data) < MIN_LENGTH or data[:MIN_LENGTH] not in self._all_texts:
+        first = data[:MIN_LENGTH]
+        if len(first) < MIN_LENGTH or first not in self._all_texts:
             return
         for needle in self.needles:
-            for length in range(len(needle.text) - 1, MIN_LENGTH - 1, -1):
-                if data.startswith(needle.text[-length:]):
-                    yield FoundSecret(*_widen_to_run(data, 0, length, needle.alphabet), needle.kind)
-                    break
+            at = needle.text.find(first, 1)
+            while at >= 0 and not data.startswith(needle.text[at:]):
+                at = needle.text.find(first, at + 1)
+            if at >= 0:
+                yield FoundSecret(*_widen_to_run(data, 0, len(needle.text) - at, needle.alphabet), needle.kind)
 
 
 # A pure function. Each scrubber builds its needles anew, but nearly all of them from the same secrets. Of more secrets
