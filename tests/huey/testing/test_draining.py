@@ -392,6 +392,13 @@ def test_a_test_that_turns_immediate_mode_on_and_off_keeps_its_test_queue(make_h
     assert "create_storage" not in vars(huey)
 
 
+def test_a_huey_that_is_not_under_test_is_refused_and_not_taken_for_an_empty_one():
+    huey = MemoryHuey("mail")
+    returning(huey, 1, name="send")()
+    with pytest.raises(ConfigError, match="the Huey 'mail' is not under test"):
+        drain_queue(huey=huey)
+
+
 def test_modes_nest(huey, note, done):
     note("outer")
     with use_test_queue(huey, "inline"):

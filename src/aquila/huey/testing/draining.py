@@ -16,7 +16,7 @@ from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
 from aquila.huey.testing.observation import Observation
 from aquila.huey.testing.performing import raise_task_error
-from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
+from aquila.huey.testing.queue_under_test import innermost_test_queue, open_queue_of
 from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import observe_task
 from aquila.huey.testing.task_run import TaskRun, call_text
@@ -94,8 +94,8 @@ def drain_queue(
     - ``huey``: the Huey; by default the one under test. ``queue`` is the name of one of several.
 
     Raises ``TaskError`` for a message that cannot be read, and when the queue never becomes empty. Raises
-    ``ConfigError`` for ``with_time_skipping`` together with ``with_scheduled``, for another value of these, and for
-    ``move_clock`` without ``with_time_skipping``.
+    ``ConfigError`` for a Huey that is not under test, for ``with_time_skipping`` together with ``with_scheduled``, for
+    another value of these, and for ``move_clock`` without ``with_time_skipping``.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -115,11 +115,10 @@ def drain_queue(
         raise ConfigError("with_time_skipping executes what is scheduled, too: leave out with_scheduled")
     if move_clock is not None and not skips:
         raise ConfigError("move_clock is called where time is skipped: give with_time_skipping, too")
-    opened = innermost_test_queue(huey) if queue is None else None
-    huey = opened.huey if opened is not None else huey_under_test(huey, queue)
-    test_queue = contextlib.nullcontext() if opened is not None else ensure_test_queue(huey)
+    opened = innermost_test_queue(huey) if queue is None else None  # first, because it calls few functions
+    huey = (opened or open_queue_of(huey, queue)).huey
     clock = SkippingClock(move_clock) if skips else None
-    with test_queue, use_clock(clock) if clock is not None else contextlib.nullcontext():
+    with use_clock(clock) if clock is not None else contextlib.nullcontext():
         due = with_time_skipping if skips else with_scheduled
         return _drain(huey, clock, due, with_recursion, raise_errors, with_limit)
 

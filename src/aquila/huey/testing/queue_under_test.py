@@ -99,16 +99,31 @@ def huey_under_test(huey: Any = None, queue: str | None = None) -> Any:
     return found.huey
 
 
+def open_queue_of(huey: Any = None, queue: str | None = None) -> OpenTestQueue:
+    """Return the innermost test queue of the Huey that ``huey_under_test`` returns.
+
+    Raises ``ConfigError`` as that does, and for a Huey that has none.
+    """
+    found = innermost_test_queue(huey_under_test(huey, queue))
+    if found is None:
+        reject_other_than_huey(huey)
+        raise ConfigError(f"the Huey {huey.name!r} is not under test. {_advise_to_name()}")
+    return found
+
+
 def _find_queue_named(name: str) -> OpenTestQueue:
     queues = _open_queues()
     for queue in reversed(queues):
         if queue.huey.name == name:
             return queue
     names = ", ".join(sorted({repr(queue.huey.name) for queue in queues})) or "none"
+    raise ConfigError(f"no Huey of the name {name!r} is under test (there is: {names}). {_advise_to_name()}")
+
+
+def _advise_to_name() -> str:
     file = runtime.current_run().layers.settings_file
-    raise ConfigError(
-        f"no Huey of the name {name!r} is under test (there is: {names}). Name it in {place_of_settings(file)} too, as "
-        f"{setting_line('huey', 'myapp:huey myapp:other', file)}, or open "
+    return (
+        f"Name it in {place_of_settings(file)} too, as {setting_line('huey', 'myapp:huey myapp:other', file)}, or open "
         "`with aquila.huey.testing.use_test_queue(huey):`"
     )
 
