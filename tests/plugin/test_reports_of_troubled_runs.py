@@ -163,20 +163,28 @@ def test_a_large_recording_is_not_searched_again_for_secrets(project: Project, m
 
 
 @pytest.mark.slow
-def test_what_an_interrupted_test_had_asked_is_told(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("KeyboardInterrupt", "interrupted by Ctrl-C"),
+        ("type('Interrupted', (KeyboardInterrupt,), {})('<gw1> ended')", "<gw1> ended"),  # as by pytest-xdist
+    ],
+    ids=["Ctrl-C", "plugin"],
+)
+def test_what_an_interrupted_test_had_asked_is_told(raised: str, told: str, project: Project) -> None:
     tests = (
         ASK
         + """
         def test_it(aquila_script):
             aquila_script.reply("x")
             ask(b"m")
-            raise KeyboardInterrupt
+            raise RAISED
         """
     )
-    project.pytester.makepyfile(test_app=tests)
+    project.pytester.makepyfile(test_app=tests.replace("RAISED", raised))
     project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", REPORT)
     report = read_report(project.pytester.path)
-    assert report["interrupted"] == "interrupted by Ctrl-C"
+    assert report["interrupted"] == told
     assert [exchange["states"] for exchange in report["tests"][0]["exchanges"]] == [["scripted"]]
 
 

@@ -147,12 +147,10 @@ class RunReports:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Remember why the run ended."""
+        said = str(excinfo.value)  # by pytest or a plugin; Ctrl-C says nothing
         if isinstance(excinfo.value, pytest.exit.Exception):
-            self._interrupted = f"pytest.exit: {excinfo.value}"
-        elif isinstance(excinfo.value, pytest.Session.Interrupted):  # raised by pytest or a plugin
-            self._interrupted = str(excinfo.value)
-        else:
-            self._interrupted = "interrupted by Ctrl-C"
+            said = f"pytest.exit: {said}"
+        self._interrupted = said or "interrupted by Ctrl-C"
 
     def pytest_internalerror(self) -> None:
         """Remember why the run ended."""
