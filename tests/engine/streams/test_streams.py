@@ -152,6 +152,19 @@ def test_a_tool_that_runs_beside_another_can_close_its_stream() -> None:
             stream.result(timeout=60)
 
 
+def test_a_stream_is_closed_while_its_thread_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_late(thread: threading.Thread) -> None:
+        if stream.ref in thread.name:
+            stream.close()
+        start(thread)
+
+    start = threading.Thread.start
+    stream = aquila.stream("Hi", **live({}))
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    with pytest.raises(StreamClosed):
+        stream.result(timeout=60)
+
+
 def test_use_after_close_is_refused() -> None:
     stream = aquila.stream("Hi", **live({}))
     stream.close()

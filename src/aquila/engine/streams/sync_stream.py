@@ -205,13 +205,15 @@ class Stream(Generic[ParsedT_co]):
         self._begin_call()
         # A new thread begins with an empty context; the copy holds the open cassette and the settings in force.
         context = contextvars.copy_context()
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=context.run, args=(self._push_events, sink), name=f"aquila-{self.ref}", daemon=True
         )
-        self._thread.start()
+        thread.start()
+        self._thread = thread  # not before: who closes the stream meanwhile could not wait for it
 
     def _push_events(self, sink: Sink) -> None:
         """Read to the end and pass every event to the sink. Runs on the background thread."""
+        self._thread = threading.current_thread()
         caller_left.set(self._has_left)
         is_reader = True
         try:
