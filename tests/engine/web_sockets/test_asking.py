@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from aquila.errors import (
     ToolError,
 )
 from aquila.events import Chunk, Done, Retry
+from aquila.intercept.web_sockets import own_connections
 from tests.support.engines import KEY, Engine, cancel_while_reading, live
 from tests.support.limits import with_a_limit_in_time
 from tests.support.provider import responses_events, responses_stream
@@ -57,6 +59,30 @@ def double(x: int) -> int:
 async def halve(x: int) -> int:
     """Halve a number."""
     return x // 2
+
+
+def test_what_arrives_while_a_stream_is_closed_is_no_error_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = threading.Event()
+
+    def speak_on(connection: Any) -> None:
+        more.wait(60)
+        connection.send("too late")
+
+    def close_slowly(connection: Any, close_socket: Callable[[], None]) -> None:
+        if threading.current_thread() is not connection.recv_events_thread:
+            with connection.protocol_mutex:
+                connection.protocol.receive_eof()
+            more.set()
+            connection.recv_events_thread.join(60)
+        close_socket()
+
+    monkeypatch.setattr(own_connections, "_wake_and_close", close_slowly)
+    with answering(then(ONE_PIECE, speak_on)) as provider, aquila.stream("Hi", **live(over_socket(provider))) as stream:
+        next(iter(stream))
+    assert more.is_set()
+    assert caplog.records == []
 
 
 def test_the_answer_equals_the_one_over_http(engine: Engine) -> None:

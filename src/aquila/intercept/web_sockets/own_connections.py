@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from aquila.intercept import activation
 from aquila.intercept.web_sockets.dropping import drop_connection
-from aquila.intercept.web_sockets.opening_handshakes import fields_of
+from aquila.intercept.web_sockets.opening_handshakes import SILENT, fields_of
 from aquila.optional import import_optional
 from aquila.transports.own_requests import own_request
 from aquila.transports.routes.route import PlainRoute, Route
@@ -32,7 +32,9 @@ class ConnectionAttempt:
 
     def options(self, seconds: float | None) -> dict[str, Any]:
         """Return the options of the library's ``connect``. Connecting may take ``seconds``; None is no limit."""
-        return {"create_connection": self._create, "open_timeout": seconds, "close_timeout": _CLOSE_TIMEOUT}
+        given = {"create_connection": self._create, "open_timeout": seconds, "close_timeout": _CLOSE_TIMEOUT}
+        # The library logs an error where something arrives while the connection is being closed.
+        return {**given, "logger": SILENT}
 
     def _create(self, *args: Any, **kwargs: Any) -> Any:
         self.connection = self._library.ClientConnection(*args, **kwargs)
