@@ -239,6 +239,16 @@ def test_base64_of_a_value_is_scrubbed_whole(lead: str, encode: type) -> None:
     assert Redactor({secret: "x"}).redact_text(f"data: {text}.") == "data: [redacted]."
 
 
+def test_a_value_is_found_in_latin_1_also_where_utf_8_was_taken_for_it() -> None:
+    secret = "pässwört-4711"
+    mistaken = secret.encode().decode("latin-1")
+    parts = (secret.encode("latin-1"), mistaken.encode(), json.dumps(mistaken).encode(), quote(mistaken).encode())
+    response = RecordedResponse(200, (("x-sent", mistaken),), (RecordedChunk(b" ".join(parts)),))
+    clean = Redactor({secret: "x"}).redact_response(response)
+    assert clean.headers == (("x-sent", "[redacted]"),)
+    assert clean.body == b'[redacted] [redacted] "[redacted]" [redacted]'
+
+
 def test_the_repr_shows_no_secret() -> None:
     assert PLAIN not in repr(Redactor({PLAIN: "x"}))
 

@@ -8,6 +8,7 @@ import re
 import string
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -190,18 +191,23 @@ def _spellings_of(value: str) -> set[bytes]:
     """Return the value as encoders write it: plain, as JSON in up to three layers, and in a repr of these.
 
     JSON may also hold the repr. As URLs and HTML write it, ``decoded_views`` finds it; only the plus sign that URLs
-    have in place of a blank stays.
+    have in place of a blank stays. Header fields are Latin-1 to many clients and servers, also if they hold UTF-8.
     """
-    texts = {value}
+    mistaken = value.encode("utf-8", "surrogatepass").decode("latin-1")
+    starts = {value, mistaken, *_python_spellings_of(value)}
+    texts = {value, mistaken}
     for ascii_only in (True, False):
-        for start in (value, *_python_spellings_of(value)):
+        for start in starts:
             text = start
             for _ in range(3):
                 text = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
                 texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
     texts = texts.union(*map(_python_spellings_of, texts))
     texts |= {text.replace(" ", "+") for text in texts}
-    return {text.encode("utf-8", "surrogatepass") for text in texts}
+    spellings = {text.encode("utf-8", "surrogatepass") for text in texts}
+    with suppress(UnicodeEncodeError):
+        spellings.add(value.encode("latin-1"))
+    return spellings
 
 
 def _python_spellings_of(text: str) -> set[str]:
