@@ -12,6 +12,8 @@ large bodies, tables, and the search for secrets that are split over events.
     data: AAEC
     event: received-binary-text                 a binary frame that holds JSON
     data: {"serverContent":{}}
+    event: received-escaped                     a text with a carriage return, which ends a line, as base64
+    data: YQ1i
     event: close                                how it ended, at the end, if it was closed
     data: {"by":"provider","code":1000,"reason":""}
 """
