@@ -220,6 +220,29 @@ def test_what_a_killed_run_for_a_review_recorded_is_kept_beside_too(project: Pro
     assert [each.response.status for each in kept] == [201, 201]
 
 
+def test_new_recordings_of_a_skipped_test_or_a_killed_run_that_replace_nothing_wait_for_nobody(
+    project: Project,
+) -> None:
+    tests = """
+    @pytest.mark.aquila("shared")
+    def test_one():
+        post("one")
+
+    @pytest.mark.aquila("shared")
+    def test_two():
+        post("two"), pytest.skip("not today")
+    """
+    project.record("-k", "test_one", tests=tests)
+    project.run("--aquila-record=all", "-k", "test_two").assert_outcomes(skipped=1)
+    request = replace(load_cassette(project.cassettes / "shared.yaml").interactions[0].request, body=b"{}")
+    left, rules = journal.Journal(project.cassettes, "0123456789abcdef"), MatchRules()
+    row = NewRecording(key_at_origin(request, rules), 0, 0, Interaction(request, RecordedResponse(201)))
+    left.append_entry(JournalEntry("shared", "all", "last", rules, row))
+    left.close()
+    assert interrupted_runs.recover_journals(project.cassettes).failures == []
+    assert contents(project) == {"shared.yaml": b'{"answer":1 {"answer":2 '}
+
+
 @pytest.mark.parametrize(
     ("left_at", "asked", "told"),
     [

@@ -56,7 +56,7 @@ def test_what_workers_kept_beside_or_left_unused_is_reported_once(project: Proje
     (project.cassettes / "old.yaml").write_text("aquila: 1\ninteractions: []\n")
     result = run(project, "--aquila-record", "--aquila-orphans")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["aquila: the test failed*test_it.pending.yaml*"])
+    result.stdout.fnmatch_lines(["aquila: the test did not pass*test_it.pending.yaml*"])
     result.stdout.fnmatch_lines(["aquila: no test used this cassette, and it is kept: old.yaml: *"])
 
 

@@ -47,10 +47,10 @@ def describe_pending(waiting: Sequence[PendingFile]) -> Iterator[News]:
     if new and settings.transport == "record" and settings.record == "pending":
         yield _about_files(run_news.NewsKind.FOR_REVIEW, "recorded for a review, beside the cassettes", new, usual)
     elif len(new) == 1:
-        text = "the test failed, so its cassette is as it was; what was recorded is kept"
+        text = "the test did not pass, so nothing in its cassette was replaced; what was recorded is kept"
         yield _about_files(run_news.NewsKind.KEPT_BESIDE, text, new, usual)
     elif new:
-        text = f"tests failed, so {len(new):,} cassettes are as they were; the recordings are kept"
+        text = f"tests did not pass, so nothing in {len(new):,} cassettes was replaced; the recordings are kept"
         yield _about_files(run_news.NewsKind.KEPT_BESIDE, text, new, usual)
     if old:
         runs = "an earlier run wait" if len(old) == 1 else "earlier runs wait"

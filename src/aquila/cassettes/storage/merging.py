@@ -80,10 +80,6 @@ class Changes:
         chosen = tuple([row for row in self.recorded if not row.is_closed_by_failure])
         return replace(self, recorded=chosen)
 
-    def renews(self) -> bool:
-        """Say whether one of the recordings replaces an old one."""
-        return any(row.renews for row in self.recorded)
-
     def as_additions(self) -> Changes:
         """Return the same changes without anything that replaces or removes a stored recording."""
         rows = tuple(replace(row, renews=False) for row in self.recorded)

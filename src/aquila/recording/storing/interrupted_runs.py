@@ -28,6 +28,7 @@ from aquila.recording.storing.journal_merging import (
     keep_pending,
     make_merge,
     read_journals,
+    replaces_any,
     update_cassette,
 )
 from aquila.recording.storing.pending_files import shown_path
@@ -235,11 +236,12 @@ def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root
     """Add recordings to a cassette; return their number."""
     count = sum(len(change.recorded) for change, _ in rows)
     for change, rules in rows if count else ():
+        before = cassette_files.load_cassette_or_empty(path)
         if change.for_review:
-            keep_pending(path, cassette_files.load_cassette_or_empty(path), [(change, rules)], root)
+            keep_pending(path, before, [(change, rules)], root)
             continue
         adding = Changes(change.recorded, change.used).as_additions()
         stored = update_cassette(path, make_merge(adding, rules), root=root)
-        if change.replace or change.renews():
+        if replaces_any(change, rules, before):
             keep_pending(path, stored, [(change, rules)], root)
     return count

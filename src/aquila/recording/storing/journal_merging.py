@@ -167,8 +167,7 @@ def store_additions(
                     pending.append(keep_pending(path, before, beside, root, anew=name == owned))
                     count += len(change.recorded)
                     continue
-                replaces = change.replace or change.renews()
-                has_rival = bool(change.drop_keys) or (replaces and bool(before.interactions))
+                has_rival = bool(change.drop_keys) or replaces_any(change, rules, before)
                 # A conversation without its beginning, which would replace a recording, could never be replayed.
                 adding = change.as_additions()
                 if change.drop_keys:
@@ -182,6 +181,12 @@ def store_additions(
                 written += [path] if adding else []
                 count += len(adding.recorded)
     return StoredRecordings(count, tuple(dict.fromkeys(written)), tuple(dict.fromkeys(pending))), failures
+
+
+def replaces_any(change: Changes, rules: MatchRules, stored: Cassette) -> bool:
+    """Whether a new recording would replace one of a cassette."""
+    slots = {row.slot for row in change.recorded if change.replace or row.renews}
+    return bool(slots) and not slots.isdisjoint(recordings_by_slot(stored, change.key_of_stored or stored_key(rules)))
 
 
 def _is_worth_keeping(change: Changes) -> bool:
