@@ -58,7 +58,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 TRANSIENT = (ProviderUnavailable, RateLimited, ConnectionFailed, RequestTimeout, StreamTimeout, StreamBroken)
-"""Failures that may pass. A task is retried after one of these, and fails for good after any other exception."""
+"""Failures that may pass. A task is retried after one of these and after its time limit, and else fails for good."""
 
 
 class StoredUsage(TypedDict):
@@ -141,8 +141,8 @@ def ask_task(
       a dictionary with ``text``, ``usage``, ``model``, ``finish_reason`` and ``id``; also ``parsed`` with
       ``response_format=``, and ``refusal`` where the model has refused.
     - ``retries``, ``retry_delay`` (seconds), ``retry_backoff`` (a factor): how often and when the task is retried after
-      a failure of the provider that may pass (``TRANSIENT``): 3 times, after 10, 20 and 40 seconds, by default. Any
-      other exception fails at once.
+      a failure of the provider that may pass (``TRANSIENT``), or after its ``time_limit``: 3 times, after 10, 20 and 40
+      seconds, by default. Any other exception fails at once.
     - ``time_limit`` (seconds): Huey's ``timeout`` of the task. The call ends with it in any worker.
     - ``priority``: the priority of the task.
     - ``limit``, ``budget``: limits and budgets for the requests of this task alone, in all workers; see ``set_limits``.
@@ -314,7 +314,7 @@ def _limit_to_task_time(task: Task, timeout: Any) -> Any:
 
 @contextlib.contextmanager
 def _only_transient_retries(task: Task) -> Iterator[None]:
-    """Let Huey retry a task only after a failure that may pass. At its time limit it raises ``TaskTimeout``."""
+    """Let Huey retry a task only after a failure that may pass, and after its time limit, as a ``TaskTimeout``."""
     try:
         yield
     except TRANSIENT as error:

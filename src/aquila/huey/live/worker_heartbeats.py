@@ -37,7 +37,7 @@ _MOST = 500  # Heartbeats that are read.
 class Heartbeats:
     """Sends the heartbeats of this process to the storages in which it has workers.
 
-    - ``publisher``: the publisher of the Huey. Its lock guards ``workers`` and ``has_left``.
+    - ``publisher``: the publisher of the Huey. Its lock guards ``workers``.
     - ``every``: seconds between two heartbeats.
     - ``unless_away``: returns a context manager in which a storage may fail.
 
