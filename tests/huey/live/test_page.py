@@ -673,6 +673,10 @@ def test_a_storage_that_is_away_is_said_and_looked_for_again(huey, monkeypatch):
     assert 'http-equiv="refresh"' in answer.text
     monkeypatch.undo()
     assert client.get("/").status_code == 200
+    monkeypatch.setattr(state_of(huey), "put", lambda *args, **options: 1 / 0)
+    answer = act(signed_in(huey), "pause", huey)
+    assert answer.status_code == 503
+    assert 'http-equiv="refresh"' not in answer.text  # that would ask for a page where there is only an action
 
 
 def test_open_pages_end_quietly_where_the_storage_is_away_and_one_line_says_so(huey, monkeypatch, caplog):

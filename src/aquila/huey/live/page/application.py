@@ -182,6 +182,8 @@ class _JobEndpoints:
             await anyio.to_thread.run_sync(act, limiter=reading_limiter())
         except actions.ActionRefused as error:
             return _say(request, 409, "That was not done", f"{error}.")
+        except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
+            return _say_away(request, error, "look whether it was done, and try again.")
         where = f"/job?{urlencode({'queue': queue.name, 'id': job})}" if action in ("cancel", "retry") else ""
         return RedirectResponse(_base_of(request) + (where or f"/?{urlencode({'queue': queue.name})}"), 303)
 
@@ -230,13 +232,8 @@ class _JobEndpoints:
 
         try:
             html = await anyio.to_thread.run_sync(write, limiter=reading_limiter())
-        except Exception as error:
-            if isinstance(error, ConfigError) or page_events.is_fault_of_page(error):
-                raise
-            message = f"{type(error).__name__}: this page looks again in a few seconds."
-            response = _say(request, 503, "The queue's storage does not answer", message, again=True)
-            response.headers["retry-after"] = "3"
-            return response
+        except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
+            return _say_away(request, error, "this page looks again in a few seconds.", again=True)
         return await self.show_not_found(request) if html is None else _with_form(request, form, html)
 
     async def _read_form(self, request: Request) -> dict[str, str] | None:
@@ -278,6 +275,16 @@ def _say(request: Request, status: int, title: str, message: str, **more: Any) -
     """Return a page with nothing but a message."""
     html = render_template("message.html", title=title, message=message, base=_base_of(request), **more)
     return HTMLResponse(html, status)
+
+
+def _say_away(request: Request, error: Exception, advice: str, **more: Any) -> Response:
+    """Return a page that says that the storage has raised ``error``. Raises an error that is a fault of the page."""
+    if isinstance(error, ConfigError) or page_events.is_fault_of_page(error):
+        raise error
+    message = f"{type(error).__name__}: {advice}"
+    response = _say(request, 503, "The queue's storage does not answer", message, **more)
+    response.headers["retry-after"] = "3"
+    return response
 
 
 def _with_form(request: Request, form: str, html: str, status: int = 200) -> Response:
