@@ -19,7 +19,11 @@ from aquila.cli import project
 from aquila.cli.output import Output
 from aquila.errors import CassetteError
 
-_ATTRIBUTES = {"*.yaml": "merge=aquila", "*.msgpack": "merge=aquila diff=aquila", USES_FILE: "merge=union"}
+_ATTRIBUTES = {
+    **dict.fromkeys(("*.yaml", "*.yml"), "merge=aquila"),
+    "*.msgpack": "merge=aquila diff=aquila",
+    USES_FILE: "merge=union",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
