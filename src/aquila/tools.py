@@ -77,7 +77,8 @@ class Tool:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ConfigError(f"a tool's name has letters, digits, _ and -, at most 64 of them; not {self.name!r}")
-        if not isinstance(self.parameters, (Mapping, type)):
+        is_model = isinstance(self.parameters, type) and hasattr(self.parameters, "model_json_schema")
+        if not (is_model or isinstance(self.parameters, Mapping)):
             raise ConfigError(f"tool {self.name!r}: parameters are a JSON schema or a pydantic model")
         if isinstance(self.parameters, Mapping) and self.parameters.get("type", "object") != "object":
             raise ConfigError(f"tool {self.name!r}: the schema of the parameters must be of type 'object'")

@@ -251,6 +251,7 @@ def test_pydantic_model_serves_as_parameters() -> None:
     [
         (lambda: aquila.Tool("no spaces", {}), "letters, digits"),
         (lambda: aquila.Tool("x", {"type": "string"}), "must be of type 'object'"),
+        (lambda: aquila.Tool("x", int), "parameters are a JSON schema or a pydantic model"),
         (lambda: aquila.Tool("x", {}, "not callable"), "function must be callable"),
         (lambda: aquila.tool(lambda x: x), "needs a name that a model can call"),
         (lambda: aquila.tool(_many), "cannot be given by name"),
