@@ -600,8 +600,14 @@ def test_no_time_to_skip_is_a_limit_too(note, done):
     assert done == [1]
 
 
+@pytest.mark.parametrize("how", ["with_scheduled", "with_time_skipping"])
+def test_the_time_until_a_task_expires_begins_when_a_scheduler_would_enqueue_it(note, how):
+    note.schedule((1,), delay=3600, expires=60)
+    assert drain_queue(**{how: True}) == {"complete": 1}
+
+
 def test_tasks_expire_and_retry_tasks_come_back_in_skipped_time(huey, done):
-    @huey.task(expires=60)
+    @huey.task()
     def fresh():
         done.append("fresh")
 
@@ -613,7 +619,8 @@ def test_tasks_expire_and_retry_tasks_come_back_in_skipped_time(huey, done):
 
     @huey.task()
     def late():
-        fresh.schedule(delay=120)
+        now = huey._get_timestamp().replace(tzinfo=dt.UTC)
+        fresh.schedule(delay=120, expires=now + dt.timedelta(seconds=60))
 
     late.schedule(delay=7200)
     again()

@@ -18,7 +18,7 @@ from aquila.huey.testing.observation import Observation
 from aquila.huey.testing.performing import raise_task_error
 from aquila.huey.testing.queue_under_test import innermost_test_queue, open_queue_of
 from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
-from aquila.huey.testing.task_execution import observe_task
+from aquila.huey.testing.task_execution import observe_task, resolve_expiry
 from aquila.huey.testing.task_run import TaskRun, call_text
 
 _MOST_TASKS = 1000  # Tasks that `drain_queue` executes before it asks whether the queue fills for ever.
@@ -244,5 +244,9 @@ def _take_next_task(huey: Any, until: Any, etas: dict[bytes, Any]) -> Task | Non
         ready.sort(key=lambda data: eta_of(data) or datetime.min)
         for data in ready[1:]:
             storage.add_to_schedule(data, eta_of(data) or until)
-        return read_message(huey, ready[0], "schedule") if ready else None
+        if ready:
+            task = read_message(huey, ready[0], "schedule")
+            if task.expires:
+                resolve_expiry(huey, task)
+            return task
     return None

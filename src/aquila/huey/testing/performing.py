@@ -14,7 +14,7 @@ from aquila.huey.testing.django_commits import find_task_wrapper
 from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.signatures import function_of, signature_of
-from aquila.huey.testing.task_execution import run_task
+from aquila.huey.testing.task_execution import resolve_expiry, run_task
 from aquila.huey.testing.task_run import TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_argument_difference
 
@@ -193,7 +193,7 @@ def send_over_wire(huey: Any, task: Task, production: Any) -> Task:
         _check_registered(huey, part)
     _check_priority(task, production)
     if task.expires:
-        task.resolve_expires(huey.utc)
+        resolve_expiry(huey, task)
     arrived = _make_round_trip(huey, task)
     for before, after in zip(nested, list_nested_tasks(arrived), strict=True):
         if found := find_argument_difference(before, after):

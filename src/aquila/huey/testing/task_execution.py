@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from huey.api import PeriodicTask
@@ -101,6 +102,13 @@ def observe_task(huey: Any, task: Any) -> Observation:
     if run.wire_watch is not None:
         left_out_waits.note_wait_start(run, task, seen.enqueued, huey._get_timestamp())
     return seen
+
+
+def resolve_expiry(huey: Any, task: Any) -> None:
+    """Resolve when a task expires, as Huey does where a scheduler enqueues the task when it is due."""
+    task.resolve_expires(huey.utc)
+    if task.eta is not None and not isinstance(task.expires, datetime):
+        task.expires_resolved += max(timedelta(), task.eta - huey._get_timestamp())
 
 
 def _check_stored(huey: Any, task: Any, seen: Observation) -> None:
