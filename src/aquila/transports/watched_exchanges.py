@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
 MOST_KEPT = 4 * 1024 * 1024
-"""The greatest number of bytes of a live answer that are kept for the report."""
+"""After so many bytes of a live answer no further chunks are kept for the report."""
 
 Send = Callable[[httpx2.Request], httpx2.Response]
 SendAsync = Callable[[httpx2.Request], Awaitable[httpx2.Response]]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aquila.intercept.web_sockets.provider_side import ProviderSide
 
 MOST_NOTED = 4 * 1024 * 1024
-"""The most bytes of messages that are noted of a conversation. Further messages are only counted."""
+"""After so many bytes of messages of a conversation further messages are only counted."""
 
 
 class WatchedSide:
