@@ -18,7 +18,7 @@ import aquila
 from aquila import tool
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, current_task, follow
-from aquila.huey.live import event_writer, pausing, publish_jobs, subscribe
+from aquila.huey.live import clock, event_writer, pausing, publish_jobs, subscribe
 from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.events import append_batch, events_table
 from aquila.huey.live.retention import forget_old_jobs
@@ -780,6 +780,23 @@ def test_nobody_gets_a_wrong_time_while_another_asks_the_storage_for_it():
     clock = SharedClock(ask)
     assert round(clock.now()) == 5000
     assert round(seen[0]) == 5001
+
+
+def test_the_code_of_a_task_never_waits_for_the_time_of_the_storage(published, monkeypatch):
+    monkeypatch.setattr(clock, "_AGREED_FOR", 0.0)  # so that whoever may ask for the time asks each time
+    huey = published()
+    asking = []
+    huey.publisher.clock = SharedClock(lambda: asking.append(threading.current_thread()) or 5000.0)
+
+    @huey.task()
+    def write():
+        asking.clear()
+        aquila.ask("p", transport=Provider())
+        return [thread is threading.current_thread() for thread in asking]
+
+    result = write()
+    huey.execute(huey.dequeue())
+    assert True not in result.get()
 
 
 def test_what_publish_jobs_cannot_use_is_refused():

@@ -91,7 +91,8 @@ class JobPublisher:
 
     It owns ``records``, by the key of the run. The dictionary and the records in it change under ``lock``. A record is
     removed when the execution is over and everything is stored. A task that executes has its record as
-    ``_aquila_record``. A fork begins with no records: see ``EventWriter``.
+    ``_aquila_record``. A fork begins with no records: see ``EventWriter``. ``note_event`` and
+    ``note_text``, which the code of a task calls, do not ask the storage, not even for its time: it may hang.
     """
 
     store: EventWriter
@@ -178,7 +179,7 @@ class JobPublisher:
                 return
             change(record.run)
             record.is_changed = True
-            record.add_event(kind, self.clock.now(), **data)
+            record.add_event(kind, self.clock.known_now(), **data)
         self.store.wake()
 
     def note_text(self, current: CurrentTask, kind: str, text: str) -> None:
@@ -187,7 +188,7 @@ class JobPublisher:
             record = _record_of(current.task)
             if record is None or record.is_over or is_lost(current.task):
                 return
-            record.add_text(kind, self.clock.now(), text, content=self.content)
+            record.add_text(kind, self.clock.known_now(), text, content=self.content)
         self.store.wake()
 
     def _summarize(self, task: Task) -> JobSummary:
