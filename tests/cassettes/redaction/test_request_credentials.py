@@ -108,6 +108,7 @@ CARRIED: dict[str, Callable[[str], RecordedRequest]] = {
     "json, in a list": lambda value: request(json.dumps({"passwords": 1, "password": ["a", value]})),
     "json, of a tool server": lambda value: request(json.dumps({"tools": [{"type": "mcp", "authorization": value}]})),
     "json, header fields": lambda value: request(json.dumps({"headers": {"Authorization": f"Bearer {value}"}})),
+    "json, in lines": lambda value: request('{"a":1}\n' + json.dumps({"password": value}) + "\n"),
     "json, escaped": lambda value: request(
         '{"password":"%s"}' % "".join(f"\\u{ord(char):04x}" for char in value)  # noqa: UP031
     ),

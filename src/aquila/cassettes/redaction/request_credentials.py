@@ -338,13 +338,14 @@ def _in_json_string(raw: bytes, start: int, depth: int) -> Iterator[tuple[str, b
 def _in_json(body: bytes, depth: int = _DEPTH) -> Iterator[tuple[str, bytes, _Place]]:
     """Yield the strings of a JSON document outside of texts: the name of the field, the raw content, and its place.
 
-    JSON within its strings is read, too, down to ``depth`` layers.
+    JSON within its strings is read, too, down to ``depth`` layers. The document may also be one for each line.
     """
     if not _may_name_a_secret(body):
         return
     try:
         json.loads(body)
     except (ValueError, RecursionError):
+        yield from _in_json_lines(body, depth)
         return
     name = ""
     # Of each list or object that is open: whether it is text, and the name that its items have if it is a list.
@@ -368,6 +369,14 @@ def _in_json(body: bytes, depth: int = _DEPTH) -> Iterator[tuple[str, bytes, _Pl
                 if depth and token[1].startswith((b'{\\"', b'[{\\"')):
                     yield from _in_json_string(token[1], token.start(1), depth - 1)
             name = ""
+
+
+def _in_json_lines(body: bytes, depth: int) -> Iterator[tuple[str, bytes, _Place]]:
+    start, lines = 0, body.split(b"\n")
+    for line in lines if len(lines) > 1 else ():
+        for name, raw, (first, last) in _in_json(line, depth):
+            yield name, raw, (start + first, start + last)
+        start += len(line) + 1
 
 
 def _may_name_a_secret(body: bytes) -> bool:

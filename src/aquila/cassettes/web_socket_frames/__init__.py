@@ -2,8 +2,8 @@
 
 Nothing here knows a client or does I/O. Begin with ``frame``: a conversation is stored as the answer to its handshake,
 an event stream in which each frame is an event. ``stored_frames`` reads the frames of a long conversation on demand.
-Imports the model, ``body_file``, ``matching`` and, for placeholders, ``redaction``. Imported by ``answers``, ``codecs``,
-``redaction``, ``storage`` and everything below ``cassettes``.
+Imports the model, ``body_file``, ``matching`` and, for placeholders, ``redaction``. Imported by ``answers``,
+``codecs``, ``redaction``, ``storage`` and everything below ``cassettes``.
 
 - Replaying: ``replay`` delivers frames, ``lanes`` decides which frames may be delivered, ``lane_matching`` compares the
   messages of the client with the recording, and ``misses`` explains a difference.
