@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.cassette_files import load_cassette_or_empty
 from aquila.cassettes.storage.names import cassette_path
 from aquila.fork_locks import renewed_in_child
 from aquila.process_marks import process_mark
@@ -171,5 +171,5 @@ def _decode_bytes(value: dict[str, str]) -> bytes:
 
 
 def _numbers_in_file(path: Path, filters: Filters) -> list[int]:
-    """Return the numbers (from 0) in a file of the recordings that filters keep."""
-    return [number for number, each in enumerate(load_cassette(path).interactions) if filters.keeps(each)]
+    """Return the numbers (from 0) in a file of the recordings that filters keep. Without a file there are none."""
+    return [number for number, each in enumerate(load_cassette_or_empty(path).interactions) if filters.keeps(each)]
