@@ -274,7 +274,7 @@ def test_an_answer_names_its_script_whatever_cassette_the_test_has(project: Proj
 
 
 @pytest.mark.parametrize(("how", "told", "verb"), [
-    ("", "#### The test failed, so its cassette is as it was; what was recorded is kept", "accept"),
+    ("", "#### The test did not pass, so nothing in its cassette was replaced; what was recorded is kept", "accept"),
     ("=pending", "Requests: 1 recorded.\n\n#### Recorded for a review, beside the cassettes", "review"),
 ])  # fmt: skip
 def test_a_job_on_github_is_told_of_pending_files(
