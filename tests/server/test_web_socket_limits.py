@@ -533,17 +533,21 @@ def test_an_error_of_the_system_in_a_conversation_does_not_refuse_it_as_if_none_
     assert lines[0].startswith(f"GET {PATH} 101 failed ")
 
 
+@pytest.mark.parametrize(("is_noted", "end"), [(True, "closed"), (False, "silent")])
 def test_a_server_that_ends_before_it_has_answered_a_client_leaves_no_upstream_open(
-    serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
+    is_noted: bool, end: str, serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The answer of the upstream to the handshake is noted by then, or is not."""
     answering, connections = threading.Event(), []
 
-    async def answer_never(self: ClientSocket, headers: object) -> None:
+    async def answer_never(self: object, headers: object) -> None:
         answering.set()
         await asyncio.Event().wait()
 
     async def connect(self: UpstreamConversation) -> Any:
         connections.append(await connect_really(self))
+        if not is_noted:
+            await answer_never(self, ())
         return connections[0]
 
     connect_really = UpstreamConversation.connect
@@ -558,4 +562,4 @@ def test_a_server_that_ends_before_it_has_answered_a_client_leaves_no_upstream_o
         raw.sendall(HANDSHAKE)
         assert answering.wait(60)
     assert connections[0].transport.is_closing()
-    assert recording(root).response.end == "closed"
+    assert recording(root).response.end == end

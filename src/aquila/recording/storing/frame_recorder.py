@@ -149,8 +149,11 @@ class FrameRecorder:
         self._finish("silent", left_open=True)
 
     def finish_left(self) -> None:
-        """End the recording: the client left without closing it."""
-        self._finish("silent" if self._is_awaited else "closed")
+        """End the recording: the client left without closing it, or before its handshake was answered."""
+        if self._response.has_begun:
+            self._finish("silent" if self._is_awaited else "closed")
+        else:
+            self.finish_unanswered()
 
     def abandon(self, *, left_open: bool) -> None:
         """Store it as left by the client, unless it has ended already. ``left_open`` is that of ``NewRecording``."""
