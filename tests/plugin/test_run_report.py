@@ -429,15 +429,19 @@ def test_what_a_client_is_answered_live_is_told_and_reaches_it(project: Project,
 
 
 def test_no_test_fails_because_what_it_asked_cannot_be_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    project.record(tests="def test_it(aquila_cassette): post('x')").assert_outcomes(passed=1)
+    played = "def test_it(aquila_cassette): post('x')\n"
+    project.record(tests=played).assert_outcomes(passed=1)
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError
 
     monkeypatch.setattr("aquila.run_report.exchanges.ExchangeReader.read", fail)
-    project.run(REPORT).assert_outcomes(passed=1)
-    (exchange,) = read_report(project.pytester.path)["tests"][0]["exchanges"]
-    assert exchange["error"] == "the request cannot be shown: RuntimeError"
+    missed = "def test_missed(aquila_cassette): post('y')"
+    project.run(REPORT, tests=played + missed).assert_outcomes(passed=1, failed=1)
+    report = read_report(project.pytester.path)
+    assert report["totals"]["missed"] == 1
+    for (exchange,) in exchanges_of(report).values():
+        assert exchange["error"] == "the request cannot be shown: RuntimeError"
 
 
 def test_a_request_is_reported_as_the_filters_of_its_cassette_leave_it(project: Project) -> None:

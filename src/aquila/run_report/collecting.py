@@ -96,11 +96,14 @@ class ExchangeCollector:
             try:
                 exchange = self._read(each, places)
             except Exception as error:  # noqa: BLE001 - a report must not make a test fail
-                address = ""
+                address = told = ""
                 with suppress(Exception):
-                    address = ExchangeRedactor.of(each).redact_text(each.address)
+                    redactor = ExchangeRedactor.of(each)
+                    address, told = map(redactor.redact_text, (each.address, str(each.problem or "")))
                 exchange = self._read_address(address, each.asked)
                 exchange["error"] = f"the request cannot be shown: {type(error).__name__}"
+                if each.problem is not None:
+                    _add_problem(exchange, each.problem, told)
             if exchange is not None:
                 if report is not None and report.pending and "recorded" in exchange["states"]:
                     exchange["states"].append("pending")
