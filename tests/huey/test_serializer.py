@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 
 from aquila.errors import ConfigError, MessageRejected, NotSerializable, ProviderUnavailable, RemoteTaskError
 from aquila.huey import MemoryHuey as AquilaMemoryHuey
-from aquila.huey import message_bounds
+from aquila.huey import message_bounds, sendable_values, task_messages, wire_format
 from aquila.huey.sendable_values import find_unsendable
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing.wire_comparison import find_difference, is_plain_data
@@ -67,7 +67,7 @@ values = st.recursive(
     ),
     max_leaves=25,
 )
-numbers = st.none() | st.integers(0, 1000) | st.floats(0, 1000)
+numbers = st.none() | st.integers(0, 1000) | st.floats(0, 1000) | st.booleans()
 leaf_messages = st.builds(
     Message,
     id=st.text(),
@@ -208,6 +208,23 @@ def test_what_would_arrive_changed_is_refused_with_its_place_and_a_remedy(case, 
     assert remedy in str(caught.value)
     with pytest.raises(NotSerializable):
         serializer.serialize({"key": (value,)})
+
+
+def test_a_task_that_no_worker_would_accept_is_refused_where_it_is_sent():
+    task = Message(id="1", name="app.last", kwargs={}, timeout=dt.timedelta(seconds=3))
+    first = Message(id="2", name="app.first", kwargs={}, on_complete=task)
+    with pytest.raises(NotSerializable, match=r"app.first: on_complete is a task .*: field 'timeout' is timedelta"):
+        MsgpackSerializer().serialize(first)
+
+
+def test_a_scheduled_task_arrives_while_freezegun_stops_the_time(monkeypatch):
+    class FakeDatetime(dt.datetime):
+        """As freezegun puts it into every module, in the place of the class."""
+
+    for module in (wire_format, sendable_values, task_messages):
+        monkeypatch.setattr(module, "datetime", FakeDatetime)
+    task = Message(id="1", name="app.write", args=(), kwargs={}, eta=FakeDatetime(2026, 1, 1))
+    assert same(task, MsgpackSerializer().deserialize(MsgpackSerializer().serialize(task)))
 
 
 refused_values = st.sampled_from([value for value, _ in REFUSED.values()])

@@ -12,6 +12,7 @@ from huey.utils import SKIPPED, Error
 
 from aquila.errors import NotSerializable, RemoteTaskError
 from aquila.huey.error_texts import text_of, write_safely
+from aquila.huey.task_messages import find_odd_field
 
 _MAX_DEPTH = 1024  # Levels of nesting: the most that msgpack unpacks.
 
@@ -87,6 +88,8 @@ def _describe_unsendable(value: Any) -> str | None:
         return None
     if kind is datetime:
         return describe_unsendable_datetime(value)
+    if kind is Message and (odd := find_odd_field(value)):
+        return f"a task that no worker would accept: {odd}"
     if kind in _SENDABLE_TYPES or value is SKIPPED or isinstance(value, Exception):
         return None
     name = kind.__qualname__ if kind.__module__ == "builtins" else full_name(kind)

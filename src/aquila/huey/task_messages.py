@@ -1,7 +1,8 @@
-"""Builds the message of a task, as Huey reads it, from fields that anybody may have sent."""
+"""Checks the fields of the message of a task, and builds the message, as Huey reads it, from what anybody has sent."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,9 +32,11 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
 
 _ALLOWED_TYPES = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
 
-# A cache of the process: the types of the fields of messages that were accepted. Never cleared, and bounded because
-# whoever writes messages chooses them. `add` is atomic; two threads may exceed the bound by one.
-_accepted_kinds: set[tuple[type, ...]] = set()
+# A cache of the process: most tasks of a program have the same few types, and looking up one tuple is faster than
+# checking each field. Never cleared, and bounded because whoever writes messages chooses them. `add` is atomic; two
+# threads may exceed the bound by one.
+accepted_kinds: set[tuple[type, ...]] = set()
+"""The types of the fields of messages that were accepted, some of them. Ask ``find_odd_field`` about others."""
 _MOST_ACCEPTED = 256
 
 
@@ -44,10 +47,8 @@ def build_message(fields: list[Any]) -> Any:
             f"a task message with {len(fields)} fields, where this Huey knows {len(Message._fields)}: "
             "it was sent by a newer Huey; update the workers first"
         )
-    kinds = tuple(map(type, fields))
-    # Most tasks of a program have the same few types, and looking up one tuple is faster than checking each field.
-    if kinds not in _accepted_kinds:
-        _check_field_types(kinds)
+    if tuple(map(type, fields)) not in accepted_kinds and (odd := find_odd_field(fields)):
+        raise MessageRejected(f"not a message of this serializer: {odd}")
     # A named tuple of all its fields is made more quickly without its constructor, which looks for those left out.
     message: Any = tuple.__new__(Message, fields) if len(fields) == len(Message._fields) else Message(*fields)
     if message.name is None:
@@ -60,10 +61,13 @@ def build_message(fields: list[Any]) -> Any:
     return message
 
 
-def _check_field_types(kinds: tuple[type, ...]) -> None:
-    """Raise ``MessageRejected`` for fields of types that no Huey sends."""
+def find_odd_field(fields: Sequence[Any]) -> str | None:
+    """Return which field of a message is of a type that no worker accepts. None: the types join the accepted ones."""
+    kinds = tuple(map(type, fields))
     for kind, name, allowed in zip(kinds, Message._fields, _ALLOWED_TYPES, strict=False):
-        if allowed is not None and kind not in allowed:
-            raise MessageRejected(f"not a message of this serializer: field {name!r} of a task is {kind.__name__}")
-    if len(_accepted_kinds) < _MOST_ACCEPTED:
-        _accepted_kinds.add(kinds)
+        # Subclasses, because a True counts as 1, and while freezegun stops the time every datetime is one of its own.
+        if allowed is not None and not issubclass(kind, allowed):
+            return f"field {name!r} is {kind.__name__}"
+    if len(accepted_kinds) < _MOST_ACCEPTED:
+        accepted_kinds.add(kinds)
+    return None

@@ -31,7 +31,7 @@ from aquila.huey.sendable_values import (
     holds_mutable_bytes,
     make_text_sendable,
 )
-from aquila.huey.task_messages import build_message
+from aquila.huey.task_messages import accepted_kinds, build_message, find_odd_field
 
 _LONGEST_TEXT = 200_000
 """Characters of the text of an exception. If it were too long to be sent, no ``on_error`` would be called."""
@@ -165,6 +165,8 @@ class WireFormat:
         if kind is tuple:
             return [_TYPE_MARKERS[_TUPLE], *value]
         if kind is Message:
+            if tuple(map(type, value)) not in accepted_kinds and (odd := find_odd_field(value)):
+                raise TypeError(odd)
             return [_TYPE_MARKERS[_MESSAGE], *value]
         if kind is Error:
             return [_TYPE_MARKERS[_ERROR], value.metadata]
