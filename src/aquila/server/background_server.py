@@ -141,9 +141,10 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
-        # What clients have sent by now is read, and answered or missed: it is in the log, whatever ends first. No event
-        # says that nothing is unread: each turn of the loop begins with asking the system. And asyncio does not say
-        # which tasks have something to do. So there are as many turns as a message needs on its way.
+        # What clients have sent by now over accepted connections is read, and answered or missed: it is in the log,
+        # whatever ends first. No event says that nothing is unread: each turn of the loop begins with asking the
+        # system. And asyncio does not say which tasks have something to do. So there are as many turns as a message
+        # needs on its way.
         for _ in range(3):  # reading it; waking the task that waits for it; running that task
             await asyncio.sleep(0)
         state = self.server_state
