@@ -110,8 +110,8 @@ class OpenScopes:
         return self._kept is not None
 
     def close_all(self) -> None:
-        """Forget every scope that is still open. Its recordings stay in its journal."""
-        for scope in reversed(self.surrounding()):
+        """Forget every scope that is still open, and those kept. Their recordings stay in their journals."""
+        for scope in (*(self._kept or ()), *reversed(self.surrounding())):
             self.announce_end(scope)
             self.remove(scope)
             self.close(scope)

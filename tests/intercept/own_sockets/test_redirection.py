@@ -271,17 +271,29 @@ def test_connections_that_are_left_open_end_with_their_test(run: Run, provider: 
     ).assert_outcomes(passed=2)
 
 
-def test_what_listens_for_a_block_that_nothing_ends_ends_with_the_run(run: Run) -> None:
+@pytest.mark.parametrize("end", [None, "enough"])
+def test_what_listens_for_a_block_that_nothing_ends_ends_with_the_run(end: str | None, run: Run) -> None:
     run(
-        """
+        f"""
         import socket
         import aquila
+        import pytest
 
-        def test_it():
-            aquila.use_cassette("x", transport="record").__enter__()
+        @pytest.fixture
+        def block():
+            with aquila.use_cassette("x", transport="record"):
+                yield
+
+        def test_it(request):
+            if {end!r}:
+                request.getfixturevalue("block")  # ends without being stored, because the run is interrupted
+            else:
+                aquila.use_cassette("x", transport="record").__enter__()
             socket.create_connection(("api.openai.com", 443)).close()
+            if {end!r}:
+                pytest.exit({end!r})
         """
-    ).assert_outcomes(passed=1)
+    ).assert_outcomes(passed=0 if end else 1)
     assert not [thread for thread in threading.enumerate() if thread.name == "aquila-provider"]
 
 
