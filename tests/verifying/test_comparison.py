@@ -76,6 +76,9 @@ SAID = response(provider.chat_stream("hello"), kind="text/event-stream")
         (response({}), response({"error": {"code": 400, "status": "INTERNAL"}}), "refused within the answer: 400", ""),
         (response({}), response({"error": {"code": "unknown_field", "message": "timeout"}}), "unknown_field", ""),
         (response({}), response({"error": "the model is overloaded"}), "", "the model is overloaded"),
+        (response({}), response({"error": {"code": "429", "message": "too many"}}), "", "429: too many"),
+        (response({}), response({"error": {"type": "api_error", "message": "Internal server error"}}), "", "api_error"),
+        (response({}), response({"type": "error", "code": None, "message": "overloaded"}), "", "overloaded"),
         (
             response(provider.responses_stream("a")),
             response(b'data: {"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}}\n\n'),
@@ -158,5 +161,7 @@ def test_an_answer_that_the_caller_left_is_compared_up_to_there() -> None:
     for begun in (b"", b'{"choices": [{"ind', b'data: {"ch'):
         for now in (response(more), said("one")):
             assert compare(response(begun, end="closed"), now).findings == ()
+    sound = response(b"\xff", kind="audio/mpeg", end="closed")
+    assert [each.severity for each in compare(sound, said("one")).findings] == ["critical"]
     lines = b'{"done": false}\n{"done": true}\n'  # the first line alone is one JSON value
     assert compare(response(lines[:16], end="closed"), response(lines)).findings == ()

@@ -30,6 +30,7 @@ _STATUSES_OF_TROUBLE = frozenset({401, 402, 407, 408, 409, 425, 429})
 
 _TROUBLE_CODES = (
     "server_error",
+    "api_error",
     "overloaded",
     "rate_limit",
     "insufficient_quota",
@@ -92,7 +93,7 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComp
     if form != recorded_form and not (was_left and recorded_form != "events"):  # a beginning may have another form
         text = f"the body is {_NAMES[form]}, was {_NAMES[recorded_form]}"
         return AnswerComparison((Finding("shape", "critical", "", text),))
-    if form == "bytes":
+    if "bytes" in (form, recorded_form):
         return _compare_bytes(recorded.response, live)
     findings: list[Finding] = []
     if recorded.response.status != live.status:
@@ -180,11 +181,11 @@ def _describe_refusal(status: int, values: Sequence[Any]) -> str:
 
 
 def _is_trouble(error: dict[str, Any]) -> bool:
-    code = error.get("code")
-    if isinstance(code, int):  # the status that the answer would have had, if it had not begun
-        return _is_status_of_trouble(code)
-    text = str(code or error.get("type") or error.get("message")).lower()
-    return any(word in text for word in _TROUBLE_CODES)
+    kind = error.get("type")
+    code = str(error.get("code") or (kind != "error" and kind) or error.get("message"))  # `error` is an event's type
+    if code.isdecimal():  # the status that the answer would have had, if it had not begun
+        return _is_status_of_trouble(int(code))
+    return any(word in code.lower() for word in _TROUBLE_CODES)
 
 
 def _is_status_of_trouble(status: int) -> bool:
