@@ -340,6 +340,7 @@ def test_an_allowance_may_be_for_all_faults_that_fit_a_pattern(pytester: pytest.
 
 CHOICE = """
 import pytest
+from aquila import errors
 
 shared_is, tries = [], []
 
@@ -363,6 +364,8 @@ def test_about_a_fault(aquila_script): aquila_script.unused = "ignore"; pytest.f
 @pytest.mark.aquila(faults=None)
 def test_not_under_faults(shared, aquila_script): pass
 def test_that_may_set_faults(aquila_script, aquila_faults): pass
+def test_that_has_set_faults(request, aquila_script):
+    with pytest.raises(errors.FaultFailed), request.getfixturevalue("aquila_faults").overloaded(): pass
 def test_without_answers(shared): pass
 @pytest.fixture
 def broken():
@@ -395,7 +398,7 @@ def test_a_test_runs_under_faults_if_it_has_passed_and_chooses_none_itself(
     after = "from test_choice import shared_is\ndef test_it(): assert shared_is == ['set up', 'torn down']\n"
     pytester.makepyfile(test_choice=CHOICE, test_next=after)
     result = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", "--aquila-faults=overloaded")
-    result.assert_outcomes(passed=8, failed=2, errors=1, xfailed=1, xpassed=1)
+    result.assert_outcomes(passed=9, failed=2, errors=1, xfailed=1, xpassed=1)
     assert list(run) == ["test_passes", "test_passes_the_second_time", "test_is_the_last_with_the_fixture"]
     assert list(run.values()) == [["set up"]] * 3
 

@@ -247,7 +247,7 @@ def _as_run(seen: dict[str, Any], good: Counter[str], not_whole: Counter[str]) -
 def _scope_with_answers(item: pytest.Item) -> Scope | None:
     """Return the scope of a test that replays or has a script, or None if the test itself is about faults."""
     scope = test_scopes.opened_scope(item)
-    if scope is None or scope.gives("faults"):  # by a marker, also with faults=None, or by a block
+    if scope is None or scope.gives("faults") or scope.faults.may_be_met:  # by a marker, also with None, or by a block
         return None
     is_about_faults = "aquila_faults" in getattr(item, "fixturenames", ())
     return scope if scope.settings.transport in ("replay", "script") and not is_about_faults else None
