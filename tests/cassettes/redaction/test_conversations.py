@@ -12,20 +12,22 @@ from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames
 from tests.cassettes.web_socket_frames.conversations import received, sent, store
 
 KEY = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3bC5dE7fG9hJ1kL3"
+LINES = "the-first-a9\nthe-second-b8"
 
 
-def redacted(*frames: Frame) -> list[Frame | Close]:
+def redacted(*frames: Frame, redactor: Redactor | None = None) -> list[Frame | Close]:
     response = RecordedResponse(101, chunks=tuple(store(*frames)))
-    return list(read_frames(Redactor().redact_response(response).chunks))
+    return list(read_frames((redactor or Redactor()).redact_response(response).chunks))
 
 
 @pytest.mark.parametrize("write", [sent, received])
 @pytest.mark.parametrize("is_text", [True, False])
-@pytest.mark.parametrize("data", [f'{{"key": "{KEY}"}}', f'{{\r\n"key": "{KEY}"\r\n}}', f"\0 {KEY} \0", KEY])
-def test_no_form_of_a_frame_hides_a_secret(write: Any, is_text: bool, data: str) -> None:
-    (frame,) = redacted(write(data.encode(), is_text=is_text))
+@pytest.mark.parametrize("key", [KEY, LINES], ids=["key", "lines"])
+@pytest.mark.parametrize("data", ['{"key": "KEY"}', '{\r\n"key": "KEY"\r\n}', "\0 KEY \0", "KEY", "a\n\nKEY\n\nKEY b"])
+def test_no_form_of_a_frame_hides_a_secret(write: Any, is_text: bool, data: str, key: str) -> None:
+    (frame,) = redacted(write(data.replace("KEY", key).encode(), is_text=is_text), redactor=Redactor({LINES: "lines"}))
     assert isinstance(frame, Frame)
-    assert frame.data.decode() == data.replace(KEY, "[redacted]")
+    assert frame.data.decode() == data.replace("KEY", "[redacted]")
     assert frame.is_text == is_text
 
 

@@ -80,8 +80,8 @@ def _find_in_growing_texts(
     body: bytes, pieces: Sequence[TextPiece], find: Callable[[bytes], list[FoundSecret]]
 ) -> Iterator[list[FoundSecret]]:
     """Find the secrets of a text that each event repeats and lengthens. Earlier events may hold a part of a secret."""
-    # No event repeats a list of byte values. The empty text in its place ends the run of growing texts.
-    for start, end in _find_growing_runs([b"" if piece.codes else piece.text for piece in pieces]):
+    # No event repeats a list of byte values, or a line end. The empty text in its place ends the run of growing texts.
+    for start, end in _find_growing_runs([b"" if piece.is_whole else piece.text for piece in pieces]):
         growing = pieces[start:end]
         lengths = [len(piece.text) for piece in growing]
         for span in find(growing[-1].text):
@@ -156,7 +156,7 @@ def _spread_over_pieces(body: bytes, span: FoundSecret, pieces: list[TextPiece],
         start, end = max(span.start - offset, 0), min(span.end - offset, len(piece.text))
         if start >= end:
             continue
-        if piece.codes:  # a list of byte values cannot hold a placeholder, so it becomes empty
+        if piece.is_whole:  # it cannot hold a placeholder, so it becomes empty
             yield FoundSecret(piece.start, piece.end, span.kind, b"")
             continue
         replacement = span.replacement if first else b""

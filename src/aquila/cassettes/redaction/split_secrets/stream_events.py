@@ -253,16 +253,20 @@ Pieces: TypeAlias = list[tuple[int, AnyPiece]]
 
 _PLAIN = PieceGroup((b"data",), (), (), False)
 """The group of the data of events that are no JSON."""
+_LINE_ENDS = _PLAIN._replace(marks=(0,))
+"""The group of what stands between lines of such data. So the lines are joined with line feeds, as the HTML standard
+says, and also without them, as by clients that read each line for itself."""
 
 
 class TextPiece(NamedTuple):
-    """One string or list of byte values in an event: its decoded bytes, and its start and end in the body."""
+    """One text or list of byte values in an event: its decoded bytes, and its start and end in the body."""
 
     text: bytes
     start: int
     end: int
-    codes: bool = False
-    """Whether it is written as a list of byte values, as log probabilities give them."""
+    is_whole: bool = False
+    """Whether it can only be removed as a whole: a list of byte values, as log probabilities give them, or what stands
+    between two lines of data."""
 
 
 def find_pieces(body: bytes, events: Iterable[StreamEvent]) -> Iterator[tuple[PieceGroup, TextPiece]]:
@@ -283,7 +287,11 @@ def _find_pieces_of(body: bytes, event: StreamEvent) -> Iterator[tuple[PieceGrou
             yield group, TextPiece(text, first + offset, last + offset, is_codes)
     # Data that is a JSON string may also be a piece of plain text that happens to be in quotation marks.
     if event.is_framed and not isinstance(parse_json(data if view else body[event.start : event.end]), dict | list):
+        before = event.start
         for start, end in event.lines:
+            if before < start:
+                yield _LINE_ENDS, TextPiece(b"\n", before, start, True)
+            before = end
             line = body[start:end]
             if view is None or not isinstance(parse_json(line), dict | list):
                 yield _PLAIN, TextPiece(line, start, end)
