@@ -43,9 +43,11 @@ class Turns:
                 "It may close the WebSocket there, but cannot send or receive messages"
             )
         try:
-            with self._lock:
-                return work(*args, **kwargs)
+            self._lock.acquire()
+            return work(*args, **kwargs)
         finally:
+            if self._is_here:  # not if Ctrl-C ended the wait
+                self._lock.release()
             if self._queued:
                 self._catch_up()
 
