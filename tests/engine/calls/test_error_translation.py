@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import pickle
 import socket
@@ -24,6 +25,7 @@ from aquila.engine.calls.error_translation import (
 )
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.events import Event, Retry
+from aquila.recording.network.no_network import NoNetwork
 from tests.support.engines import KEY, Engine
 from tests.support.limits import with_a_limit_in_time
 from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call, response_object
@@ -403,12 +405,13 @@ def test_error_of_a_transport_that_the_sdk_has_wrapped_is_raised_unchanged(raise
         errors.LimitReached("what happened", limit="10/minute", retry_after=1.5),
         errors.BudgetExceeded("what happened", budget="1 USD a day", spent=1.0, resets_at=None),
         errors.RemoteTaskError("app.Failed", "what happened"),
+        NoNetwork("what happened"),
     ],
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_with_fields_of_its_own_comes_through_a_pickle(error: Exception) -> None:
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 def test_every_error_is_in_the_documented_tree() -> None:

@@ -21,6 +21,11 @@ class NoNetwork(socket.gaierror):
 
     def __init__(self, reason: str = "a side request: see Aquila's table") -> None:
         super().__init__(socket.EAI_AGAIN, f"Temporary failure in name resolution ({reason})")
+        self._reason = reason
+
+    def __reduce__(self) -> tuple[type[NoNetwork], tuple[str]]:
+        """Pickle by the argument of the class, which is none of the ``args`` of the error."""
+        return type(self), (self._reason,)
 
 
 def fail_unasked(what: str) -> NoNetwork:
