@@ -42,6 +42,7 @@ def test_an_invalid_age_is_refused(tmp_path: Path, text: str) -> None:
         ("replay_timing", "fast", "must be 'instant', 'recorded' or a factor of 0 or more"),
         ("max_age", "3x", "must be an age such as 90d, 12w or 36h"),
         ("sealed_ports", "db:5432", "must be ports of this machine, numbers from 1 to 65535"),
+        ("cassette_dir", "a\0b", "must be text without NUL characters"),
         ("dummy_keys", "=x", "must be NAME, NAME=value or -NAME for each variable, not '=x'"),
         *[
             (

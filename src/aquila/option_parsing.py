@@ -13,6 +13,8 @@ from aquila.config import OPTION_ROWS
 
 
 def _parse_text(value: str) -> str:
+    if "\0" in value:  # no path and no header field can have one
+        raise ValueError("must be text without NUL characters")
     return value
 
 

@@ -15,6 +15,7 @@ from aquila.recording import scope as scopes
 from aquila.recording.runtime import Run, current_run, current_settings, process_run
 from aquila.recording.sessions.miss_explanation import find_settings_file
 from aquila.setting_lines import AS_ARGUMENTS
+from aquila.transports.upstreams import find_upstream
 from tests.support.runs import name_upstream, separate_run
 
 
@@ -43,6 +44,9 @@ def test_a_misspelt_transport_is_refused_before_the_block_begins(
             block = aquila.use_cassette("x", **{option: "lvie"})  # type: ignore[arg-type]
             with pytest.raises(UnknownTransport, match=f"use_cassette.'x'.: {option}: .*; did you mean 'live'"), block:
                 pass
+            number = aquila.use_cassette("x", **{option: 5})  # type: ignore[arg-type]
+            with number as cassette, pytest.raises(UnknownTransport, match="unknown transport '5'"):
+                find_upstream(getattr(cassette._scope.settings, option))
         decorated = aquila.use_cassette("x", transport="recorder")(len)  # before the plugin is registered
         name_upstream("recorder", httpx2.MockTransport(lambda request: httpx2.Response(200)))
         assert decorated("ab") == 2

@@ -54,8 +54,8 @@ class use_cassette(ScopeBlock[UsedCassette]):
     def __init__(self, name: str, **settings: Unpack[CassetteOptions]) -> None:
         super().__init__()
         self._name = name
-        self._settings = settings
         known = runtime.current_settings().with_options(settings, source=self._title)
+        self._settings = {option: getattr(known, option) for option in settings}
         candidate_paths(known.cassette_root(), name)  # a wrong name is refused here
         if known.faults is not None:
             fault_parsing.read_faults(known.faults)
