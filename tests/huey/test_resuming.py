@@ -127,7 +127,7 @@ def test_continuing_hands_out_what_is_new_and_returns_the_whole_answer(tell, sho
 
 def test_replaying_hands_out_the_stored_chunks_first(tell, shown):
     provider = Provider(cut(WHOLE, 3), chat_chunks("four five"))
-    _, run = run_all(tell(provider, resume="replay"))
+    _, run = run_all(tell(provider, resume="replay", provider_options={"logit_bias": {1: 5, "2": 6}}))
     assert shown == [["one ", "two ", "three "], ["one ", "two ", "three ", "four ", "five"]]
     assert run.value[0] == WHOLE
     assert len(provider.bodies) == 2

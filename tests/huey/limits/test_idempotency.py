@@ -107,3 +107,4 @@ def test_a_request_that_is_not_json_has_an_idempotency_key_too():
     assert key({"file": ("a.wav", b"1")}) == key({"file": ("a.wav", b"1")}) != key({"file": ("a.wav", b"2")})
     assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1, "metadata": {"attempt": 3}})
     assert key({"text": "\ud800"}) != key({"text": "?"})
+    assert key({"logit_bias": {1: 5, "2": 6}}) == key({"logit_bias": {"2": 6, 1: 5}}) != key({"logit_bias": {1: 5}})

@@ -47,7 +47,7 @@ def key_of_request(task_id: str, numbers: RequestNumbers, call: str, body: Mappi
     on anything that differs from one attempt of the task to the next.
     """
     content = {name: value for name, value in body.items() if name not in _LEFT_OUT}
-    digest = _digest(json.dumps(content, sort_keys=True, default=_as_text))
+    digest = digest_of_request(content)
     return _digest(f"{task_id}\0{digest}\0{numbers.number_of(call, digest)}")
 
 
@@ -58,6 +58,15 @@ def idempotency_key(*parts: str | int) -> str:
     Raises ``ConfigError`` outside of a task.
     """
     return _digest(json.dumps([current_task().id, *map(str, parts)]))
+
+
+def digest_of_request(content: Any) -> str:
+    """Return a digest of 40 hexadecimal digits, the same for requests that differ only in the order of their keys."""
+    try:
+        text = json.dumps(content, sort_keys=True, default=_as_text)
+    except TypeError:  # Numbers beside texts as keys, as in `logit_bias`, cannot be sorted. In JSON all are texts.
+        text = json.dumps(json.loads(json.dumps(content, default=_as_text)), sort_keys=True)
+    return _digest(text)
 
 
 def _digest(text: str) -> str:

@@ -9,8 +9,6 @@ streams begin.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from aquila.engine.streams.cut_answers import (
 )
 from aquila.errors import ConfigError, NotSerializable
 from aquila.events import Chunk, Done, Event, Refusal, Usage
+from aquila.huey.limits.idempotency import digest_of_request
 from aquila.huey.progress.storage_patience import logger
 from aquila.huey.running_task import CurrentTask
 from aquila.spelling import suggest_name
@@ -276,9 +275,8 @@ def check_resume(resume: str | None, continue_by: object, options: Options) -> N
 
 
 def digest_of(plan: CallPlan) -> str:
-    """Return a digest of the request of a call, of 32 hexadecimal digits."""
+    """Return a digest of the request of a call."""
     # Without the metadata, which may name the attempt and so would differ in each.
     request = plan.endpoint.build_request(plan.messages, plan.options, model=plan.model)
     request.pop("metadata", None)
-    text = json.dumps([plan.endpoint.name, request, dict(plan.options.provider_options)], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return digest_of_request([plan.endpoint.name, request, dict(plan.options.provider_options)])
