@@ -197,6 +197,7 @@ class Ring:
         ([1, 2], [1], "it went in with 2 items and came out with 1"),
         ([float("nan")], [float("nan")], None),
         ([Array()], [Array()], None),
+        ([Array(), 1], [Array(), 2], "it[1] went in as 1 and came out as 2"),
         (Ring(), Ring(), None),
     ],
     ids=str,

@@ -21,7 +21,7 @@ def find_difference(sent: Any, arrived: Any, where: str) -> str | None:
     """
     try:
         return None if is_plainly_same(sent, arrived) else _locate_difference(sent, arrived, where)
-    except Exception:  # noqa: BLE001 -- whatever the `==` of a user's class raises
+    except RecursionError:
         return None
 
 
@@ -85,7 +85,12 @@ def _locate_difference(sent: Any, arrived: Any, where: str) -> str | None:
             return f"{where} went in with {len(sent)} items and came out with {len(arrived)}"
         pairs = zip(sent, arrived, strict=True)
         return _first_found(_locate_difference(a, b, f"{where}[{index}]") for index, (a, b) in enumerate(pairs))
-    if sent == arrived or (sent != sent and arrived != arrived):
+    try:
+        if sent == arrived or (sent != sent and arrived != arrived):
+            return None
+    except RecursionError:
+        raise
+    except Exception:  # noqa: BLE001 -- whatever the `==` of a user's class raises
         return None
     if isinstance(sent, BaseException):
         return _locate_difference(sent.args, arrived.args, f"{where}.args")
