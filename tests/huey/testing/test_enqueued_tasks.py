@@ -108,6 +108,28 @@ def test_dictionaries_match_by_subset_at_every_depth(save):
         assert_enqueued(save, {"tags": [{"name": "b"}, ANY]})
 
 
+class Array:
+    """A value that compares by element, as an array of numpy does, and can be pickled."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError("the truth value of an array is ambiguous")
+
+
+@pytest.mark.parametrize("ask", [assert_enqueued, refute_enqueued])
+def test_an_argument_whose_comparison_raises_is_named_and_can_be_compared_otherwise(ask):
+    huey = MemoryHuey("pickles")
+    save = huey.task()(lambda document, at=0: 1)
+    with use_test_queue(huey):
+        save(Array(), 1)
+        refute_enqueued(save, 7)
+        assert_enqueued(save, at=1, where=lambda task: isinstance(task.args[0], Array))
+        save([Array()])
+        with pytest.raises(ConfigError, match=r"document\[0\] cannot be compared, ValueError: .*where="):
+            ask(save, [Array()])
+
+
 @pytest.mark.parametrize("wanted", [60, dt.timedelta(minutes=1), (50, 20), (dt.timedelta(seconds=59), 5)])
 def test_a_schedule_matches_within_its_tolerance(send, wanted):
     send.schedule(("a@b",), delay=60)

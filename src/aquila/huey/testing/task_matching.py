@@ -131,7 +131,7 @@ def _name_positions(task_class: Any, args: Sequence[Any]) -> dict[str, Any]:
 def compare_values(expected: Any, actual: Any, path: str) -> Iterator[str]:
     """Yield a text for each place where ``actual`` differs from ``expected``. Dictionaries may hold more than expected.
 
-    ``path`` names the value in the texts.
+    ``path`` names the value in the texts. Raises ``ConfigError`` for values of one type whose ``==`` raises.
     """
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
@@ -142,8 +142,19 @@ def compare_values(expected: Any, actual: Any, path: str) -> Iterator[str]:
     elif isinstance(expected, list | tuple) and type(expected) is type(actual) and len(expected) == len(actual):
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
             yield from compare_values(one, other, f"{path}[{index}]")
-    elif not expected == actual:  # noqa: SIM201 -- ANY and the like define only ==
+    elif not _are_equal(expected, actual, path):
         yield f"{path}: expected {shortened_repr(expected)}, is {shortened_repr(actual)}"
+
+
+def _are_equal(expected: Any, actual: Any, path: str) -> bool:
+    try:
+        return bool(expected == actual)  # in this order, because ANY and the like define only ==
+    except Exception as error:
+        if type(expected) is not type(actual):
+            return False
+        raise ConfigError(
+            f"{path} cannot be compared, {type(error).__name__}: {error}. Leave it out, and compare it in where="
+        ) from error
 
 
 def seconds_ahead(task: Any, now: Any) -> float:
