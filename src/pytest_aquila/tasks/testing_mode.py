@@ -24,7 +24,7 @@ from aquila.huey import testing
 from aquila.huey.testing import attribute_patches, real_queues
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from pytest_aquila import fixture_names, node_ids, run_life
+from pytest_aquila import fixture_names, node_ids, run_life, test_scopes
 from pytest_aquila.options import read_key
 from pytest_aquila.tasks import named_hueys
 
@@ -195,13 +195,13 @@ def _open_queue(huey: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reporting_leftover(request: pytest.FixtureRequest, hueys: Sequence[Any]) -> Iterator[None]:
-    """Report at the end of the block the tasks in the queues of Hueys, unless a test has failed within it.
+    """Report at the end of the block the tasks in the queues of Hueys, if the test has passed.
 
-    A failed test may leave tasks behind because it failed.
+    Another one may leave tasks behind because it failed, or was skipped, before it could execute them.
     """
-    failures = request.session.testsfailed
     yield
-    if request.session.testsfailed == failures:
+    test = request.config.stash[test_scopes.RUN].test
+    if test is not None and not test.mark.outcome:
         _report_leftover(read_key(request.config, "aquila_huey_leftover") or "ignore", request.node, hueys)
 
 

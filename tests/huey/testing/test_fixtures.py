@@ -279,6 +279,7 @@ def test_a_task_left_behind_is_reported_on_request(project, report, storage, out
             pass
         """,
         test_one="""
+        import pytest
         from app import greet
         from mail import send
 
@@ -295,9 +296,13 @@ def test_a_task_left_behind_is_reported_on_request(project, report, storage, out
         def test_fails(aquila_tasks):
             greet("eve")
             assert 0
+
+        def test_skips():
+            greet("eve")
+            pytest.skip("not today")
     """,
     )
-    result.assert_outcomes(passed=3, failed=1, **outcomes)
+    result.assert_outcomes(passed=3, failed=1, skipped=1, **outcomes)
     if outcomes:
         result.stdout.fnmatch_lines(
             ["*test_leaves leaves tasks behind*", "*app.greet*", "*leaves tasks behind*", "*mail.send*"]
