@@ -794,12 +794,16 @@ def test_a_job_that_is_given_up_has_failed_and_can_be_tried_again(huey, write):
     assert events[-1].kind == "done"
 
 
-def test_a_job_that_a_worker_gives_up_has_failed_and_does_not_run(huey, write):
+@pytest.mark.parametrize("end", ["failed", "canceled"])
+def test_a_job_that_a_worker_gives_up_has_failed_and_does_not_run(huey, write, end):
     task = write.s("eagles").then(write)
     task._aquila_losses = 3  # Others wait for its result, so a worker ends it.
     huey.enqueue(task)
+    if end == "canceled":
+        huey.revoke(task, revoke_once=True)
     huey.execute(huey.dequeue())
-    assert [event.kind for event in subscribe(huey, task, timeout=60)] == ["queued", "failed"]
+    assert [event.kind for event in subscribe(huey, task, timeout=60)] == ["queued", end]
+    assert not huey.is_revoked(task)
     huey.publisher.store.flush()
     assert huey.publisher.records == {}
 
