@@ -298,24 +298,24 @@ FORKS = """
         import os, sys
         if (child := os.fork()) == 0:
             sys.exit("caught by pytest as a failure")
-        os.waitpid(child, 0)
+        assert os.waitpid(child, 0)[1] == 0
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_that_goes_on_with_the_run_asks_nothing(project: VerifyProject) -> None:
+def test_a_forked_child_that_goes_on_with_the_run_asks_and_writes_nothing(project: VerifyProject) -> None:
     project.pytester.makeconftest(
         """
-        import os
+        import os, sys
 
         def pytest_unconfigure(config, process=os.getpid()):
             if process != os.getpid():
-                os._exit(0)
+                os._exit(os.path.exists("unused.json"))
         """
     )
     project.record(["one"], TESTS + FORKS)
-    assert project.verify().ret == 0
+    assert project.verify("--aquila-orphans=unused.json").ret == 0
     assert len(project.server.requests) == 2
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aquila.run_report.partial_files import SUFFIX
+from pytest_aquila.run_life import RUN
 from pytest_aquila.summary.run_news import News, NewsKind, add_news
 
 SUFFIXES = (".html", ".json")
@@ -61,7 +62,12 @@ def prepare_target(target: Path, option: str, *, in_place: bool = False) -> None
 
 
 def write_json(config: pytest.Config, name: str, value: object) -> bool:
-    """Write JSON to the file ``name`` of an option. Return whether that succeeded; if not, the summary says so."""
+    """Write JSON to the file ``name`` of an option. Return whether that succeeded; if not, the summary says so.
+
+    The forked child of a test writes nothing: after ``sys.exit`` pytest goes on there as if it were the run.
+    """
+    if not config.stash[RUN].is_here:
+        return True
     path = Path(config.invocation_params.dir, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
