@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_aquila.faulted_tests import fault_runs
     from pytest_aquila.recording_runs import recording_plan, recording_progress
     from pytest_aquila.report_writing import targets, wanted_reports
-    from pytest_aquila.summary import run_totals, unused_report
+    from pytest_aquila.summary import run_extent, run_totals, unused_report
 else:
     lazy_modules(
         globals(),
@@ -30,7 +30,7 @@ else:
         "pytest_aquila.faulted_tests: fault_runs",
         "pytest_aquila.recording_runs: recording_plan, recording_progress",
         "pytest_aquila.report_writing: targets, wanted_reports",
-        "pytest_aquila.summary: unused_report, run_totals",
+        "pytest_aquila.summary: run_extent, run_totals, unused_report",
     )
 
 
@@ -52,6 +52,7 @@ def begin_chosen_kinds(config: pytest.Config, run: Run) -> None:
         plugins.register(sealed_run.SealedHeader())
     if options.wants_verification(config):
         verify_run.read_sample(config)  # so that a wrong one raises before any test
+        run_extent.watch_extent(config)
     if options.wants_faults(config):
         plugins.register(fault_runs.FaultRuns(config), fault_runs.FaultRuns.__name__)
     if now.transport == "record":

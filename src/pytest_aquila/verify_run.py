@@ -18,6 +18,7 @@ from aquila.verifying.verification import Verification, announce_plan, verify_an
 from pytest_aquila.report_writing.targets import write_json
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
+from pytest_aquila.summary.run_extent import watch_extent
 from pytest_aquila.summary.summary_layout import wrap_prose
 
 EXIT_CRITICAL = 9
@@ -71,7 +72,7 @@ def take_plays(config: pytest.Config, output: Mapping[str, Any]) -> None:
 def verify_session(session: pytest.Session) -> None:
     """Send the played requests again, show the progress, and set the exit code."""
     config = session.config
-    if session.exitstatus not in _WHOLE:
+    if session.exitstatus not in _WHOLE or watch_extent(config).was_interrupted:
         return
     plan = make_plan(_complete_log(config).recordings(), read_sample(config))
     terminal = config.pluginmanager.get_plugin("terminalreporter")

@@ -478,8 +478,9 @@ def test_what_the_child_of_an_attempt_is_refused_fails_no_other_test(pytester: p
     result.stdout.no_fnmatch_line("*refused when no test*")
 
 
-def test_the_report_of_a_run_that_stops_at_its_first_failure_is_not_whole(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_one(): assert 0\n\ndef test_two(): assert 0\n")
+@pytest.mark.parametrize("ends", ["assert 0", "pytest.exit('enough', returncode=0)"])
+def test_the_report_of_a_run_that_stops_early_is_not_whole(ends: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(f"import pytest\n\ndef test_one(): {ends}\n\ndef test_two(): assert 0\n")
     report = pytester.path / "report.json"
     pytester.runpytest_inprocess("-x", "--aquila-faults=overloaded", f"--aquila-faults-json={report}")
     assert json.loads(report.read_text())["is_whole"] is False

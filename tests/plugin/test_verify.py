@@ -278,10 +278,15 @@ def test_an_interruption_reports_what_was_answered_until_then(project: VerifyPro
             pytest.ExitCode.INTERRUPTED,
             "nothing was asked, because the run ended early",
         ),
+        (
+            "import pytest\ndef test_it(): pytest.exit('enough', returncode=0)",
+            pytest.ExitCode.OK,
+            "nothing was asked, because the run ended early",
+        ),
         ("import no_such_module", pytest.ExitCode.INTERRUPTED, "nothing was asked, because the run ended early"),
         ("", pytest.ExitCode.NO_TESTS_COLLECTED, "nothing to ask"),
     ],
-    ids=["interrupted", "not collected", "none"],
+    ids=["interrupted", "ended", "not collected", "none"],
 )
 def test_nothing_is_asked_where_the_tests_were_interrupted_or_there_are_none(
     tests: str, status: int, said: str, project: VerifyProject

@@ -34,6 +34,7 @@ from pytest_aquila.recording_runs import second_attempts
 from pytest_aquila.report_writing.targets import write_json
 from pytest_aquila.summary import run_totals
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
+from pytest_aquila.summary.run_extent import watch_extent
 
 USUAL = (
     "connection_reset",
@@ -104,6 +105,7 @@ class FaultRuns:
         for name in _EACH_USES:
             importlib.import_module(name)
         self._report = FaultReport()
+        self._extent = watch_extent(config)
         # From a test's teardown to the end of its protocol: the test and its scope, if it is to run under faults.
         self._candidates: dict[pytest.Item, Scope] = {}
         # The tests that failed or were skipped. A plugin may run such a test again: its next setup removes it.
@@ -203,7 +205,7 @@ class FaultRuns:
         if hasattr(self._config, "workerinput"):
             self._config.workeroutput[_SENT] = self._report.as_plain_data()  # type: ignore[attr-defined]
             return
-        is_cut_short = bool(session.shouldfail or session.shouldstop)  # by -x, say
+        is_cut_short = session.shouldfail or session.shouldstop or self._extent.was_interrupted  # by -x, say
         is_whole = session.exitstatus in _WHOLE and not is_cut_short
         report = {**self._report.as_plain_data(self._allowed), "is_whole": is_whole}
         target = self._config.option.aquila_faults_json

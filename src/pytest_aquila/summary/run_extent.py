@@ -34,6 +34,8 @@ _COLLECTING = frozenset(
 )
 """Settings of the ini file that say what is collected."""
 
+_INTERRUPTED = "it was interrupted"
+
 _SENT = "aquila_extent"
 """The key in the output of workers for their extent."""
 
@@ -124,7 +126,7 @@ class RunExtent:
 
     def pytest_keyboard_interrupt(self) -> None:
         """Notice that the run ends early, by Ctrl-C or ``pytest.exit``."""
-        self._reasons["it was interrupted"] = None
+        self._reasons[_INTERRUPTED] = None
 
     def pytest_internalerror(self) -> None:
         """Notice that pytest itself has failed."""
@@ -167,6 +169,11 @@ class RunExtent:
         }
 
     # Results.
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether the run ended early, by Ctrl-C or ``pytest.exit``, which chooses the exit status, also 0."""
+        return _INTERRUPTED in self._reasons
 
     @property
     def planned(self) -> Sequence[PlannedTest]:
