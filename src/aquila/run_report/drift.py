@@ -52,13 +52,14 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
         ],
     }
     with suppress(CassetteCorrupt):  # the file of a large body is missing
+        clean = session.redactor.redact_text  # because large bodies of a recording are not redacted again as a whole
         nearest = ExchangeRedactor([session.redactor]).clean_recording(recordings[explained.nearest])
-        was, now = _prompt(read_sent(nearest.request)), _prompt(read_sent(request))
+        was, now = clean(_prompt(read_sent(nearest.request))), _prompt(read_sent(request))
         if was or now:
             drift["prompt_was"], drift["prompt_now"] = bodies.add_text(was), bodies.add_text(now)
         choices = read_body_of(nearest.response).read().choices.values()
         if answer := "\n".join(join_texts(choice.text) for choice in choices if choice.text):
-            drift["answer_was"] = bodies.add_text(answer)
+            drift["answer_was"] = bodies.add_text(clean(answer))
     return drift
 
 
