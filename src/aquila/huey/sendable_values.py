@@ -32,6 +32,8 @@ _ADVICE: dict[str, str] = {
 _SENDABLE_TYPES = frozenset(
     (type(None), bool, float, bytes, timedelta, list, tuple, dict, Message, Error, msgpack.ExtType, msgpack.Timestamp)
 )
+REAL_DATETIMES = (datetime,)
+"""The class ``datetime``. While freezegun stops the time, that name is a class of its own, and there are both kinds."""
 _CONTAINERS = frozenset((list, tuple, dict, Message, Error))
 _MUTABLE_BYTES = frozenset((bytearray, memoryview))
 
@@ -86,7 +88,7 @@ def _describe_unsendable(value: Any) -> str | None:
         except UnicodeEncodeError:
             return "text with a lone surrogate, which UTF-8 cannot hold"
         return None
-    if kind is datetime:
+    if kind is datetime or kind in REAL_DATETIMES:
         return describe_unsendable_datetime(value)
     if kind is Message and (odd := find_odd_field(value)):
         return f"a task that no worker would accept: {odd}"

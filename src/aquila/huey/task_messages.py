@@ -65,7 +65,7 @@ def find_odd_field(fields: Sequence[Any]) -> str | None:
     """Return which field of a message is of a type that no worker accepts. None: the types join the accepted ones."""
     kinds = tuple(map(type, fields))
     for kind, name, allowed in zip(kinds, Message._fields, _ALLOWED_TYPES, strict=False):
-        # Subclasses, because a True counts as 1, and while freezegun stops the time every datetime is one of its own.
+        # Subclasses, because a True counts as 1, and freezegun makes datetimes of a class of its own.
         if allowed is not None and not issubclass(kind, allowed):
             return f"field {name!r} is {kind.__name__}"
     if len(accepted_kinds) < _MOST_ACCEPTED:

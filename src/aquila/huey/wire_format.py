@@ -25,6 +25,7 @@ from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
 from aquila.huey.error_texts import shorten_text, write_safely
 from aquila.huey.message_bounds import MAX_UNUSUAL_KEYS, SMALL, holds_more_objects, may_hold_unusual_keys
 from aquila.huey.sendable_values import (
+    REAL_DATETIMES,
     describe_unsendable_datetime,
     find_unsendable,
     full_name,
@@ -170,7 +171,7 @@ class WireFormat:
             return [_TYPE_MARKERS[_MESSAGE], *value]
         if kind is Error:
             return [_TYPE_MARKERS[_ERROR], value.metadata]
-        if kind is datetime:
+        if kind is datetime or kind in REAL_DATETIMES:
             if offence := describe_unsendable_datetime(value):
                 raise TypeError(offence)
             return _build_extension(_DATETIME, f"{value.isoformat()}{'~' * value.fold}".encode())
