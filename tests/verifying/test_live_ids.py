@@ -70,7 +70,7 @@ def test_ids_in_the_url_of_a_header_field_are_mapped() -> None:
 
 
 def test_ids_are_replaced_in_url_headers_and_body_of_a_request() -> None:
-    body = {"previous_response_id": "resp_old", "input": [{"call_id": "call_a", "output": "resp_old is quoted"}]}
+    body = {"previous_response_id": "resp_old", "input": [{"call_id": "call_a", "output": "\ud83d resp_old is quoted"}]}
     headers = (("x-after", "resp_old"), ("x-note", "resp_old and more"))
     request = RecordedRequest("POST", "https://x.example/v1/responses/resp_old", headers, json.dumps(body).encode())
     asked = replace_ids(request, {"resp_old": "resp_new", "call_a": "call_b"})
@@ -78,7 +78,7 @@ def test_ids_are_replaced_in_url_headers_and_body_of_a_request() -> None:
     assert asked.headers == (("x-after", "resp_new"), ("x-note", "resp_old and more"))
     assert json.loads(asked.body) == {
         "previous_response_id": "resp_new",
-        "input": [{"call_id": "call_b", "output": "resp_old is quoted"}],
+        "input": [{"call_id": "call_b", "output": "\ud83d resp_old is quoted"}],
     }
     with pytest.raises(LostId, match=r"input\[0\].call_id names call_a"):
         replace_ids(request, {"resp_old": "resp_new", "call_a": None})

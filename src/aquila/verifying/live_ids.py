@@ -57,7 +57,7 @@ def replace_ids(request: RecordedRequest, ids: Mapping[str, str | None]) -> Reco
     body = request.body
     if any(each.encode() in body for each in ids):
         with suppress(ValueError):  # a form or a file: providers do not look up ids there
-            body = json.dumps(_replace_in(json.loads(body), ids, ""), ensure_ascii=False).encode()
+            body = json.dumps(_replace_in(json.loads(body), ids, "")).encode()
     headers = tuple((name, _counterpart(text, name, ids) if text in ids else text) for name, text in request.headers)
     return RecordedRequest(request.method, _replace_in_url(request.url, ids), headers, body)
 
