@@ -101,7 +101,7 @@ def _last_line(verification: Verification) -> ReportLine:
     rows = verification.recordings
     answered = [row for row in rows if row.was_answered]
     counts = ", ".join(f"{count} {_SHOWN[each]}" for each in _RESULTS if (count := verification.count_of(each)))
-    text = f"{count_of(len(rows), 'recording')}: {counts or 'none played'}"
+    text = f"{count_of(len(rows), 'recording')}: {counts or 'none played that can be asked'}"
     likeness = Counter(row.comparison.likeness for row in answered if row.comparison.likeness != "not comparable")
     if likeness:
         shares = ", ".join(f"{count} {name}{_similarities(rows, name)}" for name, count in likeness.most_common())
