@@ -76,6 +76,7 @@ def test_a_fault_makes_a_conversation_or_says_why_not(
     ("text", "why"),
     [
         ("cut_stream(after=9)", "the provider sends 1 message, so nothing is left after 9"),
+        ("cut_stream(after=1, after_seconds=2)", "give one of after= and after_seconds="),
         ("cut_stream(after_bytes=1)", "a message comes as a whole: give after="),
         ("garbage(at=2)", "there is no message 2"),
         ("abnormal_close(code=1000)", "code=1000 does not close a WebSocket abnormally"),

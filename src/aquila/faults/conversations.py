@@ -31,7 +31,9 @@ def cut_stream(
 ) -> RecordedResponse:
     """The connection breaks without a close (1006), after so many messages or seconds; by default in the middle."""
     draft = ConversationDraft(interaction)
-    if after_seconds is not None and after is None:
+    if after_seconds is not None:
+        if after is not None:
+            raise ImpossibleFault("give one of after= and after_seconds=")
         after = draft.count_before(to_milliseconds(after_seconds))
     return draft.end_after(_messages(after, after_bytes), end="broken", error=BROKEN_OFF)
 
