@@ -110,7 +110,8 @@ def test_a_miss_at_the_teardown_of_a_fixture_is_an_error(project: Project) -> No
     tests = """
         class TestRaises:
             @pytest.fixture(scope="class")
-            def answer(self):
+            @classmethod
+            def answer(cls):
                 yield post("setup")
                 post("PROMPT")
 
@@ -119,7 +120,8 @@ def test_a_miss_at_the_teardown_of_a_fixture_is_an_error(project: Project) -> No
 
         class TestSwallows:
             @pytest.fixture(scope="class")
-            def answer(self):
+            @classmethod
+            def answer(cls):
                 yield post("setup")
                 try:
                     post("PROMPT")
