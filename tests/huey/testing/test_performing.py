@@ -177,6 +177,10 @@ class Array:
         return "array"
 
 
+class FakeDatetime(dt.datetime):
+    """As freezegun makes them, also where the message of a real one is read."""
+
+
 class Ring:
     """An object that refers to itself."""
 
@@ -199,6 +203,7 @@ class Ring:
         ([Array()], [Array()], None),
         ([Array(), 1], [Array(), 2], "it[1] went in as 1 and came out as 2"),
         (Ring(), Ring(), None),
+        (dt.datetime(2026, 1, 1), FakeDatetime(2026, 1, 1), None),
     ],
     ids=str,
 )
