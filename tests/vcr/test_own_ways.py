@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from vcr.persisters.filesystem import CassetteNotFoundError, FilesystemPersister
 import aquila
 from aquila import vcr
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cli import main
 from aquila.errors import CassetteCorrupt, CassetteMiss
 from aquila.recording import runtime
 from aquila.recording.scope import Scope
@@ -185,6 +187,16 @@ def test_a_folder_with_the_name_of_a_cassette_is_left_to_the_persister(server: U
     recorder = vcr.VCR()
     recorder.register_persister(InFolders)
     with recorder.use_cassette("x.yaml", record_mode="none"):
+        assert get(f"{server.url}/a") == 1
+
+
+@pytest.mark.skipif(os.sep != "/", reason="a backslash begins a folder")
+@pytest.mark.parametrize("name", ["x.json", "x[\\xfc].json"])
+def test_a_converted_cassette_answers_for_the_name_that_a_program_gives(name: str, server: Upstream) -> None:
+    record_with(vcrpy.VCR(serializer="json"), name, f"{server.url}/a")
+    assert main(["cassettes", "convert", name, "--to", "yaml", "--replace"]) == 0
+    assert not Path(name).exists()
+    with vcr.use_cassette(name, serializer="json", record_mode="none"):
         assert get(f"{server.url}/a") == 1
 
 

@@ -8,9 +8,7 @@ its name; new ones go into a file of Aquila's beside it.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,14 +23,11 @@ from aquila.cassettes.codecs.yaml.conflict_marks import find_conflict
 from aquila.cassettes.codecs.yaml.tree import FormatError, is_ours
 from aquila.cassettes.model import Cassette, Interaction, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.cassettes.storage.names import candidate_paths
+from aquila.cassettes.storage.names_beside import is_name_of_cassette, name_beside
 from aquila.cassettes.storage.regular_files import read_regular
-from aquila.errors import CassetteCorrupt, CassetteNameError
+from aquila.errors import CassetteCorrupt
 from aquila.recording import runtime
 from aquila.vcr.forms import from_vcr_response, request_from_vcr, with_text
-
-_LONGEST = 190
-"""The longest file name, in bytes, that is used as it is. File systems allow 255, of which suffixes need some."""
 
 AnswerChange = Callable[[Any], Any]
 """A function on answers in vcrpy's form; None instead of an answer leaves its recording out."""
@@ -66,7 +61,7 @@ def find_files(
     )
     own, exists = path, os.path.exists(path)
     if not _can_record_into(path):
-        own = path.with_name(_name_beside(path))
+        own = path.with_name(name_beside(path))
     others = [each for each in dict.fromkeys(extra) if each not in (path, own)]
     if own is not path:
         if exists or _has_own_way(persister):  # the name may be too long for a file
@@ -82,30 +77,9 @@ def find_files(
 
 def _can_record_into(path: Path) -> bool:
     """Whether Aquila writes files with this name, and can read the file if it exists."""
-    if path.suffix not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or not _is_name_of_cassette(path):
+    if path.suffix not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or not is_name_of_cassette(path):
         return False
     return not os.path.exists(path) or _load(path) is not None
-
-
-def _is_name_of_cassette(path: Path) -> bool:
-    """Whether the name of a file names the cassette in it. Within a name, a backslash begins a folder, for example."""
-    try:
-        file = candidate_paths(path.parent, path.name)[0]
-    except CassetteNameError:
-        return False
-    return len(_encode(path.name)) <= _LONGEST and str(file) == str(path)  # only one may be a path of pyfakefs
-
-
-def _name_beside(path: Path) -> str:
-    beside = path.with_name(f"{path.name}.yaml")
-    if _is_name_of_cassette(beside):
-        return beside.name
-    readable = _encode(re.sub(r"[\x00-\x1f\x7f\\:]", "-", path.stem))[: _LONGEST - 40].decode(errors="ignore")
-    return f"{readable}-{hashlib.sha256(_encode(path.name)).hexdigest()[:16]}.yaml"
-
-
-def _encode(name: str) -> bytes:
-    return name.encode("utf-8", "surrogatepass")  # a name that is not UTF-8 has surrogates
 
 
 def _load(path: Path) -> Cassette | None:

@@ -2,8 +2,8 @@
 
 - ``cassette_files`` loads cassettes, and changes them under a lock. Begin here.
 - ``cassette_lock`` lets one process at a time write a cassette, and ``file_replacement`` replaces a file in one step.
-- ``names`` turns a name into a path, and a test into a name. ``renaming`` moves cassettes after a rename, and
-  ``recorded_uses`` stores which tests used which cassettes.
+- ``names`` turns a name into a path, and a test into a name. ``names_beside`` names files beside those of
+  other recorders. ``renaming`` moves cassettes after a rename. ``recorded_uses`` stores which tests used which ones.
 - ``journal`` writes each finished interaction of a running recording to disk, in the form of ``journal_entries``.
   ``work_folder`` makes the folder for journals and locks, and ``scope_ids`` the ids in the names of journals.
 - ``merging`` merges new recordings into a cassette, and ``recording_slots`` identifies a recording in it.

@@ -23,6 +23,7 @@ from aquila.cassettes.codecs.json_body import with_compact_request
 from aquila.cassettes.codecs.yaml.tree import is_ours
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names_beside import name_beside
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.comparing.interaction_summary import with_provenance
 from aquila.cli.output import Output, format_size, shorten_path
@@ -89,9 +90,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 def _target_path(source: Path, here: project.Project, options: argparse.Namespace) -> Path:
     # The test of another recorder goes on naming its file, such as `birds.json`. So that suffix belongs to the name.
-    kept = source.suffix if source.suffix in (".json", ".toml") else ""
-    is_it = source.suffix == ".yml" and options.to == "yaml"
-    renamed = source if is_it else source.with_suffix(f"{kept}.{options.to}")
+    if source.suffix in (".json", ".toml"):
+        renamed = source.with_name(name_beside(source, f".{options.to}"))
+    else:
+        is_it = source.suffix == ".yml" and options.to == "yaml"
+        renamed = source if is_it else source.with_suffix(f".{options.to}")
     if options.output is None:
         return renamed
     folder: Path = options.output
@@ -113,7 +116,7 @@ def _is_foreign(path: Path) -> bool:
 def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> dict[str, Any]:
     in_place = target.exists() and os.path.samefile(source, target)
     if target.exists() and not (options.replace if in_place else options.force):
-        hint = "--replace rewrites it in place" if in_place else "--force replaces it"
+        hint = "--replace rewrites it in place" if in_place else "--force replaces it, with all that was recorded there"
         raise CassetteError(f"{target} exists; {hint}")
     settings = runtime.current_settings()
     cassette = project.load_whole_cassette(source)
