@@ -120,10 +120,12 @@ def test_json_without_spaces_is_shown_as_it_grows():
 
 def test_arguments_without_a_name_are_shown_beside_those_with_one():
     @MemoryHuey("app").task()
-    def job(first, *others, **named):
+    def job(password, *others, **named):
         """Do nothing."""
 
-    assert json.loads(describe_arguments(job.s(1, 2, age=3))) == {"args": [1, 2], "age": 3}
+    shown = {"password": "[redacted]", "args": [2]}
+    assert json.loads(redact_arguments(describe_arguments(job.s("hunter2hunter2", 2)))) == shown
+    assert json.loads(redact_arguments(describe_arguments(job.s("hunter2hunter2", 2, age=3)))) == {**shown, "age": 3}
 
 
 def test_long_arguments_are_cut(job):

@@ -76,7 +76,9 @@ def describe_arguments(task: Task) -> str:
 
 def _describe_arguments(task: Task) -> str:
     names = parameters_of(cast("Any", type(task)))
-    given = {"args": list(task.args)} if len(task.args) > len(names) else dict(zip(names, task.args, strict=False))
+    given = dict(zip(names, task.args, strict=False))  # By their names some secrets are known.
+    if others := task.args[len(names) :]:
+        given["args"] = others
     text = json.dumps(_make_plain({**given, **task.kwargs}, _Shortener()), ensure_ascii=False)
     return text.encode("utf-8", "replace").decode()
 
