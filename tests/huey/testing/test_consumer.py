@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import importlib.util
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -262,6 +263,20 @@ def test_without_draining_the_rest_stays(make_huey, monkeypatch):
             wait()
             assert started.wait(60)
         assert len(all_enqueued(wait)) == 1
+
+
+def test_a_task_that_enqueues_itself_ends_the_run_with_an_error_after_the_longest_wait(huey, monkeypatch):
+    monkeypatch.setattr(consumer_runs, "machine_seconds", itertools.count(0, 9).__next__)
+    runs = []
+
+    @huey.task(name="again")
+    def again():
+        runs.append(1)
+        if len(runs) < 100_000:  # so that the test ends where nothing else ends the run
+            again()
+
+    with pytest.raises(TaskError, match=r"for 30 s after the block .*: a task enqueues itself"), run_consumer():
+        again()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a program is told to end by a signal")
@@ -535,7 +550,7 @@ def app(tmp_path, monkeypatch, request):
             options, huey_class = {"filename": str(tmp_path / "q.db")}, "SqliteHuey"
         (tmp_path / "consumed_app.py").write_text(APP.format(Huey=huey_class, options=options))
         monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, "consumed_app", raising=False)
+        monkeypatch.delitem(sys.modules, "consumed_app")
         return importlib.import_module("consumed_app")
 
     yield make

@@ -29,6 +29,7 @@ from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
 from aquila.recording import runtime
+from aquila.recording.storing.machine_clock import machine_seconds
 from aquila.recording.under_test import VARIABLE, under_test
 from aquila.setting_lines import placed_setting
 from aquila.temporary_folders import TemporaryFolder
@@ -112,7 +113,8 @@ def run_consumer(
     - ``huey``: the Huey; by default the one under test, or the one under test with the name ``queue``.
 
     Raises ``ConfigError`` where the workers cannot see the queue: processes with a memory storage, and for processes
-    and programs on Windows. Raises ``TaskError`` when the consumer does not start or end in time.
+    and programs on Windows. Raises ``TaskError`` when the consumer does not start or end in time, and when the queue
+    never becomes empty.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -201,8 +203,8 @@ def _run_in_process(
             consumer.kill_processes()
             raise
         _stop_consumer(huey, consumer, timeout)
-        while drain and huey.pending_count():
-            # A task that was still executing has enqueued others. A consumer cannot start again.
+        for _ in _rounds_of_the_rest(running, drain):
+            # A consumer cannot start again.
             consumer = _start_consumer(huey, worker_type, options, timeout)
             running.worker_processes = consumer.worker_processes
             running.wait_until_empty()
@@ -250,9 +252,24 @@ def _run_as_program(
     running = RunningConsumer(huey, timeout, WorkerErrors(folder / "errors"))
     with _program(running, command, folder):
         yield running
-    while drain and huey.pending_count():  # A task that was still executing has enqueued others.
+    for _ in _rounds_of_the_rest(running, drain):
         with _program(running, command, folder):
             running.wait_until_empty()
+
+
+def _rounds_of_the_rest(running: RunningConsumer, drain: bool) -> Iterator[None]:
+    """Yield as long as tasks that still executed when their consumer ended have enqueued others.
+
+    Raises ``TaskError`` after the longest time to wait, because a task may enqueue itself for ever.
+    """
+    deadline = machine_seconds() + running.timeout
+    while drain and (left := running.huey.pending_count()):
+        if machine_seconds() >= deadline:
+            raise TaskError(
+                f"the queue has filled again and again for {running.timeout:g} s after the block (pending: {left}): a "
+                "task enqueues itself, or its followers need more time; pass drain=False, or a longer timeout="
+            )
+        yield
 
 
 @contextlib.contextmanager
