@@ -550,7 +550,7 @@ def app(tmp_path, monkeypatch, request):
             options, huey_class = {"filename": str(tmp_path / "q.db")}, "SqliteHuey"
         (tmp_path / "consumed_app.py").write_text(APP.format(Huey=huey_class, options=options))
         monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, "consumed_app")
+        monkeypatch.delitem(sys.modules, "consumed_app", raising=False)
         return importlib.import_module("consumed_app")
 
     yield make
