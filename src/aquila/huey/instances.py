@@ -304,7 +304,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         if hasattr(task, "_aquila_unique") and self.ready_to_run(task, timestamp):
             unique = begin_execution(self, task)
         try:
-            if hasattr(task, "_aquila_losses") and rescuer.is_given_up(task) and not self.is_revoked(task, timestamp):
+            if hasattr(task, "_aquila_losses") and rescuer.is_given_up(self, task):
                 rescuer.end_given_up(self, task)  # Here, before any signal says that it executes.
                 return None
             if run.exchange_watch is None and not run.tells_jobs:

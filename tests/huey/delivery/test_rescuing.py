@@ -159,6 +159,16 @@ def test_a_task_that_nothing_follows_is_given_up_without_a_worker(huey):
     assert huey.pending_count() == 0
 
 
+def test_a_task_that_was_revoked_before_it_is_given_up_is_left_to_a_worker(huey):
+    task = returning(huey, 1, name="killer").s()
+    task._aquila_losses = 2
+    lose(huey, task)
+    huey.revoke(task, revoke_once=True)
+    assert requeue_lost_tasks(huey) == [task.id]
+    huey.execute(huey.dequeue())
+    assert (huey.get(task.id), len(dead_letters(huey)), huey.is_revoked(task)) == (None, 0, False)
+
+
 def test_a_chord_ends_whose_member_was_given_up_by_a_process_that_was_killed(huey):
     killer = returning(huey, 1, name="killer")
 

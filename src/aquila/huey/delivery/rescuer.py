@@ -124,7 +124,7 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
         return None
     task._aquila_deliveries = getattr(task, "_aquila_deliveries", 0) + 1
     task._aquila_losses = getattr(task, "_aquila_losses", 0) + 1
-    if is_given_up(task) and task.on_complete is None and task.chord_config is None:
+    if is_given_up(huey, task) and task.on_complete is None and task.chord_config is None:
         _give_up(huey, copies, copy, task)
         return None
     requeue_claim(huey, task)
@@ -157,9 +157,9 @@ def end_given_up(huey: Any, task: Task) -> None:
     _tell(huey, task, error)
 
 
-def is_given_up(task: Task) -> bool:
-    """Whether a task was lost so often that it is not executed again."""
-    return getattr(task, "_aquila_losses", 0) >= _MAX_LOSSES
+def is_given_up(huey: Any, task: Task) -> bool:
+    """Whether a task was lost so often that it is not executed again. One that was revoked is left to a worker."""
+    return getattr(task, "_aquila_losses", 0) >= _MAX_LOSSES and not huey.is_revoked(task)
 
 
 def _bury(huey: Any, task: Task) -> Error:
