@@ -67,16 +67,6 @@ def test_an_error_without_a_delay_is_an_ordinary_failure(huey, status, headers):
     assert (run.state, run.retry.left) == ("error", 0)
 
 
-def test_a_test_does_not_retry_a_task_that_has_no_key(huey, monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-    @huey.task(retries=2)
-    def ask():
-        aquila.ask("How do eagles fly?", transport="live")
-
-    assert perform_job(ask, raises=errors.MissingKey).retry is None
-
-
 def test_a_short_wait_is_waited_in_the_worker(huey):
     provider = Provider(*[(429, {"retry-after-ms": "2"})] * 2)
 

@@ -16,10 +16,9 @@ from huey.api import Task
 from huey.exceptions import RetryTask
 
 from aquila.engine.calls.retry import TOO_BUSY
-from aquila.errors import BudgetExceeded, ConfigError, LimitReached, MissingKey, ProviderError, WaitedTooLong
+from aquila.errors import BudgetExceeded, ConfigError, LimitReached, ProviderError, WaitedTooLong
 from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.error_texts import UNCUT, write_safely
-from aquila.recording.under_test import is_under_test
 from aquila.transports.requested_delay import read_providers_delay
 
 # Of the system: a test that calls `random.seed()` must get the same numbers whether or not a task was rescheduled.
@@ -98,10 +97,10 @@ def reschedule_after(huey: Any, task: Task, error: BaseException) -> None:
     """Raise ``TaskRescheduled`` if a task is to come back later after ``error``, which its code has raised.
 
     Raises ``WaitedTooLong`` if the task has been rescheduled too often, or for too long. Returns if ``error`` is an
-    ordinary failure; one that no retry can help takes the task its retries.
+    ordinary failure.
     """
-    if isinstance(error, BudgetExceeded) or (isinstance(error, MissingKey) and is_under_test()):
-        task.retries = 0  # A retry would have no more room, and in a test no other key.
+    if isinstance(error, BudgetExceeded):
+        task.retries = 0  # A retry would have no more room.
         return
     rules: Rescheduling | None = huey.rescheduling
     seconds = delay_until_return(error)
