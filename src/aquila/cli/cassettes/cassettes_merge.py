@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
-from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.codecs.yaml.tree import is_ours
-from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.branch_merge import merge_branches
 from aquila.cli import FAILED, FOUND, project
 from aquila.cli.output import Output, print_error
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.recording import runtime
+from aquila.recording.sessions.known_keys import despite_lost_bodies
 from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
 from aquila.shell_words import quote_word
 
@@ -37,7 +36,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """Merge, and write the result."""
     path: Path = options.path or options.ours
     with project.open_project(options, start=path.absolute().parent):
-        key = _key_without_bodies(request_identifier(match_rules_of(runtime.current_settings())))
+        # Large bodies that only the other branch has are missing: git writes them after it has called this command.
+        key = despite_lost_bodies(request_identifier(match_rules_of(runtime.current_settings())))
         try:
             base, ours, theirs = (_read(version, path) for version in (options.base, options.ours, options.theirs))
             merged = merge_branches(base, ours, theirs, key)
@@ -53,24 +53,6 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     for decision in merged.decisions:
         print_error(f"aquila: {path}: {decision}")
     return 0
-
-
-def _key_without_bodies(key_of: Callable[[RecordedRequest], str]) -> Callable[[RecordedRequest], str]:
-    """Return ``key_of`` for a merge, in which large bodies that only the other branch has are not there to be read.
-
-    git puts them into the working tree after it has called this command. Their names say which of them are equal.
-    """
-
-    def key(request: RecordedRequest) -> str:
-        try:
-            return key_of(request)
-        except CassetteCorrupt:
-            if not isinstance(request, StoredRequest):
-                raise
-            named = RecordedRequest(request.method, request.url, request.headers, request.file.name.encode())
-            return key_of(named)
-
-    return key
 
 
 def _advise(path: Path) -> str:

@@ -66,9 +66,10 @@ def remembering_keys(
 
 
 def despite_lost_bodies(key_of: Callable[[RecordedRequest], str]) -> Callable[[RecordedRequest], str]:
-    """Return ``key_of`` for use while recording, where a recorded request whose body is lost must not stop anything.
+    """Return ``key_of`` for recording and merging, where a recorded request whose body is lost must not stop anything.
 
-    Its key is that of no other request, so it is recorded anew, as the error of a replay says.
+    Its key is that of no other request, but for the same one with the same missing file. So it is recorded anew, as the
+    error of a replay says.
     """
 
     def key_of_any(request: RecordedRequest) -> str:
