@@ -55,7 +55,7 @@ def _log_of(config: pytest.Config) -> PlayLog:
 def _complete_log(config: pytest.Config) -> PlayLog:
     """Return the log of plays, with those of child processes until now."""
     log = _log_of(config)
-    log.take_from_children(config.stash[RUN].state_of(ChildMessages).folder)
+    log.take_from_children(config.stash[RUN].state_of(ChildMessages))
     return log
 
 

@@ -166,12 +166,12 @@ def _enter_run_of(parent: _Parent) -> None:
     if parent.messages:
         root, mark, identity = parent.messages
         run.messages = root, mark, identity
-    if joining is not None and (folder := child_messages.messages_folder(run)) is not None:
+    if joining is not None and child_messages.messages_folder(run) is not None:
         if parent.shows_end is not None:
             run.state_of(child_messages.ChildMessages).look_for_open_scopes(run)
         run.tells_jobs = parent.jobs
         if parent.plays:
-            run.play_log = play_log.PlayLog(folder)
+            run.play_log = play_log.PlayLog()
     if parent.budget:
         run.state_of(record_budget.RecordBudget).path = parent.budget
     _enter(run)

@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     rows = [recording(body) for body in ({"a": "left out"}, {"a": 1}, {"a": 2})]
     save_cassette(tmp_path / "cassettes" / "x.yaml", Cassette(tuple(rows)))
     with separate_run(tmp_path, defaults={"transport": "replay"}) as made:
-        made.play_log = PlayLog()
+        made.play_log, made.runs_tests = PlayLog(), True
         yield made
 
 
@@ -95,12 +95,15 @@ def test_a_recording_of_another_file_is_not_noted(run: Run, tmp_path: Path) -> N
 
 
 def test_a_child_tells_its_parent_of_all_but_faulty_answers(run: Run, tmp_path: Path) -> None:
-    parent, run.play_log = run.play_log, PlayLog(str(tmp_path))
+    told = run.state_of(ChildMessages)
+    told.files.folder = str(tmp_path)
+    parent, run.play_log, run.runs_tests = run.play_log, PlayLog(), False
     ask({"a": 2}, faults="rate_limit")
     ask({"a": 1})
+    with (tmp_path / "recordings").open("a") as file:
+        file.write("[not whole\n")  # of one that was killed
     assert parent is not None
-    (tmp_path / "plays-1").write_text("[not whole")  # of one that was killed
-    parent.take_from_children(str(tmp_path))
+    parent.take_from_children(told)
     assert numbers(parent) == [1]
     request = parent.recordings()[0].request
     assert request is not None
@@ -120,7 +123,7 @@ def test_a_forked_child_tells_its_parent(run: Run, tmp_path: Path) -> None:
     os.waitpid(child, 0)
     assert current_run().play_log is run.play_log
     assert run.play_log is not None
-    run.play_log.take_from_children(str(tmp_path))
+    run.play_log.take_from_children(run.state_of(ChildMessages))
     assert numbers(run.play_log) == [2]
 
 

@@ -39,6 +39,8 @@ _BLOCKS = "blocks"
 """In it children write down what their own blocks have replayed and recorded."""
 _BLOCK_PLAYS = "block-plays"
 """In it children name the recordings that their own blocks have played, for a report."""
+_RECORDINGS = "recordings"
+"""In it children write down the recordings that they have played, for a verification."""
 _REFUSED = "refused"
 """In it children write down what was refused them."""
 _NOTES = "notes"
@@ -223,6 +225,16 @@ class ChildMessages:
             match row:
                 case [str(), str(path), list(numbers)]:
                     yield path, numbers
+
+    def tell_recording(self, row: Sequence[Any]) -> None:
+        """Write down a recording that this process has played, as a row of ``PlayLog``."""
+        self.files.append(_RECORDINGS, row)
+
+    def take_recordings(self) -> Iterator[Sequence[Any]]:
+        """Yield what children told with ``tell_recording`` since the last call."""
+        for row in self.files.take_rows(_RECORDINGS):
+            if isinstance(row, list) and len(row) == 6:
+                yield row
 
     # From the parent to its children.
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +14,13 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.cassette_files import load_cassette_or_empty
 from aquila.cassettes.storage.names import cassette_path
 from aquila.fork_locks import renewed_in_child
-from aquila.process_marks import process_mark
 
 if TYPE_CHECKING:
+    from aquila.recording.reporting.child_messages import ChildMessages
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.filters import Filters, ResponseFilter
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import ReplayDecision
-
-
-_PLAYS = "plays-"
-"""The beginning of the names of the files in which children write down what they play."""
-
-_BYTES = "base64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +47,20 @@ class PlayedRecording:
 
 
 class PlayLog:
-    """The recordings that were played so far, each once. Any thread may add some.
+    """The recordings that were played so far, each once. Any thread may add some. A child process tells its parent."""
 
-    A child process writes its plays to files: in ``folder``, or, after a fork, in the folder for messages of the run.
-    """
-
-    def __init__(self, folder: str | None = None) -> None:
-        self._folder = folder
-        self._process = os.getpid()
+    def __init__(self) -> None:
         self._played: dict[tuple[Path, int], PlayedRecording] = {}
         # The first request of each recording that an open session has played, by the ids of both objects: filters may
         # have changed the numbers of recordings. The session keeps both alive; `add_scope` removes the entries.
         self._requests: dict[tuple[int, int], RecordedRequest] = {}
-        # Any thread may play; also keeps the lines of a child's file apart.
+        # Any thread may play.
         self._lock = renewed_in_child(threading.Lock())
 
     def note_request(self, scope: Scope, session: Session, decision: ReplayDecision, request: RecordedRequest) -> None:
         """Remember the first request that a recording answers, as it was sent."""
-        is_here = self._folder is None and self._process == os.getpid()
+        run = scope.run
+        is_here = run.runs_tests and run.is_here
         if is_here and scope.is_owner:
             with self._lock:
                 self._requests.setdefault((id(session), id(decision.interaction)), request)
@@ -85,23 +72,12 @@ class PlayLog:
             played = PlayedRecording(path, number, (scope.name,), scope.settings.upstream, kept)
             if is_here:  # the scope of a task that another test process has enqueued
                 self._add(played)
-            elif (folder := self._folder or scope.child_messages.folder) is not None:
-                self._write(folder, played)
+            else:
+                scope.child_messages.tell_recording(_as_row(played))
 
-    def _write(self, folder: str, played: PlayedRecording) -> None:
-        row = json.dumps(_as_row(played), default=_encode_bytes)
-        path = Path(folder, f"{_PLAYS}{process_mark()}")
-        with self._lock, suppress(OSError), path.open("a", encoding="utf-8") as file:  # the parent's run may have ended
-            file.write(row + "\n")
-
-    def take_from_children(self, folder: str | None) -> None:
-        """Add the plays of child processes. ``folder`` is the folder for their messages."""
-        if folder is None:
-            return
-        for file in sorted(Path(folder).glob(f"{_PLAYS}*")):
-            for line in file.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError):  # the child was killed when it wrote this
-                    self.add_plain_data([json.loads(line, object_hook=_decode_bytes)])
+    def take_from_children(self, told: ChildMessages) -> None:
+        """Add the plays of child processes."""
+        self.add_plain_data(told.take_recordings())
 
     def add_scope(self, scope: Scope) -> None:
         """Add the plays of a scope. If filters are in force, raises what reading its cassettes raises."""
@@ -147,7 +123,8 @@ class PlayLog:
             request = None
             if sent is not None:
                 method, url, headers, body = sent
-                request = RecordedRequest(method, url, tuple((name, value) for name, value in headers), body)
+                headers = tuple((name, value) for name, value in headers)
+                request = RecordedRequest(method, url, headers, base64.b64decode(body))
             self._add(PlayedRecording(Path(path), number, tuple(tests), upstream, request, is_filtered))
 
 
@@ -158,16 +135,9 @@ def _path_of(scope: Scope, session: Session) -> Path:
 def _as_row(played: PlayedRecording) -> list[Any]:
     sent = None
     if (request := played.request) is not None:
-        sent = [request.method, request.url, list(map(list, request.headers)), request.body]
+        body = base64.b64encode(request.body).decode()
+        sent = [request.method, request.url, list(map(list, request.headers)), body]
     return [str(played.path), played.number, list(played.tests), played.upstream, sent, played.is_filtered]
-
-
-def _encode_bytes(value: bytes) -> dict[str, str]:
-    return {_BYTES: base64.b64encode(value).decode()}
-
-
-def _decode_bytes(value: dict[str, str]) -> bytes:
-    return base64.b64decode(value[_BYTES])  # there are no other objects
 
 
 def _numbers_in_file(path: Path, filters: Filters) -> list[int]:
