@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
 
 def recording(prompt: str, answer: str = "first", day: int = 1) -> Interaction:
-    request = RecordedRequest("POST", "https://provider.example/v1/x", (), json.dumps({"prompt": prompt}).encode())
+    request = RecordedRequest("POST", "https://provider.example/v1/x", (), b'{"prompt":"%b"}' % prompt.encode())
     response = RecordedResponse(200, (), (RecordedChunk(answer.encode()),))
     return Interaction(request, response, f"2026-11-{day:02}T12:00:00Z")
 
@@ -100,16 +100,13 @@ def repository(request: pytest.FixtureRequest, tmp_path: Path, template: Callabl
     return Repository(tmp_path, request.param)
 
 
+@pytest.fixture
+def versions(tmp_path: Path) -> list[Path]:
+    """The files base, ours and theirs, as git names them to the merge driver."""
+    return [tmp_path / f"{name}.yaml" for name in ("base", "ours", "theirs")]
+
+
 A, B = recording("a"), recording("b")
-
-
-@pytest.mark.slow
-def test_recordings_that_both_branches_added_are_kept(repository: Repository) -> None:
-    repository.branch("other", A, B, recording("theirs"))
-    repository.branch("mine", A, B, recording("ours"))
-    repository.merge()
-    assert sorted(repository.held()[2:]) == [("ours", "first"), ("theirs", "first")]
-    assert repository.held()[:2] == [("a", "first"), ("b", "first")]
 
 
 def test_uses_of_cassettes_that_both_branches_added_are_kept(repository: Repository) -> None:
@@ -121,46 +118,6 @@ def test_uses_of_cassettes_that_both_branches_added_are_kept(repository: Reposit
         repository.git("commit", "-q", "-m", "record")
     repository.merge()
     assert recorded_uses.read_uses(repository.cassette.parent) == uses
-
-
-@pytest.mark.slow
-def test_each_branch_may_record_another_request_again(repository: Repository) -> None:
-    repository.branch("other", recording("a", "theirs", 2), B)
-    repository.branch("mine", A, recording("b", "ours", 3))
-    repository.merge()
-    assert repository.held() == [("a", "theirs"), ("b", "ours")]
-
-
-@pytest.mark.parametrize("day", [2, 4])
-@pytest.mark.slow
-def test_of_two_new_recordings_of_a_request_the_later_is_kept(repository: Repository, day: int) -> None:
-    repository.branch("other", recording("a", "theirs", day), B)
-    repository.branch("mine", recording("a", "ours", 3), B)
-    told = repository.merge()
-    assert repository.held() == [("a", "ours" if day < 3 else "theirs"), ("b", "first")]
-    assert "was recorded in both branches" in told
-
-
-@pytest.mark.parametrize("first", ["other", "mine"])
-@pytest.mark.slow
-def test_recordings_that_one_branch_removed_are_removed(repository: Repository, first: str) -> None:
-    changes = {first: (B,), ("mine" if first == "other" else "other"): (A, B, recording("c"))}
-    for name in ("other", "mine"):
-        repository.branch(name, *changes[name])
-    repository.merge()
-    assert repository.held() == [("b", "first"), ("c", "first")]
-
-
-@pytest.mark.parametrize("first", ["other", "mine"])
-@pytest.mark.slow
-def test_a_recording_removed_in_one_branch_and_recorded_again_in_the_other_is_kept(
-    repository: Repository, first: str
-) -> None:
-    changes = {first: (B,), ("mine" if first == "other" else "other"): (recording("a", "again", 2), B)}
-    for name in ("other", "mine"):
-        repository.branch(name, *changes[name])
-    assert "removed in one branch and recorded again" in repository.merge()
-    assert repository.held() == [("a", "again"), ("b", "first")]
 
 
 def test_a_cassette_that_both_branches_began_is_merged(repository: Repository) -> None:
@@ -264,13 +221,12 @@ def test_a_file_that_is_no_cassette_is_merged_line_by_line(tmp_path: Path) -> No
     assert other.read_text() == "a: 0\n\n\n\nb: 3\n"
 
 
-def test_a_cassette_of_vcrpy_is_merged_line_by_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_cassette_of_vcrpy_is_merged_line_by_line(versions: list[Path], capfd: pytest.CaptureFixture[str]) -> None:
     text = (
         "interactions:\n- request: {method: GET, uri: 'https://a.example/', body: null, headers: {}}\n"
         "  response:\n    body: {string: BODY}\n    headers: {}\n    status: {code: 200, message: MESSAGE}\n"
         "version: 1\n"
     )
-    versions = [tmp_path / name for name in ("base.yaml", "ours.yaml", "theirs.yaml")]
     for path, body, message in zip(versions, "aba", "aab", strict=True):
         path.write_text(text.replace("BODY", body).replace("MESSAGE", message))
     assert main(["cassettes", "merge", *map(str, versions)]) == 0
@@ -278,22 +234,49 @@ def test_a_cassette_of_vcrpy_is_merged_line_by_line(tmp_path: Path, capfd: pytes
     assert versions[1].read_text() == text.replace("BODY", "b").replace("MESSAGE", "b")
 
 
+A2, A3, B2 = recording("a", "second", 2), recording("a", "third", 3), recording("b", "second", 2)
+OURS, THEIRS = recording("ours"), recording("theirs")
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".msgpack"])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "merged", "told"),
+    [
+        ([A, B, OURS], [A, B, THEIRS], [A, B, THEIRS, OURS], ""),
+        ([A, B2], [A2, B], [A2, B2], ""),
+        ([A3, B], [A2, B], [A3, B], "was recorded in both branches"),
+        ([A2, B], [A3, B], [A3, B], "was recorded in both branches"),
+        ([B], [A, B, THEIRS], [B, THEIRS], ""),
+        ([A, B, OURS], [B], [B, OURS], ""),
+        ([B], [A2, B], [A2, B], "removed in one branch and recorded again"),
+        ([A2, B], [B], [A2, B], "removed in one branch and recorded again"),
+    ],
+)
+def test_what_both_branches_changed_is_merged_by_request(
+    ours: list[Interaction], theirs: list[Interaction], merged: list[Interaction], told: str, suffix: str,
+    versions: list[Path],
+) -> None:  # fmt: skip
+    versions = [path.with_suffix(suffix) for path in versions]
+    for path, recordings in zip(versions, ([A, B], ours, theirs), strict=True):
+        cassette_files.save_cassette(path, Cassette(tuple(recordings)))
+    code, said = run_command(versions[0].parent, "merge", *map(str, versions))
+    assert (code, told in said, bool(said)) == (0, True, bool(told))
+    assert cassette_files.load_cassette(versions[1]).interactions == tuple(merged)
+
+
 @pytest.mark.parametrize("begin", [b"\xef\xbb\xbf", b"# yamllint disable\n", b"---\n"])
-def test_a_cassette_that_another_program_saved_is_merged_by_request(begin: bytes, tmp_path: Path) -> None:
-    versions = [tmp_path / name for name in ("base.yaml", "ours.yaml", "theirs.yaml")]
-    for path, added in zip(versions, ((), (recording("ours"),), (recording("theirs"),)), strict=True):
+def test_a_cassette_that_another_program_saved_is_merged_by_request(begin: bytes, versions: list[Path]) -> None:
+    for path, added in zip(versions, ((), (OURS,), (THEIRS,)), strict=True):
         cassette_files.save_cassette(path, Cassette((A, B, *added)))
         path.write_bytes(begin + path.read_bytes())
     assert main(["cassettes", "merge", *map(str, versions)]) == 0
-    held = [json.loads(one.request.body)["prompt"] for one in cassette_files.load_cassette(versions[1]).interactions]
-    assert sorted(held) == ["a", "b", "ours", "theirs"]
+    assert cassette_files.load_cassette(versions[1]).interactions == (A, B, THEIRS, OURS)
 
 
 def test_a_version_that_is_not_there_is_an_error_and_no_conflict(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    versions: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    versions = [str(tmp_path / name) for name in ("base.yaml", "ours.yaml", "theirs.yaml")]
-    assert main(["cassettes", "merge", *versions]) == 2
+    assert main(["cassettes", "merge", *map(str, versions)]) == 2
     assert "ours.yaml" in capfd.readouterr().err
 
 
