@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from aquila.cassettes.model import Interaction, RecordedResponse
@@ -44,25 +44,19 @@ class FaultKind:
 
     change: Callable[..., RecordedResponse]
     group: Group
-    parameters: Mapping[str, inspect.Parameter] = field(compare=False)
-    types: Mapping[str, tuple[type, ...]] = field(compare=False)
     within: Within | None
     change_conversation: Callable[..., RecordedResponse]
 
-    @classmethod
-    def of(
-        cls,
-        change: Callable[..., RecordedResponse],
-        group: Group,
-        within: Within | None,
-        change_conversation: Callable[..., RecordedResponse],
-    ) -> FaultKind:
-        """Return the kind of fault that a function makes; its name, parameters and docstring describe it."""
-        hints = get_type_hints(change)
-        # The first parameter is the interaction.
-        parameters = dict(list(inspect.signature(change).parameters.items())[1:])
-        types = {name: _types_of(hints[name]) for name in parameters}
-        return cls(change, group, parameters, types, within, change_conversation)
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The parameters of the fault, by name: those of its function behind the interaction."""
+        return dict(list(inspect.signature(self.change).parameters.items())[1:])
+
+    @property
+    def types(self) -> Mapping[str, tuple[type, ...]]:
+        """The types that each parameter may have."""
+        hints = get_type_hints(self.change)
+        return {name: _types_of(hints[name]) for name in self.parameters}
 
     @property
     def name(self) -> str:
@@ -134,20 +128,20 @@ _IN_WORDS: Mapping[type, str] = {float: "a number", int: "a whole number", str: 
 
 def make_fault(kind: FaultKind, given: Mapping[str, Any]) -> Fault:
     """Return a fault of ``kind`` with the ``given`` parameters, by name. Raises ``ConfigError`` for a wrong one."""
-    values = dict(given)
+    values, parameters, types_of = dict(given), kind.parameters, kind.types
     times = values.pop("times", 1)
     if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
         raise ConfigError(f"fault {kind.name}: times={times!r} must be a number from 1, or None for all requests")
     for name, value in values.items():
-        if name not in kind.parameters:
-            known = (*kind.parameters, "times")
+        if name not in parameters:
+            known = (*parameters, "times")
             raise ConfigError(f"fault {kind.name}: unknown parameter {name!r}{suggest_name(name, known)}")
-        if isinstance(value, bool) or not isinstance(value, kind.types[name]):
-            kinds = [each for each in kind.types[name] if each is not int or float not in kind.types[name]]
+        if isinstance(value, bool) or not isinstance(value, types_of[name]):
+            kinds = [each for each in types_of[name] if each is not int or float not in types_of[name]]
             words = " or ".join(_IN_WORDS[each] for each in kinds)
             raise ConfigError(f"fault {kind.name}: {name}={value!r} must be {words}")
-    for name, parameter in kind.parameters.items():
+    for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in values:
             raise ConfigError(f"fault {kind.name} needs {name}=")
-    ordered = tuple((name, values[name]) for name in kind.parameters if name in values)
+    ordered = tuple((name, values[name]) for name in parameters if name in values)
     return Fault(kind, ordered, times)

@@ -17,10 +17,10 @@ from aquila.faults.streams import STREAM_FAULTS
 def _kind_of(change: Change, group: Group) -> FaultKind:
     name = change.__name__
     if name in HANDSHAKE_FAULTS:
-        return FaultKind.of(change, group, "handshake", HANDSHAKE_FAULTS[name])
+        return FaultKind(change, group, "handshake", HANDSHAKE_FAULTS[name])
     if name in MESSAGE_FAULTS:
-        return FaultKind.of(change, group, "messages", MESSAGE_FAULTS[name])
-    return FaultKind.of(change, group, None, refuse_on_web_sockets)
+        return FaultKind(change, group, "messages", MESSAGE_FAULTS[name])
+    return FaultKind(change, group, None, refuse_on_web_sockets)
 
 
 FAULTS: Mapping[str, FaultKind] = {
