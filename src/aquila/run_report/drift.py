@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import suppress
 from typing import Any
 
 from aquila.cassettes.answers.answer_text import join_texts
-from aquila.cassettes.matching.difference import ABSENT
+from aquila.cassettes.matching.difference import ABSENT, dump_json
 from aquila.cassettes.matching.miss_message import compare_with_recordings
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import CassetteCorrupt
@@ -16,7 +15,7 @@ from aquila.recording.sessions.session import Session
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.large_answers import read_body_of
 from aquila.run_report.redaction import ExchangeRedactor
-from aquila.run_report.schema import Change, Drift
+from aquila.run_report.schema import Change, Drift, Text
 from aquila.wire_forms.sent import SentRequest
 from aquila.wire_forms.table import read_sent
 
@@ -64,21 +63,17 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
 
 
 def _as_change(path: str, was: Any, now: Any, session: Session, bodies: Bodies) -> Change:
-    change: Change = {"path": session.redactor.redact_text(path)}
+    clean = session.redactor.redact_text
+
+    def show(value: Any) -> Text:
+        return bodies.add_text(clean(value if isinstance(value, str) else dump_json(value)))
+
+    change: Change = {"path": clean(path)}
     if was is not ABSENT:
-        change["was"] = bodies.add_text(session.redactor.redact_text(_show(was)))
+        change["was"] = show(was)
     if now is not ABSENT:
-        change["now"] = bodies.add_text(session.redactor.redact_text(_show(now)))
+        change["now"] = show(now)
     return change
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
 
 
 def _prompt(sent: SentRequest) -> str:
