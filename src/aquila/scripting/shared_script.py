@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import AuthenticationError
 from typing import Any, NamedTuple, Protocol
 
@@ -31,12 +31,8 @@ _PAUSE_AFTER_ERROR = 0.01  # Seconds.
 _ANSWERED, _ANSWERED_LAST, _NOTHING, _YES, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"y", b"e", b"!"
 """The first byte of a reply, which tells its kind."""
 
-_FAULTS: Mapping[Gives, str] = {
-    "nothing": "note of a fault",
-    "answer": "note of a fault in an answer",
-}
-"""The ``wants`` of messages that report a fault, by what it gives."""
-_GIVES = {wants: gives for gives, wants in _FAULTS.items()}
+_FAULT_MET = "note of a fault"
+"""The ``wants`` of a message that reports a fault that a request has met, with what it ``gives``."""
 _ANSWER_GIVEN = "note of what was given"
 """The ``wants`` of a message that reports an answer of the script."""
 
@@ -182,8 +178,8 @@ class ScriptServer:
                 return _NOTHING
             if asked["wants"] == "explanation":
                 return _EXPLAINED + script.explain(request).encode()
-            if (gives := _GIVES.get(asked["wants"])) is not None:
-                script.note_fault(request, gives=gives)
+            if asked["wants"] == _FAULT_MET:
+                script.note_fault(request, gives=asked["gives"])
                 for each in met:
                     self._note(asked, each)
                 return _NOTHING
@@ -268,11 +264,11 @@ class RemoteScript:
         """Note a request that met a fault. Raises ``ScriptUnreachable``."""
         note = self._make_note(met) if met is not None else None
         sent = _as_interaction(request)
-        self._ask(_FAULTS[gives], sent, *(() if note is None else (note,)), fault=fault)
+        self._ask(_FAULT_MET, sent, *(() if note is None else (note,)), gives=gives, fault=fault)
 
-    def _ask(self, wants: str, *sent: Interaction, fault: str = "", last: bool = False) -> tuple[bytes, bytes]:
-        question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}
-        head = json.dumps(question | {"job": self._find_job()}).encode()
+    def _ask(self, wants: str, *sent: Interaction, **more: str | bool) -> tuple[bytes, bytes]:
+        question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "job": self._find_job(), **more}
+        head = json.dumps(question).encode()
         try:
             with connect(_address_of(self._mark, self._meeting_place), self._key.encode()) as asked:
                 asked.send_bytes(head + b"\n" + _pack(*sent))
