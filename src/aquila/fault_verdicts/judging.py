@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
@@ -111,14 +111,7 @@ class Judgement:
 
     def as_plain_data(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        findings = [{"name": name, "detail": detail} for name, detail in self.findings]
-        return {
-            "test": self.test,
-            "fault": self.fault,
-            "verdict": self.verdict,
-            "detail": self.detail,
-            "findings": findings,
-        }
+        return asdict(self) | {"findings": [{"name": name, "detail": detail} for name, detail in self.findings]}
 
 
 def judge_run(test: str, fault: str, run: FaultedRun) -> Judgement:

@@ -62,7 +62,7 @@ class RunReports:
         self._tests: CollectedTests | None = None
         self._began, self._clock = datetime.datetime.now(datetime.UTC), time.monotonic()
         self._interrupted = ""
-        self._mark, self._process = "", os.getpid()
+        self._mark = ""
         self._notes: list[str] = []
         self._lines: list[str] = []
         """The lines about the reports in the summary."""
@@ -160,7 +160,7 @@ class RunReports:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write the reports after everything else has ended and before the summary is written."""
         result = yield
-        if os.getpid() != self._process:
+        if not self._config.stash[RUN].is_here:
             return result  # `sys.exit` in the forked child of a test: pytest goes on there as if it were the run
         if self._tests is not None:
             self._tests.close()
