@@ -10,9 +10,10 @@ Names are imported when they are first used. Begin reading with ``instances``, w
   bytes. ``task_messages`` and ``message_bounds`` check what arrives, and ``sendable_values`` explains what cannot be
   sent. ``message_fields`` has the fields that Aquila adds. ``enqueue_check`` compares arguments with parameters when a
   task is enqueued.
-- Executing a task: ``task_wrapper`` and ``task_types`` are the decorated function and its types. ``task_code`` wraps
-  the code of a task, ``running_task`` is the task that executes here, and ``task_ends`` has the marks of its outcome.
-  ``error_texts`` writes the texts of errors, and ``task_locks`` has the decorators ``lock_task`` and ``rate_limit``.
+- Executing a task: ``task_wrapper`` and ``task_types`` are the decorated function and its types, and ``task_functions``
+  finds the function of a task and its parameters. ``task_code`` wraps the code of a task, ``running_task`` is the task
+  that executes here, and ``task_ends`` has the marks of its outcome. ``error_texts`` writes the texts of errors, and
+  ``task_locks`` has the decorators ``lock_task`` and ``rate_limit``.
   The time limit of a task is Huey's: ``progress.task_watch`` ends the streams of the task at that limit, and
   ``prompt_tasks`` gives a call only the time that is left.
 - Tasks that send a prompt: ``prompt_tasks``, with ``prompt_task_options`` for the types of their options, and

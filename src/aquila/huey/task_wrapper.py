@@ -87,9 +87,6 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
                 return run_coroutine(value) if inspect.iscoroutine(value) else value
 
         task_class = super().create_task(called, context, name, **settings)
-        # The function itself, whose parameters are needed elsewhere: Huey's `execute` hides it. `staticmethod` keeps it
-        # from becoming a method.
-        task_class._aquila_function = staticmethod(func)
         let_make_ids(task_class)
         return task_class
 

@@ -10,6 +10,7 @@ from typing import Any
 from huey.consumer import Consumer, GreenletEnvironment, Scheduler, Worker
 
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
+from aquila.huey.task_functions import function_of
 from aquila.huey.task_wrapper import is_async
 
 logger = logging.getLogger("huey.aquila")
@@ -103,7 +104,7 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
         if self.workers == 1 or not isinstance(self.environment, GreenletEnvironment):
             return
         for kind in self.huey._registry._registry.values():  # private to Huey, which has no public list of them
-            if is_async(getattr(kind, "_aquila_function", kind)):
+            if is_async(function_of(kind) or kind):
                 logger.warning(
                     "%s is async, and greenlets execute async tasks one after the other: start the consumer with "
                     "-k thread or -k process",

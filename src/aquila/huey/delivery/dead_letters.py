@@ -16,7 +16,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgpack
 from huey.api import Task
@@ -30,13 +30,8 @@ from aquila.huey.scope_reference import KEY
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
+from aquila.huey.task_functions import parameters_of
 from aquila.json_fields import string, string_or_none
-from aquila.lazy_imports import lazy_modules
-
-if TYPE_CHECKING:
-    from aquila.huey.live import redacting
-else:
-    lazy_modules(globals(), "aquila.huey.live: redacting")
 
 TABLE = "dead"
 """The table of the shared state. Its keys are the ids of letters, and its order is the time at which they were put."""
@@ -203,7 +198,8 @@ class DeadLetters:
         # Huey sends `args` as it was given them, perhaps as no tuple, and another producer may leave both out.
         args = message.args if isinstance(message.args, tuple) else (message.args,)
         named = {name: value for name, value in (message.kwargs or {}).items() if name != KEY}
-        names = redacting.parameters_of(self._huey._registry._registry.get(message.name))
+        known = self._huey._registry._registry.get(message.name)
+        names = () if known is None else parameters_of(known)
         return args[len(names) :], {**dict(zip(names, args, strict=False)), **named}
 
     def _prepare_message(self, letter: DeadLetter) -> tuple[Task | None, bytes, float | None]:

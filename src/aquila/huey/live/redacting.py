@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import inspect
 import json
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from huey.api import Task
 
@@ -17,6 +14,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.huey.error_texts import UNCUT, redact_long_text, text_of, traceback_of
+from aquila.huey.task_functions import parameters_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import redactor_of
 
@@ -75,7 +73,7 @@ def describe_arguments(task: Task) -> str:
 
 
 def _describe_arguments(task: Task) -> str:
-    names = parameters_of(cast("Any", type(task)))
+    names = parameters_of(type(task))
     given = dict(zip(names, task.args, strict=False))  # By their names some secrets are known.
     if others := task.args[len(names) :]:
         given["args"] = others
@@ -167,22 +165,6 @@ def learn_secrets(task: Task) -> None:
     They are recognized by the names of their fields. From then on they are removed from every text.
     """
     redact_arguments(describe_arguments(task))
-
-
-# Keyed by the class of a task. The classes of a project live for as long as the process; the bound is for tests, which
-# declare new ones again and again.
-@functools.lru_cache(maxsize=1024)
-def parameters_of(kind: Any) -> tuple[str, ...]:
-    """Return the names of the parameters of a class of tasks that take positional arguments."""
-    declared = getattr(kind, "_aquila_parameters", None)
-    function = getattr(kind, "_aquila_function", None)
-    if declared is None and function is not None:
-        with contextlib.suppress(TypeError, ValueError):
-            declared = inspect.signature(function)
-    if declared is None:
-        return ()
-    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(one.name for one in declared.parameters.values() if one.kind in by_position)
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:

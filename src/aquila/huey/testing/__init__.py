@@ -13,8 +13,8 @@ Begin reading with ``performing`` (one task), ``task_execution`` (executes it as
 ``pytest_aquila``. Names are imported when they are first used, so that the types of the fixtures can be imported
 without Huey.
 
-- Around ``perform_job``: ``task_run`` is what it returns; ``signatures`` and ``call_arguments`` separate the arguments
-  of a task from options; ``wire_comparison`` compares values before and after the wire; ``observation`` notes what
+- Around ``perform_job``: ``task_run`` is what it returns; ``call_arguments`` separates the arguments of a task from
+  options; ``wire_comparison`` compares values before and after the wire; ``observation`` notes what
   happens while a task executes; ``attribute_patches`` replaces attributes for a block.
 - Queues: ``enqueued_tasks`` and ``task_matching`` for assertions, ``dead_tasks`` for dead letters; ``draining``,
   ``periodic`` and ``skipped_time`` execute due tasks, and ``left_out_waits`` counts the waits before them;

@@ -9,8 +9,8 @@ from typing import Any
 
 from aquila.errors import ConfigError
 from aquila.huey.limits.unique_jobs import key_of, unique_of
+from aquila.huey.task_functions import function_of, parameters_of, signature_of
 from aquila.huey.testing.fixture_types import ScheduledIn
-from aquila.huey.testing.signatures import function_of, signature_of
 from aquila.huey.testing.task_run import call_text, shortened_repr, task_name
 
 _TOLERANCE = 1.0  # Seconds: what `scheduled_in=60` allows on either side.
@@ -122,9 +122,7 @@ def named_arguments(task: Any) -> dict[str, Any]:
 
 def _name_positions(task_class: Any, args: Sequence[Any]) -> dict[str, Any]:
     """Return arguments by the names of their parameters. One without a name of its own is ``argument 3``."""
-    function = function_of(task_class) if args else None
-    parameters = signature_of(function).parameters.values() if function is not None else ()
-    names = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    names = parameters_of(task_class) if args else ()
     return {names[at] if at < len(names) else f"argument {at + 1}": value for at, value in enumerate(args)}
 
 
