@@ -5,6 +5,7 @@ Whoever sets a mark first decides: see ``TasksInHand``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from huey.api import PeriodicTask, Task
@@ -22,15 +23,24 @@ def is_lost(task: Any) -> bool:
     return getattr(task, "_aquila_end", None) is IS_LOST
 
 
+def iterate_pipeline(first: Task | None) -> Iterator[Task]:
+    """Yield a task, if there is one, and the tasks that follow it, in their order."""
+    while first is not None:
+        yield first
+        first = first.on_complete
+
+
+def error_of(task_id: str, text: str) -> Error:
+    """Return an error as the result of a task that is not executed, or not again."""
+    return Error({"error": text, "retries": 0, "traceback": "", "task_id": task_id})
+
+
 def store_error(huey: Any, first: Task | None, error: Error) -> list[Task]:
     """Store an error as the result of a task and of those that follow it, and return these tasks.
 
     Stores nothing where nobody can ask: the Huey stores no results, or the task is periodic.
     """
-    tasks = []
-    while first is not None:
-        tasks.append(first)
-        first = first.on_complete
+    tasks = list(iterate_pipeline(first))
     for task in tasks:
         if stores_result(huey, task):
             huey.put_result(task.id, error)

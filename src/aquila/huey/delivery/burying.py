@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from huey.api import PeriodicTask, Task
 from huey.exceptions import HueyException
 from huey.registry import Message
-from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, LetterKind, identify_message
@@ -19,6 +18,7 @@ from aquila.huey.error_texts import UNCUT, redact_long_text, shorten_text, text_
 from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.running_task import FLOW_CONTROL
 from aquila.huey.sendable_values import make_text_sendable
+from aquila.huey.task_ends import error_of
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.under_test import is_under_test
 
@@ -81,7 +81,7 @@ def _end_unknown_job(huey: Any, message: Message, reason: str) -> None:
     release_unknown_claim(huey, message.id, message.name)
     if (publisher := getattr(huey, "publisher", None)) is not None:
         publisher.give_up(message.id, message.name, TaskError(reason))
-    error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": message.id})
+    error = error_of(message.id, f"TaskError({reason!r})")
     for id in (message.id, *ids_of_followers(message)) if huey.results else ():
         huey.put_result(id, error)
 

@@ -30,6 +30,7 @@ from aquila.huey.scope_reference import KEY
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
+from aquila.huey.task_ends import iterate_pipeline
 from aquila.huey.task_functions import parameters_of
 from aquila.json_fields import string, string_or_none
 
@@ -221,11 +222,7 @@ class DeadLetters:
             if message is not None:
                 return [message.id, *ids_of_followers(message)]
             return [letter.task_id] if letter.task_id else []
-        ids = []
-        while task is not None:
-            ids.append(task.id)
-            task = task.on_complete
-        return ids
+        return [each.id for each in iterate_pipeline(task)]
 
     def _forget_error(self, id: str) -> None:
         """Remove the result of a task if it is an error."""

@@ -30,7 +30,7 @@ from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, cut_redacted, text_of, traceback_of
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.sendable_values import make_text_sendable
-from aquila.huey.task_ends import is_lost
+from aquila.huey.task_ends import is_lost, iterate_pipeline
 
 logger = logging.getLogger("huey.aquila")
 
@@ -283,11 +283,9 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         found.hand_back_rest()
 
 
-def _ends(task: Task | None, config: Any) -> bool:
+def _ends(task: Task, config: Any) -> bool:
     """Whether the end of a task is that of a member of a chord: its own, or that of a task which is to follow it."""
-    while task is not None and task.chord_config is not config:
-        task = task.on_complete
-    return task is not None
+    return any(each.chord_config is config for each in iterate_pipeline(task))
 
 
 def _is_last_of(task: Task, data: Any) -> bool:

@@ -18,7 +18,7 @@ from aquila.huey.delivery.consumer_heartbeats import BEATS, CONSUMERS, check_los
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import Entry, SharedState, state_of
-from aquila.huey.task_ends import store_error, stores_result
+from aquila.huey.task_ends import error_of, store_error, stores_result
 
 logger = logging.getLogger("huey.aquila")
 
@@ -170,7 +170,7 @@ def _bury(huey: Any, task: Task) -> Error:
     """
     message = _reason_of(task)
     bury_lost(huey, task, message)
-    return Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
+    return error_of(task.id, message)
 
 
 def _tell(huey: Any, task: Task, error: Error) -> None:

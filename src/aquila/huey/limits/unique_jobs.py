@@ -26,14 +26,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from huey.api import Result, ResultGroup, Task
-from huey.utils import Error
 
 from aquila.errors import TaskContractBroken, TaskError
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.limits.unique_settings import Unique, canonical_value
 from aquila.huey.running_task import attempt_of
 from aquila.huey.state import SharedState, state_of
-from aquila.huey.task_ends import store_error
+from aquila.huey.task_ends import error_of, iterate_pipeline, store_error
 
 logger = logging.getLogger("huey.aquila")
 
@@ -204,7 +203,7 @@ def _refuse_duplicate(huey: Any, task: Any, holder: Claim) -> Any:
         message = (
             f"{task.name} was not enqueued, because an identical job, {holder.id}, is queued or runs, and it is unique"
         )
-        error = Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
+        error = error_of(task.id, message)
         results = [Result(huey, each) for each in store_error(huey, task, error)]
         # A private method of Huey 3.5, by which it tells a chord that a member will never return a value.
         huey._abort_chord_member(task, error)
@@ -217,11 +216,9 @@ def _refuse_duplicate(huey: Any, task: Any, holder: Claim) -> Any:
 
 def mark_followers(task: Any) -> None:
     """Mark the tasks that follow a task which came as a message: its producer has their ``Result`` objects already."""
-    for first in (task.on_complete, task.chord_config.callback if task.chord_config is not None else None):
-        follower = first
-        while follower is not None:
-            follower._aquila_follows = True
-            follower = follower.on_complete
+    callback = None if task.chord_config is None else task.chord_config.callback
+    for follower in (*iterate_pipeline(task.on_complete), *iterate_pipeline(callback)):
+        follower._aquila_follows = True
 
 
 class UniqueExecution:
