@@ -92,7 +92,7 @@ def test_options_are_sent_in_the_form_of_responses(engine: Engine) -> None:
             instructions="Be brief.",
             temperature=0.5,
             max_output_tokens=20,
-            metadata={"id": 1, "kind": "test"},
+            metadata={"id": 1, "kind": "test", "counts": {"b": 1, "a": 2, 3: 4}},
             provider_options={"truncation": "auto"},
         )
     assert server.seen[0].path == "/v1/responses"
@@ -103,7 +103,7 @@ def test_options_are_sent_in_the_form_of_responses(engine: Engine) -> None:
         "stream": True,
         "temperature": 0.5,
         "max_output_tokens": 20,
-        "metadata": {"id": "1", "kind": "test"},
+        "metadata": {"id": "1", "kind": "test", "counts": '{"3": 4, "a": 2, "b": 1}'},
         "truncation": "auto",
     }
 

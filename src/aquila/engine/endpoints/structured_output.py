@@ -52,4 +52,9 @@ def metadata_to_wire(options: Options) -> dict[str, str] | None:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    except TypeError:  # Numbers beside texts as keys cannot be sorted. In JSON all are texts.
+        return _as_text(json.loads(json.dumps(value, default=str)))
