@@ -1,5 +1,6 @@
 """What happens to jobs is published: queued, begun, answered, tried again, ended; cheaply, and without secrets."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib
@@ -90,8 +91,10 @@ def test_a_job_is_published_though_the_thread_that_stores_ends_while_it_begins(p
     assert summary_of(huey, result).state == "done"
 
 
-def test_each_attempt_and_its_error_are_published(published):
+@pytest.mark.parametrize("immediate", [False, True])
+def test_each_attempt_and_its_error_are_published(published, immediate):
     huey = published()
+    huey.immediate = immediate
     attempts = []
 
     @huey.task(retries=1)
@@ -99,7 +102,7 @@ def test_each_attempt_and_its_error_are_published(published):
         attempts.append(1)
         raise ValueError(f"the {len(attempts)}. time, with {KEY}")
 
-    with consumer(huey):
+    with contextlib.nullcontext() if immediate else consumer(huey):
         events = events_of(huey, write())
     assert [event.kind for event in events] == ["queued", "started", "retry", "started", "failed"]
     assert len({event.run for event in events if event.run}) == 2
@@ -114,6 +117,20 @@ def test_a_request_without_a_price_is_counted(published):
     huey.execute(huey.dequeue())
     huey.publisher.store.flush()
     assert (summary_of(huey, result).tokens, summary_of(huey, result).cost) == (8, 0.0)
+
+
+def test_a_retry_is_published_where_a_subclass_enqueues_it_in_a_way_of_its_own():
+    class OwnRetries(MemoryHuey):
+        def _requeue_task(self, task, timestamp, retry_eta=None):
+            task.retries -= 1
+            self.enqueue(task)
+
+    huey = OwnRetries("own")
+    publish_jobs(huey, every=0.01)
+    result = huey.task(retries=1)(lambda: 1 / 0)()
+    huey.execute(huey.dequeue())
+    settle(huey)
+    assert (summary_of(huey, result).state, huey.pending_count()) == ("retrying", 1)
 
 
 @pytest.mark.parametrize("delay", [0, 3600])

@@ -112,6 +112,8 @@ class JobPublisher:
         """
         # Members of a group or a chord come here one by one, and a retry has its summary already.
         if isinstance(task, group | chord) or attempt_of(task) > 1:
+            if self.huey.immediate:  # A retry executes now, within the attempt before it, which has ended.
+                self._end_followed_run(_record_of(task), task, is_left=False)
             return forward(task)
         summary = self._summarize(task)
         if self.content:
@@ -163,8 +165,7 @@ class JobPublisher:
             yield
             is_left = False
         finally:
-            if record is not None and not record.is_over:
-                self._end_followed_run(record, task, is_left=is_left)
+            self._end_followed_run(record, task, is_left=is_left)
 
     def note_event(
         self, current: CurrentTask, kind: str, change: Callable[[JobRun], None] = lambda run: None, **data: Any
@@ -230,7 +231,9 @@ class JobPublisher:
             self.records[run.key] = task._aquila_record = record
         self.store.wake()
 
-    def _end_followed_run(self, record: JobRecord, task: Task, *, is_left: bool) -> None:
+    def _end_followed_run(self, record: JobRecord | None, task: Task, *, is_left: bool) -> None:
+        if record is None or record.is_over:
+            return
         now, error = self.clock.now(), task._aquila_error
         if error is not None:
             learn_secrets(task)
@@ -239,7 +242,8 @@ class JobPublisher:
         if is_left or is_lost(task):
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
         elif task._aquila_retrying:
-            self._end_run(record, now, "retrying", events.RETRY, error=error, eta=now + task._aquila_retry_delay)
+            delay = getattr(task, "_aquila_retry_delay", 0.0)  # A subclass may have a `_requeue_task` of its own.
+            self._end_run(record, now, "retrying", events.RETRY, error=error, eta=now + delay)
         elif task._aquila_canceled:
             self._end_run(record, now, "canceled", events.CANCELED, error=error)
         elif error is None:
