@@ -6,6 +6,7 @@ import contextvars
 import datetime as dt
 import functools
 import gc
+import math
 import signal
 import threading
 import time
@@ -932,8 +933,17 @@ def test_a_generator_is_refused_where_it_is_declared_as_a_task():
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"), [("retry_delay", "give a factor: retry_backoff=2"), ("retries", "which its messages carry$")]
+    ("setting", "value", "told"),
+    [
+        (
+            "retry_delay",
+            lambda tries: 2**tries,
+            "retry_delay=<function .* is no finite number.*a factor: retry_backoff=2",
+        ),
+        ("retries", "3", "retries='3' of the task int is no finite number, which its messages carry$"),
+        ("retries", math.inf, "retries=inf of the task int is no finite number"),
+    ],
 )
-def test_a_setting_that_is_no_number_is_refused_where_the_task_is_declared(setting, told):
-    with pytest.raises(ConfigError, match=f"{setting}=<function .* of the task int is no number.*{told}"):
-        AquilaMemoryHuey("app").task(**{setting: lambda tries: 2**tries})(int)
+def test_a_setting_that_is_no_number_is_refused_where_the_task_is_declared(setting, value, told):
+    with pytest.raises(ConfigError, match=told):
+        AquilaMemoryHuey("app").task(**{setting: value})(int)
