@@ -128,6 +128,10 @@ def test_an_argument_whose_comparison_raises_is_named_and_can_be_compared_otherw
         save([Array()])
         with pytest.raises(ConfigError, match=r"document\[0\] cannot be compared, ValueError: .*where="):
             ask(save, [Array()])
+        with pytest.raises(
+            ConfigError, match=r"\(.*\) and another task cannot be compared, ValueError: .*all_enqueued"
+        ):
+            assert_unique(save)
 
 
 @pytest.mark.parametrize("wanted", [60, dt.timedelta(minutes=1), (50, 20), (dt.timedelta(seconds=59), 5)])

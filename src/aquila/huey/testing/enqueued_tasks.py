@@ -20,7 +20,7 @@ from aquila.huey.testing.fixture_types import (
     declared_as,
 )
 from aquila.huey.testing.performing import list_nested_tasks
-from aquila.huey.testing.task_matching import TaskPattern, describe_not_found, identity_of, list_tasks
+from aquila.huey.testing.task_matching import TaskPattern, are_equal, describe_not_found, identity_of, list_tasks
 from aquila.huey.testing.task_run import call_text, task_name
 from aquila.recording.storing.machine_clock import machine_seconds
 
@@ -150,9 +150,10 @@ def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: An
             break
     else:
         raise AssertionError(describe_not_found(search.pattern, seen.tasks, seen.now))
-    identities = [identity_of(one) for one in matching]  # Once for each, because it takes longer than to compare them.
-    for identity in identities:
-        same = [one for one, other in zip(matching, identities, strict=True) if other == identity]
+    pairs = [(one, identity_of(one)) for one in matching]  # Once for each: it takes longer than to compare them.
+    for first, identity in pairs:
+        about = f"{call_text(first)} and another task", "Compare what all_enqueued() returns"
+        same = [one for one, other in pairs if are_equal(other, identity, *about)]
         if len(same) > 1:
             text = f"{call_text(same[0])} is enqueued {len(same)} times, and should be once:"
             raise AssertionError("\n".join([text, *list_tasks(same, seen.now)]))

@@ -140,19 +140,18 @@ def compare_values(expected: Any, actual: Any, path: str) -> Iterator[str]:
     elif isinstance(expected, list | tuple) and type(expected) is type(actual) and len(expected) == len(actual):
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
             yield from compare_values(one, other, f"{path}[{index}]")
-    elif not _are_equal(expected, actual, path):
+    elif not are_equal(expected, actual, path, "Leave it out, and compare it in where="):
         yield f"{path}: expected {shortened_repr(expected)}, is {shortened_repr(actual)}"
 
 
-def _are_equal(expected: Any, actual: Any, path: str) -> bool:
+def are_equal(expected: Any, actual: Any, name: str, advice: str) -> bool:
+    """Whether two values are equal. Raises ``ConfigError`` with ``advice`` for two of one type whose ``==`` raises."""
     try:
         return bool(expected == actual)  # in this order, because ANY and the like define only ==
     except Exception as error:
         if type(expected) is not type(actual):
             return False
-        raise ConfigError(
-            f"{path} cannot be compared, {type(error).__name__}: {error}. Leave it out, and compare it in where="
-        ) from error
+        raise ConfigError(f"{name} cannot be compared, {type(error).__name__}: {error}. {advice}") from error
 
 
 def seconds_ahead(task: Any, now: Any) -> float:
