@@ -15,14 +15,11 @@ from aquila.huey import MemoryHuey, RedisHuey, checkpoint, follow, once, partial
 from aquila.huey.progress import kept_progress, storage_patience, task_watch
 from aquila.huey.testing import build_task
 from tests.huey.programs import wait_until
+from tests.huey.storages import Away
 from tests.support.examples import examples
 from tests.support.limits import with_a_limit_in_time
 from tests.support.servers import redis_server
 from tests.support.upstream import chat_chunks, streamed, upstream
-
-
-class Away(Exception):
-    """What this storage raises while it is away: no client library's own."""
 
 
 class UnsteadyHuey(MemoryHuey):

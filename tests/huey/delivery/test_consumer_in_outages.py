@@ -9,10 +9,7 @@ import pytest
 from aquila.huey import MemoryHuey
 from aquila.huey.delivery import consumer as consumers
 from tests.huey.live.conftest import consumer
-
-
-class Away(Exception):
-    """What this storage raises while it is away."""
+from tests.huey.storages import Away
 
 
 def errors_in(caplog):

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 from aquila import huey as classes
 from aquila.errors import ConfigError, MessageRejected, TaskError
-from aquila.huey import AquilaHuey, MemoryHuey, MsgpackSerializer, current_task, dead_letters
+from aquila.huey import MemoryHuey, MsgpackSerializer, current_task, dead_letters
 from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording.under_test import under_test
-from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
-from tests.huey.storages import STORAGES
+from tests.huey.storages import STORAGES, WITH_COPIES, ExpiringHuey
+from tests.huey.tasks import failing, returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
 
@@ -60,11 +60,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_an_unreadable_message_is_kept_and_the_next_one_is_taken(name, caplog):
     huey, (data, reason) = MemoryHuey("app", serializer=MsgpackSerializer(SECRET)), UNREADABLE[name]
-
-    @huey.task()
-    def job():
-        return 1
-
+    job = returning(huey, 1)
     huey.storage.enqueue(data)
     job()
     assert huey.dequeue().name == "job"
@@ -120,7 +116,7 @@ def test_any_bytes_are_kept_as_a_dead_letter_and_nothing_is_raised(data):
     ids=str,
 )
 @pytest.mark.parametrize("reads_pickles", [False, True])
-def test_a_pickle_with_values_that_no_storage_can_hold_is_kept_and_not_enqueued_again(make, fields, reads_pickles):  # noqa: F811
+def test_a_pickle_with_values_that_no_storage_can_hold_is_kept_and_not_enqueued_again(make, fields, reads_pickles):
     huey = make("sqlite")
     if reads_pickles:
         huey.serializer = _huey.serializer.Serializer()
@@ -131,9 +127,9 @@ def test_a_pickle_with_values_that_no_storage_can_hold_is_kept_and_not_enqueued_
     assert huey.pending_count() == 0
 
 
-@pytest.mark.parametrize("kind", slow_but(["redis"], KINDS))
+@pytest.mark.parametrize("kind", slow_but(["redis"], WITH_COPIES))
 @pytest.mark.parametrize("keep", [False, True])
-def test_nothing_is_lost_on_any_storage(kind, keep, make):  # noqa: F811
+def test_nothing_is_lost_on_any_storage(kind, keep, make):
     huey = make(kind, keep_running=keep)
     huey.storage.enqueue(b"damaged")
     huey.storage.add_to_schedule(b"damaged too", dt.datetime(2026, 1, 1))
@@ -173,8 +169,8 @@ def test_a_task_that_was_renamed_is_told_from_a_consumer_without_tasks(huey):
     assert huey.execute(huey.dequeue()) == 7
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_retried_dead_letter_takes_the_stored_error_away(kind, make):  # noqa: F811
+@pytest.mark.parametrize("kind", WITH_COPIES)
+def test_a_retried_dead_letter_takes_the_stored_error_away(kind, make):
     huey, broken = make(kind), [True]
 
     @huey.task()
@@ -271,10 +267,7 @@ def test_a_retry_has_all_retries_again_and_the_same_id(huey):
 
 
 def test_a_retry_begins_with_the_first_delay_again(huey):
-    @huey.task(retries=1, retry_delay=10, retry_backoff=3)
-    def job():
-        raise ValueError
-
+    job = failing(huey, retries=1, retry_delay=10, retry_backoff=3)
     with use_test_queue(huey):
         result = job()
         drain_queue(with_scheduled=True, raise_errors=False)
@@ -311,10 +304,7 @@ def test_an_unreadable_message_is_retried_as_it_is(huey):
 
 
 def test_a_job_that_fails_again_at_once_keeps_its_new_letter(huey, monkeypatch):
-    @huey.task()
-    def job():
-        raise ValueError("again")
-
+    job = failing(huey, ValueError("again"))
     job()
     huey.execute(huey.dequeue())
     (letter,) = dead_letters(huey)
@@ -339,10 +329,6 @@ def test_a_retry_that_could_not_be_enqueued_can_be_tried_again(huey, monkeypatch
             dead_letters(huey).retry(letter.id)
     dead_letters(huey).retry(letter.id)
     assert huey.pending_count() == 1
-
-
-class ExpiringHuey(AquilaHuey, _huey.RedisExpireHuey):
-    pass
 
 
 def test_a_new_result_stays_where_it_is_not_known_whether_the_retry_was_enqueued(huey, monkeypatch):
@@ -371,11 +357,7 @@ def test_a_new_result_stays_where_it_is_not_known_whether_the_retry_was_enqueued
 
 def test_a_retry_forgets_no_result_that_is_no_error(huey):
     """As where the process that retried was killed before it had removed the letter."""
-
-    @huey.task()
-    def job():
-        raise ValueError("out of order")
-
+    job = failing(huey, ValueError("out of order"))
     result = job()
     huey.execute(huey.dequeue())
     huey.put_result(result.id, 7)
@@ -383,7 +365,7 @@ def test_a_retry_forgets_no_result_that_is_no_error(huey):
     assert result.get() == 7
 
 
-def test_of_two_that_retry_at_once_one_enqueues(make):  # noqa: F811
+def test_of_two_that_retry_at_once_one_enqueues(make):
     huey = make("redis")
     huey.storage.enqueue(b"damaged")
     huey.dequeue()
@@ -604,10 +586,7 @@ def test_a_huey_whose_storage_holds_none_says_so(caplog):
     with pytest.raises(ConfigError, match="Use a Huey class with one of these"):
         dead_letters(huey)
 
-    @huey.task()
-    def job():
-        raise ValueError("as it was")
-
+    job = failing(huey, ValueError("as it was"))
     with pytest.raises(ValueError, match="as it was"):
         job.call_local()
     message = huey.serialize_task(job.s())
@@ -626,11 +605,7 @@ def test_where_the_storage_is_away_a_message_goes_back_to_the_queue(huey, monkey
     with pytest.raises(ConnectionError):
         huey.dequeue()
     assert huey.storage.enqueued_items() == [b"damaged"]
-
-    @huey.task()
-    def job():
-        raise ValueError
-
+    job = failing(huey)
     huey.flush()
     result = job()
     huey.execute(huey.dequeue())  # The failure of the task is stored all the same.

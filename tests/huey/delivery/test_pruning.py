@@ -4,9 +4,7 @@ import datetime as dt
 
 import pytest
 import time_machine
-from huey import RedisExpireHuey
 
-from aquila import huey as classes
 from aquila.errors import ConfigError
 from aquila.huey import (
     add_pruner,
@@ -21,7 +19,8 @@ from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.testing import drain_queue, run_periodic
 from tests.huey.live.conftest import consumer
 from tests.huey.programs import wait_until
-from tests.huey.storages import STORAGES
+from tests.huey.storages import STORAGES, ExpiringHuey
+from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 
 DAY = dt.timedelta(days=1)
@@ -95,10 +94,7 @@ def test_checkpoints_and_partial_answers_of_failed_tasks_go_too(huey, store):
 
 
 def test_what_is_no_result_is_left_alone(huey, store):
-    @huey.task()
-    def task():
-        return 1
-
+    task = returning(huey, 1, name="task")
     task.revoke()
     huey.revoke_by_id("some")
     huey.lock_task("held").acquire()
@@ -181,9 +177,6 @@ def test_a_result_that_is_fetched_while_results_are_pruned_hinders_nothing(make_
 
 
 def test_results_that_redis_lets_expire_are_pruned(make_huey):
-    class ExpiringHuey(classes.AquilaHuey, RedisExpireHuey):
-        pass
-
     huey = make_huey("redis", {"redis": ExpiringHuey})
     huey.put_result("a", 1)
     prune_results(huey, keep=1)

@@ -16,21 +16,20 @@ from aquila.huey import checkpoint, current_task, dead_letters, list_consumers, 
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
-from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
 from tests.huey.live.conftest import consumer
-from tests.huey.storages import CLASSES
+from tests.huey.storages import CLASSES, WITH_COPIES
 from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
 
 
-@pytest.fixture(params=slow_but(["sqlite", "redis"], KINDS))
-def huey(request, make):  # noqa: F811
+@pytest.fixture(params=slow_but(["sqlite", "redis"], WITH_COPIES))
+def huey(request, make):
     return make(request.param, keep_running=True)
 
 
 @pytest.fixture
-def kept(make):  # noqa: F811
+def kept(make):
     return make("sqlite", keep_running=True)
 
 
@@ -396,7 +395,7 @@ def test_a_consumer_shows_that_it_lives_as_long_as_it_does(kept):
     assert list_consumers(kept) == []
 
 
-def test_lost_after_of_the_huey_decides_when_a_consumer_is_dead(make):  # noqa: F811
+def test_lost_after_of_the_huey_decides_when_a_consumer_is_dead(make):
     huey = make("sqlite", keep_running=True, lost_after=300)
 
     @huey.task()
@@ -430,7 +429,7 @@ def test_any_entry_among_the_consumers_breaks_nothing(kept, value):
     assert MessageRejected.__name__ in dead_letters(kept).list()[0].reason
 
 
-def test_nothing_is_kept_without_the_setting(make):  # noqa: F811
+def test_nothing_is_kept_without_the_setting(make):
     huey = make("sqlite")
 
     shown = []

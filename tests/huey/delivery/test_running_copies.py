@@ -5,43 +5,22 @@ import threading
 
 import pytest
 from huey import Huey as PlainHuey
-from huey import RedisExpireHuey
 from huey.storage import BlackHoleStorage, FileStorage
 
 from aquila import huey as classes
 from aquila.errors import ConfigError
 from aquila.huey import MsgpackSerializer, instrument
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_heartbeats import ConsumerLife
-from tests.huey.storages import CLASSES
+from tests.huey.storages import WITH_COPIES, ExpiringHuey
 from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
 
-KINDS = ["sqlite", "redis", "priorities", "postgres"]
 SOON = dt.datetime(2026, 1, 1, 12, 0, 0)
 LATER = dt.datetime(2026, 1, 1, 13, 0, 0)
 
 
-@pytest.fixture
-def make(make_huey, monkeypatch):
-    """Make a Huey of Aquila on a storage that can keep copies; a worker that waits for a message waits shortly.
-
-    Lost tasks are only looked for where a test does it: the thread of heartbeats might do it between two lines.
-    """
-    monkeypatch.setattr(ConsumerLife, "_live", lambda life: life._ended.wait())
-
-    def make(kind, **options):
-        if kind in ("redis", "priorities", "postgres"):
-            options["read_timeout"] = 0.02
-        if kind == "priorities":
-            return make_huey("redis", {"redis": classes.PriorityRedisHuey}, **options)
-        return make_huey(kind, CLASSES, **options)
-
-    return make
-
-
-@pytest.fixture(params=slow_but(["sqlite", "redis"], KINDS))
+@pytest.fixture(params=slow_but(["sqlite", "redis"], WITH_COPIES))
 def huey(request, make):
     return make(request.param)
 
@@ -150,9 +129,6 @@ def test_priorities_are_kept(kind, make):
 
 
 def test_results_that_expire_are_stored_as_such(make_huey):
-    class ExpiringHuey(classes.AquilaHuey, RedisExpireHuey):
-        pass
-
     huey = make_huey("redis", {"redis": ExpiringHuey}, expire_time=1000, notify_result=True)
     huey.storage.enqueue(b"first")
     copies = copies_of(huey)
@@ -166,7 +142,7 @@ def test_a_storage_in_memory_has_no_copies():
     assert copies_of(classes.MemoryHuey("app", keep_running=True)) is None
 
 
-@pytest.mark.parametrize("kind", slow_but(["sqlite", "redis"], KINDS))
+@pytest.mark.parametrize("kind", slow_but(["sqlite", "redis"], WITH_COPIES))
 def test_a_task_leaves_its_copy_for_its_end_its_retry_and_its_schedule(kind, make):
     huey = make(kind, keep_running=True)
     copies = copies_of(huey)

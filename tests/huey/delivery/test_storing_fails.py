@@ -13,13 +13,9 @@ import pytest
 from aquila.huey import current_task, dead_letters, instances, once, requeue_lost_tasks
 from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.progress import patient_results, storage_patience
-from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
-from tests.huey.tasks import returning
+from tests.huey.storages import Away, be_away
+from tests.huey.tasks import failing, returning
 from tests.support.slow import slow_but
-
-
-class Away(Exception):
-    """What this storage raises while it is away."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,28 +25,13 @@ def impatient(monkeypatch):
     monkeypatch.setattr(patient_results, "PATIENCE", 0.0)
 
 
-@pytest.fixture
-def kept(make):  # noqa: F811
-    huey = make("sqlite", keep_running=True)
-    huey.tasks_in_hand.kept.enter_worker()
-    yield huey
-    huey.tasks_in_hand.kept.leave_worker()
-
-
-def fail(*args, **kwargs):
-    raise Away
-
-
 def count_copies(huey):
     in_hand = huey.tasks_in_hand
     return in_hand.kept.storage.count(in_hand.kept.life.id)
 
 
 def test_a_retry_that_another_worker_has_taken_already_stays_in_its_hand(kept, monkeypatch):
-    @kept.task(retries=1)
-    def job():
-        raise ValueError
-
+    job = failing(kept, retries=1)
     job()
     taken, requeue = [], kept._requeue_task
 
@@ -81,7 +62,7 @@ def test_a_task_of_which_cannot_be_stored_what_became_of_it_is_delivered_again(k
 
     result = job()
     with monkeypatch.context() as patch:
-        patch.setattr(kept.tasks_in_hand.kept.storage, step, fail)
+        patch.setattr(kept.tasks_in_hand.kept.storage, step, be_away)
         with pytest.raises(Away):
             kept.execute(kept.dequeue())
     assert kept.dequeue() is None
@@ -112,7 +93,7 @@ def test_an_outcome_that_was_stored_before_its_connection_broke_is_that_of_the_t
 
     def answer_late(*args):
         calls.append(move(*args))
-        return fail() if len(calls) == 1 else calls[-1]
+        return be_away() if len(calls) == 1 else calls[-1]
 
     monkeypatch.setattr(copies, step, answer_late)
     while (task := kept.dequeue()) is not None:
@@ -131,10 +112,10 @@ def test_a_task_that_could_not_be_delivered_again_counts_as_lost_when_it_is(kept
     job()
     copies = kept.tasks_in_hand.kept
     with monkeypatch.context() as patch:
-        patch.setattr(copies.storage, "move_to_results", fail)
+        patch.setattr(copies.storage, "move_to_results", be_away)
         with pytest.raises(Away):
             kept.execute(kept.dequeue())
-        patch.setattr(copies.storage, "move_to_queue", fail)
+        patch.setattr(copies.storage, "move_to_queue", be_away)
         with pytest.raises(Away):
             copies.look_around()
     copies.look_around()
@@ -145,15 +126,11 @@ def test_a_task_that_could_not_be_delivered_again_counts_as_lost_when_it_is(kept
 def test_a_retry_waits_for_a_storage_that_comes_back(kept, step, monkeypatch):
     monkeypatch.setattr(storage_patience, "FIRST_DELAY", 0.001)
     monkeypatch.setattr(tasks_in_hand, "_PATIENCE_TO_STORE", 60.0)
-
-    @kept.task(retries=1, retry_delay=60 if step == "move_to_schedule" else 0)
-    def job():
-        raise ValueError
-
+    job = failing(kept, retries=1, retry_delay=60 if step == "move_to_schedule" else 0)
     job()
     copies, failures = kept.tasks_in_hand.kept.storage, [Away, Away]
     move = getattr(copies, step)
-    monkeypatch.setattr(copies, step, lambda *args: fail() if failures and failures.pop() else move(*args))
+    monkeypatch.setattr(copies, step, lambda *args: be_away() if failures and failures.pop() else move(*args))
     kept.execute(kept.dequeue())
     assert kept.pending_count() + kept.scheduled_count() == 1
 
@@ -183,7 +160,7 @@ def test_dropped_tasks_are_enqueued_again_when_the_last_worker_ends(kept, monkey
     job = returning(kept, 1)
     job()
     with monkeypatch.context() as patch:
-        patch.setattr(kept.tasks_in_hand.kept.storage, "move_to_results", fail)
+        patch.setattr(kept.tasks_in_hand.kept.storage, "move_to_results", be_away)
         with pytest.raises(Away):
             kept.execute(kept.dequeue())
     kept.tasks_in_hand.kept.leave_worker()
@@ -211,20 +188,20 @@ def test_a_consumer_may_follow_one_whose_end_the_storage_has_refused(kept, monke
     job()
     assert kept.execute(kept.dequeue()) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(kept.tasks_in_hand.kept, "forget_finished", fail)
+        patch.setattr(kept.tasks_in_hand.kept, "forget_finished", be_away)
         with pytest.raises(Away):
             kept.notify_interrupted_tasks()
     job()
     assert kept.execute(kept.dequeue()) == 1
 
 
-def test_a_task_is_no_longer_in_hand_although_its_scope_could_not_be_left(make, monkeypatch):  # noqa: F811
+def test_a_task_is_no_longer_in_hand_although_its_scope_could_not_be_left(make, monkeypatch):
     huey = make("sqlite")
     job = returning(huey, 1)
     task = job.s()
     task._aquila_scope = None  # Without a reference the task executes in a scope of its own.
     huey.enqueue(task)
-    monkeypatch.setattr(instances, "leave_task_scope", fail)
+    monkeypatch.setattr(instances, "leave_task_scope", be_away)
     with pytest.raises(Away):
         huey.execute(huey.dequeue())
     assert not huey.tasks_in_hand.has_any
@@ -239,7 +216,7 @@ def test_a_due_task_that_cannot_be_enqueued_is_not_stuck(kept, monkeypatch):
     kept.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
     (task,) = read_due(kept)
     with monkeypatch.context() as patch:
-        patch.setattr(kept.tasks_in_hand.kept.storage, "move_to_queue", fail)
+        patch.setattr(kept.tasks_in_hand.kept.storage, "move_to_queue", be_away)
         with pytest.raises(Away):
             kept.enqueue(task)
     for _ in range(2):
@@ -248,13 +225,13 @@ def test_a_due_task_that_cannot_be_enqueued_is_not_stuck(kept, monkeypatch):
     assert count_copies(kept) == 0
 
 
-def test_without_copies_a_due_task_that_cannot_be_enqueued_is_due_again(make, monkeypatch):  # noqa: F811
+def test_without_copies_a_due_task_that_cannot_be_enqueued_is_due_again(make, monkeypatch):
     huey = make("sqlite")
     job = returning(huey, 1)
     huey.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
     (task,) = read_due(huey)
     with monkeypatch.context() as patch:
-        patch.setattr(huey.storage, "enqueue", fail)
+        patch.setattr(huey.storage, "enqueue", be_away)
         with pytest.raises(Away):
             huey.enqueue(task)
     assert read_due(huey) == [task]
@@ -269,7 +246,7 @@ def test_an_answer_that_has_arrived_counts_though_the_storage_is_away_for_a_mome
     result = paid()
     task = kept.dequeue()
     kept.tasks_in_hand.kept.life._last_beat = float("-inf")  # For long no heartbeat has got through.
-    monkeypatch.setattr(kept.tasks_in_hand.kept.storage, "has", fail)
+    monkeypatch.setattr(kept.tasks_in_hand.kept.storage, "has", be_away)
     kept.execute(task)
     assert result.get() == "answer"
 
@@ -323,7 +300,7 @@ def test_a_finished_copy_is_removed_although_the_storage_failed_when_the_next_ta
     job()
     kept.execute(kept.dequeue())
     with monkeypatch.context() as patch:
-        patch.setattr(kept.tasks_in_hand.kept.storage, "take", fail)
+        patch.setattr(kept.tasks_in_hand.kept.storage, "take", be_away)
         with pytest.raises(Away):
             kept.dequeue()
     assert count_copies(kept) == 1
@@ -353,7 +330,7 @@ class Struck(set):
 
 @pytest.mark.parametrize("keep_running", [False, True])
 @pytest.mark.parametrize("step", ["is_revoked", "add", "enter", "code", "discard"])
-def test_an_interrupt_loses_no_task_wherever_it_strikes(make, step, keep_running, monkeypatch):  # noqa: F811
+def test_an_interrupt_loses_no_task_wherever_it_strikes(make, step, keep_running, monkeypatch):
     huey = make("sqlite", keep_running=keep_running)
 
     @huey.task(timeout=600)
@@ -380,7 +357,7 @@ def test_an_interrupt_loses_no_task_wherever_it_strikes(make, step, keep_running
     assert (result.get(), huey.pending_count()) == ("done", 0)
 
 
-def test_an_interrupted_task_is_handed_back_with_the_arguments_that_it_came_with(make):  # noqa: F811
+def test_an_interrupted_task_is_handed_back_with_the_arguments_that_it_came_with(make):
     huey = make("sqlite")
 
     @huey.task()
@@ -410,17 +387,13 @@ def test_an_interrupted_task_that_was_taken_over_is_not_handed_back(kept):
 
 
 @pytest.mark.parametrize("delay", [0, 60])
-def test_a_retry_that_the_storage_refused_is_stored_when_the_process_stops(make, delay, monkeypatch):  # noqa: F811
+def test_a_retry_that_the_storage_refused_is_stored_when_the_process_stops(make, delay, monkeypatch):
     huey = make("sqlite")
-
-    @huey.task(retries=2, retry_delay=delay)
-    def job():
-        raise ValueError
-
+    job = failing(huey, retries=2, retry_delay=delay)
     job()
     with monkeypatch.context() as patch:
-        patch.setattr(huey.storage, "enqueue", fail)
-        patch.setattr(huey.storage, "add_to_schedule", fail)
+        patch.setattr(huey.storage, "enqueue", be_away)
+        patch.setattr(huey.storage, "add_to_schedule", be_away)
         with pytest.raises(Away):
             huey.execute(huey.dequeue())
     for _ in range(2):
@@ -429,14 +402,11 @@ def test_a_retry_that_the_storage_refused_is_stored_when_the_process_stops(make,
         assert task.retries == 1
 
 
-def test_a_retry_that_the_storage_refuses_while_the_process_stops_is_stored_at_its_end(make, monkeypatch):  # noqa: F811
+def test_a_retry_that_the_storage_refuses_while_the_process_stops_is_stored_at_its_end(make, monkeypatch):
     huey = make("sqlite")
     is_storing, is_waited_for, waits = threading.Event(), threading.Event(), []
     enqueue, wait = huey.storage.enqueue, huey.tasks_in_hand._wait_until
-
-    @huey.task(retries=1)
-    def job():
-        raise ValueError
+    job = failing(huey, retries=1)
 
     def refuse_once(*args):
         monkeypatch.setattr(huey.storage, "enqueue", enqueue)
@@ -467,13 +437,13 @@ def test_a_retry_that_the_storage_refuses_while_the_process_stops_is_stored_at_i
     assert [again.retries for again in huey.pending()] == [0]
 
 
-def test_a_due_task_that_the_storage_refused_is_handed_back_once(make, monkeypatch):  # noqa: F811
+def test_a_due_task_that_the_storage_refused_is_handed_back_once(make, monkeypatch):
     huey = make("sqlite")
     job = returning(huey, 1)
     huey.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
     (task,) = read_due(huey)
     with monkeypatch.context() as patch:
-        patch.setattr(huey.storage, "enqueue", fail)
+        patch.setattr(huey.storage, "enqueue", be_away)
         with pytest.raises(Away):
             huey.enqueue(task)
     huey.notify_interrupted_tasks()
@@ -485,19 +455,16 @@ def test_a_due_task_that_the_storage_refused_is_handed_back_once(make, monkeypat
     ("delay", "goes_on"),
     slow_but([(0, True), (60, False)], itertools.product([0, 60], [True, False]), of_several_names=True),
 )
-def test_a_retry_that_the_storage_refused_is_handed_back_by_a_forked_worker(make, delay, goes_on, monkeypatch):  # noqa: F811
+def test_a_retry_that_the_storage_refused_is_handed_back_by_a_forked_worker(make, delay, goes_on, monkeypatch):
     huey = make("sqlite")
-
-    @huey.task(retries=2, retry_delay=delay)
-    def job():
-        raise ValueError
+    job = failing(huey, retries=2, retry_delay=delay)
 
     def work():
         worker = huey.create_consumer(worker_type="process")._create_worker()
         worker.initialize()
         with monkeypatch.context() as patch:
-            patch.setattr(huey.storage, "enqueue", fail)
-            patch.setattr(huey.storage, "add_to_schedule", fail)
+            patch.setattr(huey.storage, "enqueue", be_away)
+            patch.setattr(huey.storage, "add_to_schedule", be_away)
             for _ in range(3):
                 worker.loop()
         if goes_on:
@@ -515,7 +482,7 @@ def test_a_retry_that_the_storage_refused_is_handed_back_by_a_forked_worker(make
     assert task.retries == 1
 
 
-def test_a_greenlet_that_is_interrupted_within_a_transaction_loses_no_task(make):  # noqa: F811
+def test_a_greenlet_that_is_interrupted_within_a_transaction_loses_no_task(make):
     huey = make("postgres")
 
     @huey.task()

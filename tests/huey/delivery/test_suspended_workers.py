@@ -1,20 +1,10 @@
 """A worker that was suspended, and whose tasks others have taken over meanwhile, leaves nothing when it goes on."""
 
-import pytest
 from huey.exceptions import CancelExecution
 
 from aquila.huey import checkpoint, current_task, dead_letters
 from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.progress.task_watch import TaskWatch
-from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
-
-
-@pytest.fixture
-def kept(make):  # noqa: F811
-    huey = make("sqlite", keep_running=True)
-    huey.tasks_in_hand.kept.enter_worker()
-    yield huey
-    huey.tasks_in_hand.kept.leave_worker()
 
 
 def take_over(huey):

@@ -12,12 +12,12 @@ from aquila.huey import dead_letters
 from aquila.huey.live import publish_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.state import state_of
-from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
 from tests.huey.live.conftest import settle
+from tests.huey.tasks import returning
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "keep_running"])
-def huey(request, make):  # noqa: F811
+def huey(request, make):
     return make("sqlite", keep_running=request.param)
 
 
@@ -67,7 +67,7 @@ class Unpicklable(Exception):
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("keep_running", [False, True])
-def test_what_the_serializer_of_a_project_refuses_is_no_reason_to_pay_again(make, keep_running, fails):  # noqa: F811
+def test_what_the_serializer_of_a_project_refuses_is_no_reason_to_pay_again(make, keep_running, fails):
     huey = make("sqlite", keep_running=keep_running, serializer=Serializer())  # Pickles, as in an existing project.
     executed = []
 
@@ -95,7 +95,7 @@ def test_what_the_serializer_of_a_project_refuses_is_no_reason_to_pay_again(make
     assert (letter.id, letter.kind) == (result.id, "failed")
 
 
-def test_a_caller_gets_what_the_serializer_of_its_project_raises(make):  # noqa: F811
+def test_a_caller_gets_what_the_serializer_of_its_project_raises(make):
     huey = make("sqlite", serializer=Serializer())
 
     @huey.task()
@@ -116,9 +116,7 @@ def test_a_caller_gets_what_the_serializer_of_its_project_raises(make):  # noqa:
 
 
 def test_a_task_whose_successor_cannot_be_sent_keeps_its_value(huey):
-    @huey.task()
-    def job():
-        return 1
+    job = returning(huey, 1)
 
     @huey.task()
     def follow(odd, value):

@@ -22,7 +22,7 @@ from aquila.huey.limits.shared_limits import TABLE, acquire, counters_of
 from aquila.huey.limits.task_gate import TaskGate, estimate_input
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
-from tests.huey.storages import SHARED, STORAGES
+from tests.huey.storages import SHARED, STORAGES, be_away
 from tests.support.limit_counts import describe_counts
 from tests.support.runs import separate_run
 from tests.support.threads import run_at_once
@@ -471,11 +471,8 @@ def test_a_storage_that_is_away_when_an_answer_has_come_does_not_lose_it(huey, p
     limit(huey, "openai: 1 at once")
     state = state_of(huey)
 
-    def fail(*args, **options):
-        raise ConnectionError("away")
-
     def go_away():
-        state.update = fail
+        state.update = be_away
 
     provider.while_answering = go_away
     task = ask_task(huey, "{x}", name="answer", transport=provider)
@@ -487,11 +484,8 @@ def test_a_storage_that_is_away_when_an_answer_has_come_does_not_lose_it(huey, p
 def test_a_slot_is_free_again_although_what_was_spent_could_not_be_counted(huey, monkeypatch, caplog):
     limit(huey, "openai: 1 at once", budget="1000 tokens per day")
 
-    def fail(*args):
-        raise ConnectionError("away")
-
     with monkeypatch.context() as patch:
-        patch.setattr(Reservation, "settle", fail)
+        patch.setattr(Reservation, "settle", be_away)
         with limited(huey, "openai") as request:
             request.spent(input_tokens=9)
     assert "could not be counted" in caplog.text

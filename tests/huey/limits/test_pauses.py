@@ -10,6 +10,7 @@ from aquila.huey.state import state_of
 from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.testing import drain_queue, perform_job
 from tests.huey.limits.providers import Provider
+from tests.huey.storages import Away, be_away
 
 
 def limit(huey, text):
@@ -181,14 +182,11 @@ def test_a_storage_that_is_away_fails_no_call_that_nobody_limits(huey, monkeypat
     task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
     assert perform_job(task, 1).state == "retry"
 
-    def fail(*args, **options):
-        raise ConnectionError("away")
-
     if failing == "connection":
-        monkeypatch.setattr(task_gate.shared_state, "state_of", fail)
+        monkeypatch.setattr(task_gate.shared_state, "state_of", be_away)
     else:
-        monkeypatch.setattr(state_of(huey), "now" if failing == "clock" else "get", fail)
+        monkeypatch.setattr(state_of(huey), "now" if failing == "clock" else "get", be_away)
     assert perform_job(task, 1).state == "complete"
     assert "the storage does not say whether api.openai.com asked for a pause" in caplog.text
     limit(huey, "openai: 60/min")
-    perform_job(task, 1, raises=ConnectionError)
+    perform_job(task, 1, raises=Away)

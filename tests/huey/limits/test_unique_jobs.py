@@ -27,7 +27,7 @@ from aquila.huey.limits.unique_jobs import TABLE, Claim
 from aquila.huey.limits.unique_settings import canonical_value
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job
-from tests.huey.storages import SHARED, STORAGES
+from tests.huey.storages import SHARED, STORAGES, Away, be_away
 from tests.support.threads import run_at_once
 
 
@@ -350,16 +350,13 @@ def test_a_dead_letter_is_not_retried_beside_an_identical_job(make_aquila_huey):
 
 
 def test_a_dead_letter_that_could_not_be_retried_keeps_nobody_out(huey, monkeypatch):
-    def fail(*args):
-        raise ConnectionError("away")
-
-    summarise = declare(huey, fail)
+    summarise = declare(huey, be_away)
     summarise(1)
     huey.execute(huey.dequeue())
     (letter,) = dead_letters(huey)
     with monkeypatch.context() as patched:
-        patched.setattr(huey.storage, "enqueue", fail)
-        with pytest.raises(ConnectionError):
+        patched.setattr(huey.storage, "enqueue", be_away)
+        with pytest.raises(Away):
             dead_letters(huey).retry(letter.id)
     assert not is_conflict(summarise(1))
 
@@ -413,12 +410,9 @@ def test_an_empty_queue_has_no_claims(huey):
 def test_a_job_that_could_not_be_enqueued_holds_nothing(huey, monkeypatch):
     summarise = declare(huey)
 
-    def fail(*args):
-        raise ConnectionError("away")
-
     with monkeypatch.context() as patched:
-        patched.setattr(huey.storage, "enqueue", fail)
-        with pytest.raises(ConnectionError):
+        patched.setattr(huey.storage, "enqueue", be_away)
+        with pytest.raises(Away):
             summarise(1)
     assert not is_conflict(summarise(1))
 
@@ -426,10 +420,7 @@ def test_a_job_that_could_not_be_enqueued_holds_nothing(huey, monkeypatch):
 def test_a_job_that_was_enqueued_is_returned_although_its_claim_could_not_be_kept_up(huey, monkeypatch, caplog):
     summarise = declare(huey)
 
-    def fail(*args, **options):
-        raise ConnectionError("away")
-
-    monkeypatch.setattr(type(state_of(huey)), "replace", fail)
+    monkeypatch.setattr(type(state_of(huey)), "replace", be_away)
     result = summarise(1)
     assert [task.id for task in huey.pending()] == [result.id]
     assert f"the claim of job {result.id}" in caplog.text

@@ -29,7 +29,7 @@ from aquila.huey.state import state_of
 from aquila.prices import PriceTable
 from tests.huey.live.conftest import Provider, consumer, settle, worker_program
 from tests.huey.storages import STORAGES
-from tests.huey.tasks import returning
+from tests.huey.tasks import failing, returning
 from tests.support.provider import chat_chunk, chat_stream, one_call
 from tests.support.server import sse
 
@@ -136,11 +136,7 @@ def test_a_retry_is_published_where_a_subclass_enqueues_it_in_a_way_of_its_own()
 @pytest.mark.parametrize("delay", [0, 3600])
 def test_a_retry_says_when_it_will_be(published, delay):
     huey = published()
-
-    @huey.task(retries=1, retry_delay=delay)
-    def write():
-        raise ValueError
-
+    write = failing(huey, name="write", retries=1, retry_delay=delay)
     result = huey.enqueue(write.s(eta=datetime.datetime.now() - datetime.timedelta(hours=9)))
     huey.execute(huey.dequeue())
     event = next(event for event in subscribe(huey, result, timeout=60) if event.kind == "retry")

@@ -10,6 +10,7 @@ from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.summaries import JOBS_TABLE
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import settle
+from tests.huey.storages import Away, be_away
 
 LATER = datetime(2999, 1, 1)
 
@@ -32,14 +33,6 @@ def producer():
     return make("a")
 
 
-class Away(Exception):
-    """What this storage raises while it is away."""
-
-
-def fail(*arguments, **options):
-    raise Away
-
-
 def kinds_of(huey, result):
     huey.publisher.store.flush()
     return [event.kind for event in subscribe(huey, result, timeout=60)]
@@ -51,7 +44,7 @@ def test_due_tasks_are_not_lost_with_a_message_that_cannot_be_buried(producer, m
     huey.add_schedule(job.s(1, eta=past))
     huey.storage.add_to_schedule(b"?", past)
     huey.add_schedule(job.s(2, eta=past))
-    monkeypatch.setattr(type(state_of(huey)), "entries", fail)
+    monkeypatch.setattr(type(state_of(huey)), "entries", be_away)
     assert sorted(task.args for task in huey.read_schedule()) == [(1,), (2,)]
     assert huey.storage.enqueued_items() == [b"?"]
 
@@ -59,8 +52,8 @@ def test_due_tasks_are_not_lost_with_a_message_that_cannot_be_buried(producer, m
 def test_a_message_that_can_neither_be_buried_nor_enqueued_is_told(producer, monkeypatch, caplog):
     huey, _ = producer
     huey.storage.enqueue(b"?")
-    monkeypatch.setattr(type(state_of(huey)), "entries", fail)
-    monkeypatch.setattr(huey.storage, "enqueue", fail)
+    monkeypatch.setattr(type(state_of(huey)), "entries", be_away)
+    monkeypatch.setattr(huey.storage, "enqueue", be_away)
     with pytest.raises(Away):
         huey.dequeue()
     assert "a message in the queue 'jobs' can neither be read" in caplog.text

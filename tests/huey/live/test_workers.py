@@ -15,6 +15,7 @@ from aquila.huey.live.worker_heartbeats import WORKERS_TABLE, read_workers
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer, settle
 from tests.huey.programs import wait_until
+from tests.huey.tasks import returning
 
 
 @pytest.fixture
@@ -37,11 +38,7 @@ def test_a_worker_forgets_the_oldest_jobs_and_the_workers_of_long_ago(published,
     huey = published("sqlite", heartbeat=0.02, keep=2)
     state = state_of(huey)
     state.put(WORKERS_TABLE, "long ago", b"{}", order=state.now() - 4000)
-
-    @huey.task()
-    def job():
-        return 1
-
+    job = returning(huey, 1)
     with consumer(huey):
         results = [job() for _ in range(5)]
         assert [result.get(blocking=True, timeout=60) for result in results] == [1] * 5

@@ -33,7 +33,7 @@ from aquila.huey.testing import (
 from aquila.huey.testing.consumers import consumer_runs
 from aquila.huey.testing.consumers.consumer_delays import QuickScheduler
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
-from tests.huey.tasks import returning
+from tests.huey.tasks import failing, returning
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
@@ -150,11 +150,7 @@ def test_a_consumer_of_processes_leaves_no_descriptor_open(make_huey):
 @pytest.mark.parametrize("worker_type", ["thread", "process"])
 def test_a_task_that_fails_for_good_fails_the_block(worker_type, make_huey):
     huey = make_huey("sqlite")
-
-    @huey.task(retries=1)
-    def fail():
-        raise ValueError("boom")
-
+    fail = failing(huey, ValueError("boom"), name="fail", retries=1)
     expected = ValueError if worker_type == "thread" else RemoteTaskError
     with use_test_queue(huey, storage="own"):
         with pytest.raises(expected, match="boom"), run_consumer(worker_type):
@@ -396,10 +392,7 @@ def test_waits_end_although_a_test_has_stopped_its_clock(huey, tmp_path, monkeyp
 
 
 def test_waiting_for_a_result_names_the_error_that_a_retry_is_to_follow(huey):
-    @huey.task(retries=1, retry_delay=600)
-    def fails():
-        raise ValueError("no such ticket")
-
+    fails = failing(huey, ValueError("no such ticket"), name="fails", retries=1, retry_delay=600)
     with run_consumer(raise_errors=False) as consumer:
         result = fails()
         consumer.wait_for(huey.scheduled_count)

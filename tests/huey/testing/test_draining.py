@@ -25,7 +25,7 @@ from aquila.huey.testing import (
     use_test_queue,
 )
 from aquila.huey.testing.periodic import note_nothing_due
-from tests.huey.tasks import returning
+from tests.huey.tasks import failing, returning
 
 
 @pytest.fixture
@@ -95,10 +95,7 @@ def test_every_way_to_end_is_counted(huey, note):
 
 
 def test_the_first_exception_that_no_retry_follows_is_raised(huey, note, done):
-    @huey.task()
-    def fail():
-        raise ValueError("boom")
-
+    fail = failing(huey, ValueError("boom"), name="fail")
     note(1)
     fail()
     note(2)
@@ -217,9 +214,7 @@ def test_pipelines_groups_and_chords_run_to_their_end(huey):
 
 
 def test_an_error_handler_runs(huey, done):
-    @huey.task()
-    def fail():
-        raise ValueError("boom")
+    fail = failing(huey, ValueError("boom"), name="fail")
 
     @huey.task()
     def handle(error):
@@ -583,11 +578,8 @@ def test_a_task_that_is_overdue_does_not_put_the_clock_back(huey, note, done):
 
 
 def test_a_time_to_skip_at_most_leaves_what_is_due_later(huey):
-    @huey.task(retries=1, retry_delay=100)
-    def failing():
-        raise ValueError
-
-    failing.schedule(delay=50)
+    fails = failing(huey, name="fails", retries=1, retry_delay=100)
+    fails.schedule(delay=50)
     assert drain_queue(with_time_skipping=dt.timedelta(seconds=60)) == {"error": 1, "scheduled": 1}
     with pytest.raises(ValueError):  # noqa: PT011
         drain_queue(with_scheduled=True)

@@ -21,6 +21,7 @@ from aquila.huey.testing import (
     task_matching,
     use_test_queue,
 )
+from tests.huey.tasks import Array, returning
 
 
 @pytest.fixture
@@ -106,15 +107,6 @@ def test_dictionaries_match_by_subset_at_every_depth(save):
         refute_enqueued(save, wrong)
     with pytest.raises(AssertionError, match=r"document\['tags'\]\[0\]\['name'\]: expected 'b', is 'a'"):
         assert_enqueued(save, {"tags": [{"name": "b"}, ANY]})
-
-
-class Array:
-    """A value that compares by element, as an array of numpy does, and can be pickled."""
-
-    __hash__ = None
-
-    def __eq__(self, other):
-        raise ValueError("the truth value of an array is ambiguous")
 
 
 @pytest.mark.parametrize("ask", [assert_enqueued, refute_enqueued])
@@ -388,10 +380,7 @@ def test_of_a_task_that_is_unique_by_some_arguments_those_count():
 
 def test_of_several_queues_the_name_says_which(huey, send):
     other = MemoryHuey("other")
-
-    @other.task()
-    def count():
-        return 1
+    count = returning(other, 1, name="count")
 
     @other.periodic_task(crontab(minute="0"))
     def hourly():

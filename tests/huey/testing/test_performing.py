@@ -26,7 +26,7 @@ from aquila.huey import MemoryHuey as AquilaMemoryHuey
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import all_enqueued, build_task, drain_queue, perform_job, run_periodic, use_test_queue
 from aquila.huey.testing.wire_comparison import find_difference
-from tests.huey.tasks import returning
+from tests.huey.tasks import Array, failing, returning
 
 
 @pytest.fixture(params=["pickle", "msgpack"])
@@ -99,10 +99,7 @@ def test_what_fails_the_test_or_interrupts_it_passes_through_the_task(huey, kind
 
 
 def test_an_expected_exception_returns_the_run(huey):
-    @huey.task()
-    def fail():
-        raise ValueError("boom")
-
+    fail = failing(huey, ValueError("boom"), name="fail")
     run = perform_job(fail, raises=(KeyError, ValueError))
     assert isinstance(run.exception, ValueError)
     assert run.state == "error"
@@ -164,18 +161,6 @@ def test_an_argument_that_arrives_as_another_type_is_refused():
         perform_job(take, (1, 2))
     with use_test_queue(huey), pytest.raises(TaskContractBroken, match=changed):
         perform_job(take.s(1).then(take, (1, 2)))
-
-
-class Array:
-    """A value that compares by element, as an array of numpy does."""
-
-    __hash__ = None
-
-    def __eq__(self, other):
-        raise ValueError("the truth value of an array is ambiguous")
-
-    def __repr__(self):
-        return "array"
 
 
 class FakeDatetime(dt.datetime):
@@ -488,10 +473,7 @@ def test_a_result_that_changes_in_the_store_is_refused(serializer, value, change
 
 
 def test_a_failure_with_retries_left_is_followed_by_one(huey):
-    @huey.task(retries=2, retry_delay=10, retry_backoff=3)
-    def fail():
-        raise ValueError
-
+    fail = failing(huey, name="fail", retries=2, retry_delay=10, retry_backoff=3)
     run = perform_job(fail, raises=ValueError)
     assert run.signals == ("executing", "error", "retrying", "scheduled")
     assert (run.retry.delay, run.retry.left) == (10, 1)
@@ -504,20 +486,14 @@ def test_a_failure_with_retries_left_is_followed_by_one(huey):
 
 
 def test_an_attempt_that_never_happens_is_refused(huey):
-    @huey.task(retries=2)
-    def fail():
-        raise ValueError
-
+    fail = failing(huey, name="fail", retries=2)
     for attempt, message in ((4, "attempt 4 never happens"), (0, "from 1, not 0"), ("2", "from 1, not '2'")):
         with pytest.raises(ConfigError, match=message):
             perform_job(fail, attempt=attempt)
 
 
 def test_performing_the_retry_counts_on(huey):
-    @huey.task(retries=2)
-    def fail():
-        raise ValueError
-
+    fail = failing(huey, name="fail", retries=2)
     first = perform_job(fail, raises=ValueError)
     second = perform_job(huey.pending()[0], raises=ValueError)
     assert (first.attempt, second.attempt) == (1, 2)
@@ -684,9 +660,7 @@ def test_the_members_of_a_chord_can_be_performed_one_by_one(huey):
 
 
 def test_an_error_handler_is_enqueued_with_the_exception(huey):
-    @huey.task()
-    def fail():
-        raise ValueError("boom")
+    fail = failing(huey, ValueError("boom"), name="fail")
 
     @huey.task()
     def handle(error):
@@ -704,10 +678,7 @@ def test_an_error_handler_that_cannot_be_enqueued_is_refused():
             return super()._serialize(data)
 
     huey = MemoryHuey(serializer=Strict())
-
-    @huey.task(retries=1)
-    def fail():
-        raise ValueError("boom")
+    fail = failing(huey, ValueError("boom"), name="fail", retries=1)
 
     @huey.task()
     def handle(error):
