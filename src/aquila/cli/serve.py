@@ -21,10 +21,8 @@ Recordings are stored when the server ends (Ctrl-C) or is reset. Until then they
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,12 +135,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             reset=served.reset_scope,
             log=None if options.quiet else access_log.RequestLog(_redact_target, _write_log_line),
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the scope ends and stores recordings
         try:
-            with (
-                contextlib.suppress(KeyboardInterrupt),
-                background_server.open_listening_socket(options.host, options.port) as bound,
-            ):
+            with background_server.listen_until_interrupted(options.host, options.port) as bound:
                 url = background_server.url_of(bound, is_tls=options.tls is not None)
                 url += _path_of_clients(options, settings)
                 output.print_line(f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={url}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -64,6 +65,18 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
         way_out = "; name another port with --port, or take a free one with --port 0" if is_held else ""
         raise ConfigError(f"cannot listen on {host}:{port}: {reason or error}{way_out}") from error
     return bound
+
+
+@contextmanager
+def listen_until_interrupted(host: str, port: int) -> Iterator[socket.socket]:
+    """Open a listening socket for a command that serves in the block until Ctrl-C or SIGTERM ends it.
+
+    Raises as ``open_listening_socket``.
+    """
+    # Not restored: the command owns the process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), open_listening_socket(host, port) as bound:
+        yield bound
 
 
 def url_of(bound: socket.socket, *, is_tls: bool = False) -> str:

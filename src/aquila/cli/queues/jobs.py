@@ -13,9 +13,7 @@ The page answers requests for a loopback name, --host and --allow-host only, and
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -74,12 +72,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         reading_needs_token=reading_needs_token,
         may_act=options.actions,
     )
-    # So that SIGTERM ends the server as Ctrl-C does. Not restored: the command owns the process.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        background_server.open_listening_socket(options.host, options.port) as bound,
-    ):
+    with background_server.listen_until_interrupted(options.host, options.port) as bound:
         output.print_line(f"jobs of {', '.join(options.huey)} at {background_server.url_of(bound)}")
         if token is not None:
             shown = f"that of {_TOKEN_VARIABLE}" if given else token

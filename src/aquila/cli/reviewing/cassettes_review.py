@@ -13,10 +13,8 @@ With the name alone they decide all questions of the cassette. Recordings that w
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -199,11 +197,7 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
         reading = contents.Reading(desk.view, desk.find_tests, desk.describe_unrecorded)
         app = review_application.make_application(review, reading, token, lambda: server.end())  # noqa: PLW0108 - it is made below
         server = background_server.make_server(app)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with (
-            contextlib.suppress(KeyboardInterrupt),
-            background_server.open_listening_socket("127.0.0.1", desk.options.port) as bound,
-        ):
+        with background_server.listen_until_interrupted("127.0.0.1", desk.options.port) as bound:
             desk.tell_what_else(review, output)
             output.print_line(f"{count_of(len(review.waiting), 'question')} to answer. Open in a browser:")
             print(f"{background_server.url_of(bound)}/#{token}", flush=True)  # `Output` would redact the token
