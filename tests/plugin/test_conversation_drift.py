@@ -307,18 +307,6 @@ TWO_CONVERSATIONS = """
 
 
 @pytest.mark.slow
-def test_a_conversation_that_has_not_drifted_is_replayed_in_the_second_attempt(stateful: StatefulProject) -> None:
-    stateful.record(TWO_CONVERSATIONS).assert_outcomes(passed=1)
-    before, count = stateful.recordings(), len(stateful.server.seen)
-    result = stateful.record(TWO_CONVERSATIONS.replace("small", "tiny"))
-    assert result.parseoutcomes() == {"passed": 1, "rerun": 1}
-    assert stateful.recordings()[:3] == before[:3]
-    assert stateful.server.seen[count].json["input"] == "What is an owl?"
-    assert len(stateful.server.seen) == count + 3
-    stateful.replays()
-
-
-@pytest.mark.slow
 def test_there_is_no_third_attempt_and_the_error_says_what_to_type(stateful: StatefulProject) -> None:
     stateful.record(TWO_CONVERSATIONS).assert_outcomes(passed=1)
     before, count = stateful.path().read_bytes(), len(stateful.server.seen)

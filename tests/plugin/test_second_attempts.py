@@ -217,28 +217,6 @@ def test_options_that_stop_at_failures_do_not_stop_at_a_first_attempt(stateful: 
 
 
 @pytest.mark.slow
-def test_a_cassette_that_tests_share_loses_only_the_drifted_conversation(stateful: StatefulProject) -> None:
-    tests = """
-        @pytest.mark.aquila("shared")
-        def test_one():
-            converse("What is an eagle?", "it is large")
-
-        @pytest.mark.aquila("shared")
-        def test_other():
-            converse("What is an owl?", "it is small")
-        """
-    stateful.record(tests).assert_outcomes(passed=2)
-    before, count = stateful.recordings("shared.yaml"), len(stateful.server.seen)
-    result = stateful.record(tests.replace("it is small", "it is tiny"))
-    assert result.parseoutcomes() == {"passed": 2, "rerun": 1}
-    after = stateful.recordings("shared.yaml")
-    assert after[:2] == before[:2]
-    assert len(after) == 4
-    assert len(stateful.server.seen) == count + 2
-    stateful.replays(passed=2)
-
-
-@pytest.mark.slow
 def test_a_file_that_the_test_uploads_is_uploaded_again(stateful: StatefulProject) -> None:
     tests = FILE_OF_A_FIXTURE.replace('(scope="session")', "").replace("def file():", "def file(aquila_cassette):")
     stateful.record(tests).assert_outcomes(passed=2)
