@@ -5,6 +5,15 @@ from huey import MemoryHuey
 
 from aquila.huey.testing import use_test_queue
 
+APP = """
+from huey import SqliteHuey
+huey = SqliteHuey("app", filename="q.db")
+
+@huey.task()
+def greet(name):
+    return name
+"""
+
 
 @pytest.fixture
 def huey():
@@ -28,3 +37,11 @@ def run_project(pytester):
 
     run.pytester = pytester
     return run
+
+
+@pytest.fixture
+def project(run_project):
+    """A project with the application ``APP``, which its ini file names; returns the function that runs its tests."""
+    run_project.pytester.makepyfile(app=APP)
+    run_project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
+    return run_project

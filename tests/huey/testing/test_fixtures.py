@@ -2,84 +2,7 @@
 
 import pytest
 
-APP = """
-import os
-from huey import SqliteHuey, crontab
-huey = SqliteHuey("app", filename={filename!r}, results=True)
-
-@huey.task(retries=1)
-def greet(name, shout=False):
-    if name == "nobody":
-        raise ValueError("nobody")
-    return name.upper() if shout else name
-
-@huey.periodic_task(crontab(hour="2", minute="0"))
-def nightly():
-    return "night"
-
-@huey.task()
-def pid():
-    return os.getpid()
-"""
-
-
-@pytest.fixture
-def project(run_project):
-    """A project with an application, which its ini file names; returns the function that runs its tests."""
-    run_project.pytester.makepyfile(app=APP.format(filename=str(run_project.pytester.path / "q.db")))
-    run_project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
-    return run_project
-
-
-@pytest.mark.slow
-def test_every_fixture_works_on_the_huey_of_the_ini_file(project):
-    result = project(
-        test_all="""
-        import datetime as dt, os
-        import pytest
-        from app import greet, nightly, pid
-
-        def test_perform(perform_job):
-            run = perform_job(greet, "eve", shout=True)
-            assert run.value == "EVE"
-            with pytest.raises(ValueError):
-                perform_job(greet, "nobody")
-
-        def test_build(build_task, perform_job, aquila_tasks):
-            assert perform_job(build_task(greet, "eve", attempt=2)).attempt == 2
-            assert aquila_tasks.pending_count() == 0
-
-        def test_asserts(all_enqueued, assert_enqueued, refute_enqueued):
-            greet.schedule(("eve",), delay=60)
-            assert len(all_enqueued()) == 1
-            assert_enqueued(greet, name="eve", scheduled_in=60)
-            refute_enqueued(greet, name="adam")
-
-        def test_the_queue_is_empty_again(all_enqueued):
-            assert all_enqueued() == []
-
-        def test_drain(drain_queue):
-            greet("eve")
-            assert drain_queue() == {"complete": 1}
-
-        def test_modes(use_test_queue):
-            with use_test_queue("inline"):
-                assert greet("eve").get() == "eve"
-
-        def test_periodic(run_periodic):
-            (run,) = run_periodic(dt.datetime(2026, 1, 1, 2, 0))
-            assert run.value == "night"
-
-        def test_consumer(run_consumer):
-            with run_consumer() as consumer:
-                assert consumer.wait(greet("eve")) == "eve"
-
-        def test_nothing_reached_the_real_queue():
-            from app import huey
-            assert huey.pending_count() == 0 and huey.result_count() == 0
-    """
-    )
-    result.assert_outcomes(passed=9)
+from tests.huey.testing.conftest import APP
 
 
 @pytest.mark.slow
@@ -100,51 +23,6 @@ def test_a_task_that_asks_no_model_opens_no_scope_and_patches_nothing(project):
             assert {"execute", "_emit", "_signal", "_run_post_execute", "_requeue_task"}.isdisjoint(dict(assigned))
             heavy = ("aquila.recording.scope", "aquila.recording.sessions.session", "httpx", "openai")
             assert [name for name in sys.modules if name.startswith(heavy)] == []
-    """
-    )
-    result.assert_outcomes(passed=1)
-
-
-@pytest.mark.slow
-def test_the_huey_and_its_storage_can_be_given_by_overriding(project):
-    project.pytester.makeini("[pytest]\npythonpath = .\n")
-    result = project(
-        test_own="""
-        import os
-        import pytest
-        from app import pid
-
-        @pytest.fixture
-        def aquila_huey():
-            return pid.huey
-
-        @pytest.fixture
-        def aquila_huey_storage():
-            return "own"
-
-        def test_processes(run_consumer):
-            with run_consumer("process") as consumer:
-                assert consumer.wait(pid()) != os.getpid()
-
-        def test_program(run_consumer):
-            with run_consumer(subprocess="app.huey", timeout=240) as consumer:
-                assert consumer.wait(pid()) != os.getpid()
-    """
-    )
-    result.assert_outcomes(passed=2)
-
-
-@pytest.mark.slow
-def test_a_program_runs_the_huey_of_the_ini_file_on_its_own_storage(project):
-    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_storage = own\n")
-    result = project(
-        test_program="""
-        import os
-        from app import pid
-
-        def test_program(run_consumer):
-            with run_consumer(subprocess=True, timeout=240) as consumer:
-                assert consumer.wait(pid()) != os.getpid()
     """
     )
     result.assert_outcomes(passed=1)
@@ -311,7 +189,9 @@ def test_a_task_left_behind_is_reported_on_request(project, report, storage, out
 
 @pytest.mark.slow
 def test_a_failing_assertion_shows_the_run_or_what_is_due(project):
+    nightly = '@huey.periodic_task(crontab(hour="2", minute="0"))\ndef nightly():\n    pass\n'
     result = project(
+        app=f"from huey import crontab\n{APP}\n{nightly}",
         test_one="""
         import datetime
         from aquila.huey import MemoryHuey
@@ -323,7 +203,7 @@ def test_a_failing_assertion_shows_the_run_or_what_is_due(project):
             with use_test_queue(MemoryHuey("another")):  # which is closed before the report is written
                 assert run_periodic(datetime.datetime(2026, 1, 2), queue="another") == []
             assert perform_job(greet, "eve").value == "adam"
-    """
+    """,
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(

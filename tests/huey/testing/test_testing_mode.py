@@ -2,22 +2,7 @@
 
 import pytest
 
-APP = """
-from huey import SqliteHuey
-huey = SqliteHuey("app", filename={filename!r})
-
-@huey.task()
-def greet(name):
-    return name
-"""
-
-
-@pytest.fixture
-def project(run_project):
-    """A project with an application, which its ini file names; returns the function that runs its tests."""
-    run_project.pytester.makepyfile(app=APP.format(filename=str(run_project.pytester.path / "q.db")))
-    run_project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
-    return run_project
+from tests.huey.testing.conftest import APP
 
 
 def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
@@ -71,46 +56,50 @@ def test_where_the_ini_key_names_hueys_no_test_reaches_their_queues(project):
 
 
 @pytest.mark.slow
-def test_what_tests_share_does_not_reach_the_real_queue_either(project):
-    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\nusefixtures = of_the_session\n")
+def test_what_imports_and_fixtures_of_many_tests_enqueue_reaches_no_real_queue(project):
+    other = APP.replace('"app", filename="q.db"', '"other", filename="other.db"')
+    project.pytester.makeini(
+        "[pytest]\npythonpath = .\naquila_huey = app:huey other:huey\nusefixtures = of_the_session\n"
+    )
     result = project(
+        app=APP + "\ngreet('the application')\n",
+        other=other + "\ngreet('another')\n",
         conftest="""
         import pytest
+        import app, other
+        app.greet("a conftest")
 
         @pytest.fixture(scope="session")
         def of_the_session():
-            from app import greet
-            greet("session")
+            app.greet("the session")
             yield
-            greet("end of the session")
+            app.greet("its end")
 
         def pytest_unconfigure():
-            from app import greet, huey
             from aquila.huey.testing import all_enqueued
             print("shared:", *(task.args[0] for task in all_enqueued()), flush=True)
 
         @pytest.hookimpl(wrapper=True)
         def pytest_cmdline_main():
             status = yield
-            from app import huey
-            print("real:", type(huey.storage).__name__, huey.pending_count(), flush=True)
+            print("real:", *((type(each.huey.storage).__name__, each.huey.pending_count()) for each in (app, other)))
             return status
         """,
         test_one="""
         import unittest
-        import pytest
         from app import greet, huey
+        greet("a test module")
 
         def setup_module():
-            greet("module")
+            greet("a module")
 
         def teardown_module():
-            greet("end of the module")
+            greet("its end")
 
         class TestOne(unittest.TestCase):
             @classmethod
             def setUpClass(cls):
-                greet("class")
+                greet("a class")
 
             def test_one(self):
                 assert huey.pending_count() == 0
@@ -119,7 +108,10 @@ def test_what_tests_share_does_not_reach_the_real_queue_either(project):
     )
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["shared: session module class end of the module end of the session", "real: SqliteStorage 0"]
+        [
+            "shared: the application a conftest a test module the session a module a class its end its end",
+            "real: ('SqliteStorage', 0) ('SqliteStorage', 0)",
+        ]
     )
 
 
@@ -152,47 +144,6 @@ def test_immediate_mode_on_a_real_storage_stays_immediate_and_leaves_that_storag
         """,
     )
     result.assert_outcomes(passed=2)
-
-
-@pytest.mark.slow
-def test_what_is_enqueued_while_modules_are_imported_reaches_no_real_queue(project):
-    project.pytester.makepyfile(
-        app=APP.format(filename="q.db") + "\ngreet('the application')\n",
-        other="from huey import SqliteHuey\nhuey = SqliteHuey('other', filename='other.db')\n"
-        "@huey.task()\ndef double(number): return 2 * number\ndouble(1)",
-    )
-    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey other:huey\n")
-    result = project(
-        conftest="""
-        import pytest
-        import app, other
-        app.greet("a conftest")
-
-        @pytest.fixture(scope="session", autouse=True)
-        def session():
-            app.greet("the session")
-
-        def pytest_unconfigure():
-            from aquila.huey.testing import all_enqueued
-            print("shared:", *(task.args[0] for task in all_enqueued()), flush=True)
-            app.huey.storage.close()
-
-        @pytest.hookimpl(wrapper=True)
-        def pytest_cmdline_main():
-            status = yield
-            print("real:", app.huey.pending_count(), other.huey.pending_count(), flush=True)
-            return status
-        """,
-        test_one="""
-        from app import greet, huey
-        greet("a test module")
-
-        def test_one():
-            assert huey.pending_count() == 0
-        """,
-    )
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["shared: the application a conftest a test module the session", "real: 0 0"])
 
 
 @pytest.mark.slow
@@ -412,7 +363,7 @@ def test_a_storage_that_hands_on_to_a_real_one_is_let_through_with_it(project):
 @pytest.mark.slow
 def test_a_huey_that_is_made_elsewhere_than_it_is_named_is_refused_until_its_name_is_imported(project):
     project.pytester.makepyfile(
-        made=APP.format(filename="q.db") + "\nif __import__('os').environ.get('EARLY'):\n    greet('early')\n",
+        made=APP + "\nif __import__('os').environ.get('EARLY'):\n    greet('early')\n",
         app="from made import greet, huey",
     )
     test = "import made\nmade.greet('late')\n\ndef test_one(aquila_tasks):\n    assert aquila_tasks is made.huey"
@@ -533,9 +484,7 @@ def test_without_a_huey_under_test_every_queue_is_left_alone(project):
 
 @pytest.mark.slow
 def test_workers_of_xdist_whose_variable_is_in_the_name_of_the_storage_do_not_see_each_other_s_jobs(project):
-    name = "import os\n" + APP.format(filename="WORKER").replace(
-        "'WORKER'", "os.environ['PYTEST_XDIST_WORKER'] + '.db'"
-    )
+    name = "import os\n" + APP.replace('"q.db"', "os.environ['PYTEST_XDIST_WORKER'] + '.db'")
     result = project(
         *("-n2", "--dist=each", "-p", "no:cacheprovider"),
         app=name,
@@ -565,7 +514,7 @@ def two_queues(project):
     """A project whose task enqueues another job, for a Huey that is not under test."""
     project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_storage = own\n")
     project.pytester.makepyfile(
-        app=APP.format(filename="q.db")
+        app=APP
         + "\nmail = SqliteHuey('mail', filename='mail.db')\n"
         + "\n@mail.task()\ndef send(number):\n    return number\n"
         + "\n@huey.task()\ndef answer(number):\n    send(number)\n"
