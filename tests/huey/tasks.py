@@ -15,6 +15,12 @@ def failing(huey, error=ValueError, *, name="job", **options):
     return huey.task(name=name, **options)(fail)
 
 
+def execute_all(huey):
+    """Execute what is in the queue as a worker does, until nothing is."""
+    while (task := huey.dequeue()) is not None:
+        huey.execute(task)
+
+
 class Array:
     """A value that compares by element, as an array of numpy does, and can be pickled."""
 

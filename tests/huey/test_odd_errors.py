@@ -15,6 +15,7 @@ from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
 from aquila.huey.task_code import replace_error
 from aquila.huey.testing import build_task, perform_job
+from tests.huey.tasks import execute_all
 
 
 class Outcome(BaseException):
@@ -99,8 +100,7 @@ def test_a_task_whose_error_cannot_be_written_is_retried_and_told_of_and_kept(er
         handled.append(failure)
 
     result = huey.enqueue(job.s().error(handle))
-    while (task := huey.dequeue()) is not None:
-        huey.execute(task)
+    execute_all(huey)
     huey.publisher.store.flush()
     assert [event.kind for event in subscribe(huey, result, timeout=60)] == [
         "queued", "started", "retry", "started", "failed",

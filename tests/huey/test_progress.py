@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 
-import httpx2
 import pytest
 import trio
 from huey.exceptions import CancelExecution, TaskException, TaskTimeout
@@ -15,7 +14,7 @@ from aquila.errors import ConfigError, NotSerializable
 from aquila.huey import MemoryHuey, afollow, checkpoint, current_task, follow, once, partial_answer
 from aquila.huey.progress.task_watch import TaskWatch
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
-from tests.support.upstream import Answer, chat_chunks, upstream
+from tests.support.upstream import cut_off, streaming, upstream
 
 
 @pytest.fixture
@@ -157,9 +156,7 @@ def test_the_text_so_far_is_stored_and_removed_after_success(huey, held, name, r
 
 
 def test_a_stream_that_breaks_leaves_what_there_was(huey):
-    with upstream(lambda path, body: Answer(
-        headers={"content-type": "text/event-stream"}, chunks=chat_chunks("one two three")[:3], breaks=True
-    )) as server:  # fmt: skip
+    with upstream(lambda path, body: cut_off("one two three", after=2)) as server:
 
         @huey.task()
         def job():
@@ -172,11 +169,7 @@ def test_a_stream_that_breaks_leaves_what_there_was(huey):
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_leaving_the_loop_stores_what_there_was(huey, is_async):
-    transport = httpx2.MockTransport(
-        lambda request: httpx2.Response(
-            200, headers={"content-type": "text/event-stream"}, content=b"".join(chat_chunks("one two three"))
-        )
-    )
+    transport = streaming("one two three")
 
     @huey.task()
     def job():
@@ -209,8 +202,7 @@ def test_the_task_timeout_of_perform_job_and_of_a_stream_are_the_same(huey, held
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_time_limit_ends_the_loop_of_a_slow_reader_although_more_events_are_there(huey, is_async):
-    content, headers = b"".join(chat_chunks("one two three")), {"content-type": "text/event-stream"}
-    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, headers=headers, content=content))
+    transport = streaming("one two three")
     seen = []
 
     def read_slowly(event, task):
@@ -231,9 +223,6 @@ def test_a_time_limit_ends_the_loop_of_a_slow_reader_although_more_events_are_th
 
     assert perform_job(async_job if is_async else job, raises=TaskTimeout).state == "timeout"
     assert len(seen) == 1
-
-
-# Async tasks
 
 
 # Async tasks

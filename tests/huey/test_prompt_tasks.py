@@ -13,7 +13,7 @@ from aquila import api, errors
 from aquila.huey import ask_task, stream_task
 from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing import build_task, drain_queue, perform_job
-from tests.support.upstream import Answer, chat_chunks, streamed, upstream
+from tests.support.upstream import chat_chunks, cut_off, streamed, streaming, upstream
 
 
 class Provider(httpx2.BaseTransport):
@@ -133,10 +133,7 @@ def test_a_prompt_function_may_still_steer_huey(declare):
 
 
 def test_a_break_in_mid_stream_is_retried(huey):
-    answers = [
-        Answer(headers={"content-type": "text/event-stream"}, chunks=chat_chunks("one two")[:2], breaks=True),
-        streamed("one two"),
-    ]
+    answers = [cut_off("one two", after=1), streamed("one two")]
     with upstream(lambda path, body: answers.pop(0)) as server:
         task = stream_task(huey, "{x}", name="breaks", transport=server.transport(), max_retries=0, retry_delay=0)
         task(1)
@@ -192,10 +189,7 @@ class Verdict(BaseModel):
 
 
 def test_a_parsed_answer_is_stored_as_plain_data(huey):
-    content = b"".join(chat_chunks('{"good": true}'))
-    headers = {"content-type": "text/event-stream"}
-    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, headers=headers, content=content))
-    task = ask_task(huey, "{x}", name="verdict", transport=transport, response_format=Verdict)
+    task = ask_task(huey, "{x}", name="verdict", transport=streaming('{"good": true}'), response_format=Verdict)
     run = perform_job(task, 1)
     assert run.value["parsed"] == {"good": True}
     assert run.stored == run.value

@@ -24,9 +24,8 @@ from aquila.huey import (
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.provider import responses_stream
-from tests.support.upstream import Answer, chat_chunks, upstream
+from tests.support.upstream import chat_chunks, cut_off, streamed, upstream
 
-SSE = {"content-type": "text/event-stream"}
 WHOLE = "one two three four five"
 
 
@@ -51,7 +50,7 @@ class Provider(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
                 for chunk in self:
                     yield chunk
 
-        return httpx2.Response(200, headers=SSE, stream=Stream())
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Stream())
 
     def handle_request(self, request):
         request.read()
@@ -538,10 +537,7 @@ def test_a_way_to_ask_for_the_rest_that_is_none_is_refused_before_anything_was_c
 
 def test_a_cut_answer_and_its_continuation_replay_from_a_cassette(huey, shown, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
-    answers = [
-        Answer(headers=SSE, chunks=cut(WHOLE, 3), breaks=True),
-        Answer(headers=SSE, chunks=chat_chunks("four five")),
-    ]
+    answers = [cut_off(WHOLE, after=3), streamed("four five")]
 
     @huey.task(retries=1)
     def job():

@@ -37,6 +37,7 @@ from aquila.huey.sendable_values import find_unsendable
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing.wire_comparison import find_difference, is_plain_data
 from aquila.huey.wire_format import WireFormat
+from tests.huey.tasks import execute_all
 from tests.support.examples import examples
 from tests.support.slow import slow_but
 
@@ -353,8 +354,7 @@ def test_a_task_with_an_error_handler_keeps_its_retry_when_it_fails_with_an_odd_
         raise PaymentFailed(object())
 
     huey.enqueue(task.s().error(on_error))
-    while huey.pending_count():
-        huey.execute(huey.dequeue())
+    execute_all(huey)
     assert [type(error) for error in seen] == [RemoteTaskError, RemoteTaskError]
 
 

@@ -3,7 +3,6 @@
 import threading
 import time
 
-import httpx2
 import pytest
 from huey.exceptions import CancelExecution, TaskTimeout
 from hypothesis import given, settings
@@ -19,7 +18,7 @@ from tests.huey.storages import Away
 from tests.support.examples import examples
 from tests.support.limits import with_a_limit_in_time
 from tests.support.servers import redis_server
-from tests.support.upstream import chat_chunks, streamed, upstream
+from tests.support.upstream import streamed, streaming, upstream
 
 
 class UnsteadyHuey(MemoryHuey):
@@ -73,11 +72,6 @@ def provider():
 @given(pattern=st.lists(st.booleans(), max_size=8))
 @settings(max_examples=examples(25), deadline=None)
 def test_an_answer_arrives_whichever_calls_the_storage_leaves_unanswered(pattern):
-    transport = httpx2.MockTransport(
-        lambda request: httpx2.Response(
-            200, headers={"content-type": "text/event-stream"}, content=b"".join(chat_chunks("one two three"))
-        )
-    )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("FIRST_DELAY", "LONGEST_DELAY"):
             patch.setattr(storage_patience, name, 0.001)
@@ -86,7 +80,7 @@ def test_an_answer_arrives_whichever_calls_the_storage_leaves_unanswered(pattern
 
         def job():
             huey.answers = lambda: next(remaining, True)
-            with aquila.stream("p", transport=transport) as stream:
+            with aquila.stream("p", transport=streaming("one two three")) as stream:
                 list(follow(stream, every=0.001))
             return stream.response.text
 

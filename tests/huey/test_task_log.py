@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import partial
 
 import httpx2
 import huey as plain
@@ -16,15 +17,9 @@ from aquila.huey.telemetry import task_log
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from aquila.testing import use_script
 from tests.huey.tasks import returning
-from tests.support.upstream import chat_chunks
+from tests.support.upstream import streaming
 
-
-def provider():
-    def handle(request):
-        headers = {"content-type": "text/event-stream"}
-        return httpx2.Response(200, headers=headers, content=b"".join(chat_chunks("one two")))
-
-    return httpx2.MockTransport(handle)
+provider = partial(streaming, "one two")
 
 
 def names(records):

@@ -7,7 +7,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -174,3 +174,15 @@ def chat_chunks(text: str, *, usage: bool = True) -> list[bytes]:
 def streamed(text: str, **answer: Any) -> Answer:
     """Return a response that streams ``text`` as a chat completion."""
     return Answer(headers={"content-type": "text/event-stream"}, chunks=chat_chunks(text), **answer)
+
+
+def cut_off(text: str, *, after: int) -> Answer:
+    """Return a response that streams ``text`` as a chat completion, and whose connection breaks ``after`` words."""
+    return replace(streamed(text, breaks=True), chunks=chat_chunks(text)[: after + 1])
+
+
+def streaming(text: str) -> httpx2.MockTransport:
+    """Return a transport that answers each request by streaming ``text`` as a chat completion, without a server."""
+    content = b"".join(chat_chunks(text))
+    kind = {"content-type": "text/event-stream"}
+    return httpx2.MockTransport(lambda request: httpx2.Response(200, headers=kind, content=content))

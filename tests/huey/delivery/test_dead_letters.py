@@ -27,7 +27,7 @@ from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording.under_test import under_test
 from tests.huey.storages import STORAGES, WITH_COPIES, ExpiringHuey
-from tests.huey.tasks import failing, returning
+from tests.huey.tasks import execute_all, failing, returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
 
@@ -487,8 +487,7 @@ def enqueue_chord(huey, size, totals):
 
 
 def execute_rest(huey):
-    while (task := huey.dequeue()) is not None:
-        huey.execute(task)
+    execute_all(huey)
     assert [key for key in huey.all_results() if "chord" in str(key)] == []
 
 

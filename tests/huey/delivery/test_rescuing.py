@@ -18,7 +18,7 @@ from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer
 from tests.huey.storages import CLASSES, WITH_COPIES
-from tests.huey.tasks import returning
+from tests.huey.tasks import execute_all, returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
 
@@ -178,8 +178,7 @@ def test_a_chord_ends_whose_member_was_given_up_by_a_process_that_was_killed(hue
     def work():
         """Rescue, and execute what is in the queue."""
         requeue_lost_tasks(huey, lost_after=0)
-        while huey.pending_count():
-            huey.execute(huey.dequeue())
+        execute_all(huey)
 
     result = huey.enqueue(chord([killer.s()], total))
     for _ in range(2):
@@ -296,8 +295,7 @@ def test_the_callback_of_a_chord_runs_once_though_the_last_worker_was_killed_rig
     with killing(huey, huey.storage, "delete_counter"):
         huey.execute(huey.dequeue())
     assert requeue_lost_tasks(huey, lost_after=0) == []
-    while (task := huey.dequeue()) is not None:
-        huey.execute(task)
+    execute_all(huey)
     assert totals == [2]
 
 
@@ -328,8 +326,7 @@ def test_a_chord_ends_whose_last_member_was_taken_over_while_its_worker_was_abou
     monkeypatch.setattr(kept, "move_to_queue", suspended)
     huey.execute(last)
     assert taken_over == [last.id]
-    while (task := huey.dequeue()) is not None:
-        huey.execute(task)
+    execute_all(huey)
     assert totals == [[1, 2]]
     assert [key for key in huey.all_results() if "chord" in str(key)] == []
 

@@ -14,7 +14,7 @@ from aquila.huey import current_task, dead_letters, instances, once, requeue_los
 from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.progress import patient_results, storage_patience
 from tests.huey.storages import Away, be_away
-from tests.huey.tasks import failing, returning
+from tests.huey.tasks import execute_all, failing, returning
 from tests.support.slow import slow_but
 
 
@@ -96,8 +96,7 @@ def test_an_outcome_that_was_stored_before_its_connection_broke_is_that_of_the_t
         return be_away() if len(calls) == 1 else calls[-1]
 
     monkeypatch.setattr(copies, step, answer_late)
-    while (task := kept.dequeue()) is not None:
-        kept.execute(task)
+    execute_all(kept)
     assert calls[:2] == [True, False]
     assert "taken over" not in caplog.text
     assert executed == [1]

@@ -13,17 +13,12 @@ from aquila.huey.live import publish_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import settle
-from tests.huey.tasks import returning
+from tests.huey.tasks import execute_all, returning
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "keep_running"])
 def huey(request, make):
     return make("sqlite", keep_running=request.param)
-
-
-def drain(huey):
-    while (task := huey.dequeue()) is not None:
-        huey.execute(task)
 
 
 def test_whoever_waits_for_a_result_that_cannot_be_stored_is_told(huey):
@@ -44,7 +39,7 @@ def test_whoever_waits_for_a_result_that_cannot_be_stored_is_told(huey):
         handled.append(type(error).__name__)
 
     first, second = huey.enqueue(job.s().error(handle).then(follow))
-    drain(huey)
+    execute_all(huey)
     assert executed == [1]
     for result in (first, second):
         with pytest.raises(TaskException, match="NotSerializable"):
@@ -83,10 +78,10 @@ def test_what_the_serializer_of_a_project_refuses_is_no_reason_to_pay_again(make
         """Is never executed with an error that no pickle can hold."""
 
     result = huey.enqueue(job.s().error(handle) if fails else job.s())
-    drain(huey)
+    execute_all(huey)
     if keep_running:
         huey.tasks_in_hand.kept.look_around()
-        drain(huey)
+        execute_all(huey)
     assert executed == [1]
     assert not huey.tasks_in_hand.has_any
     with pytest.raises(TaskException, match="Unpicklable" if fails else "cannot pickle 'generator' object"):
@@ -111,7 +106,7 @@ def test_a_caller_gets_what_the_serializer_of_its_project_raises(make):
     with pytest.raises(ValueError, match="holds a connection"):
         job(Unpicklable())
     result = call_another()
-    drain(huey)
+    execute_all(huey)
     assert result.get() == "refused"
 
 
@@ -156,7 +151,7 @@ def test_an_error_whose_text_is_cut_within_a_sign_is_retried_and_told_as_it_is(h
         handled.append((type(error), str(error)))
 
     result = huey.enqueue(job.s().error(handle))
-    drain(huey)
+    execute_all(huey)
     assert len(executed) == 3
     assert [one for one, _ in handled] == [arrived] * 3
     assert all(text.endswith(r"cut: \ud83d") for _, text in handled)
@@ -184,7 +179,7 @@ def test_a_retry_that_cannot_be_enqueued_has_failed_and_calls_its_handler_once(h
         handled.append(type(error).__name__)
 
     result = huey.enqueue(job.s([1]).error(handle))
-    drain(huey)
+    execute_all(huey)
     settle(huey)
     assert signals == ["ValueError", "NotSerializable"]
     assert handled == ["ValueError" if stores_intermediate_errors else "NotSerializable"]
@@ -205,7 +200,7 @@ def test_a_chord_goes_on_without_a_member_whose_result_cannot_be_stored(huey):
         joined.append([type(result).__name__ for result in results])
 
     huey.enqueue(chord([member.s(1), member.s(0)], join.s()))
-    drain(huey)
+    execute_all(huey)
     assert joined == [["int", "Error"]]
 
 
@@ -233,7 +228,7 @@ def test_whoever_waits_for_a_chord_whose_callback_cannot_be_sent_is_told(huey, l
     last = huey.dequeue()
     last.chord_config.callback.args = (object(),)
     huey.execute(last)
-    drain(huey)
+    execute_all(huey)
     settle(huey)
     first, second = result.results
     assert first.get() == 0
