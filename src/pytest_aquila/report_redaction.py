@@ -7,7 +7,7 @@ or another process sees them.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,6 +58,8 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
     def redact_value(value: Any) -> Any:
         if isinstance(value, str):
             return redact_text(value)
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return _redact_lines(value, redact_text)
         if isinstance(value, (list, tuple)):
             clean = [redact_value(each) for each in value]
             if clean == list(value):
@@ -78,6 +80,16 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
     for name in ("user_properties", "wasxfail"):  # what a test says of itself, and why it is expected to fail
         if held := getattr(report, name, None):
             setattr(report, name, redact_value(held))
+
+
+def _redact_lines(lines: list[str], redact_text: Callable[[str], str]) -> list[str]:
+    """Redact the lines of a traceback: a private key may be in several. With ``--tb=native`` they have line breaks."""
+    between = "" if lines and lines[0].endswith("\n") else "\n"
+    text = between.join(lines)
+    clean = redact_text(text)
+    if clean == text:
+        return lines
+    return clean.split("\n") if between else [clean]
 
 
 class CleanWarnings:

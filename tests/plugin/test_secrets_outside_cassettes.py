@@ -141,6 +141,7 @@ FAILURES = """
 
     # The key is read where a library would: from a file, because a replay has a dummy in the environment.
     KEY = pathlib.Path("key.txt").read_text()
+    LINES = "-----BEGIN PRIVATE KEY-----", KEY[::-1] * 2, KEY[::-1] * 2, "-----END PRIVATE KEY-----"
 
     def test_miss(aquila_cassette):
         post("changed " + KEY)
@@ -161,6 +162,7 @@ FAILURES = """
         post("hi")
         error = ValueError(KEY)
         error.add_note(f"note {KEY}")
+        error.add_note("\\n".join(LINES))
         raise RuntimeError(f"bad {KEY}") from error
 
     def test_error_within_the_client(aquila_cassette):
@@ -203,6 +205,7 @@ def test_the_report_of_a_failed_test_shows_no_key(machine: Project, monkeypatch:
         assert f"{word} [redacted]" in left
     for part in (KEY[:8], KEY[-8:]):
         assert left.count(part) == 1  # in the file
+    assert KEY[::-1] not in left
 
 
 def test_a_report_of_drift_shows_no_key(machine: Project, monkeypatch: pytest.MonkeyPatch) -> None:

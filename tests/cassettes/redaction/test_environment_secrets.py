@@ -113,7 +113,8 @@ def test_the_secret_parts_of_a_json_credential_are_secrets(name: str, value: str
 def test_a_private_key_in_any_variable_is_a_secret_however_it_is_written(written: str) -> None:
     redactor = Redactor.from_environment({"SIGNER": written})
     body = "".join(PEM.split("-----")[2].split())
-    for text in (PEM, PEM.replace("\n", "\\n"), body, json.dumps(PEM), json.dumps(body), PEM.encode().hex()):
+    marked = "".join(f"E    + {line!r}\n" for line in PEM.splitlines(keepends=True))
+    for text in (PEM, PEM.replace("\n", "\\n"), body, json.dumps(PEM), json.dumps(body), PEM.encode().hex(), marked):
         assert "q8Zk" not in redactor.redact_text(f"x {text} y")
         assert PEM.encode().hex()[40:80] not in redactor.redact_text(f"x {text} y")
 

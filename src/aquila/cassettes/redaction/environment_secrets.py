@@ -151,6 +151,7 @@ def _in_pem(text: str) -> Iterator[str]:
     yield plain
     for lines in _PEM_LINES.findall(plain):
         yield "".join(lines.split())
+        yield from lines.split()  # a report may put a mark, a quote or an escape between any two lines
 
 
 def _parse_json(text: str) -> dict[str, Any] | list[Any] | None:
