@@ -284,6 +284,13 @@ def test_no_module_is_too_long_to_read() -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
 
 
+def test_every_hash_is_one_that_a_python_in_fips_mode_has() -> None:
+    """It refuses BLAKE2 and scrypt, and MD5 unless that is not for security."""
+    found = [node for held in nodes().values() for node in held if isinstance(node, ast.Attribute)]
+    used = {node.attr for node in found if isinstance(node.value, ast.Name) and node.value.id == "hashlib"}
+    assert used == {"sha256", "file_digest", "pbkdf2_hmac", "md5"}
+
+
 def test_docstrings_of_packages_name_only_modules_that_exist() -> None:
     # A reader begins there, and after a rename finds nothing under the old name.
     wrong: dict[str, list[str]] = {}

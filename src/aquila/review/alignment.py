@@ -43,7 +43,7 @@ def digest_interaction(interaction: Interaction) -> str:
     """Return a digest of everything in a recording that its file keeps: not the blanks in the JSON of a request."""
     request, response = with_compact_request(interaction).request, interaction.response
     body = request.body
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()
     for part in (
         (interaction.kind, request.method, request.url, request.headers, len(body)),
         (response.status, response.headers, response.end, response.error, response.started, response.ended),
@@ -60,7 +60,7 @@ def digest_interaction(interaction: Interaction) -> str:
 def digest_answer(interaction: Interaction) -> str:
     """Return a digest of an answer's status, end and bytes, whatever its chunks and times are."""
     response = interaction.response
-    digest = hashlib.blake2b(repr((response.status, response.end, response.error)).encode(), digest_size=16)
+    digest = hashlib.sha256(repr((response.status, response.end, response.error)).encode())
     for chunk in response.chunks:
         digest.update(chunk.data)
     return digest.hexdigest()

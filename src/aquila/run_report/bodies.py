@@ -93,7 +93,7 @@ class Bodies:
         return new
 
     def _keep(self, mark: bytes, body: Body, kept: int, size: int) -> BodyReference:
-        key = hashlib.blake2b(mark + b"\0" + body.get("media_type", "").encode(), digest_size=12).hexdigest()
+        key = hashlib.sha256(mark + b"\0" + body.get("media_type", "").encode()).hexdigest()[:24]
         if key not in self._known:
             self._known.add(key)
             if kept > self._left:

@@ -45,7 +45,7 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
     drift: Drift = {
         "cassette": session.name,
         "number": explained.nearest + 1,
-        "group": hashlib.blake2b(group.encode("utf-8", "replace"), digest_size=6).hexdigest(),  # a short name of it
+        "group": hashlib.sha256(group.encode("utf-8", "replace")).hexdigest()[:12],  # a short name of it
         "changes": [
             _as_change(each.path, each.recorded, each.now, session, bodies) for each in explained.found[:_MOST_CHANGES]
         ],

@@ -181,7 +181,7 @@ def _identify(node: str, shown: str) -> str:
     """Return an identity of a test, because ids of several tests may be equal after redaction."""
     if shown.endswith(node):
         return shown
-    return f"{shown} #{hashlib.blake2b(node.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"
+    return f"{shown} #{hashlib.sha256(node.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def _describe_facts(facts: TestFacts) -> dict[str, Any]:

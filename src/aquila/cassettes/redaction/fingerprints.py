@@ -3,7 +3,7 @@
 While cassettes answer, children get dummies in place of the real keys. A child may still get a real key as an argument
 or from a file, and must not store or show it. So it is given the length and a salted hash of each key. A key with fewer
 than 16 characters could be guessed from a fast hash. So its fingerprint has only two bytes of the fast hash, which rule
-out most words, and a slow hash (scrypt), which decides.
+out most words, and a slow hash (PBKDF2), which decides.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _hash(value: bytes, salt: str) -> str:
 
 @lru_cache(maxsize=64)  # the same few words come in every request, and each takes tens of milliseconds
 def _hash_slowly(value: bytes, salt: str) -> str:
-    return hashlib.scrypt(value, salt=salt.encode(), n=2**14, r=8, p=1).hex()
+    return hashlib.pbkdf2_hmac("sha256", value, salt.encode(), 200_000).hex()
 
 
 class FingerprintRule:

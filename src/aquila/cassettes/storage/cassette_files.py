@@ -132,7 +132,7 @@ def load_cassette(path: str | Path, *, copies_folder: Path | None = None) -> Cas
 
 def _loaded_key(data: bytes, file: str) -> tuple[str, bytes, Path | None]:
     """Return the key of a cassette in ``_loaded``: the suffix, the hash of the bytes, and the folder or None."""
-    digest = hashlib.blake2b(data, digest_size=16).digest()
+    digest = hashlib.sha256(data).digest()
     # The folder matters only for a cassette that refers to bodies in files beside it.
     return file.rpartition(".")[2], digest, Path(file).resolve().parent if _BODY_NAME in data else None
 

@@ -32,10 +32,10 @@ def user_key() -> bytes | None:
 
 def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
     """Return the checksum of ``parts``, which nobody can compute without the key."""
-    mac = hashlib.blake2b(key=key, digest_size=MAC_SIZE)
+    mac = hashlib.sha256(key)
     for part in parts:
         mac.update(part)
-    return mac.digest()
+    return mac.digest()[:MAC_SIZE]  # only a part of the hash, or others could compute that of longer parts from it
 
 
 _DECIDING = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME" if os.name == "posix" else "USERPROFILE")
