@@ -148,3 +148,49 @@ SAMPLES: dict[str, Callable[[bool], RecordedRequest]] = {
     "Bedrock Anthropic messages": anthropic_at_bedrock,
 }
 """By the name of the form: a function of whether the answer is to be streamed. It says ``hi``, offers ``weather``."""
+
+_CALLED = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+_FROM_OPENAI = [
+    {"role": "assistant", "content": "", "tool_calls": [_CALLED]},
+    {"role": "tool", "tool_call_id": "c1", "content": "Sunny."},
+]
+_FROM_ANTHROPIC = [
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "Sunny."}]},
+]
+_ITEMS = [
+    {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city": "Rome"}'},
+    {"type": "function_call_output", "call_id": "c1", "output": "Sunny."},
+]
+AFTER_A_CALL: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "OpenAI chat completions": ("messages", _FROM_OPENAI),
+    "OpenAI Responses": ("input", _ITEMS),
+    "OpenAI Realtime": ("input", _ITEMS),
+    "Anthropic messages": ("messages", _FROM_ANTHROPIC),
+    "Bedrock Anthropic messages": ("messages", _FROM_ANTHROPIC),
+    "Gemini generateContent": (
+        "contents",
+        [
+            {"role": "model", "parts": [{"functionCall": {"id": "c1", "name": "weather", "args": {"city": "Rome"}}}]},
+            {"parts": [{"functionResponse": {"id": "c1", "name": "weather", "response": {"result": "Sunny."}}}]},
+        ],
+    ),
+    "Ollama chat": (
+        "messages",
+        [
+            {"role": "assistant", "tool_calls": [{"function": {"name": "weather", "arguments": {"city": "Rome"}}}]},
+            {"role": "tool", "tool_name": "weather", "content": "Sunny."},
+        ],
+    ),
+    "Bedrock Converse": (
+        "messages",
+        [
+            {
+                "role": "assistant",
+                "content": [{"toolUse": {"toolUseId": "c1", "name": "weather", "input": {"city": "Rome"}}}],
+            },
+            {"role": "user", "content": [{"toolResult": {"toolUseId": "c1", "content": [{"text": "Sunny."}]}}]},
+        ],
+    ),
+}
+"""By the name of the form: the field with the conversation, and its messages with a call of a tool and the result."""

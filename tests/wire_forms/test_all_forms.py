@@ -19,7 +19,7 @@ from aquila.wire_forms.answer import FINISHES, Answer, AnsweredCall, AnsweredErr
 from aquila.wire_forms.form import WireForm
 from aquila.wire_forms.table import WIRE_FORMS, find_wire_form, read_sent
 from tests.support.slow import slow_but
-from tests.wire_forms.samples import SAMPLES
+from tests.wire_forms.samples import AFTER_A_CALL, SAMPLES
 
 ALL = pytest.mark.parametrize("form", WIRE_FORMS, ids=lambda form: form.name)
 MESSAGE_FORMS = [form for form in WIRE_FORMS if form.kind == "message"]
@@ -69,6 +69,21 @@ def test_a_usual_request_is_found_to_be_in_its_form_and_is_read(form: WireForm, 
     if form.kind == "message":
         assert sent.is_streamed is streamed
         assert [message.role for message in sent.messages] == ["user"]
+
+
+@pytest.mark.parametrize("form", [form for form in MESSAGE_FORMS if form.has_tools], ids=lambda form: form.name)
+def test_a_tool_call_and_its_result_are_read_from_a_conversation(form: WireForm) -> None:
+    field, messages = AFTER_A_CALL[form.name]
+    body = _sample_body(form)
+    sent = form.read(
+        replace(SAMPLES[form.name](False), body=json.dumps({**body, field: body[field] + messages}).encode())
+    )
+    user, assistant, tool = sent.messages
+    (call,) = assistant.tool_calls
+    assert (user.role, assistant.role, tool.role) == ("user", "assistant", "tool")
+    assert (call.name, call.arguments) == ("weather", {"city": "Rome"})
+    assert call.id == tool.tool_call_id
+    assert "Sunny." in tool.text
 
 
 @ALL
