@@ -73,5 +73,5 @@ def _check_files(config: pytest.Config) -> None:
 def _recover_journals(config: pytest.Config, run: Run) -> None:
     found = interrupted_runs.recover_journals(run.layers.resolve().cassette_root())
     totals = run_totals.totals_of(config)
-    totals.recovered += [(str(path), count) for path, count in found.cassettes]
+    totals.recovered += [(str(run.layers.shown_path(path)), count) for path, count in found.cassettes]
     totals.unrecovered += found.failures

@@ -46,7 +46,7 @@ def test_after_a_crashed_worker_the_last_lines_say_what_waits_and_what_takes_it_
         ]
     )
     result = project.record(tests="def test_it(aquila_cassette): post('three')")
-    result.stdout.fnmatch_lines(["aquila: took over 2 recordings of an interrupted run into*test_crashes.yaml"])
+    result.stdout.fnmatch_lines(["aquila: took over 2 recordings of an interrupted run into: cassettes*crashes.yaml"])
     result.stdout.no_fnmatch_line("*recording* wait*")
 
 
