@@ -116,6 +116,21 @@ def test_tasks_are_counted_while_they_run_and_by_how_they_end(huey, measured):
     assert measured("messaging.client.consumed.messages") == points(({**JOB, "messaging.operation.name": "process"}, 5))
 
 
+def test_an_attempt_within_another_one_has_an_outcome_of_its_own(huey, measured):
+    huey.immediate = True
+
+    @huey.task(retries=1)
+    def job():
+        if current_task().attempt == 1:
+            raise ValueError
+
+    job()
+    assert measured("aquila.task.ended") == points(
+        ({**JOB, "aquila.task.outcome": "retrying", "error.type": "ValueError"}, 1),
+        ({**JOB, "aquila.task.outcome": "completed"}, 1),
+    )
+
+
 def test_times_in_the_queue_and_of_execution_are_measured(huey, measured, clocks, monkeypatch):
     monkeypatch.setattr(task_metrics, "time", clocks)
 

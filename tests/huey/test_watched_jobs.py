@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from huey.exceptions import RetryTask
 
+from aquila.huey import current_task
 from aquila.huey.testing import drain_queue
 from aquila.recording import runtime
 
@@ -45,3 +46,20 @@ def test_a_retry_comes_when_the_task_asks_for_it(huey, jobs):
     job()
     drain_queue(with_scheduled=True)
     assert [told.get("delay") for told in jobs] == [60.0, None]
+
+
+def test_an_attempt_within_another_one_is_told_with_an_outcome_of_its_own(huey, jobs):
+    huey.immediate = True
+
+    @huey.task(retries=2)
+    def job():
+        attempt = current_task().attempt
+        if attempt < 3:
+            raise ValueError(f"attempt {attempt}") if attempt == 1 else RetryTask(delay=60)
+
+    job()
+    assert [(told["number"], told["outcome"], told["delay"]) for told in jobs] == [
+        (2, "retry", 60.0),
+        (1, "error", 0.0),
+    ]
+    assert "attempt 1" in jobs[1]["error"]

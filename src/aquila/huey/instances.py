@@ -405,10 +405,13 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         super()._abort_chord_member(task, value)
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
-        task._aquila_retry_delay = delay_of_retry(task, timestamp, retry_eta)
+        error, delay = getattr(task, "_aquila_error", None), delay_of_retry(task, timestamp, retry_eta)
+        task._aquila_retry_delay = delay
         # Before the task is serialized, because the numbers travel in its message.
         task._aquila_attempt, task._aquila_deliveries = attempt_of(task) + 1, 0
         super()._requeue_task(task, timestamp, retry_eta)
+        # In immediate mode the later attempts have been executed by now, and have noted how they ended.
+        task._aquila_error, task._aquila_retry_delay = error, delay
 
 
 class MemoryHuey(AquilaHuey, _huey.MemoryHuey):  # type: ignore[misc]

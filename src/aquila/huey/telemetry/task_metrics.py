@@ -134,7 +134,8 @@ class TaskMetrics:
         if waited is not None:
             self._queue_time.record(waited, about)
         # Set anew, because a retry within one process may be the same object. "interrupted" stays where the execution
-        # ends without a signal.
+        # ends without a signal. In immediate mode the retry is executed within this execution.
+        before = getattr(task, "_aquila_outcome", None)
         task._aquila_error, task._aquila_outcome = None, "interrupted"
         self._running.add(1, about)
         try:
@@ -146,6 +147,7 @@ class TaskMetrics:
             seconds = time.monotonic() - began
             self._run_time.record(seconds, {**about, "messaging.operation.name": "process", **failed})
             self._ended.add(1, {**about, "aquila.task.outcome": task._aquila_outcome, **failed})
+            task._aquila_outcome = before
 
     def _observer_of(self, count: Callable[[], int]) -> Callable[[CallbackOptions], list[Observation]]:
         def observe(options: CallbackOptions) -> list[Observation]:
