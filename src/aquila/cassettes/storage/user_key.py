@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
+import hmac
 import os
 import sys
 from pathlib import Path
@@ -32,10 +32,10 @@ def user_key() -> bytes | None:
 
 def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
     """Return the checksum of ``parts``, which nobody can compute without the key."""
-    mac = hashlib.sha256(key)
+    mac = hmac.new(key, digestmod="sha256")
     for part in parts:
         mac.update(part)
-    return mac.digest()[:MAC_SIZE]  # only a part of the hash, or others could compute that of longer parts from it
+    return mac.digest()[:MAC_SIZE]
 
 
 _DECIDING = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME" if os.name == "posix" else "USERPROFILE")
