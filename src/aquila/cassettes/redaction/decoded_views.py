@@ -1,11 +1,12 @@
-"""Decodes the escapes of JSON, URLs and HTML, which may hide a secret, and maps decoded places back to raw ones."""
+"""Decodes the escapes of JSON, Python, URLs and HTML, which may hide a secret, and finds decoded places in the body."""
 
 from __future__ import annotations
 
 import re
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from aquila.lazy_patterns import lazy_pattern
 
@@ -13,9 +14,9 @@ from aquila.lazy_patterns import lazy_pattern
 class DecodedView:
     """Bytes with their escapes decoded, and for each decoded byte the place where it is written in the raw bytes.
 
-    ``raw`` are the bytes with escapes. ``escape`` matches one escape, and ``decode`` returns the bytes that it means.
-    ``outer`` is the view whose decoded bytes are ``raw``; None if ``raw`` are the bytes of the body itself. A view is
-    not changed after it is built.
+    ``raw`` are the bytes with escapes. ``escape`` matches one escape, and ``decode`` returns the bytes that it means;
+    without them the bytes stay as they are. ``outer`` is the view whose decoded bytes are ``raw``; None if ``raw`` are
+    the bytes of the body itself. A view is not changed after it is built.
     """
 
     __slots__ = ("_decoded", "_outer", "_raw", "data")
@@ -23,8 +24,8 @@ class DecodedView:
     def __init__(
         self,
         raw: bytes,
-        escape: re.Pattern[bytes],
-        decode: Callable[[re.Match[bytes]], bytes],
+        escape: re.Pattern[bytes] | None = None,
+        decode: Callable[[re.Match[bytes]], bytes] = lambda match: match[0],
         outer: DecodedView | None = None,
     ) -> None:
         pieces: list[bytes] = []
@@ -33,7 +34,7 @@ class DecodedView:
         self._raw = [0]
         self._outer = outer
         length = position = 0
-        for match in escape.finditer(raw):
+        for match in escape.finditer(raw) if escape else ():
             text = decode(match)
             pieces += (raw[position : match.start()], text)
             length += match.start() - position
@@ -52,6 +53,11 @@ class DecodedView:
         last = self._raw[run + 1] if run % 2 else self._raw[run] + end - self._decoded[run]
         return first, last
 
+    def locate_in_body(self, start: int, end: int) -> tuple[int, int]:
+        """Do the same for the bytes of the body, through all the outer views."""
+        place = self.locate_in_raw(start, end)
+        return place if self._outer is None else self._outer.locate_in_body(*place)
+
     def ends_string(self, quote: int) -> bool:
         r"""Say whether the quote at this offset of ``data`` ends a JSON string, although a backslash precedes it.
 
@@ -65,11 +71,12 @@ class DecodedView:
         return self._outer is not None and self._outer.ends_string(self._raw[run] + quote - self._decoded[run])
 
 
-_JSON_ESCAPE = lazy_pattern(
+_BACKSLASHES = lazy_pattern(
     rb"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
-    rb"|\\u([0-9a-fA-F]{4})"
-    rb'|\\(["\\/bfnrt])'
+    rb"|\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4})"
+    rb"|\\([\"'\\/bfnrt])"
 )
+"""The escapes of JSON, and those of ``repr`` in Python, as in tracebacks and logs."""
 _CONTROLS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _PERCENT = lazy_pattern(rb"%([0-9a-fA-F]{2})")
 # Which characters an error page has as references, and in which form, differs between libraries of templates.
@@ -77,13 +84,18 @@ _REFERENCE = lazy_pattern(rb"&(?:#0*([0-9]{1,7})|#[xX]0*([0-9a-fA-F]{1,6})|(amp|
 _NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
-def _decode_json_escape(match: re.Match[bytes]) -> bytes:
+def _decode_backslash(match: re.Match[bytes]) -> bytes:
     high, low, code, char = match.groups()
     if char:
         return _CONTROLS.get(char, char)
     if code:
-        return chr(int(code, 16)).encode("utf-8", "surrogatepass")
+        return chr(int(code[1:], 16)).encode("utf-8", "surrogatepass")
     return chr(0x10000 + (int(high, 16) - 0xD800) * 0x400 + int(low, 16) - 0xDC00).encode()
+
+
+def _decode_byte(match: re.Match[bytes]) -> bytes:
+    """Decode an escape in the ``repr`` of bytes, where ``\\xe4`` is no character."""
+    return bytes((int(match[3][1:], 16),)) if match[3] and match[3][:1] == b"x" else _decode_backslash(match)
 
 
 def _decode_percent(match: re.Match[bytes]) -> bytes:
@@ -98,36 +110,48 @@ def _decode_reference(match: re.Match[bytes]) -> bytes:
     return chr(code).encode("utf-8", "surrogatepass") if code <= sys.maxunicode else match[0]
 
 
-def decode_json_escapes(raw: bytes, outer: DecodedView | None = None) -> DecodedView:
-    """Return a view of ``raw`` without the escapes of JSON strings. ``outer`` is as in ``DecodedView``."""
-    return DecodedView(raw, _JSON_ESCAPE, _decode_json_escape, outer)
+_Notation: TypeAlias = tuple[bytes, re.Pattern[bytes], Callable[[re.Match[bytes]], bytes]]
+"""A way to write characters as escapes: what text with any holds, the pattern of one, and what that one means."""
+BACKSLASHES: tuple[_Notation, ...] = (
+    (b"\\", _BACKSLASHES, _decode_backslash),
+    (b"\\x", _BACKSLASHES, _decode_byte),
+)
+_NOTATIONS = (*BACKSLASHES, (b"%", _PERCENT, _decode_percent), (b"&", _REFERENCE, _decode_reference))
+_DEPTH = 4
+"""How many layers of escapes are decoded, such as JSON in a JSON string in a URL."""
 
 
-# Characters that need no escape, so that a secret may be written with it or without.
-_NEEDLESS = lazy_pattern(rb"\\(?:u00[2-7]|/)")
-_NEEDLESS_IN_UNICODE = lazy_pattern(rb"\\(?:u[0-9a-fA-F]|/)")
+def decode_json_escapes(raw: bytes) -> DecodedView:
+    """Return a view of ``raw`` without the escapes of JSON strings."""
+    return DecodedView(raw, _BACKSLASHES, _decode_backslash)
 
 
-def decoded_views(
-    raw: bytes, *, ascii_only: bool, outer: DecodedView | None = None, cut_off: bool = False
+def readings_of(
+    data: bytes,
+    may_hide: Callable[[bytes], bool] = lambda text: True,
+    *,
+    notations: Sequence[_Notation] = _NOTATIONS,
+    cut_off: bool = False,
 ) -> Iterator[DecodedView]:
-    """Yield views of ``raw`` without its escapes, if they may hide a secret: those of JSON, of URLs, and of HTML.
+    """Yield views of all that ``data`` may be read as: as it is, with the escapes of any notation decoded, and again.
 
-    Known secrets are also searched for as JSON must write them, so only needless escapes can hide one, such as those of
-    a slash or of the letter A. With ``ascii_only`` all known secrets are ASCII, so escapes of other letters hide none.
-    With ``cut_off`` the beginning of a secret is searched for, and only without escapes, so any escape may hide it.
-    ``outer`` is the view whose decoded bytes ``raw`` are; None if ``raw`` is the body.
+    Most backslashes hide no secret: they are decoded only in texts of which ``may_hide`` is true. ``cut_off`` says that
+    the data broke off: half an escape at the end is then left out before the others are decoded.
     """
-    if b"\\" in raw and (cut_off or (_NEEDLESS if ascii_only else _NEEDLESS_IN_UNICODE).search(raw)):
-        yield decode_json_escapes(raw, outer)
-    if b"%" in raw and _PERCENT.search(raw):
-        yield DecodedView(raw, _PERCENT, _decode_percent, outer)
-    if b"&" in raw and _REFERENCE.search(raw):
-        yield DecodedView(raw, _REFERENCE, _decode_reference, outer)
+    views = [(DecodedView(data), 0)]
+    for outer, depth in views:  # to which more are added meanwhile
+        yield outer
+        raw = without_half_escape(outer.data) if cut_off else outer.data
+        for mark, escape, decode in notations if depth < _DEPTH else ():
+            if mark in raw and escape.search(raw) and (escape is not _BACKSLASHES or may_hide(raw)):
+                view = DecodedView(raw, escape, decode, outer)
+                # Mostly, all orders in which escapes are decoded have the same result.
+                if all(view.data != known.data for known, _ in views):
+                    views.append((view, depth + 1))
 
 
 # An odd number of backslashes at the end begins an escape; an even number is whole escapes of backslashes.
-_CUT_ESCAPE = lazy_pattern(rb"(\\+)(?:u[0-9a-fA-F]{0,3})?\Z")
+_CUT_ESCAPE = lazy_pattern(rb"(\\+)(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?|U[0-9a-fA-F]{0,7})?\Z")
 _WHOLE_ESCAPE = lazy_pattern(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 
 
@@ -150,27 +174,24 @@ def without_half_escape(data: bytes) -> bytes:
     return data[: cut.start()] if cut else data
 
 
-def widen_to_whole_escapes(data: bytes, start: int, end: int, view: DecodedView | None = None) -> tuple[int, int]:
-    """Widen the range from ``start`` to ``end`` so that it cuts no JSON escape in two, which would leave broken JSON.
-
-    ``view`` is the view whose decoded bytes ``data`` are, if they are not those of the body.
-    """
-    if escape := _escape_across(data, start, max(0, start - 64), view):
+def widen_to_whole_escapes(view: DecodedView, start: int, end: int) -> tuple[int, int]:
+    """Widen a range in the bytes of a view so that it cuts no JSON escape in two, which would leave broken JSON."""
+    if escape := _escape_across(view, start, max(0, start - 64)):
         start = escape[0]
-    if escape := _escape_across(data, end, max(start, end - 64), view):
+    if escape := _escape_across(view, end, max(start, end - 64)):
         end = escape[1]
     return start, end
 
 
-def _escape_across(data: bytes, place: int, first: int, view: DecodedView | None) -> tuple[int, int] | None:
+def _escape_across(view: DecodedView, place: int, first: int) -> tuple[int, int] | None:
     """Return start and end of the escape that begins before ``place`` and ends behind it; None if there is none.
 
     The search begins at ``first``, so that it stays short in a run of many backslashes.
     """
-    run = _CUT_ESCAPE.search(data, first, place)
+    run = _CUT_ESCAPE.search(view.data, first, place)
     if run is None or len(run[1]) % 2 == 0:
         return None
-    escape = _WHOLE_ESCAPE.match(data, run.end(1) - 1)
-    if escape is None or (escape[0] == b'\\"' and view is not None and view.ends_string(escape.end() - 1)):
+    escape = _WHOLE_ESCAPE.match(view.data, run.end(1) - 1)
+    if escape is None or (escape[0] == b'\\"' and view.ends_string(escape.end() - 1)):
         return None
     return escape.span()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import string
 import sys
@@ -80,8 +79,8 @@ def _widen_to_run(data: bytes, start: int, end: int, alphabet: bytes) -> tuple[i
 # escape before it, such as \n, ends in a letter and is no part of it.
 _WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
 _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
-_NOT_ASCII = lazy_pattern(r"[^\x00-\x7f]")
-_UNICODE_ESCAPE = lazy_pattern(r"(?<=\\u)[0-9a-f]{4}")
+_NEEDS_ESCAPE = lazy_pattern(rb"[^!-~]|[\"'\\]")
+"""What JSON or Python may have to write as an escape, and blanks, for which URLs have another character."""
 _WORD = 8  # bytes
 _ANY_WORD = -1  # no word has this value
 FEW = 32
@@ -89,17 +88,18 @@ FEW = 32
 
 
 class KnownSecrets:
-    """Finds known values in bytes: as they are, escaped for JSON, as ``repr`` writes them, in base64, and in
-    hexadecimal.
+    """Finds known values in bytes: as they are, in base64, and in hexadecimal.
 
     ``secrets`` are pairs of a value and its kind. Not changed after it is built.
     """
 
-    __slots__ = ("_all_texts", "_by_word", "ascii_only", "needles", "needles_without_run")
+    __slots__ = ("_all_texts", "_by_word", "_plain_parts", "needles", "needles_without_run")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
-        self.ascii_only = all(value.isascii() for value, _ in known)
+        raw = (value.encode("utf-8", "surrogatepass") for value, _ in known)
+        # Of each value that cannot stand in JSON without escapes: the longest part that needs none.
+        self._plain_parts = [max(_NEEDS_ESCAPE.split(each), key=len) for each in raw if _NEEDS_ESCAPE.search(each)]
         needles = [needle for value, kind in known for needle in _needles_for(value, kind)]
         self._all_texts = b"\n".join(needle.text for needle in needles)
         self.needles_without_run = tuple(needle for needle in needles if not needle.has_token_run)
@@ -107,6 +107,10 @@ class KnownSecrets:
         self.needles = (*self.needles_without_run, *(needle for needle in needles if needle.has_token_run))
         """The ways in which the values may be written."""
         self._by_word: dict[int, list[int]] | None = None  # the numbers of needles, built by the first search for many
+
+    def may_be_escaped_in(self, data: bytes) -> bool:
+        """Say whether backslashes in ``data`` may hide a known value that needs them. False for most data."""
+        return any(part in data for part in self._plain_parts)
 
     def choose_needles(self, data: bytes) -> Sequence[Needle]:
         """Return the needles that may stand in ``data``, for a search for more than ``FEW``.
@@ -188,44 +192,15 @@ def _words_of(text: bytes) -> tuple[int, ...]:
 
 
 def _spellings_of(value: str) -> set[bytes]:
-    """Return the value as encoders write it: plain, as JSON in up to three layers, and in a repr of these.
+    """Return the value in the encodings in which it may stand, without escapes, which ``decoded_views`` decodes.
 
-    JSON may also hold the repr. As URLs and HTML write it, ``decoded_views`` finds it; only the plus sign that URLs
-    have in place of a blank stays. Header fields are Latin-1 to many clients and servers, also if they hold UTF-8.
+    Header fields are Latin-1 to many clients and servers, also if they hold UTF-8. URLs have a plus sign for a blank.
     """
-    mistaken = value.encode("utf-8", "surrogatepass").decode("latin-1")
-    starts = {value, mistaken, *_python_spellings_of(value)}
-    texts = {value, mistaken}
-    for ascii_only in (True, False):
-        for start in starts:
-            text = start
-            for _ in range(3):
-                text = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-                texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
-    texts = texts.union(*map(_python_spellings_of, texts))
-    texts |= {text.replace(" ", "+") for text in texts}
-    spellings = {text.encode("utf-8", "surrogatepass") for text in texts}
+    raw = value.encode("utf-8", "surrogatepass")
+    spellings = {raw, raw.decode("latin-1").encode()}
     with suppress(UnicodeEncodeError):
         spellings.add(value.encode("latin-1"))
-    return spellings
-
-
-def _python_spellings_of(text: str) -> set[str]:
-    r"""Return a text as ``repr`` writes strings and bytes, for example in tracebacks and logs: ``\``, ``\'``, ``\xe4``.
-
-    Which quotes have a backslash depends on what else is in the string.
-    """
-    escaped = text.replace("\\", "\\\\")
-    quoted = {escaped, escaped.replace("'", "\\'")}
-    spellings = quoted | {_NOT_ASCII.sub(_escape_bytes, each) for each in quoted}
-    spellings |= {ascii(text)[1:-1], repr(text.encode("utf-8", "surrogatepass"))[2:-1]}
-    if not text.isprintable():
-        spellings |= {"".join(char if char.isprintable() else repr(char)[1:-1] for char in each) for each in quoted}
-    return spellings
-
-
-def _escape_bytes(match: re.Match[str]) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogatepass"))
+    return spellings | {each.replace(b" ", b"+") for each in spellings}
 
 
 def _base64_cores(raw: bytes) -> Iterator[tuple[bytes, bytes]]:

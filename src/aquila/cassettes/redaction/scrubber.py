@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredChunks
@@ -45,7 +45,10 @@ else:
         "aquila.cassettes.redaction.split_secrets: aws_frames, split_text, stream_events",
     )
 
-_DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL
+_LONGEST_ESCAPE = len(r"\U0001f600")
+# Escapes of characters that need none, so that any secret may be written with them.
+_NEEDLESS = lazy_pattern(rb"\\(?:u00[2-7]|/)")
+_NEEDLESS_IN_UNICODE = lazy_pattern(rb"\\(?:u[0-9a-fA-F]|/)")
 _TAIL = 16 * 1024  # bytes at the end of a body that broke off, in which the beginning of a secret is searched
 _PASSES = 8  # times that a text is searched at most; replacing one secret may join the parts of another
 _USERINFO = lazy_pattern(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
@@ -62,25 +65,26 @@ class Scrubber:
         self._known = KnownSecrets(secrets.items())
         self._patterns = [_compile_rule(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
         self._fingerprints = [rule for rule in rules if isinstance(rule, FingerprintRule)]
-        # Whether escapes of letters that are not ASCII can hide nothing, so that they need not be decoded.
-        self._ascii_only = self._known.ascii_only and not self._patterns
+        self._needless = _NEEDLESS_IN_UNICODE if self._patterns else _NEEDLESS
         self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern | FingerprintRule)]
         # Caches, because all requests bring the same header values and URLs. They live as long as the scrubber.
         self._short_text = functools.lru_cache(maxsize=1024)(self._scrub_any_text)
         self._number_url = functools.lru_cache(maxsize=1024)(self._scrub_any_url)
 
     def find_secrets(self, data: bytes, *, parameters: bool = False) -> list[FoundSecret]:
-        """Find every secret. Return merged places in order."""
-        return self._find_through(data, None, parameters=parameters, depth=_DEPTH)
+        """Find every secret, through the escapes that may hide it. Return merged places in order."""
+        if b"\\" in data or b"%" in data or b"&" in data:
+            find = functools.partial(self._find_written, parameters=parameters)
+            return _find_in(views.readings_of(data, self._may_hide), find)
+        found = self._find_written(data, parameters=parameters)  # there is nothing to decode
+        return merge_found(found) if found else found
 
-    def _find_through(
-        self, data: bytes, view: DecodedView | None, *, parameters: bool, depth: int
-    ) -> list[FoundSecret]:
-        """Find secrets in ``data``, and in up to ``depth`` layers of encoding in it.
+    def _may_hide(self, data: bytes) -> bool:
+        """Say whether backslashes in ``data`` may hide a secret."""
+        return self._needless.search(data) is not None or self._known.may_be_escaped_in(data)
 
-        ``view`` is the view whose decoded bytes ``data`` are; None for the bytes of the body itself. Places are offsets
-        in ``data``.
-        """
+    def _find_written(self, data: bytes, *, parameters: bool) -> list[FoundSecret]:
+        """Find the secrets that stand in ``data`` without escapes."""
         flat = data.translate(FLATTENING)
         has_run = RUN in flat
         found = [*find_secret_patterns(data, flat, has_run=has_run, parameters=parameters)]
@@ -92,14 +96,7 @@ class Scrubber:
                 found += needle.find_in(data)
         if self._patterns or self._fingerprints:
             found += self._find_added(data)
-        if found:
-            found = [_widen(data, one, view) for one in found if 0 <= one.start < one.end]
-        if depth and (b"\\" in data or b"%" in data or b"&" in data):  # else there is nothing to decode
-            for inner in views.decoded_views(data, ascii_only=self._ascii_only, outer=view):
-                for one in self._find_through(inner.data, inner, parameters=parameters, depth=depth - 1):
-                    value = one.value or inner.data[one.start : one.end]
-                    found.append(FoundSecret(*inner.locate_in_raw(*one[:2]), one.kind, one.replacement, value))
-        return merge_found(found) if found else found
+        return found
 
     def _find_added(self, data: bytes) -> Iterator[FoundSecret]:
         """Find what added patterns and fingerprints say is secret."""
@@ -108,7 +105,7 @@ class Scrubber:
         for pattern in self._patterns:
             spans = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(text))
             for span in spans if data.isascii() else _places_in_bytes(text, spans):
-                if not is_in_placeholder(data, *span):
+                if span[0] < span[1] and not is_in_placeholder(data, *span):
                     yield FoundSecret(*span, "added pattern")
         for rule in self._fingerprints:
             yield from rule.find_in(data)
@@ -180,20 +177,22 @@ class Scrubber:
         changes = aws_frames.find_changes_in_frames(data, scrub)
         return replace_found(data, changes, cuts) if changes else (data, cuts)
 
-    def _find_cut_off_end(self, data: bytes, view: DecodedView | None = None, depth: int = _DEPTH) -> list[FoundSecret]:
-        """Find the beginning of a known value at the end of ``data``, through up to ``depth`` layers of encoding."""
-        start = max(0, len(data) - _TAIL) if view is None else 0
-        found = list(self._known.find_cut_off_end(data[start:]))
-        tail = views.without_half_escape(data[start:])
-        if start + len(tail) < len(data):  # what looks like half an escape may also belong to the value
-            found += self._known.find_cut_off_end(tail)
-        if depth:
-            for inner in views.decoded_views(tail, ascii_only=self._ascii_only, outer=view, cut_off=True):
-                for one in self._find_cut_off_end(inner.data, inner, depth - 1):
-                    place = inner.locate_in_raw(one.start, one.end)
-                    found.append(FoundSecret(*place, one.kind, one.replacement, inner.data[one.start : one.end]))
-        # All of them end where the data does, or before half an escape, which may be a part of the value, too.
-        return [one._replace(start=one.start + start, end=len(data)) for one in found]
+    def _find_cut_off_end(self, data: bytes) -> Iterator[FoundSecret]:
+        """Find the beginning of a known value at the end of ``data``, in which any escape may hide it."""
+        start = max(0, len(data) - _TAIL)
+        for view in views.readings_of(data[start:], cut_off=True):
+            # What looks like half an escape may also belong to the value.
+            for text in {view.data, views.without_half_escape(view.data)}:
+                for one in self._known.find_cut_off_end(text):
+                    begin, _ = view.locate_in_body(one.start, one.end)
+                    yield one._replace(start=start + begin, end=len(data), value=text[one.start :])
+
+    def _find_cut_off_start(self, data: bytes) -> Iterator[FoundSecret]:
+        """Find the end of a known value at the beginning of ``data``, also where an escape is cut in two."""
+        for start in range(_LONGEST_ESCAPE):
+            for view in views.readings_of(data[start:]):
+                for one in self._known.find_cut_off_start(view.data):
+                    yield one._replace(end=start + view.locate_in_body(one.start, one.end)[1])
 
     @property
     def changes_texts(self) -> bool:
@@ -206,9 +205,12 @@ class Scrubber:
         These texts are ``shortest`` bytes or more that are all ``printable``. The secrets are the matches of added
         rules, and known values that are shorter or no such text.
         """
-        found = [*self._known.find_outside_texts(data, shortest, printable)]
-        found += [_widen(data, one, None) for one in self._find_added(data) if 0 <= one.start < one.end]
-        return merge_found(found)
+
+        def find(text: bytes) -> Iterator[FoundSecret]:
+            yield from self._known.find_outside_texts(text, shortest, printable)
+            yield from self._find_added(text)
+
+        return _find_in(views.readings_of(data, self._known.may_be_escaped_in, notations=views.BACKSLASHES), find)
 
     def find_split_secrets(self, data: bytes) -> list[list[FoundSecret]]:
         """Find the secrets that are split over events in a window of a stream: for each, the places of its parts."""
@@ -293,8 +295,8 @@ class Scrubber:
         The two are the parts of a text around the place where it was shortened.
         """
         left, right = (text.encode("utf-8", "surrogatepass") for text in (before, after))
-        left, _ = replace_found(left, merge_found(self._known.find_cut_off_end(left)), ())
-        right, _ = replace_found(right, merge_found(self._known.find_cut_off_start(right)), ())
+        left, _ = replace_found(left, merge_found(self._find_cut_off_end(left)))
+        right, _ = replace_found(right, merge_found(self._find_cut_off_start(right)))
         return left.decode("utf-8", "surrogatepass"), right.decode("utf-8", "surrogatepass")
 
     def _scrub_any_text(self, text: str, numbers: SecretNumbers | None = None, *, parameters: bool = False) -> str:
@@ -311,10 +313,20 @@ class Scrubber:
         return url if text == url else text, numbers.values
 
 
-def _widen(data: bytes, one: FoundSecret, view: DecodedView | None) -> FoundSecret:
-    start, end = views.widen_to_whole_escapes(data, one.start, one.end, view)
-    # The value without escapes, so that the secret has one number however it is written.
-    return one._replace(start=start, end=end, value=one.value or data[one.start : one.end])
+def _find_in(readings: Iterable[DecodedView], find: Callable[[bytes], Iterable[FoundSecret]]) -> list[FoundSecret]:
+    """Call ``find`` for all readings of some data. Return the merged places in that data."""
+    found: list[FoundSecret] = []
+    for view in readings:
+        here = (
+            one._replace(start=start, end=end)
+            for one in find(view.data)
+            for start, end in [views.widen_to_whole_escapes(view, one.start, one.end)]
+        )
+        for one in merge_found(here):
+            start, end = view.locate_in_body(one.start, one.end)
+            # The value without escapes, so that the secret has one number however it is written.
+            found.append(one._replace(start=start, end=end, value=one.value or view.data[one.start : one.end]))
+    return merge_found(found)
 
 
 def _cut_again(body: bytes, ends: Sequence[int], times: Sequence[int]) -> tuple[RecordedChunk, ...]:
