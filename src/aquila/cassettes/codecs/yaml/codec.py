@@ -6,27 +6,25 @@ their first use. A run whose cassettes have compiled copies never imports `yaml`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import reader
-from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, PlainText, Tree, TreePath, advice_for, map_scalars
-from aquila.cassettes.model import FORMAT_VERSION, Cassette, RecordedChunk
+from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, PlainText, Tree, advice_for, map_scalars
+from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import optional
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
-    from aquila.cassettes.codecs.yaml import conflict_marks, frame_reader, mistake_lines, parser, writer
+    from aquila.cassettes.codecs.yaml import conflict_marks, mistake_lines, parser, writer
 else:
     lazy_modules(
         globals(),
         "aquila: optional",
         "aquila.cassettes.codecs: cassetter, foreign, vcrpy",
-        "aquila.cassettes.codecs.yaml: conflict_marks, frame_reader, mistake_lines, parser, writer",
+        "aquila.cassettes.codecs.yaml: conflict_marks, mistake_lines, parser, writer",
     )
 
 _HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
@@ -52,11 +50,10 @@ class YamlCodec:
             raise CassetteCorrupt(f"{source}, line {conflict.line}: {conflict.what}. {conflict.advise(source)}")
         try:
             with pause_garbage_collection():
-                convert = partial(reader.build_item, build_frames=_build_frames)
-                tree = parser.load_tree(data, source=source, convert=convert)
+                tree = parser.load_tree(data, source=source, convert=reader.build_item)
                 if type(tree) is not dict or "aquila" not in tree:
                     return _load_foreign(tree)
-                cassette = reader.build_cassette(tree, _build_frames)
+                cassette = reader.build_cassette(tree)
         except FormatError as error:
             raise _corrupt_error(error, data, source) from None
         end = data.rfind(b"\n...")  # not `rstrip`, which copies the whole file
@@ -66,12 +63,6 @@ class YamlCodec:
                 f"{source}, line {line}: the file is cut off: its last line, '...', is missing. {ADVICE}"
             )
         return cassette
-
-
-def _build_frames(
-    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
-) -> Sequence[RecordedChunk]:
-    return frame_reader.build_frames(tree, path, recorded, when)  # imported when the first conversation is met
 
 
 def _load_foreign(tree: Tree) -> Cassette:

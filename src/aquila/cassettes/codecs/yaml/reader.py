@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias, get_args
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import urlsplit
 
 from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
@@ -34,6 +34,12 @@ from aquila.cassettes.model import (
     RecordedResponse,
 )
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.codecs.yaml import frame_reader
+else:  # it imports this module, and few cassettes need it
+    lazy_modules(globals(), "aquila.cassettes.codecs.yaml: frame_reader")
 
 _ENDS = get_args(End)
 _KINDS: tuple[InteractionKind, ...] = get_args(InteractionKind)
@@ -52,14 +58,11 @@ _RECORDED = frozenset({"at", "started", "ended", "chunks", "headers"})
 _RESPONSE_WITHOUT_ANSWER = frozenset({"end", "error", "attempts"})
 _RECORDED_WITHOUT_ANSWER = frozenset({"at", "started", "ended"})
 
-FrameBuilder: TypeAlias = Callable[[dict[str, Tree], TreePath, dict[str, Tree], TreePath], Sequence[RecordedChunk]]
-"""`frame_reader.build_frames`. It is a parameter, because its module imports this one, and is rarely needed."""
 
-
-def build_cassette(tree: dict[str, Tree], build_frames: FrameBuilder) -> Cassette:
+def build_cassette(tree: dict[str, Tree]) -> Cassette:
     """Build a cassette from the mapping at the top of a document. Items that are interactions already are kept.
 
-    ``build_frames`` builds the chunks of a conversation. Raises FormatError.
+    Raises FormatError.
     """
     _check_version(tree)
     for name in tree:
@@ -69,23 +72,18 @@ def build_cassette(tree: dict[str, Tree], build_frames: FrameBuilder) -> Cassett
     if type(items) is not list:
         raise FormatError("'interactions' must be a list", ("interactions",))
     return Cassette(
-        tuple(
-            [
-                item if type(item) is Interaction else build_item(tree, at, item, build_frames)
-                for at, item in enumerate(items)
-            ]
-        )
+        tuple([item if type(item) is Interaction else build_item(tree, at, item) for at, item in enumerate(items)])
     )
 
 
-def build_item(top: dict[str, Tree], index: int, tree: Tree, build_frames: FrameBuilder) -> Interaction:
+def build_item(top: dict[str, Tree], index: int, tree: Tree) -> Interaction:
     """Build an interaction from ``tree``, its item. Raises FormatError.
 
     ``top`` is the mapping at the top of the document, ``index`` the number of the item, from 0.
     """
     if index == 0:
         _check_version(top)
-    return _build_interaction(tree, ("interactions", index), build_frames)
+    return _build_interaction(tree, ("interactions", index))
 
 
 def _check_version(top: dict[str, Tree]) -> None:
@@ -96,13 +94,13 @@ def _check_version(top: dict[str, Tree]) -> None:
         raise FormatError("there is no such format", ("aquila",))
 
 
-def _build_interaction(tree: Tree, path: TreePath, build_frames: FrameBuilder) -> Interaction:
+def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
     kind = _read_kind(tree.get("kind", "http") if type(tree) is dict else "http", (*path, "kind"))
     check_keys(tree, _INTERACTION, ("request", "response"), path)
     recorded = tree.get("recorded", {})
     return Interaction(
         _build_request(tree["request"], (*path, "request")),
-        _build_response(tree["response"], recorded, path, build_frames),
+        _build_response(tree["response"], recorded, path),
         # Interned: the interactions of a cassette have these texts in common, and each is held once.
         sys.intern(read_text(recorded, "at", (*path, "recorded"))),
         sys.intern(read_text(tree, "upstream", path)),
@@ -131,7 +129,7 @@ def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
     return RecordedRequest(method, url, headers, _build_body(tree, path))
 
 
-def _build_response(tree: Tree, recorded: Tree, interaction: TreePath, build_frames: FrameBuilder) -> RecordedResponse:
+def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> RecordedResponse:
     """Build a response from ``tree``, the answer, and ``recorded``, the values that differ in each recording."""
     path, when = (*interaction, "response"), (*interaction, "recorded")
     never_began = type(tree) is dict and tree.get("end") in ENDS_WITHOUT_ANSWER and "status" not in tree
@@ -146,7 +144,7 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath, build_fra
     return RecordedResponse(
         status,
         _build_headers(tree, path) + (_build_headers(recorded, when) if "headers" in recorded else ()),
-        _build_chunks(tree, path, recorded, when, build_frames),
+        _build_chunks(tree, path, recorded, when),
         end,
         read_text(tree, "error", path),
         read_number(recorded, "started", when),
@@ -159,17 +157,17 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath, build_fra
 
 
 def _build_chunks(
-    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath, build_frames: FrameBuilder
+    tree: dict[str, Tree], path: TreePath, recorded: dict[str, Tree], when: TreePath
 ) -> Sequence[RecordedChunk]:
     """Build the body of a response and cut it into its chunks. Without a chunk list it is one chunk, at the end."""
     if "sounds" in tree:
         rest = {name: value for name, value in tree.items() if name != "sounds"}
-        return _build_sounds(tree["sounds"], path, _build_chunks(rest, path, recorded, when, build_frames))
+        return _build_sounds(tree["sounds"], path, _build_chunks(rest, path, recorded, when))
     if "body_file" in tree:
         return _build_stored_chunks(tree, path, recorded, when)
     if "frames" in tree:
         _check_only_body(tree, "frames", path)
-        return build_frames(tree, path, recorded, when)
+        return frame_reader.build_frames(tree, path, recorded, when)
     chunk_list = read_text(recorded, "chunks", when) if "chunks" in recorded else None
     if "events" in tree:
         body, event_ends = _build_event_stream(tree, path)
