@@ -22,6 +22,7 @@ import io
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
@@ -90,32 +91,23 @@ class MsgpackCodec:
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content. Raises CassetteWriteError."""
-        if not self._tables:  # rows are flat then, and the garbage collector has little to traverse
-            return self._dump(cassette)
-        with pause_garbage_collection():
-            return self._dump(cassette)
-
-    def _dump(self, cassette: Cassette) -> bytes:
-        rows = [encode_row(interaction, tables=self._tables) for interaction in cassette.interactions]
-        try:
-            packed: bytes = msgpack.packb(rows)
-        except UnicodeEncodeError:  # half a surrogate pair, for example in the text of an error, has no UTF-8
-            packed = msgpack.packb(_replace_surrogates(rows))
+        # Without tables, rows are flat, and the garbage collector has little to traverse.
+        with pause_garbage_collection() if self._tables else nullcontext():
+            rows = [encode_row(interaction, tables=self._tables) for interaction in cassette.interactions]
+            try:
+                packed: bytes = msgpack.packb(rows)
+            except UnicodeEncodeError:  # half a surrogate pair, for example in the text of an error, has no UTF-8
+                packed = msgpack.packb(_replace_surrogates(rows))
         return b"".join((_HEAD, zlib.crc32(packed).to_bytes(4), packed))
 
     def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
-        if len(data) < _SMALL:
-            return self._load(data, source)
-        with pause_garbage_collection():
-            return self._load(data, source)
-
-    def _load(self, data: bytes, source: str) -> Cassette:
         if not data.startswith(_HEAD):
             raise _unknown_head_error(data, source)
         try:
             # Unpacked one by one: each row is freed before the next is read.
-            return Cassette(tuple([build_interaction(row) for row in _unpack_rows(data)]))
+            with pause_garbage_collection() if len(data) >= _SMALL else nullcontext():
+                return Cassette(tuple([build_interaction(row) for row in _unpack_rows(data)]))
         except _FromNewerVersion as newer:
             raise _too_new_error(str(newer), source) from None
         except (_WrongField, stream_reader.ChunkListError, stream_reader.TableError) as wrong:
