@@ -124,22 +124,17 @@ def find_conversation(start: Iterable[Recording], cassettes: Sequence[GivenIds])
     Requests with one key cannot be told apart, so their recordings stay together too.
     """
     given = {value for cassette in cassettes for value in cassette.values()}
-    links: dict[Hashable, list[Recording]] = defaultdict(list)
-    linked: dict[Recording, list[Hashable]] = defaultdict(list)
+    numbers: dict[Recording, int] = {}
+    links: dict[Hashable, list[int]] = defaultdict(list)
     for which, cassette in enumerate(cassettes):
-        same_key = ((number, (which, key)) for number, key in enumerate(cassette.keys))
-        for rows in (cassette.links_of(given), same_key):
-            for number, link in rows:
-                links[link].append((which, number))
-                linked[which, number].append(link)
-    found, waiting = set(start), list(start)
-    # `pop` takes entries out of both tables, so each recording and each link is followed once, in linear time.
-    while waiting:
-        for link in linked.pop(waiting.pop(), ()):
-            new = [each for each in links.pop(link, ()) if each not in found]
-            found.update(new)
-            waiting += new
-    return sorted(found)
+        for number, key in enumerate(cassette.keys):
+            numbers[which, number] = len(numbers)
+            links[which, key].append(numbers[which, number])
+        for number, value in cassette.links_of(given):
+            links[value].append(numbers[which, number])
+    groups = group_linked(len(numbers), links.values())
+    wanted = {groups[numbers[each]] for each in start}
+    return [each for each, number in numbers.items() if groups[number] in wanted]
 
 
 def group_linked(count: int, links: Iterable[Sequence[int]]) -> list[int]:
