@@ -10,13 +10,13 @@ from typing import Any
 
 from aquila.cassettes.matching.difference import (
     clip_around,
-    common_prefix_length,
     dump_json,
     escape_unprintable,
     format_value,
 )
 from aquila.cassettes.matching.request_key import CanonicalRequest
 from aquila.cassettes.matching.uploaded_file import UploadedFile, read_data_url
+from aquila.cassettes.redaction.text_changes import common_prefix_length
 from aquila.plurals import count_of
 
 WIDTH = 96

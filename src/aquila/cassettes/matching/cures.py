@@ -13,13 +13,14 @@ from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.body_lines import WIDTH
-from aquila.cassettes.matching.difference import ABSENT, LONGEST_PATH, Difference, clip_path, common_prefix_length
+from aquila.cassettes.matching.difference import ABSENT, LONGEST_PATH, Difference, clip_path
 from aquila.cassettes.matching.fresh_value_placeholders import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
 from aquila.cassettes.matching.json_path import with_any_index
 from aquila.cassettes.matching.match_rules import EMPTY_FIELDS, MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.redaction.text_changes import common_prefix_length
 from aquila.errors import ConfigError
 from aquila.plurals import count_of, join_with_and
 from aquila.setting_lines import AS_ARGUMENTS, setting_lines

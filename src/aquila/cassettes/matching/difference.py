@@ -14,6 +14,7 @@ from typing import Any, Final
 from aquila.cassettes.matching.canonical_json import parse_canonical
 from aquila.cassettes.matching.request_key import CanonicalRequest
 from aquila.cassettes.matching.uploaded_file import UploadedFile, read_data_url
+from aquila.cassettes.redaction.text_changes import common_prefix_length
 
 ABSENT: Final = object()
 """Stands for a value that only the other side has."""
@@ -172,19 +173,6 @@ def _weigh_difference(difference: Difference) -> float:
     first, second = set(one.split()), set(other.split())
     words = len(first & second) / max(len(first | second), 1)
     return 1.1 - min(1.0, max(around, words))
-
-
-def common_prefix_length(one: str, other: str) -> int:
-    """Return how many characters two texts begin with in common."""
-    shared = min(len(one), len(other))
-    if one[:shared] == other[:shared]:
-        return shared
-    # Bisection: slices are compared in C, so a few of them cost less than a loop over a prompt's characters.
-    low, high = 0, shared
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle)
-    return low
 
 
 def format_value(value: Any, other: Any, width: int) -> str:

@@ -30,10 +30,10 @@ def find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecre
     if after == before:
         return []
     # Most of a text is unchanged. What is equal at both ends is skipped, back to the edge of a word.
-    ahead = _length_of_common_start(before, after)
+    ahead = common_prefix_length(before, after)
     while ahead and (before[ahead - 1].isalnum() or before[ahead - 1] == "_"):
         ahead -= 1
-    behind = _length_of_common_start(before[ahead:][::-1], after[ahead:][::-1])
+    behind = common_prefix_length(before[ahead:][::-1], after[ahead:][::-1])
     while behind and (before[-behind].isalnum() or before[-behind] == "_"):
         behind -= 1
     old = _WORD.findall(before, ahead, len(before) - behind)
@@ -53,8 +53,9 @@ def _size_of(words: Sequence[str]) -> int:
     return len("".join(words).encode("utf-8", "surrogateescape"))
 
 
-def _length_of_common_start(one: str, other: str) -> int:
-    """Return how many characters two texts have in common at their beginning, by bisection."""
+def common_prefix_length(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    # By bisection: slices are compared in C, so a few of them cost less than a loop over the characters.
     same, differing = 0, min(len(one), len(other)) + 1
     while differing - same > 1:
         middle = (same + differing) // 2
