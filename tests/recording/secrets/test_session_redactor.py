@@ -236,6 +236,14 @@ def test_a_short_key_is_hashed_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) < 10
 
 
+def test_the_parts_of_a_key_with_escapes_that_a_shortened_text_shows_are_redacted() -> None:
+    key = "hunter2-\\horse'-fünf-99-battery"
+    clean = Redactor({key: "key"}).redact_shortened_text
+    for shown in (ascii(key)[1:-1], repr(key.encode())[2:-1]):
+        for kept in range(8, len(shown) - 8):
+            assert clean(f"<{shown[:kept]}...{shown[kept:]}>") == "<[redacted]...[redacted]>"
+
+
 @pytest.mark.parametrize("kept", range(8, len(SHAPELESS) - 8, 5))
 def test_the_parts_of_a_key_that_a_shortened_text_shows_are_redacted(kept: int) -> None:
     clean = Redactor({SHAPELESS: "key"}).redact_shortened_text
