@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, FoundSecret
-from aquila.cassettes.redaction.secret_patterns import FLATTENING, RUN
+from aquila.cassettes.redaction.secret_patterns import ESCAPE_BEFORE, FLATTENING, RUN
 from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
 from aquila.lazy_patterns import lazy_pattern
 
@@ -77,7 +77,7 @@ def _widen_to_run(data: bytes, start: int, end: int, alphabet: bytes) -> tuple[i
 
 # A secret that is a plain word or number counts only where it stands alone, not within a longer word or number. An
 # escape before it, such as \n, ends in a letter and is no part of it.
-_WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
+_ALONE = rb"(?:(?<![\w.])|%s)" % ESCAPE_BEFORE, rb"(?![\w.]*\w)"
 _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 _NEEDS_ESCAPE = lazy_pattern(rb"[^!-~]|[\"'\\]")
 """What JSON or Python may have to write as an escape, and blanks, for which URLs have another character."""
@@ -174,7 +174,7 @@ def _needles_for(value: str, kind: str) -> tuple[Needle, ...]:
     stands_alone = number or (value.isalpha() and len(value) < 20)
     found: dict[bytes, Needle] = {}
     for text in _spellings_of(value):
-        whole = re.compile(_WHOLE % re.escape(text)) if stands_alone else None
+        whole = re.compile(re.escape(text).join(_ALONE)) if stands_alone else None
         found[text] = Needle(text, raw, kind, whole, replacement=replacement)
     for alphabet, core in _base64_cores(raw):
         # The characters beside the core hold bits of the secret too, so all of that base64 is replaced.

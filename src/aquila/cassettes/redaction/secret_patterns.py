@@ -70,14 +70,14 @@ _BASE64 = lazy_pattern(rb"[A-Za-z0-9+/]{64}")
 
 # Behind the name of its field, in JSON, XML or a file of settings.
 _ACCESS_KEY = rb"(?:>|[\\\"'\s]*[=:][\\\"'\s]*)([A-Za-z0-9+/]{40}(?![A-Za-z0-9+/]))"
-_IN_WORD = lazy_pattern(rb"(?s:.{0,3})(?<=[A-Za-z0-9])\Z(?<!\\[bfnrt])(?<!%[0-9a-fA-F]{2})")
 _A_DIGIT = lazy_pattern(rb"[0-9]")
 _MORE = (*(bytes((code,)) for code in b"=+/-"), *(bytes((code,)) for code in _TOKEN_CHARS))
 """Characters that must not follow basic credentials: with them the base64 continues, and the match is a part of it."""
 
-# The letter or the digits of an escape in JSON are not the end of a word.
-_ESCAPE_BEFORE = rb"(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})"
-_NO_WORD_BEFORE = rb"(?:(?<![A-Za-z0-9])|%s)" % _ESCAPE_BEFORE
+ESCAPE_BEFORE = rb"(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%[0-9a-fA-F]{2})"
+"""The letter or the digits of an escape in JSON or a URL are not the end of a word."""
+_NO_WORD_BEFORE = rb"(?:(?<![A-Za-z0-9])|%s)" % ESCAPE_BEFORE
+_BEGIN = lazy_pattern(_NO_WORD_BEFORE)
 
 _PEM = rb"PRIVATE KEY(?: BLOCK)?-----"
 
@@ -112,13 +112,13 @@ _KEYS_BY_WORD: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
         "Telegram token",
         b":",
         b":AA",
-        lazy_pattern(rb"(?:(?<!\w)|%s)([0-9]{8,10}:AA[\w-]{33})(?![\w-])" % _ESCAPE_BEFORE),
+        lazy_pattern(rb"(?:(?<!\w)|%s)([0-9]{8,10}:AA[\w-]{33})(?![\w-])" % ESCAPE_BEFORE),
     ),
     (
         "Entra client secret",
         b"~",
         b"Q~",
-        lazy_pattern(rb"(?:(?<![\w.~-])|%s)([\w.~]{3}[0-9]Q~[\w.~-]{30,33}[\w~-])(?![\w~-])" % _ESCAPE_BEFORE),
+        lazy_pattern(rb"(?:(?<![\w.~-])|%s)([\w.~]{3}[0-9]Q~[\w.~-]{30,33}[\w~-])(?![\w~-])" % ESCAPE_BEFORE),
     ),
     (
         "Terraform token",
@@ -398,7 +398,7 @@ def _possible_starts(data: bytes, start: int, end: int) -> Sequence[int]:
     starts = [start]
     if before in b"./~":  # no run holds these, and some stems end with them
         stem = next((stem for stem in _STEMS_BEFORE_RUNS if data.endswith(stem, 0, start)), b"")
-        if stem and not _IN_WORD.match(data, max(0, start - len(stem) - 3), start - len(stem)):
+        if stem and _BEGIN.match(data, start - len(stem)):
             starts.append(start - len(stem))
     elif before == ord("\\"):
         starts.append(start + (5 if data[start] == ord("u") else 1))
