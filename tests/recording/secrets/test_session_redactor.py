@@ -227,7 +227,7 @@ def test_a_short_key_is_hashed_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two bytes of a fast hash rule out most words, so that the slow one is needed for hardly any other."""
     (known,) = fingerprints_of(["k3y-Of-10"])
     _length, _kind, _salt, quick, slow = known.split(":")
-    assert (len(quick), len(slow)) == (4, 128)
+    assert (len(quick), len(slow)) == (4, 64)
     calls = []
     hash_slowly = fingerprints._hash_slowly
     monkeypatch.setattr(fingerprints, "_hash_slowly", lambda *args: calls.append(args) or hash_slowly(*args))
