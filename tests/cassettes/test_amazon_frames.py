@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import struct
-import zlib
 from collections.abc import Sequence
 
 import pytest
@@ -17,23 +15,13 @@ from hypothesis import strategies as st
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from tests.cassettes.redaction.test_redaction_everywhere import pieces_of, prose, shaped, values
+from tests.support.amazon import frame
 from tests.support.cassettes import cut
 from tests.support.examples import examples
 from tests.support.large_answers import redact_in_parts, use_small_windows
 from tests.support.slow import slow_but
 
 MEDIA = (("content-type", "application/vnd.amazon.eventstream"),)
-
-
-def frame(payload: bytes, **headers: str) -> bytes:
-    fields = {":message-type": "event", ":event-type": "chunk", ":content-type": "application/json"} | headers
-    head = b"".join(
-        bytes((len(name),)) + name.encode() + b"\x07" + struct.pack(">H", len(text.encode())) + text.encode()
-        for name, text in fields.items()
-    )
-    data = struct.pack(">II", 16 + len(head) + len(payload), len(head))
-    data += struct.pack(">I", zlib.crc32(data)) + head + payload
-    return data + struct.pack(">I", zlib.crc32(data))
 
 
 def converse(pieces: Sequence[str]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import zlib
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from aquila.cassettes.answers.answer_text import (
     text_of_answer,
     text_of_messages,
 )
+from tests.support.amazon import frame
 from tests.support.cassettes import bodies, json_bodies, sse_bodies
 from tests.support.examples import examples
 
@@ -144,13 +144,7 @@ def test_the_text_of_a_stream(body: bytes, text: str) -> None:
 
 
 def frames(*events: Any) -> bytes:
-    """Amazon's binary event stream: length, length of the headers, checksum; headers; payload; checksum."""
-    headers = b"\x0b:event-type\x07\x00\x05chunk"
-    data = b""
-    for payload in (json.dumps(event).encode() for event in events):
-        lengths = (16 + len(headers) + len(payload)).to_bytes(4) + len(headers).to_bytes(4)
-        data += lengths + zlib.crc32(lengths).to_bytes(4) + headers + payload + b"crc!"
-    return data
+    return b"".join(frame(json.dumps(event).encode()) for event in events)
 
 
 def lines(*events: dict[str, Any]) -> bytes:
@@ -253,6 +247,7 @@ def test_a_choice_without_text_and_calls_takes_no_line() -> None:
         (b'{"model":"\\ud800"}', "?"),
         (b"data: {\n\n", ""),
         (frames([], 1, encoded([]), {"model": "nova"}), "nova"),
+        (stream({"type": "session.created", "session": {"model": "gpt-realtime"}}), "gpt-realtime"),
         (b"", ""),
     ],
 )
@@ -324,10 +319,6 @@ def test_what_is_said_over_a_web_socket_is_read(messages: list[object], text: st
 
 def test_a_message_that_is_no_json_says_nothing() -> None:
     assert text_of_messages([b"plain"]) == ""
-
-
-def test_a_session_names_its_model() -> None:
-    assert model_of_answer(b'data: {"type":"session.created","session":{"model":"gpt-realtime"}}\n\n') == "gpt-realtime"
 
 
 def test_parallel_calls_that_a_provider_gives_one_index_stay_apart() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import SWITCHED, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage.body_writer import write_body
 from aquila.run_report.exchanges import MOST_FRAMES
+from tests.support.amazon import frame
 
 
 def answer(*pieces: bytes, status: int = 200) -> RecordedResponse:
@@ -22,12 +22,6 @@ def answer(*pieces: bytes, status: int = 200) -> RecordedResponse:
 
 def events(*values: Any) -> list[bytes]:
     return [b"data: " + json.dumps(each).encode() + b"\n\n" for each in values]
-
-
-def frame_of_aws(value: Any) -> bytes:
-    payload = json.dumps(value).encode()
-    lengths = (16 + len(payload)).to_bytes(4) + (0).to_bytes(4)
-    return lengths + zlib.crc32(lengths).to_bytes(4) + payload + bytes(4)
 
 
 GEMINI = {"promptTokenCount": 3, "candidatesTokenCount": 4, "thoughtsTokenCount": 2, "totalTokenCount": 9}
@@ -44,7 +38,7 @@ OLLAMA = {"message": {"content": "x"}, "prompt_eval_count": 5, "eval_count": 6}
         (answer(*events({"candidates": []}, {"usageMetadata": GEMINI})), 9),
         (answer(*events(START, {"type": "message_delta", "usage": {"output_tokens": 20}})), 120),
         (answer(b'{"message": {"content": "x"}}\n', json.dumps(OLLAMA).encode()), 11),
-        (answer(frame_of_aws({"usage": {"inputTokens": 5, "outputTokens": 6, "totalTokens": 11}})), 11),
+        (answer(frame(b'{"usage": {"inputTokens": 5, "outputTokens": 6, "totalTokens": 11}}')), 11),
         (answer(json.dumps({"message": {}, "usage": COHERE}).encode()), 74),
         (answer(json.dumps({"embeddings": {}, "meta": {"billed_units": {"input_tokens": 5}}}).encode()), 5),
         (answer(*events({"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": COHERE}})), 74),

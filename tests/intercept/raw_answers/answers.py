@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.support import amazon
 from tests.support.compression import zstd
 from tests.support.provider import chat_stream
 
@@ -90,17 +91,8 @@ def brotli(data: bytes) -> bytes:
     return packed
 
 
-def amazon_frame(payload: bytes) -> bytes:
-    """A frame in which AWS streams, with one header."""
-    name, value = b":event-type", b"chunk"
-    fields = bytes([len(name)]) + name + b"\x07" + len(value).to_bytes(2) + value
-    start = (16 + len(fields) + len(payload)).to_bytes(4) + len(fields).to_bytes(4)
-    start += zlib.crc32(start).to_bytes(4)
-    return start + fields + payload + zlib.crc32(start + fields + payload).to_bytes(4)
-
-
 AMAZON = b"".join(
-    amazon_frame(json.dumps({"bytes": base64.b64encode(b'{"text":"%s"}' % word).decode()}).encode())
+    amazon.frame(json.dumps({"bytes": base64.b64encode(b'{"text":"%s"}' % word).decode()}).encode())
     for word in (b"Eagles", b"soar")
 )
 ODD_EVENTS = (

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from aquila.cassettes.amazon_frames import read_json_frames
+from aquila.cassettes.amazon_frames import read_frames, read_json_frames
 from aquila.cassettes.answers.found_media import Media, find_media
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import RecordedChunk
@@ -157,25 +157,19 @@ def read_provider_messages(messages: Iterable[bytes]) -> AnswerContent:
 def read_events(body: bytes) -> Iterator[tuple[int, Event]]:
     """Yield the JSON objects of an answer's body, each with the byte at which it ends. Skips malformed ones."""
     if body[:1] == b"\0":
-        at = 0
-        while at < len(body):
-            # Each frame of AWS begins with its length in four bytes; the shortest frame has 16.
-            length = int.from_bytes(body[at : at + 4])
-            if length < 16 or at + length > len(body):
-                return
-            at += length
+        for frame in read_frames(body):
             with suppress(*MALFORMED):
-                frames = read_json_frames(body[at - length : at])
-                yield from [(at, event) for event in frames if isinstance(event, dict)]
+                found = read_json_frames(body[frame.start : frame.end])
+                yield from [(frame.end, event) for event in found if isinstance(event, dict)]
         return
     if body.lstrip()[:1] in (b"{", b"["):
         yield from _read_json(body)
         return
-    for found in _DATA.finditer(body):
+    for data in _DATA.finditer(body):
         try:
-            events = [(found.end(), json.loads(found[1].replace(b"\ndata:", b"\n").replace(b"\rdata:", b"\r")))]
+            events = [(data.end(), json.loads(data[1].replace(b"\ndata:", b"\n").replace(b"\rdata:", b"\r")))]
         except (ValueError, RecursionError):  # some servers leave the blank lines between events out
-            lines = [(line.end(), parse_object(line[1])) for line in _LINE.finditer(body, *found.span())]
+            lines = [(line.end(), parse_object(line[1])) for line in _LINE.finditer(body, *data.span())]
             events = [(end, event) for end, event in lines if event is not None]
         yield from events
 
