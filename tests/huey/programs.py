@@ -1,6 +1,8 @@
 """Consumers that are programs of their own, and the tasks that a test enqueues for them."""
 
+import contextlib
 import os
+import subprocess
 import sys
 import time
 
@@ -26,3 +28,23 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def racing(count, *command, **options):
+    """Start programs in Python, and let them go on at once when each has written "ready" and waits for a line.
+
+    Yields them. They are killed at the end of the block.
+    """
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    racers = [subprocess.Popen([sys.executable, *command], **pipes, **options) for _ in range(count)]
+    try:
+        assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * count
+        for racer in racers:
+            racer.stdin.write("\n")
+            racer.stdin.flush()
+        yield racers
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()

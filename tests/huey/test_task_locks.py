@@ -7,15 +7,8 @@ import pytest
 from huey.exceptions import TaskException, TaskLockedException
 from huey.serializer import Serializer
 
-from aquila.huey import MemoryHuey, current_task
-from aquila.huey.testing import perform_job, use_test_queue
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("locks")
-    with use_test_queue(huey):
-        yield huey
+from aquila.huey import current_task
+from aquila.huey.testing import perform_job
 
 
 def fail_once(storage, name, monkeypatch):

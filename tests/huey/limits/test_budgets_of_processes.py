@@ -2,14 +2,12 @@
 
 import collections
 import os
-import subprocess
-import sys
 
 import pytest
 
 from aquila.huey.limits.budgets import TABLE, _read
 from aquila.huey.state import state_of
-from tests.huey.programs import PATIENCE, declare_for_program
+from tests.huey.programs import PATIENCE, declare_for_program, racing
 from tests.support.slow import nightly_but
 
 PROCESSES = 3
@@ -57,23 +55,10 @@ def spend(place, tmp_path, budget, bounded, jobs):
     declare_for_program(huey, "__main__", job)
     for _ in range(jobs):
         job()
-    command = [sys.executable, str(script), kind, huey.name, where, budget, bounded]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OPENAI_API_KEY": "-"}
-    spenders = [
-        subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(PROCESSES)
-    ]
-    try:
-        assert [spender.stdout.readline() for spender in spenders] == ["ready\n"] * PROCESSES
-        for spender in spenders:
-            spender.stdin.write("go\n")
-            spender.stdin.flush()
+    with racing(PROCESSES, str(script), kind, huey.name, where, budget, bounded, env=environment) as spenders:
         said = [spender.communicate(timeout=PATIENCE)[0].split() for spender in spenders]
-    finally:
-        for spender in spenders:
-            spender.kill()
-            spender.communicate()
-    assert [spender.returncode for spender in spenders] == [0] * PROCESSES
+        assert [spender.returncode for spender in spenders] == [0] * PROCESSES
     assert huey.pending_count() == huey.scheduled_count() == 0
     return collections.Counter(task for each in said for task in each)
 

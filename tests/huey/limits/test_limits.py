@@ -1,7 +1,5 @@
 """Limits that all workers of a queue obey."""
 
-import subprocess
-import sys
 import threading
 import uuid
 from types import SimpleNamespace
@@ -22,6 +20,7 @@ from aquila.huey.limits.shared_limits import TABLE, acquire, counters_of
 from aquila.huey.limits.task_gate import TaskGate, estimate_input
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
+from tests.huey.programs import racing
 from tests.huey.storages import SHARED, STORAGES, be_away
 from tests.support.limit_counts import describe_counts
 from tests.support.runs import separate_run
@@ -234,7 +233,7 @@ def test_of_threads_that_race_as_many_are_let_in_as_may_be(make_aquila_huey, kin
 
 
 RACER = """
-import sys
+import os, sys
 from aquila.huey import {kind}
 from aquila.huey.limits.counting import AdmissionRequest, LimitTurn
 from aquila.huey.limits.rules import parse_limits
@@ -246,14 +245,14 @@ print("ready", flush=True)
 sys.stdin.readline()
 let_in = 0
 for number in range(30):
-    found = acquire(state, counters, AdmissionRequest(1, sys.argv[1] + str(number), {lease}), state.now())
+    found = acquire(state, counters, AdmissionRequest(1, f"{{os.getpid()}} {{number}}", {lease}), state.now())
     let_in += not isinstance(found, LimitTurn)
 print(let_in, flush=True)
 sys.stdin.readline()
 """
 
 
-def start_racers(huey, count, limits, lease=60, dsn=None):
+def code_of_racer(huey, limits, dsn):
     match huey:
         case SqliteHuey():
             place = f"filename={huey.storage.filename!r}"
@@ -262,24 +261,7 @@ def start_racers(huey, count, limits, lease=60, dsn=None):
         case _:
             connection = huey.storage.conn.connection_pool.connection_kwargs
             place = f"url={'unix://' + connection['path']!r}"
-    code = RACER.format(kind=type(huey).__name__, place=place, limits=limits, lease=lease)
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, f"racer{number}-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for number in range(count)
-    ]
-    for racer in racers:
-        assert racer.stdout.readline() == "ready\n"
-    return racers
-
-
-def end(racers):
-    for racer in racers:
-        racer.kill()
-        racer.wait()
-        racer.stdin.close()
-        racer.stdout.close()
+    return RACER.format(kind=type(huey).__name__, place=place, limits=limits, lease=2)
 
 
 @pytest.mark.slow
@@ -289,15 +271,9 @@ def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_aqui
     huey.storage.name = "raced"
     limits = "openai: 40/h, 5 at once"
     dsn = request.getfixturevalue("postgres_dsn") if kind == "postgres" else None
-    racers = start_racers(huey, 3, limits, lease=2, dsn=dsn)
-    try:
-        for racer in racers:
-            racer.stdin.write("\n")
-            racer.stdin.flush()
+    with racing(3, "-c", code_of_racer(huey, limits, dsn)) as racers:
         assert sum(int(racer.stdout.readline()) for racer in racers) == 5
         assert isinstance(ask(huey, limits), LimitTurn)
-    finally:
-        end(racers)
     ended = threading.Event()
     for _ in range(400):
         if not isinstance(ask(huey, limits, "mine", 2, has_turn=True), LimitTurn):

@@ -1,8 +1,6 @@
 """Jobs of which there is one at a time."""
 
 import datetime
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -27,6 +25,7 @@ from aquila.huey.limits.unique_jobs import TABLE, Claim
 from aquila.huey.limits.unique_settings import canonical_value
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job
+from tests.huey.programs import racing
 from tests.huey.storages import SHARED, STORAGES, Away, be_away
 from tests.support.threads import run_at_once
 
@@ -480,24 +479,8 @@ print(sum(not is_conflict(summarise(number)) for number in range(40)), flush=Tru
 
 @pytest.mark.slow
 def test_of_processes_that_race_one_is_let_in(redis_url):
-    code = RACER.format(url=redis_url)
-    racers = [
-        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    try:
-        for racer in racers:
-            assert racer.stdout.readline() == "ready\n"
-        for racer in racers:
-            racer.stdin.write("\n")
-            racer.stdin.flush()
+    with racing(3, "-c", RACER.format(url=redis_url)) as racers:
         assert sum(int(racer.stdout.readline()) for racer in racers) == 40
-    finally:
-        for racer in racers:
-            racer.kill()
-            racer.wait()
-            racer.stdin.close()
-            racer.stdout.close()
 
 
 NO_TIMES = ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "null", '"soon"']

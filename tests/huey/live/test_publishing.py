@@ -28,7 +28,7 @@ from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from aquila.prices import PriceTable
 from tests.huey.live.conftest import Provider, consumer, settle, worker_program
-from tests.huey.storages import STORAGES
+from tests.huey.storages import STORAGES, be_away
 from tests.huey.tasks import failing, returning
 from tests.support.provider import chat_chunk, chat_stream, one_call
 from tests.support.server import sse
@@ -503,7 +503,7 @@ def test_no_job_fails_because_nobody_can_be_told_of_it(published, monkeypatch, c
     state = state_of(huey)
     write = returning(huey, 5, name="write")
     for method in ("add", "put", "entries"):
-        monkeypatch.setattr(state, method, _broken)
+        monkeypatch.setattr(state, method, be_away)
     result = write()
     with consumer(huey):
         assert result.get(blocking=True, timeout=60) == 5
@@ -516,7 +516,7 @@ def test_no_job_fails_because_nobody_can_be_told_of_it(published, monkeypatch, c
 def test_a_flush_with_nothing_to_store_does_not_say_that_the_storage_is_back(published, monkeypatch, caplog):
     huey = published()
     write = returning(huey, name="write")
-    monkeypatch.setattr(state_of(huey), "add", _broken)
+    monkeypatch.setattr(state_of(huey), "add", be_away)
     write()  # A producer: its summary is not stored, and there is no record.
     huey.publisher.store.flush()
     assert "the page of jobs: the storage does not answer" in caplog.text
@@ -524,10 +524,6 @@ def test_a_flush_with_nothing_to_store_does_not_say_that_the_storage_is_back(pub
     monkeypatch.undo()
     write()
     assert "answers again" in caplog.text
-
-
-def _broken(*args, **options):
-    raise ConnectionError("the storage is away")
 
 
 def test_a_batch_whose_confirmation_was_lost_is_stored_once(published, monkeypatch):
@@ -764,7 +760,7 @@ def test_who_waits_for_what_is_stored_is_woken_though_a_later_step_fails(publish
     change_many = state.change_many
 
     def refuse_summaries(changes):
-        return _broken() if any(change.table == JOBS_TABLE for change in changes) else change_many(changes)
+        return be_away() if any(change.table == JOBS_TABLE for change in changes) else change_many(changes)
 
     write = returning(huey, name="write")
 
