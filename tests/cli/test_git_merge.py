@@ -234,6 +234,30 @@ def test_a_cassette_of_vcrpy_is_merged_line_by_line(versions: list[Path], capfd:
     assert versions[1].read_text() == text.replace("BODY", "b").replace("MESSAGE", "b")
 
 
+def test_branches_that_recorded_into_a_cassette_of_vcrpy_are_merged_by_request(
+    versions: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = "- request: {method: GET, uri: 'https://a.example/%s', body: null, headers: {}}\n"
+    answered = (
+        "  response:\n    body: {string: first}\n    status: {code: 200, message: OK}\n"
+        "    headers: {date: ['Sun, 01 Nov 2026 12:00:00 GMT'], set-cookie: [a=1]}\n"
+    )
+    versions[0].write_text("interactions:\n" + asked % "a" + answered + asked % "b" + answered + "version: 1\n")
+    shutil.copy(versions[0], versions[1])
+    with contextlib.redirect_stdout(io.StringIO()):  # one branch has converted the file
+        assert main(["cassettes", "convert", "--to", "yaml", "--replace", str(versions[1])]) == 0
+    ours = cassette_files.load_cassette(versions[1]).interactions
+    kept = Interaction(ours[1].request, ours[1].response)  # a recording run stores no time for what it keeps
+    cassette_files.save_cassette(versions[1], Cassette.from_interactions([*ours, OURS]))
+    cassette_files.save_cassette(versions[2], Cassette.from_interactions([kept, THEIRS]))
+    assert main(["cassettes", "merge", *map(str, versions)]) == 0
+    assert capfd.readouterr().err == ""
+    merged = cassette_files.load_cassette(versions[1]).interactions
+    assert [one.request.url[-1] for one in merged] == ["b", "x", "x"]
+    assert merged[0] == ours[1]
+    assert set(merged[1:]) == {OURS, THEIRS}
+
+
 A2, A3, B2 = recording("a", "second", 2), recording("a", "third", 3), recording("b", "second", 2)
 OURS, THEIRS = recording("ours"), recording("theirs")
 

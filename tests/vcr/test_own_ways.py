@@ -312,6 +312,23 @@ def test_a_program_that_signs_in_by_a_cookie_replays_from_a_cassette_of_vcrpy(se
         assert client.cookies["session"] == "quiet-owl-7731"
 
 
+def test_a_file_of_vcrpy_that_gets_a_recording_is_one_of_aquila_without_secrets(server: Upstream) -> None:
+    answer = Answer(chunks=[b'{"number": 1}'], headers={"set-cookie": "session=quiet-owl-7731; Path=/"})
+    server.script = lambda path, body: answer
+    with vcrpy.use_cassette("x.yaml"):
+        get(f"{server.url}/a?api_key={SECRET}", headers={"x-note": "kept by vcrpy"})
+    with vcr.use_cassette("x.yaml", record_mode="new_episodes"):
+        get(f"{server.url}/a?api_key={SECRET}")
+        get(f"{server.url}/b?api_key={SECRET}")
+    text = Path("x.yaml").read_text()
+    assert (text.count("/a?api_key=%5Bredacted%5D"), text.count("/b?api_key=%5Bredacted%5D")) == (1, 1)
+    assert not [each for each in (SECRET, "quiet-owl", "kept by vcrpy") if each in text]
+    with vcr.use_cassette("x.yaml", record_mode="none") as cassette:
+        get(f"{server.url}/a?api_key={SECRET[::-1]}")
+        get(f"{server.url}/b?api_key={SECRET[::-1]}")
+    assert cassette.all_played
+
+
 def test_an_option_without_effect_is_named_once(server: Upstream, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         recorder = vcr.VCR(custom_patches=["x"], serializer="lines", decode_compressed_response=True)

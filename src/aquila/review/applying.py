@@ -24,6 +24,7 @@ from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
 from aquila.errors import AquilaError, CassetteError, CassetteWriteError, reason_of
+from aquila.recording.storing.journal_merging import redact_foreign
 from aquila.review.alignment import choose_versions, digest_interaction
 from aquila.review.kept_decisions import DecisionFile, file_beside
 from aquila.review.proposals import VersionComparison, compare_versions
@@ -68,6 +69,8 @@ def apply_choices(
     def change(stored: Cassette) -> Cassette:
         found = compare_versions(stored, waiting, key_of, rules, name=name)
         after, later, applied = _decide(found, stored, waiting, choices, key_of)
+        if after != stored:  # what waits is compared with the new file
+            after, later = (redact_foreign(path, each, rules) for each in (after, later))
         _write_note(note, root, [(path, before[path], after), (pending, before[pending], later)])
         decided.append((later, applied))
         return after

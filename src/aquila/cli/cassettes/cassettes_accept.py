@@ -24,7 +24,7 @@ from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.recording.storing.interrupted_runs import is_anything_left, recover_journals
-from aquila.recording.storing.journal_merging import add_later, stored_key
+from aquila.recording.storing.journal_merging import add_later, redact_foreign, stored_key
 from aquila.recording.storing.pending_recordings import PendingContent
 from aquila.recording.storing.recording_age import latest_moment
 from aquila.review.applying import advise_msgpack, undo_interrupted
@@ -175,11 +175,13 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
     else:
         action = "replaced"
 
+    settings = runtime.current_settings()
+    rules = match_rules_of(settings)
+
     def change(stored: Cassette) -> Cassette:
-        if action != "merged":
-            return recorded
-        settings = runtime.current_settings()
-        return add_later(stored, recorded, stored_key(match_rules_of(settings), settings.keep_headers))
+        merged = action == "merged"
+        after = add_later(stored, recorded, stored_key(rules, settings.keep_headers)) if merged else recorded
+        return after if after == stored else redact_foreign(path, after, rules)
 
     if dry_run:
         return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions)

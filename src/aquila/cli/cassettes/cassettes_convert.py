@@ -20,7 +20,6 @@ from typing import Any
 
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs.json_body import with_compact_request
-from aquila.cassettes.codecs.yaml.tree import is_ours
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names_beside import name_beside
@@ -108,11 +107,6 @@ def _shorten_target(source: str, target: str) -> str:
     return Path(target).suffix if beside else shorten_path(target)
 
 
-def _is_foreign(path: Path) -> bool:
-    """Whether another recorder wrote this text cassette: it lacks the line with Aquila's version."""
-    return path.suffix != ".msgpack" and not is_ours(path.read_bytes())
-
-
 def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> dict[str, Any]:
     in_place = target.exists() and os.path.samefile(source, target)
     if target.exists() and not (options.replace if in_place else options.force):
@@ -122,7 +116,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     cassette = project.load_whole_cassette(source)
     before, written = source.stat().st_size, source.stat().st_mtime_ns
     left_out: list[str] = []
-    if _is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
+    if cassette_files.is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
         clean = redactor_of(settings).redact_interaction
         found = cassette
         cassette = Cassette.from_interactions(with_provenance(clean(one), one) for one in found.interactions)

@@ -2,13 +2,15 @@
 
 BASE is the version from which both branches began. The result is written to OURS. PATH is the cassette's place in the
 repository; its suffix says the format. The result has the changes of both branches: recordings that either branch
-added, recorded again or removed. If both recorded the same request, the later recording stays. A file that is no
-cassette of Aquila is merged line by line, as git does it. The exit code is 0, or 1 if conflicts are left.
+added, recorded again or removed. If both recorded the same request, the later recording stays. BASE may be a cassette
+of vcrpy that both branches recorded into or converted. Any other file that is no cassette of Aquila is merged line by
+line, as git does it. The exit code is 0, or 1 if conflicts are left.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import subprocess
 from pathlib import Path
 
@@ -17,11 +19,12 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.branch_merge import merge_branches
 from aquila.cli import FAILED, FOUND, project
+from aquila.cli.comparing.interaction_summary import with_provenance
 from aquila.cli.output import Output, print_error
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.recording import runtime
 from aquila.recording.sessions.known_keys import despite_lost_bodies
-from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
+from aquila.recording.sessions.session_factory import match_rules_of, redactor_of, request_identifier
 from aquila.shell_words import quote_word
 
 
@@ -39,7 +42,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         # Large bodies that only the other branch has are missing: git writes them after it has called this command.
         key = despite_lost_bodies(request_identifier(match_rules_of(runtime.current_settings())))
         try:
-            base, ours, theirs = (_read(version, path) for version in (options.base, options.ours, options.theirs))
+            versions = [version.read_bytes() for version in (options.base, options.ours, options.theirs)]
+            base, ours, theirs = _read_versions(versions, path)
             merged = merge_branches(base, ours, theirs, key)
             # Large bodies are files of their own, which git merges itself; the cassette holds only their names.
             data = cassette_files.encode_cassette(path, merged.cassette, advise=_advise)
@@ -63,14 +67,20 @@ def _advise(path: Path) -> str:
     )
 
 
-def _read(version: Path, path: Path) -> Cassette:
-    """Read a version of the cassette ``path``. For a branch without the cassette, git passes an empty file."""
-    data = version.read_bytes()
-    if not data:
-        return Cassette()
-    if path.suffix != ".msgpack" and not is_ours(data):
+def _read_versions(versions: list[bytes], path: Path) -> list[Cassette]:
+    """Read three versions of the cassette ``path``. For a branch without the cassette, git passes an empty file."""
+    foreign = [bool(data) and path.suffix != ".msgpack" and not is_ours(data) for data in versions]
+    if any(foreign[1:]):
         raise CassetteCorrupt("it was not written by Aquila")
-    return cassette_files.read_version(data, path.absolute(), source=str(path))
+    read = functools.partial(cassette_files.read_version, path=path.absolute(), source=str(path))
+    cassettes = [read(data) if data else Cassette() for data in versions]
+    if foreign[0]:
+        # Both branches have what they kept of it without secrets, and, if they converted it, with its time and model.
+        clean = redactor_of(runtime.current_settings()).redact_interaction
+        base = Cassette.from_interactions(with_provenance(clean(one), one) for one in cassettes[0].interactions)
+        ours, theirs = (Cassette.from_interactions(map(with_provenance, each.interactions)) for each in cassettes[1:])
+        return [base, ours, theirs]
+    return cassettes
 
 
 def _merge_lines(options: argparse.Namespace) -> int:

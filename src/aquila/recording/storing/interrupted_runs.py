@@ -26,10 +26,9 @@ from aquila.recording.storing.journal_merging import (
     JournalGroup,
     changes_by_cassette,
     keep_pending,
-    make_merge,
+    merge_into,
     read_journals,
     replaces_any,
-    update_cassette,
 )
 from aquila.recording.storing.pending_files import shown_path
 from aquila.recording.storing.storage_failures import StorageFailure, list_failures
@@ -241,7 +240,7 @@ def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root
             keep_pending(path, before, [(change, rules)], root)
             continue
         adding = Changes(change.recorded, change.used).as_additions()
-        stored = update_cassette(path, make_merge(adding, rules), root=root)
+        stored = merge_into(path, adding, rules, root=root)
         if replaces_any(change, rules, before):
             keep_pending(path, stored, [(change, rules)], root)
     return count

@@ -126,7 +126,7 @@ def store_changes(
         keeping = [(_for_review(change, whole=passed), rules) for change, rules in rows[len(storing) :]]
         try:
             for change, rules in storing:
-                update_cassette(path, make_merge(change, rules), root=root)
+                merge_into(path, change, rules, root=root)
                 count += len(change.recorded)
             if storing:
                 written.append(path)
@@ -172,7 +172,7 @@ def store_additions(
                 adding = change.as_additions()
                 if change.drop_keys:
                     adding = replace(adding, recorded=())
-                stored = update_cassette(path, make_merge(adding, rules), root=root) if adding else before
+                stored = merge_into(path, adding, rules, root=root) if adding else before
                 if has_rival:
                     pending.append(keep_pending(path, stored, [(replace(change, drop=frozenset()), rules)], root))
             except Exception as error:  # noqa: BLE001 - the caller raises it after the other cassettes are stored
@@ -276,6 +276,28 @@ def stored_key(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Callabl
         return identify(request if isinstance(request, StoredRequest) else redactor.redact_request(request))
 
     return known_keys.despite_lost_bodies(known_keys.remembering_keys(key_of_stored, redactor, rules))
+
+
+def merge_into(path: Path, changes: Changes, rules: MatchRules, *, root: Path) -> Cassette:
+    """Merge ``changes`` into the cassette in a file, and return what is stored now."""
+    merge = make_merge(changes, rules)
+
+    def change(stored: Cassette) -> Cassette:
+        after = merge(stored)
+        return after if after == stored else redact_foreign(path, after, rules)
+
+    return update_cassette(path, change, root=root)
+
+
+def redact_foreign(path: Path, cassette: Cassette, rules: MatchRules) -> Cassette:
+    """Return what takes the place of a file, without secrets if another recorder wrote the file.
+
+    It may hold secrets, and as a cassette of Aquila it would not be searched for them again.
+    """
+    if not cassette_files.is_foreign(path):
+        return cassette
+    redactor = redactors.redactor_for(rules, runtime.current_settings().keep_headers)
+    return Cassette.from_interactions(map(redactor.redact_interaction, cassette.interactions))
 
 
 def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
