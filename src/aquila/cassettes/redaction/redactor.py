@@ -124,6 +124,7 @@ class Redactor:
         self._lock = renewed_in_child(threading.RLock())
         # The credentials in the header fields of all requests so far. Replaced, never changed in place.
         self._seen_credentials: frozenset[str] = frozenset()
+        self._seen_count = 0  # how often a credential was new, in a header field or by its name
         # Secrets of requests so far that were found by the names of their fields, the oldest first; an ordered set.
         self._seen_named: dict[str, None] = {}
         # Header fields whose credentials are not in `_seen_credentials` yet. `_find_seen_credentials` empties it: a
@@ -172,6 +173,15 @@ class Redactor:
             # Set last: until then other threads wait for the lock, and after Ctrl-C the next call searches again.
             self._later_position = position
             return self.later_count
+
+    def count_learned(self, *, examine: bool = False) -> int:
+        """Return how many secrets the redactor has learned so far: those from ``later``, and credentials of requests.
+
+        Credentials that nothing has searched for yet count only with ``examine``, because examining takes time.
+        """
+        if examine:
+            self._find_seen_credentials()
+        return self.count_later() + self._seen_count
 
     def basis_for_requests(self) -> tuple[object, ...]:
         """Return a value that is equal for redactors that redact every request in the same way, as of now."""
@@ -266,6 +276,7 @@ class Redactor:
         values = found.values.difference(self._secrets)
         with self._lock:
             for value in values - self._seen_credentials:
+                self._seen_count += value not in self._seen_named
                 self._seen_named.pop(value, None)  # so that it moves to the end, as the newest
                 self._seen_named[value] = None
             while len(self._seen_named) > _MOST_NAMED:
@@ -281,6 +292,7 @@ class Redactor:
         if own and not own <= self._seen_credentials:
             with self._lock:
                 self._seen_credentials |= own
+                self._seen_count += 1
         media = first_value(headers, "content-type")
         return self._clean_headers(headers, own), own, media
 

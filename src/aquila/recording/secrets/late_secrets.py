@@ -28,7 +28,7 @@ def redact_rows(
     key of a stored request, and ``count_stored`` how many stored recordings a key has. Requests that become equal by
     redaction get the positions after those, in their order.
     """
-    clean = [redact_again(row, redactor) for row in own] if redactor.count_later() != known else [*own]
+    clean = [redact_again(row, redactor) for row in own] if redactor.count_learned() != known else [*own]
     # Another process may not have known secrets that ``redactor`` has known from the beginning.
     clean += [redact_again(row, redactor) for row in others]
     return _place_again(clean, [*own, *others], key_of, count_stored)
@@ -44,7 +44,7 @@ def redact_groups(
         redactor = redactors.redactor_for(rules, keep_headers)
         key_of = stored_key(rules, keep_headers)
         clean[group] = [row for row in rows if isinstance(row, RecordingPlayed)]
-        clean[group] += redact_rows((), made, redactor, redactor.count_later(), key_of, lambda key: 0)
+        clean[group] += redact_rows((), made, redactor, 0, key_of, lambda key: 0)
     return clean
 
 

@@ -113,7 +113,7 @@ class Session:
         self._identify_request = identify_request
         self._takes_other_origins = takes_other_origins
         self.redactor = redactor
-        self._secret_count = redactor.count_later()
+        self._secret_count = redactor.count_learned()
         self.closed = False
         self._put_aside = put_asides.PutAside(put_aside, rules, redactor) if put_aside else None
         self.filters = filters
@@ -395,7 +395,7 @@ class Session:
         with self._lock:
             others = [row for row in elsewhere if isinstance(row, merging.NewRecording)]
             rows, known = self._new_recordings, self._secret_count
-            if others or self.redactor.count_later() != known:
+            if others or (rows and self.redactor.count_learned(examine=True) != known):
                 rows = late_secrets.redact_rows(
                     rows, others, self.redactor, known, self._key_of_stored, self._count_stored
                 )
