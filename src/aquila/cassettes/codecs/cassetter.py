@@ -71,7 +71,7 @@ def _build_conversation(tree: Tree, path: TreePath) -> Interaction:
         RecordedRequest(
             "GET",
             check_url(foreign.require_text(tree, "uri", path), (*path, "uri")),
-            foreign.headers_of_request(tree.get("headers"), (*path, "headers")),
+            foreign.read_headers(tree.get("headers"), (*path, "headers"), with_credentials=False),
         ),
         RecordedResponse(SWITCHED, (), chunks, "complete" if is_closed else "closed", ended=ended),
         _recorded_moment(tree, path) if "recorded_at" in tree else "",

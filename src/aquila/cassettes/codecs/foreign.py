@@ -142,27 +142,19 @@ def parse_status(value: Tree, path: TreePath) -> int:
     return int(value)
 
 
-def headers_of_request(tree: Tree, path: TreePath) -> Headers:
-    """Return the header fields of a request without credentials. Raises FormatError."""
-    return _headers(tree, is_secret_header, path)
+def read_headers(tree: Tree, path: TreePath, *, with_credentials: bool) -> Headers:
+    """Return header fields. Raises FormatError.
 
-
-def headers_of_response(tree: Tree, path: TreePath) -> Headers:
-    """Return the header fields of an answer, also cookies, without which many programs cannot sign in.
-
-    Converting the file keeps only those that a recording would keep. Raises FormatError.
+    Those of an answer are read with their cookies, without which many programs cannot sign in. Converting the file
+    keeps only the fields that a recording would keep.
     """
-    return _headers(tree, lambda name: False, path)
-
-
-def _headers(tree: Tree, is_left_out: Callable[[str], bool], path: TreePath) -> Headers:
     if tree is None:
         return ()
     if type(tree) is not dict:
         raise FormatError("'headers' must be a mapping", path)
     pairs: list[tuple[str, str]] = []
     for name, values in tree.items():
-        if not is_left_out(name.lower()):
+        if with_credentials or not is_secret_header(name):
             for value in values if type(values) is list else [values]:
                 pairs.append((name.lower(), _header_text(value, (*path, name))))
     return tuple(pairs)

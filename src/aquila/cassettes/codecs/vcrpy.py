@@ -133,12 +133,12 @@ def build_interaction(
     """
     request, response = (*path, "request"), (*path, "response")
     code = foreign.parse_status(status, (*response, "status"))
-    fields = foreign.headers_of_response(answered.get("headers"), (*response, "headers"))
+    fields = foreign.read_headers(answered.get("headers"), (*response, "headers"), with_credentials=True)
     return Interaction(
         RecordedRequest(
             foreign.require_text(asked, "method", request),
             check_url(foreign.require_text(asked, "uri", request), (*request, "uri")),
-            foreign.headers_of_request(asked.get("headers"), (*request, "headers")),
+            foreign.read_headers(asked.get("headers"), (*request, "headers"), with_credentials=False),
             read_body(asked, request),
         ),
         build_response(code, fields, read_body(answered, response), response),
