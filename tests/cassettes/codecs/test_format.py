@@ -17,7 +17,7 @@ import aquila
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, Codec, cassette_suffixes, codec_for
 from aquila.cassettes.codecs.json_body import with_compact_request
 from aquila.cassettes.codecs.yaml import emitter, parser
-from aquila.cassettes.codecs.yaml.tree import Number
+from aquila.cassettes.codecs.yaml.tree import Number, map_scalars
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
@@ -201,26 +201,12 @@ def test_a_review_shows_what_changed_and_no_more() -> None:
 @given(json_values)
 def test_other_yaml_readers_see_the_same_structure_and_never_another_type(value: Any) -> None:
     """A text is a text to everyone: ``no``, ``1e5``, ``~`` and ``2026-11-24`` are in quotes."""
-    text = emitter.write_mapping([("value", _written(value))], 0)
-    assert yaml.safe_load(text) == {"value": _lossy(value)}
-    assert parser.load_tree(text.encode(), source="any") == {"value": _written(value)}
-
-
-def _written(value: Any) -> Any:
-    """Numbers as the literals that a cassette has; those that only JSON takes for numbers as words."""
-    if isinstance(value, dict):
-        return {key: _written(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_written(inner) for inner in value]
-    return Number("0") if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _lossy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lossy(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_lossy(inner) for inner in value]
-    return 0 if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    # Numbers are given as the literals that a cassette has. Those that only JSON takes for numbers are words.
+    written = map_scalars(value, lambda each: Number("0") if type(each) in (int, float) else each)
+    numbers = map_scalars(written, lambda each: 0 if type(each) is Number else each)
+    text = emitter.write_mapping([("value", written)], 0)
+    assert yaml.safe_load(text) == {"value": numbers}
+    assert parser.load_tree(text.encode(), source="any") == {"value": written}
 
 
 @pytest.mark.parametrize(
