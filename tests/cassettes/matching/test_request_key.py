@@ -220,6 +220,10 @@ def test_a_body_that_is_not_json_counts_by_its_bytes(body: str | bytes) -> None:
     assert key(data) != key(data.replace(b"a", b" a").replace(b"[", b" [", 1).replace(b"\xff", b"\xfe"))
 
 
+def test_a_shadowed_duplicate_key_still_counts() -> None:
+    assert key('{"a": 1, "a": 2}') != key('{"a": 3, "a": 2}')
+
+
 def test_an_empty_body_is_not_an_empty_object() -> None:
     assert key("") != key("{}")
 
