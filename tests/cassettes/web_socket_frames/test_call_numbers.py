@@ -28,14 +28,6 @@ def answer(number: Any, **result: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": number, "result": result}
 
 
-def test_a_call_may_have_another_number_and_its_answer_has_it_then() -> None:
-    replay = replay_of(sent(call(1)), received(answer(1, id=1, said="id: 1")), sent(call(2)), received(answer(2)))
-    assert send(replay, call(71)) is None
-    assert values_of(replay.deliverable()) == [answer(71, id=1, said="id: 1")]
-    assert send(replay, call(1)) is None
-    assert values_of(replay.deliverable()) == [answer(1)]
-
-
 def test_two_calls_are_not_one() -> None:
     replay = replay_of(sent(call(1)), sent(call(2)))
     assert send(replay, call(5)) is None
@@ -43,13 +35,6 @@ def test_two_calls_are_not_one() -> None:
     replay = replay_of(sent(call(1)), sent(call(2)))
     assert send(replay, call(2)) is None
     assert miss_of(replay, call(2)).difference == "id: recorded 'one that is new', now 2"
-
-
-def test_a_number_that_is_used_again_is_no_other() -> None:
-    replay = replay_of(sent(call(1)), sent(call(1)))
-    assert send(replay, call(5)) is None
-    assert miss_of(replay, call(6)).difference == "id: recorded 5, now 6"
-    assert send(replay, call(5)) is None
 
 
 def test_a_call_of_the_provider_is_answered_under_its_number() -> None:
