@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import ClassVar
 
 from aquila.cassettes.codecs import MAX_BYTES
-from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath, shorten_name
+from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, FormatError, Number, Tree, TreePath, is_ours, shorten_name
 from aquila.cassettes.model import STATUSES, Cassette, Headers
 from aquila.cassettes.redaction.request_headers import is_secret_header
 from aquila.errors import CassetteCorrupt, CassetteWriteError
@@ -93,6 +94,11 @@ def describe_mistake(mistake: FormatError) -> str:
     the numbers of lines."""
     place = "".join([f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake.path])
     return f"{place.lstrip('.') or 'top'}: {mistake.what}"
+
+
+def is_foreign(path: Path) -> bool:
+    """Say whether another recorder wrote a text cassette: it lacks the line with Aquila's version."""
+    return path.suffix != ".msgpack" and path.exists() and not is_ours(path.read_bytes())
 
 
 def is_cassetter(tree: Tree) -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from aquila import shell_words
 from aquila.cassettes.body_file import LFS_POINTER
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, MAX_BYTES, cassette_suffixes, codec_for
-from aquila.cassettes.codecs.yaml.tree import is_ours
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.cassettes.storage.names import WORK_FOLDER, is_script
@@ -197,11 +196,6 @@ def change_held_cassette(
     elif before.interactions:
         remove_cassette(path)
     return after
-
-
-def is_foreign(path: Path) -> bool:
-    """Say whether another recorder wrote a text cassette: it lacks the line with Aquila's version."""
-    return path.suffix != ".msgpack" and path.exists() and not is_ours(path.read_bytes())
 
 
 def leads_out(path: Path, root: Path) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.codecs.foreign import is_foreign
 from aquila.cassettes.codecs.json_body import with_compact_request
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
@@ -116,7 +117,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     cassette = project.load_whole_cassette(source)
     before, written = source.stat().st_size, source.stat().st_mtime_ns
     left_out: list[str] = []
-    if cassette_files.is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
+    if is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
         clean = redactor_of(settings).redact_interaction
         found = cassette
         cassette = Cassette.from_interactions(with_provenance(clean(one), one) for one in found.interactions)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from aquila.cassettes.body_file import StoredRequest
+from aquila.cassettes.codecs.foreign import is_foreign
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
@@ -294,7 +295,7 @@ def redact_foreign(path: Path, cassette: Cassette, rules: MatchRules) -> Cassett
 
     It may hold secrets, and as a cassette of Aquila it would not be searched for them again.
     """
-    if not cassette_files.is_foreign(path):
+    if not is_foreign(path):
         return cassette
     redactor = redactors.redactor_for(rules, runtime.current_settings().keep_headers)
     return Cassette.from_interactions(map(redactor.redact_interaction, cassette.interactions))

@@ -8,5 +8,5 @@
 - ``mistake_lines`` finds the line of a mistake, and ``conflict_marks`` the marks of a git conflict, for messages.
 
 Imported by the other codecs: ``foreign``, ``vcrpy``, ``cassetter``, ``msgpack``, ``json_body``; for YAML of other kinds
-by ``cli``, ``faults`` and ``scripting``; and by ``cassettes.storage`` and ``vcr``.
+by ``cli``, ``faults`` and ``scripting``; and by ``vcr``.
 """
