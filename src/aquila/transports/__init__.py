@@ -8,6 +8,7 @@ Begin with ``routes.routing``: one ``Route`` answers each request.
   others (``live``, ``local_model``, a transport of the user's), and ``transport_names`` refuses misspelt ones early.
   ``requested_delay`` reads how long an answer asks a client to wait. ``silence`` replays the end of an answer whose
   caller had stopped waiting. ``wire`` converts between httpx2 and cassettes; ``upload_spool`` holds a large upload.
+  ``own_threads`` runs what reads or writes files for the requests of an event loop.
 - ``clients`` builds HTTP clients on top; ``client_options`` has the types of their options.
 - ``own_requests`` marks requests that Aquila itself sends, so that they are not intercepted. ``asking_again`` sends a
   request again to verify its recording. ``watched_exchanges`` notes requests for a report, ``watched_answers`` for a

@@ -21,17 +21,15 @@ from aquila.recording.replayed_time_limits import ENDED, current_limits, describ
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
 from aquila.recording.storing.machine_clock import machine_seconds
+from aquila.transports.own_threads import run_in_thread
 from aquila.transports.wire import error_to_text
 
 if TYPE_CHECKING:
-    import anyio
-    from anyio import to_thread
-
     from aquila.recording.storing import large_answer
     from aquila.recording.storing.recorder import ScopeRecording
     from aquila.transports.upstreams import Upstream
 else:
-    lazy_modules(globals(), "anyio", "anyio: to_thread", "aquila.recording.storing: large_answer")
+    lazy_modules(globals(), "aquila.recording.storing: large_answer")
 
 _TERMINATOR = b"data: [DONE]"
 _NOT_MODIFIED = 304
@@ -390,9 +388,3 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
             finally:
                 if self.after_close is not None:
                     await self.after_close()
-
-
-async def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function that writes to disk in a thread. It is completed even if the caller is cancelled."""
-    with anyio.CancelScope(shield=True):
-        return await to_thread.run_sync(function, *arguments)

@@ -11,7 +11,7 @@ from typing import Any
 from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, NO_ANSWER
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
-from aquila.transports.record import run_in_thread
+from aquila.transports.own_threads import run_in_thread
 
 _LIBRARIES = ("aiohttp.", "websocket.", "websockets.")
 """How the names of the modules begin in which the client libraries define their errors."""

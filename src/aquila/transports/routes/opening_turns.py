@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from anyio import Lock, to_thread
+from anyio import Lock
 from anyio.lowlevel import RunVar
+
+from aquila.transports.own_threads import run_in_thread
 
 T = TypeVar("T")
 
@@ -32,7 +34,7 @@ async def open_in_turn(open_it: Callable[[], T], is_ready: Callable[[], bool] = 
     _unopened.add(request)
     try:
         async with _turn_of_this_loop():
-            return open_it() if is_ready() else await to_thread.run_sync(open_it)
+            return open_it() if is_ready() else await run_in_thread(open_it)
     finally:
         _unopened.discard(request)
 

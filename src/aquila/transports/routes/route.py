@@ -17,10 +17,12 @@ from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 from aquila.transports.upstreams import SCRIPT, Upstream
 
 if TYPE_CHECKING:
-    from aquila.transports import record, watched_exchanges
+    from aquila.transports import own_threads, watched_exchanges
     from aquila.transports.routes import opening_turns
 else:
-    lazy_modules(globals(), "aquila.transports: record, watched_exchanges", "aquila.transports.routes: opening_turns")
+    lazy_modules(
+        globals(), "aquila.transports: own_threads, watched_exchanges", "aquila.transports.routes: opening_turns"
+    )
 
 
 class Route:
@@ -77,7 +79,7 @@ class Route:
     async def close_async(self, *, failed: bool = False) -> None:
         """``close`` without blocking the event loop. It is completed even if the caller is cancelled."""
         if self.is_one_call:
-            await record.run_in_thread(functools.partial(self.close, failed=failed))
+            await own_threads.run_in_thread(functools.partial(self.close, failed=failed))
 
 
 class PlainRoute(Route):

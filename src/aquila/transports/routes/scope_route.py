@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aquila.faults.fault import Within
     from aquila.recording import askers, miss_outcomes
     from aquila.recording.network import guard, no_network
-    from aquila.transports import record, watched_answers, watched_exchanges
+    from aquila.transports import own_threads, record, watched_answers, watched_exchanges
     from aquila.transports import silence as silences
     from aquila.transports.callers import disconnected_caller
     from aquila.wire_forms import table as wire_forms
@@ -47,7 +47,7 @@ else:
         "aquila.faults: fault",
         "aquila.recording: askers, miss_outcomes",
         "aquila.recording.network: guard, no_network",
-        "aquila.transports: record, watched_answers, watched_exchanges, silence as silences",
+        "aquila.transports: own_threads, record, watched_answers, watched_exchanges, silence as silences",
         "aquila.transports.callers: disconnected_caller",
         "aquila.wire_forms: table as wire_forms",
     )
@@ -260,7 +260,7 @@ class CassetteRoute(ScopeRoute):
         match decision:
             case ReplayDecision():
                 if self.name != "replay" and self._scope.recording.must_note(decision):
-                    await record.run_in_thread(self._scope.recording.note_play, self._session, decision)
+                    await own_threads.run_in_thread(self._scope.recording.note_play, self._session, decision)
                 return await self._replay_async(decision, request)
             case PassOnDecision():
                 return await self._find_way_out(request).send_request_async(request)
