@@ -14,7 +14,7 @@ from aquila.errors import ConfigError, MessageRejected
 from aquila.huey import AquilaHuey, MemoryHuey, TaskLog, scope_reference
 from aquila.huey.live import publish_jobs
 from aquila.huey.telemetry import task_log
-from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
+from aquila.huey.testing import drain_queue, perform_job, run_consumer
 from aquila.testing import use_script
 from tests.huey.tasks import returning
 from tests.support.upstream import streaming
@@ -24,11 +24,6 @@ provider = partial(streaming, "one two")
 
 def names(records):
     return [record.name for record in records if not (record.name == "chunk" and record.data["kind"] != "Chunk")]
-
-
-@pytest.fixture
-def huey():
-    return MemoryHuey("app")
 
 
 @pytest.fixture
@@ -45,9 +40,8 @@ def test_signals_and_calls_of_each_attempt_are_in_order(huey, log):
         if len(log.read(attempt=2)) == 0:
             raise ValueError
 
-    with use_test_queue(huey):
-        result = job()
-        drain_queue()
+    result = job()
+    drain_queue()
     first, second = log.read(result.id, 1), log.read(result.id, 2)
     assert names(first)[:2] == ["enqueued", "executing"]
     assert names(first)[2:4] == ["call_start", "request_start"]
@@ -161,7 +155,7 @@ def test_two_workers_do_not_mix_their_records(huey, log):
                     meet.wait(60)  # Both are in mid-stream now.
         return n
 
-    with use_test_queue(huey), run_consumer(workers=2) as consumer:
+    with run_consumer(workers=2) as consumer:
         results = [job(1), job(2)]
         consumer.wait(*results)
     for result in results:
@@ -201,10 +195,9 @@ class Clock:
 def test_a_record_tells_how_long_its_task_waited_and_never_less_than_nothing(huey, log, began, waited):
     job = returning(huey, 1)
 
-    with use_test_queue(huey):
-        huey.queue_clock = Clock(100.0, began)
-        result = job()
-        drain_queue()
+    huey.queue_clock = Clock(100.0, began)
+    result = job()
+    drain_queue()
     (executing,) = [record for record in log.read(result.id) if record.name == "executing"]
     assert executing.data == {"waited": waited}
 
@@ -215,10 +208,9 @@ def test_a_retry_waits_from_when_it_was_put_back(huey, log):
         if aquila.huey.current_task().attempt == 1:
             raise ValueError
 
-    with use_test_queue(huey):
-        huey.queue_clock = Clock(0.0, 10.0, 50.0, 51.0)
-        job()
-        drain_queue()
+    huey.queue_clock = Clock(0.0, 10.0, 50.0, 51.0)
+    job()
+    drain_queue()
     assert [record.data["waited"] for record in log.read() if record.name == "executing"] == [10.0, 1.0]
 
 
@@ -233,10 +225,9 @@ def test_the_run_time_of_each_attempt_is_that_of_its_code(huey, log, clocks, mon
         if first:
             raise error
 
-    with use_test_queue(huey):
-        job()
-        clocks.passed += 5000  # in the queue
-        drain_queue()
+    job()
+    clocks.passed += 5000  # in the queue
+    drain_queue()
     timed = {record.name: record.data["seconds"] for record in log.read() if "seconds" in record.data}
     assert ended in timed
     # What is above that is what the test itself takes.
@@ -246,11 +237,10 @@ def test_the_run_time_of_each_attempt_is_that_of_its_code(huey, log, clocks, mon
 def test_a_message_of_a_producer_without_a_log_says_nothing_of_waiting(huey, log):
     job = returning(huey, 1)
 
-    with use_test_queue(huey):
-        clock, huey.queue_clock = huey.queue_clock, None
-        job()
-        huey.queue_clock = clock
-        drain_queue()
+    clock, huey.queue_clock = huey.queue_clock, None
+    job()
+    huey.queue_clock = clock
+    drain_queue()
     assert [record.data for record in log.read() if record.name == "executing"] == [{}]
 
 
@@ -258,26 +248,24 @@ def test_a_message_of_a_producer_without_a_log_says_nothing_of_waiting(huey, log
 def test_a_forged_time_in_a_message_is_refused(huey, log, stamp):
     job = returning(huey, 1)
 
-    with use_test_queue(huey):
-        task = job.s()
-        fields = {"reference": None, "attempt": 1, "deliveries": 0, "enqueued": stamp}
-        task.kwargs = {scope_reference.KEY: fields}
-        data = super(AquilaHuey, huey).serialize_task(task)
-        if stamp is None:
-            assert huey.deserialize_task(data).id == task.id
-        else:
-            with pytest.raises(MessageRejected):
-                huey.deserialize_task(data)
+    task = job.s()
+    fields = {"reference": None, "attempt": 1, "deliveries": 0, "enqueued": stamp}
+    task.kwargs = {scope_reference.KEY: fields}
+    data = super(AquilaHuey, huey).serialize_task(task)
+    if stamp is None:
+        assert huey.deserialize_task(data).id == task.id
+    else:
+        with pytest.raises(MessageRejected):
+            huey.deserialize_task(data)
 
 
 def test_only_so_many_are_kept_in_memory(huey):
     log = TaskLog(huey, keep=3)
     job = returning(huey, 1)
 
-    with use_test_queue(huey):
-        for _ in range(3):
-            job()
-        drain_queue()
+    for _ in range(3):
+        job()
+    drain_queue()
     assert len(log.read()) == 3
     log.close()
 
@@ -327,10 +315,9 @@ def test_the_span_of_a_task_is_around_the_spans_of_its_requests(huey, spans):
             raise ValueError
 
     try:
-        with use_test_queue(huey):
-            result = job()
-            job.schedule((), delay=60)  # What does not run has no span.
-            drain_queue()
+        result = job()
+        job.schedule((), delay=60)  # What does not run has no span.
+        drain_queue()
     finally:
         aquila.unregister(plugin)
     request, first, _, second = spans.get_finished_spans()

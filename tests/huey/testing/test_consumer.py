@@ -194,9 +194,7 @@ def test_an_error_that_a_worker_only_logs_fails_the_block(worker_type, make_huey
         huey.storage.enqueue(b"not a pickle")
 
 
-def test_waiting_takes_whatever_enqueueing_has_returned(make_huey):
-    huey = make_huey("memory")
-
+def test_waiting_takes_whatever_enqueueing_has_returned(huey):
     @huey.task()
     def add(a, b):
         return a + b
@@ -205,7 +203,7 @@ def test_waiting_takes_whatever_enqueueing_has_returned(make_huey):
     def total(numbers):
         return sum(numbers)
 
-    with use_test_queue(huey), run_consumer() as consumer:
+    with run_consumer() as consumer:
         result = add(2, 3)
         assert [consumer.wait(result) for _ in range(2)] == [5, 5]  # It stays where it is.
         assert result.get() == 5
@@ -216,8 +214,8 @@ def test_waiting_takes_whatever_enqueueing_has_returned(make_huey):
         assert consumer.wait(mapped, both) == [[2, 4], 18]
 
 
-def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqueues(make_huey):
-    huey, started, go = make_huey("memory"), threading.Event(), threading.Event()
+def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqueues(huey):
+    started, go = threading.Event(), threading.Event()
     done = []
 
     @huey.task()
@@ -231,15 +229,15 @@ def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqu
         second()
         done.append("first")
 
-    with use_test_queue(huey), run_consumer():
+    with run_consumer():
         first()
         started.wait(60)
         go.set()
     assert sorted(done) == ["first", "second"]
 
 
-def test_without_draining_the_rest_stays(make_huey, monkeypatch):
-    huey, started, go = make_huey("memory"), threading.Event(), threading.Event()
+def test_without_draining_the_rest_stays(huey, monkeypatch):
+    started, go = threading.Event(), threading.Event()
     stop = consumer_runs._TestConsumer.stop
 
     @huey.task()
@@ -253,12 +251,11 @@ def test_without_draining_the_rest_stays(make_huey, monkeypatch):
         stop(consumer, graceful)
 
     monkeypatch.setattr(consumer_runs._TestConsumer, "stop", let_go_and_stop)
-    with use_test_queue(huey):
-        with run_consumer(drain=False):
-            wait()
-            wait()
-            assert started.wait(60)
-        assert len(all_enqueued(wait)) == 1
+    with run_consumer(drain=False):
+        wait()
+        wait()
+        assert started.wait(60)
+    assert len(all_enqueued(wait)) == 1
 
 
 def test_a_task_that_enqueues_itself_ends_the_run_with_an_error_after_the_longest_wait(huey, monkeypatch):
@@ -345,8 +342,8 @@ def test_a_process_that_does_not_end_is_killed(stuck, make_huey, monkeypatch):
     assert multiprocessing.active_children() == []
 
 
-def test_a_task_that_does_not_end_is_named(make_huey):
-    huey, started, go, interrupted = make_huey("memory"), threading.Event(), threading.Event(), []
+def test_a_task_that_does_not_end_is_named(huey):
+    started, go, interrupted = threading.Event(), threading.Event(), []
     huey.signal("interrupted")(lambda name, task: interrupted.append(task.name))
 
     @huey.task()
@@ -354,15 +351,14 @@ def test_a_task_that_does_not_end_is_named(make_huey):
         started.set()
         go.wait(60)
 
-    with use_test_queue(huey):
-        try:
-            ends = pytest.raises(TaskError, match=r"did not end within 0\.1 s; still executing: .*stuck")
-            with ends, run_consumer(timeout=0.1):
-                stuck()
-                assert started.wait(60)
-            assert interrupted == ["stuck"]
-        finally:
-            go.set()
+    try:
+        ends = pytest.raises(TaskError, match=r"did not end within 0\.1 s; still executing: .*stuck")
+        with ends, run_consumer(timeout=0.1):
+            stuck()
+            assert started.wait(60)
+        assert interrupted == ["stuck"]
+    finally:
+        go.set()
 
 
 def test_waiting_for_a_result_names_what_still_executes(huey):
@@ -441,21 +437,19 @@ def test_waiting_says_that_workers_of_xdist_may_share_the_storage(tmp_path, monk
     assert ("other workers of pytest-xdist" in str(error.value).lower()) is advises
 
 
-def test_an_empty_queue_may_have_a_schedule_unless_that_is_to_be_empty_too(make_huey):
-    huey = make_huey("memory")
+def test_an_empty_queue_may_have_a_schedule_unless_that_is_to_be_empty_too(huey):
     task = returning(huey, 1, name="task")
 
-    with use_test_queue(huey), run_consumer() as consumer:
+    with run_consumer() as consumer:
         task.schedule(delay=3600)
         consumer.wait_until_empty()
         with pytest.raises(TaskError, match=r"an empty queue did not come .* \(pending: 0, scheduled: 1\)"):
             consumer.wait_until_empty(scheduled=True, timeout=0.02)
 
 
-def test_pytest_keeps_its_signal_handlers_and_huey_its_timeouts(make_huey):
-    huey = make_huey("memory")
+def test_pytest_keeps_its_signal_handlers_and_huey_its_timeouts(huey):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with use_test_queue(huey), run_consumer():
+    with run_consumer():
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert huey._timeout_handler is None
     assert not [thread for thread in threading.enumerate() if thread.name in ("Worker-1", "Scheduler")]
@@ -475,20 +469,19 @@ def test_it_runs_off_the_main_thread_too(make_huey):
     assert values == [5]
 
 
-def test_periodic_tasks_run_only_on_request(make_huey):
-    huey, ran = make_huey("memory"), threading.Event()
+def test_periodic_tasks_run_only_on_request(huey):
+    ran = threading.Event()
     task = returning(huey, 5, name="task")
 
     @huey.periodic_task(lambda moment: True)
     def periodic():
         ran.set()
 
-    with use_test_queue(huey):
-        with run_consumer() as consumer:
-            consumer.wait(task())
-        assert not ran.is_set()
-        with run_consumer(periodic=True):
-            assert ran.wait(60)
+    with run_consumer() as consumer:
+        consumer.wait(task())
+    assert not ran.is_set()
+    with run_consumer(periodic=True):
+        assert ran.wait(60)
 
 
 @pytest.mark.parametrize("arguments", [{"worker_type": "process"}, {"subprocess": "app.huey"}])
