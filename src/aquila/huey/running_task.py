@@ -103,7 +103,7 @@ class CurrentTask:
     @property
     def name(self) -> str:
         """The full name of the task."""
-        return f"{type(self.task).__module__}.{self.task.name}"
+        return task_name(self.task)
 
     @property
     def retries_left(self) -> int:
@@ -119,6 +119,12 @@ class CurrentTask:
     def is_revoked(self) -> bool:
         """Whether the task was revoked while it executes. Asks the storage, and raises what that raises."""
         return bool(self.huey.is_revoked(self.task, peek=True))
+
+
+def task_name(task: Any) -> str:
+    """Return the full name of a task or a task class, as in its messages."""
+    kind = task if isinstance(task, type) else type(task)
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 def attempt_of(task: Task) -> int:

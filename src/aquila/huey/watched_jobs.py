@@ -10,7 +10,7 @@ from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskL
 
 from aquila.huey.error_texts import UNCUT, redact_long_text, text_of
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
-from aquila.huey.running_task import attempt_of
+from aquila.huey.running_task import attempt_of, task_name
 from aquila.recording import runtime
 from aquila.recording.reporting.exchange_watch import current_job
 from aquila.recording.scope import bound_scope
@@ -46,7 +46,7 @@ def execute_noted(execute: Callable[[Any, Any], Any], huey: Any, task: Any, time
 def _note_execution(huey: Any, task: Any, number: int, began: float, error: Any) -> None:
     job: dict[str, Any] = {
         "id": str(task.id),
-        "name": f"{type(task).__module__}.{task.name}",
+        "name": task_name(task),
         "queue": huey.name,
         "arguments": str(redact_arguments(describe_arguments(task)))[:_LONGEST],
         "number": number,

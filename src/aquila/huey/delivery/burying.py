@@ -16,7 +16,7 @@ from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, LetterKin
 from aquila.huey.delivery.unknown_tasks import LONGEST_ID, ids_of_followers, read_unknown
 from aquila.huey.error_texts import UNCUT, redact_long_text, shorten_text, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
-from aquila.huey.running_task import FLOW_CONTROL
+from aquila.huey.running_task import FLOW_CONTROL, task_name
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.task_ends import error_of
 from aquila.lazy_imports import lazy_modules
@@ -132,7 +132,7 @@ def bury_lost(huey: Any, task: Task, reason: str) -> None:
 
 
 def _bury_task(huey: Any, task: Task, kind: LetterKind, reason: str, details: str) -> None:
-    name = f"{type(task).__module__}.{task.name}"
+    name = task_name(task)
     # A periodic task runs again anyway: under its name only the last failure is kept, not one for each run.
     id = name if isinstance(task, PeriodicTask) else str(task.id)
     try:

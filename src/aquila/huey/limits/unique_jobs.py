@@ -30,7 +30,7 @@ from huey.api import Result, ResultGroup, Task
 from aquila.errors import TaskContractBroken, TaskError
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.limits.unique_settings import Unique, canonical_value
-from aquila.huey.running_task import attempt_of
+from aquila.huey.running_task import attempt_of, task_name
 from aquila.huey.state import SharedState, state_of
 from aquila.huey.task_ends import error_of, iterate_pipeline, store_error
 
@@ -117,7 +117,7 @@ def key_of(task: Any, unique: Unique) -> str:
         raise TaskContractBroken(
             f"{task.name} is unique by its arguments, and {error}. Name the arguments that count: unique=('id',)"
         ) from None
-    return f"{type(task).__module__}.{task.name}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return f"{task_name(task)}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def is_conflict(result: Any) -> bool:

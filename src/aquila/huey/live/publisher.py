@@ -31,7 +31,7 @@ from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, learn_secrets, preview_text, redact_arguments
 from aquila.huey.live.summaries import JobRun, JobSummary
-from aquila.huey.running_task import CurrentTask, attempt_of
+from aquila.huey.running_task import CurrentTask, attempt_of, task_name
 from aquila.huey.state import state_of
 from aquila.huey.task_ends import is_lost
 
@@ -196,7 +196,7 @@ class JobPublisher:
         now = self.clock.now()
         return JobSummary(
             str(task.id),  # The id of a task that came as a pickle may be of any type.
-            name=f"{type(task).__module__}.{task.name}",
+            name=task_name(task),
             created=now,
             changed=now,
             eta=_seconds_of(task.eta, utc=self.huey.utc) if task.eta else 0.0,

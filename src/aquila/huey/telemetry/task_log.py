@@ -35,7 +35,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.live.redacting import redact_json
-from aquila.huey.running_task import attempt_of, current_task_or_none
+from aquila.huey.running_task import attempt_of, current_task_or_none, task_name
 from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
 
 Receiver: TypeAlias = Callable[["TaskLogEntry"], Any]
@@ -155,7 +155,7 @@ class TaskLog:
             self._counts[task.id, attempt] = seq + 1
             if len(self._counts) > _MAX_COUNTERS:
                 self._counts.popitem(last=False)
-            kind = f"{type(task).__module__}.{task.name}"
+            kind = task_name(task)
             record = TaskLogEntry(task.id, kind, attempt, seq, source, name, time.time(), os.getpid(), data)
             self._records.append(record)
             for receive in self._receivers:

@@ -24,7 +24,7 @@ from huey.api import Task
 
 from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.progress.storage_patience import logger
-from aquila.huey.running_task import FLOW_CONTROL, CurrentTask
+from aquila.huey.running_task import FLOW_CONTROL, CurrentTask, task_name
 from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
 from aquila.optional import import_optional
 
@@ -113,7 +113,7 @@ class TaskMetrics:
         if operation:
             about["messaging.operation.name"] = operation
         if task is not None:
-            about["aquila.task.name"] = f"{type(task).__module__}.{task.name}"
+            about["aquila.task.name"] = task_name(task)
         return about
 
     def _note_signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from huey.api import Task, TaskWrapper
 
 from aquila.errors import ConfigError, TaskError
+from aquila.huey.running_task import task_name
 from aquila.huey.testing.call_arguments import read_search, takes_any_keyword
 from aquila.huey.testing.django_commits import list_tasks_before_commit
 from aquila.huey.testing.fixture_types import (
@@ -21,7 +22,7 @@ from aquila.huey.testing.fixture_types import (
 )
 from aquila.huey.testing.performing import list_nested_tasks
 from aquila.huey.testing.task_matching import TaskPattern, are_equal, describe_not_found, identity_of, list_tasks
-from aquila.huey.testing.task_run import call_text, task_name
+from aquila.huey.testing.task_run import call_text
 from aquila.recording.storing.machine_clock import machine_seconds
 
 _PAUSE = 0.01  # Seconds between two looks into the queue.

@@ -8,6 +8,7 @@ from typing import Any
 from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
 
 from aquila.errors import ConfigError, TaskContractBroken
+from aquila.huey.running_task import task_name
 from aquila.huey.task_functions import function_of, signature_of
 from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing.call_arguments import CallArguments, parameter_names, separate_arguments
@@ -15,7 +16,7 @@ from aquila.huey.testing.django_commits import find_task_wrapper
 from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.task_execution import resolve_expiry, run_task
-from aquila.huey.testing.task_run import TaskRun, task_name
+from aquila.huey.testing.task_run import TaskRun
 from aquila.huey.testing.wire_comparison import find_argument_difference
 
 _RAISED = ("error", "timeout")

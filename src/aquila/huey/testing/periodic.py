@@ -11,10 +11,11 @@ from typing import Any
 from huey.utils import normalize_time
 
 from aquila.errors import ConfigError
+from aquila.huey.running_task import task_name
 from aquila.huey.testing.performing import check_signature, raise_task_error, send_over_wire
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.task_execution import run_task
-from aquila.huey.testing.task_run import TaskRun, task_name
+from aquila.huey.testing.task_run import TaskRun
 
 _MINUTE = timedelta(minutes=1)
 _LONGEST_SEARCH = 31 * 24 * 60

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
+from aquila.huey.running_task import task_name
+
 if TYPE_CHECKING:
     from aquila.huey.task_types import Task
 
@@ -101,12 +103,6 @@ class TaskRun(Generic[T]):
             parts.append("enqueued: " + ", ".join(call_text(task) for task in self.enqueued))
         parts.append("signals: " + (", ".join(self.signals) or "none"))
         return f"<TaskRun {'; '.join(parts)}>"
-
-
-def task_name(task: Any) -> str:
-    """Return the full name of a task or a task class, as in its messages."""
-    kind = task if isinstance(task, type) else type(task)
-    return f"{kind.__module__}.{kind.__name__}"
 
 
 def call_text(task: Any) -> str:
