@@ -324,8 +324,11 @@ def test_convert_recognizes_its_own_cassette_with_a_byte_order_mark(cassettes: C
 def test_convert_of_many_files_names_each_header_field_that_is_left_out_once(cassettes: Cassettes) -> None:
     for name in ("a.yaml", "b.yaml", "c.yaml"):
         cassettes.folder.joinpath(name).write_bytes((CASSETTER / "http.yaml").read_bytes())
+    path = cassettes.folder / "c.yaml"
+    path.write_bytes(path.read_bytes().replace(b"server:", b"set-cookie:\n      - a=1\n      server:", 1))
     done = cassettes.run("convert", "a", "b", "c", "--to", "yaml", "--replace")
     assert "3 files without header fields that recordings do not have; " in done.out
+    assert done.out.endswith("; never kept, because they carry credentials: set-cookie (1)\n")
     assert done.out.count("server (3)") == done.out.count("server") == 1
 
 

@@ -22,6 +22,7 @@ from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs.foreign import is_foreign
 from aquila.cassettes.codecs.json_body import with_compact_request
 from aquila.cassettes.model import Cassette
+from aquila.cassettes.redaction.request_headers import is_secret_header
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names_beside import name_beside
 from aquila.cli import FAILED, arguments, project
@@ -79,11 +80,13 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         ],
     )
     if reduced := [one["left_out"] for one in converted if one["left_out"]]:
-        fields = Counter(name for names in reduced for name in names).most_common()
-        output.print_line(
-            f"{count_of(len(reduced), 'file')} without header fields that recordings do not have; aquila_keep_headers "
-            f"keeps them: {', '.join(f'{name} ({count})' if len(reduced) > 1 else name for name, count in fields)}"
-        )
+        kinds: tuple[list[str], list[str]] = [], []
+        for name, count in Counter(name for names in reduced for name in names).most_common():
+            kinds[is_secret_header(name)].append(f"{name} ({count})" if len(reduced) > 1 else name)
+        what = ("aquila_keep_headers keeps them: ", "never kept, because they carry credentials: ")
+        told = [said + ", ".join(names) for said, names in zip(what, kinds, strict=True) if names]
+        files = count_of(len(reduced), "file")
+        output.print_line(f"{files} without header fields that recordings do not have; {'; '.join(told)}")
     output.print_json(done)
     return FAILED if len(converted) < len(done) else 0
 
