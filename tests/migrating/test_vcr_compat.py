@@ -338,7 +338,7 @@ def test_unused_recordings_are_removed_only_from_the_tests_own_cassette(by: str,
 
 
 def test_a_file_is_used_once_whose_recordings_answer_beside_those_of_a_cassette(suite: Suite) -> None:
-    for name in ("shared", "more", r"test_block[\xfc]", "gone"):
+    for name in ("shared", "more", r"test_block[\xfc]", "gone", "../../elsewhere/used", "../../elsewhere/gone"):
         suite.write(name)
     result = suite.run(
         """
@@ -358,11 +358,13 @@ def test_a_file_is_used_once_whose_recordings_answer_beside_those_of_a_cassette(
         def test_block(word, request):
             with vcr.use_cassette(f"cassettes/test_old/{request.node.name}.yaml"):
                 assert ask("x") == "from vcrpy"
+            with vcr.use_cassette("elsewhere/used.yaml"):
+                assert ask("x") == "from vcrpy"
         """,
         "--aquila-orphans",
     )
     result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines(["*no test used this cassette: test_old/gone.yaml*"])
+    result.stdout.fnmatch_lines(["*no test used 2 cassettes: test_old/gone.yaml, elsewhere/gone.yaml*"])
 
 
 def test_wrong_options_are_errors_and_options_without_effect_are_reported(suite: Suite) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -58,9 +59,14 @@ def _describe_partial(reasons: Sequence[str]) -> News:
 
 def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[News]:
     """Yield the news about unused cassettes. ``target`` is the file of the report, or ``NO_FILE``."""
-    usual = runtime.current_settings().cassette_root()
+    settings = runtime.current_settings()
+    usual = settings.cassette_root()
+
+    def name_of(path: Path) -> str:
+        return path_from(usual if path.is_relative_to(usual) else settings.root, path)
+
     kept = [one for one in unused if one.kept_because]
-    lost = [path_from(usual, one.path) for one in unused if not one.kept_because]
+    lost = [name_of(one.path) for one in unused if not one.kept_because]
     if lost:
         what, it = ("this cassette", "it") if len(lost) == 1 else (f"{len(lost):,} cassettes", "them")
         news = News(NewsKind.UNUSED, f"no test used {what}", lost)
@@ -70,5 +76,5 @@ def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[
         yield news
     if kept:
         what = "this cassette, and it is" if len(kept) == 1 else f"{len(kept):,} cassettes, and they are"
-        names = [f"{path_from(usual, one.path)}: {one.kept_because}" for one in kept]
+        names = [f"{name_of(one.path)}: {one.kept_because}" for one in kept]
         yield News(NewsKind.KEPT_UNUSED, f"no test used {what} kept", names)
