@@ -117,12 +117,15 @@ def test_the_content_of_embeddings_of_gemini_is_no_parameter(name: str) -> None:
     assert read(request, None)[0]["parameters"] == {"top_k": 1}
 
 
-def test_a_result_belongs_to_the_last_call_with_its_id_before_it() -> None:
-    def answer() -> list[Any]:
-        return [{"role": "assistant", "tool_calls": [{"name": "weather", "id": "c1", "arguments": "{}"}]}]
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_a_result_belongs_to_the_last_call_before_it(has_ids: bool) -> None:
+    call, result = ({"id": "c1"}, {"tool_call_id": "c1"}) if has_ids else ({}, {})
 
-    rain, sun = ({"role": "tool", "tool_call_id": "c1", "text": text} for text in ("rain", "sun"))
-    sent: list[list[Any]] = [[], [rain], [rain, sun]]
+    def answer() -> list[Any]:
+        return [{"role": "assistant", "tool_calls": [{"name": "weather", "arguments": "{}", **call}]}]
+
+    rain, sun = ({"role": "tool", "text": text, **result} for text in ("rain", "sun"))
+    sent: list[list[Any]] = [[], [rain], [rain, {"role": "assistant"}, sun]]
     exchanges: list[Any] = [make_exchange(messages=each, answer=answer()) for each in sent]
     pair_across(exchanges)
     assert [each["answer"][0]["tool_calls"][0].get("result") for each in exchanges] == ["rain", "sun", None]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.recording_slots import is_failure
 from aquila.run_report.requests import pair_results
-from aquila.run_report.schema import Exchange, Message, ToolCall
+from aquila.run_report.schema import Exchange, ToolCall
 
 
 def count_attempts(exchanges: Iterable[Exchange]) -> None:
@@ -48,13 +48,5 @@ def pair_across(exchanges: Sequence[Exchange]) -> None:
             if call is not None:
                 call.setdefault("result", message.get("text", ""))
         if results and not any("tool_call_id" in message for message in results):
-            answered: list[Message] = [*before.get("answer", ()), *_last_results(exchange["messages"])]
-            pair_results(answered)
-
-
-def _last_results(messages: Sequence[Message]) -> list[Message]:
-    """Return the tool results at the end of a conversation."""
-    at = len(messages)
-    while at and messages[at - 1]["role"] == "tool":
-        at -= 1
-    return list(messages[at:])
+            last = [*itertools.takewhile(lambda each: each["role"] == "tool", reversed(exchange["messages"]))]
+            pair_results([*before.get("answer", ()), *reversed(last)])
