@@ -81,12 +81,6 @@ def test_faults_of_chunks_and_times_keep_every_byte(text: str, path: str) -> Non
     assert changed(text, whole).chunks != whole.response.chunks
 
 
-def test_garbage_keeps_the_name_of_its_event() -> None:
-    bodies = [event.split(b"\n") for event in changed("garbage", scripted(PATHS["anthropic"])).body.split(b"\n\n")]
-    (spoilt,) = (lines for lines in bodies if b"malformed" in lines[-1])
-    assert spoilt == [b"event: content_block_delta", b"data: {malformed: <<<"]
-
-
 def test_events_can_be_duplicated_dropped_and_reordered() -> None:
     events = [chunk.data for chunk in scripted().response.chunks]
     one, two, three = events[:3]
