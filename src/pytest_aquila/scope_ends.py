@@ -141,7 +141,7 @@ def add_report(
             totals.anew.append(row)
         return
     test = node_ids.id_to_type(item)
-    totals.add_report(report, settings, test)
+    totals.add_report(report, settings, test, is_whole=is_whole)
     if is_of_test and report.cassettes:  # a fixture's scope has a cassette even if it asked only a server of the test
         totals.used = True
     if getattr(item.config.option, "xmlpath", None) is not None:

@@ -429,6 +429,10 @@ def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project
     result = project.run()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["aquila: 1 test did not play *: test_app.py::test_it (1 recording of test_app/*"])
+    for early in ("pytest.skip('no')", "pytest.xfail('no')", "assert False", "post('three')"):
+        result = project.run(tests=f"import pytest\n\n{one}    {early}\n")
+        result.stdout.no_fnmatch_line("*did not play*")
+    project.run(tests=one)
     project.pytester.makeini("[pytest]\naquila_unplayed = fail\n")
     result = project.run()
     result.assert_outcomes(failed=1)

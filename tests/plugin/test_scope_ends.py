@@ -172,7 +172,7 @@ def test_what_is_reported_after_a_scope_is_redacted_as_within_it() -> None:
 def totals(monkeypatch: pytest.MonkeyPatch) -> RunTotals:
     totals = RunTotals()
     monkeypatch.setattr(run_totals, "totals_of", lambda config: totals)
-    monkeypatch.setattr(RunTotals, "add_report", lambda self, report, settings, test: self.sentences.append(test))
+    monkeypatch.setattr(RunTotals, "add_report", lambda self, report, settings, test, **_: self.sentences.append(test))
     monkeypatch.setattr(node_ids, "id_to_type", lambda item: "test_app.py::test_it")
     return totals
 

@@ -85,8 +85,11 @@ class RunTotals:
             self.tokens += tokens
             self.seconds += seconds
 
-    def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
-        """Add the report of a scope of a test. ``test`` is its id as users type it."""
+    def add_report(self, report: ScopeReport, settings: Settings, test: str, *, is_whole: bool) -> None:
+        """Add the report of a scope of a test.
+
+        ``test`` is its id as users type it, and ``is_whole`` says that it ran to its end.
+        """
         if report.replayed or report.recorded or report.scripted or report.missed:  # else the scope has asked no model
             self.used = True
         self.replayed += report.replayed
@@ -112,7 +115,7 @@ class RunTotals:
         self.changed += [(*change, test) for change in report.changes]
         if report.emptied:
             self.emptied.append(test)
-        if settings.unplayed == "warn":
+        if settings.unplayed == "warn" and is_whole:
             self.unplayed += [(report.name, cassette, what, test) for cassette, what in report.unplayed]
         if settings.max_age is not None and recording_age.is_older(report.oldest, settings.max_age):
             self.stale.append((report.name, report.oldest, test))
