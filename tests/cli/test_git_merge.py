@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,14 +241,15 @@ def test_branches_that_recorded_into_a_cassette_of_vcrpy_are_merged_by_request(
     asked = "- request: {method: GET, uri: 'https://a.example/%s', body: null, headers: {}}\n"
     answered = (
         "  response:\n    body: {string: first}\n    status: {code: 200, message: OK}\n"
-        "    headers: {date: ['Sun, 01 Nov 2026 12:00:00 GMT'], set-cookie: [a=1]}\n"
+        "    headers: {date: ['Sun, 01 Nov 2026 12:00:00 GMT'], set-cookie: [a=1], server: [a]}\n"
     )
     versions[0].write_text("interactions:\n" + asked % "a" + answered + asked % "b" + answered + "version: 1\n")
     shutil.copy(versions[0], versions[1])
     with contextlib.redirect_stdout(io.StringIO()):  # one branch has converted the file
         assert main(["cassettes", "convert", "--to", "yaml", "--replace", str(versions[1])]) == 0
     ours = cassette_files.load_cassette(versions[1]).interactions
-    kept = Interaction(ours[1].request, ours[1].response)  # a recording run stores no time for what it keeps
+    answer = replace(ours[1].response, headers=(*ours[1].response.headers, ("server", "a")))
+    kept = Interaction(ours[1].request, answer)  # as a recording run leaves it
     cassette_files.save_cassette(versions[1], Cassette.from_interactions([*ours, OURS]))
     cassette_files.save_cassette(versions[2], Cassette.from_interactions([kept, THEIRS]))
     assert main(["cassettes", "merge", *map(str, versions)]) == 0

@@ -75,11 +75,12 @@ def _read_versions(versions: list[bytes], path: Path) -> list[Cassette]:
     read = functools.partial(cassette_files.read_version, path=path.absolute(), source=str(path))
     cassettes = [read(data) if data else Cassette() for data in versions]
     if foreign[0]:
-        # Both branches have what they kept of it without secrets, and, if they converted it, with its time and model.
+        # A branch that recorded has what it kept of it without secrets, one that converted it with time and model, too.
         clean = redactor_of(runtime.current_settings()).redact_interaction
-        base = Cassette.from_interactions(with_provenance(clean(one), one) for one in cassettes[0].interactions)
-        ours, theirs = (Cassette.from_interactions(map(with_provenance, each.interactions)) for each in cassettes[1:])
-        return [base, ours, theirs]
+        return [
+            Cassette.from_interactions(with_provenance(clean(one), one) for one in each.interactions)
+            for each in cassettes
+        ]
     return cassettes
 
 

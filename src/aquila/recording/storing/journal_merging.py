@@ -13,6 +13,7 @@ from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.codecs.foreign import is_foreign
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.redaction.request_headers import can_be_named
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import (
@@ -293,11 +294,14 @@ def merge_into(path: Path, changes: Changes, rules: MatchRules, *, root: Path) -
 def redact_foreign(path: Path, cassette: Cassette, rules: MatchRules) -> Cassette:
     """Return what takes the place of a file, without secrets if another recorder wrote the file.
 
-    It may hold secrets, and as a cassette of Aquila it would not be searched for them again.
+    It may hold secrets, and as a cassette of Aquila it would not be searched for them again. Its other header fields
+    stay, because matchers may compare them, and tests read them.
     """
     if not is_foreign(path):
         return cassette
-    redactor = redactors.redactor_for(rules, runtime.current_settings().keep_headers)
+    parts = (part for one in cassette.interactions for part in (one.request, one.response))
+    names = {name for part in parts for name, _ in part.headers}
+    redactor = redactors.redactor_for(rules, tuple(sorted(filter(can_be_named, names))))
     return Cassette.from_interactions(map(redactor.redact_interaction, cassette.interactions))
 
 
