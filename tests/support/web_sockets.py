@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import Server, ServerConnection, serve
+from websockets.sync.server import ServerConnection, serve
 
 from tests.support.real_hosts import authority, reachable
 
@@ -39,7 +39,6 @@ class WebSocketProvider:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.heard: list[str | bytes] = []
-        self._server: Server | None = None
 
     def serve(self, connection: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed, OSError):

@@ -42,7 +42,10 @@ def say_hello_to(name: str, speak: Speak, root: Path) -> RecordedResponse:
 def reset(connection: Any) -> None:
     connection.recv(60)
     connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.socket.close()
+    # Linux resets nothing while a thread of the library reads from the socket. It takes the lock before it closes.
+    with connection.protocol_mutex:
+        connection.socket.shutdown(socket.SHUT_RD)
+        connection.socket.close()
 
 
 def say_too_much(connection: Any) -> None:
