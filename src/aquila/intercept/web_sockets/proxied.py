@@ -72,7 +72,8 @@ class UpstreamConversation:
             return await self._take_refusal(error.response)
         except (OSError, exceptions.WebSocketException, EOFError, ValueError) as error:
             reason = str(error)
-            if isinstance(error, (exceptions.InvalidURI, exceptions.InvalidProxy)):
+            # Before 15.0 the library used no proxies, and had no such error.
+            if isinstance(error, (exceptions.InvalidURI, getattr(exceptions, "InvalidProxy", exceptions.InvalidURI))):
                 reason = error.msg  # without the URL, which may hold a key or a password
             if self.recorder is not None:
                 self.recorder.finish_broken(f"{CONNECT_ERROR}{reason}")
