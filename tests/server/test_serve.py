@@ -334,7 +334,7 @@ def test_an_answer_to_a_request_from_before_a_reset_is_a_line_in_the_log_and_no_
             held.let_go.set()
             while b"one" not in raw.recv(4096):
                 pass
-        assert lines.get(timeout=60).startswith(f"POST {PATH} 200 recorded, broke off ")
+        assert lines.get(timeout=60).startswith(f"POST {PATH} 200 recorded, client left ")
         noted.set()
     assert "Traceback" not in capfd.readouterr().err
 

@@ -126,3 +126,32 @@ def test_a_loser_is_not_recovered_from_a_run_that_was_killed(root: Path, monkeyp
     monkeypatch.undo()
     recovered = recover_journals(root)
     assert (recovered.cassettes, recovered.failures) == ([], [])  # the kill may have ended that answer
+
+
+def test_a_task_that_outlives_its_block_waits_for_its_answer_in_a_replay_too(root: Path) -> None:
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def answer(path: str, body: bytes) -> Answer:
+        is_asked.set()
+        may_answer.wait(60)
+        return Answer(chunks=[b"late"])
+
+    async def ask_beyond_the_block(url: str) -> str:
+        with aquila.use_cassette("x", transport="record"):
+            task = asyncio.create_task(ask(url, "m"))
+            await asyncio.to_thread(is_asked.wait, 60)
+        may_answer.set()
+        return await task
+
+    async def leave(url: str) -> bool:
+        with aquila.use_cassette("x", transport="replay") as cassette:
+            task = asyncio.create_task(ask(url, "m"))
+            while not cassette.requests:
+                await asyncio.sleep(0)
+        return task.cancel()
+
+    with upstream(answer) as server:
+        assert asyncio.run(ask_beyond_the_block(server.url)) == "late"
+        (stored,) = load_cassette(root / "x.yaml").interactions
+        assert (stored.response.status, stored.response.end) == (0, "silent")
+        assert asyncio.run(leave(server.url))

@@ -79,8 +79,8 @@ class _AnswerRecorder:
         request: httpx2.Request,
         upstream: Upstream,
     ) -> None:
-        self.is_awaited = False
-        """Whether a reader is waiting for the next chunk. A reader sets it, and it stays set if that is stopped."""
+        self.is_awaited = True
+        """Whether the caller waits for the answer, or a reader for the next chunk. It stays set if that is stopped."""
         self._from_network = upstream.name == "live"
         self._limits = current_limits()
         # Errors of the other side. Any other error that the streams raise comes from the caller's side.
@@ -110,6 +110,7 @@ class _AnswerRecorder:
         self._shown = recording.run.answers_in_progress
         if self._shown is not None:
             self._shown.begin(self)
+        recording.unfinished.add(self)
 
     @property
     def asked(self) -> RecordedRequest:
@@ -133,6 +134,7 @@ class _AnswerRecorder:
 
         ``response`` may be one of httpx, which has the same attributes.
         """
+        self.is_awaited = False
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
         coding = response.headers.get("content-encoding")
@@ -143,7 +145,6 @@ class _AnswerRecorder:
         if self._decoder is not None:
             raw = [field for field in raw if field[0] not in (b"content-encoding", b"content-length")]
         self._headers = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
-        self._recording.unfinished.add(self)
         return httpx2.Response(response.status_code, headers=raw, stream=stream, extensions=response.extensions)
 
     def record_chunk(self, data: bytes) -> bytes:
@@ -218,8 +219,8 @@ class _AnswerRecorder:
             self.finish_broken(error)
         elif not isinstance(error, Exception) or (self._from_network and not isinstance(error, AquilaError)):
             self._store_answer("silent", left_open=True)
-        elif self._shown is not None:
-            self._shown.end(self)
+        else:
+            self._forget()
 
     def finish_broken(self, error: BaseException) -> None:
         """Store an answer that the other side broke off.
@@ -274,9 +275,12 @@ class _AnswerRecorder:
             try:
                 self._store_ended(end, error, left_open=left_open)
             finally:
-                self._recording.unfinished.discard(self)
-                if self._shown is not None:
-                    self._shown.end(self)
+                self._forget()
+
+    def _forget(self) -> None:
+        self._recording.unfinished.discard(self)
+        if self._shown is not None:
+            self._shown.end(self)
 
     def _store_ended(self, end: End, error: str, *, left_open: bool, replaces: bool = False) -> None:
         if self._failure is not None:
