@@ -124,7 +124,7 @@ class Redactor:
         self._lock = renewed_in_child(threading.RLock())
         # The credentials in the header fields of all requests so far. Replaced, never changed in place.
         self._seen_credentials: frozenset[str] = frozenset()
-        self._seen_count = 0  # how often a credential was new, in a header field or by its name
+        self._seen_count = 0  # how often one of them was new
         # Secrets of requests so far that were found by the names of their fields, the oldest first; an ordered set.
         self._seen_named: dict[str, None] = {}
         # Header fields whose credentials are not in `_seen_credentials` yet. `_find_seen_credentials` empties it: a
@@ -175,10 +175,7 @@ class Redactor:
             return self.later_count
 
     def count_learned(self, *, examine: bool = False) -> int:
-        """Return how many secrets the redactor has learned so far: those from ``later``, and credentials of requests.
-
-        Credentials that nothing has searched for yet count only with ``examine``, because examining takes time.
-        """
+        """Return how many secrets and header credentials were learned; with ``examine``, those of all requests."""
         if examine:
             self._find_seen_credentials()
         return self.count_later() + self._seen_count
@@ -276,7 +273,6 @@ class Redactor:
         values = found.values.difference(self._secrets)
         with self._lock:
             for value in values - self._seen_credentials:
-                self._seen_count += value not in self._seen_named
                 self._seen_named.pop(value, None)  # so that it moves to the end, as the newest
                 self._seen_named[value] = None
             while len(self._seen_named) > _MOST_NAMED:
@@ -328,9 +324,15 @@ class Redactor:
         return request, self._redact_answer(response, numbers, body_elsewhere=body_elsewhere)
 
     def _redact_answer(
-        self, response: RecordedResponse, numbers: SecretNumbers | None, *, body_elsewhere: bool = False
+        self,
+        response: RecordedResponse,
+        numbers: SecretNumbers | None,
+        *,
+        body_elsewhere: bool = False,
+        named: bool = True,
     ) -> RecordedResponse:
-        scrubber = self._known_scrubber(self._find_seen_credentials())
+        seen = self._find_seen_credentials()
+        scrubber = self._known_scrubber(seen if named else self._seen_credentials)
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers
         has_body = body_elsewhere or bool(response.chunks)
         kept = answer_headers.choose_response_headers(
@@ -371,11 +373,14 @@ class Redactor:
         """
         return window_redaction.LargeBodyRedactor(self._scrubber_of_answers, is_stream=is_stream, numbers=numbers)
 
-    def redact_interaction(self, interaction: Interaction) -> Interaction:
-        """Return the interaction without secrets."""
+    def redact_interaction(self, interaction: Interaction, *, named: bool = True) -> Interaction:
+        """Return the interaction without secrets.
+
+        ``named=False`` leaves in its answer what only the name of a field marks as a secret, in another request.
+        """
         numbers = found_secrets.SecretNumbers()
         request = self.redact_request(interaction.request, numbers)
-        response = self.redact_response(interaction.response, numbers)
+        response = self._redact_answer(interaction.response, numbers, named=named)
         if request is interaction.request and response is interaction.response:
             return interaction
         return replace(interaction, request=request, response=response)

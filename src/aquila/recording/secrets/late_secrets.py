@@ -49,8 +49,11 @@ def redact_groups(
 
 
 def redact_again(row: NewRecording, redactor: Redactor) -> NewRecording:
-    """Return a recording, with its files, redacted with the secrets that are known now. It keeps its key."""
-    clean = redactor.redact_interaction(row.interaction)
+    """Return a recording, with its files, redacted with the secrets that are known now. It keeps its key.
+
+    What a request names like a secret, a later one may hold in another place. That would miss with a placeholder.
+    """
+    clean = redactor.redact_interaction(row.interaction, named=False)
     return row if clean is row.interaction else replace(row, interaction=clean)
 
 
