@@ -129,6 +129,7 @@ def test_a_job_whose_worker_is_gone_is_interrupted(published):
     assert found(index, state="running") == ([job], 1)
     beat(huey, silent_for=60.0)
     look(index)
+    assert found(index, state="running") == ([], 0)
     assert found(index, state="interrupted") == ([job], 1)
     assert index.state_of_job(index.load([job])[0]) == "interrupted"
     assert [worker.is_alive for worker in index.workers] == [False]

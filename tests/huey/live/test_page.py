@@ -703,6 +703,12 @@ def test_a_fault_of_the_page_is_not_taken_for_one_of_the_storage(huey, monkeypat
     assert not caplog.records
 
 
+def test_a_form_that_is_too_large_does_nothing(huey, write):
+    result = write("eagles")
+    assert act(signed_in(huey), "cancel", huey, result, more="x" * 5000).status_code == 403
+    assert not huey.is_revoked(result)
+
+
 def test_odd_parameters_of_a_request_are_no_error(huey, write):
     client = client_of(huey)
     for path in (
