@@ -176,7 +176,7 @@ def _fixtures(holder: Any) -> Iterable[str]:
     return [name for name in dir(holder) if isinstance(getattr(holder, name, None), fixture)]
 
 
-_find_hook: Any = getattr(pluggy._manager, "_static_hook_attr", None)
+_find_hook: Any = getattr(pluggy._manager, "_static_hook_attr", getattr)
 _find_hook_once = functools.lru_cache(maxsize=2000)(_find_hook)
 
 
