@@ -333,7 +333,8 @@ async def _decode_pieces(real: aiohttp.ClientResponse, pieces: AsyncIterator[byt
 def _to_transport_error(error: Exception) -> httpx2.TransportError:
     """Return the httpx2 error for an error of aiohttp. ``_timeout_from`` is the inverse for time-outs."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return httpx2.ConnectError(str(error.os_error))
+        # In aiohttp 3.12 the error of a certificate has no `os_error`.
+        return httpx2.ConnectError(str(getattr(error, "certificate_error", None) or error.os_error))
     if isinstance(error, TimeoutError):
         if not isinstance(error, aiohttp.ClientError):  # ClientTimeout(total=) has run out, which is no network error
             return httpx2.TimeoutException(str(error))
