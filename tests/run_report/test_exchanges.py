@@ -152,6 +152,10 @@ IMAGES: dict[str, tuple[str, Any]] = {
         f"{samples.GOOGLE}/gemini:generateContent",
         {"contents": [{"role": "user", "parts": [{"inlineData": {"mimeType": "image/png", "data": DOT}}]}]},
     ),
+    "gemini, in another spelling": (
+        f"{samples.GOOGLE}/gemini:generateContent",
+        {"contents": [{"role": "user", "parts": [{"inline_data": {"mime_type": "image/png", "data": DOT}}]}]},
+    ),
     "ollama": (
         "http://localhost:11434/api/chat", {"messages": [{"role": "user", "content": "", "images": [DOT]}]}
     ),

@@ -36,6 +36,9 @@ STANDARD = sysconfig.get_path("stdlib")
         ([("huey.api", f"{LIBRARY}/huey/api.py")], "openai.client"),
         ([("threading", f"{STANDARD}/threading.py")], "openai.client"),
         ([("aquila.huey.prompt_tasks", "src/aquila/huey/prompt_tasks.py")], "openai.client"),
+        # Of this project, and installed.
+        ([("shop.app", f"{LIBRARY}/shop/app.py")], "openai.client"),
+        ([("prices", f"{LIBRARY}/prices.py")], "openai.client"),
         # Typed into a terminal, or the program itself.
         ([("__main__", "<stdin>")], "openai.client"),
         ([("cell", "<ipython-input-1>")], "openai.client"),
@@ -44,6 +47,9 @@ STANDARD = sysconfig.get_path("stdlib")
 def test_a_call_begins_where_the_program_or_what_runs_it_calls_a_library(
     around: list[tuple[str, str]], found: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "src" / "shop").mkdir(parents=True)
+    for source in ("src/shop/__init__.py", "prices.py"):
+        (tmp_path / source).touch()
     innermost = ("openai.client", f"{LIBRARY}/openai/client.py")
     call: Callable[[], FrameType | None] = functools.partial(find_calling_frame, tmp_path)
     for module, filename in [innermost, *reversed(around)]:

@@ -103,10 +103,12 @@ def test_a_filtered_answer_is_stored_and_the_caller_gets_the_whole_one(tmp_path:
     assert use(filters, [1, 2, 3], transport="record") == [1, 2, 3]
     assert [(request, answer["number"]) for request, answer in stored(tmp_path)] == [(1, "filtered"), (3, "filtered")]
     assert use(filters, [1, 3]) == ["filtered", "filtered"]
+    use(Filters(), [4], "unfiltered", transport="record")
+    assert use(filters, [4], "unfiltered") == ["filtered"]
     with pytest.raises(CassetteMiss):
         use(filters, [2])
     # The next run records what was left out, and only that.
-    assert use(filters, [1, 2, 3], transport="record") == ["filtered", 4, "filtered"]
+    assert use(filters, [1, 2, 3], transport="record") == ["filtered", 5, "filtered"]
     assert len(stored(tmp_path)) == 3
 
 
