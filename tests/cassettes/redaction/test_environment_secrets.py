@@ -119,6 +119,13 @@ def test_a_private_key_in_any_variable_is_a_secret_however_it_is_written(written
         assert PEM.encode().hex()[40:80] not in redactor.redact_text(f"x {text} y")
 
 
+def test_the_words_before_a_pgp_key_are_no_secrets() -> None:
+    block = PEM.replace("PRIVATE KEY", "PGP PRIVATE KEY BLOCK").replace("--\nM", "--\nVersion: x (GNU/Linux)\r\n\r\nM")
+    redactor = Redactor.from_environment({"SIGNING_KEY": block})
+    assert redactor.redact_text("Version: 2 (GNU/Linux)") == "Version: 2 (GNU/Linux)"
+    assert redactor.redact_text(f"> {PEM.splitlines()[2]}") == "> [redacted]"
+
+
 COMMON = (
     *("postgres", "postgres1", "admin123", "Passwort", "administrator", "production", "password123", "test1234"),
     *("changeit", "Kennwörter", "development", "letmein", "guest-user", "super-secret", "app_dev_password"),

@@ -84,6 +84,7 @@ _PAIR = lazy_pattern(
     r"\s?=\s?([^;&\s'\"]+)"
 )
 _PATH = lazy_pattern(r"(?:~|\.{1,2}|[A-Za-z]:)?[\\/].*\.[A-Za-z0-9]{2,5}")
+_BLANK_LINE = lazy_pattern(r"\n[ \t\r]*\n")
 _PEM_LINES = lazy_pattern(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----([^-]+)-----END")
 
 
@@ -149,9 +150,10 @@ def _in_pem(text: str) -> Iterator[str]:
     plain = text.replace("\\n", "\n")
     yield text
     yield plain
-    for lines in _PEM_LINES.findall(plain):
-        yield "".join(lines.split())
-        yield from lines.split()  # a report may put a mark, a quote or an escape between any two lines
+    for content in _PEM_LINES.findall(plain):
+        lines = _BLANK_LINE.split(content.strip())[-1].split()  # before a blank line are words, such as `Version:`
+        yield "".join(lines)
+        yield from lines  # a report may put a mark, a quote or an escape between any two lines
 
 
 def _parse_json(text: str) -> dict[str, Any] | list[Any] | None:
