@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes import redaction
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
-from aquila.cassettes.redaction import known_secrets, secret_patterns, text_changes
+from aquila.cassettes.redaction import decoded_views, known_secrets, secret_patterns, text_changes
 from aquila.cassettes.redaction.found_secrets import replace_found
 from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
 from aquila.cassettes.redaction.known_secrets import KnownSecrets
@@ -309,6 +309,24 @@ def test_values_within_values_are_searched_in_bounded_depth(start: str) -> None:
     answer = RecordedResponse(200, chunks=(RecordedChunk(body + b'"Zq81-not-shaped-4711'),))
     (clean,) = Redactor({"Zq81-not-shaped-4711": "x"}).redact_response(answer).chunks
     assert clean.data == body + b'"[redacted]'
+
+
+def test_a_text_made_of_all_notations_has_a_bounded_number_of_readings() -> None:
+    text = b"\\\\u005c\\u0025255c%255cu0026amp;&amp;#92;xe4%5c%5cxe4&#x5c;x25xe4\\xe4 " * 2
+    assert sum(1 for _ in decoded_views.readings_of(text)) <= 64
+
+
+def test_only_what_is_near_a_gap_is_searched_for_the_rest_of_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+
+    def count(data: bytes, **how: Any) -> Iterator[decoded_views.DecodedView]:
+        nonlocal read
+        read += len(data)
+        return iter(())
+
+    monkeypatch.setattr(decoded_views, "readings_of", count)
+    Scrubber({"Zq81-not-shaped-4711": "x"}, ()).scrub_around_gap("a" * 1_000_000, "\\n" * 500_000)
+    assert 0 < read < 100_000
 
 
 def test_known_values_among_long_base64_are_found_in_one_pass() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from array import array
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -30,16 +32,17 @@ class DecodedView:
     ) -> None:
         pieces: list[bytes] = []
         # Offsets at which runs begin, in the decoded bytes and in the raw ones: literal text and escapes by turns.
-        self._decoded = [0]
-        self._raw = [0]
+        # Arrays: a text may be full of escapes, and lists of numbers would take many times its memory.
+        self._decoded = array("Q", (0,))
+        self._raw = array("Q", (0,))
         self._outer = outer
         length = position = 0
         for match in escape.finditer(raw) if escape else ():
             text = decode(match)
             pieces += (raw[position : match.start()], text)
             length += match.start() - position
-            self._decoded += (length, length + len(text))
-            self._raw += (match.start(), match.end())
+            self._decoded.extend((length, length + len(text)))
+            self._raw.extend(match.span())
             length += len(text)
             position = match.end()
         pieces.append(raw[position:])
@@ -119,6 +122,8 @@ BACKSLASHES: tuple[_Notation, ...] = (
 _NOTATIONS = (*BACKSLASHES, (b"%", _PERCENT, _decode_percent), (b"&", _REFERENCE, _decode_reference))
 _DEPTH = 4
 """How many layers of escapes are decoded, such as JSON in a JSON string in a URL."""
+_MOST_READINGS = 64
+"""How many readings one text has at most. Hardly any has more than ten; one made for it would have hundreds."""
 
 
 def decode_json_escapes(raw: bytes) -> DecodedView:
@@ -136,18 +141,28 @@ def readings_of(
     """Yield views of all that ``data`` may be read as: as it is, with the escapes of any notation decoded, and again.
 
     Most backslashes hide no secret: they are decoded only in texts of which ``may_hide`` is true. ``cut_off`` says that
-    the data broke off: half an escape at the end is then left out before the others are decoded.
+    the data broke off: half an escape at the end is then left out before the others are decoded. Those with fewer
+    layers decoded come first, and there are ``_MOST_READINGS`` at most.
     """
-    views = [(DecodedView(data), 0)]
-    for outer, depth in views:  # to which more are added meanwhile
-        yield outer
+    first = DecodedView(data)
+    yield first
+    # Mostly, all orders in which escapes are decoded have the same result. Known by hashes, so that a reading is freed
+    # when it has been searched.
+    known = {hash(data)}
+    waiting = deque([(first, 1)])
+    while waiting:
+        outer, depth = waiting.popleft()
         raw = without_half_escape(outer.data) if cut_off else outer.data
-        for mark, escape, decode in notations if depth < _DEPTH else ():
+        for mark, escape, decode in notations:
             if mark in raw and escape.search(raw) and (escape is not _BACKSLASHES or may_hide(raw)):
+                if len(known) == _MOST_READINGS:
+                    return
                 view = DecodedView(raw, escape, decode, outer)
-                # Mostly, all orders in which escapes are decoded have the same result.
-                if all(view.data != known.data for known, _ in views):
-                    views.append((view, depth + 1))
+                if hash(view.data) not in known:
+                    known.add(hash(view.data))
+                    yield view
+                    if depth < _DEPTH:
+                        waiting.append((view, depth + 1))
 
 
 # An odd number of backslashes at the end begins an escape; an even number is whole escapes of backslashes.

@@ -50,6 +50,7 @@ _LONGEST_ESCAPE = len(r"\U0001f600")
 _NEEDLESS = lazy_pattern(rb"\\(?:u00[2-7]|/)")
 _NEEDLESS_IN_UNICODE = lazy_pattern(rb"\\(?:u[0-9a-fA-F]|/)")
 _TAIL = 16 * 1024  # bytes at the end of a body that broke off, in which the beginning of a secret is searched
+_HEAD = 4 * 1024  # bytes behind a gap, in which the end of a secret is searched
 _PASSES = 8  # times that a text is searched at most; replacing one secret may join the parts of another
 _USERINFO = lazy_pattern(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 
@@ -189,7 +190,8 @@ class Scrubber:
 
     def _find_cut_off_start(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the end of a known value at the beginning of ``data``, also where an escape is cut in two."""
-        for start in range(_LONGEST_ESCAPE):
+        data = data[:_HEAD]
+        for start in range(min(_LONGEST_ESCAPE, len(data))):
             for view in views.readings_of(data[start:]):
                 for one in self._known.find_cut_off_start(view.data):
                     yield one._replace(end=start + view.locate_in_body(one.start, one.end)[1])
