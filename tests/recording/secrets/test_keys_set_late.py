@@ -156,6 +156,27 @@ def test_a_value_that_a_later_request_names_like_a_secret_stays_in_earlier_answe
                 run(provider.url)
 
 
+@pytest.mark.parametrize("name", ["x-session-id", "authorization", "cookie"])
+@pytest.mark.parametrize("with_field", [False, True], ids=["without the field", "with it"])
+def test_an_id_that_is_a_credential_in_one_request_is_replayed_in_others(name: str, with_field: bool) -> None:
+    """As the id of a session may be. A request without the field is stored with the id."""
+
+    def run(url: str) -> None:
+        value = httpx2.post(f"{url}/sessions").json()["value"]
+        credentials = {name: {"authorization": f"Bearer {value}", "cookie": f"session={value}"}.get(name, value)}
+        fields = credentials if with_field else {}
+        assert httpx2.get(f"{url}/sessions/{quote(value)}", headers=fields).is_success
+        assert httpx2.get(f"{url}/sessions", params={"id": value}, headers=fields).is_success
+        assert httpx2.post(f"{url}/get", json={"id": value}, headers=fields).is_success
+        assert httpx2.post(f"{url}/chat", headers=credentials).is_success
+
+    with serving(by=lambda seen: Answer([json.dumps({"value": "Zq8kd92m=4711"}).encode()])) as provider:
+        for transport in ("record", "replay"):
+            with use(transport):
+                run(provider.url)
+        assert len(provider.seen) == 5
+
+
 def test_a_key_that_is_gone_again_is_not_stored(server: Server, tmp_path: Path) -> None:
     """A client is made while the key is set, and used later."""
 

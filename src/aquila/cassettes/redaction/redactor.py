@@ -180,6 +180,11 @@ class Redactor:
             self._find_seen_credentials()
         return self.count_later() + self._seen_count
 
+    def header_credentials(self) -> frozenset[str]:
+        """Return the credentials in the header fields of every request so far."""
+        self._find_seen_credentials()
+        return self._seen_credentials
+
     def basis_for_requests(self) -> tuple[object, ...]:
         """Return a value that is equal for redactors that redact every request in the same way, as of now."""
         with self._lock:
@@ -329,10 +334,9 @@ class Redactor:
         numbers: SecretNumbers | None,
         *,
         body_elsewhere: bool = False,
-        named: bool = True,
+        known: frozenset[str] | None = None,
     ) -> RecordedResponse:
-        seen = self._find_seen_credentials()
-        scrubber = self._known_scrubber(seen if named else self._seen_credentials)
+        scrubber = self._known_scrubber(self._find_seen_credentials() if known is None else known)
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers
         has_body = body_elsewhere or bool(response.chunks)
         kept = answer_headers.choose_response_headers(
@@ -373,14 +377,11 @@ class Redactor:
         """
         return window_redaction.LargeBodyRedactor(self._scrubber_of_answers, is_stream=is_stream, numbers=numbers)
 
-    def redact_interaction(self, interaction: Interaction, *, named: bool = True) -> Interaction:
-        """Return the interaction without secrets.
-
-        ``named=False`` leaves in its answer what only the name of a field marks as a secret, in another request.
-        """
+    def redact_interaction(self, interaction: Interaction, known: frozenset[str] | None = None) -> Interaction:
+        """Return the interaction without secrets. ``known`` are the credentials to remove from its answer; or all."""
         numbers = found_secrets.SecretNumbers()
         request = self.redact_request(interaction.request, numbers)
-        response = self._redact_answer(interaction.response, numbers, named=named)
+        response = self._redact_answer(interaction.response, numbers, known=known)
         if request is interaction.request and response is interaction.response:
             return interaction
         return replace(interaction, request=request, response=response)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from urllib.parse import quote, quote_plus
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
@@ -28,10 +29,14 @@ def redact_rows(
     key of a stored request, and ``count_stored`` how many stored recordings a key has. Requests that become equal by
     redaction get the positions after those, in their order.
     """
-    clean = [redact_again(row, redactor) for row in own] if redactor.count_learned() != known else [*own]
+    rows = [*own, *others]
+    credentials = redactor.header_credentials()
+    for row in rows if credentials else ():  # the body of a request may have to be read from a file
+        credentials -= _held_in(row.interaction.request, credentials)
+    clean = [redact_again(row, redactor, credentials) for row in own] if redactor.count_learned() != known else [*own]
     # Another process may not have known secrets that ``redactor`` has known from the beginning.
-    clean += [redact_again(row, redactor) for row in others]
-    return _place_again(clean, [*own, *others], key_of, count_stored)
+    clean += [redact_again(row, redactor, credentials) for row in others]
+    return _place_again(clean, rows, key_of, count_stored)
 
 
 def redact_groups(
@@ -48,13 +53,27 @@ def redact_groups(
     return clean
 
 
-def redact_again(row: NewRecording, redactor: Redactor) -> NewRecording:
+def redact_again(row: NewRecording, redactor: Redactor, credentials: frozenset[str]) -> NewRecording:
     """Return a recording, with its files, redacted with the secrets that are known now. It keeps its key.
 
-    What a request names like a secret, a later one may hold in another place. That would miss with a placeholder.
+    Of the credentials in other requests, only these ``credentials`` are removed from its answer.
     """
-    clean = redactor.redact_interaction(row.interaction, named=False)
+    clean = redactor.redact_interaction(row.interaction, credentials)
     return row if clean is row.interaction else replace(row, interaction=clean)
+
+
+def _held_in(request: RecordedRequest, credentials: frozenset[str]) -> frozenset[str]:
+    """Return which credentials of other requests this one has in its URL or its body, such as the id of a session.
+
+    It is stored with them. A program that takes them from an answer would miss it with a placeholder.
+    """
+    body = request.body
+    return frozenset(
+        value
+        for value in credentials
+        for text in {value, quote(value, errors="surrogatepass"), quote_plus(value, errors="surrogatepass")}
+        if text in request.url or text.encode("utf-8", "surrogatepass") in body
+    )
 
 
 def _place_again(
