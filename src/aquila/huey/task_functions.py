@@ -41,11 +41,17 @@ _remembered_signature = _cached(_read_signature)
 
 @_cached
 def function_of(task_class: Any) -> Any:
-    """Return the function of which a task class was made. None for a class with an ``execute`` of its own."""
-    # Huey 3.5 keeps no reference to the function on the class, but in the closure of the `execute` that it makes.
-    execute = task_class.execute
-    cells = dict(zip(execute.__code__.co_freevars, execute.__closure__ or (), strict=True))
-    return cells["func"].cell_contents if "func" in cells else None
+    """Return the function of which a task class was made, also if its ``execute`` was wrapped. None for other classes.
+
+    Nothing is found in a class of plain Huey whose ``execute`` was replaced by one that does not tell what it wraps.
+    """
+    # Aquila's wrapper keeps the function. Huey 3.5 has it only in the closure of the `execute` that it makes.
+    if (function := getattr(task_class, "_aquila_function", None)) is not None:
+        return function
+    execute = inspect.unwrap(task_class.execute)
+    if getattr(execute, "__qualname__", "") != "TaskWrapper.create_task.<locals>.execute":
+        return None
+    return inspect.getclosurevars(execute).nonlocals["func"]
 
 
 @_cached

@@ -87,6 +87,9 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
                 return run_coroutine(value) if inspect.iscoroutine(value) else value
 
         task_class = super().create_task(called, context, name, **settings)
+        # Whoever wraps or replaces its `execute` hides the function, by whose parameters secrets are recognized.
+        # `staticmethod` keeps it from becoming a method.
+        task_class._aquila_function = staticmethod(func)
         let_make_ids(task_class)
         return task_class
 

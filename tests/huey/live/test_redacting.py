@@ -138,3 +138,20 @@ def test_a_long_error_keeps_its_class_and_its_end():
     assert message.startswith("ValueError: begun word")
     assert traceback.endswith("word  ended\n")
     assert describe_error(ValueError("x" * 3_000_000))[0].startswith("ValueError: …")
+
+
+@pytest.mark.parametrize("is_wrapped", [True, False])
+def test_a_secret_is_recognized_by_its_name_also_where_the_code_around_a_task_was_replaced(is_wrapped):
+    """As by what traces tasks."""
+
+    @MemoryHuey("app").task()
+    def job(password):
+        """Do nothing."""
+
+    func = job.task_class.execute
+
+    def traced(task):
+        return func(task)
+
+    job.task_class.execute = traced if is_wrapped else len
+    assert json.loads(redact_arguments(describe_arguments(job.s("hunter2")))) == {"password": "[redacted]"}
