@@ -224,10 +224,10 @@ def test_a_value_in_hexadecimal_is_scrubbed(write: Callable[[bytes], str]) -> No
     assert redactor.redact_text(f"dump: {write(PLAIN.encode())}.") == "dump: [redacted]."
 
 
-def test_a_value_is_found_through_three_layers_of_escapes() -> None:
+def test_a_value_is_found_through_five_layers_of_escapes() -> None:
     redactor = Redactor.from_environment({"APP_SECRET": PLAIN})
     escaped = "".join(f"\\u{ord(char):04x}" for char in PLAIN)  # no encoder writes a key like that
-    layers = "https://a.example/?state=" + quote(json.dumps(f'{{"key": "{escaped}"}}'))
+    layers = "https://a.example/?state=" + quote(json.dumps(json.dumps(json.dumps(f'{{"key": "{escaped}"}}'))))
     assert "[redacted]" in redactor.redact_text(layers)
 
 

@@ -120,7 +120,7 @@ BACKSLASHES: tuple[_Notation, ...] = (
     (b"\\x", _BACKSLASHES, _decode_byte),
 )
 _NOTATIONS = (*BACKSLASHES, (b"%", _PERCENT, _decode_percent), (b"&", _REFERENCE, _decode_reference))
-_DEPTH = 4
+_DEPTH = 5
 """How many layers of escapes are decoded, such as JSON in a JSON string in a URL."""
 _MOST_READINGS = 64
 """How many readings one text has at most. Hardly any has more than ten; one made for it would have hundreds."""
