@@ -28,7 +28,7 @@ def test_unknown_option_suggests_the_nearest() -> None:
         ({"endpoint": "chats"}, "option 'endpoint' must be one of 'chat', 'responses', not 'chats'"),
         ({"max_output_tokens": 0}, "at least 1, not 0"),
         ({"max_completion_tokens": 6}, "unknown option 'max_completion_tokens'; it is 'max_output_tokens' here"),
-        ({"metadata": [1]}, "option 'metadata' must be a mapping"),
+        ({"metadata": ["user"]}, "option 'metadata' must be a mapping"),
         ({"metadata": {1: 2}}, "text as keys"),
         ({"timeout": 0}, "timeout must be a number of seconds above 0, not 0"),
         ({"timeout": float("nan")}, "above 0"),
