@@ -73,3 +73,9 @@ def test_an_error_of_the_function_reaches_the_caller(backend: str) -> None:
             await run_in_thread({}.__getitem__, "gone")
 
     anyio.run(fail, backend=backend)
+
+
+def test_a_function_whose_next_finds_nothing_does_not_let_its_caller_wait() -> None:
+    """As that of a hook or a filter of a project. Python 3.11 gives no ``StopIteration`` to a task."""
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(asyncio.wait_for(run_in_thread(next, iter(())), 5))

@@ -44,6 +44,9 @@ def _is_asyncio() -> bool:
 def _complete(future: Future[T], work: Callable[[], T]) -> None:
     try:
         result = work()
+    except StopIteration as error:  # which no coroutine can raise
+        future.set_exception(RuntimeError(repr(error)).with_traceback(error.__traceback__))
+        del future
     except BaseException as error:  # noqa: BLE001 - it is raised in the task
         future.set_exception(error)
         del future  # the traceback of its error refers to this frame
