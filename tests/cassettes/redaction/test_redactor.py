@@ -231,6 +231,11 @@ def test_a_value_is_found_through_five_layers_of_escapes() -> None:
     assert "[redacted]" in redactor.redact_text(layers)
 
 
+def test_a_value_is_found_in_the_repr_of_bytes_that_has_other_escapes_too() -> None:
+    redactor = Redactor.from_environment({"APP_SECRET": "grün-und-größer-4711"})
+    assert redactor.redact_text("b'gr&#252;n-und-gr\\xc3\\xb6\\xc3\\x9fer-4711'") == "b'[redacted]'"
+
+
 @pytest.mark.parametrize("lead", ["", "u", "us", "user:", "someone:"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 def test_base64_of_a_value_is_scrubbed_whole(lead: str, encode: type) -> None:
