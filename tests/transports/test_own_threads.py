@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
@@ -79,3 +80,45 @@ def test_a_function_whose_next_finds_nothing_does_not_let_its_caller_wait() -> N
     """As that of a hook or a filter of a project. Python 3.11 gives no ``StopIteration`` to a task."""
     with pytest.raises(RuntimeError, match="StopIteration"):
         asyncio.run(asyncio.wait_for(run_in_thread(next, iter(())), 5))
+
+
+def test_a_thousand_functions_at_once_share_a_bounded_number_of_threads() -> None:
+    lock = threading.Lock()
+    counts = []
+
+    def count_threads() -> None:
+        with lock:
+            counts.append(sum(thread.name == "aquila files" for thread in threading.enumerate()))
+
+    async def run_all() -> None:
+        with lock:  # until all wait for it
+            running = asyncio.gather(*(run_in_thread(count_threads) for _ in range(1000)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await running
+
+    asyncio.run(run_all())
+    assert len(counts) == 1000
+    assert max(counts) == 40
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_runs_functions_though_all_threads_of_its_parent_are_busy() -> None:
+    go_on = threading.Event()
+
+    async def fork_while_all_are_busy() -> int:
+        busy = [asyncio.ensure_future(run_in_thread(go_on.wait)) for _ in range(50)]
+        await asyncio.sleep(0)
+        pid = os.fork()
+        if pid == 0:
+            asyncio.events._set_running_loop(None)
+            try:
+                os._exit(0 if asyncio.run(asyncio.wait_for(run_in_thread(int, "5"), 5)) == 5 else 1)
+            finally:
+                os._exit(2)
+        _, status = os.waitpid(pid, 0)
+        go_on.set()
+        await asyncio.gather(*busy)
+        return os.waitstatus_to_exitcode(status)
+
+    assert asyncio.run(fork_while_all_are_busy()) == 0
