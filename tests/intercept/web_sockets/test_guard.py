@@ -123,6 +123,15 @@ def test_without_a_cassette_nothing_leaves_and_the_refusal_names_the_conversatio
     assert provider.paths == []
 
 
+def test_a_transport_that_cannot_answer_a_conversation_refuses_it(run: Any, provider: WebSocketProvider) -> None:
+    result = run(TALKING, "--aquila-transport=local")
+    result.assert_outcomes(failed=COUNT)
+    result.stdout.fnmatch_lines(
+        ["*LiveCallRefused: GET wss://api.openai.com/*: aquila_transport is 'local', which answers no WebSockets*"]
+    )
+    assert provider.paths == []
+
+
 def test_a_replay_asks_nobody_for_what_is_not_recorded(run: Any, provider: WebSocketProvider) -> None:
     result = run(TALKING)
     result.assert_outcomes(failed=COUNT)
