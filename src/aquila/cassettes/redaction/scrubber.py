@@ -45,7 +45,9 @@ else:
         "aquila.cassettes.redaction.split_secrets: aws_frames, split_text, stream_events",
     )
 
-_LONGEST_ESCAPE = len(r"\U0001f600")
+# An escape that a gap may have cut in two: how much of it is left at most, and of which bytes it consists.
+_LONGEST_REST = len(r"\U0001f600") - 1
+_IN_ESCAPES = bytes(code for code in range(128) if chr(code).isalnum()) + b";\"'\\/"
 # Escapes of characters that need none, so that any secret may be written with them.
 _NEEDLESS = lazy_pattern(rb"\\(?:u00[2-7]|/)")
 _NEEDLESS_IN_UNICODE = lazy_pattern(rb"\\(?:u[0-9a-fA-F]|/)")
@@ -191,7 +193,9 @@ class Scrubber:
     def _find_cut_off_start(self, data: bytes) -> Iterator[FoundSecret]:
         """Find the end of a known value at the beginning of ``data``, also where an escape is cut in two."""
         data = data[:_HEAD]
-        for start in range(min(_LONGEST_ESCAPE, len(data))):
+        rest = data[:_LONGEST_REST]
+        rest = rest[: len(rest) - len(rest.lstrip(_IN_ESCAPES))]
+        for start in range(min(len(rest) + 1, len(data))):
             for view in views.readings_of(data[start:]):
                 for one in self._known.find_cut_off_start(view.data):
                     yield one._replace(end=start + view.locate_in_body(one.start, one.end)[1])
