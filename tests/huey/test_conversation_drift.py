@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+import aquila
+from aquila.errors import ConversationDrifted
+from aquila.huey import MemoryHuey
+from aquila.huey.scope_sharing import collect_misses
+from aquila.recording.reporting.child_messages import ChildMessages
+from aquila.recording.reporting.described_misses import describe_miss
+from aquila.recording.scope import current_scope
+from tests.support.runs import separate_run
 from tests.support.slow import nightly_but
 from tests.support.stateful_project import StatefulProject
 
@@ -81,3 +89,22 @@ def test_a_conversation_of_a_task_is_recorded_anew(stateful: StatefulProject, tm
     assert len(stateful.server.seen) == count + 3
     assert len(stateful.recordings()) == 3
     stateful.replays()
+
+
+def test_a_drift_that_a_worker_tells_in_two_ways_names_its_conversation(tmp_path: Path) -> None:
+    """The message over the queue, which may come first, does not name it."""
+    huey = MemoryHuey("jobs")
+    with separate_run(tmp_path, under_pytest=True) as run, aquila.use_cassette("one") as used:
+        run.state_of(ChildMessages).make_folder(run)
+        scope = current_scope()
+        assert scope is not None
+        drifted = ConversationDrifted("the conversation drifted")
+        drifted.conversation = {"one": ["key"]}
+        scope.child_messages.tell_miss(scope.id, drifted)
+        huey.put(f"aquila.miss.{scope.id}.x", describe_miss(drifted))
+        collect_misses(huey, scope)
+        found = scope.misses.hear().drift
+        assert found is not None
+        assert found.conversation == {"one": ["key"]}
+        assert len(used.misses) == 1
+        used.forget_misses()

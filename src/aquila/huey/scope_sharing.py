@@ -71,10 +71,14 @@ def store_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
 
 def collect_misses(huey: Any, scope: Scope) -> None:
     """Move the misses of workers in other processes from the result store to their scope."""
-    for key in list_result_keys(huey, f"{_MISS_PREFIX}{scope.id}."):
+    keys = list_result_keys(huey, f"{_MISS_PREFIX}{scope.id}.")
+    # Where there is a folder for misses, the worker has noted them there before. They must not be reported twice, and
+    # only the folder says which conversation is to be recorded anew, so it is read first.
+    is_noted = scope.child_messages.folder is not None
+    if keys and is_noted:
+        scope.misses.hear()
+    for key in keys:
         miss = miss_from(_take(huey, key))
-        # Where there is a folder for misses, the worker has noted this miss there, too. It must not be reported twice.
-        is_noted = scope.child_messages.folder is not None
         scope.misses.remember(miss, str(miss) if is_noted else None)
 
 
