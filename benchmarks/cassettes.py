@@ -182,7 +182,7 @@ def warm_load(path: Path) -> object:
 def load_copy(path: Path, copies: Path) -> Cassette:
     """Load a file through its compiled copy in a folder. Write the copy if there is none. Keep nothing in memory."""
     data = path.read_bytes()
-    return load_compiled_bytes(data, path, copies, hashlib.blake2b(data, digest_size=16).digest())
+    return load_compiled_bytes(data, path, copies, hashlib.sha256(data).digest())
 
 
 def load_aims(report: Report, what: str, times: Times) -> None:
