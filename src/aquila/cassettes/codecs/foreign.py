@@ -96,9 +96,9 @@ def describe_mistake(mistake: FormatError) -> str:
     return f"{place.lstrip('.') or 'top'}: {mistake.what}"
 
 
-def is_foreign(path: Path) -> bool:
-    """Say whether another recorder wrote a text cassette: it lacks the line with Aquila's version."""
-    return path.suffix != ".msgpack" and path.exists() and not is_ours(path.read_bytes())
+def is_foreign(path: Path, data: bytes) -> bool:
+    """Say whether another recorder wrote ``data``, the content of a cassette: it is text without Aquila's version."""
+    return bool(data) and path.suffix != ".msgpack" and not is_ours(data)
 
 
 def is_cassetter(tree: Tree) -> bool:

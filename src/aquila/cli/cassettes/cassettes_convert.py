@@ -120,7 +120,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     cassette = project.load_whole_cassette(source)
     before, written = source.stat().st_size, source.stat().st_mtime_ns
     left_out: list[str] = []
-    if is_foreign(source):  # Aquila's own cassettes were redacted when they were recorded
+    if is_foreign(source, source.read_bytes()):  # Aquila's own cassettes were redacted when they were recorded
         clean = redactor_of(settings).redact_interaction
         found = cassette
         cassette = Cassette.from_interactions(with_provenance(clean(one), one) for one in found.interactions)

@@ -14,7 +14,7 @@ import functools
 import subprocess
 from pathlib import Path
 
-from aquila.cassettes.codecs.yaml.tree import is_ours
+from aquila.cassettes.codecs.foreign import is_foreign
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.branch_merge import merge_branches
@@ -69,7 +69,7 @@ def _advise(path: Path) -> str:
 
 def _read_versions(versions: list[bytes], path: Path) -> list[Cassette]:
     """Read three versions of the cassette ``path``. For a branch without the cassette, git passes an empty file."""
-    foreign = [bool(data) and path.suffix != ".msgpack" and not is_ours(data) for data in versions]
+    foreign = [is_foreign(path, data) for data in versions]
     if any(foreign[1:]):
         raise CassetteCorrupt("it was not written by Aquila")
     read = functools.partial(cassette_files.read_version, path=path.absolute(), source=str(path))

@@ -297,7 +297,7 @@ def redact_foreign(path: Path, cassette: Cassette, rules: MatchRules) -> Cassett
     It may hold secrets, and as a cassette of Aquila it would not be searched for them again. Its other header fields
     stay, because matchers may compare them, and tests read them.
     """
-    if not is_foreign(path):
+    if not (path.exists() and is_foreign(path, path.read_bytes())):
         return cassette
     parts = (part for one in cassette.interactions for part in (one.request, one.response))
     names = {name for part in parts for name, _ in part.headers}
