@@ -105,8 +105,8 @@ def check_task_settings(
         number = settings.get(f"default_{setting}")
         if number is not None and not (isinstance(number, (int, float)) and math.isfinite(number)):
             raise ConfigError(
-                f"{setting}={number!r} of the task {name or function.__name__} is no finite number, which its messages "
-                "carry"
+                f"{setting}={number!r} of the task {name or function.__name__} is no finite number, "
+                "which its messages carry"
                 f"{'; for delays that grow, give a factor: retry_backoff=2' if setting == 'retry_delay' else ''}"
             )
     limit = settings.pop("limit", None)
