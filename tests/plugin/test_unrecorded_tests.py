@@ -28,8 +28,8 @@ def review(project: Project, capsys: pytest.CaptureFixture[str], *words: str) ->
     return code, capsys.readouterr().out
 
 
-def run(project: Project, word: str, *arguments: str) -> None:
-    project.pytester.makepyfile(test_app="from app import post\n" + TESTS.format(word=word))
+def run(project: Project, word: str, *arguments: str, tests: str = TESTS) -> None:
+    project.pytester.makepyfile(test_app="from app import post\n" + tests.format(word=word))
     options = ("-p", "no:xdist", f"--aquila-upstream={project.module}:transport", "-p", "no:randomly")
     project.pytester.runpytest_inprocess(*options, *arguments)
 
@@ -65,6 +65,17 @@ def test_a_test_that_drifted_is_named_until_something_is_recorded_for_it(
     assert (code, "without an answer" in out) == (1, False)  # a question
     review(project, capsys, "--accept", "test_app/test_changed")
     run(project, "two")
+    assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
+
+
+def test_a_test_that_fails_is_not_named_after_what_it_recorded_was_accepted(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.pytester.makeini("[pytest]\n")
+    run(project, "one", "--aquila-record")
+    run(project, "two")
+    run(project, "two", "--aquila-record", tests=TESTS.replace('post("{word}")', 'assert not post("{word}")'))
+    assert review(project, capsys, "--accept", "test_app/test_changed")[0] == 0
     assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
 
 

@@ -13,7 +13,7 @@ from aquila.cli.pytest_settings import find_cache
 from aquila.errors import AquilaError
 from aquila.plurals import count_of
 from aquila.recording.reporting.gone_tests import Sources
-from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded
+from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded, time_of_last_miss
 from aquila.recording.storing.pending_files import find_pending_files
 from aquila.shell_words import join_words, path_from
 
@@ -21,15 +21,18 @@ _MOST_NAMED = 10
 
 
 def find_unrecorded(here: project.Project, names: Collection[str]) -> list[UnrecordedTest]:
-    """Return the tests that missed in their last run, are still there, and have no pending recordings.
+    """Return the tests that missed in their last run, are still there, and for which nothing was recorded since.
 
     ``names`` are names or patterns of cassettes: only tests that use such a cassette are returned. Empty means all.
     """
-    sources = Sources(here.root)
-    return [each for each in read_unrecorded(find_cache(here.root)) if _is_listed(here, each, names, sources)]
+    sources, cache = Sources(here.root), find_cache(here.root)
+    noted = time_of_last_miss(cache)
+    return [each for each in read_unrecorded(cache) if _is_listed(here, each, names, sources, noted)]
 
 
-def _is_listed(here: project.Project, test: UnrecordedTest, names: Collection[str], sources: Sources) -> bool:
+def _is_listed(
+    here: project.Project, test: UnrecordedTest, names: Collection[str], sources: Sources, noted: float
+) -> bool:
     module, _, inside = test.test.partition("::")
     if sources.is_gone(module, inside):
         return False  # pytest forgets it only in a run of all tests
@@ -39,7 +42,9 @@ def _is_listed(here: project.Project, test: UnrecordedTest, names: Collection[st
         with suppress(AquilaError, OSError):
             if find_pending_files(root, name):
                 return False  # the review asks about its recordings
-            paths.append(cassette_path(root, name))
+            paths.append(path := cassette_path(root, name))
+            if path.stat().st_mtime > noted:
+                return False  # what waited was accepted; only a run of the test can say whether something is missing
     return not names or any(here.is_named(path, name) for path in paths for name in names)
 
 

@@ -53,6 +53,13 @@ def read_unrecorded(cache: Path) -> list[UnrecordedTest]:
     return found
 
 
+def time_of_last_miss(cache: Path) -> float:
+    """Return when a run with a miss has ended, in seconds since 1970; 0 if none is cached."""
+    with suppress(OSError):
+        return (cache / "v" / CACHE_KEY).stat().st_mtime
+    return 0.0
+
+
 def _read(cache: Path, key: str) -> dict[str, Any]:
     with suppress(OSError, ValueError, RecursionError):
         value = json.loads(read_regular(cache / "v" / key, most=_LARGEST))
