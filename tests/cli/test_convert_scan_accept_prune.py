@@ -25,7 +25,7 @@ from aquila.cassettes.storage import cassette_files, journal, recorded_uses
 from aquila.cassettes.storage.journal import Journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
-from aquila.cassettes.storage.names import WORK_FOLDER
+from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
 from aquila.recording.storing import recording_age
 from aquila.shell_words import quote_word
@@ -303,6 +303,7 @@ def test_convert_rewrites_a_cassette_of_cassetter(name: str, target: str, casset
     done = cassettes.run("convert", name, "--to", "yaml", "--replace")
     assert done.code == 0
     assert [file.name for file in cassettes.folder.iterdir()] == [target]
+    assert cassette_path(cassettes.folder, name).name == target  # the test goes on naming the old file
     after = cassettes.read(target)
     assert [one.response.body for one in after.interactions] == [one.response.body for one in before.interactions]
     assert [one.request.url for one in after.interactions] == [one.request.url for one in before.interactions]

@@ -59,12 +59,15 @@ def test_a_test_moves_with_its_parameters_its_pending_file_and_its_uses(cassette
 def test_paths_of_files_and_folders_are_names(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
     write(cassettes, "jobs/a")
     cassettes.write("jobs/b.msgpack", ONE)
+    cassettes.write("jobs/f.toml.yaml", ONE)
+    assert cassettes.run("mv", "jobs/f.toml", "jobs/g.toml").code == 0
     assert cassettes.run("mv", "cassettes/jobs/a.yaml", "cassettes/jobs/c.yaml").code == 0
     assert cassettes.run("mv", "cassettes/jobs/b.msgpack", "jobs/d").code == 0
     assert cassettes.run("mv", "cassettes/jobs/", str(cassettes.folder / "tasks")).code == 0
     monkeypatch.chdir(cassettes.folder / "tasks")
     assert cassettes.run("mv", "c.yaml", "e.yaml").code == 0
-    assert sorted(path.name for path in cassettes.folder.joinpath("tasks").iterdir()) == ["d.msgpack", "e.yaml"]
+    moved = ["d.msgpack", "e.yaml", "g.toml.yaml"]
+    assert sorted(path.name for path in cassettes.folder.joinpath("tasks").iterdir()) == moved
 
 
 def test_a_word_is_a_name_though_the_cassettes_are_in_the_folder_of_the_tests(

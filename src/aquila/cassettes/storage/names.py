@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from aquila.cassettes.codecs import cassette_suffixes
+from aquila.cassettes.codecs import READ_ONLY_SUFFIXES, cassette_suffixes
 from aquila.errors import CassetteNameError
 from aquila.lazy_patterns import lazy_pattern
 
@@ -126,10 +126,12 @@ def _candidate_files(root: Path, name: str) -> tuple[str, ...]:
         raise CassetteNameError(f"cassette name {name!r} leaves the cassette folder {root}; remove the '..'")
     _check_parts(name, parts)
     path = os.path.join(root, os.sep.join(parts))
+    named = tuple([path + suffix for suffix in _DEFAULT_SUFFIXES])
     stem, dot, suffix = parts[-1].rpartition(".")
     if stem and suffix and dot + suffix in cassette_suffixes():  # most names have no dot, so plugins are not asked
-        return (path,)
-    return tuple([path + suffix for suffix in _DEFAULT_SUFFIXES])
+        # A converted file of another recorder has its suffix in the name, and its test goes on naming that file.
+        return (path, *named) if dot + suffix in READ_ONLY_SUFFIXES else (path,)
+    return named
 
 
 def name_of_file(root: Path, path: Path) -> str:

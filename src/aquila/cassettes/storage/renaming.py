@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aquila.cassettes.codecs import cassette_suffixes
+from aquila.cassettes.codecs import READ_ONLY_SUFFIXES, cassette_suffixes
 from aquila.cassettes.storage import cassette_files, large_bodies, recorded_uses
 from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
 from aquila.cassettes.storage.names import (
@@ -143,8 +143,13 @@ def _renames_of_cassette(root: Path, old: str, new: str) -> Renames:
 
 
 def _in_form_of(source: Path, target: Path) -> Path:
-    """Return ``target`` with the suffix of ``source``: a file in YAML or msgpack, or a script, stays what it is."""
+    """Return ``target`` with the suffix of ``source``: a file in YAML or msgpack, or a script, stays what it is.
+
+    A converted file of another recorder also keeps the suffix that is a part of its name.
+    """
     name = target.name.removesuffix(SCRIPT_SUFFIX) if is_script(target) else target.stem
+    if target.suffix in READ_ONLY_SUFFIXES and source.suffix != target.suffix:
+        name = target.name
     return target.with_name(name + (SCRIPT_SUFFIX if is_script(source) else source.suffix))
 
 
