@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from typing import Any
 
 from aquila.errors import ConfigError
@@ -11,6 +12,7 @@ from aquila.faults.table import FAULTS
 from aquila.spelling import suggest_name
 
 
+@functools.lru_cache(maxsize=64)  # each test reads its text twice, and most tests have one of a few
 def read_faults(text: str) -> tuple[Fault, ...]:
     """Return the faults in a text, in their order. Raises ``ConfigError`` for text that is not a list of faults."""
     if not text.strip():
