@@ -18,7 +18,7 @@ from aquila.cassettes.storage import journal, recorded_uses, renaming
 from aquila.cassettes.storage.journal import Journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
-from aquila.cassettes.storage.names import name_of_fixture, name_of_test
+from aquila.cassettes.storage.names import WORK_FOLDER, name_of_fixture, name_of_test
 from tests.cli.conftest import Cassettes, conversation
 
 ONE = conversation("one", "1")
@@ -68,6 +68,21 @@ def test_paths_of_files_and_folders_are_names(cassettes: Cassettes, monkeypatch:
     assert cassettes.run("mv", "c.yaml", "e.yaml").code == 0
     moved = ["d.msgpack", "e.yaml", "g.toml.yaml"]
     assert sorted(path.name for path in cassettes.folder.joinpath("tasks").iterdir()) == moved
+
+
+def test_recorded_uses_within_a_folder_move_with_it(cassettes: Cassettes) -> None:
+    """In suites of pytest-recording each module has a cassette folder of its own."""
+    write(cassettes, "test_old/a", "test_new/b")
+    for name in ("test_old", "test_new"):
+        uses = {("shared", f"tests/{name}.py::test_{name}"), ("shared", "tests/test_older.py::test_x")}
+        recorded_uses.change_uses(cassettes.folder / name, lambda known, uses=uses: uses)
+    assert cassettes.run("mv", "test_old", "test_new").code == 0
+    assert [path.name for path in cassettes.folder.iterdir() if path.name != WORK_FOLDER] == ["test_new"]
+    assert recorded_uses.read_uses(cassettes.folder / "test_new") == {
+        ("shared", "tests/test_new.py::test_test_old"),
+        ("shared", "tests/test_new.py::test_test_new"),
+        ("shared", "tests/test_older.py::test_x"),
+    }
 
 
 def test_a_word_is_a_name_though_the_cassettes_are_in_the_folder_of_the_tests(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -314,3 +314,25 @@ def rename_uses(root: Path, found: Renames, old: str, new: str) -> None:
     recorded_uses.change_uses(
         root, lambda known: {(new_names.get(cassette, cassette), rename_test(test)) for cassette, test in known}
     )
+    if found.files and not found.is_cassette and _kind_of(old) == "a folder or a cassette":
+        _move_inner_uses(root, old.strip("/"), new.strip("/"))
+
+
+def _move_inner_uses(root: Path, old: str, new: str) -> None:
+    """Move the recorded uses of cassette folders within a folder that was renamed.
+
+    In suites of pytest-recording each module has a cassette folder with its name, which is renamed with the module.
+    """
+    module = re.compile(rf"(?:^|(?<=/)){re.escape(old.rpartition('/')[2])}(?=\.py::)")
+    name = new.rpartition("/")[2]
+    for path in find_files(root / old):
+        folder = root / new / path.parent.relative_to(root / old)
+        if path.name == recorded_uses.USES_FILE and folder.is_dir():
+            _move_uses(path.parent, folder, lambda test: module.sub(lambda _: name, test))
+            _tidy(path.parent, root, ())
+
+
+def _move_uses(source: Path, target: Path, rename_test: Callable[[str], str]) -> None:
+    uses = recorded_uses.read_uses(source)
+    recorded_uses.change_uses(target, lambda known: known | {(cassette, rename_test(test)) for cassette, test in uses})
+    recorded_uses.change_uses(source, lambda known: known - uses)
