@@ -7,7 +7,7 @@ _PROJECTS = ("project/*", "clients/*", "plugins/*", "scripts/*", "faults/*", "so
 if "WILD_GROUP" not in os.environ:
     collect_ignore_glob = ["test_*.py", *_PROJECTS]
 elif os.environ["WILD_GROUP"] != "wild":
-    # The other groups lack clients over sockets, clients in Rust, and web frameworks.
-    collect_ignore_glob = ["test_sockets.py", "test_mounted.py", "test_compiled_clients.py", *_PROJECTS]
+    # The other groups lack clients in Rust, and web frameworks.
+    collect_ignore_glob = ["test_mounted.py", "test_compiled_clients.py", *_PROJECTS]
 else:
     collect_ignore_glob = list(_PROJECTS)

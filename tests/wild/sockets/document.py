@@ -8,7 +8,7 @@ Clients that did not run here keep the versions that the page names.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from tests.wild.sockets.table import SOCKET_CLIENTS, SocketClient
 PAGE = Path("docs", "websockets.md")
 BEGIN = "<!-- written by `python -m tests.wild.sockets.document` -->\n"
 END = "<!-- end of what is written -->\n"
-_SEEN = FOLDER / "sockets.json"
 _COLUMNS = {
     "text": ("text", "stream"),
     "tools": ("tools",),
@@ -31,11 +30,11 @@ _COLUMNS = {
 }
 
 
-def note_versions() -> None:
-    """Keep with which versions everything was as it should be."""
+def note_versions(clients: Sequence[SocketClient]) -> None:
+    """Keep with which versions of these clients everything was as it should be, in a file for their environment."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    seen = {client.name: ", ".join(map(_named_version, client.distributions)) for client in SOCKET_CLIENTS}
-    _SEEN.write_text(json.dumps(seen, indent=2), "utf-8")
+    seen = {client.name: ", ".join(map(_named_version, client.distributions)) for client in clients}
+    (FOLDER / f"sockets-{clients[0].group}.json").write_text(json.dumps(seen, indent=2), "utf-8")
 
 
 def _named_version(distribution: str) -> str:
@@ -63,8 +62,8 @@ def documented() -> str:
 def main() -> None:
     """Write the table into the page."""
     versions = versions_in(documented())
-    if _SEEN.exists():
-        versions |= json.loads(_SEEN.read_text("utf-8"))
+    for seen in FOLDER.glob("sockets-*.json"):
+        versions |= json.loads(seen.read_text("utf-8"))
     unseen = [client.name for client in SOCKET_CLIENTS if not versions.get(client.name)]
     if unseen:
         raise SystemExit(f"`make test-wild` has not run for {', '.join(unseen)}: nothing was written.")
