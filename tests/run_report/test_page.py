@@ -3,14 +3,18 @@
 import base64
 import hashlib
 import html
+import importlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import aquila.run_report
 from aquila.run_report.page import join_scripts, policy_for, read_parts, render_page, write_json
 from aquila.run_report.page.overview import sum_up
 from tests.run_report.sample_runs import keep, make_exchange, make_report, make_sample_run, make_test
@@ -104,6 +108,12 @@ def test_nothing_in_the_parts_sets_html():
     text = read_parts("report.html", *(f"{name}.js" for name in ("elements", "drift", "conversation", "report")))
     assert not re.search(r"innerHTML|insertAdjacentHTML|outerHTML|document\.write|\beval\b|new Function", text)
     assert "</script" not in join_scripts("elements.js", "drift.js", more="start();")
+
+
+def test_the_parts_are_read_from_an_archive(tmp_path, monkeypatch):
+    shutil.make_archive(str(tmp_path / "archive"), "zip", Path(aquila.run_report.__file__).parent, "page")
+    monkeypatch.syspath_prepend(tmp_path / "archive.zip")
+    assert importlib.import_module("page.embedding").read_parts("report.js") == read_parts("report.js")
 
 
 def test_a_policy_can_allow_more():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import importlib.resources
 import json
 import math
 import re
-from pathlib import Path
 from typing import Any
 
-PARTS = Path(__file__).parent / "parts"
+PARTS = importlib.resources.files(__package__) / "parts"  # which may be in an archive
 _UNSAFE = re.compile("[<>\u2028\u2029\ufeff\ufffe\uffff\x7f\ud800-\udfff]")
 """Characters that could end a script element, end a line in old browsers, or cannot be encoded as UTF-8."""
 
@@ -47,7 +47,7 @@ def _replace_numbers(value: Any) -> Any:
 def read_parts(*names: str) -> str:
     """Return files of the folder ``parts``, one after the other, with ``\\n`` as line ends."""
     # Browsers turn \r\n into \n before they hash an inline script, so the hash in the policy must be of \n.
-    return "\n".join((PARTS / name).read_text("utf-8").replace("\r\n", "\n") for name in names)
+    return "\n".join((PARTS / name).read_text(encoding="utf-8").replace("\r\n", "\n") for name in names)
 
 
 def join_scripts(*names: str, more: str = "") -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib.resources
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aquila.recording.secrets import outgoing
@@ -15,7 +15,7 @@ from aquila.review.tested_by import TestPlace
 from aquila.review.views import TITLES, ProposalView
 from aquila.run_report.page import join_scripts, policy_for, read_parts
 
-PARTS = Path(__file__).parent / "parts"
+PARTS = importlib.resources.files(__package__) / "parts"  # which may be in an archive
 
 
 class Reading(NamedTuple):
@@ -39,7 +39,7 @@ class Page(NamedTuple):
 @functools.cache
 def write_page() -> Page:
     """Return the page, which is the same for each review. It loads its data with the token in its address."""
-    parts = {name: (PARTS / name).read_text("utf-8") for name in ("review.html", "review.css", "review.js")}
+    parts = {name: (PARTS / name).read_text(encoding="utf-8") for name in ("review.html", "review.css", "review.js")}
     style = f"{read_parts('base.css', 'drift.css')}\n{parts['review.css']}"
     script = join_scripts("elements.js", "drift.js", more=parts["review.js"])
     policy = policy_for(script, style, more="connect-src 'self'")
