@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal, TypeVar, Unpack, overload
 
-    from anyio import to_thread
     from pydantic import BaseModel
 
     from aquila.engine.calls import call_plan, stored_answers, transcription
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from aquila.engine.streams.sync_stream import Stream
     from aquila.messages import Prompt
     from aquila.response import Response, Transcription
+    from aquila.transports import own_threads
 
     # Two overloads, although mypy lists both, with all options, if the type of one option is wrong. In one signature
     # with a default, no argument decides ``ModelT`` where none is given: type checkers then take it from the variable
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        "anyio: to_thread",
         "aquila.engine.calls: call_plan, stored_answers, transcription",
         "aquila.engine.streams: async_stream, sync_stream",
+        "aquila.transports: own_threads",
     )
 
 
@@ -284,6 +284,6 @@ async def atranscribe(
         >>> asyncio.run(aquila.atranscribe(b"RIFF....WAVE", filename="morning.wav")).text
         'Good morning.'
     """
-    plan = await to_thread.run_sync(transcription.plan_transcription, source, {**options, "raw": raw})
+    plan = await own_threads.run_in_thread(transcription.plan_transcription, source, {**options, "raw": raw})
     transcribed: Transcription | dict[str, Any] | str = await async_stream.run_call_async(plan)
     return transcribed

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -12,6 +14,7 @@ import httpx
 import pytest
 
 import aquila
+from aquila.errors import CassetteMiss
 from aquila.transports.own_threads import run_in_thread
 from tests.support.upstream import Answer, upstream
 
@@ -23,11 +26,15 @@ def test_no_thread_is_left_by_a_loop_that_ctrl_c_has_stopped(root: Path) -> None
         async with httpx.AsyncClient(trust_env=False) as client:
             await client.post(f"{url}/v1/chat/completions", json={"model": "m", "messages": []})
 
+    async def transcribe(url: str) -> None:
+        await aquila.atranscribe(b"RIFF", filename="x.wav", base_url=f"{url}/v1")
+
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    async def ask_until_interrupted(url: str) -> None:
-        await ask(url)
+    async def call_until_interrupted(call: Callable[[str], Awaitable[None]], url: str) -> None:
+        with contextlib.suppress(CassetteMiss):
+            await call(url)
         asyncio.get_running_loop().call_soon(interrupt)
         await asyncio.Event().wait()
 
@@ -35,11 +42,11 @@ def test_no_thread_is_left_by_a_loop_that_ctrl_c_has_stopped(root: Path) -> None
         return {thread for thread in threading.enumerate() if not thread.daemon}
 
     with upstream(lambda path, body: Answer()) as server:
-        for transport in ("record", "replay"):
+        for transport, call in (("record", ask), ("replay", ask), ("replay", transcribe)):
             before = threads()
             loop = asyncio.new_event_loop()
             with aquila.use_cassette("x", transport=transport), pytest.raises(KeyboardInterrupt):
-                loop.run_until_complete(ask_until_interrupted(server.url))
+                loop.run_until_complete(call_until_interrupted(call, server.url))
             loop.close()
             for thread in threads() - before:
                 thread.join(5)

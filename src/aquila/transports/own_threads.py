@@ -1,4 +1,4 @@
-"""Runs functions that read or write files in threads, for the requests of an event loop."""
+"""Runs functions that read or write, or load a model, in threads, for code in an event loop."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 
 from aquila.errors import ConfigError, StreamClosed
 from aquila.events import Done, Event
 from aquila.huey.progress.resuming import FollowedAnswer, Resume
 from aquila.huey.progress.task_watch import TaskWatch
 from aquila.huey.running_task import current_task
+from aquila.transports.own_threads import run_in_thread
 
 if TYPE_CHECKING:
     from aquila.engine.streams.async_stream import AsyncStream
@@ -129,7 +129,7 @@ class _AsyncFollowing(AsyncIterator[Event]):
         if self._watch.is_running:
             # Shielded, because a task that is cancelled must still keep its text for the retry.
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._finish)
+                await run_in_thread(self._finish)
                 await self._closer.wait_until_closed()
 
     def _finish(self) -> None:
@@ -144,7 +144,7 @@ class _AsyncFollowing(AsyncIterator[Event]):
 
 async def _iterate(stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch) -> AsyncGenerator[Event, None]:
     events = aiter(stream)
-    await to_thread.run_sync(answer.load)
+    await run_in_thread(answer.load)
     answer.prepare(stream)
     watch.start()
     with _naming_reason(watch):
@@ -157,7 +157,7 @@ async def _iterate(stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch
             taken = answer.take(event)
             if isinstance(taken, Done):
                 stream._state.response = taken.response
-                await to_thread.run_sync(answer.keep_complete)
+                await run_in_thread(answer.keep_complete)
             if taken is not None:
                 yield taken
             watch.raise_if_ended()

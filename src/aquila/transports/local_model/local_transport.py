@@ -16,9 +16,9 @@ from aquila.recording import runtime
 from aquila.transports.local_model.server import ModelServer, find_or_start, find_running
 
 if TYPE_CHECKING:
-    from anyio import to_thread
+    from aquila.transports import own_threads
 else:
-    lazy_modules(globals(), "anyio: to_thread")
+    lazy_modules(globals(), "aquila.transports: own_threads")
 
 # The header fields that the model's server needs. Credentials, cookies and fields of providers are not sent to it.
 _FORWARDED = frozenset({"accept", "content-type", "content-length", "transfer-encoding"})
@@ -81,6 +81,6 @@ class LocalTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         model = runtime.current_settings().local_model
         server = find_running(model)
         if server is None:
-            server = await to_thread.run_sync(find_or_start, model)
+            server = await own_threads.run_in_thread(find_or_start, model)
         http = httpx2.AsyncHTTPTransport(verify=_no_tls(), trust_env=False, limits=_LIMITS)
         return await http.handle_async_request(_redirect_request(request, server))
