@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from botocore.eventstream import EventStreamBuffer
@@ -116,14 +116,18 @@ def test_a_stream_that_broke_off_holds_no_secret_and_no_damaged_frame(
         assert secret[start : start + 9].encode() not in texts + stored
 
 
-def test_header_fields_are_scrubbed_too() -> None:
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda key: frame(b"{}", **{":error-message": f"bad key {key}", ":exception-type": "denied"}),
+        lambda key: frame(json.dumps({"user": key, "bytes": "e30=", "p": f"a {key}"}).encode()),
+        lambda key: frame(b"{}") + f"no frame: {key}".encode(),
+    ],
+    ids=["header fields", "around base64", "behind the frames"],
+)
+def test_what_lies_beside_the_texts_is_scrubbed_too(write: Callable[[str], bytes]) -> None:
     secret = "Zq81-not-shaped-like-a-key-4711"
-    body = frame(b"{}", **{":error-message": f"bad key {secret}", ":exception-type": "denied"})
-    buffer = EventStreamBuffer()  # type: ignore[no-untyped-call]
-    buffer.add_data(scrubbed(Redactor({secret: "x"}), body))  # type: ignore[no-untyped-call]
-    (message,) = list(buffer)
-    assert message.headers[":error-message"] == "bad key [redacted]"
-    assert message.headers[":exception-type"] == "denied"
+    assert scrubbed(Redactor({secret: "x"}), write(secret)) == write("[redacted]")
 
 
 @pytest.mark.parametrize("framing", slow_but(["converse"], FRAMINGS))
