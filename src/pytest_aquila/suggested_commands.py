@@ -71,8 +71,12 @@ def complete_command(config: pytest.Config, command: str, file: Path | None = No
         # The command is redacted before it is shown, and a redacted id names no test. So the function is named instead.
         rest = join_words(dict.fromkeys(map(_without_parameters, shlex.split(rest))))
     if file is None:
-        return start_for_tests(config, [word for word in shlex.split(rest) if not word.startswith("-")]) + space + rest
-    return start_of_command(config, file) + space + rest
+        start = start_for_tests(config, [word for word in shlex.split(rest) if not word.startswith("-")])
+    else:
+        start = start_of_command(config, file)
+    if "--aquila-record" in rest and "::" not in rest and (keyword := config.getoption("keyword", "")):
+        start += f" -k {quote_word(keyword)}"  # or it would record tests that this run has left out
+    return start + space + rest
 
 
 def _without_parameters(word: str) -> str:

@@ -68,6 +68,21 @@ def test_a_command_repeats_the_options_without_which_it_would_mean_something_els
     assert project.calls == ['{"prompt":"one"}']
 
 
+def test_a_command_for_whole_files_records_no_tests_that_the_run_has_left_out(project: Project) -> None:
+    many = """
+        @pytest.mark.parametrize("number", range(13))
+        def test_many(number, aquila_cassette):
+            post(f"many {number}")
+
+        def test_other(aquila_cassette):
+            post("other")
+        """
+    missed = project.run("-k", "many and not 0", tests=many)
+    [command] = [line.partition("To record: ")[2] for line in missed.outlines if "To record: " in line]
+    assert command == "pytest -k 'many and not 0' test_app.py --aquila-record"
+    project.run(*shlex.split(command)[1:]).assert_outcomes(passed=11, deselected=3)
+
+
 def test_a_command_for_a_doctest_finds_it(project: Project) -> None:
     project.pytester.makepyfile(
         asking='def ask():\n    """\n    >>> from app import post; post(\'one\')\n    1\n    """\n'
