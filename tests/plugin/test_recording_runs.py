@@ -599,7 +599,8 @@ def test_a_recording_whose_request_has_lost_its_body_is_made_anew(project: Proje
     result = project.run()
     result.assert_outcomes(failed=1)
     shown, command = f"cassettes/test_app/@bodies/{body.name}", "pytest *test_app.py::test_it --aquila-record=all"
-    said = f"{shown}: the body of a recording is missing. Restore it (for example: git checkout -- {shown}), or *again"
+    lost = "the body of a recording is missing (was it committed with its cassette?)"
+    said = f"{shown}: {lost}. Restore it (for example: git checkout -- {shown}), or *again"
     result.stdout.fnmatch_lines([f"E*CassetteCorrupt: {said}: {command}"])
     project.run(f"--aquila-record={mode}").assert_outcomes(passed=1)
     project.run().assert_outcomes(passed=1)

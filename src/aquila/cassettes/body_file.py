@@ -87,8 +87,9 @@ class BodyFile:
         try:
             file = os.fdopen(open_regular(self.path, follow=True), "rb", buffering=0)
         except OSError as error:
-            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-            raise self._error(reason) from error
+            if isinstance(error, FileNotFoundError):
+                raise self._error("is missing (was it committed with its cassette?)") from error
+            raise self._error(f"cannot be read: {error.strerror}") from error
         if os.fstat(file.fileno()).st_size != self.size:
             with file:
                 start = self._read_some(file, len(LFS_POINTER))
