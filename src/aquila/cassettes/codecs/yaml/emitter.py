@@ -1,8 +1,8 @@
 """Writes YAML text in the one style of cassettes. PyYAML's own writer is slower, and folds and quotes text.
 
 The style has blocks, two spaces a level, sequences at the column of their key, and no folding: each line of a text is a
-line of the file. A text of several lines becomes a literal block if YAML can hold it exactly, else a double-quoted
-scalar with as many lines.
+line of the file. A text of several lines becomes a literal block if YAML can hold it exactly and no line ends with
+white space, else a double-quoted scalar with as many lines.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def write_text(value: str, indent: int) -> str:
     if "\n" not in value and ("\t" not in value or _UNSAFE.search(value)):
         return write_inline(value) + "\n"
     stripped = value.rstrip("\n")
-    if _UNSAFE.search(value) or not stripped:
+    if _UNSAFE.search(value) or not stripped or _has_blanks_at_ends(value):
         return _write_quoted_lines(value, indent)
     ends = len(value) - len(stripped)
     # The header must name the indentation if the first line begins with white space, because a reader otherwise takes
@@ -121,6 +121,11 @@ def write_text(value: str, indent: int) -> str:
     spaces = " " * indent
     lines = [spaces + line if line else "" for line in stripped.split("\n")]
     return header + "\n" + "\n".join(lines) + "\n" * max(ends, 1)
+
+
+def _has_blanks_at_ends(text: str) -> bool:
+    """Whether a line of a text ends with white space. Editors and git hooks would remove it from a literal block."""
+    return " \n" in text or "\t\n" in text or text.endswith((" ", "\t"))
 
 
 def write_inline(value: str) -> str:

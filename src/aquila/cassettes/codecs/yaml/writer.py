@@ -94,8 +94,8 @@ def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tupl
         else None
     )
     text = answer_text.summary_of_stream(body) if said is None else ""
-    if text:
-        tree["text"] = text
+    if text:  # only people read it, so it has no blanks at the ends of lines, which would make it a quoted text
+        tree["text"] = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     if headers:
         tree["headers"] = _headers_tree(headers)
     if response.end != "complete":
