@@ -243,6 +243,15 @@ def test_a_body_that_others_have_too_stays_with_them(cassettes: Cassettes) -> No
     assert len(list(cassettes.folder.rglob("sha256-*"))) == 2
 
 
+def test_a_body_that_git_lfs_has_not_fetched_moves_too(cassettes: Cassettes) -> None:
+    for name in ("a/x", "a/y"):
+        cassettes.write(f"{name}.yaml", LARGE)
+    (body,) = cassettes.folder.rglob("sha256-*")
+    body.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert cassettes.run("mv", "a", "b").code == 0
+    assert [path.parts[-3:-1] for path in cassettes.folder.rglob("sha256-*")] == [("b", "@bodies")]
+
+
 @pytest.mark.parametrize("why", ["it is a pointer of Git LFS", "it is not this user's"])
 def test_a_body_of_a_cassette_that_cannot_be_read_stays(
     why: str, cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch

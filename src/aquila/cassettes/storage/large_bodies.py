@@ -125,13 +125,13 @@ def _change_interactions(cassette: Cassette, change: Callable[[Interaction], Int
 def share_bodies(data: bytes, source: Path, target: Path) -> None:
     """Copy or link the large bodies of the cassette ``source`` to the folder of the cassette ``target``.
 
-    ``data`` are the bytes of the cassette ``source``, which hold the names of the bodies. Raises ``OSError``, and
-    ``CassetteCorrupt`` for a body that is damaged.
+    ``data`` are the bytes of the cassette ``source``, which hold the names of the bodies. A body that is damaged, or a
+    pointer of Git LFS, is shared as it is. Raises ``OSError``.
     """
     here, there = bodies_folder(source), bodies_folder(target)
     bodies = [here / name for name in sorted(names_in(data)) if (here / name).exists()]
     for path in bodies:
-        _place_file(BodyFile(path.name, path.stat().st_size, here), there)
+        _share_file(path, there)
     if bodies:
         write_git_attributes(there)
 
@@ -235,26 +235,29 @@ def _move_chunks_out(chunks: Sequence[RecordedChunk], folder: Path, *, durable: 
 
 
 def _place_file(body: BodyFile, folder: Path) -> None:
-    """Put a body file into ``folder`` as well, as a hard link if possible. A damaged file of its name there is
-    replaced.
+    """Put a body file into ``folder`` as well. Raises ``OSError``, and ``CassetteCorrupt`` if the body is damaged."""
+    body.check_intact()
+    _share_file(body.path, folder)
 
-    Raises ``OSError``, and ``CassetteCorrupt`` if the body itself is damaged.
+
+def _share_file(body: Path, folder: Path) -> None:
+    """Put a body file into ``folder`` as well, as a hard link if possible. A damaged file of its name there is
+    replaced. Raises ``OSError``.
     """
     target = folder / body.name
-    body.check_intact()
     folder.mkdir(parents=True, exist_ok=True)
     if target.exists() and is_named_by(body.name, _hash_of(target)):
         return
     temporary = folder / f".{secrets.token_hex(8)}.tmp"
     try:
         try:
-            os.link(body.path, temporary)
+            os.link(body, temporary)
             # A link has the age of the body, so `remove_half_written_files` would take it for a file left behind.
             os.utime(temporary)
             file = temporary.open("rb+")
         except OSError:  # another file system, one without hard links, or a body that this user may only read
             temporary.unlink(missing_ok=True)
-            shutil.copyfile(body.path, temporary)
+            shutil.copyfile(body, temporary)
             file = temporary.open("rb+")
         with file:
             lock_half_written_file(file.fileno())
