@@ -95,7 +95,7 @@ def test_a_thousand_functions_at_once_share_a_bounded_number_of_threads() -> Non
 
     def count_threads() -> None:
         with lock:
-            counts.append(sum(thread.name == "aquila files" for thread in threading.enumerate()))
+            counts.append(sum(thread.name == "aquila-files" for thread in threading.enumerate()))
 
     async def run_all() -> None:
         with lock:  # until all wait for it

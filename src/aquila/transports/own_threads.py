@@ -58,7 +58,7 @@ class _Threads:
                 return
             self._count += 1
         try:
-            threading.Thread(target=self._run_all, args=(future, work), name="aquila files").start()
+            threading.Thread(target=self._run_all, args=(future, work), name="aquila-files").start()
         except RuntimeError:  # the system gives no more threads
             with self._lock:
                 self._count -= 1

@@ -228,8 +228,10 @@ def test_a_script_in_a_file_answers(root: Path, run: Runs) -> None:
         return str((await ask(connection, "hi"))[-1].response.output_text)
 
     write_script(root)
-    with aquila.use_cassette("greeting"):
-        assert run(use) == "Hello."
+    for transport in ("replay", "live"):
+        with aquila.use_cassette("greeting", transport=transport) as used:
+            assert run(use) == "Hello."
+        assert [session.mode for session in used._scope.sessions.opened()] == ["replay"]
 
 
 def test_the_pieces_of_a_paced_answer_take_their_time() -> None:

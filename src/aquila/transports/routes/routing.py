@@ -208,8 +208,8 @@ def is_ready(name: str, scope: Scope, settings: Settings, cassette: str | None) 
 
 
 def session_mode(transport: str, settings: Settings) -> str:
-    """Return the mode of a session (see ``Session``) for ``transport``, which is ``replay`` or ``record``."""
-    return "replay" if transport == "replay" else settings.record
+    """Return the mode of a session (see ``Session``) that is opened for a transport."""
+    return settings.record if transport == "record" else "replay"
 
 
 def _missing_cassette(
