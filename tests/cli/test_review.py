@@ -51,9 +51,10 @@ class Terminal:
         if self.pid == 0:  # pragma: no cover - another process
             size = struct.pack("HHHH", 50, columns, 0, 0)
             fcntl.ioctl(0, termios.TIOCSWINSZ, size)
-            os.environ.pop("COLUMNS", None)
-            os.environ.update({"TERM": "xterm-256color", "NO_COLOR": "1"} | (environment or {}))
-            os.execv(AQUILA, [AQUILA, "cassettes", "review", *words])
+            # Not `execv`: readline may have set COLUMNS in the environment without the knowledge of Python.
+            known = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+            given = {"TERM": "xterm-256color", "NO_COLOR": "1"} | (environment or {})
+            os.execve(AQUILA, [AQUILA, "cassettes", "review", *words], known | given)
 
     def wait_for(self, text: str) -> str:
         """Read until a text comes; return what came up to it, since the last call."""
