@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.model import RecordedResponse
@@ -229,6 +229,7 @@ places = st.lists(st.integers(0, 10_000), min_size=1, max_size=12)
     slow_but([*zip(FRAMINGS, itertools.cycle(SIZES))], itertools.product(FRAMINGS, SIZES), of_several_names=True),
 )
 @given(secret=shaped | values, before=prose, after=prose, places=places, chunks=places)
+@example(secret="Zq81-made-up-for-this-4711", before="in", after="two", places=[12], chunks=[0])
 @settings(max_examples=examples(15), deadline=None)
 def test_a_secret_in_pieces_becomes_a_placeholder(
     framing: str, size: str, secret: str, before: str, after: str, places: list[int], chunks: list[int]
@@ -293,6 +294,7 @@ def perplexity(piece: str, so_far: str) -> dict[str, Any]:
 @pytest.mark.parametrize("size", ["short", "long"])
 @pytest.mark.parametrize("write", [lambda piece, so_far: {"text": so_far}, perplexity], ids=["alone", "with deltas"])
 @given(secret=shaped | values, before=prose, after=prose, places=places, chunks=places)
+@example(secret="Zq81-made-up-for-this-4711", before="in", after="two", places=[12], chunks=[0])
 @settings(max_examples=examples(15), deadline=None)
 def test_texts_that_each_event_repeats_and_lengthens_hold_no_beginning_of_a_secret(
     write: Callable[[str, str], object],
