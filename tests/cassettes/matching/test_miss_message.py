@@ -7,6 +7,7 @@ import quopri
 import random
 import re
 import textwrap
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -186,6 +187,14 @@ def test_another_kind_of_request() -> None:
           pytest --aquila-record tests/test_jobs.py::test_summary
         """
     )
+
+
+def test_a_path_with_another_fresh_value_is_no_other_kind_of_request() -> None:
+    now, recorded = (RecordedRequest("GET", f"https://api.openai.com/v1/x/{uuid.UUID(int=at)}") for at in (4, 5))
+    message = explain(now, recorded)
+    assert message.startswith("path differs from recording 1 of cassettes/jobs.yaml")
+    assert "nearest    recording 1 of 1; they differ in" in message
+    assert "aquila_normalize" in message
 
 
 def upload(
