@@ -106,4 +106,7 @@ def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest)
     )
     with background_server.BackgroundServer(app, token=token) as running, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_BASE_URL", running.base_url)
+        # A child process in Python, which knows no servers of this process, would record what the server records too.
+        itself = "{}:{}".format(*running.address)
+        scope.override_settings({"ignore_hosts": (*settings.ignore_hosts, itself)}, source="aquila_server")
         yield running

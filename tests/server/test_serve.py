@@ -609,7 +609,7 @@ def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:
 def test_the_fixture_serves_the_tests_own_cassette(pytester: pytest.Pytester, provider: Upstream) -> None:
     pytester.makepyfile(
         """
-        import os, subprocess, pytest
+        import os, subprocess, sys, pytest
 
         def curl(url, prompt):
             command = ["curl", "-sS", url + "/chat/completions", "-H", "content-type: application/json"]
@@ -622,6 +622,10 @@ def test_the_fixture_serves_the_tests_own_cassette(pytester: pytest.Pytester, pr
             with openai.OpenAI(api_key="x") as client:
                 stream = client.chat.completions.create(model="m", messages=[], stream=True)
                 assert len(list(stream)) > 3
+            program = "import sys, httpx2; print(httpx2.post(sys.argv[1], json={'prompt': 'child'}).text)"
+            child = [sys.executable, "-c", program, aquila_server.base_url + "/chat/completions"]
+            assert "three" in subprocess.run(child, capture_output=True, text=True).stdout
+            assert aquila_cassette.all_played
 
         def test_a_miss_fails_the_test(aquila_server):
             assert "cassette_miss" in curl(aquila_server.base_url, "never recorded")
@@ -633,11 +637,11 @@ def test_the_fixture_serves_the_tests_own_cassette(pytester: pytest.Pytester, pr
         pytester.runpytest_subprocess("--aquila-record", "-k", "test_it", *plain).assert_outcomes(
             passed=1, deselected=1
         )
-    assert len(provider.requests) == 2
+    assert len(provider.requests) == 3
     replayed = pytester.runpytest_subprocess(*plain)
     replayed.assert_outcomes(passed=1, failed=1)
-    replayed.stdout.fnmatch_lines(["aquila: 2 replayed, 0 recorded, 1 missed*"])
-    assert len(provider.requests) == 2
+    replayed.stdout.fnmatch_lines(["aquila: 3 replayed, 0 recorded, 1 missed*"])
+    assert len(provider.requests) == 3
 
 
 def test_it_ends_while_its_upstream_keeps_connections_open(serve: Serve, provider: Upstream) -> None:
