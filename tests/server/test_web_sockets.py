@@ -304,14 +304,15 @@ def test_what_has_changed_is_told_how_to_be_recorded_anew_and_the_rest_is_record
     with serve(record="missing", upstream=talker.url) as running:
         converse(running, '{"type": "ask", "for": "tea"}')
     before = recording(root)
-    with serve(record="missing", upstream=talker.url) as running:
-        with dial(running) as connection:
-            connection.recv(60)
-            connection.send('{"type": "ask", "for": "coffee"}')
-            message = json.loads(connection.recv(60))["error"]["message"]
-        converse(running, "another")
-    assert "To record the conversation anew:" in message
-    assert "AQUILA_RECORD=all" in message
+    for record in (None, "missing"):
+        with serve(record=record, upstream=talker.url) as running:
+            with dial(running) as connection:
+                connection.recv(60)
+                connection.send('{"type": "ask", "for": "coffee"}')
+                message = json.loads(connection.recv(60))["error"]["message"]
+            if record is not None:
+                converse(running, "another")
+        assert "AQUILA_RECORD=all" in message
     kept, added = load_cassette(root / "x.yaml").interactions
     assert kept == before
     assert (">", b"another") in said(added)

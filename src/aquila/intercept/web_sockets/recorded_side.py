@@ -236,13 +236,14 @@ class RecordedSide:
         options = {"difference": miss.difference, "group": miss.group, "cure": setting}
         if self._session.mode == "replay":
             kind = PlayedOut if miss.played_out else CassetteMiss
-            return kind(self._explain(miss.title, details, self._record_advice()), **options)
+            advice = self._record_advice(everything=not drifted_conversations.repeats_conversations(self._scope))
+            return kind(self._explain(miss.title, details, advice), **options)
         keys, advice = drifted_conversations.drift_within(self._scope, self._session, self._decision.played.key)
         drifted = ConversationDrifted(self._explain(miss.title, details, advice), **options)
         drifted.conversation = keys
         return drifted
 
-    def _record_advice(self, *, everything: bool = False) -> list[str]:
+    def _record_advice(self, *, everything: bool) -> list[str]:
         command = self._scope.record_command(everything=everything)
         return ["If the change is meant, record the conversation again:", "", f"  {command}"]
 

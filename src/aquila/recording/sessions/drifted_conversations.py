@@ -188,6 +188,11 @@ def add_reason(explained: Explanation, scope: Scope, session: Session, unknown: 
     return replace(explained, text=explained.text + session.redactor.redact_text("\n".join(["", *lines])))
 
 
+def repeats_conversations(scope: Scope) -> bool:
+    """Whether a run that records runs the code of a scope once more because a WebSocket conversation has changed."""
+    return not scope.is_shared and _may_repeat(scope)
+
+
 def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str, Sequence[str]], list[str]]:
     """Return what to record anew where a message differs within a replayed WebSocket conversation.
 
@@ -195,7 +200,7 @@ def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str,
     Return its recordings as ``ConversationDrifted.conversation`` holds them, and lines for the explanation. ``key`` is
     the key of the handshake.
     """
-    if not scope.is_shared and _may_repeat(scope):
+    if repeats_conversations(scope):
         told = "It was not sent. The test runs once more, and records the whole conversation anew."
         return {session.name: [key]}, [told]
     return {}, ["To record the conversation anew:", "", f"  {scope.record_command(everything=True)}"]
