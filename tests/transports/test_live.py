@@ -11,6 +11,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -21,9 +22,11 @@ from anyio import lowlevel
 
 import aquila
 from aquila.cassettes.body_file import LARGE, StoredRequest
+from aquila.errors import ConfigError
 from aquila.recording import runtime
 from aquila.recording.reporting.exchange_watch import ExchangeWatch, WatchedExchange
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
+from aquila.transports.upstreams import find_upstream
 from tests.support.forked import do_in_child
 from tests.support.http_server import LoopbackServer
 from tests.support.upstream import Answer, Upstream, upstream
@@ -56,6 +59,36 @@ def test_the_environments_proxy_is_used_and_its_exceptions_kept(
         assert http.get(f"{server.url}/direct").content == b"live"
         assert http.get("http://127.0.0.1:1/v1/models").content == b"live"
     assert [path for path, _ in server.requests[1:]] == ["/direct", "/direct", "http://127.0.0.1:1/v1/models"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("HTTP_PROXY", "http://ann:secret@proxy:bar", "proxy.*Invalid port"),
+        ("HTTP_PROXY", "gopher://ann:secret@proxy", "proxy.*Unknown scheme"),
+        ("SSL_CERT_FILE", "none.pem", "^no connection to provider.invalid can be made: .*No such file"),
+    ],
+)
+def test_an_environment_that_allows_no_connection_is_explained_and_not_recorded(
+    variable: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in (variable, variable.lower()):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(find_upstream("live"), "_made", {})  # pools of other tests are kept
+    monkeypatch.setenv("AQUILA_CASSETTE_DIR", str(tmp_path))
+    url = "http://provider.invalid/v1/models"
+
+    async def ask() -> None:
+        async with aquila.async_http_client() as http:
+            await http.get(url)
+
+    with aquila.use_cassette("none", transport="record") as cassette:
+        with aquila.http_client() as http, pytest.raises(ConfigError, match=told) as refused:
+            http.get(url)
+        with pytest.raises(ConfigError, match=told):
+            asyncio.run(ask())
+        assert cassette.record_count == 0
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.slow

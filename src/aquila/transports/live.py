@@ -11,10 +11,11 @@ import threading
 import urllib.request
 import weakref
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 
+from aquila.errors import ConfigError
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), "anyio: lowlevel")
 
+_PoolT = TypeVar("_PoolT", httpx2.HTTPTransport, httpx2.AsyncHTTPTransport)
 
 _SOME_IDLE = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
 _NO_IDLE = httpx2.Limits(max_connections=1000, max_keepalive_connections=0)
@@ -48,6 +50,16 @@ def _proxy_for(url: httpx2.URL) -> str | None:
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
+def _make_pool(kind: type[_PoolT], url: httpx2.URL, proxy: str | None, limits: httpx2.Limits) -> _PoolT:
+    """Make the pool for requests to ``url``. Raises ``ConfigError`` if the environment allows none."""
+    try:
+        # `verify` by position, so that Aquila's own patch does not put the making off until the first request.
+        return kind(True, limits=limits, proxy=proxy)
+    except (httpx2.InvalidURL, ImportError, OSError, ValueError) as error:  # a proxy, a package for it, certificates
+        way = "" if proxy is None else " through the proxy of the environment"  # unnamed: it may hold a password
+        raise ConfigError(f"no connection to {url.host} can be made{way}: {error}") from error
+
+
 class LiveTransport(httpx2.BaseTransport):
     """Sends requests over the network, through the environment's proxies. Has a pool for each process and proxy."""
 
@@ -65,7 +77,7 @@ class LiveTransport(httpx2.BaseTransport):
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[key] = httpx2.HTTPTransport(limits=_connection_limits(), proxy=key[1])
+                pool = self._pools[key] = _make_pool(httpx2.HTTPTransport, url, key[1], _connection_limits())
         return pool
 
     def get_ready(self, url: str) -> None:
@@ -99,7 +111,7 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
             self._forget_closed_loops()
             connections = self._loops[loop] = _LoopConnections()
             await connections.close_with_loop()
-        return connections.pool_for(_proxy_for(url))
+        return connections.pool_for(url)
 
     async def get_ready(self, url: str) -> None:
         """The async twin of ``LiveTransport.get_ready``, for this event loop."""
@@ -134,10 +146,11 @@ class _LoopConnections:
         """Whether a request was sent, or got ready, on this loop."""
         return bool(self._pools)
 
-    def pool_for(self, proxy: str | None) -> httpx2.AsyncHTTPTransport:
+    def pool_for(self, url: httpx2.URL) -> httpx2.AsyncHTTPTransport:
+        proxy = _proxy_for(url)
         pool = self._pools.get(proxy)
         if pool is None:
-            pool = self._pools[proxy] = httpx2.AsyncHTTPTransport(limits=self._limits, proxy=proxy)
+            pool = self._pools[proxy] = _make_pool(httpx2.AsyncHTTPTransport, url, proxy, self._limits)
         return pool
 
     async def close_with_loop(self) -> None:
