@@ -346,12 +346,17 @@ def test_an_answer_that_breaks_off_breaks_off_for_the_client(serve: Serve, provi
             chunks(running, {})
 
 
-def test_an_upstream_that_is_away_is_a_502(serve: Serve, provider: Upstream) -> None:
-    provider.url = "http://127.0.0.1:1"
-    with serve(record="all") as running:
-        answer = post(running, {})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_failed")
-    assert "x-should-retry" not in answer.headers
+def test_an_upstream_that_is_away_is_a_502_which_says_whether_it_was_asked(serve: Serve, provider: Upstream) -> None:
+    provider.url, back = "http://127.0.0.1:1", provider.url
+    lines: list[str] = []
+    for record in ("all", "missing", None):
+        with serve(record=record, log=RequestLog(str, lines.append)) as running:
+            answer = post(running, {})
+        provider.url = back
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_failed")
+        assert "x-should-retry" not in answer.headers
+        assert ("the upstream was not asked" in answer.json()["error"]["message"]) is (record != "all")
+    assert [line.split()[3] for line in lines] == ["failed", "replayed", "replayed"]
 
 
 def test_a_damaged_cassette_is_a_500_with_its_reason(serve: Serve, root: Path) -> None:

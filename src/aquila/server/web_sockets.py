@@ -25,7 +25,7 @@ from aquila.server.socket_replay import ReplayToClient
 from aquila.server.targets import find_obstacle, read_target
 from aquila.server.waiting_clients import ClientLeft, while_client_waits
 from aquila.transports.callers.failures import Failure, explain_failure
-from aquila.transports.callers.proxy import KeyWithheld, Proxy, UpstreamFailed
+from aquila.transports.callers.proxy import FailureReplayed, KeyWithheld, Proxy, UpstreamFailed
 
 logger = logging.getLogger("aquila")
 
@@ -167,7 +167,7 @@ class _Visit:
             if self._status is not None:
                 raise
             # The recording says that the connection failed.
-            await self._refuse(explain_failure(UpstreamFailed(str(error))))
+            await self._refuse(explain_failure(FailureReplayed(str(error))))
 
     async def _refuse(self, failure: Failure) -> None:
         self._outcome = failure.outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aquila.errors import CassetteMiss, CassetteNameError, ConfigError, LiveCallRefused, SessionClosed
-from aquila.transports.callers.proxy import KeyWithheld, UpstreamFailed
+from aquila.transports.callers.proxy import FailureReplayed, KeyWithheld, UpstreamFailed
 
 TOKEN_HEADER = "x-aquila-token"
 
@@ -44,6 +44,9 @@ def explain_failure(error: BaseException) -> Failure:
             return Failure(401, "no_token", _KEY_WITHHELD)
         case SessionClosed():
             return Failure(409, "session_closed", str(error))
+        case FailureReplayed():
+            told = f"the upstream was not asked, and this failure is replayed: {error}. To ask it, record with =all"
+            return Failure(502, "upstream_failed", told, "replayed", retry=True)
         case UpstreamFailed():
             return Failure(502, "upstream_failed", f"the upstream did not answer: {error}", "failed", retry=True)
     return Failure(500, type(error).__name__, str(error), "failed")

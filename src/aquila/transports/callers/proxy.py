@@ -69,6 +69,24 @@ class UpstreamFailed(Exception):
     """The upstream could not be reached, or broke off."""
 
 
+class FailureReplayed(UpstreamFailed):
+    """A recorded failure, or a fault. The upstream was not asked."""
+
+
+class _OneRequest(Upstream):
+    """An upstream for one request, which notes whether it was asked."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream.name, needs_key=upstream.needs_key)
+        self.transport_error = upstream.transport_error
+        self.was_asked = False
+        self._upstream = upstream
+
+    async def send_request_async(self, request: httpx2.Request) -> httpx2.Response:
+        self.was_asked = True
+        return await self._upstream.send_request_async(request)
+
+
 class KeyWithheld(Exception):
     """A request without its own key would have to be sent for a client that may not use the server's key."""
 
@@ -141,7 +159,8 @@ class Proxy:
         a cassette raises, ``ConfigError`` without a cassette, ``UpstreamFailed``, and ``KeyWithheld``.
         """
         outgoing = self.prepare_request(target, headers, may_use_key=may_use_key)
-        route = await self._find_route(cassette, _WITHHOLDING if outgoing.withholds_key else self.upstream)
+        upstream = _OneRequest(_WITHHOLDING if outgoing.withholds_key else self.upstream)
+        route = await self._find_route(cassette, upstream)
         fields = encode_headers(outgoing.headers)
         extensions = {RUNS_ELSEWHERE: self._explain_in_thread}
         request = httpx2.Request(
@@ -150,7 +169,8 @@ class Proxy:
         try:
             response = await route.answer_async(request)
         except httpx2.TransportError as error:
-            raise UpstreamFailed(f"{type(error).__name__}: {str(error) or 'no answer'}") from error
+            failed = UpstreamFailed if upstream.was_asked else FailureReplayed
+            raise failed(f"{type(error).__name__}: {str(error) or 'no answer'}") from error
         # For HEAD, the length is part of the answer. Else the server counts the body, which may have been decoded.
         left_out = HOP_BY_HOP - {"content-length"} if method == "HEAD" else HOP_BY_HOP
         returned = [field for field in decode_headers(response.headers.raw) if field[0] not in left_out]
