@@ -109,7 +109,7 @@ def test_the_summary_counts_all_renames_and_names_as_many_as_there_is_room_for(
 
 
 def test_a_renamed_module_is_moved_as_a_whole(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    project.record(tests=TESTS)
+    project.record(tests=TESTS.replace("[1, 2]", '[1, "with a hash"]'))
     (project.pytester.path / "test_app.py").rename(project.pytester.path / "test_web.py")
     output = project.run().stdout.str()
     assert commands_in(output) == ["aquila cassettes mv test_app.py test_web.py"]

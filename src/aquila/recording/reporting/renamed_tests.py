@@ -101,14 +101,14 @@ def move_command(old: str, new: str, root: Path, layers: SettingsLayers) -> str:
         and _looks_like_a_module(old_folder, old_module, project)
         and (project / f"{new_module}.py").is_file()
     )
-    if is_named_after_tests and "+" not in old_last + new_last:
+    if is_named_after_tests:
         paths = [layers.path_to_type(project / f"{module}.py") for module in (old_module, new_module)]
         parts = [re.fullmatch(r"([^-@]*?)(\.?@.*|-.*|)", last) for last in (old_last, new_last)]
         tests = [part[1].replace(".", "::") for part in parts if part is not None]
         rests = {part[2] for part in parts if part is not None}  # parameters, or a fixture of the class
         if old_last == new_last and not (project / f"{old_module}.py").exists():
             words = paths
-        elif all(tests) and len(rests) == 1:
+        elif "+" not in old_last + new_last and all(tests) and len(rests) == 1:
             words = [f"{path}::{test}" for path, test in zip(paths, tests, strict=True)]
     if root != layers.resolve().cassette_root():
         words += ["--dir", str(shown_path(root))]
