@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +128,15 @@ def test_a_cassette_that_both_branches_began_is_merged(repository: Repository) -
     repository.branch("mine", recording("ours"))
     repository.merge()
     assert sorted(repository.held()) == [("ours", "first"), ("theirs", "first")]
+
+
+def test_without_the_environment_of_the_driver_a_conflict_has_marks(repository: Repository) -> None:
+    repository.branch("other", A, B, recording("theirs"))
+    repository.branch("mine", A, B, recording("ours"))
+    driver = repository.git("config", "merge.aquila.driver")
+    repository.git("config", "merge.aquila.driver", driver.strip().replace(sys.executable, "/gone/python"))
+    assert "CONFLICT" in repository.merge(fails=True)
+    assert (b"<<<<<<<" in repository.cassette.read_bytes()) == (repository.cassette.suffix == ".yaml")
 
 
 @pytest.mark.slow

@@ -25,6 +25,13 @@ _ATTRIBUTES = {
     USES_FILE: "merge=union",
 }
 
+# If the command cannot start, because its environment was removed, this merges line by line. Otherwise git would report
+# a conflict, and leave the file of one branch without a mark.
+_DRIVER = (
+    "{command} merge %O %A %B %P || {{ code=$?; {command} merge --help >/dev/null 2>&1 && exit $code; "
+    "git merge-file -L ours -L base -L theirs %A %O %B || exit 1; }}"
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -40,7 +47,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         done: list[dict[str, Any]] = []
         for folder in filter(Path.is_dir, here.folders):
             _configure(folder, "merge.aquila.name", "Aquila cassettes, request by request")
-            _configure(folder, "merge.aquila.driver", f"{command} merge %O %A %B %P")
+            _configure(folder, "merge.aquila.driver", _DRIVER.format(command=command))
             _configure(folder, "diff.aquila.textconv", f"{command} show --yaml")
             attributes = folder / ".gitattributes"
             done.append({"attributes": str(attributes), "added": _add_attributes(attributes)})
