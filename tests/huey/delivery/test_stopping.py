@@ -27,6 +27,9 @@ from tests.support.slow import nightly_but, slow_but
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
 
 APP = """
+import sys
+if "greenlet" in sys.argv:
+    from gevent import monkey; monkey.patch_all()
 import os, time
 from aquila import huey as classes
 from aquila.huey import checkpoint, current_task
@@ -43,7 +46,6 @@ def job(name, seconds=0):
         time.sleep(0.01)
     return [current_task().delivery, checkpoint("begun"), name]
 """
-_GREENLET_START = f"from gevent import monkey; monkey.patch_all(); {START}"
 
 
 @pytest.fixture
@@ -74,9 +76,8 @@ def app(tmp_path, request):
         declare_for_program(huey, "stopped_app", job)
 
         def start(worker_type="thread", workers=1, around=()):
-            program = _GREENLET_START if worker_type == "greenlet" else START
             options = ["-n", "-k", worker_type, "-w", str(workers), "-d", "0.01", "-m", "0.05"]
-            command = [*around, sys.executable, "-c", program, "stopped_app.huey", *options]
+            command = [*around, sys.executable, "-c", START, "stopped_app.huey", *options]
             environment = environment_of(tmp_path)
             with (tmp_path / f"log{len(running)}").open("wb") as log:
                 process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)

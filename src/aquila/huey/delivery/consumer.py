@@ -97,11 +97,13 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
 
     def start(self) -> None:
         """Start the workers and the scheduler."""
-        self._warn_of_async_tasks()
+        if isinstance(self.environment, GreenletEnvironment):
+            _let_greenlets_run_while_psycopg_waits()
+            self._warn_of_async_tasks()
         super().start()
 
     def _warn_of_async_tasks(self) -> None:
-        if self.workers == 1 or not isinstance(self.environment, GreenletEnvironment):
+        if self.workers == 1:
             return
         for kind in self.huey._registry._registry.values():  # private to Huey, which has no public list of them
             if is_async(function_of(kind) or kind):
@@ -111,3 +113,11 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
                     self.huey._registry.task_to_string(kind),
                 )
                 return
+
+
+def _let_greenlets_run_while_psycopg_waits() -> None:
+    # psycopg decides how it waits when it is imported. `huey_consumer` imports it before the module of the tasks calls
+    # `monkey.patch_all()`. So it waits in C, which stops all greenlets; if gevent comes first, it chooses `wait_poll`.
+    waiting: Any = sys.modules.get("psycopg.waiting")
+    if waiting is not None and sys.modules["gevent.monkey"].is_module_patched("select"):
+        waiting.wait = waiting.wait_poll
