@@ -22,6 +22,7 @@ FOUND = [
     ("hex", "trace 4bf92f3577b34da6a3ce929d0e0e4736", "trace ⟨hex⟩"),
     ("hex", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-⟨hex⟩-⟨hex 2⟩-01"),
     ("hex", "resp_68f0a1b2c3d4e5f6a7b8c9d0", "resp_⟨hex⟩"),
+    ("hex", "main.1.9f86d081884c7d65.js", "main.1.⟨hex⟩.js"),
     ("ulid", "01JDKQ7Z3V8W9X2Y4ZABCDEFGH", "⟨ulid⟩"),
     ("prefixed_id", f"{OPENAI_CALL}: ok", "⟨prefixed_id⟩: ok"),
     ("prefixed_id", "chatcmpl-" + "BxYz12345678abcdefGHIJ", "⟨prefixed_id⟩"),
@@ -74,6 +75,7 @@ def test_the_example_of_a_kind_is_one(kind: FreshKind) -> None:
         "get_current_weather_for_location internationalization electroencephalographically",
         "some_internationalization MAX_RETRIES_OF_CLIENT getCurrentTemperatureForLocation",
         "feature-implementation us-east-1a v1.25.2024 3.14159 1999 42 100000000",
+        "score 0.7319052875183491 and 3.0517578125000001e-05",  # of random floats, some have too few digits for an id
         "---- a line ----\n--------------------\n--verbose\n",
         "https://api.openai.com/v1/chat/completions http://example.com:8080/x",
         "/home/ada/project/tmp/file.txt template tmpl",
