@@ -151,7 +151,7 @@ COMMANDS = (
         "queues.dead_letters_retry",
         "put them into the queue again",
         ("--huey app.tasks:huey 8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60", "--huey app.tasks:huey --all --kind unknown"),
-        found="one of them cannot be read here, and was put back as it is",
+        found="one of them could not be retried, or cannot be read here and was put back as it is",
     ),
     Command(
         "dead-letters drop",
