@@ -115,6 +115,19 @@ def test_ctrl_c_before_an_import_leaves_nothing_that_a_fork_would_wait_for(
     assert (threading.get_ident() in lazy_imports._importing, files.is_patching) == (False, True)
 
 
+def test_modules_that_sys_modules_has_lost_are_not_imported_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a run of pytester in this process, which forgets all that was imported in it."""
+    newest, other = "aquila.spelling", "aquila.cassettes.codecs.yaml.tree"
+    for name in (newest, other):
+        importlib.import_module(name)
+    monkeypatch.setattr(lazy_imports, "_newest", newest)
+    known = {name: sys.modules[name] for name in (newest, other, "aquila.cassettes.codecs.yaml")}
+    for name in known:
+        monkeypatch.delitem(sys.modules, name)
+    assert lazy_imports.import_module(newest) is known[newest]
+    assert {name: sys.modules.get(name) for name in known} == known
+
+
 def test_inspecting_a_namespace_imports_nothing(unloaded: str) -> None:
     # pytest asks each name of a plugin or a conftest for these, to find fixtures.
     namespace: dict[str, object] = {}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _importing: dict[int, None] = {}
 """The threads that are in ``import_module`` now, by their ids. Each adds and removes itself, which is atomic."""
+_newest = __name__
+"""The module that ``import_module`` has imported last. If ``sys.modules`` has lost it, it has lost others, too."""
 _LONGEST_WAIT = 5.0
 """How many seconds a fork waits at most for these threads, which may themselves wait for the thread that forks."""
 _MOST_ATTEMPTS = 3
@@ -34,24 +36,44 @@ def import_module(name: str) -> ModuleType:
     """Import a module and return it. A fork in another thread waits for the import, at most `_LONGEST_WAIT`.
 
     A fake file system of pyfakefs is paused meanwhile: a module that is imported within it would keep the fake ``os``
-    and ``pathlib`` for the rest of the run.
+    and ``pathlib`` for the rest of the run. A module that ``sys.modules`` has lost is not imported a second time.
     """
+    global _newest  # noqa: PLW0603
     thread = get_ident()
     is_outermost = thread not in _importing
     fake_files = None
     try:
         _importing[thread] = None  # within the `try`: Ctrl-C may come at any call from here on
-        fake_files = None if name in sys.modules else _find_fake_files()
+        is_new = name not in sys.modules
+        fake_files = _find_fake_files() if is_new else None
         if fake_files is not None:
             fake_files.pause()
+        if is_new and _newest not in sys.modules:
+            _put_lost_modules_back()
         # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
         module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
+        if is_new:
+            _newest = name
         return module
     finally:
         if is_outermost:
             _importing.pop(thread, None)
         if fake_files is not None:
             fake_files.resume()
+
+
+def _put_lost_modules_back() -> None:
+    """Put modules of Aquila back that were removed from ``sys.modules``, as by pytester after a run in this process.
+
+    Their package still has them. A second copy would have classes of its own, which the first does not know.
+    """
+    packages = [sys.modules[name] for name in ("aquila", "pytest_aquila") if name in sys.modules]
+    while packages:
+        package = packages.pop()
+        for name, value in list(vars(package).items()):
+            if type(value) is type(sys) and value.__name__ == f"{package.__name__}.{name}":
+                sys.modules.setdefault(value.__name__, value)
+                packages += [value] if hasattr(value, "__path__") else []
 
 
 def _find_fake_files() -> Any:
