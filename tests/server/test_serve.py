@@ -315,8 +315,8 @@ def test_a_request_that_is_being_answered_when_the_server_ends_is_a_line_in_the_
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_answer_to_a_request_from_before_a_reset_is_a_line_in_the_log_and_no_traceback(
-    serve: Serve, provider: Upstream, capfd: pytest.CaptureFixture[str]
+def test_an_answer_to_a_request_from_before_a_reset_is_not_recorded_but_a_line_in_the_log_and_no_traceback(
+    serve: Serve, provider: Upstream, root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lines: queue.Queue[str] = queue.Queue()
     held, noted = Held(), threading.Event()
@@ -337,6 +337,7 @@ def test_an_answer_to_a_request_from_before_a_reset_is_a_line_in_the_log_and_no_
         assert lines.get(timeout=60).startswith(f"POST {PATH} 200 recorded, client left ")
         noted.set()
     assert "Traceback" not in capfd.readouterr().err
+    assert not (root / "x.yaml").exists()
 
 
 def test_an_answer_that_breaks_off_breaks_off_for_the_client(serve: Serve, provider: Upstream) -> None:

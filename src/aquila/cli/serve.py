@@ -142,7 +142,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 output.print_line(f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={url}")
                 _print_token(admission, output, opens_key=options.record is not None and proxy.has_key)
                 sys.stdout.flush()
-                background_server.make_server(app, certificate=options.tls).run([bound])
+                # What Ctrl-C cuts would be recorded as if the client had left, and a replay would wait for that.
+                cut = served.forget_unfinished
+                background_server.make_server(app, certificate=options.tls, before_cut=cut).run([bound])
         finally:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")

@@ -281,6 +281,12 @@ class Scope:
         self.block_reports.append(report)
         self.ended_sessions += [session for session in sessions if session.mode != "replay"]
 
+    def forget_unfinished(self) -> None:
+        """Store no part of an answer that is still arriving."""
+        recording: ScopeRecording | None = vars(self).get("recording")
+        if recording is not None:
+            recording.forget_unfinished()
+
     def close(self, *, passed: bool = True, adds_only: bool = False) -> ScopeReport:
         """End the scope. If it ``passed``, store what was recorded; else keep that in pending files.
 

@@ -97,12 +97,17 @@ def check_certificate(path: Path) -> None:
 
 
 def make_server(
-    app: ASGIApp, connection: type[BoundedConnection] = BoundedConnection, *, certificate: Path | None = None
+    app: ASGIApp,
+    connection: type[BoundedConnection] = BoundedConnection,
+    *,
+    certificate: Path | None = None,
+    before_cut: Callable[[], None] = lambda: None,
 ) -> _Server:
     """Make an ASGI server that logs errors only and speaks HTTP/1.1, without lifespan events.
 
     ``connection`` is the class of its connections, which sets their limits and handles WebSockets. ``certificate`` is
-    a PEM file with a certificate and its key, for TLS.
+    a PEM file with a certificate and its key, for TLS. ``before_cut`` is called when the server ends, before the
+    answers that are still under way are cut.
     """
     config = uvicorn.Config(
         app,
@@ -118,12 +123,15 @@ def make_server(
         limit_concurrency=_MOST_CONNECTIONS,
         ssl_certfile=certificate,
     )
-    return _Server(config)
+    server = _Server(config)
+    server.before_cut = before_cut
+    return server
 
 
 class _Server(uvicorn.Server):
     """A server that ends as soon as nothing is to be waited for. Uvicorn's own takes 0.2 seconds for each test."""
 
+    before_cut: Callable[[], None]
     _loop: asyncio.AbstractEventLoop | None = None
     _told: asyncio.Event
 
@@ -166,6 +174,7 @@ class _Server(uvicorn.Server):
         deadline = time.monotonic() + _LEAVING_SECONDS
         while (state.connections or state.tasks) and not self.force_exit and time.monotonic() < deadline:
             await asyncio.sleep(_PAUSE)
+        self.before_cut()
         for task in list(state.tasks):
             task.cancel()
         # Connections that were accepted during the shutdown. Nothing else closes their sockets.
@@ -233,7 +242,12 @@ class RenewableScope:
     def _renew_scope(self) -> None:
         with self._lock:
             before, self.scope = self.scope, self._make()
+            before.forget_unfinished()
             self._recorded_before += before.close().recorded
+
+    def forget_unfinished(self) -> None:
+        """Store no part of an answer that is still arriving."""
+        self.scope.forget_unfinished()
 
     def close(self) -> int:
         """End the scope and return how many answers were recorded, resets or not. Raises ``CassetteWriteError``."""

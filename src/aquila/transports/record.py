@@ -246,6 +246,15 @@ class _AnswerRecorder:
         left: End = "silent" if self.is_awaited or was_ended else "closed"
         self._store_answer("complete" if self._has_terminator else left, left_open=left_open)
 
+    def forget(self) -> None:
+        """Store nothing of the answer, unless its end is stored already."""
+        with self._lock:
+            if not self._ended:
+                self._ended = True
+                if self._large is not None:
+                    self._large.abandon()
+                self._forget()
+
     def finish_undelivered(self) -> None:
         """Store that the caller left: it was cancelled while ``finish_answer`` stored the end, and did not get the end.
 

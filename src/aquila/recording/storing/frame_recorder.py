@@ -160,6 +160,9 @@ class FrameRecorder:
         self._finish("silent" if self._is_awaited else "closed", left_open=left_open)
         self.write_due()
 
+    def forget(self) -> None:
+        """Do nothing: the turns of a conversation are of use without its end."""
+
     def _finish(self, end: End, error: str = "", *, close: Close | None = None, left_open: bool = False) -> None:
         with self._lock:
             if self._end is not None:

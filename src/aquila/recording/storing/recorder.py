@@ -53,6 +53,9 @@ class UnfinishedRecording(Protocol):
     def abandon(self, *, left_open: bool) -> None:
         """End it as left by the caller. ``left_open`` is that of ``NewRecording``."""
 
+    def forget(self) -> None:
+        """Store nothing of it, unless a part is of use."""
+
 
 class ScopeRecording:
     """The recordings of a scope in this process: its journal, the answers in progress, and the merge at the end."""
@@ -130,6 +133,11 @@ class ScopeRecording:
                 unfinished.abandon(left_open=True)
             except Exception as error:  # noqa: BLE001 - the scope must end, or it would answer all later requests
                 self._failed_end = self._failed_end or error
+
+    def forget_unfinished(self) -> None:
+        """Store no part of an answer in progress: neither the program nor the provider is about to end it."""
+        for unfinished in list(self.unfinished):
+            unfinished.forget()
 
     def store_interaction(
         self,
