@@ -49,6 +49,9 @@ _ROOT_FILES = (
 )
 """Files by which pytest finds the root folder. Some count only by what is in them."""
 
+_MOST_TYPED = 10
+"""At most so many files, folders and tests that were typed are repeated."""
+
 _starts: pytest.StashKey[dict[Path | None, str]] = pytest.StashKey()
 """How commands of a run begin: those for the tests of a file, and those for all tests."""
 
@@ -70,13 +73,23 @@ def complete_command(config: pytest.Config, command: str, file: Path | None = No
     if "[" in rest and outgoing.redact_label(rest) != rest:
         # The command is redacted before it is shown, and a redacted id names no test. So the function is named instead.
         rest = join_words(dict.fromkeys(map(_without_parameters, shlex.split(rest))))
-    if file is None:
-        start = start_for_tests(config, [word for word in shlex.split(rest) if not word.startswith("-")])
-    else:
-        start = start_of_command(config, file)
-    if "--aquila-record" in rest and "::" not in rest and (keyword := config.getoption("keyword", "")):
-        start += f" -k {quote_word(keyword)}"  # or it would record tests that this run has left out
-    return start + space + rest
+    if file is not None:
+        return start_of_command(config, file) + space + rest
+    words = shlex.split(rest)
+    named: Sequence[str] = [word for word in words if not word.startswith("-")]
+    if "--aquila-record" in rest and "::" not in rest:
+        named, keyword = _choose_as_in_run(config, named), config.getoption("keyword", "")
+        options = [word for word in words if word.startswith("-")]
+        rest = join_words([*(["-k", keyword] if keyword else []), *named, *options])
+    return start_for_tests(config, named) + space + rest
+
+
+def _choose_as_in_run(config: pytest.Config, files: Sequence[str]) -> Sequence[str]:
+    """Return what a command names for whole ``files``, or for all: what was typed, if that leaves other tests out."""
+    typed = config.args
+    if config.args_source is not config.ArgsSource.ARGS or config.getoption("pyargs", False):
+        return files
+    return typed if len(typed) <= _MOST_TYPED and (not files or any("::" in each for each in typed)) else files
 
 
 def _without_parameters(word: str) -> str:

@@ -78,9 +78,16 @@ def test_a_command_for_whole_files_records_no_tests_that_the_run_has_left_out(pr
             post("other")
         """
     missed = project.run("-k", "many and not 0", tests=many)
-    [command] = [line.partition("To record: ")[2] for line in missed.outlines if "To record: " in line]
-    assert command == "pytest -k 'many and not 0' test_app.py --aquila-record"
-    project.run(*shlex.split(command)[1:]).assert_outcomes(passed=11, deselected=3)
+    assert to_record(missed) == "pytest -k 'many and not 0' test_app.py --aquila-record"
+    missed = project.run("test_app.py::test_many")
+    assert to_record(missed) == "pytest test_app.py::test_many --aquila-record"
+    project.run(*shlex.split(to_record(missed))[1:]).assert_outcomes(passed=13)
+
+
+def to_record(result: pytest.RunResult) -> str:
+    """The command of the summary that records what is missing."""
+    [command] = [line.partition("To record: ")[2] for line in result.outlines if "To record: " in line]
+    return command
 
 
 def test_a_command_for_a_doctest_finds_it(project: Project) -> None:
