@@ -385,3 +385,6 @@ def test_a_file_that_git_does_not_know_is_new_since_a_revision(cassettes: Casset
     assert "sub/new: 1 new recording\n" in cassettes.run("diff", "HEAD").out
     git("rm", "-q", "--cached", "cassettes/a.yaml")
     assert cassettes.run("diff", "HEAD", "a").code == 0
+    commit = git("rev-parse", "HEAD").strip()
+    git("update-index", "--add", "--cacheinfo", f"160000,{commit},cassettes/sub")  # the folder is a submodule
+    assert cassettes.run("diff", "HEAD").out == "no cassette differs since HEAD\n"

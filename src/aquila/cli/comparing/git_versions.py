@@ -109,13 +109,15 @@ def _other_form(path: Path) -> Iterator[Path]:
 def list_changed_files(folder: Path, versions: Versions, now: Iterable[Path]) -> Iterator[ChangedFile]:
     """Yield the differing files below a folder, with their paths. Raises ``CassetteError``.
 
-    ``now`` are the files as they are, of which git may not know some. A cassette that was converted to another format
-    is one renamed file.
+    ``now`` are the files as they are, of which git may not know some; those of submodules are left out. A cassette that
+    was converted to another format is one renamed file.
     """
     changed = list(_list_in_git(folder, versions))
     if versions.after == WORK_TREE:
-        known = {folder / inside for inside in _split(run_git(folder, "ls-files", "-z", "--", "."))}
-        changed += [ChangedFile(None, path) for path in now if path.is_relative_to(folder) and path not in known]
+        known = {folder / inside for inside in _split(run_git(folder, "ls-files", "-z", "--", ".")) if inside}
+        # A folder that git knows by its name is a submodule, whose files have versions of their own.
+        unknown = [path for path in now if path.is_relative_to(folder) and known.isdisjoint((path, *path.parents))]
+        changed += [ChangedFile(None, path) for path in unknown]
     removed = {each.before for each in changed if each.after is None}
     moved: dict[Path, Path] = {}
     for each in changed:
