@@ -123,16 +123,21 @@ def test_a_command_keeps_the_root_folder_of_the_run(project: Project, ini: str, 
     pytester = project.pytester
     if ini:
         pytester.makeini(ini)
+    more = ALONE.replace("test_it", "test_more").replace("PART", "more PART")
     for part in ("one", "two"):
         (pytester.mkdir(part) / "pytest.ini").write_text("[pytest]\n")
-        pytester.makepyfile(**{f"{part}/test_{part}": ALONE.replace("PART", part)})
+        pytester.makepyfile(**{f"{part}/test_{part}": (ALONE + more).replace("PART", part)})
     project.pytester.syspathinsert()
     missed = project.run(*arguments)
-    missed.assert_outcomes(failed=2)
+    missed.assert_outcomes(failed=4)
+    for command in commands(missed)[2:4]:
+        project.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
+    for_both_in_one = to_record(project.run(*arguments))
+    project.run(*shlex.split(for_both_in_one)[1:]).assert_outcomes(passed=2)
     for command in commands(missed)[:2]:
         project.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
-    project.run(*arguments).assert_outcomes(passed=2)
-    assert len(project.calls) == 2
+    project.run(*arguments).assert_outcomes(passed=4)
+    assert len(project.calls) == 4
 
 
 def test_a_command_for_all_tests_names_the_folder_of_a_run_that_began_outside_of_it(
