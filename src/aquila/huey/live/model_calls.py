@@ -43,12 +43,10 @@ class ModelCallPublisher:
     def aquila_tool_call(self, call: CallInfo, event: ToolCall) -> None:
         if (found := _find_publisher_and_task()) is not None:
             publisher, current = found
-
-            def change(run: JobRun) -> None:
-                run.tools += 1
-
-            content = {"arguments": redact_json(event.raw_arguments)[:_LONGEST]} if publisher.content else {}
-            publisher.note_event(current, events.TOOL_CALL, change, tool=event.name, id=event.id, **content)
+            content: dict[str, Any] = {}
+            if publisher.content:
+                content["arguments"] = redact_json(event.raw_arguments)[:_LONGEST]
+            publisher.note_event(current, events.TOOL_CALL, tool=event.name, id=event.id, **content)
 
     @hookimpl
     def aquila_tool_result(self, call: CallInfo, event: ToolResult, seconds: float) -> None:

@@ -48,7 +48,6 @@ class JobRun:
     output_tokens: int = 0
     cost: float = 0.0
     characters: int = 0
-    tools: int = 0
     requests: int = 0
     request_retries: int = 0
     tail: str = ""
