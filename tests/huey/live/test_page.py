@@ -535,6 +535,13 @@ def test_a_form_of_another_page_does_nothing(huey, write, change):
     assert not huey.is_revoked(result)
 
 
+def test_a_form_still_works_after_another_page_was_opened(huey, write):
+    result = write("eagles")
+    client = signed_in(huey)
+    act(client, "cancel", huey, result, form=form_value(client.get("/").text))
+    assert huey.is_revoked(result)
+
+
 def test_a_form_without_its_cookie_does_nothing(huey, write):
     result = write("eagles")
     client = signed_in(huey)
