@@ -41,7 +41,7 @@ class Command:
         names = ("AQUILA_RUN", "PYTHONPATH", "OPENAI_API_KEY", "OPENAI_BASE_URL")
         surroundings = {name: value for name, value in os.environ.items() if name not in names}
         words = ["serve", *options, "--cassette", "x", "--port", "0"]
-        if "OPENAI_BASE_URL" not in variables:
+        if not {"--upstream", "OPENAI_BASE_URL", "AQUILA_UPSTREAM"} & {*options, *variables}:
             words += ["--upstream", provider.url]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "aquila", *words],
@@ -123,6 +123,23 @@ def test_the_base_url_of_the_environment_is_the_upstream_with_its_whole_path(
         running.end(signal.SIGTERM)
     (interaction,) = load_cassette(root / "x.yaml").interactions
     assert interaction.request.url == f"{base_url.rstrip('/')}/chat/completions"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [(["--upstream", "canned:transport"], {}), ([], {"AQUILA_UPSTREAM": "canned:transport"})],
+)
+def test_a_transport_can_be_the_upstream_and_its_recordings_name_it(
+    options: list[str], variables: dict[str, str], provider: Upstream, root: Path, tmp_path: Path
+) -> None:
+    answer = "httpx2.MockTransport(lambda request: httpx2.Response(200, json={}))"
+    (tmp_path / "canned.py").write_text(f"import httpx2\n\ndef transport():\n    return {answer}\n")
+    with command(provider, tmp_path, "--record", *options, **variables) as running:
+        assert httpx2.post(f"{running.url}/chat/completions", json=body("hi")).status_code == 200
+        running.end(signal.SIGTERM)
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert interaction.upstream == "canned:transport"
 
 
 @pytest.mark.slow

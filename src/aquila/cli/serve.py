@@ -83,8 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upstream",
         metavar="URL",
-        help="where to record from: the provider's base URL (default: OPENAI_BASE_URL, else "
-        "https://api.openai.com), or a transport: local, module:factory",
+        help="where to record from: the provider's base URL, or a transport: local, module:factory (default: "
+        "AQUILA_UPSTREAM, else OPENAI_BASE_URL, else https://api.openai.com)",
     )
     listening.add_address(
         parser,
@@ -124,10 +124,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
         upstream = _choose_upstream(options, settings, admission)
-        served = background_server.RenewableScope(
-            functools.partial(_open_scope, options, _find_script(options, settings))
-        )
         proxy = proxies.Proxy(lambda: served.scope, upstream=upstream, key=settings.api_key)
+        script = _find_script(options, settings)
+        served = background_server.RenewableScope(
+            functools.partial(_open_scope, options, script, upstream=proxy.upstream.name)
+        )
         app = application.build_application(
             proxy,
             admission,
@@ -138,7 +139,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         try:
             with background_server.listen_until_interrupted(options.host, options.port) as bound:
                 url = background_server.url_of(bound, is_tls=options.tls is not None)
-                url += _path_of_clients(options, settings)
+                url += _path_of_clients(options, settings, upstream)
                 output.print_line(f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={url}")
                 _print_token(admission, output, opens_key=options.record is not None and proxy.has_key)
                 sys.stdout.flush()
@@ -153,10 +154,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 def _choose_upstream(options: argparse.Namespace, settings: Settings, admission: Admission) -> str | None:
     """Return the upstream, if one is named. Raises ``ConfigError`` for a server that would record from itself."""
-    upstream: str | None = options.upstream or settings.base_url
+    records_elsewhere = options.record is not None and settings.upstream != "live"  # AQUILA_UPSTREAM, or the ini file
+    upstream: str | None = options.upstream or (settings.upstream if records_elsewhere else settings.base_url)
     # The shell in which clients were told their OPENAI_BASE_URL is also the one in which the server is started again.
     if options.record is not None and upstream is not None and _leads_to_server(upstream, options, admission):
-        source = "OPENAI_BASE_URL" if options.upstream is None else "--upstream"
+        source = "--upstream" if options.upstream else "aquila_upstream" if records_elsewhere else "OPENAI_BASE_URL"
         raise ConfigError(
             f"{source} {upstream} is this server itself, which would ask itself without end; name the provider, as in "
             f"--upstream {proxies.LIVE_UPSTREAM}"
@@ -176,11 +178,11 @@ def _leads_to_server(url: str, options: argparse.Namespace, admission: Admission
     return at == options.port and (is_local or host in admission.hosts)
 
 
-def _path_of_clients(options: argparse.Namespace, settings: Settings) -> str:
+def _path_of_clients(options: argparse.Namespace, settings: Settings, upstream: str | None) -> str:
     """Return the path of the base URL that clients are told."""
     # OPENAI_BASE_URL may end like Gemini's, in /v1beta/openai. The paths of clients are then appended to it as they
     # are.
-    base = settings.base_url if options.upstream is None else None
+    base = settings.base_url if not options.upstream and upstream == settings.base_url else None
     return "/v1" if base is None or base.rstrip("/").endswith("/v1") else ""
 
 
@@ -196,14 +198,14 @@ def _check_options(options: argparse.Namespace) -> None:
         background_server.check_certificate(options.tls)
 
 
-def _open_scope(options: argparse.Namespace, script: Path | None) -> Scope:
-    """Open the scope of a server, or the one after a reset."""
+def _open_scope(options: argparse.Namespace, script: Path | None, *, upstream: str) -> Scope:
+    """Open the scope of a server, or the one after a reset. Its recordings name ``upstream``."""
     scope = Scope(
         kind="block",
         name="aquila serve",
         command=record_command(options),
         default_cassette=options.cassette,
-        options=scope_options(options.record),
+        options={**scope_options(options.record), "upstream": upstream},
     )
     if (read := _read_script(script)) is not None:
         scope.scripts.use(read)
