@@ -7,7 +7,7 @@ shows only frames of the project, and its last line is one sentence. ``--full-tr
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +22,7 @@ from aquila.errors import (
     MissingKey,
     UnansweredRequest,
 )
+from aquila.plurals import number_of
 from aquila.recording import miss_outcomes
 from aquila.recording.installed_code import is_standard_library, package_of
 from aquila.recording.miss_outcomes import only_unanswered
@@ -49,19 +50,37 @@ def fail_for_swallowed(error: UnansweredRequest, item: pytest.Item) -> None:
 def add_section(item: pytest.Item, when: str, error: BaseException | None, known: Collection[str] = ()) -> None:
     """Add to the report of a test that fails the unanswered requests that its ``error`` does not name.
 
-    ``known`` are the texts of those that an earlier report of the test has shown.
+    ``known`` are the texts of those that an earlier report of the test has shown. Of the requests that miss by the same
+    change, such as one edit of a prompt that a hundred tasks send, the first is shown, and the others are counted.
     """
-    shown = "" if error is None else text_of(_find_unanswered(item, error) or error)
-    for text in texts_in(item, error):
+    behind = None if error is None else _find_unanswered(item, error)
+    shown = "" if error is None else text_of(behind or error)
+    changes = {None if behind is None else behind.group}
+    texts: list[str] = []
+    more = 0
+    for text, change in texts_in(item, error).items():
+        if text in shown or text in known:
+            pass
+        elif change is not None and change in changes:
+            more += 1
+        else:
+            texts.append(text)
+        changes.add(change)
+    if more:
+        requests = number_of(more, "more request of this test misses", "more requests of this test miss")
+        texts.append(f"{requests} by a change that is shown above.")
+    for text in texts:
         section = when, "aquila", text
-        if text in shown or text in known or section in item._report_sections:  # the last, if a plugin repeats the test
-            continue
-        item.add_report_section(*section)
+        if section not in item._report_sections:  # it is there if a plugin repeats the test
+            item.add_report_section(*section)
 
 
-def texts_in(item: pytest.Item, error: BaseException | None = None) -> Collection[str]:
-    """Return the texts of what is unanswered in the running test so far, and in the fixture that raised ``error``."""
-    return dict.fromkeys(map(str, (*misses_behind(item, error), *unanswered_in(item))))
+def texts_in(item: pytest.Item, error: BaseException | None = None) -> Mapping[str, str | None]:
+    """Return the texts of what is unanswered in the running test so far, and in the fixture that raised ``error``.
+
+    The value of each is the change by which the request misses (see ``UnansweredRequest.group``).
+    """
+    return {str(each): each.group for each in (*misses_behind(item, error), *unanswered_in(item))}
 
 
 def misses_behind(item: pytest.Item, error: BaseException | None) -> Sequence[UnansweredRequest]:

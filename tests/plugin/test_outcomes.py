@@ -384,6 +384,23 @@ def test_a_miss_of_each_attempt_is_shown_once(project: Project) -> None:
     assert result.stdout.str().count("Captured aquila call") == 1
 
 
+def test_requests_of_a_test_that_miss_by_the_same_change_are_shown_once(project: Project) -> None:
+    tests = """
+        def test_it(aquila_cassette):
+            answers = []
+            for question in "Be brief. In Rome?", "Be brief. In Oslo?", "Be brief. Where?", "And who are you?":
+                with contextlib.suppress(BaseException):
+                    answers.append(post(question))
+            assert len(answers) == 4
+        """
+    project.record(tests=f"import contextlib\n{textwrap.dedent(tests)}").assert_outcomes(passed=1)
+    changed = tests.replace("brief", "kind").replace("who", "what")
+    shown = project.run(tests=f"import contextlib\n{textwrap.dedent(changed)}").stdout.str()
+    assert shown.count("Captured aquila call") == 3
+    assert [part in shown for part in ("now 'Be kind. In Rome?'", "In Oslo?'", "what are you?'")] == [1, 0, 1]
+    assert "2 more requests of this test miss by a change that is shown above." in shown
+
+
 def test_a_miss_that_was_taken_for_an_answer_is_the_error(project: Project) -> None:
     """As langchain does with what `asyncio.gather` returns."""
     result = project.run(
