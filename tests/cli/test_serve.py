@@ -20,6 +20,8 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cli import main, serve
+from aquila.cli.project import Project
+from aquila.errors import CassetteNameError
 from aquila.server import background_server
 from tests.support.clients import body
 from tests.support.slow import slow_but
@@ -252,6 +254,17 @@ def test_the_command_that_a_miss_suggests_has_all_options(given: list[str], comm
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
     assert serve.record_command(parser.parse_args(given)) == command
+
+
+def test_a_cassette_can_be_given_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here, file = Project(tmp_path, tmp_path / "kept"), tmp_path / "kept" / "web" / "shop.yaml"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    for given in ("web/shop", "kept/web/shop.yaml", str(file)):
+        assert serve.name_of_cassette(given, here) == "web/shop"
+    with pytest.raises(CassetteNameError):
+        serve.name_of_cassette(str(tmp_path / "shop.yaml"), here)
 
 
 def test_the_option_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

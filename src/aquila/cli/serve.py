@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--script", metavar="FILE", help="answer from this script what it has an answer for, before any cassette"
     )
-    parser.add_argument("--cassette", metavar="NAME", help="the cassette of requests that name none")
+    parser.add_argument("--cassette", metavar="NAME", help="the cassette of requests that name none, or its file")
     parser.add_argument(
         "--upstream",
         metavar="URL",
@@ -122,7 +122,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         if here.folder.exists() and not here.folder.is_dir():
             raise ConfigError(f"{here.folder} is no folder of cassettes; name one with --dir")
         if options.cassette is not None:
-            cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
+            options.cassette = name_of_cassette(options.cassette, here)
         upstream = _choose_upstream(options, settings, admission)
         proxy = proxies.Proxy(lambda: served.scope, upstream=upstream, key=settings.api_key)
         script = _find_script(options, settings)
@@ -150,6 +150,17 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")
     return 0
+
+
+def name_of_cassette(given: str, here: project.Project) -> str:
+    """Return the name of a cassette that is given by its name or its file. Raises ``CassetteNameError``."""
+    file = Path(given)
+    is_known = os.path.isfile(given) and file.absolute().is_relative_to(
+        here.folder
+    )  # false for any text that is no path
+    name = here.name_of(file) if is_known else given
+    cassette_path(here.folder, name)  # raises for a name that cannot be a cassette
+    return name
 
 
 def _choose_upstream(options: argparse.Namespace, settings: Settings, admission: Admission) -> str | None:
