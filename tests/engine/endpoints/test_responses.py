@@ -283,6 +283,13 @@ def test_background_answer_that_is_streamed_and_breaks_is_fetched_to_its_end(eng
     assert [seen.path for seen in server.seen[1:]] == ["/v1/responses/resp_1"] * 2
 
 
+def test_background_answer_that_is_streamed_and_breaks_before_its_id_is_a_broken_stream(engine: Engine) -> None:
+    nameless = sse({"type": "response.output_text.delta", "delta": "fo"}, done=False, event=True)
+    with serving(Answer([nameless], broken=True)) as server, pytest.raises(errors.StreamBroken):
+        engine.events("2+2?", base_url=server.url, **FAST)
+    assert len(server.seen) == 1
+
+
 @pytest.mark.parametrize(
     ("answers", "error", "message"),
     [
