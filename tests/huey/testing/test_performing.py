@@ -437,6 +437,13 @@ def test_a_result_that_cannot_be_stored_is_refused(huey):
         perform_job(lock)
 
 
+def test_a_result_that_the_following_task_cannot_get_is_refused():
+    huey = MemoryHuey("app", results=False)
+    job = returning(huey, threading.Lock(), name="job").s().then(failing(huey, name="following"))
+    with use_test_queue(huey), pytest.raises(TaskContractBroken, match=r"follows .*job could not be enqueued.*lock"):
+        perform_job(job)
+
+
 def test_only_a_result_that_is_stored_must_be_storable():
     assert perform_job(returning(MemoryHuey(results=False), threading.Lock())).state == "complete"
     for store_none in (False, True):
