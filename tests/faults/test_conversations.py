@@ -106,12 +106,14 @@ def test_abnormal_close_needs_a_web_socket() -> None:
         fault.change(Interaction(asked, RecordedResponse(200)))
 
 
-def test_an_error_event_comes_in_the_stream_of_its_question() -> None:
+@pytest.mark.parametrize(("path", "stream"), [("/v1/responses", "s1"), ("/v1/realtime", None)])
+def test_an_error_event_comes_in_the_stream_of_its_question(path: str, stream: str | None) -> None:
     asked = Frame(b'{"type":"response.create","stream_id":"s1"}', sent=True)
     told = [Frame(b'{"type":"other","stream_id":"s1"}', sent=False)] * 2
     (fault,) = read_faults("error_event(after=1)")
-    changed = list(read_frames(fault.change(conversation([asked, *told], None, "/v1/responses")).chunks))
+    changed = list(read_frames(fault.change(conversation([asked, *told], None, path)).chunks))
     assert [each.sent for each in changed if isinstance(each, Frame)] == [True, False, False, True, False, False]
     error = changed[2]
     assert isinstance(error, Frame)
-    assert json.loads(error.data)["stream_id"] == "s1"
+    event = json.loads(error.data)
+    assert (event["type"], event.get("stream_id")) == ("error", stream)
