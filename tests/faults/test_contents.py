@@ -316,8 +316,18 @@ def test_a_stream_that_ends_with_an_error_cannot_be_changed(fault: str, form: st
         change(fault, stream)
 
 
-def test_a_refusal_replaces_the_text_in_a_first_event_with_role_and_text() -> None:
-    stream = of_events("chat", delta(role="assistant", content="Hi"), delta(content=" you"), delta("stop"))
+@pytest.mark.parametrize(
+    ("first", "second", "end"),
+    [
+        ({"content": "Hi"}, {"content": " you"}, "stop"),
+        ({"content": "", "tool_calls": [{"index": 0}]}, {"tool_calls": [{"index": 0}]}, "tool_calls"),
+    ],
+    ids=["text", "call"],
+)
+def test_a_refusal_replaces_what_is_said_in_a_first_event_with_the_role(
+    first: dict[str, Any], second: dict[str, Any], end: str
+) -> None:
+    stream = of_events("chat", delta(role="assistant", **first), delta(**second), delta(end))
     refused = delta(role="assistant", content="", refusal="no"), delta("stop")
     assert tuple(values_of(change("refusal", stream, text="no"))) == refused
     assert tuple(values_of(change("empty_answer", stream))) == (delta(role="assistant", content=""), delta("stop"))
