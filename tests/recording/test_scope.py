@@ -248,6 +248,16 @@ def test_a_context_that_outlives_its_block_is_refused_instead_of_using_another()
         context.run(scopes.current_scope)
 
 
+def test_a_block_may_end_in_another_context_than_it_began_in() -> None:
+    """As that of an asynchronous fixture, whose end may run in a task of its own."""
+    block = aquila.use_cassette("x")
+    context = contextvars.copy_context()
+    context.run(block.__enter__)
+    block.__exit__(None, None, None)
+    with pytest.raises(SessionClosed, match="x"):
+        context.run(scopes.current_scope)
+
+
 def test_asyncio_tasks_and_threads_of_a_block_inherit_it() -> None:
     async def run() -> list[str | None]:
         async with aquila.use_cassette("x"):
