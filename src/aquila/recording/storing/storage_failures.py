@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aquila.cassettes.storage.names import WORK_FOLDER
-from aquila.errors import AquilaError, CassetteWriteError, reason_of
+from aquila.errors import CassetteWriteError, reason_of
 
 
 class StorageFailure(NamedTuple):
@@ -27,13 +27,9 @@ def list_failures(failures: Sequence[StorageFailure]) -> str:
 
 
 def raise_failures(failures: Sequence[StorageFailure], root: Path) -> None:
-    """Raise one error for all failures, if there are any. A single error of Aquila's own is raised as it is."""
-    if not failures:
-        return
-    first = failures[0].error
-    if len(failures) == 1 and isinstance(first, AquilaError):
-        raise first
-    raise CassetteWriteError(
-        f"not all that was recorded could be stored: {list_failures(failures)} It stays in "
-        f"{root / WORK_FOLDER}, and the next recording run tries again."
-    ) from first
+    """Raise one error for all failures, if there are any."""
+    if failures:
+        raise CassetteWriteError(
+            f"not all that was recorded could be stored: {list_failures(failures)} What was not stored is in "
+            f"{root / WORK_FOLDER}: the next recording run stores it, or `aquila cassettes accept`."
+        ) from failures[0].error
