@@ -340,6 +340,25 @@ def test_an_answer_to_a_request_from_before_a_reset_is_not_recorded_but_a_line_i
     assert not (root / "x.yaml").exists()
 
 
+def test_a_stream_whose_provider_has_not_ended_it_after_its_terminator_is_recorded_at_a_reset(
+    serve: Serve, provider: Upstream, root: Path
+) -> None:
+    """As of a client that reads only up to the terminator, and then resets the server for its next test."""
+    pieces, ended = chat_chunks("one"), threading.Event()
+    provider.script = lambda path, body: Answer(
+        chunks=[*pieces, b"\n"], before_chunk=lambda number: number < len(pieces) or ended.wait(60)
+    )
+    with serve(record="all") as running:
+        with httpx2.Client() as client, client.stream("POST", running.url + PATH, json={}) as answer:
+            arriving = answer.iter_raw()
+            while b"[DONE]" not in next(arriving):
+                pass
+            post(running, None, "/_aquila/reset")
+        ended.set()
+        (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert (interaction.response.end, interaction.response.body) == ("complete", b"".join(pieces))
+
+
 def test_an_answer_that_breaks_off_breaks_off_for_the_client(serve: Serve, provider: Upstream) -> None:
     provider.script = lambda path, body: Answer(chunks=chat_chunks("one two")[:2], breaks=True)
     for record in ("all", None):

@@ -247,9 +247,9 @@ class _AnswerRecorder:
         self._store_answer("complete" if self._has_terminator else left, left_open=left_open)
 
     def forget(self) -> None:
-        """Store nothing of the answer, unless its end is stored already."""
+        """Store nothing of the answer, unless its end is stored already, or it is complete, as ``abandon`` says."""
         with self._lock:
-            if not self._ended:
+            if not self._ended and not self._has_terminator:
                 self._ended = True
                 if self._large is not None:
                     self._large.abandon()
