@@ -48,7 +48,8 @@ def _cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixtur
     test that uses it an assertion of pytest fails.
     """
     known = fixture.cached_result
-    if isinstance(error, (Exception, pytest.fail.Exception, pytest.skip.Exception)) and (known is None or not known[2]):
+    is_known = known is not None and known[2] is not None and known[2][0] is error
+    if isinstance(error, (Exception, pytest.fail.Exception, pytest.skip.Exception)) and not is_known:
         fixture.cached_result = None, fixture.cache_key(request), (error, error.__traceback__)  # type: ignore[arg-type]
 
 
@@ -106,13 +107,14 @@ class FixtureCassette:
         A miss that the fixture's code swallows fails the setup, and so does a cassette that cannot be read.
         """
         try:
-            with self._remembering_variables(), self._answer():
-                yield
+            try:
+                with self._remembering_variables(), self._answer():
+                    yield
+            except pytest.skip.Exception:
+                self._fail_for_swallowed()  # it may have led to the skip
+                raise
+            self._fail_for_swallowed()
             scope = self._scope
-            if scope is not None and (misses := scope.misses.hear()):
-                raise outcomes.make_outcome(misses[0], with_traceback=False)
-            if scope is not None and (unusable := self._unusable_in(scope)):
-                raise outcomes.make_outcome(unusable[0], with_traceback=False)
             if scope is not None:
                 scope_ends.check_plays(scope)
         except BaseException as error:
@@ -161,8 +163,6 @@ class FixtureCassette:
             self._scope = None
             return
         misses, unusable = self._scope.misses.hear(), self._unusable_in(self._scope)
-        if unusable and (test := self._run.test) is not None:  # it fails by the setup already
-            test.refusals[:] = [each for each in test.refusals if each not in unusable]
         if misses or unusable:
             failed = self._item.config.stash.setdefault(test_scopes.FAILED_FIXTURES, {})
             failed[self] = error, (*misses, *unusable)  # perhaps a server did not start because of one
@@ -173,6 +173,10 @@ class FixtureCassette:
             self._close(passed=False, adds_only=as_meant)
         except (errors.AquilaError, OSError) as failure:
             error.add_note(f"and its recording could not be kept: {failure}")
+
+    def _fail_for_swallowed(self) -> None:
+        if (scope := self._scope) is not None and (swallowed := [*scope.misses.hear(), *self._unusable_in(scope)]):
+            raise outcomes.make_outcome(swallowed[0], with_traceback=False)
 
     def _unusable_in(self, scope: Scope) -> Sequence[LiveCallRefused]:
         """Return what a cassette that cannot be read has noted for the running test, unless that was forgotten."""

@@ -24,8 +24,9 @@ def damage(project: Project) -> None:
         path.write_text("aquila: 1\ninteractions: 7\n", "utf-8")
 
 
-def test_each_test_whose_shared_fixture_swallowed_it_fails_in_the_setup(project: Project) -> None:
-    project.record(tests=FIXTURE).assert_outcomes(passed=2)
+@pytest.mark.parametrize("end", ["return error.__class__", "pytest.skip('no facts')"])
+def test_each_test_whose_shared_fixture_swallowed_it_fails_in_the_setup(project: Project, end: str) -> None:
+    project.record(tests=FIXTURE.replace("return error.__class__", end)).assert_outcomes(passed=2)
     damage(project)
     result = project.run()
     result.assert_outcomes(errors=2)

@@ -193,9 +193,10 @@ def test_what_fails_around_a_fixture_fails_each_of_its_tests_in_the_same_way(
     result.stdout.fnmatch_lines([f"ERROR *::{test} - ValueError: no name for it" for test in ("test_one", "test_two")])
 
 
-def test_a_miss_that_a_shared_fixture_swallows_fails_every_test_that_uses_it(project: Project) -> None:
+@pytest.mark.parametrize("end", ["return None", "pytest.skip('no summary')"])
+def test_a_miss_that_a_shared_fixture_swallows_fails_every_test_that_uses_it(project: Project, end: str) -> None:
     swallowing = TESTS.replace(
-        'return post("summary")', "try:\n        post('summary')\n    except BaseException:\n        return None"
+        'return post("summary")', f"try:\n        post('summary')\n    except BaseException:\n        {end}"
     )
     tests = swallowing.replace('assert post("one")', "pass").replace('assert post("two")', "pass")
     result = project.run(tests=tests)
