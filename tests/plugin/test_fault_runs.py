@@ -275,11 +275,16 @@ def test_what_programs_do_with_faults_is_told_for_each_test_and_fault(folder: Pa
 
 
 HANGING = """
-import app, pytest
+import app, httpx2, pytest
 
 @pytest.mark.aquila("shared")
 def test_no_limit():
     assert app.read(timeout=None)[0]
+
+@pytest.mark.aquila("shared")
+def test_for_ever():
+    while httpx2.post(app.URL, json=app.body()).is_error:
+        pass
 """
 
 
@@ -290,10 +295,12 @@ def test_what_does_not_end_is_ended_and_said_to_hang(folder: Path) -> None:
     (folder / "test_app.py").unlink()
     (folder / "test_hanging.py").write_text(HANGING)
     (folder / "pytest.ini").write_text("[pytest]\naquila_faults_timeout = 8\n")
-    code, output = run(folder, "-p", "no:xdist", "--aquila-faults=stall,end_early", "--aquila-faults-json=report.json")
+    code, output = run(folder, "-p", "no:xdist", f"--aquila-faults=stall,{BUSY}", "--aquila-faults-json=report.json")
     assert code == 1, output
     assert read_verdicts(folder)["test_no_limit", "stall"] == ("hangs", "hangs", "no_read_timeout"), output
     assert "no end after 8 s, in app.py:" in output
+    assert read_verdicts(folder)["test_for_ever", BUSY][0] == "hangs", output
+    assert "still asking after 100 requests" in output
 
 
 @pytest.mark.slow

@@ -60,7 +60,10 @@ def test_a_miss_that_the_teardown_of_a_fixture_swallows_fails_its_test_and_no_ot
     )
 
 
-def test_what_a_test_misses_that_is_expected_to_fail_is_shown_once(project: Project) -> None:
+def test_what_a_test_misses_that_is_expected_to_fail_is_shown_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "1")  # there pytest does not cut the lines of its summary
     tests = """
         def ask():
             try:

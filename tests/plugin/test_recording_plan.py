@@ -48,8 +48,11 @@ def test_a_run_that_records_everything_says_first_how_much_that_is(project: Proj
 
 def test_a_name_that_no_cassette_can_have_is_an_error_of_its_test_alone(project: Project) -> None:
     tests = '@pytest.mark.aquila("../x")\ndef test_it(): pass\n\ndef test_other(): pass\n'
+    (project.cassettes / "test_app").mkdir(parents=True)
+    (project.cassettes / "test_app" / "test_other.yaml").write_text("damaged")
     result = project.record("--aquila-record=all", tests=tests)
     result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*; the tests have no recordings yet"])
     result.stdout.fnmatch_lines(["*CassetteNameError: cassette name '../x' leaves the cassette folder *"])
 
 

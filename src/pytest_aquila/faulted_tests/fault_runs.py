@@ -205,7 +205,7 @@ class FaultRuns:
         if hasattr(self._config, "workerinput"):
             self._config.workeroutput[_SENT] = self._report.as_plain_data()  # type: ignore[attr-defined]
             return
-        is_cut_short = session.shouldfail or session.shouldstop or self._extent.was_interrupted  # by -x, say
+        is_cut_short = session.shouldfail or self._extent.was_interrupted  # by -x, say
         is_whole = session.exitstatus in _WHOLE and not is_cut_short
         report = {**self._report.as_plain_data(self._allowed), "is_whole": is_whole}
         target = self._config.option.aquila_faults_json

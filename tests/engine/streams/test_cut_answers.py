@@ -58,6 +58,7 @@ def test_a_continuation_of_the_same_message_completes_the_answer(
         ("독수리는 높", "높이 난다.", "이 난다."),
         ("", "Eagles fly.", "Eagles fly."),
         ("Eag", "Eagles fly.", "les fly."),  # asked for anew
+        ("\n", "\nEagles fly.", "Eagles fly."),
         ("x" * 41, "y", "y"),  # no word
         ("Eagles fly", "fl", ""),  # the continuation was cut in its first word
         ("Eagles fly", "fly", ""),

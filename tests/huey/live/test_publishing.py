@@ -524,6 +524,7 @@ def test_a_flush_with_nothing_to_store_does_not_say_that_the_storage_is_back(pub
     monkeypatch.undo()
     write()
     assert "answers again" in caplog.text
+    assert huey.publisher.store._pause == 0  # the next events do not wait as after an outage
 
 
 def test_a_batch_whose_confirmation_was_lost_is_stored_once(published, monkeypatch):
