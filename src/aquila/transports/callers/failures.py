@@ -45,8 +45,9 @@ def explain_failure(error: BaseException) -> Failure:
         case SessionClosed():
             return Failure(409, "session_closed", str(error))
         case FailureReplayed():
-            told = f"the upstream was not asked, and this failure is replayed: {error}. To ask it, record with =all"
-            return Failure(502, "upstream_failed", told, "replayed", retry=True)
+            told = f"the upstream was not asked, because this failure is recorded, or a fault of the test: {error}"
+            anew = "to ask it in place of a recording, record with =all"
+            return Failure(502, "upstream_failed", f"{told}; {anew}", "replayed", retry=True)
         case UpstreamFailed():
             return Failure(502, "upstream_failed", f"the upstream did not answer: {error}", "failed", retry=True)
     return Failure(500, type(error).__name__, str(error), "failed")
