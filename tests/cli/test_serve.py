@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cli import main, serve
@@ -139,7 +141,11 @@ def test_a_transport_can_be_the_upstream_and_its_recordings_name_it(
     (tmp_path / "canned.py").write_text(f"import httpx2\n\ndef transport():\n    return {answer}\n")
     with command(provider, tmp_path, "--record", *options, **variables) as running:
         assert httpx2.post(f"{running.url}/chat/completions", json=body("hi")).status_code == 200
+        with pytest.raises(InvalidStatus) as refused, connect(f"ws{running.url[4:]}/realtime", proxy=None):
+            pass
         running.end(signal.SIGTERM)
+    told = json.loads(refused.value.response.body or b"")["error"]["message"]
+    assert told.endswith("\n\nA cassette that was recorded from the provider answers it.")  # and no word of a test
     (interaction,) = load_cassette(root / "x.yaml").interactions
     assert interaction.upstream == "canned:transport"
 

@@ -108,7 +108,10 @@ def note_refusal(message: str, run: Run, kind: type[LiveCallRefused] = LiveCallR
 
 def refuse_web_socket(address: str, why: str) -> BaseException:
     """Return the error to raise for a handshake that nothing can answer, and note it. ``why`` is a sentence."""
-    advice = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
+    if runtime.current_run().test_name is None:  # as in `aquila serve`
+        advice = "A cassette that was recorded from the provider answers it."
+    else:
+        advice = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
     address = _redact_path(address, runtime.current_settings())
     return make_refusal(f"{address} was refused: {why}\n\n{advice}")
 
