@@ -196,9 +196,11 @@ def test_a_difference_that_the_match_rules_leave_out_is_reported(project: Projec
     project.record(tests=tests)
     changed = tests.replace("one", "two")
     project.run(tests=changed).assert_outcomes(passed=1)
-    result = project.run("--aquila-drift")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["1 test: prompt recorded 'one', now 'two'*"])
+    result = project.run("--aquila-drift", tests=f"{changed}\ndef test_new(aquila_cassette): post('new')\n")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["FAILED test_app.py::test_new - CassetteMiss: *", "1 test: prompt recorded 'one', now 'two'*"]
+    )
     assert not (project.pytester.path / "-").exists()  # no file was named
 
 

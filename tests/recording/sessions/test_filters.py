@@ -184,6 +184,16 @@ def test_a_comparison_takes_the_place_of_the_rules(match_on: list[str] | None, t
     assert [answer["number"] for _, answer in stored(tmp_path)] == [5, 6, 3, 4]
 
 
+@pytest.mark.parametrize("is_same", [None, lambda request, recorded: request.body == recorded.body])
+def test_a_miss_names_a_setting_unless_a_comparison_decides(is_same: Any) -> None:
+    use(
+        Filters(is_same=is_same), [{"prompt": "hi", "user": "0b3a6f0e-5b0e-4c1b-9f57-0d5a3c1e7d01"}], transport="record"
+    )
+    with pytest.raises(CassetteMiss) as caught:
+        use(Filters(is_same=is_same), [{"prompt": "hi", "user": "77f2c9aa-1c2d-4e8f-8a5b-6d7e8f901234"}])
+    assert ("aquila_ignore = " in str(caught.value)) == (is_same is None)
+
+
 @pytest.mark.parametrize("own", [0, 1, 2])
 def test_recordings_of_other_files_answer_after_those_of_the_cassette_and_nothing_is_stored_in_them(
     own: int, tmp_path: Path
