@@ -70,9 +70,8 @@ def complete_command(config: pytest.Config, command: str, file: Path | None = No
     name, space, rest = command.partition(" ")
     if name != "pytest":
         return command
-    if "[" in rest and outgoing.redact_label(rest) != rest:
-        # The command is redacted before it is shown, and a redacted id names no test. So the function is named instead.
-        rest = join_words(dict.fromkeys(map(_without_parameters, shlex.split(rest))))
+    if "[" in rest:
+        rest = _without_secrets(rest)
     if file is not None:
         return start_of_command(config, file) + space + rest
     words = shlex.split(rest)
@@ -80,7 +79,7 @@ def complete_command(config: pytest.Config, command: str, file: Path | None = No
     if "--aquila-record" in rest and "::" not in rest:
         named, keyword = _choose_as_in_run(config, named), config.getoption("keyword", "")
         options = [word for word in words if word.startswith("-")]
-        rest = join_words([*(["-k", keyword] if keyword else []), *named, *options])
+        rest = _without_secrets(join_words([*(["-k", keyword] if keyword else []), *named, *options]))
     return start_for_tests(config, named) + space + rest
 
 
@@ -90,6 +89,13 @@ def _choose_as_in_run(config: pytest.Config, files: Sequence[str]) -> Sequence[s
     if config.args_source is not config.ArgsSource.ARGS or config.getoption("pyargs", False):
         return files
     return typed if len(typed) <= _MOST_TYPED and (not files or any("::" in each for each in typed)) else files
+
+
+def _without_secrets(words: str) -> str:
+    # The command is redacted before it is shown, and a redacted id names no test. So the function is named instead.
+    if outgoing.redact_label(words) == words:
+        return words
+    return join_words(dict.fromkeys(map(_without_parameters, shlex.split(words))))
 
 
 def _without_parameters(word: str) -> str:
@@ -141,9 +147,9 @@ def _root_options(config: pytest.Config, file: Path | None) -> Iterator[str]:
 
 
 def _finds_another_root(config: pytest.Config, file: Path) -> bool:
-    """Whether pytest may take another root folder than that of this run, if its only argument is this file."""
+    """Whether pytest may take another root folder than that of this run, if its only argument is this path."""
     root = run_life.root_of(config)
-    folder = file.parent
+    folder = file if file == root else file.parent
     while folder != root and root in folder.parents:
         if any(_may_decide_root(config, folder / name) for name in _ROOT_FILES):
             return True

@@ -74,14 +74,15 @@ def test_a_command_for_whole_files_records_no_tests_that_the_run_has_left_out(pr
         def test_many(number, aquila_cassette):
             post(f"many {number}")
 
-        def test_other(aquila_cassette):
+        @pytest.mark.parametrize("key", ["KEY"])
+        def test_other(key, aquila_cassette):
             post("other")
-        """
+        """.replace("KEY", key := "sk-proj-" + "aB3dE5gH7" * 5)
     missed = project.run("-k", "many and not 0", tests=many)
     assert to_record(missed) == "pytest -k 'many and not 0' test_app.py --aquila-record"
-    missed = project.run("test_app.py::test_many")
-    assert to_record(missed) == "pytest test_app.py::test_many --aquila-record"
-    project.run(*shlex.split(to_record(missed))[1:]).assert_outcomes(passed=13)
+    missed = project.run("test_app.py::test_many", f"test_app.py::test_other[{key}]")
+    assert to_record(missed) == "pytest test_app.py::test_many test_app.py::test_other --aquila-record"
+    project.run(*shlex.split(to_record(missed))[1:]).assert_outcomes(passed=14)
 
 
 def to_record(result: pytest.RunResult) -> str:
@@ -151,7 +152,7 @@ def test_a_command_for_all_tests_names_the_folder_of_a_run_that_began_outside_of
         pytester.makepyfile(**{f"{folder}/{name}": ALONE.replace("PART", folder)})
     pytester.syspathinsert()
     *_, command = commands(project.run("project"))
-    assert command == "pytest -c project/pytest.ini project --aquila-record"
+    assert command == "pytest project --aquila-record"
     project.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
 
 
