@@ -53,7 +53,7 @@ def enter_sealed_run(config: pytest.Config) -> None:
     entering.become_sealed([sys.executable, *sys.orig_argv[1:]], ports)
 
 
-def check_sealed_run(settings: Settings, *, verifies: bool = False) -> None:
+def check_sealed_run(settings: Settings, *, verifies: bool) -> None:
     """Raise ``UsageError`` if a run is not sealed, or needs what a sealed run cannot do.
 
     ``verifies``: the run sends requests to the upstream again.

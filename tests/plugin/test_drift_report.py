@@ -332,15 +332,27 @@ def test_in_a_project_of_toml_settings_are_advised_so_that_they_can_be_typed_the
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_a_report_for_which_the_disk_has_no_room_is_said_in_a_sentence(project: Project) -> None:
-    result = project.run("--aquila-drift=/dev/full", tests="def test_it(aquila_cassette): post('one')")
-    result.assert_outcomes(failed=1)
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (["--aquila-drift=/dev/full"], 0),
+        (["--aquila-orphans=/dev/full"], 0),
+        (["--aquila-verify", "--aquila-verify-json=/dev/full"], 4),
+        (["--aquila-faults=overloaded", "--aquila-faults-json=/dev/full"], 4),
+    ],
+)
+def test_a_report_for_which_the_disk_has_no_room_is_said_in_a_sentence(
+    project: Project, options: list[str], status: int
+) -> None:
+    result = project.run(*options, tests="def test_it(aquila_cassette): pass")
+    result.assert_outcomes(passed=1)
+    assert result.ret == status
     result.stdout.fnmatch_lines(["aquila: /dev/full: the report was not written: No space left on device"])
 
 
 def test_a_run_without_a_terminal_writes_the_files_that_its_options_name(project: Project) -> None:
     tests = "def test_it(aquila_cassette): post('one')"
-    project.record(tests=tests).assert_outcomes(passed=1)
+    assert project.record("-p", "no:terminal", tests=tests).ret == 0
     project.run("-p", "no:terminal", "--aquila-drift=drift.json", "--aquila-orphans=unused.json")
     written = [json.loads((project.pytester.path / f"{name}.json").read_text()) for name in ("drift", "unused")]
     assert (written[0]["groups"], written[1]["complete"]) == ([], True)

@@ -97,6 +97,7 @@ def test_the_reason_of_an_error_is_told_behind_a_long_path_and_long_news_hide_no
         News(NewsKind.RENAMED, "renamed", command="aquila " + "x " * 300),
         News(NewsKind.REFUSED, "refused", ["a"]),
         News(NewsKind.KEPT_BESIDE, "kept", ["b"]),
+        News(NewsKind.UNPLAYED, "not played", ["d"]),
     ]
     assert [line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST)] == [
         "aquila: not stored:",
@@ -104,7 +105,7 @@ def test_the_reason_of_an_error_is_told_behind_a_long_path_and_long_news_hide_no
         "  [Errno 28] No space left on device",
         "aquila: refused: a",
         "aquila: kept: b",
-        "aquila: and 1 more: pytest -v",
+        "aquila: and 2 more: pytest -v",
         LAST.text,
     ]
 

@@ -13,6 +13,7 @@ import re
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import openai  # so that runs within this process do not load it anew each time
@@ -22,7 +23,7 @@ import pytest
 
 import aquila.verifying.verification  # noqa: F401
 from aquila.settings import Settings
-from pytest_aquila.sealed_run import check_sealed_run
+from pytest_aquila.run_kinds import begin_chosen_kinds
 from tests.docs.snippets import has_model
 from tests.support.upstream import Answer, Upstream, sse, upstream
 
@@ -238,9 +239,13 @@ def test_a_sample_takes_the_oldest_first(project: VerifyProject) -> None:
         assert len(project.server.requests) == count
 
 
-def test_a_sealed_run_refuses_to_verify() -> None:
-    with pytest.raises(pytest.UsageError, match="AQUILA_GUARD=all"):
-        check_sealed_run(Settings(guard="sealed"), verifies=True)
+def test_a_sealed_run_refuses_to_verify(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    chosen = SimpleNamespace(aquila_report=None, aquila_verify="100%")
+    config: Any = SimpleNamespace(pluginmanager=None, workerinput={}, getoption=lambda name: None, option=chosen)
+    layers = SimpleNamespace(at_start=lambda: Settings(guard="sealed"), resolve=lambda: Settings(guard="sealed"))
+    with pytest.raises(pytest.UsageError, match="--aquila-verify asks"):
+        begin_chosen_kinds(config, SimpleNamespace(layers=layers))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
