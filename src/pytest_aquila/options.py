@@ -240,8 +240,7 @@ def _read_ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
     given = _given_keys(pytest_config)
     named = [row[0] for row in OPTION_ROWS if row[3]]
     if given is not None:
-        present = {key.removeprefix("aquila_") for key in given if key.startswith("aquila_")}
-        named = [name for name in named if name in present]
+        named = [name for name in named if f"aquila_{name}" in given]
     values = {name: read_key(pytest_config, f"aquila_{name}") for name in named}
     if replaces_recorder(pytest_config):
         # Under the other recorder an unset key stayed unset, and such a suite may decide by it whether to record.
