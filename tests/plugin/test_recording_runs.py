@@ -68,6 +68,10 @@ def test_the_cassette_is_named_after_the_test(project: Project) -> None:
     project.record(
         tests="""
         class TestGroup:
+            @pytest.fixture(scope="class", autouse=True)
+            def asked(self):
+                post("asked")
+
             @pytest.mark.parametrize("word", ["a", "b"])
             def test_it(self, aquila_cassette, word):
                 post(word)
@@ -87,15 +91,17 @@ def test_the_cassette_is_named_after_the_test(project: Project) -> None:
         """
     )
     recorded = sorted(path.stem for path in (project.cassettes / "test_app").iterdir())
-    assert len({name.casefold() for name in recorded}) == len(recorded) == 10
+    assert len({name.casefold() for name in recorded}) == len(recorded) == 12
     assert sorted(name.partition("+")[0] for name in recorded) == [
         *(
+            "TestGroup.@asked",
             "TestGroup.test_it-a",
             "TestGroup.test_it-b",
             "TestGroup.test_words-One-word",
             "TestGroup.test_words-one-word",
         ),
         *(
+            "Testgroup.@asked",
             "Testgroup.test_it-a",
             "Testgroup.test_it-b",
             "Testgroup.test_words-One-word",
