@@ -10,12 +10,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection
 
@@ -274,6 +275,23 @@ def test_an_upstream_that_cannot_be_reached_is_a_502(serve: Serve, monkeypatch: 
         with serve(record=record, upstream="ws://127.0.0.1:9") as running, pytest.raises(InvalidStatus) as refused:
             converse(running)
         assert refused.value.response.status_code == 502
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forgets", [False, True], ids=["of a test", "of aquila serve"])
+def test_a_handshake_that_the_end_of_the_server_cuts_is_left_or_forgotten(forgets: bool, root: Path) -> None:
+    scope = Scope(kind="block", default_cassette="x", options={"transport": "record", "record": "missing"})
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as threads:
+        upstream = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with BackgroundServer(build_application(Proxy(lambda: scope, upstream=upstream), ADMISSION)) as running:
+            talking = threads.submit(converse, running)
+            asked, _ = silent.accept()
+            assert asked.recv(4096)
+        with asked:
+            assert isinstance(talking.exception(60), InvalidMessage)
+    if forgets:
+        scope.forget_unfinished()  # else a replay would wait for ever
+    assert scope.close().recorded == (0 if forgets else 1)
 
 
 def test_a_script_answers_and_one_that_speaks_another_protocol_says_so(root: Path) -> None:

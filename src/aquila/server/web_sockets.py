@@ -201,6 +201,9 @@ class _Visit:
     async def _relay(self, conversation: UpstreamConversation) -> None:
         try:
             await self._speak_with_upstream(conversation)
+        except ClientLeft:
+            await conversation.store_unanswered()
+            raise
         finally:
             await conversation.close()
 

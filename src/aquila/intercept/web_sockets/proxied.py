@@ -61,7 +61,7 @@ class UpstreamConversation:
     async def connect(self) -> Any:
         """Connect. Return a connection of ``websockets``, or a ``RefusedUpstream``. Raises ``UpstreamFailed``.
 
-        If the caller is cancelled, the client has left before it was answered. ``close`` must always be awaited.
+        If the caller is cancelled, ``store_unanswered`` stores that. ``close`` must always be awaited.
         """
         exceptions = import_optional("websockets.exceptions", "websockets", purpose="a WebSocket")
         try:
@@ -82,8 +82,12 @@ class UpstreamConversation:
         except BaseException:
             if self.recorder is not None:
                 self.recorder.finish_unanswered()
-                await write_due_async(self.recorder)
             raise
+
+    async def store_unanswered(self) -> None:
+        """Store that the client has left before it was answered. Else the end of the scope does, if nothing forgets."""
+        if self.recorder is not None:
+            await write_due_async(self.recorder)
 
     async def close(self) -> None:
         """End the connection, if there is one. A recording that has not ended is stored as left by the client."""

@@ -161,7 +161,11 @@ class FrameRecorder:
         self.write_due()
 
     def forget(self) -> None:
-        """Do nothing: the turns of a conversation are of use without its end."""
+        """Store nothing of an unanswered handshake. The turns of a conversation are of use without its end."""
+        with self._writing:
+            if not self._response.has_begun:
+                self._stored = True
+                self._recording.unfinished.discard(self)
 
     def _finish(self, end: End, error: str = "", *, close: Close | None = None, left_open: bool = False) -> None:
         with self._lock:
