@@ -237,7 +237,8 @@ def test_a_refusal_that_is_swallowed_where_no_test_runs_is_told(
 
 @pytest.mark.slow
 def test_a_refusal_is_told_in_a_run_that_ends_without_a_summary(folder: Folder, provider: Upstream) -> None:
-    folder.write(conftest="import asking, pytest\nasking.ask()\ndef pytest_configure(): raise pytest.UsageError('no')")
+    # Pytest does not call `pytest_unconfigure` then.
+    folder.write(conftest="import asking, pytest\nasking.ask()\nraise pytest.UsageError('no')")
     done = folder.run()
     assert done.returncode == 4
     told = "aquila: outside of any test, POST https://api.openai.com/v1/chat/completions was refused"
