@@ -32,7 +32,7 @@ consumer.stop(graceful=True)
 
 def test_greenlets_execute_async_tasks_one_after_the_other_and_a_consumer_says_so():
     done = subprocess.run([sys.executable, "-c", PROGRAM], check=False, capture_output=True, text=True, timeout=100)
-    # The other ways in which psycopg waits stop all greenlets.
+    # The way that psycopg chooses otherwise, `wait_c`, stops all greenlets.
     assert done.stdout == "wait_poll\n[0, 1, 2, 3] [0, 1, 2, 3]\n", done.stderr
     (warning,) = done.stderr.splitlines()
     assert warning.startswith("__main__.job is async, and greenlets execute async tasks one after the other")

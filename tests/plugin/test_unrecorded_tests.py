@@ -74,9 +74,13 @@ def test_a_test_that_fails_is_not_named_after_what_it_recorded_was_accepted(
     project.pytester.makeini("[pytest]\n")
     run(project, "one", "--aquila-record")
     run(project, "two")
-    run(project, "two", "--aquila-record", tests=TESTS.replace('post("{word}")', 'assert not post("{word}")'))
+    failing = TESTS.replace('post("{word}")', 'assert not post("{word}")')
+    run(project, "two", "--aquila-record", tests=failing)
     assert review(project, capsys, "--accept", "test_app/test_changed")[0] == 0
     assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
+    run(project, "two", tests=failing.replace("the same", "another"))
+    listed = review(project, capsys, "--list")[1]
+    assert ["test_same" in listed, "test_changed" in listed] == [True, False]
 
 
 def test_a_test_that_was_renamed_or_removed_since_is_not_named(
@@ -133,7 +137,8 @@ def test_nothing_of_a_cache_becomes_an_option_of_the_command(
     names = [*options, "--rootdir=/", "test_app.py::test_same[; rm \x1b[2J"]
     folder = project.pytester.path / ".pytest_cache" / "v"
     (folder / "aquila").mkdir(parents=True)
-    rows = {name: {"cassettes": [["/etc", "../passwd"]], "change": "\x1b]0;owned\x07"} for name in names}
+    row = {"cassettes": [["/etc", "../passwd"]], "change": "\x1b]0;owned\x07", "noted": 1}
+    rows = dict.fromkeys(names, row)
     (folder / "aquila" / "unrecorded").write_text(json.dumps(rows))
     (folder / "cache" / "lastfailed").write_text(json.dumps(dict.fromkeys(names, True)))
     _, out = review(project, capsys, "--list")

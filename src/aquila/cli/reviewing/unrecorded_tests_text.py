@@ -13,7 +13,7 @@ from aquila.cli.pytest_settings import find_cache
 from aquila.errors import AquilaError
 from aquila.plurals import count_of
 from aquila.recording.reporting.gone_tests import Sources
-from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded, time_of_last_miss
+from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded
 from aquila.recording.storing.pending_files import find_pending_files
 from aquila.shell_words import join_words, path_from
 
@@ -25,14 +25,11 @@ def find_unrecorded(here: project.Project, names: Collection[str]) -> list[Unrec
 
     ``names`` are names or patterns of cassettes: only tests that use such a cassette are returned. Empty means all.
     """
-    sources, cache = Sources(here.root), find_cache(here.root)
-    noted = time_of_last_miss(cache)
-    return [each for each in read_unrecorded(cache) if _is_listed(here, each, names, sources, noted)]
+    sources = Sources(here.root)
+    return [each for each in read_unrecorded(find_cache(here.root)) if _is_listed(here, each, names, sources)]
 
 
-def _is_listed(
-    here: project.Project, test: UnrecordedTest, names: Collection[str], sources: Sources, noted: float
-) -> bool:
+def _is_listed(here: project.Project, test: UnrecordedTest, names: Collection[str], sources: Sources) -> bool:
     module, _, inside = test.test.partition("::")
     if sources.is_gone(module, inside):
         return False  # pytest forgets it only in a run of all tests
@@ -43,7 +40,7 @@ def _is_listed(
             if find_pending_files(root, name):
                 return False  # the review asks about its recordings
             paths.append(path := cassette_path(root, name))
-            if path.stat().st_mtime > noted:
+            if path.stat().st_mtime > test.noted:
                 return False  # what waited was accepted; only a run of the test can say whether something is missing
     return not names or any(here.is_named(path, name) for path in paths for name in names)
 

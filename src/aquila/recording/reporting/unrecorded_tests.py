@@ -7,6 +7,7 @@ is not listed here either.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,18 +27,24 @@ class UnrecordedTest(NamedTuple):
     """A test, by its id, that made a request that no recording answers.
 
     ``cassettes`` are pairs of a cassette folder, relative to the root folder if it is in there, and a name. ``change``
-    says in one line how the request differs from the nearest recording; it is "" if none is near.
+    says in one line how the request differs from the nearest recording; it is "" if none is near. ``noted`` is when it
+    was put into the cache, in seconds since 1970.
     """
 
     test: str
     cassettes: tuple[tuple[str, str], ...]
     change: str
+    noted: float = 0.0
 
 
 def as_plain_data(tests: Iterable[UnrecordedTest], known: object) -> dict[str, Any]:
     """Return the new content of the cache: ``tests``, and those of its ``known`` content."""
     before: Mapping[str, Any] = known if isinstance(known, dict) else {}
-    new = {each.test: {"cassettes": [list(pair) for pair in each.cassettes], "change": each.change} for each in tests}
+    noted = time.time()
+    new = {
+        each.test: {"cassettes": [list(pair) for pair in each.cassettes], "change": each.change, "noted": noted}
+        for each in tests
+    }
     rows = {**{test: row for test, row in before.items() if test not in new}, **new}
     return dict(list(rows.items())[-MOST_KEPT:])
 
@@ -49,15 +56,8 @@ def read_unrecorded(cache: Path) -> list[UnrecordedTest]:
         if test in failed and "::" in test:
             with suppress(TypeError, ValueError, KeyError):
                 pairs = tuple((str(folder), str(name)) for folder, name in row["cassettes"])
-                found.append(UnrecordedTest(test, pairs, str(row["change"])))
+                found.append(UnrecordedTest(test, pairs, str(row["change"]), float(row["noted"])))
     return found
-
-
-def time_of_last_miss(cache: Path) -> float:
-    """Return when a run with a miss has ended, in seconds since 1970; 0 if none is cached."""
-    with suppress(OSError):
-        return (cache / "v" / CACHE_KEY).stat().st_mtime
-    return 0.0
 
 
 def _read(cache: Path, key: str) -> dict[str, Any]:
