@@ -56,7 +56,10 @@ def _make_pool(kind: type[_PoolT], url: httpx2.URL, proxy: str | None, limits: h
         # `verify` by position, so that Aquila's own patch does not put the making off until the first request.
         return kind(True, limits=limits, proxy=proxy)
     except (httpx2.InvalidURL, ImportError, OSError, ValueError) as error:  # a proxy, a package for it, certificates
-        way = "" if proxy is None else " through the proxy of the environment"  # unnamed: it may hold a password
+        if isinstance(error, OSError):
+            way = " with the certificates of the system, or of SSL_CERT_FILE"
+        else:
+            way = "" if proxy is None else " through the proxy of the environment"  # unnamed: it may hold a password
         raise ConfigError(f"no connection to {url.host} can be made{way}: {error}") from error
 
 
