@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import listening, project
@@ -155,8 +156,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 def name_of_cassette(given: str, here: project.Project) -> str:
     """Return the name of a cassette that is given by its name or its file. Raises ``CassetteNameError``."""
     file = Path(os.path.abspath(given))  # without `..`, which no name may have
-    # Not `Path.is_file`, which raises for a name that is too long for a file.
-    is_file = os.path.isfile(given) and file.is_relative_to(here.folder)
+    is_file = file.suffix in cassette_suffixes() and file.is_relative_to(here.folder)
     name = here.name_of(file) if is_file else given
     cassette_path(here.folder, name)  # raises for a name that cannot be a cassette
     return name
