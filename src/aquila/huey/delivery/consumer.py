@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import selectors
 import sys
 import time
 from typing import Any
@@ -118,6 +119,7 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
 def _let_greenlets_run_while_psycopg_waits() -> None:
     # psycopg decides how it waits when it is imported. `huey_consumer` imports it before the module of the tasks calls
     # `monkey.patch_all()`. So it waits in C, which stops all greenlets; if gevent comes first, it chooses `wait_poll`.
+    # While it connects, it waits with a selector.
     waiting: Any = sys.modules.get("psycopg.waiting")
     if waiting is not None and sys.modules["gevent.monkey"].is_module_patched("select"):
-        waiting.wait = waiting.wait_poll
+        waiting.wait, waiting.DefaultSelector = waiting.wait_poll, selectors.DefaultSelector
