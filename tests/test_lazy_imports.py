@@ -120,7 +120,7 @@ def test_modules_that_sys_modules_has_lost_are_not_imported_a_second_time(monkey
     newest, other = "aquila.spelling", "aquila.cassettes.codecs.yaml.tree"
     for name in (newest, other):
         importlib.import_module(name)
-    monkeypatch.setattr(lazy_imports, "_newest", newest)
+    monkeypatch.setattr(lazy_imports, "_newest", [newest])
     known = {name: sys.modules[name] for name in (newest, other, "aquila.cassettes.codecs.yaml")}
     for name in known:
         monkeypatch.delitem(sys.modules, name)

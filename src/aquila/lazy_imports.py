@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _importing: dict[int, None] = {}
 """The threads that are in ``import_module`` now, by their ids. Each adds and removes itself, which is atomic."""
-_newest = __name__
+_newest = [__name__]
 """The module that ``import_module`` has imported last. If ``sys.modules`` has lost it, it has lost others, too."""
 _LONGEST_WAIT = 5.0
 """How many seconds a fork waits at most for these threads, which may themselves wait for the thread that forks."""
@@ -38,7 +38,6 @@ def import_module(name: str) -> ModuleType:
     A fake file system of pyfakefs is paused meanwhile: a module that is imported within it would keep the fake ``os``
     and ``pathlib`` for the rest of the run. A module that ``sys.modules`` has lost is not imported a second time.
     """
-    global _newest  # noqa: PLW0603
     thread = get_ident()
     is_outermost = thread not in _importing
     fake_files = None
@@ -48,12 +47,12 @@ def import_module(name: str) -> ModuleType:
         fake_files = _find_fake_files() if is_new else None
         if fake_files is not None:
             fake_files.pause()
-        if is_new and _newest not in sys.modules:
+        if is_new and _newest[0] not in sys.modules:
             _put_lost_modules_back()
         # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
         module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
         if is_new:
-            _newest = name
+            _newest[0] = name
         return module
     finally:
         if is_outermost:
