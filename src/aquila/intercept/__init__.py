@@ -17,6 +17,7 @@ Begin with ``policy``, which decides whether a request or connection is answered
 - Other processes and threads: ``child_processes`` writes the variable by which child processes learn of the run, and
   ``parent_run`` joins the run in the child. ``fork_server`` does so for processes that a fork server of
   ``multiprocessing`` forks. ``started_children`` prepares for a child that is started.
+  ``pool_workers`` lets workers of ``multiprocessing.Pool`` report a miss that a client has wrapped.
   ``left_threads`` guards threads that outlive the run.
 
 ``use_cassette`` opens a scope: ``scope_block`` for a block, ``decorated_functions`` for a function.

@@ -40,7 +40,6 @@ else:
         "aquila.recording: scripts",
     )
 
-
 _HTTPX_FAMILY = ("httpx2", "httpx")
 """A copy of the names in ``aquila.transports``: importing them would load that package in every run."""
 
@@ -96,6 +95,7 @@ class Interception:
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "blockbuster.blockbuster": late_function("aquila.intercept.blocking_calls", "patch_detector"),
             "concurrent.futures.thread": late_function("aquila.intercept.httpx_clients", "patch_executors"),
+            "multiprocessing.pool": late_function("aquila.intercept.pool_workers", "patch_failures"),
             "multiprocessing.spawn": late_function("aquila.intercept.fork_server", "patch_preparation"),
             "os": _patch_starts,
             "subprocess": _patch_starts,

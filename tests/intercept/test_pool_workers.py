@@ -1,0 +1,63 @@
+"""A pool of ``multiprocessing`` reports a miss in a worker, even where the client's error cannot be unpickled."""
+
+from __future__ import annotations
+
+import pickle
+from multiprocessing import pool
+
+import pytest
+
+import aquila
+from aquila.errors import CassetteMiss
+
+
+class ConnectionNotMade(Exception):
+    """As the errors of openai 2 and anthropic: pickle would call it with its message alone."""
+
+    def __init__(self, *, request: object) -> None:
+        super().__init__("Connection error.")
+
+
+class Refused(Exception):
+    """An error that can be unpickled."""
+
+
+def received(error: Exception) -> Exception:
+    """Return what the caller of a pool gets for an error that a worker raised."""
+    told = pool.ExceptionWithTraceback(error, error.__traceback__)  # type: ignore[attr-defined]
+    result = pickle.loads(pickle.dumps(told))
+    assert isinstance(result, Exception)
+    return result
+
+
+def raised(error: Exception, *, handles: Exception, names_cause: bool) -> Exception:
+    """Return ``error`` as it is after it was raised while ``handles`` was handled."""
+    try:
+        try:
+            raise handles
+        except Exception as cause:
+            if names_cause:
+                raise error from cause
+            raise error  # noqa: B904 - the cause is the context alone
+    except type(error) as caught:
+        return caught
+
+
+@pytest.mark.parametrize("names_cause", [True, False])
+def test_a_miss_takes_the_place_of_a_client_error_that_cannot_be_unpickled(names_cause: bool) -> None:
+    """The thread of a pool that receives results would end at such an error, and the caller wait for ever."""
+    middle = raised(OSError("while sending"), handles=CassetteMiss("no recording"), names_cause=True)
+    error = raised(ConnectionNotMade(request=1), handles=middle, names_cause=names_cause)
+    with aquila.use_cassette("x", unused="ignore"):
+        result = received(error)
+    assert isinstance(result, CassetteMiss)
+    assert str(result) == "no recording"
+    assert "ConnectionNotMade" in str(result.__cause__)  # the whole traceback of the worker, as from every pool
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    with aquila.use_cassette("x", unused="ignore"):
+        after_miss = received(raised(Refused("no"), handles=CassetteMiss("no recording"), names_cause=True))
+        assert isinstance(after_miss, Refused)
+        with pytest.raises(TypeError):
+            received(ConnectionNotMade(request=1))
