@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import aquila
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs.event_streams import stream_writer
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction import window_redaction
 from aquila.cassettes.storage import body_writer, cassette_files, large_bodies
 from aquila.errors import CassetteCorrupt, CassetteMiss, CassetteWriteError
 from aquila.recording.storing import interrupted_runs
@@ -219,6 +220,27 @@ def test_a_large_upload_reaches_the_server_whole_and_lies_beside_the_cassette(ur
         with pytest.raises(CassetteMiss):
             upload(url, 20, b"!")
         cassette.forget_misses()
+
+
+def test_a_miss_of_a_large_upload_searches_it_for_secrets_once_and_recordings_not_at_all(
+    url: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[list[bytes]] = []
+    search = window_redaction.redact_pieces
+
+    def redact_pieces(pieces: Iterable[bytes], *others: Any, **named: Any) -> Any:
+        searched.append(list(pieces))
+        return search(searched[-1], *others, **named)
+
+    with use("large", "record"), httpx2.Client() as client:
+        for last in b"12":
+            client.post(f"{url}/upload", content=BLOCK * 5 + bytes([last]))
+    monkeypatch.setattr(window_redaction, "redact_pieces", redact_pieces)
+    with use("large", "replay") as cassette, httpx2.Client() as client:
+        with pytest.raises(CassetteMiss, match=r"body: *\n *recorded"):
+            client.post(f"{url}/upload", content=BLOCK * 5 + b"3")
+        cassette.forget_misses()
+    assert searched == [[BLOCK * 5 + b"3"]]
 
 
 def test_a_large_upload_of_a_form_is_compared_without_its_boundary(url: str, root: Path) -> None:

@@ -65,6 +65,9 @@ def find_differences(recorded: CanonicalRequest, now: CanonicalRequest) -> list[
     return found
 
 
+_KINDS_OF_BODIES = {"json": "JSON", "form": "a form", "bytes": "binary or large data"}
+
+
 class _BodyKind(str):
     """The name of a kind of body, shown without quotes."""
 
@@ -180,7 +183,7 @@ def format_value(value: Any, other: Any, width: int) -> str:
     if value is ABSENT:
         return "absent"
     if isinstance(value, _BodyKind):
-        return {"json": "JSON", "form": "a form", "multipart": "multipart", "bytes": "binary data"}.get(value, value)
+        return _KINDS_OF_BODIES.get(value, value)
     if isinstance(value, str) and (file := read_data_url(value)) is not None:
         return f"data URL, {_describe_file(file)}"
     if isinstance(value, str):

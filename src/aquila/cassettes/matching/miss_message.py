@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.matching import cures
 from aquila.cassettes.matching.body_lines import WIDTH, render_body, write_unified_diff
 from aquila.cassettes.matching.cures import Cure
@@ -254,7 +255,7 @@ def _find_nearest(
     """
     compared: list[tuple[float, int, RecordedRequest, CanonicalRequest, list[Difference]]] = []
     for position in find_nearest_recordings(request, recordings, _CANDIDATES):
-        recorded = redactor.redact_request(recordings[position].request)
+        recorded = _without_secrets(recordings[position].request, redactor)
         candidate = canonical_request(recorded, rules)
         found = find_differences(candidate, now)
         compared.append((weigh_differences(found), position, recorded, candidate, found))
@@ -266,6 +267,11 @@ def _find_nearest(
                 return _Nearest(position + 1, candidate, found, **{kind: cure})
     _, position, _, nearest, found = compared[0]
     return _Nearest(position + 1, nearest, found)
+
+
+def _without_secrets(recorded: RecordedRequest, redactor: Redactor) -> RecordedRequest:
+    """Redact a recorded request as its key was computed: a body in a file is not searched, which would take long."""
+    return recorded if isinstance(recorded, StoredRequest) else redactor.redact_request(recorded)
 
 
 def _write_difference(difference: Difference) -> Iterator[str]:
@@ -368,7 +374,7 @@ def _find_equal_recordings(
     key = key_of(request, rules)
     positions = set(find_nearest_recordings(request, recordings, 64))
     positions |= {n for n, each in enumerate(recordings) if _is_sent_as(each.request, request)}
-    return [n + 1 for n in sorted(positions) if key_of(redactor.redact_request(recordings[n].request), rules) == key]
+    return [n + 1 for n in sorted(positions) if key_of(_without_secrets(recordings[n].request, redactor), rules) == key]
 
 
 def _is_sent_as(one: RecordedRequest, other: RecordedRequest) -> bool:

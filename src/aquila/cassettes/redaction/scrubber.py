@@ -6,6 +6,7 @@ Loaded by the first search. A replay whose requests equal the recorded ones neve
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -60,8 +61,8 @@ _USERINFO = lazy_pattern(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 class Scrubber:
     """Finds and replaces secrets in bytes and texts, through the encodings that may hide them.
 
-    ``secrets`` are known values with their kinds, ``rules`` those that a user adds. Not changed after it is built, so
-    threads may share it. Raises ``ConfigError`` for a rule that is no regular expression.
+    ``secrets`` are known values with their kinds, ``rules`` those that a user adds. Threads may share it: but for
+    caches it is not changed after it is built. Raises ``ConfigError`` for a rule that is no regular expression.
     """
 
     def __init__(self, secrets: Mapping[str, str], rules: Sequence[Rule]) -> None:
@@ -70,6 +71,7 @@ class Scrubber:
         self._fingerprints = [rule for rule in rules if isinstance(rule, FingerprintRule)]
         self._needless = _NEEDLESS_IN_UNICODE if self._patterns else _NEEDLESS
         self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern | FingerprintRule)]
+        self._last_clean = b""  # the hash of the last large body that had no secrets
         # Caches, because all requests bring the same header values and URLs. They live as long as the scrubber.
         self._short_text = functools.lru_cache(maxsize=1024)(self._scrub_any_text)
         self._number_url = functools.lru_cache(maxsize=1024)(self._scrub_any_url)
@@ -232,8 +234,14 @@ class Scrubber:
         """Return a large body without secrets, the same object if it has none. ``named`` is as in ``scrub_bytes``."""
         if named:
             body, _ = replace_found(body, numbers.number_found(body, merge_found(named)))
+        digest = hashlib.sha256(body).digest()  # ten times as fast as the search; a miss asks several times
+        if digest == self._last_clean:
+            return body
         clean = b"".join([part.data for part in windows.redact_pieces([body], self, numbers=numbers)])
-        return body if clean == body else clean
+        if clean != body:
+            return clean
+        self._last_clean = digest
+        return body
 
     def scrub_chunks(
         self, chunks: Sequence[RecordedChunk], numbers: SecretNumbers, *, cut_off: bool
