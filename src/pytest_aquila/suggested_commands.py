@@ -50,7 +50,7 @@ _ROOT_FILES = (
 """Files by which pytest finds the root folder. Some count only by what is in them."""
 
 _MOST_TYPED = 10
-"""At most so many files, folders and tests that were typed are repeated."""
+"""At most so many files, folders and tests that were typed are repeated, and so many that were left out."""
 
 _starts: pytest.StashKey[dict[Path | None, str]] = pytest.StashKey()
 """How commands of a run begin: those for the tests of a file, and those for all tests."""
@@ -77,9 +77,9 @@ def complete_command(config: pytest.Config, command: str, file: Path | None = No
     words = shlex.split(rest)
     named: Sequence[str] = [word for word in words if not word.startswith("-")]
     if "--aquila-record" in rest and "::" not in rest:
-        named, keyword = _choose_as_in_run(config, named), config.getoption("keyword", "")
+        named = _choose_as_in_run(config, named)
         options = [word for word in words if word.startswith("-")]
-        rest = _without_secrets(join_words([*(["-k", keyword] if keyword else []), *named, *options]))
+        rest = _without_secrets(join_words([*_choosing_options(config), *named, *options]))
     return start_for_tests(config, named) + space + rest
 
 
@@ -89,6 +89,19 @@ def _choose_as_in_run(config: pytest.Config, files: Sequence[str]) -> Sequence[s
     if config.args_source is not config.ArgsSource.ARGS or config.getoption("pyargs", False):
         return files
     return typed if len(typed) <= _MOST_TYPED and (not files or any("::" in each for each in typed)) else files
+
+
+def _choosing_options(config: pytest.Config) -> Iterator[str]:
+    """Yield the options by which this run leaves tests of whole files out. A ``-k`` with a secret is none of them."""
+    keyword = config.getoption("keyword", "")
+    if keyword and outgoing.redact_label(keyword) == keyword:
+        yield from ["-k", keyword]
+    left_out = [
+        f"--{name.replace('_', '-')}={each}"
+        for name in ("ignore", "ignore_glob", "deselect")
+        for each in config.getoption(name, None) or ()
+    ]
+    yield from left_out if len(left_out) <= _MOST_TYPED else ()
 
 
 def _without_secrets(words: str) -> str:

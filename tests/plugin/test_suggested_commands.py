@@ -80,6 +80,11 @@ def test_a_command_for_whole_files_records_no_tests_that_the_run_has_left_out(pr
         """.replace("KEY", key := "sk-proj-" + "aB3dE5gH7" * 5)
     missed = project.run("-k", "many and not 0", tests=many)
     assert to_record(missed) == "pytest -k 'many and not 0' test_app.py --aquila-record"
+    missed = project.run("-k", f"test_many or {key}")
+    assert to_record(missed) == "pytest test_app.py --aquila-record"
+    others = ["--ignore=other", "--ignore-glob=x*", "--deselect=test_app.py::test_other"]
+    missed = project.run(others[0], *others[1].split("="), *others[2].split("="))
+    assert to_record(missed) == f"pytest {shlex.join(others)} test_app.py --aquila-record"
     missed = project.run("test_app.py::test_many", f"test_app.py::test_other[{key}]")
     assert to_record(missed) == "pytest test_app.py::test_many test_app.py::test_other --aquila-record"
     project.run(*shlex.split(to_record(missed))[1:]).assert_outcomes(passed=14)
