@@ -11,7 +11,8 @@ import pytest
 
 from aquila.errors import ConfigError
 from aquila.recording.scope import Scope
-from aquila.transports.callers.proxy import Proxy, UpstreamFailed
+from aquila.recording.sessions.filters import Filters
+from aquila.transports.callers.proxy import FailureReplayed, Proxy, UpstreamFailed
 from tests.support.runs import name_upstream
 
 # RFC 9110, 7.6.1, and what the next hop says by itself.
@@ -68,6 +69,16 @@ def test_a_failure_without_a_text_is_explained(root: Path) -> None:
     proxy = Proxy(lambda: Scope(kind="block", options={"transport": "live"}), upstream="silent")
     with pytest.raises(UpstreamFailed, match=r"^ReadError: no answer$"):
         asyncio.run(proxy.answer_request("POST", "/v1/models", [], b""))
+
+
+def test_the_upstream_is_asked_what_filters_keep_out_of_the_cassette(root: Path) -> None:
+    name_upstream("silent", Silent())
+    scope = Scope(kind="block", options={"guard": "off", "transport": "replay"})
+    scope.use_filters(Filters(change_request=lambda request: None))
+    proxy = Proxy(lambda: scope, upstream="silent")
+    with pytest.raises(UpstreamFailed, match=r"^ReadError: ") as failed:
+        asyncio.run(proxy.answer_request("POST", "/v1/models", [], b"", cassette="x"))
+    assert not isinstance(failed.value, FailureReplayed)
 
 
 @pytest.mark.parametrize(

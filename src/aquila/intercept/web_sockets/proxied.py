@@ -59,9 +59,10 @@ class UpstreamConversation:
         self._connection: Any = None
 
     async def connect(self) -> Any:
-        """Connect. Return a connection of ``websockets``, or a ``RefusedUpstream``. Raises ``UpstreamFailed``.
+        """Connect. Return a connection of ``websockets``, or a ``RefusedUpstream``.
 
-        If the caller is cancelled, ``store_unanswered`` stores that. ``close`` must always be awaited.
+        Raises ``UpstreamFailed``, and ``ConfigError`` for a URL or a proxy to which nothing can connect. If the caller
+        is cancelled, ``store_unanswered`` stores that. ``close`` must always be awaited.
         """
         exceptions = import_optional("websockets.exceptions", "websockets", purpose="a WebSocket")
         try:
@@ -70,15 +71,19 @@ class UpstreamConversation:
                 return self._connection
         except exceptions.InvalidStatus as error:
             return await self._take_refusal(error.response)
-        except (OSError, exceptions.WebSocketException, EOFError, ValueError) as error:
-            reason = str(error)
-            # Before 15.0 the library used no proxies, and had no such error.
-            if isinstance(error, (exceptions.InvalidURI, getattr(exceptions, "InvalidProxy", exceptions.InvalidURI))):
-                reason = error.msg  # without the URL, which may hold a key or a password
+        # Before 15.0 the library used no proxies, and had no such error.
+        except (exceptions.InvalidURI, getattr(exceptions, "InvalidProxy", exceptions.InvalidURI)) as error:
             if self.recorder is not None:
-                self.recorder.finish_broken(f"{CONNECT_ERROR}{reason}")
+                self.recorder.forget()  # a fault of this machine, and no answer of the provider
+            # Without the URL, which may hold a key or a password.
+            raise ConfigError(
+                f"no connection to the upstream can be made: {type(error).__name__}: {error.msg}"
+            ) from None
+        except (OSError, exceptions.WebSocketException, EOFError, ValueError) as error:
+            if self.recorder is not None:
+                self.recorder.finish_broken(f"{CONNECT_ERROR}{error}")
                 await write_due_async(self.recorder)
-            raise UpstreamFailed(f"{type(error).__name__}: {reason}") from error
+            raise UpstreamFailed(f"{type(error).__name__}: {error}") from error
         except BaseException:
             if self.recorder is not None:
                 self.recorder.finish_unanswered()

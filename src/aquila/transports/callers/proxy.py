@@ -202,7 +202,7 @@ class Proxy:
         scope = self._scope()
         settings = scope.settings
         name = cassette or scope.default_cassette
-        route = await open_route_async(settings.transport, scope, settings, name, lambda _: upstream)
+        route = await open_route_async(settings.transport, scope, settings, name, lambda _: upstream, client=upstream)
         if route is None:
             raise ConfigError(NO_CASSETTE)
         return route
