@@ -60,6 +60,7 @@ A message says what happened, where, and what to do next. None contains a secret
 
 from __future__ import annotations
 
+import copyreg
 import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -207,7 +208,21 @@ def kind_of(public: type[UnansweredRequest], base: type[BaseException], module: 
 @functools.cache  # never cleared: each kind is one class for the life of the process, or `except` would miss it
 def _make_kind(public: Any, base: Any, module: str) -> Any:
     named = {"__module__": module or public.__module__, "__qualname__": public.__qualname__, "__doc__": public.__doc__}
-    return type(public.__name__, (public, base), {**named, "public_class": public})
+    return _Kind(public.__name__, (public, base), {**named, "public_class": public})
+
+
+class _Kind(type):
+    """The class of the kinds, which pickle cannot find by their names: the public classes have these."""
+
+
+def _reduce_kind(kind: Any) -> str | tuple[Any, ...]:
+    """Pickle a kind as the ordinary one, as ``__reduce__`` does, and a subclass of another package by its name."""
+    if "public_class" in vars(kind):
+        return kind_of, (kind.public_class, kind.public_class.ordinary_base)
+    return cast(str, kind.__qualname__)
+
+
+copyreg.pickle(_Kind, _reduce_kind)
 
 
 class CassetteMiss(UnansweredRequest):
