@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from aquila import errors
 from aquila.cli import COMMANDS
 from aquila.option_parsing import OPTIONS
 from aquila.other_variables import VARIABLES
@@ -128,13 +129,13 @@ EXPECTED = {
 
 def assert_same(listed: Iterable[str], existing: set[str]) -> None:
     listed = list(listed)
-    assert existing - set(listed) == set(), "public, but not on the page"
-    assert set(listed) - existing == set(), "on the page, but it does not exist"
-    assert len(listed) == len(set(listed)), "listed twice"
+    assert existing - set(listed) == set(), "public, but not in docs/api.md"
+    assert set(listed) - existing == set(), "in docs/api.md, but it does not exist"
+    assert len(listed) == len(set(listed)), "listed twice in docs/api.md"
 
 
 def test_every_environment_variable_in_the_code_is_declared_and_in_the_table() -> None:
-    assert variables_named_in_code() - settings_from_environment() == set(VARIABLES)
+    assert variables_named_in_code() - settings_from_environment() == set(VARIABLES), "declared in other_variables.py"
     page = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8")
     assert make_variables_table() in page, (
         "write it again: python -c 'from scripts.site.declared import *; print(make_variables_table())'"
@@ -150,6 +151,19 @@ def test_a_section_lists_what_exists(section: str) -> None:
 def test_the_other_sections_list_every_public_name_of_the_public_modules() -> None:
     listed = [name for title, names in sections().items() if title not in EXPECTED for name in names]
     assert_same(listed, names_in_code())
+
+
+def test_every_error_is_in_the_tree_and_on_the_page_of_errors() -> None:
+    classes = {name for name in public_names(errors) if inspect.isclass(getattr(errors, name))}
+    page = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
+    for place, text in {"the tree in errors.py": errors.__doc__ or "", "docs/errors.md": page}.items():
+        assert classes - set(re.findall(r"\w+", text)) == set(), f"not in {place}"
+
+
+def test_every_command_about_cassettes_is_in_the_table_of_its_page() -> None:
+    page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    names = [command.name.partition("cassettes ")[2] for command in COMMANDS]
+    assert set(re.findall(r"^\| `([\w-]+)", page, re.MULTILINE)) == set(filter(None, names)), "docs/cli.md"
 
 
 @pytest.mark.parametrize("name", ["aquila", "aquila.cassettes", "aquila.huey", "aquila.testing"])
