@@ -208,4 +208,4 @@ def test_type_checkers_and_the_layers_test_see_every_lazy_module() -> None:
 
 def test_few_imports_are_inside_functions() -> None:
     inside = [one for one in imports() if not one.on_load and not one.for_types]
-    assert len(inside) <= 8, [str(one) for one in inside]
+    assert len(inside) <= 8, "\n".join(map(str, inside))

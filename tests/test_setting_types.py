@@ -10,7 +10,9 @@ from aquila.settings import parse_option
 
 
 def test_types_have_the_keys_of_the_settings() -> None:
-    assert list(CassetteOptions.__annotations__) == list(OPTIONS)
+    assert list(CassetteOptions.__annotations__) == list(OPTIONS), (
+        "CassetteOptions in setting_types.py has the settings in the order of OPTION_ROWS in config.py"
+    )
 
 
 def test_each_word_that_the_types_allow_is_valid() -> None:

@@ -18,7 +18,7 @@ def test_the_page_names_faults_its_parameters_and_what_a_client_sees() -> None:
         parameters = ", ".join(f"{name}=" for name in kind.parameters)
         summary = kind.summary.rstrip(".").replace("``", "`")
         expected.append(f"| `{kind.name}{f'({parameters})' if parameters else ''}` | {summary} |")
-    assert documented == expected
+    assert documented == expected, "the rows of docs/faults.md, and those that the table of faults gives"
 
 
 def test_the_page_describes_each_fault_over_a_web_socket() -> None:
@@ -26,7 +26,9 @@ def test_the_page_describes_each_fault_over_a_web_socket() -> None:
     section = page.split("\n## Conversations over WebSockets\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
     documented = {name: said.strip() for names, said in rows for name in re.findall(r"`(\w+)`", names)}
-    assert set(documented) == {kind.name for kind in FAULTS.values() if kind.within is not None}
+    assert set(documented) == {kind.name for kind in FAULTS.values() if kind.within is not None}, (
+        "each fault has a row in the table of docs/faults.md about conversations"
+    )
     for name, said in documented.items():
         summary = inspect.getdoc(FAULTS[name].change_conversation)
         if summary is not None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from aquila.option_parsing import OPTIONS
 from tests.docs.snippets import REPOSITORY, UPSTREAM, Block, Page, blocks, commands, matches
 from tests.support.runs import separate_run
 
@@ -96,15 +95,6 @@ def test_every_link_leads_somewhere(name: str) -> None:
             headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.M)
             anchors = [re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
             assert anchor in anchors, f"{name}: {link}"
-
-
-def test_every_setting_is_in_the_table_of_settings() -> None:
-    page = (REPOSITORY / "docs/cassettes-and-testing.md").read_text(encoding="utf-8")
-    table = page[page.index("## Settings") :]
-    for name, option in OPTIONS.items():
-        named = ([f"`aquila_{name}`"] if option.ini else []) + ([f"`{option.env}`"] if option.env else [])
-        named = named or [f"`{name}=`"]  # for the marker and `use_cassette` alone
-        assert all(each in table for each in named), name
 
 
 def test_the_index_leads_to_every_page() -> None:

@@ -23,4 +23,6 @@ def test_each_fault_is_declared_as_a_method_with_its_parameters() -> None:
     methods = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     declared = {each.name: (ast.unparse(each.args), ast.get_docstring(each) or "") for each in methods}
     expected = {name: (signature_of(kind), kind.summary) for name, kind in FAULTS.items()}
-    assert {name: (args, " ".join(text.split())) for name, (args, text) in declared.items()} == expected
+    assert {name: (args, " ".join(text.split())) for name, (args, text) in declared.items()} == expected, (
+        "each fault has its method in testing/fault_methods.pyi"
+    )

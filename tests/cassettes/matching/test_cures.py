@@ -236,11 +236,13 @@ OTHERS = {
     "port": "localhost:50001",
     "address": "0x7f3a2c1b9d41",
 }
+"""For each kind another value than its example."""
 
 
 @pytest.mark.parametrize("kind", KIND_BY_NAME.values(), ids=KIND_BY_NAME)
 @pytest.mark.parametrize("around", ["{}", "the {}, again: {}"])
 def test_a_value_of_every_kind_is_known(kind: FreshKind, around: str) -> None:
+    assert kind.name in OTHERS, "write another value of this kind into OTHERS"
     one, other = kind.example.replace("0b7e", "1b7e"), OTHERS[kind.name]
     one = f"boundary={one}" if kind.name == "boundary" else one
     shown = explain(chat(around.format(one, one)), chat(around.format(other, other)))
