@@ -34,7 +34,7 @@ ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
     "responses": "aquila.engine.endpoints.responses",
 }
-"""The module of each endpoint, imported when it is first used. A new endpoint is one file and one row."""
+"""The module of each endpoint, imported when it is first used. ``options`` has their names, and their fields."""
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 # Routes that never reach a provider.
