@@ -130,13 +130,19 @@ def test_a_cassette_that_both_branches_began_is_merged(repository: Repository) -
     assert sorted(repository.held()) == [("ours", "first"), ("theirs", "first")]
 
 
-def test_without_the_environment_of_the_driver_a_conflict_has_marks(repository: Repository) -> None:
+def test_without_the_environment_of_the_driver_a_conflict_has_marks_and_a_diff_does_not_stop(
+    repository: Repository,
+) -> None:
     repository.branch("other", A, B, recording("theirs"))
     repository.branch("mine", A, B, recording("ours"))
-    driver = repository.git("config", "merge.aquila.driver")
-    repository.git("config", "merge.aquila.driver", driver.strip().replace(sys.executable, "/gone/python"))
+    for key in ("merge.aquila.driver", "diff.aquila.textconv"):
+        repository.git("config", key, repository.git("config", key).strip().replace(sys.executable, "/gone/python"))
     assert "CONFLICT" in repository.merge(fails=True)
     assert (b"<<<<<<<" in repository.cassette.read_bytes()) == (repository.cassette.suffix == ".yaml")
+    (repository.cassette.parent / "other.msgpack").write_bytes(b"\0")
+    repository.git("add", "-N", "cassettes/other.msgpack")
+    shown = repository.git("diff", "--", "cassettes/other.msgpack")
+    assert "\n+unreadable, f76dd238ade08917e6712764a16a22005a50573d\n" in shown
 
 
 @pytest.mark.slow

@@ -32,6 +32,9 @@ _DRIVER = (
     "git merge-file -L ours -L base -L theirs %A %O %B || exit 1; }}"
 )
 
+# Git stops at a file that this cannot show, also one of an old commit in the midst of `git log -p`.
+_TEXTCONV = 'show() {{ {command} show --yaml "$1" || echo "unreadable, $(git hash-object --no-filters "$1")"; }}; show'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -48,7 +51,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         for folder in filter(Path.is_dir, here.folders):
             _configure(folder, "merge.aquila.name", "Aquila cassettes, request by request")
             _configure(folder, "merge.aquila.driver", _DRIVER.format(command=command))
-            _configure(folder, "diff.aquila.textconv", f"{command} show --yaml")
+            _configure(folder, "diff.aquila.textconv", _TEXTCONV.format(command=command))
             attributes = folder / ".gitattributes"
             done.append({"attributes": str(attributes), "added": _add_attributes(attributes)})
             output.print_line(f"git merges the cassettes in {folder} request by request in this clone now.")
