@@ -161,14 +161,17 @@ def test_a_token_in_the_place_of_a_key_in_the_query_uses_the_key_of_the_server(
 def test_requests_name_their_cassette_by_header_or_in_the_path(serve: Serve, provider: Upstream, root: Path) -> None:
     with serve(record="all", cassette=None) as running:
         assert post(running, body("hi"), headers={"x-aquila-cassette": "by/header"}).status_code == 200
+        for name in ("größe".encode(), "maß".encode("latin-1")):
+            assert post(running, body("hi"), headers={"x-aquila-cassette": name}).status_code == 200
         assert post(running, body("hi"), "/@by%2Fpath" + PATH + "?a=1").status_code == 200
         refused = post(running, body("hi"))
         assert refused.status_code == 400
         assert "--cassette" in refused.json()["error"]["message"]
-    assert [path for path, _ in provider.requests] == [PATH, PATH + "?a=1"]
+    assert [path for path, _ in provider.requests] == [*[PATH] * 3, PATH + "?a=1"]
     assert all("x-aquila-cassette" not in headers for headers in provider.headers)
-    assert (root / "by/header.yaml").exists()
-    assert (root / "by/path.yaml").exists()
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*.yaml")) == [
+        *("by/header.yaml", "by/path.yaml", "größe.yaml", "maß.yaml")
+    ]
 
 
 @pytest.mark.parametrize("record", [None, "all"])

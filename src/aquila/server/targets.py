@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
@@ -22,6 +23,9 @@ def read_target(target: str, headers: Headers) -> tuple[str, str | None]:
     """
     path, mark, query = target.partition("?")
     cassette = headers.get(CASSETTE_HEADER)
+    if cassette is not None:
+        with contextlib.suppress(UnicodeError):  # it was read as Latin-1, which few clients send
+            cassette = cassette.encode("latin-1").decode()
     if path.startswith("/@"):
         named, _, rest = path[2:].partition("/")
         path, cassette = f"/{rest}", unquote(named)
