@@ -59,5 +59,8 @@ def test_other_errors_stay_as_they_are() -> None:
     with aquila.use_cassette("x", unused="ignore"):
         after_miss = received(raised(Refused("no"), handles=CassetteMiss("no recording"), names_cause=True))
         assert isinstance(after_miss, Refused)
+        in_circle = ConnectionNotMade(request=1)
+        in_circle.__cause__ = OSError("while sending")
+        in_circle.__cause__.__cause__ = in_circle
         with pytest.raises(TypeError):
-            received(ConnectionNotMade(request=1))
+            received(in_circle)

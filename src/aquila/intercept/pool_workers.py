@@ -33,9 +33,13 @@ def _send_miss(reduce: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tupl
 
 def _find_unanswered(error: BaseException | None) -> UnansweredRequest | None:
     """Return the unanswered request that led to an error."""
-    while error is not None and not isinstance(error, UnansweredRequest):
+    seen: set[int] = set()  # `raise error from cause` can close a circle
+    while error is not None and id(error) not in seen:
+        if isinstance(error, UnansweredRequest):
+            return error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error
+    return None
 
 
 def _survives_pickle(error: BaseException) -> bool:
