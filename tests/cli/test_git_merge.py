@@ -139,6 +139,7 @@ def test_without_the_environment_of_the_driver_a_conflict_has_marks_and_a_diff_d
         repository.git("config", key, repository.git("config", key).strip().replace(sys.executable, "/gone/python"))
     assert "CONFLICT" in repository.merge(fails=True)
     assert (b"<<<<<<<" in repository.cassette.read_bytes()) == (repository.cassette.suffix == ".yaml")
+    assert "a file in conflict has no staged version" in run_command(repository.folder, "diff", "--staged")[1]
     (repository.cassette.parent / "other.msgpack").write_bytes(b"\0")
     repository.git("add", "-N", "cassettes/other.msgpack")
     shown = repository.git("diff", "--", "cassettes/other.msgpack")

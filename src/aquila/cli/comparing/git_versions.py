@@ -174,7 +174,8 @@ class VersionReader:
         source = f"{version[:12] or 'what is staged'}:{path.relative_to(self._folder).as_posix()}"
         data = self._read(version, path)
         if data is None:
-            raise CassetteError(f"git cannot read {source}")
+            in_conflict = "" if version else "; a file in conflict has no staged version before it is added"
+            raise CassetteError(f"git cannot read {source}{in_conflict}")
         if data.startswith(LFS_POINTER):
             raise CassetteError(
                 f"{source} is a pointer of Git LFS, and its content is not in this clone. Fetch it: git lfs install; "
