@@ -193,14 +193,14 @@ def test_scan_names_the_place_and_the_kind_and_never_the_value(name: str, casset
     path = cassettes.write(name, conversation("one", "1"), conversation(f"use {TOKEN}", "1"))
     done = cassettes.run("scan")
     assert done.code == 1
-    assert str(path) in done.out
     assert TOKEN[:10] not in done.out
     (leak,) = cassettes.run("scan", "--json").json["found"]
     if path.suffix == ".yaml":
         assert TOKEN in path.read_text().splitlines()[leak["line"] - 1]
-        assert leak["kind"] == "GitHub token"
+        assert f"{path}:{leak['line']}: GitHub token\n" in done.out
     else:
         assert (leak["line"], leak["interaction"]) == (None, 2)
+        assert f"{path}: secret in the request (interaction 2)\n" in done.out
 
 
 @pytest.mark.parametrize(
@@ -248,8 +248,9 @@ def with_error(one: Interaction) -> Interaction:
 def test_scan_searches_every_part_of_a_recording(
     change: Callable[[Interaction], Interaction], kind: str, cassettes: Cassettes
 ) -> None:
-    cassettes.write("a.msgpack", change(conversation("one", "1")))
-    assert [leak["kind"] for leak in cassettes.run("scan", "--json").json["found"]] == [kind]
+    path = cassettes.write("a.msgpack", change(conversation("one", "1")))
+    path.rename("outside.msgpack")  # a copy that somebody has put elsewhere
+    assert [leak["kind"] for leak in cassettes.run("scan", "--json", "outside.msgpack").json["found"]] == [kind]
 
 
 def test_scan_finds_a_secret_that_a_stream_holds_in_pieces(cassettes: Cassettes) -> None:
@@ -489,7 +490,7 @@ def test_accept_takes_only_what_is_named(cassettes: Cassettes) -> None:
     assert sorted(path.name for path in cassettes.folder.glob("*.yaml")) == ["a.pending.yaml", "b.yaml"]
     done = cassettes.run("accept", "c")
     assert done.code == 2
-    assert "no pending recording of 'c'" in done.err
+    assert "no pending recording of 'c' in cassettes; known are a\n" in done.err
 
 
 @pytest.fixture

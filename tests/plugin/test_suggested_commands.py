@@ -44,8 +44,8 @@ def commands(result: pytest.RunResult) -> list[str]:
 
 REPEATED = [
     (
-        ["-m", "llm", "--runslow", "--token=t0ken", "--asyncio-mode", "auto", "-x"],
-        "-m llm --runslow --asyncio-mode=auto",
+        ["-m", "llm", "-p", "pytester", "--runslow", "--token=t0ken", "--asyncio-mode", "auto", "-x"],
+        "-m llm -p pytester --runslow --asyncio-mode=auto",
     ),
     (["-mllm", "--runslow", "--rootdir", "."], "-m llm --runslow --rootdir=."),
     (["--runslow", "-o", "addopts=", "-o", "junit_suite_name=secret"], "--runslow -o addopts="),

@@ -122,6 +122,13 @@ def test_a_required_field_that_one_of_several_objects_lacks_is_critical() -> Non
     assert changes(then, now, CHAT) == [("choices[].index", "gone", True)]
 
 
+def test_the_type_of_an_object_is_that_of_its_kind() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    sdk = sdk_type_for("/v1/responses", streamed=False)
+    found = changes({"output": [call]}, {"output": [at(call, "name", ...)]}, sdk)
+    assert found == [("output[]<function_call>.name", "gone", True)]
+
+
 def test_a_streamed_tool_call_of_another_kind_is_unknown_to_the_sdk_and_a_later_piece_is_not() -> None:
     def chunk(*calls: dict[str, Any]) -> dict[str, Any]:
         return {"choices": [{"delta": {"tool_calls": [{"index": 0, **call} for call in calls]}}]}
