@@ -123,7 +123,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     if is_foreign(source, source.read_bytes()):  # Aquila's own cassettes were redacted when they were recorded
         clean = redactor_of(settings).redact_interaction
         found = cassette
-        cassette = Cassette.from_interactions(with_provenance(clean(one), one) for one in found.interactions)
+        cassette = Cassette.from_interactions(with_provenance(clean(one)) for one in found.interactions)
         left_out = _fields_left_out(found, cassette)
     # Large bodies are moved first, so that both sides of the comparison below hold only their names.
     cassette = cassette_files.move_large_bodies_out(cassette, target)

@@ -78,8 +78,7 @@ def _read_versions(versions: list[bytes], path: Path) -> list[Cassette]:
         # A branch that recorded has what it kept of it without secrets, one that converted it with time and model, too.
         clean = redactor_of(runtime.current_settings()).redact_interaction
         return [
-            Cassette.from_interactions(with_provenance(clean(one), one) for one in each.interactions)
-            for each in cassettes
+            Cassette.from_interactions(with_provenance(clean(one)) for one in each.interactions) for each in cassettes
         ]
     return cassettes
 

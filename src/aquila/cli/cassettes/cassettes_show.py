@@ -75,7 +75,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             sys.stdout.flush()
             sys.stdout.buffer.write(YamlCodec().dumps(Cassette.from_interactions(interactions)))
             return 0
-        interactions = [with_provenance(clean(one), one) for one in cassette.interactions]
+        interactions = [with_provenance(clean(one)) for one in cassette.interactions]
         if options.number is None:
             _print_all(interactions, path, output)
         else:
@@ -89,7 +89,7 @@ def _clean_for_git(one: Interaction, clean: Callable[[Interaction], Interaction]
     git copies a version of a cassette into a folder of its own, without the bodies, and ends if this command fails.
     """
     try:
-        return with_provenance(clean(one), one)
+        return with_provenance(clean(one))
     except CassetteCorrupt:
         request, chunks = one.request, one.response.chunks
     bare = RecordedRequest(request.method, request.url, request.headers)

@@ -67,15 +67,12 @@ def _body_of(interaction: Interaction) -> Any:
     return canonical_request(interaction.request, rules).body
 
 
-def with_provenance(interaction: Interaction, original: Interaction | None = None) -> Interaction:
-    """Return an interaction of another recorder with the time and the model that its answer names; others unchanged.
-
-    ``original`` is the interaction before redaction, which removes header fields that are needed here.
-    """
+def with_provenance(interaction: Interaction) -> Interaction:
+    """Return an interaction of another recorder with the time and the model that its answer names; others unchanged."""
     if interaction.upstream:
         return interaction
     body = interaction.response.body
-    moment = interaction.recorded or _moment_of((original or interaction).response.first_header("date"), body)
+    moment = interaction.recorded or _moment_of(interaction.response.first_header("date"), body)
     return replace(interaction, recorded=moment, model=interaction.model or model_of_answer(body))
 
 
