@@ -77,6 +77,18 @@ def test_an_attempt_belongs_to_the_call_that_has_made_one_attempt_less() -> None
     assert calls.find_call("another key", attempt(3)) is None
 
 
+def test_each_of_many_equal_calls_at_once_is_found_by_its_stack() -> None:
+    """The number of attempts fits all of them: calls that will not be sent again must not be taken for one that is."""
+    source = "def attempts(found=None):\n while True:\n  find, *given = yield found\n  found = find(*given)"
+    namespace: dict[str, Any] = {"__name__": "openai.client"}
+    exec(compile(source, f"{LIBRARY}/openai/client.py", "exec"), namespace)
+    calls, clients = OpenCalls(), [namespace["attempts"]() for _ in range(100)]
+    for client in clients:
+        next(client)
+    added = [client.send((calls.add_call, "key", attempt(0))) for client in clients]
+    assert [client.send((calls.find_call, "key", attempt(1))) for client in clients] == added
+
+
 @pytest.mark.parametrize(("mode", "second"), [("replay", ReplayDecision), ("missing", RecordDecision)])
 def test_a_recorded_failure_without_a_number_of_attempts_ends_a_call_only_in_replay_mode(
     mode: str, second: type

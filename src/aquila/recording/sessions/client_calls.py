@@ -42,7 +42,7 @@ _RUNNING_MODULES = frozenset(
     }
 )
 """Modules that call a program, in packages that also do other things."""
-_MOST_CALLS = 64
+_MOST_CALLS = 256
 """How many calls with the same request are remembered. The oldest is forgotten first."""
 
 
@@ -81,13 +81,13 @@ class OpenCalls:
         if not calls:
             return None
         frame, retry_count = find_calling_frame(self._root), _retry_count_of(request.headers)
-        for call in reversed(calls):
-            if call.frame is not None and call.frame is frame:
-                break
-            if retry_count and call.retry_count == retry_count - 1:
-                break
-        else:
+        # The number of attempts counts second: of equal calls at the same time, it fits others than that of this stack.
+        matching = [call for call in calls if call.frame is not None and call.frame is frame] or [
+            call for call in calls if retry_count and call.retry_count == retry_count - 1
+        ]
+        if not matching:
             return None
+        call = matching[-1]
         call.retry_count = retry_count
         return call
 
