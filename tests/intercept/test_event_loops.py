@@ -17,9 +17,11 @@ from tests.support.runs import separate_run
 from tests.support.server import Answer, serving
 
 
-@pytest.mark.parametrize("made", ["before", "within"])
+@pytest.mark.parametrize(("made", "under_pytest"), [("before", True), ("within", True), ("before", False)])
 @pytest.mark.parametrize("library", [httpx2, httpx], ids=lambda library: library.__name__)
-def test_an_async_client_records_in_one_event_loop_after_another(library: Any, made: str, tmp_path: Path) -> None:
+def test_an_async_client_records_in_one_event_loop_after_another(
+    library: Any, made: str, under_pytest: bool, tmp_path: Path
+) -> None:
     """The server keeps connections open, as providers do. In another loop one that was kept could not be used."""
     client = library.AsyncClient() if made == "before" else None
 
@@ -30,7 +32,7 @@ def test_an_async_client_records_in_one_event_loop_after_another(library: Any, m
             return "".join([answer.text for answer in answers] + [text async for text in stream.aiter_text()])
 
     answering = serving(by=lambda seen: Answer([b"said ", b"so;"]))
-    with separate_run(tmp_path, under_pytest=True), answering as server:
+    with separate_run(tmp_path, under_pytest=under_pytest), answering as server:
         for prompt in ("one", "two", "three"):
             with aquila.use_cassette(prompt, transport="record"):
                 client = library.AsyncClient() if client is None else client

@@ -131,14 +131,13 @@ class HttpxClients:
 
 async def _send_async(original: Callable[..., Any], transport: Any, request: Any) -> Any:
     """Send a request, which is recorded, by the client's own transport."""
-    if runtime.is_under_pytest():
-        # Each test has its own event loop, but may share the client of a module. A connection that the client keeps
-        # open fails in the next loop: "Event loop is closed". A replay has no connection.
-        pool: Any = getattr(transport, "_pool", None)
-        pool = pool.real_pool() if isinstance(pool, DeferredPool) else pool
-        if getattr(pool, "_max_keepalive_connections", 0):  # private, with the same name in httpcore and httpcore2
-            pool._max_keepalive_connections = 0
-            await _close_idle(pool)
+    # Each test has its own event loop, but may share the client of a module. A connection that the client keeps open
+    # fails in the next loop: "Event loop is closed". A replay has no connection.
+    pool: Any = getattr(transport, "_pool", None)
+    pool = pool.real_pool() if isinstance(pool, DeferredPool) else pool
+    if getattr(pool, "_max_keepalive_connections", 0):  # private, with the same name in httpcore and httpcore2
+        pool._max_keepalive_connections = 0
+        await _close_idle(pool)
     return await original(transport, request)
 
 
