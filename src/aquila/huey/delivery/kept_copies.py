@@ -223,5 +223,5 @@ class KeptCopies:
             # A message on its way to a worker looks the same. So a copy is put back only at a later look, when all
             # attempts to take that were under way at the first look are over: one of them would have received it.
             if copy in seen_before and not takers & taking:
-                logger.warning("a message that the storage has given out, and no worker received, is enqueued again")
+                logger.warning("a message that the storage has given out, and that no worker has, is enqueued again")
                 self._in_hand.put_back(copy.data, copy)
