@@ -266,7 +266,7 @@ class ConversationDrifted(CassetteMiss):
 
 
 class SessionClosed(CassetteError):
-    """A request came through a session that has already ended."""
+    """A request came through a session that has already ended, or a block was closed that is not open."""
 
 
 class LiveCallRefused(UnansweredRequest):

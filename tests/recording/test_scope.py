@@ -256,6 +256,8 @@ def test_a_block_may_end_in_another_context_than_it_began_in() -> None:
     block.__exit__(None, None, None)
     with pytest.raises(SessionClosed, match="x"):
         context.run(scopes.current_scope)
+    with pytest.raises(SessionClosed, match="is not open"):
+        block.__exit__(None, None, None)
 
 
 def test_asyncio_tasks_and_threads_of_a_block_inherit_it() -> None:

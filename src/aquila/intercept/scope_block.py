@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from aquila.errors import SessionClosed
 from aquila.intercept import activation, decorated_functions
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
@@ -43,10 +44,16 @@ class ScopeBlock(Generic[Given]):
         decorated_functions.close_block(scope, error)
 
     def _take_open(self) -> tuple[Scope, Scope | None]:
-        """Remove and return the scope that ends: the bound one, or the last one if the context has changed."""
+        """Remove and return the scope that ends: the bound one, or the last one if the context has changed.
+
+        Raises ``SessionClosed`` where none is open, such as in a notebook whose last cell is run twice.
+        """
         bound = scopes.bound_scope.get()
         found = self._open.pop(bound.id, None) if bound is not None else None
-        return found or self._open.popitem()[1]
+        try:
+            return found or self._open.popitem()[1]
+        except KeyError:
+            raise SessionClosed("this block is not open: it has ended already, or has not begun") from None
 
     async def __aenter__(self) -> Given:
         return self.__enter__()
