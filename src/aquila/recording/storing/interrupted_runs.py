@@ -112,7 +112,7 @@ def mention_interrupted(explained: Explanation, scope: Scope, session: Session, 
                 told, them = f"{'one' if answers else 'none'} of which answers this request", "them"
             text = (
                 f"\n\nAn interrupted run has left {count_of(len(left), 'recording')} for this cassette, {told}.\n"
-                f"A recording run takes {them} over before it asks anything; to do only that:\n\n"
+                f"To store {them}:\n\n"
                 f"  aquila cassettes accept{elsewhere}"
             )
             return replace(explained, text=explained.text + session.redactor.redact_text(text))

@@ -31,5 +31,5 @@ def raise_failures(failures: Sequence[StorageFailure], root: Path) -> None:
     if failures:
         raise CassetteWriteError(
             f"not all that was recorded could be stored: {list_failures(failures)} What was not stored is in "
-            f"{root / WORK_FOLDER}: the next recording run tries again, and so does `aquila cassettes accept`."
+            f"{root / WORK_FOLDER}: a recording run of pytest tries again, and so does `aquila cassettes accept`."
         ) from failures[0].error
