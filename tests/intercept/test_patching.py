@@ -8,7 +8,7 @@ import inspect
 import sys
 import zipfile
 import zipimport
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from aquila import transports
-from aquila.intercept import activation
+from aquila.intercept import activation, compiled_clients, kept_originals
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
+from aquila.intercept.web_sockets import clients
 
 
 class Base:
@@ -188,5 +189,16 @@ def test_a_loader_of_many_modules_is_left_as_it_is(tmp_path: Path, monkeypatch: 
     assert library.Client().own() == "theirs"
 
 
-def test_the_names_of_the_httpx_family_are_those_of_transports() -> None:
-    assert tuple(transports.CORE_LIBRARIES) == activation._HTTPX_FAMILY
+@pytest.mark.parametrize(
+    ("named", "patched"),
+    [
+        (activation._HTTPX_FAMILY, transports.CORE_LIBRARIES),
+        (activation._WEB_SOCKETS, clients._CAUGHT),
+        (activation._COMPILED, compiled_clients.LIBRARIES),
+        (activation._KEPT, kept_originals.KEPT),
+    ],
+    ids=["httpx", "WebSockets", "compiled", "kept originals"],
+)
+def test_each_library_that_a_table_patches_is_named_in_activation(named: Sequence[str], patched: Iterable[str]) -> None:
+    # Activation is loaded in every run, and the tables are not. A library that it does not name is never patched.
+    assert sorted(named) == sorted(patched), "name the library in intercept/activation.py"
