@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+import aquila
 from aquila.cli import COMMANDS
+from aquila.engine.calls.options import ASK_OPTIONS
 from aquila.option_parsing import OPTIONS
 from scripts.site import declared
 from tests.docs.snippets import REPOSITORY
@@ -39,3 +41,12 @@ def test_the_table_of_settings_has_each_setting_with_its_default() -> None:
 def test_the_list_of_options_is_whole() -> None:
     listed = SETTINGS.partition("Options of pytest:")[2].partition("\n\n")[0]
     assert set(re.findall(r"--aquila[\w-]*\w", listed)) >= declared_to_pytest().options
+
+
+def test_each_option_of_ask_is_in_its_docstring_and_what_a_body_holds_on_the_page_of_endpoints() -> None:
+    told = re.findall(r"``(\w+)(?:``|=)", aquila.ask.__doc__ or "")
+    assert ASK_OPTIONS.keys() - set(told) == set(), "the docstring of ask in api.py"
+    page = (REPOSITORY / "docs" / "engine.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Endpoints\n")[2].partition("\n## ")[0]
+    differ = {name for name, option in ASK_OPTIONS.items() if option.only or option.chat != option.responses}
+    assert differ - set(re.findall(r"`(\w+)", table)) == set(), "the table of endpoints in docs/engine.md"

@@ -22,4 +22,4 @@ def test_the_page_names_every_place_and_no_other() -> None:
         }
         for protocol in PROTOCOLS
     }
-    assert documented == known
+    assert documented == known, "the table of docs/cassettes-and-testing.md"
