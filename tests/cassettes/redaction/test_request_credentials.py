@@ -102,6 +102,8 @@ CARRIED: dict[str, Callable[[str], RecordedRequest]] = {
     "xml, attribute": lambda value: request(f'<?xml version="1.0"?>\n<login apiKey="{value}"/>', "application/xml"),
     "json": lambda value: request(json.dumps({"user": "app", "password": value})),
     "json, camel case": lambda value: request(json.dumps({"apiKey": value})),
+    "json, in capitals": lambda value: request(json.dumps({"API_KEY": value})),
+    "json, numbered": lambda value: request(json.dumps({"api_key_2": value})),
     "json, prefixed": lambda value: request(json.dumps({"config": [{"openai_api_key": value}]})),
     "json, access key": lambda value: request(json.dumps({"auth": {"access_key": value, "region": "eu"}})),
     "json, a secret": lambda value: request(json.dumps({"secret": value})),

@@ -282,7 +282,7 @@ class Redactor:
                 self._seen_named[value] = None
             while len(self._seen_named) > _MOST_NAMED:
                 del self._seen_named[next(iter(self._seen_named))]
-        return found._replace(values=values)
+        return request_credentials.NamedSecrets(values, found.places, found.in_form)
 
     def _examine_headers(self, headers: Headers, later_count: int) -> tuple[Headers, frozenset[str], str]:
         """Return the header fields that are kept, without secrets, the credentials among all, and the content type.

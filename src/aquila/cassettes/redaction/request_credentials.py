@@ -78,7 +78,11 @@ _DEPTH = 2
 
 _Place: TypeAlias = tuple[int, int]
 _LONGEST_NAME = 100
-_NAME_END = lazy_pattern(rb'"\s{0,64}:\s{0,64}["\[\\]')  # begins with fixed text, which `re` finds much faster
+# Behind a name that ends like one of `_ENDS`, or with a digit. Begins with fixed text, which `re` finds much faster.
+_NAME_END = lazy_pattern(
+    rb'"(?=\s{0,64}:\s{0,64}["\[\\])(?<=(?i:%s|.[0-9\\])")' % b"|".join(sorted({word[-2:] for word in _ENDS})),
+    re.DOTALL,
+)
 _JSON = lazy_pattern(rb'"([^"\\]*+(?>(?:\\.[^"\\]*+)*))"(\s*:)?|[{}\[\]]', re.DOTALL)
 _XML_ELEMENT = lazy_pattern(rb"<([\w:.-]++)(?:\s[^<>]*+)?>(?:([^<>]++)|<!\[CDATA\[([^\]<]++)\]\]>)</")
 _XML_ATTRIBUTE = lazy_pattern(rb"""\s([\w:.-]++)=["']([^"'<>\s]++)["']""")
