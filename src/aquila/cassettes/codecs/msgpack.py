@@ -338,7 +338,8 @@ def _build_headers(flat: list[Any]) -> Headers:
 def _shared_headers(flat: tuple[Any, ...]) -> Headers:
     if len(flat) % 2 or not {str}.issuperset(map(type, flat)):
         raise _WrongField("headers that are not names and values")
-    return tuple(zip(flat[::2], flat[1::2], strict=True))
+    # Names interned, too: many answers differ in the value of a field alone, such as the id of a request.
+    return tuple(zip(map(sys.intern, flat[::2]), flat[1::2], strict=True))
 
 
 def _build_chunks(flat: list[Any]) -> tuple[RecordedChunk, ...]:
