@@ -59,6 +59,8 @@ def test_every_folder_of_the_project_is_found_from_anywhere_in_it(
     assert listed(team) == NAMES
     assert team.run("stats", "--json").json["cassettes"] == 5
     assert team.run("scan").out == "no secrets in 5 files\n"
+    team.write("../packages/inner/recordings/cassettes/c.yaml", ROW)  # in a folder that is found already
+    assert listed(team).count("packages/inner/recordings/cassettes/c") == 1
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def project(cassettes: Cassettes) -> Cassettes:
     for name in ("jobs/summary", "jobs/stream", "tests/test_x/test_y-a", "../api/cassettes/test_api/test_z"):
         cassettes.write(f"{name}.yaml", ROW)
     cassettes.write("jobs/stream.pending.yaml", ROW)
+    (cassettes.folder.parent / ".env").touch()
     return cassettes
 
 
@@ -42,6 +43,8 @@ def project(cassettes: Cassettes) -> Cassettes:
         ("aquila ", ["cassettes", "dead-letters", "jobs", "report", "serve"]),
         ("aquila cassettes st", ["stats"]),
         ("aquila cassettes show ", ["api/", "jobs/", "tests/"]),
+        ("aquila cassettes scan ", ["api/", "jobs/", "tests/", "cassettes/", "pytest.ini"]),  # and no hidden file
+        ("aquila cassettes scan .e", [".env"]),
         ("aquila cassettes show jobs/", ["jobs/stream", "jobs/summary"]),
         ("aquila cassettes list jobs/su", ["jobs/summary"]),
         ("aquila cassettes diff jobs/summary tests/test_x/", ["tests/test_x/test_y-a"]),

@@ -761,13 +761,18 @@ def test_prune_refuses_a_file_that_is_no_report_of_a_run(content: str | None, li
     assert files(littered) == before
 
 
-@pytest.mark.parametrize("complete", [False, None, "true"])
-def test_prune_refuses_the_report_of_a_partial_run_and_removes_nothing(complete: object, littered: Cassettes) -> None:
-    report_of_run(littered, "old/orphan.yaml", complete=complete, partial_because=["-k was given"])
+@pytest.mark.parametrize(
+    ("complete", "because", "told"),
+    [(False, ["-k was given", "x"], "-k was given; x"), (None, [], "it does not say why"), ("true", ["y"], "y")],
+)
+def test_prune_refuses_the_report_of_a_partial_run_and_removes_nothing(
+    complete: object, because: list[str], told: str, littered: Cassettes
+) -> None:
+    report_of_run(littered, "old/orphan.yaml", complete=complete, partial_because=because)
     before = files(littered)
     done = littered.run("prune", "--orphans", "unused.json", "--yes")
     assert done.code == 2
-    assert "the run was partial, so nothing is removed: -k was given. Run all tests" in done.err
+    assert f"the run was partial, so nothing is removed: {told}. Run all tests" in done.err
     assert files(littered) == before
 
 

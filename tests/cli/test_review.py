@@ -393,7 +393,9 @@ def test_a_name_without_pending_recordings_is_refused_even_if_nothing_is_pending
     assert cassettes.run("review", "--list").code == 0
 
 
-def test_pending_files_without_a_change_are_removed_and_unreadable_ones_are_named(cassettes: Cassettes) -> None:
+def test_pending_files_without_a_change_are_removed_and_unreadable_ones_are_named(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cassettes.write("same.yaml", conversation("one", "1"))
     cassettes.write("same.pending.yaml", conversation("one", "1"))
     assert (
@@ -405,6 +407,11 @@ def test_pending_files_without_a_change_are_removed_and_unreadable_ones_are_name
     done = cassettes.run("review", "--accept", "bad")
     assert done.code == 2
     assert "bad cannot be reviewed: " in done.err
+    monkeypatch.setattr(review_keys, "can_read_keys", lambda: True)  # in a terminal
+    asked, listed = cassettes.run("review"), cassettes.run("review", "--list")
+    assert (asked.code, listed.code) == (2, 2)
+    assert "nothing waits for a review; to record for one" in asked.out
+    assert listed.out.endswith("\nnothing waits for a review\n")
     assert (cassettes.folder / "bad.pending.yaml").exists()
 
 

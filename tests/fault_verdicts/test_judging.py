@@ -84,6 +84,7 @@ def test_a_faulted_answer_that_is_replaced_by_a_good_one_is_not_lost() -> None:
     assert findings([attempt(0, fault="refusal")]) == ["accepted"]
     assert findings([attempt(0, fault="other_model")]) == []
     assert findings([attempt(0, fault="no_connection", status=0)]) == ["accepted"]
+    assert findings([attempt(0), attempt(1, status=500)]) == []  # the test's own refusal
 
 
 def test_an_answer_that_is_not_whole_without_the_fault_cannot_be_lost() -> None:

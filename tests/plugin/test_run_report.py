@@ -63,6 +63,7 @@ def test_a_replay_a_miss_and_a_refusal_are_reported_with_their_contents(project:
     assert exchange["drift"]["changes"] == [{"path": "prompt", "was": "one word", "now": "another word"}]
     assert "prompt differs" in exchange["problem"]
     assert unplayed["states"] == ["unplayed"]
+    assert exchange["cassette"] == unplayed["cassette"] == "cassettes/test_app/test_missed.yaml"
     assert (refused["states"], refused["exchanges"][0]["host"]) == (["refused"], "api.openai.com")
     assert not list(project.pytester.path.glob("run.json.partial*"))
 

@@ -99,6 +99,7 @@ def test_a_killed_run_leaves_what_was_done(project: Project) -> None:
     assert outcomes_of(read_report(project.pytester.path)) == [("test_three", 1, "passed")]
     result.stdout.fnmatch_lines(["aquila: run.json.killed has what an earlier run had collected*"])
     assert "test_one" in (project.pytester.path / "run.json.killed").read_text()
+    assert not left.exists()
 
 
 def test_the_attempts_of_a_test_are_told_apart(project: Project) -> None:

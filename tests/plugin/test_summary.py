@@ -96,7 +96,7 @@ def test_the_reason_of_an_error_is_told_behind_a_long_path_and_long_news_hide_no
         News(NewsKind.NOT_STORED, f"not stored: {path}: [Errno 28] No space left on device"),
         News(NewsKind.RENAMED, "renamed", command="aquila " + "x " * 300),
         News(NewsKind.REFUSED, "refused", ["a"]),
-        News(NewsKind.KEPT_BESIDE, "kept", ["b"]),
+        News(NewsKind.KEPT_BESIDE, "kept " * 60, ["b"]),
         News(NewsKind.UNPLAYED, "not played", ["d"]),
     ]
     assert [line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST)] == [
@@ -104,7 +104,7 @@ def test_the_reason_of_an_error_is_told_behind_a_long_path_and_long_news_hide_no
         f"  {path}:",
         "  [Errno 28] No space left on device",
         "aquila: refused: a",
-        "aquila: kept: b",
+        "aquila: " + "kept " * 14 + "…",
         "aquila: and 2 more: pytest -v",
         LAST.text,
     ]

@@ -290,6 +290,7 @@ def test_what_a_run_changes_meanwhile_is_asked_again_and_the_rest_stays_decided(
     row = write(tmp_path, "a", [ONE, TWO], [conversation("one", "x"), conversation("two", "y")])
     review = open_review(row)
     review.decide(review.items, "accept")
+    assert review.refresh() == []
     write(tmp_path, "a", [ONE, TWO], [conversation("one", "x"), conversation("two", "another")])
     (outcome,) = review.apply()
     assert "changed since they were read" in outcome.problem

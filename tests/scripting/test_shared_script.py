@@ -80,6 +80,18 @@ def test_another_process_is_told_which_answer_is_the_last() -> None:
     assert [answer and answer.last for answer in answers] == [False, True, None]
 
 
+def test_another_process_may_look_at_an_answer_before_it_takes_it(server: ScriptServer) -> None:
+    remote = RemoteScript("key", server.token, "scope")
+    unknown = RecordedRequest("POST", "https://example.com/", (), b"{}")
+    assert [remote.may_answer(each) for each in (REQUEST, unknown)] == [True, False]
+    assert remote.peek(unknown) is None
+    seen = remote.peek(REQUEST)
+    assert seen is not None
+    assert b"one" in seen.body
+    assert b"one" in ask(server)
+    assert "answers any more" in remote.explain(REQUEST)
+
+
 @pytest.mark.parametrize(("gives", "expected"), [("nothing", ["one", "two"]), ("answer", ["two", "one"])])
 def test_a_fault_that_another_process_met_uses_up_what_the_program_has_got(gives: Gives, expected: list[str]) -> None:
     script = Script().reply("one").reply("two")
