@@ -418,6 +418,7 @@ def test_a_missing_fixture_of_another_recorder_names_the_ini_key_to_set(suite: S
 def test_block_network_refuses_requests(suite: Suite) -> None:
     result = suite.run(
         """
+        import socket
         from aquila.errors import LiveCallRefused
 
         @pytest.mark.block_network
@@ -425,9 +426,16 @@ def test_block_network_refuses_requests(suite: Suite) -> None:
             with pytest.raises(LiveCallRefused, match="was refused"):
                 httpx2.get("http://192.0.2.1/")
             aquila_refusals.forget()
+
+        @pytest.mark.vcr
+        @pytest.mark.block_network
+        def test_what_no_cassette_answers(aquila_refusals):
+            with pytest.raises(LiveCallRefused, match="was refused"):
+                socket.create_connection(("192.0.2.1", 80), timeout=1)
+            aquila_refusals.forget()
         """
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)
 
 
 def test_an_allowed_hosts_fixture_that_returns_none_allows_no_host(suite: Suite) -> None:
