@@ -6,6 +6,7 @@ import base64
 import datetime
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.answers.answer_content import read_answer, read_both_ends
+from aquila.cassettes.body_file import BodyFile, StoredChunks, name_of_body
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.prices import read_prices
 from aquila.run_report.bodies import LONGEST, Bodies, read_body
@@ -345,10 +347,14 @@ def test_of_a_large_answer_the_beginning_and_the_end_are_read() -> None:
     assert kept["cut"] == len(body) - LONGEST
 
 
-def test_an_answer_that_is_one_value_is_read_whole() -> None:
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_an_answer_that_is_one_value_is_read_whole(is_stored: bool, tmp_path: Path) -> None:
     said = "x" * (MOST_READ + 1)
     body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]}).encode()
-    exchange, bodies = read(samples.chat_completion(False), RecordedResponse(200, (), (RecordedChunk(body, 5),)))
+    file = BodyFile(name_of_body(body), len(body), tmp_path)
+    file.path.write_bytes(body)
+    chunks = StoredChunks(file, [len(body)], [5]) if is_stored else (RecordedChunk(body, 5),)
+    exchange, bodies = read(samples.chat_completion(False), RecordedResponse(200, (), chunks))
     assert "answer_left_out" not in exchange
     assert bodies[exchange["answer"][0]["text"]["key"]]["cut"] == len(said) - LONGEST
 
