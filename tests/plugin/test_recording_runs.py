@@ -500,6 +500,7 @@ def test_a_miss_that_made_a_test_skip_fails_the_run(where: str, project: Project
     result = project.run(tests=tests)
     result.assert_outcomes(skipped=1, errors=1)
     result.stdout.fnmatch_lines(["nothing is recorded yet in *", "*pytest test_app.py::test_it --aquila-record"])
+    assert result.stdout.str().count("nothing is recorded yet in") == 2  # in the error and in the list of failures
     project.record().assert_outcomes(passed=1)
     project.run().assert_outcomes(passed=1)
 
