@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import sys
 from multiprocessing import pool
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +44,31 @@ def raised(error: Exception, *, handles: Exception, names_cause: bool) -> Except
             raise error  # noqa: B904 - the cause is the context alone
     except type(error) as caught:
         return caught
+
+
+COPY = """
+class ExceptionWithTraceback:
+    def __init__(self, error):
+        self.error = error
+
+    def __reduce__(self):
+        return str, (self.error, "")
+"""
+
+
+def test_the_copy_of_the_library_that_pathos_and_datasets_use_does_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "multiprocess").mkdir()
+    (tmp_path / "multiprocess" / "pool.py").write_text(COPY)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("multiprocess", "multiprocess.pool"):
+        monkeypatch.setitem(sys.modules, name, pool)  # so that what is imported does not stay
+        del sys.modules[name]
+    error = raised(ConnectionNotMade(request=1), handles=CassetteMiss("no recording"), names_cause=True)
+    with aquila.use_cassette("x", unused="ignore"):
+        _, (sent, _) = importlib.import_module("multiprocess.pool").ExceptionWithTraceback(error).__reduce__()
+    assert isinstance(sent, CassetteMiss)
 
 
 @pytest.mark.parametrize("names_cause", [True, False])

@@ -95,6 +95,7 @@ class Interception:
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "blockbuster.blockbuster": late_function("aquila.intercept.blocking_calls", "patch_detector"),
             "concurrent.futures.thread": late_function("aquila.intercept.httpx_clients", "patch_executors"),
+            "multiprocess.pool": late_function("aquila.intercept.pool_workers", "patch_failures"),
             "multiprocessing.pool": late_function("aquila.intercept.pool_workers", "patch_failures"),
             "multiprocessing.spawn": late_function("aquila.intercept.fork_server", "patch_preparation"),
             "os": _patch_starts,
@@ -110,8 +111,7 @@ class Interception:
             **dict.fromkeys(_CONNECTING, self._patch_connecting),
         }
         self._connection_patches = PatchSet(self._import_hooks, connecting)
-        # Any thread may open or close a scope. The lock lets one thread at a time change the environment and the fields
-        # below.
+        # Any thread may open or close a scope. One thread at a time changes the environment and the fields below.
         self._lock = renewed_in_child(threading.RLock())
         # The open scopes, by id, without the suspended ones.
         self._open: dict[str, Scope] = {}

@@ -16,7 +16,7 @@ from aquila.intercept.patching import Patch, Undoable
 
 
 def patch_failures(module: ModuleType) -> Iterable[Undoable]:
-    """Patch ``multiprocessing.pool``, which sends the failures of its workers as objects of one class."""
+    """Patch ``multiprocessing.pool``, or the copy ``multiprocess.pool``: they send failures as objects of one class."""
     # Private to the library. If a version has no such class, a pool waits as it does without Aquila.
     if hasattr(module, "ExceptionWithTraceback"):
         yield Patch(module.ExceptionWithTraceback, "__reduce__", _send_miss)
