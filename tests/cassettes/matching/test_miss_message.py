@@ -234,6 +234,21 @@ def test_another_text_in_a_file_is_shown_line_by_line(encoding: str, encode: Cal
     ]
 
 
+def test_lines_far_apart_in_a_file_are_shown() -> None:
+    before, after = (
+        [b"%s %d" % (word if n in (300, 900) else b"line", n) for n in range(1000)] for word in (b"a", b"b")
+    )
+    shown = explain(upload(b"\n".join([*after, b"end"])), upload(b"\n".join(before)))
+    lines = [line.strip() for line in shown.splitlines() if line.strip().startswith(("@@", "-  ", "+  "))]
+    assert lines == [
+        "@@ -1,3 +1,3 @@",
+        *("@@ -300,5 +300,5 @@", "-  a 300", "+  b 300"),
+        *("@@ -900,5 +900,5 @@", "-  a 900", "+  b 900"),
+        *("@@ -1000,3 +1000,4 @@", "+  end"),
+    ]
+    assert "more line" not in shown
+
+
 def test_another_text_in_a_data_url_is_shown_line_by_line() -> None:
     def asking(text: bytes) -> RecordedRequest:
         url = f"data:text/plain;base64,{base64.b64encode(text * 2).decode()}"

@@ -23,7 +23,7 @@ WIDTH = 96
 """The width of the text of a miss, in characters. Only a name, a URL or a command may make a line longer."""
 
 _MOST_LINES = 40  # lines of a diff that are shown
-_MOST_COMPARED = 200  # lines of each side that are compared: `SequenceMatcher` takes quadratic time
+_MOST_COMPARED = 200  # lines of each side that are compared at a time: `SequenceMatcher` takes quadratic time
 _DEEPEST = 32  # levels of JSON that are shown
 
 
@@ -93,23 +93,33 @@ def write_unified_diff(recorded: list[str], now: list[str], name: str) -> Iterat
     ``recorded`` and ``now`` are what ``render_body`` returned for the recorded body and for the body of this request.
     The diff shows ``name`` as the name of the recorded body.
     """
-    begin = 0
-    while begin < min(len(recorded), len(now)) and recorded[begin] == now[begin]:
-        begin += 1
-    begin = max(0, begin - 3)
-    one, other = recorded[begin : begin + _MOST_COMPARED], now[begin : begin + _MOST_COMPARED]
-    if one == other or not (recorded and now):
-        return
-    lines = [f"  --- {name}", "  +++ this request"]
-    for group in SequenceMatcher(None, one, other, autojunk=False).get_grouped_opcodes(2):
-        (_, a, _, c, _), (_, _, b, _, d) = group[0], group[-1]
-        lines.append(f"  @@ -{begin + a + 1},{b - a} +{begin + c + 1},{d - c} @@")
-        for tag, i, j, k, m in group:
-            lines += _write_hunk(tag, one[i:j], other[k:m])
-    yield ""
-    yield from lines[:_MOST_LINES]
-    if len(lines) > _MOST_LINES:
-        yield f"  … and {count_of(len(lines) - _MOST_LINES, 'more line')}"
+    lines: list[str] = []
+    line, opposite = 0, 0
+    while len(lines) <= _MOST_LINES and recorded[line:] != now[opposite:]:
+        skipped = max(0, common_prefix_length(recorded[line:], now[opposite:]) - 2)
+        line, opposite = line + skipped, opposite + skipped
+        one, other = _cut_part(recorded[line:], now[opposite:])
+        for group in SequenceMatcher(None, one, other, autojunk=False).get_grouped_opcodes(2):
+            (_, a, _, c, _), (_, _, b, _, d) = group[0], group[-1]
+            lines.append(f"  @@ -{line + a + 1},{b - a} +{opposite + c + 1},{d - c} @@")
+            for tag, i, j, k, m in group:
+                lines += _write_hunk(tag, one[i:j], other[k:m])
+        line, opposite = line + len(one), opposite + len(other)
+    if lines and recorded and now:
+        shown = _MOST_LINES - 2
+        yield from ("", f"  --- {name}", "  +++ this request", *lines[:shown])
+        if len(lines) > shown:
+            yield f"  … and {count_of(len(lines) - shown, 'more line')}"
+
+
+def _cut_part(recorded: list[str], now: list[str]) -> tuple[list[str], list[str]]:
+    """Return the beginnings of two bodies, to be compared: as far as lines that are equal, if the bodies go on."""
+    one, other = recorded[:_MOST_COMPARED], now[:_MOST_COMPARED]
+    if (one, other) != (recorded, now):
+        for last in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()[-2:-1]:
+            if last.a or last.b:
+                return one[: last.a + last.size], other[: last.b + last.size]
+    return one, other
 
 
 # What `render_body` writes before a value: indentation, the dashes of lists, and a key.

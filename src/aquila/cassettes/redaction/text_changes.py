@@ -53,8 +53,8 @@ def _size_of(words: Sequence[str]) -> int:
     return len("".join(words).encode("utf-8", "surrogateescape"))
 
 
-def common_prefix_length(one: str, other: str) -> int:
-    """Return how many characters two texts begin with in common."""
+def common_prefix_length(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many characters two texts, or how many lines two lists of them, begin with in common."""
     # By bisection: slices are compared in C, so a few of them cost less than a loop over the characters.
     same, differing = 0, min(len(one), len(other)) + 1
     while differing - same > 1:
