@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.answers import answer_text
-from aquila.cassettes.answers.answer_content import model_of_answer, read_answer
+from aquila.cassettes.answers.answer_content import model_of_answer, model_of_chunks, read_answer
 from aquila.cassettes.answers.answer_text import (
     LONGEST,
     cut_summary,
@@ -19,6 +20,7 @@ from aquila.cassettes.answers.answer_text import (
     text_of_answer,
     text_of_messages,
 )
+from aquila.cassettes.body_file import BodyFile, StoredChunks
 from tests.support.amazon import frame
 from tests.support.cassettes import bodies, json_bodies, sse_bodies
 from tests.support.examples import examples
@@ -253,6 +255,16 @@ def test_a_choice_without_text_and_calls_takes_no_line() -> None:
 )
 def test_the_model_that_answered(body: bytes, model: str) -> None:
     assert model_of_answer(body) == model
+
+
+@pytest.mark.parametrize(
+    "body", ['{"id":"a","model":"m-1","choices":[%s]}', '{"data":[%s],\n "model": "m-1","usage":{}}']
+)
+def test_the_model_that_gave_an_answer_in_a_file_is_found_at_both_ends(body: str, tmp_path: Path) -> None:
+    whole = (body % json.dumps('{"model":"no"}' * 20_000)).encode()
+    (tmp_path / "sha256-0").write_bytes(whole)
+    file = BodyFile("sha256-0", len(whole), tmp_path)
+    assert model_of_chunks(StoredChunks(file, [len(whole)], [1])) == "m-1"
 
 
 def test_a_long_text_is_cut_only_where_the_answer_stands_beside_it() -> None:

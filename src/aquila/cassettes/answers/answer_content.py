@@ -24,7 +24,8 @@ from aquila.lazy_patterns import lazy_pattern
 Event: TypeAlias = dict[str, Any]
 
 _MODEL_WITHIN = 64 * 1024
-"""In how many bytes of an answer that lies in a file the name of its model is looked for."""
+"""In how many bytes at each end of an answer that lies in a file the name of its model is looked for."""
+_MODEL = lazy_pattern(rb'[{,]\s*"model(?:Version)?"\s*:\s*"([^"\\]{1,200})"')
 
 _DATA = lazy_pattern(rb"(?<![^\r\n])data:[ \t]*(\{[^\r\n]*(?:(?:\r\n?|\n)data:[^\r\n]*)*)")  # one event
 _LINE = lazy_pattern(rb"data:([^\r\n]*)")
@@ -112,9 +113,11 @@ def model_of_answer(body: bytes) -> str:
 
 
 def model_of_chunks(chunks: Sequence[RecordedChunk]) -> str:
-    """Return ``model_of_answer`` of an answer in chunks. If the chunks lie in a file, only its beginning is read."""
+    """Return ``model_of_answer`` of an answer in chunks. If the chunks lie in a file, only its ends are read."""
     if isinstance(chunks, StoredChunks):
-        return model_of_answer(chunks.file.first_bytes(_MODEL_WITHIN))
+        begin, end = chunks.file.first_bytes(_MODEL_WITHIN), chunks.file.last_bytes(_MODEL_WITHIN)
+        found = _MODEL.search(begin) or _MODEL.search(end)  # neither end of a JSON object can be parsed
+        return model_of_answer(begin) or (found[1].decode("utf-8", "replace") if found else "")
     return model_of_answer(b"".join([chunk.data for chunk in chunks]))
 
 
