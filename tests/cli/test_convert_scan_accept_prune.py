@@ -27,7 +27,9 @@ from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
+from aquila.cli import main
 from aquila.recording.storing import recording_age
+from aquila.server import background_server
 from aquila.shell_words import quote_word
 from tests.cli.conftest import Cassettes, conversation
 from tests.review.test_reviewing import apply_and_be_killed, open_review
@@ -565,6 +567,21 @@ def test_accept_takes_over_what_an_interrupted_run_left(words: list[str], name: 
     assert "stored 1 recording of an interrupted run" in cassettes.run("accept", "--yes", *words).out
     assert cassettes.read(name) == Cassette.from_interactions([one])
     assert journal.find_abandoned_journals(cassettes.folder) == {}
+
+
+def test_a_server_that_records_stores_what_a_killed_one_left_before_it_answers(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = conversation("one", "from the journal")
+    begin_journal(cassettes, one).close()
+    path, stored = cassettes.folder / "a.yaml", list[bool]()
+    answering = SimpleNamespace(run=lambda sockets: stored.append(path.exists()))
+    monkeypatch.setattr(background_server, "make_server", lambda *_, **options: answering)
+    for words in ([], ["--record"], ["--record"]):
+        assert main(["serve", "--port", "0", *words]) == 0
+    assert stored == [False, True, True]
+    assert capsys.readouterr().out.count("\na: stored 1 recording of an interrupted run\n") == 1
+    assert cassettes.read("a.yaml") == Cassette.from_interactions([one])
 
 
 def test_an_unfinished_answer_in_a_journal_is_not_offered(cassettes: Cassettes) -> None:

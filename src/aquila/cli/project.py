@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.storage import cassette_files, large_bodies
+from aquila.cassettes.storage import cassette_files, journal, large_bodies
 from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
 from aquila.cassettes.storage.regular_files import find_files, find_folders
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES, can_be_read, find_cassette_folders, find_closed_folders
@@ -21,7 +21,7 @@ from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 from aquila.plurals import count_of
 from aquila.recording import runtime
-from aquila.recording.storing.interrupted_runs import find_waiting_recordings
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings, recover_journals
 from aquila.shell_words import join_words
 from aquila.spelling import find_nearest, suggest_name
 
@@ -92,6 +92,14 @@ class Project:
             for folder in self.folders_with_journals
             for name, count in find_waiting_recordings(folder)
         ]
+
+    def store_interrupted(self, folder: Path) -> tuple[list[str], list[str]]:
+        """Store what interrupted runs left in the journals of a folder. Return lines about it, and what failed."""
+        if not journal.find_abandoned_journals(folder):
+            return [], []
+        recovered = recover_journals(folder)
+        stored = [(self.name_of(path), count_of(count, "recording")) for path, count in recovered.cassettes]
+        return [f"{name}: stored {number} of an interrupted run" for name, number in stored], recovered.failures
 
     def recording_folder_of(self, path: Path) -> Path:
         """Return the folder to which a run records a file: the innermost around it that has journals, and so locks."""

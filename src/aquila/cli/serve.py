@@ -15,13 +15,15 @@ or --allow-host. The server's own API key is used only for clients that send its
 AQUILA_SERVER_TOKEN, else one that it prints. With AQUILA_SERVER_TOKEN, or where other machines can reach it, it answers
 nobody without the token.
 
-Recordings are stored when the server ends (Ctrl-C) or is reset. Until then they are in its journal.
+Recordings are stored when the server ends (Ctrl-C) or is reset. Until then they are in its journal, from which a
+server with --record that starts later stores them if this one is killed.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -143,6 +145,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 url += _path_of_clients(options, settings, upstream)
                 output.print_line(f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={url}")
                 _print_token(admission, output, opens_key=options.record is not None and proxy.has_key)
+                if options.record is not None:  # a server that was killed may have left answers
+                    for line in itertools.chain(*here.store_interrupted(here.folder)):
+                        output.print_problem(line)
                 sys.stdout.flush()
                 # What Ctrl-C cuts would be recorded as if the client had left, and a replay would wait for that.
                 cut = served.forget_unfinished

@@ -25,7 +25,6 @@ from aquila.cli.output import Output, print_error
 from aquila.errors import CassetteError
 from aquila.plurals import count_of
 from aquila.recording import runtime
-from aquila.recording.storing.interrupted_runs import recover_journals
 from aquila.review.kept_decisions import hold_reviews
 from aquila.shell_words import join_words, path_from
 
@@ -129,9 +128,8 @@ def _take_over_journals(here: project.Project, folder: Path, output: Output) -> 
     """
     if journal.find_journals_in_use(folder):
         raise CassetteError(f"a run is recording into {folder} now. Move its cassettes when it has ended")
-    if journal.find_abandoned_journals(folder):
-        recovered = recover_journals(folder)
-        for path, count in recovered.cassettes:
-            output.print_line(f"{here.name_of(path)}: stored {count_of(count, 'recording')} of an interrupted run")
-        if recovered.failures:
-            raise CassetteError("nothing was moved: " + " ".join(recovered.failures))
+    stored, failures = here.store_interrupted(folder)
+    for line in stored:
+        output.print_line(line)
+    if failures:
+        raise CassetteError("nothing was moved: " + " ".join(failures))
