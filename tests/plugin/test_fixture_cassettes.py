@@ -71,6 +71,9 @@ def test_marked(mine, shared):
 def test_with_cassette(mine, aquila_cassette):
     assert aquila_cassette.play_count + aquila_cassette.record_count == 1
 
+def test_with_faults(mine, aquila_faults):
+    pass
+
 @pytest.mark.aquila("named")
 def test_named(mine):
     pass
@@ -87,7 +90,7 @@ def test_the_order_of_tests_does_not_decide_which_cassette_has_a_request(project
     project.pytester.makeconftest(
         f"def pytest_collection_modifyitems(items):\n    items.sort(key=lambda item: item.name != 'test_{first}')\n"
     )
-    project.record(tests=MIXED).assert_outcomes(passed=5)
+    project.record(tests=MIXED).assert_outcomes(passed=6)
     assert project.cassette_names == {
         "named.yaml",
         "block.yaml",
@@ -95,13 +98,14 @@ def test_the_order_of_tests_does_not_decide_which_cassette_has_a_request(project
         "test_app/@mine.yaml",
         "test_app/test_marked.yaml",
         "test_app/test_with_cassette.yaml",
+        "test_app/test_with_faults.yaml",
     }
     assert project.bodies("test_app/test_marked") == [b'{"prompt":"mine"}', b'{"prompt":"marked"}']
     assert project.bodies("test_app/@shared") == [b'{"prompt":"shared"}', b'{"prompt":"end"}']
     recorded = project.calls
     project.pytester.makeconftest("")
-    project.run("-p", "no:randomly").assert_outcomes(passed=5)
-    for test in ("unmarked", "marked", "with_cassette", "named", "block"):
+    project.run("-p", "no:randomly").assert_outcomes(passed=6)
+    for test in ("unmarked", "marked", "with_cassette", "with_faults", "named", "block"):
         project.run("-k", f"test_{test}").assert_outcomes(passed=1)
     assert project.calls == recorded
 

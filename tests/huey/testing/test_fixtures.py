@@ -62,9 +62,13 @@ def test_a_project_without_a_huey_has_only_the_names_with_the_prefix(project):
 
         def test_missing(drain_queue):
             pass
+
+        def test_misspelt(drain_quue):
+            pass
         """,
     )
-    result.assert_outcomes(passed=1, errors=1)
+    result.assert_outcomes(passed=1, errors=2)
+    assert result.stdout.str().count("is the short name of") == 1
     result.stdout.fnmatch_lines(["drain_queue is the short name of aquila_drain_queue. To use it, name the Huey*"])
 
 
