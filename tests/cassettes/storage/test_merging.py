@@ -128,6 +128,19 @@ def test_a_failure_is_left_out_only_if_the_same_call_got_another_answer(status: 
     assert [row.interaction.response.body for row in every] == [row.interaction.response.body for row in rows]
 
 
+def test_an_answer_has_the_place_of_the_first_attempt_of_its_call() -> None:
+    # Equal requests of several tasks: the first of them was refused, and tried again after the others.
+    rows = [recorded("a", 0, 0, "busy", 429, call="1"), recorded("a", 1, 1, "other", call="2")]
+    rows += [recorded("a", 2, 2, "third"), recorded("a", 3, 3, "first", call="1")]
+    kept = drop_retried_failures(rows, record_errors="last")
+    assert [(row.position, row.interaction.response.body) for row in kept] == [
+        (1, b"other"),
+        (2, b"third"),
+        (0, b"first"),
+    ]
+    assert drop_retried_failures(rows, record_errors="all") == rows
+
+
 @pytest.mark.parametrize("end", ["broken", "silent"])
 def test_an_answer_that_broke_off_is_overcome_by_the_next_of_its_call(end: End) -> None:
     request = RecordedRequest("POST", "https://x/a")

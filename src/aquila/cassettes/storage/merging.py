@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TypeAlias
 
 from aquila.cassettes.matching.request_key import without_origin
@@ -98,7 +99,8 @@ def drop_retried_failures(
 ) -> list[NewRecording]:
     """Return recordings without the failures after which a client has tried again, with positions without gaps.
 
-    The last answer of a call is kept. If it is a failure as well, it gets the number of attempts of the call. ``whole``
+    The last answer of a call is kept, in the place of its first attempt, so that equal calls that ran at the same time
+    get their own answers. If it is a failure as well, it gets the number of attempts of the call. ``whole``
     says that every request was recorded; then a gap in the positions is a request without an answer, and is closed,
     too. With ``record_errors="all"`` no failure of a retried call is left out. Each process counts its own requests, so
     two may have recorded the same slot. Then the earlier answer is kept; a failure only if no process got an answer,
@@ -115,22 +117,27 @@ def drop_retried_failures(
         if whole:
             in_order = [replace(row, position=n) for n, row in enumerate(in_order)]
         attempts = Counter(row.call for row in in_order)
+        first = {row.call: row.position for row in reversed(in_order)}
         last = {row.call: row for row in in_order}
+        kept: list[tuple[int, NewRecording]] = []
+        places: list[int] = []
         for row in in_order:
             failed, is_last = is_failure(row.interaction.response), not row.call or last[row.call] is row
             if failed and not is_last and record_errors != "all":
                 dropped += 1
                 continue
-            if failed and is_last and row.call:
-                settled.append(_with_attempts(row, attempts[row.call], position=row.position - dropped))
-            else:
-                settled.append(replace(row, position=row.position - dropped))
+            places.append(row.position - dropped)
+            settled_row = _with_attempts(row, attempts[row.call]) if failed and is_last and row.call else row
+            kept.append((first[row.call] if row.call else row.position, settled_row))
+        if dropped:
+            kept.sort(key=itemgetter(0))
+        settled += [replace(row, position=place) for place, (_, row) in zip(places, kept, strict=True)]
     return sorted(settled, key=lambda row: row.order)
 
 
-def _with_attempts(row: NewRecording, attempts: int, *, position: int) -> NewRecording:
+def _with_attempts(row: NewRecording, attempts: int) -> NewRecording:
     response = replace(row.interaction.response, attempts=attempts)
-    return replace(row, position=position, interaction=replace(row.interaction, response=response))
+    return replace(row, interaction=replace(row.interaction, response=response))
 
 
 def recordings_by_slot(cassette: Cassette, key: Callable[[RecordedRequest], str]) -> dict[Slot, Interaction]:
