@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,9 +96,8 @@ def make_plan(given: VcrOptions, files: CassetteFiles) -> CassettePlan:
         "repeat": "first" if given.config["allow_playback_repeats"] else "error",
         **_transport_of(mode, files, rewrites=given.rewrites),
     }
-    names = [host for host in given.ignore_hosts if not isinstance(host, re.Pattern)]
-    if names:
-        settings["ignore_hosts"] = names
+    if given.ignore_hosts:
+        settings["ignore_hosts"] = given.ignore_hosts
     is_same: Comparison | None = None
     if given.compares or not layers.gives("match_on"):
         settings["match_on"], is_same = parts_of(matchers), comparison_of(matchers)

@@ -98,18 +98,20 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         options: Mapping[str, Any],
         extra: Sequence[Path] = (),
         rewrites: bool = False,
+        is_blocked: bool = False,
     ) -> CassettePlan:
         """Return the plan of a cassette.
 
         ``options`` are those of ``use_cassette``. Without a path among them, the cassette is named after ``function``.
         ``extra`` are files whose recordings answer after its own. ``rewrites`` says that all recordings are made again.
-        Raises ``TypeError`` without a path and a function, and ``CassetteCorrupt`` for a damaged cassette of Aquila.
+        ``is_blocked`` says that the guard decides about requests to ignored hosts, too. Raises ``TypeError`` without a
+        path and a function, and ``CassetteCorrupt`` for a damaged cassette of Aquila.
         """
         note_meaningless(options, _KNOWN)
         note_serializer(options.get("serializer", self.serializer))
         config = self.get_merged_config(**options)
         path = _path_of(config, function)
-        given = self._read_options(config, options, rewrites=rewrites)
+        given = self._read_options(config, options, rewrites=rewrites, is_blocked=is_blocked)
         files = find_files(
             path,
             extra,
@@ -120,9 +122,12 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         plan = make_plan(given, files)
         return replace(plan, settings={**plan.settings, "transport": "live"}) if self.is_live else plan
 
-    def _read_options(self, config: Mapping[str, Any], options: Mapping[str, Any], *, rewrites: bool) -> VcrOptions:
+    def _read_options(
+        self, config: Mapping[str, Any], options: Mapping[str, Any], *, rewrites: bool, is_blocked: bool
+    ) -> VcrOptions:
         get = functools.partial(_option_of, self, options)
         hosts = list(get("ignore_hosts") or ())
+        filtered = [host for host in hosts if is_blocked or not isinstance(host, str)]
         said = options.get("record_mode", self.record_mode)
         return VcrOptions(
             config,
@@ -130,32 +135,30 @@ class VCR(vcr.VCR):  # type: ignore[misc]
             compares="match_on" in options
             or "additional_matchers" in options
             or self.match_on is not _DEFAULT_MATCHERS,
-            ignore_hosts=hosts,
+            ignore_hosts=[host for host in hosts if host not in filtered],
             ignore_localhost=bool(get("ignore_localhost")),
-            change_request=self._request_change(
-                config["match_on"], options, [host for host in hosts if not isinstance(host, str)]
-            ),
+            change_request=self._request_change(config["match_on"], options, filtered),
             change_response=self._response_change(options),
             rewrites=rewrites,
         )
 
     def _request_change(
-        self, match_on: Sequence[Any], options: Mapping[str, Any], patterns: Sequence[Any]
+        self, match_on: Sequence[Any], options: Mapping[str, Any], filtered_hosts: Sequence[Any]
     ) -> Callable[[Any], Any] | None:
         """Return vcrpy's function that filters requests, or None if it would change nothing.
 
-        ``patterns`` are the ignored hosts that are regular expressions. Hosts that are ignored by name need no filter,
-        because Aquila lets their requests through before this function is called.
+        ``filtered_hosts`` are the ignored hosts that are regular expressions, or about which the guard decides. Others
+        need no filter, because Aquila lets their requests through before this function is called.
         """
         get = functools.partial(_option_of, self, options)
         others = ("filter_query_parameters", "filter_post_data_parameters", "before_record_request")
-        if not any(map(get, others)) and not options.get("before_record") and not patterns:
+        if not any(map(get, others)) and not options.get("before_record") and not filtered_hosts:
             filter_headers = get("filter_headers") or ()
             if takes_only_headers_that_are_never_stored(filter_headers, match_on):
                 return None
         # Private to vcrpy. It combines the filter options into one function, the same as in vcrpy itself.
         build = self._build_before_record_request
-        change: Callable[[Any], Any] = build({**options, "ignore_hosts": patterns, "ignore_localhost": False})
+        change: Callable[[Any], Any] = build({**options, "ignore_hosts": filtered_hosts, "ignore_localhost": False})
         return change
 
     def _response_change(self, options: Mapping[str, Any]) -> Callable[[Any], Any] | None:

@@ -78,7 +78,10 @@ def open_cassette(
     item.config.hook.pytest_recording_configure(config=item.config, vcr=recorder)
     extra = [Path(folder, path) for marker in markers for path in marker.args]
     plan = recorder.plan_cassette(
-        options={**merged, "path": _shorten(name, suffix)}, extra=list(dict.fromkeys(extra)), rewrites=rewrites
+        options={**merged, "path": _shorten(name, suffix)},
+        extra=list(dict.fromkeys(extra)),
+        rewrites=rewrites,
+        is_blocked=mode == "none" and marks_and_options.is_blocked(item),
     )
     scope = scope_starts.scope_of(item)
     # A cassette that a mark or a fixture names may be shared with other tests.
