@@ -104,6 +104,7 @@ CARRIED: dict[str, Callable[[str], RecordedRequest]] = {
     "json, camel case": lambda value: request(json.dumps({"apiKey": value})),
     "json, in capitals": lambda value: request(json.dumps({"API_KEY": value})),
     "json, numbered": lambda value: request(json.dumps({"api_key_2": value})),
+    "json, numbered behind a dash": lambda value: request(json.dumps({"api-key-2": value})),
     "json, prefixed": lambda value: request(json.dumps({"config": [{"openai_api_key": value}]})),
     "json, access key": lambda value: request(json.dumps({"auth": {"access_key": value, "region": "eu"}})),
     "json, a secret": lambda value: request(json.dumps({"secret": value})),

@@ -387,6 +387,6 @@ def _may_name_a_secret(body: bytes) -> bool:
     """Say whether a string or a list in a JSON document has a name that ends like those of secrets."""
     for match in _NAME_END.finditer(body):
         name = body[max(0, match.start() - 40) : match.start()].rstrip(b"\\")  # in JSON within a string
-        if name.rstrip(b"0123456789").rstrip(b"_").lower().endswith(_ENDS):
+        if name.rstrip(b"0123456789").rstrip(b"_-.").lower().endswith(_ENDS):
             return True
     return False
