@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.matching.request_key import key_at_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import cassette_files, journal, recorded_uses
 from aquila.cassettes.storage.journal import Journal
@@ -548,11 +548,11 @@ def test_accept_with_dry_run_changes_nothing(cassettes: Cassettes) -> None:
     assert not (cassettes.folder / "a.yaml").exists()
 
 
-def begin_journal(cassettes: Cassettes, one: Interaction, **more: Any) -> Journal:
+def begin_journal(cassettes: Cassettes, one: Interaction, mode: str = "missing", **more: Any) -> Journal:
     """Return the journal of a run that has made a recording. It is that of an interrupted run when it is closed."""
     begun, rules = Journal(cassettes.folder, "0123456789abcdef"), MatchRules()
-    row = NewRecording(key_of(one.request, rules), 0, 0, one, **more)
-    begun.append_entry(JournalEntry("a", "missing", "last", rules, row))
+    row = NewRecording(key_at_origin(one.request, rules), 0, 0, one, **more)
+    begun.append_entry(JournalEntry("a", mode, "last", rules, row))
     return begun
 
 
@@ -567,6 +567,21 @@ def test_accept_takes_over_what_an_interrupted_run_left(words: list[str], name: 
     assert "stored 1 recording of an interrupted run" in cassettes.run("accept", "--yes", *words).out
     assert cassettes.read(name) == Cassette.from_interactions([one])
     assert journal.find_abandoned_journals(cassettes.folder) == {}
+
+
+@pytest.mark.parametrize("words", [[], ["--yes"]])
+def test_accept_accepts_what_an_interrupted_run_recorded_anew(
+    words: list[str], cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassettes.write("a.yaml", conversation("one", "old"))
+    new = replace(conversation("one", "new"), recorded="2026-11-25T12:00:00Z")
+    begin_journal(cassettes, new, "all").close()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    told = "a: stored 1 recording of an interrupted run\na: replaced, 1 interaction\n"
+    assert cassettes.run("accept", *words).out.endswith(told)
+    assert cassettes.read("a.yaml") == Cassette.from_interactions([new])
+    assert cassettes.run("accept", "--yes").out == "nothing is pending\n"
 
 
 def test_a_server_that_records_stores_what_a_killed_one_left_before_it_answers(

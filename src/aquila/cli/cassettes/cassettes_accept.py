@@ -60,18 +60,23 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             _list_what_waits(chosen, waiting, output)
             if output.why_unasked:
                 return _say_what_to_type(chosen, options, output.why_unasked)
-        roots = {here.recording_folder_of(path) for _, path in chosen if not options.dry_run}
+        roots = {here.recording_folder_of(path) for _, path in chosen}
+        if takes_journals:
+            roots.update(filter(journal.find_abandoned_journals, here.folders_with_journals))
+        roots = set() if options.dry_run else roots
         with hold_reviews(roots, intent="accepted"):
             undo_interrupted(roots)
             if asks:
                 takes_journals = bool(waiting) and ask_user("Store what interrupted runs have left?")
+            if takes_journals:
+                for folder in here.folders_with_journals:
+                    steps += _accept_journals(here, folder, dry_run=options.dry_run, new_as=f".{options.to}")
+                chosen = here.choose_pending([])  # what would replace a recording is pending now
+            if asks:
                 chosen = [(name, path) for name, path in chosen if ask_user(f"Accept {name}?")]
                 if not (chosen or takes_journals):
                     output.print_line("nothing was accepted")
                     return 0
-            if takes_journals:
-                for folder in here.folders_with_journals:
-                    steps += _accept_journals(here, folder, dry_run=options.dry_run, new_as=f".{options.to}")
             steps += [
                 _accept_file(name, path, here.recording_folder_of(path), dry_run=options.dry_run)
                 for name, path in chosen
