@@ -308,4 +308,4 @@ def test_a_full_stderr_does_not_change_what_a_command_does(cassettes: Cassettes,
 def test_an_output_that_cannot_be_written_is_told_once_and_fails_the_command() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([AQUILA, "--help"], stdout=full, stderr=subprocess.PIPE, check=False)
-    assert (done.returncode, done.stderr) == (2, b"aquila: file: No space left on device\n")
+    assert (done.returncode, done.stderr) == (2, b"aquila: standard output: No space left on device\n")

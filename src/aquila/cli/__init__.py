@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from aquila.cli.output import Output, print_error
 from aquila.errors import AquilaError
@@ -215,7 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(f"aquila: {error}")
         return FAILED
     except OSError as error:
-        print_error(f"aquila: {error.filename or 'file'}: {error.strerror or error}")
+        name = error.filename or ("file" if _is_written(sys.stdout) else "standard output")
+        print_error(f"aquila: {name}: {error.strerror or error}")
         return FAILED
     finally:
         _drop_unwritten_text()
@@ -224,11 +225,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _drop_unwritten_text() -> None:
     """Drop what the standard streams cannot write. Python flushes them at exit, and would end with another code."""
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
+        if not _is_written(stream):
             with contextlib.suppress(OSError, ValueError):  # a stream in memory, or a closed one
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _is_written(stream: TextIO) -> bool:
+    """Whether a stream has written all its text, or can do so now."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _open_closed_streams() -> None:
