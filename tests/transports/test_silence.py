@@ -164,6 +164,21 @@ def test_a_limit_of_the_program_ends_the_replay_as_it_ended_the_recording(
     in_time(root, provider, scenario)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("library", [httpx, httpx2])
+async def test_an_async_client_that_fails_by_itself_has_not_stopped_waiting(
+    root: Path, provider: Silent, library: Any
+) -> None:
+    async def fail(event: str, told: dict[str, Any]) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    with aquila.use_cassette("x", transport="record") as cassette:
+        async with library.AsyncClient() as client:
+            with pytest.raises(RuntimeError, match="closed"):
+                await client.post(f"{provider.url}/chat/completions", json=BODY, extensions={"trace": fail})
+        assert cassette.record_count == 0
+
+
 def record_silence(root: Path, provider: Silent) -> None:
     def scenario(limit: float) -> None:
         with aquila.use_cassette("x", transport="record"):

@@ -59,7 +59,7 @@ async def send_recorded_async(
     try:
         response = await upstream.send_request_async(request)
     except BaseException as error:
-        await run_in_thread(recorder.finish_unanswered, error)
+        await run_in_thread(functools.partial(recorder.finish_unanswered, error, is_async=True))
         raise
     return recorder.record_response(response, AsyncRecordedStream(recorder, response))
 
@@ -209,15 +209,17 @@ class _AnswerRecorder:
         self._store_answer("complete")
         return (rest,) if rest else ()
 
-    def finish_unanswered(self, error: BaseException) -> None:
+    def finish_unanswered(self, error: BaseException, *, is_async: bool = False) -> None:
         """Store the end of a request without an answer: the connection broke, or the caller stopped waiting.
 
-        Refusals, and other errors of a user's transport, say nothing about the provider and are not stored.
+        Time limits cancel an async request. A sync one they may end with any error, as signal handlers do.
+        Refusals, and errors of the client or of a user's transport, say nothing about the provider and are not stored.
         """
+        may_be_limit = self._from_network and not is_async
         if isinstance(error, self.broken_off):
             self._started = self._elapsed_milliseconds()
             self.finish_broken(error)
-        elif not isinstance(error, Exception) or (self._from_network and not isinstance(error, AquilaError)):
+        elif not isinstance(error, Exception) or (may_be_limit and not isinstance(error, AquilaError)):
             self._store_answer("silent", left_open=True)
         else:
             self._forget()
