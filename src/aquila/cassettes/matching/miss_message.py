@@ -337,7 +337,8 @@ def _explain_played_out(
     redactor: Redactor,
     number: int,
 ) -> Iterator[str]:
-    same = _find_equal_recordings(request, recordings, rules, redactor)
+    now = canonical_request(request, rules)
+    same = _find_equal_recordings(request, now.digest, recordings, rules, redactor)
     held = count_of(len(same), "recording") if same else "fewer recordings"
     numbers = ", ".join(map(str, same[:10])) + ", …" * (len(same) > 10)
     if 1 < len(same) <= 10:
@@ -352,7 +353,7 @@ def _explain_played_out(
             ("recorded", f"{times}{which}; this is request number {number:,}"),
         ),
     )
-    yield from write_preview(canonical_request(request, rules))
+    yield from write_preview(now)
     yield from _write_advice("If this request is meant to be made so often, record it again:", command)
 
 
@@ -364,14 +365,13 @@ def _write_repeat_advice(settings_file: str) -> Iterator[str]:
 
 
 def _find_equal_recordings(
-    request: RecordedRequest, recordings: Sequence[Interaction], rules: MatchRules, redactor: Redactor
+    request: RecordedRequest, key: str, recordings: Sequence[Interaction], rules: MatchRules, redactor: Redactor
 ) -> list[int]:
-    """Return the numbers (from 1) of the recordings with the key of this request.
+    """Return the numbers (from 1) of the recordings with the key of this request, which is ``key``.
 
     A cassette may have thousands of recordings, so keys are computed only for the nearest ones, and for those with the
     same bytes.
     """
-    key = key_of(request, rules)
     positions = set(find_nearest_recordings(request, recordings, 64))
     positions |= {n for n, each in enumerate(recordings) if _is_sent_as(each.request, request)}
     return [n + 1 for n in sorted(positions) if key_of(_without_secrets(recordings[n].request, redactor), rules) == key]
