@@ -9,7 +9,7 @@ from huey import SqliteHuey
 
 SECRET_KEY = "for tests"
 USE_TZ = True
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "shop.db"}}
 HUEY = SqliteHuey("shop", filename="queue.db")
 """
 

@@ -35,7 +35,10 @@ def may_commit() -> bool:
 
 
 def commit_at_end() -> contextlib.AbstractContextManager[Any]:
-    """Call what a commit would call at the end of the block, on each connection whose transaction a test keeps open."""
+    """Call what a commit would call at the end of the block, on each connection whose transaction a test keeps open.
+
+    Within the block these connections stay open. djhuey's ``db_task`` would close them, and with them the transaction.
+    """
     connections, testing = _open_connections(), find_loaded("django.test")
     if not connections or testing is None:
         return contextlib.nullcontext()
@@ -48,10 +51,13 @@ def commit_at_end() -> contextlib.AbstractContextManager[Any]:
 @contextlib.contextmanager
 def _commit_connection_at_end(connection: Any, testing: Any) -> Iterator[None]:
     known = len(connection.run_on_commit)
+    close = connection.close_if_unusable_or_obsolete
+    connection.close_if_unusable_or_obsolete = lambda: None
     try:
         with testing.TestCase.captureOnCommitCallbacks(using=connection.alias, execute=True):
             yield
     finally:
+        connection.close_if_unusable_or_obsolete = close
         # A commit forgets what it calls. Django's capture leaves it, and a capture around this would call it again.
         del connection.run_on_commit[known:]
 
