@@ -12,8 +12,9 @@ Names are imported when they are first used. Begin reading with ``instances``, w
   task is enqueued.
 - Executing a task: ``task_wrapper`` and ``task_types`` are the decorated function and its types, and ``task_functions``
   finds the function of a task and its parameters. ``task_code`` wraps the code of a task, ``running_task`` is the task
-  that executes here, and ``task_ends`` has the marks of its outcome. ``error_texts`` writes the texts of errors, and
-  ``task_locks`` has the decorators ``lock_task`` and ``rate_limit``.
+  that executes here, and ``task_ends`` has the marks of its outcome. ``error_texts`` writes the texts of errors,
+  ``task_locks`` has the decorators ``lock_task`` and ``rate_limit``, and ``django_connections`` closes the connections
+  of async tasks.
   The time limit of a task is Huey's: ``progress.task_watch`` ends the streams of the task at that limit, and
   ``prompt_tasks`` gives a call only the time that is left.
 - Tasks that send a prompt: ``prompt_tasks``, with ``prompt_task_options`` for the types of their options, and

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from aquila.errors import ConfigError
 from aquila.fork_locks import renewed_in_child
+from aquila.huey.django_connections import with_own_connections
 from aquila.huey.limits.settings import check_task_settings
 from aquila.huey.task_ids import let_make_ids
 from aquila.huey.task_types import P, T_co
@@ -84,7 +85,10 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
             @functools.wraps(func)
             def called(*args: Any, **kwargs: Any) -> Any:
                 value = func(*args, **kwargs)
-                return run_coroutine(value) if inspect.iscoroutine(value) else value
+                if not inspect.iscoroutine(value):
+                    return value
+                with contextlib.closing(value):
+                    return run_coroutine(with_own_connections(value))
 
         task_class = super().create_task(called, context, name, **settings)
         # Whoever wraps or replaces its `execute` hides the function, by whose parameters secrets are recognized.

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("django")
 
 SETTINGS = """
-from huey import SqliteHuey
+from aquila.huey import SqliteHuey
 
 SECRET_KEY = "for tests"
 USE_TZ = True
@@ -16,7 +16,8 @@ HUEY = SqliteHuey("shop", filename="queue.db")
 APP = """
 import django
 django.setup()
-from django.db import transaction
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
 from huey.contrib.djhuey import db_task, on_commit_task
 
 @on_commit_task(retries=1)
@@ -36,6 +37,16 @@ def pay(order, fail=False):
         pass
     if fail:
         raise ConnectionError
+
+used = []
+
+def connect():
+    used.append(connections["default"])
+    used[-1].ensure_connection()
+
+@db_task()
+async def look():
+    await sync_to_async(connect)()
 """
 
 TESTS = """
@@ -114,6 +125,13 @@ class TestOrders(TestCase):
         assert len(all_enqueued(shop.send_receipt, 8)) == 2
         assert drain_queue() == {"complete": 4}
 
+    def test_an_async_task_closes_its_own_connection(self):
+        perform_job(shop.look)
+        perform_job(shop.look)
+        first, second = shop.used
+        assert first is not second
+        assert first.connection is second.connection is None
+
     def test_nothing_of_it_stays_for_the_next_test(self):
         assert not transaction.get_connection().run_on_commit
 """
@@ -125,4 +143,4 @@ def test_tasks_that_are_enqueued_on_commit(pytester, monkeypatch):
     pytester.makeini("[pytest]\npythonpath = .\naquila_huey = shop_settings:HUEY\n")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop_settings")
     result = pytester.runpytest_subprocess("-W", "error")
-    result.assert_outcomes(passed=9)
+    result.assert_outcomes(passed=10)

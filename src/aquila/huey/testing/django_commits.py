@@ -15,6 +15,7 @@ from typing import Any
 
 from huey.api import Task, TaskWrapper
 
+from aquila.huey.django_connections import list_connections
 from aquila.lazy_imports import find_loaded
 
 _DJHUEY = "huey.contrib.djhuey"
@@ -70,16 +71,8 @@ def list_tasks_before_commit() -> list[Task]:
 
 
 def _open_connections() -> list[Any]:
-    """Return the connections of Django that are within a transaction.
-
-    Imports nothing of Django, which a project without it does not have.
-    """
-    database: Any = find_loaded("django.db")
-    conf: Any = find_loaded("django.conf")
-    if database is None or conf is None or not conf.settings.configured:
-        return []
-    used = database.connections.all(initialized_only=True)
-    return [connection for connection in used if connection.in_atomic_block]
+    """Return the connections of Django that are within a transaction."""
+    return [connection for connection in list_connections() if connection.in_atomic_block]
 
 
 def _is_from_djhuey(function: Any) -> bool:

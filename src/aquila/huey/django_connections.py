@@ -1,0 +1,42 @@
+"""Django's connections to databases. Imports nothing of Django, which a project without it does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from aquila.lazy_imports import find_loaded
+
+
+def list_connections() -> list[Any]:
+    """Return the connections of this thread."""
+    database: Any = find_loaded("django.db")
+    conf: Any = find_loaded("django.conf")
+    if database is None or conf is None or not conf.settings.configured:
+        return []
+    return list(database.connections.all(initialized_only=True))
+
+
+def with_own_connections(coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+    """Return the coroutine of a task. In Django its queries run in a thread of its own, and no connection is left.
+
+    Otherwise all event loops of a process share one thread of Django's, whose connections nobody closes: djhuey's
+    ``db_task`` closes those of the worker's thread. One that has broken would fail every later task.
+    """
+    asgiref = find_loaded("asgiref.sync")
+    return coroutine if asgiref is None else _run_with_own_connections(coroutine, asgiref)
+
+
+async def _run_with_own_connections(coroutine: Coroutine[Any, Any, Any], asgiref: Any) -> Any:
+    async with asgiref.ThreadSensitiveContext() as context:
+        try:
+            return await coroutine
+        finally:
+            # It has a thread only if sync code ran, and not where that ran in the thread of a view or of a test.
+            if context in asgiref.SyncToAsync.context_to_thread_executor:
+                await asgiref.sync_to_async(_close_connections)()
+
+
+def _close_connections() -> None:
+    for connection in list_connections():
+        connection.close()
