@@ -29,13 +29,14 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files, cassette_lock, file_replacement, journal
+from aquila.cassettes.storage.journal import Journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
 from aquila.recording.scope_joining import ScopeReference, reference_fields
-from aquila.recording.storing import interrupted_runs
+from aquila.recording.storing import interrupted_runs, journal_merging
 from tests.support import writers
 from tests.support.slow import slow_but
 from tests.support.writers import finished, post, start
@@ -83,6 +84,24 @@ def test_failures_with_which_an_interrupted_call_may_not_have_ended_are_not_kept
         interaction = Interaction(RecordedRequest("POST", "https://x.test/"), response)
         made.append(NewRecording("key", number, number, interaction, call=call))
     assert list(interrupted_runs._without_open_ending(made)) == made[:kept]
+
+
+def test_calls_of_different_processes_are_told_apart(root: Path) -> None:
+    # Each process numbers its calls from 1.
+    for position, status in enumerate((200, 429, 200)):
+        response = RecordedResponse(status, (), (RecordedChunk(b"%d" % position),))
+        made = Interaction(RecordedRequest("POST", "https://x.test/"), response)
+        row = NewRecording("key", position, position, made, call="2" if position == 0 else "1")
+        begun = Journal(root, f"{position:016x}")
+        begun.append_entry(JournalEntry("x", "missing", "last", MatchRules(), row))
+        begun.close()
+    groups, _ = journal_merging.read_journals(sorted(root.rglob("*.journal")))
+    ((changes, _),) = journal_merging.changes_by_cassette(groups)["x"]
+    assert [(row.position, row.interaction.response.body) for row in changes.recorded] == [
+        (0, b"0"),
+        (1, b"1"),
+        (2, b"2"),
+    ]
 
 
 def prompts(path: Path) -> list[object]:

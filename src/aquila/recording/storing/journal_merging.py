@@ -58,7 +58,10 @@ def read_journals(
         if damaged is not None:
             failures.append(StorageFailure(damaged, CassetteCorrupt(_describe_damage(path, damaged, len(entries)))))
         for entry in entries:
-            rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(entry.row)
+            row = entry.row
+            if isinstance(row, NewRecording) and row.call:  # each process numbers its calls from 1
+                row = replace(row, call=f"{path.stem}:{row.call}")
+            rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(row)
     return rows, failures
 
 
