@@ -13,14 +13,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.answers.answer_content import read_answer, read_both_ends
+from aquila.cassettes.answers.answer_content import read_answer
 from aquila.cassettes.body_file import BodyFile, StoredChunks, name_of_body
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.prices import read_prices
 from aquila.run_report.bodies import LONGEST, Bodies, read_body
 from aquila.run_report.costs import Costs
 from aquila.run_report.exchanges import ExchangeReader
-from aquila.run_report.large_answers import MOST_READ
+from aquila.run_report.large_answers import MOST_READ, read_both_ends
 from aquila.run_report.related_requests import count_attempts, pair_across
 from aquila.wire_forms.answer import Answer, AnsweredCall, WrittenUsage
 from aquila.wire_forms.table import read_request

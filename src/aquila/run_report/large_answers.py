@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from aquila.cassettes.answers.answer_content import AnswerContent, read_both_ends
+from aquila.cassettes.answers.answer_content import AnswerContent, read_answer
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import RecordedResponse
 from aquila.run_report.bodies import tell_left_out
@@ -35,6 +35,32 @@ class AnswerBody(NamedTuple):
     def read(self) -> AnswerContent:
         """Return the content of the answer."""
         return read_both_ends(self.begin, self.end, tell_left_out(self.left_out))
+
+
+def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerContent:
+    """Return the content of the beginning and the end of an answer's body, with the text ``gap`` in between.
+
+    ``end`` may begin within an event. For frames of AWS only the beginning is read, because a frame in the middle of
+    the bytes cannot be found.
+    """
+    facts = read_answer(begin)
+    rest = read_answer(end.partition(b"\n")[2]) if begin[:1] != b"\0" else AnswerContent()
+    for index, said in rest.choices.items():
+        choice = facts.choice(index)
+        earlier = len(choice.text) + bool(said.text)  # with the gap
+        for pieces, more in ((choice.text, said.text), (choice.reasoning, said.reasoning)):
+            if more:
+                pieces += [f"\n\n{gap}\n\n", *more]
+        for name, call in said.calls.items():
+            begun = None if call.name else choice.calls.get(name)
+            if begun is None:
+                call.after += earlier
+                choice.calls["end", name] = call
+            else:
+                begun.arguments += [gap, *call.arguments]
+        choice.media += said.media
+    facts.error = facts.error or rest.error
+    return facts
 
 
 def read_body_of(response: RecordedResponse) -> AnswerBody:

@@ -258,13 +258,22 @@ def test_the_model_that_answered(body: bytes, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ['{"id":"a","model":"m-1","choices":[%s]}', '{"data":[%s],\n "model": "m-1","usage":{}}']
+    ("body", "model"),
+    [
+        ('{"id":"a","model":"m-1","choices":[%s]}', "m-1"),
+        ('{"data":[%s],\n "model": "m-1","usage":{}}', "m-1"),
+        ('[{"args":{"model":"no"}, "modelVersion": "m-1"},{"text":%s}]', "m-1"),
+        ('[{"text":%s},{"args":{"model":"no"},"modelVersion":"m-1","usage":{"model":"no"}}]', "m-1"),
+        ('{"args":{"model":"no"},"text":%s,"args":{"model":"no"},"model":"m-1","tier":{"model":"no"}}', "m-1"),
+        ('{"args":{"model":"no"},"text":%s,"metadata":{"model":"no"}}', ""),
+        ('data: {"delta":{"input":{"model":"no"},"text":%s}}\n\ndata: {"end":{"model":"no"}}\n\n', ""),
+    ],
 )
-def test_the_model_that_gave_an_answer_in_a_file_is_found_at_both_ends(body: str, tmp_path: Path) -> None:
+def test_the_model_that_gave_an_answer_in_a_file_is_found_at_both_ends(body: str, model: str, tmp_path: Path) -> None:
     whole = (body % json.dumps('{"model":"no"}' * 20_000)).encode()
     (tmp_path / "sha256-0").write_bytes(whole)
     file = BodyFile("sha256-0", len(whole), tmp_path)
-    assert model_of_chunks(StoredChunks(file, [len(whole)], [1])) == "m-1"
+    assert model_of_chunks(StoredChunks(file, [len(whole)], [1])) == model
 
 
 def test_a_long_text_is_cut_only_where_the_answer_stands_beside_it() -> None:

@@ -8,9 +8,11 @@ AWS's binary frames. Fields that are missing or malformed are skipped.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeAlias
 
 from aquila.cassettes.amazon_frames import read_frames, read_json_frames
@@ -26,6 +28,7 @@ Event: TypeAlias = dict[str, Any]
 _MODEL_WITHIN = 64 * 1024
 """In how many bytes at each end of an answer that lies in a file the name of its model is looked for."""
 _MODEL = lazy_pattern(rb'[{,]\s*"model(?:Version)?"\s*:\s*"([^"\\]{1,200})"')
+_MOST_FIELDS = 16  # of the name of a model that are tried at each end
 
 _DATA = lazy_pattern(rb"(?<![^\r\n])data:[ \t]*(\{[^\r\n]*(?:(?:\r\n?|\n)data:[^\r\n]*)*)")  # one event
 _LINE = lazy_pattern(rb"data:([^\r\n]*)")
@@ -116,35 +119,22 @@ def model_of_chunks(chunks: Sequence[RecordedChunk]) -> str:
     """Return ``model_of_answer`` of an answer in chunks. If the chunks lie in a file, only its ends are read."""
     if isinstance(chunks, StoredChunks):
         begin, end = chunks.file.first_bytes(_MODEL_WITHIN), chunks.file.last_bytes(_MODEL_WITHIN)
-        found = _MODEL.search(begin) or _MODEL.search(end)  # neither end of a JSON object can be parsed
-        return model_of_answer(begin) or (found[1].decode("utf-8", "replace") if found else "")
+        return model_of_answer(begin) or _model_at_an_end(begin, end)
     return model_of_answer(b"".join([chunk.data for chunk in chunks]))
 
 
-def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerContent:
-    """Return the content of the beginning and the end of an answer's body, with the text ``gap`` in between.
-
-    ``end`` may begin within an event. For frames of AWS only the beginning is read, because a frame in the middle of
-    the bytes cannot be found.
-    """
-    facts = read_answer(begin)
-    rest = read_answer(end.partition(b"\n")[2]) if begin[:1] != b"\0" else AnswerContent()
-    for index, said in rest.choices.items():
-        choice = facts.choice(index)
-        earlier = len(choice.text) + bool(said.text)  # with the gap
-        for pieces, more in ((choice.text, said.text), (choice.reasoning, said.reasoning)):
-            if more:
-                pieces += [f"\n\n{gap}\n\n", *more]
-        for name, call in said.calls.items():
-            begun = None if call.name else choice.calls.get(name)
-            if begun is None:
-                call.after += earlier
-                choice.calls["end", name] = call
-            else:
-                begun.arguments += [gap, *call.arguments]
-        choice.media += said.media
-    facts.error = facts.error or rest.error
-    return facts
+def _model_at_an_end(begin: bytes, end: bytes) -> str:
+    """Return the name of the model that a JSON object names, or one in a list, of which only both ends are known."""
+    opening, closing = (b"[{", b"}]") if begin.lstrip()[:1] == b"[" else (b"{", b"}")
+    first = islice(_MODEL.finditer(begin), _MOST_FIELDS)
+    parts = [(found[1], begin[: found.end()] + closing) for found in first]
+    last = deque(_MODEL.finditer(end), _MOST_FIELDS)
+    parts += [(found[1], opening + end[found.start() + 1 :]) for found in last]
+    for model, part in parts:
+        with suppress(ValueError, RecursionError):
+            json.loads(part)  # with the field of an object within, such as arguments of a tool, it would be no JSON
+            return model.decode("utf-8", "replace")
+    return ""
 
 
 def read_provider_messages(messages: Iterable[bytes]) -> AnswerContent:
