@@ -72,12 +72,13 @@ def test_the_copy_of_the_library_that_pathos_and_datasets_use_does_so_too(
 
 
 @pytest.mark.parametrize("names_cause", [True, False])
-def test_a_miss_takes_the_place_of_a_client_error_that_cannot_be_unpickled(names_cause: bool) -> None:
+@pytest.mark.parametrize("in_group", [False, True])
+def test_a_miss_takes_the_place_of_a_client_error_that_cannot_be_unpickled(names_cause: bool, in_group: bool) -> None:
     """The thread of a pool that receives results would end at such an error, and the caller wait for ever."""
     middle = raised(OSError("while sending"), handles=CassetteMiss("no recording"), names_cause=True)
     error = raised(ConnectionNotMade(request=1), handles=middle, names_cause=names_cause)
     with aquila.use_cassette("x", unused="ignore"):
-        result = received(error)
+        result = received(ExceptionGroup("tasks", [error]) if in_group else error)
     assert isinstance(result, CassetteMiss)
     assert str(result) == "no recording"
     assert "ConnectionNotMade" in str(result.__cause__)  # the whole traceback of the worker, as from every pool

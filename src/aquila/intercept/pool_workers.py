@@ -31,14 +31,17 @@ def _send_miss(reduce: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tupl
     return reduce_failure
 
 
-def _find_unanswered(error: BaseException | None) -> UnansweredRequest | None:
-    """Return the unanswered request that led to an error."""
+def _find_unanswered(error: BaseException) -> UnansweredRequest | None:
+    """Return the unanswered request that led to an error, or to one of a group."""
     seen: set[int] = set()  # `raise error from cause` can close a circle
-    while error is not None and id(error) not in seen:
-        if isinstance(error, UnansweredRequest):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if isinstance(each, UnansweredRequest):
+            return each
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            left += [*getattr(each, "exceptions", ()), each.__context__, each.__cause__]
     return None
 
 
