@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 import aquila
+from aquila.intercept import httpx_clients
 from tests.support.clients import body
 from tests.support.runs import separate_run
 from tests.support.server import Answer, serving
@@ -38,6 +39,22 @@ def test_an_async_client_records_in_one_event_loop_after_another(
                 client = library.AsyncClient() if client is None else client
                 assert asyncio.run(ask(f"{server.url}/chat/completions", prompt)) == "said so;" * 4
     assert len(server.seen) == 12
+
+
+@pytest.mark.parametrize("library", [httpx2, httpx], ids=lambda library: library.__name__)
+def test_a_client_of_an_application_keeps_connections_open_again_when_the_patches_are_undone(library: Any) -> None:
+    transport, pools, limits = library.AsyncHTTPTransport(), httpx_clients.ClosingPools(), []
+
+    async def send(transport: Any, request: None) -> None:
+        limits.append(transport._pool._max_keepalive_connections)
+
+    limits.append(transport._pool._max_keepalive_connections)
+    for _ in range(2):
+        asyncio.run(pools.send(send, transport, None))
+    pools.undo()
+    limits.append(transport._pool._max_keepalive_connections)
+    assert limits == [limits[0], 0, 0, limits[0]]
+    assert limits[0] > 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nobody can close that connection

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, suppress
 from types import ModuleType
@@ -53,12 +54,14 @@ class HttpxClients:
         # One lock for all deferred pools, which are rarely built. If two threads use a pool at once, one of them builds
         # it. Re-entrant, because the garbage collector may interrupt the building and use another pool.
         self._building = renewed_in_child(threading.RLock())
+        self._closing = ClosingPools()
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch httpx2 or httpx."""
         # `handle_request` is where a request leaves for the network, with its final URL, headers and body.
         # `__init__` builds the connection pool, which is slow, and mostly not needed while cassettes answer.
         library = module.__name__
+        yield self._closing  # first, and so undone last: no request can add a pool then
         yield Patch(module.HTTPTransport, "handle_request", functools.partial(self._catch_requests, library))
         yield Patch(module.HTTPTransport, "__init__", self._defer_pool)
         catch_async = functools.partial(self._catch_async_requests, library)
@@ -104,7 +107,7 @@ class HttpxClients:
             answering = self._find_answering_scope(request, library)
             if answering is None:
                 return await original(transport, request)
-            send = functools.partial(_send_async, original, transport)
+            send = functools.partial(self._closing.send, original, transport)
             return await intercepted_requests.answer_request_async(*answering, request, send)
 
         return handle_async_request
@@ -129,16 +132,31 @@ class HttpxClients:
         return __init__
 
 
-async def _send_async(original: Callable[..., Any], transport: Any, request: Any) -> Any:
-    """Send a request, which is recorded, by the client's own transport."""
-    # Each test has its own event loop, but may share the client of a module. A connection that the client keeps open
-    # fails in the next loop: "Event loop is closed". A replay has no connection.
-    pool: Any = getattr(transport, "_pool", None)
-    pool = pool.real_pool() if isinstance(pool, DeferredPool) else pool
-    if getattr(pool, "_max_keepalive_connections", 0):  # private, with the same name in httpcore and httpcore2
-        pool._max_keepalive_connections = 0
-        await _close_idle(pool)
-    return await original(transport, request)
+class ClosingPools:
+    """Async connection pools that keep no connection open, with the limits that they had before.
+
+    Each test has its own event loop, but may share the client of a module. A connection that the client keeps open
+    fails in the next loop: "Event loop is closed". A replay has no connection.
+    """
+
+    def __init__(self) -> None:
+        self._limits: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    async def send(self, original: Callable[..., Any], transport: Any, request: Any) -> Any:
+        """Send a request, which is recorded, by the client's own transport."""
+        pool: Any = getattr(transport, "_pool", None)
+        pool = pool.real_pool() if isinstance(pool, DeferredPool) else pool
+        if limit := getattr(pool, "_max_keepalive_connections", 0):  # private, with the same name in both libraries
+            self._limits[pool] = limit
+            pool._max_keepalive_connections = 0
+            await _close_idle(pool)
+        return await original(transport, request)
+
+    def undo(self) -> None:
+        """Let the pools keep connections open again: an application may record in one block only."""
+        while self._limits:
+            pool, limit = self._limits.popitem()
+            pool._max_keepalive_connections = limit
 
 
 async def _close_idle(pool: Any) -> None:
