@@ -443,14 +443,22 @@ def test_block_network_refuses_requests(suite: Suite) -> None:
                 socket.create_connection(("192.0.2.1", 80), timeout=1)
             aquila_refusals.forget()
 
+        @pytest.mark.vcr(ignore_hosts=["192.0.2.1"], record_mode="once")
+        @pytest.mark.block_network
+        def test_what_a_cassette_ignores_that_records_in_other_runs(aquila_refusals):
+            with pytest.raises(LiveCallRefused, match="was refused"):
+                httpx2.get("http://192.0.2.1/", timeout=1)
+            aquila_refusals.forget()
+
         @pytest.mark.vcr(ignore_hosts=["192.0.2.1"])
         @pytest.mark.block_network(allowed_hosts=["192.0.2.1"])
         def test_what_the_cassette_ignores_and_the_mark_allows():
             with pytest.raises(httpx2.TransportError):
                 httpx2.get("http://192.0.2.1/", timeout=0.1)
-        """
+        """,
+        "--record-mode=none",
     )
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=5)
 
 
 def test_an_allowed_hosts_fixture_that_returns_none_allows_no_host(suite: Suite) -> None:

@@ -81,7 +81,7 @@ def open_cassette(
         options={**merged, "path": _shorten(name, suffix)},
         extra=list(dict.fromkeys(extra)),
         rewrites=rewrites,
-        is_blocked=mode == "none" and marks_and_options.is_blocked(item),
+        is_blocked=marks_and_options.is_blocked_with_cassette(item, merged, record_mode),
     )
     scope = scope_starts.scope_of(item)
     # A cassette that a mark or a fixture names may be shared with other tests.

@@ -49,6 +49,15 @@ def is_blocked(item: pytest.Item) -> bool:
     return marker is not None or bool(item.config.getoption("--block-network"))
 
 
+def is_blocked_with_cassette(item: pytest.Item, merged: Mapping[str, Any], record_mode: str) -> bool:
+    """Whether the network is blocked for a test with a cassette: not if the test records.
+
+    ``merged`` is its configuration and ``record_mode`` that of the run.
+    """
+    mode = item.config.getoption("--record-mode") or merged.get("record_mode", record_mode)
+    return mode == "none" and is_blocked(item)
+
+
 def explain_block(item: pytest.Item) -> str:
     """Return advice for a request that is refused because the network is blocked for its test."""
     marked = item.get_closest_marker("block_network") is not None

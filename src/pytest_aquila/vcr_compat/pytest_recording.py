@@ -73,7 +73,7 @@ def block_network(request: pytest.FixtureRequest, vcr_markers: list[pytest.Mark]
         return
     if vcr_markers:
         merged = marks_and_options.merge_config(request.getfixturevalue("vcr_config"), vcr_markers)
-        if (item.config.getoption("--record-mode") or merged.get("record_mode", record_mode)) != "none":
+        if not marks_and_options.is_blocked_with_cassette(item, merged, record_mode):
             return
     scope = scope_starts.scope_of(item)
     if scope.settings.guard != "sealed":
