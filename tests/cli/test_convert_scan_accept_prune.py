@@ -410,6 +410,9 @@ def test_accept_continues_after_a_pending_recording_that_it_cannot_read(cassette
     assert len(cassettes.read("b.yaml").interactions) == 1
 
 
+LEFT_OUT = "; left out, because not later than the cassette's own: "
+
+
 @pytest.mark.parametrize("is_recorded", [False, True])
 def test_accept_takes_back_what_a_killed_review_had_begun_unless_a_run_has_recorded_since(
     cassettes: Cassettes, is_recorded: bool
@@ -431,7 +434,8 @@ def test_accept_takes_back_what_a_killed_review_had_begun_unless_a_run_has_recor
     assert cassettes.run("accept", "b").code == 0
     assert len(cassettes.read("a.yaml").interactions) == 2 + is_recorded
     assert cassettes.read("a.yaml").interactions[:2] == tuple(old)
-    assert cassettes.run("accept", "a").out == f"a: {'merged, 3' if is_recorded else 'replaced, 2'} interactions\n"
+    told = f"merged, 3 interactions{LEFT_OUT}2 recordings" if is_recorded else "replaced, 2 interactions"
+    assert cassettes.run("accept", "a").out == f"a: {told}\n"
 
 
 def age(path: Path, seconds: float) -> None:
@@ -452,7 +456,7 @@ def test_accept_replaces_a_cassette_that_has_not_changed_since(cassettes: Casset
 def test_accept_merges_into_a_cassette_that_was_recorded_since(cassettes: Cassettes) -> None:
     age(cassettes.write("a.pending.yaml", conversation("one", "waiting"), conversation("two", "waiting")), 60)
     cassettes.write("a.yaml", conversation("one", "recorded since"))
-    assert cassettes.run("accept", "--yes").out == "a: merged, 2 interactions\n"
+    assert cassettes.run("accept", "--yes").out == f"a: merged, 2 interactions{LEFT_OUT}1 recording\n"
     assert cassettes.read("a.yaml") == Cassette.from_interactions(
         [conversation("one", "recorded since"), conversation("two", "waiting")]
     )
@@ -473,7 +477,7 @@ def test_accept_merges_an_older_recording_that_was_copied_here_later(cassettes: 
     since = replace(conversation("one", "recorded since"), recorded="2026-11-25T12:00:00Z")
     age(cassettes.write("a.yaml", since), 60)
     cassettes.write("a.pending.yaml", conversation("one", "waiting"), conversation("two", "waiting"))
-    assert cassettes.run("accept", "--yes").out == "a: merged, 2 interactions\n"
+    assert cassettes.run("accept", "--yes").out == f"a: merged, 2 interactions{LEFT_OUT}1 recording\n"
     assert cassettes.read("a.yaml") == Cassette.from_interactions([since, conversation("two", "waiting")])
 
 

@@ -161,16 +161,21 @@ def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_
 def _accept_file(name: str, pending: Path, folder: Path, *, dry_run: bool) -> Step:
     """Accept one pending file; a file that cannot be read or written makes a failed step."""
     try:
-        action, number = _accept_pending(pending, folder, dry_run=dry_run)
+        action, number, older = _accept_pending(pending, folder, dry_run=dry_run)
     except project.UNREADABLE as error:
         return Step.make_failed(project.describe_problem(pending, error))
     would = "would be " if dry_run else ""
     line = f"{name}: {would}{action}, {count_of(number, 'interaction')}"
+    if older:
+        line += f"; left out, because not later than the cassette's own: {count_of(older, 'recording')}"
     return Step(line, {"cassette": name, "action": action, "interactions": number})
 
 
-def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, int]:
-    """Store one pending file. Returns what was done, and how many interactions the cassette has now."""
+def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, int, int]:
+    """Store one pending file.
+
+    Returns what was done, how many interactions the cassette has now, and how many were not later than its own.
+    """
     path = cassette_files.cassette_of_pending(pending)
     recorded = project.load_whole_cassette(pending)
     if not path.exists():
@@ -182,19 +187,22 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
 
     settings = runtime.current_settings()
     rules = match_rules_of(settings)
+    older = 0
 
     def change(stored: Cassette) -> Cassette:
+        nonlocal older
         merged = action == "merged"
         after = add_later(stored, recorded, stored_key(rules, settings.keep_headers)) if merged else recorded
+        older = sum(one not in after.interactions for one in recorded.interactions)
         return after if after == stored else redact_foreign(path, after, rules)
 
     if dry_run:
-        return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions)
+        return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions), older
 
     advise = advise_msgpack(path, pending, root, verb="accept")
     stored = cassette_files.update_cassette(path, change, root=root, advise=advise)
     cassette_files.remove_cassette(pending)
-    return action, len(stored.interactions)
+    return action, len(stored.interactions), older
 
 
 def _was_recorded_since(path: Path, pending: Cassette) -> bool:
