@@ -15,10 +15,11 @@ from aquila.plurals import number_of
 from aquila.recording.sessions.played_recordings import describe_unplayed
 
 if TYPE_CHECKING:
+    from aquila.recording.reporting import played_answers
     from aquila.recording.scope import Scope
     from aquila.recording.storing import recording_age
 else:
-    lazy_modules(globals(), "aquila.recording.storing: recording_age")
+    lazy_modules(globals(), "aquila.recording.reporting: played_answers", "aquila.recording.storing: recording_age")
 
 
 def demand_faults_are_met(scope: Scope) -> None:
@@ -58,6 +59,8 @@ def fail_for_unplayed(scope: Scope) -> None:
     if scope.settings.transport == "replay":
         # A test that makes no request any more has played nothing.
         scope.sessions.session_for(scope.default_cassette, "replay")
+    if scope.child_messages.files.may_have_rows:
+        played_answers.adopt_plays(scope, scope.child_messages.take_plays(scope.id, again=True))
     for session in scope.sessions.opened_for(scope.default_cassette):
         if session.mode == "replay" and session.plays.unplayed:
             whole, parts = describe_unplayed(session.plays.unplayed, session.plays.conversations)

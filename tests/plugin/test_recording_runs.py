@@ -445,6 +445,24 @@ def test_unplayed_recordings_fail_or_are_reported_as_configured(project: Project
     result.stdout.fnmatch_lines(["cassette test_app/test_it: recording 2 was not played (aquila_unplayed = fail)*"])
 
 
+@pytest.mark.parametrize("demand", ["warn", "fail"])
+def test_what_a_child_process_has_played_is_not_unplayed(project: Project, demand: str) -> None:
+    project.record(tests=TWO_CALLS)
+    tests = """
+    from aquila.recording.scope import current_scope
+
+    def test_it(aquila_cassette):
+        post("one")
+        scope = current_scope()
+        for cassette, number in (("test_app/test_it", 1), ("test_app/test_it", 2), ("test_app/test_it", -1), ("x", 0)):
+            scope.child_messages.tell_play(scope.id, [0.5, 7, "2026-01-01T00:00:00Z", cassette, number])
+    """
+    result = project.run("-o", f"aquila_unplayed={demand}", tests=tests)
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*did not play*")
+    result.stdout.fnmatch_lines(["aquila: 5 replayed, *"])
+
+
 def test_a_test_need_not_play_all_of_a_cassette_that_it_shares(project: Project) -> None:
     tests = """
         @pytest.mark.aquila("shared")

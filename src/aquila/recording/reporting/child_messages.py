@@ -120,9 +120,12 @@ class ChildMessages:
         """Write down what was played in a scope of the parent process."""
         self._append_each(f"{scope_id}.plays", row)
 
-    def take_plays(self, scope_id: str) -> Sequence[Any]:
-        """Return what the children of a scope have told with ``tell_play`` since the last call."""
-        return self._take_each(f"{scope_id}.plays")
+    def take_plays(self, scope_id: str, *, again: bool = False) -> Sequence[Any]:
+        """Return what the children of a scope have told with ``tell_play`` since the last call.
+
+        With ``again`` the next call returns it once more.
+        """
+        return self._take_each(f"{scope_id}.plays", again=again)
 
     def tell_job(self, scope_id: str, told: Mapping[str, Any]) -> None:
         """Write down an execution of a task in a scope of the parent process."""
@@ -148,8 +151,8 @@ class ChildMessages:
         """Append a row that counts although it equals another one: with a mark that no other row has."""
         self.files.append(name, [f"{process_marks.process_mark()}.{next(_number)}", row])
 
-    def _take_each(self, name: str) -> list[Any]:
-        return [row[1] for row in self.files.take_rows(name) if isinstance(row, list) and len(row) == 2]
+    def _take_each(self, name: str, *, again: bool = False) -> list[Any]:
+        return [row[1] for row in self.files.take_rows(name, again=again) if isinstance(row, list) and len(row) == 2]
 
     # For the run.
 

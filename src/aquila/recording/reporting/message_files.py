@@ -102,10 +102,11 @@ class MessageFiles:
             self.append(name, row)
         return asked
 
-    def take_rows(self, name: str, *, is_last: bool = False) -> Sequence[Any]:
+    def take_rows(self, name: str, *, is_last: bool = False, again: bool = False) -> Sequence[Any]:
         """Return the rows of a file that no earlier call has returned. Equal rows count once, a damaged one is None.
 
-        ``is_last`` says that nothing is taken later. Then this waits for a child that is just writing.
+        ``is_last`` says that nothing is taken later. Then this waits for a child that is just writing. With ``again``
+        the next call returns the rows once more.
         """
         if self.folder is None:
             return ()
@@ -125,7 +126,7 @@ class MessageFiles:
                 if _is_torn(begin, rows):
                     self._torn[name] = False
             whole = rows.rfind(b"\n") + 1
-            self._read[name] = begin + whole
+            self._read[name] = begin if again else begin + whole
         return [_parse_row(row) for row in dict.fromkeys(rows[:whole].decode("utf-8", "replace").split("\n")[:-1])]
 
     def take_torn(self, name: str) -> bool:

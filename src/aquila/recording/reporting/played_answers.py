@@ -123,10 +123,22 @@ def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
         if told and seen:
             numbers = enumerate(session.cassette.interactions)
             places.update((session.name, number) for number, each in numbers if id(each) in seen)
+    if told:
+        adopt_plays(scope, rows)
     for answer, cassette, number in told:
         played.append(answer if (cassette, number) not in places else _repeated(answer.recorded))
         places.add((cassette, number))
     return played
+
+
+def adopt_plays(scope: Scope, rows: Sequence[Any]) -> None:
+    """Mark as played, in the sessions of a scope, what other processes have played. ``rows`` are their messages."""
+    for row in rows:
+        match row:
+            case [_, _, _, str(cassette), int(number)]:
+                for session in scope.sessions.opened_for(cassette):
+                    if session.mode == "replay" and 0 <= number < len(session.cassette.interactions):
+                        session.plays.add_plays_elsewhere([number])
 
 
 def _repeated(recorded: str) -> PlayedAnswer:
