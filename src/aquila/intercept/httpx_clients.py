@@ -154,9 +154,10 @@ class ClosingPools:
 
     def undo(self) -> None:
         """Let the pools keep connections open again: an application may record in one block only."""
-        while self._limits:
-            pool, limit = self._limits.popitem()
-            pool._max_keepalive_connections = limit
+        with suppress(KeyError):  # none is left; not asked before, because another thread may drop the last pool
+            while True:
+                pool, limit = self._limits.popitem()
+                pool._max_keepalive_connections = limit
 
 
 async def _close_idle(pool: Any) -> None:
