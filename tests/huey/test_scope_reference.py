@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -500,6 +501,36 @@ def test_an_async_task_runs_and_fails_within_a_loop_too(huey, no_test):
             return perform_job(later, 4).value[:2]
 
         assert asyncio.run(within_a_loop()) == [2, 2]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to a thread on this platform")
+def test_an_interrupt_of_who_waits_for_an_async_task_within_a_loop_is_raised_and_leaves_the_task_alone(huey):
+    raised, ended = threading.Event(), threading.Event()
+
+    @huey.task()
+    async def later():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        try:
+            while not raised.is_set():
+                await asyncio.sleep(0)
+            ended.set()
+        finally:
+            await asyncio.sleep(0)
+
+    async def within_a_loop():
+        with pytest.raises(KeyboardInterrupt):
+            later.s().execute()
+        raised.set()
+        assert ended.wait(60)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        asyncio.run(within_a_loop())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_messages_are_no_pickles_unless_asked_for():

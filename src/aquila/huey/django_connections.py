@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
@@ -33,8 +35,13 @@ async def _run_with_own_connections(coroutine: Coroutine[Any, Any, Any], asgiref
             return await coroutine
         finally:
             # It has a thread only if sync code ran, and not where that ran in the thread of a view or of a test.
-            if context in asgiref.SyncToAsync.context_to_thread_executor:
-                await asgiref.sync_to_async(_close_connections)()
+            thread = asgiref.SyncToAsync.context_to_thread_executor.pop(context, None)
+            if thread is not None:
+                closing = thread.submit(_close_connections)
+                thread.shutdown(wait=False)
+                # A task that is cancelled, as by its time limit, does not wait for sync code that may hang there.
+                if isinstance(sys.exception(), Exception | None):
+                    await asyncio.wrap_future(closing)
 
 
 def _close_connections() -> None:

@@ -87,8 +87,12 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
                 value = func(*args, **kwargs)
                 if not inspect.iscoroutine(value):
                     return value
-                with contextlib.closing(value):
+                try:
                     return run_coroutine(with_own_connections(value))
+                finally:
+                    # After an interrupt another thread may still run it.
+                    if inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+                        value.close()
 
         task_class = super().create_task(called, context, name, **settings)
         # Whoever wraps or replaces its `execute` hides the function, by whose parameters secrets are recognized.

@@ -1,8 +1,14 @@
 """Tasks of djhuey that are enqueued when a transaction is committed, in test cases of Django, which never commit."""
 
+import asyncio
+import threading
+
 import pytest
 
+from aquila.huey.django_connections import with_own_connections
+
 pytest.importorskip("django")
+sync_to_async = pytest.importorskip("asgiref.sync").sync_to_async
 
 SETTINGS = """
 from aquila.huey import SqliteHuey
@@ -144,3 +150,24 @@ def test_tasks_that_are_enqueued_on_commit(pytester, monkeypatch):
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop_settings")
     result = pytester.runpytest_subprocess("-W", "error")
     result.assert_outcomes(passed=10)
+
+
+def test_a_cancelled_task_does_not_wait_for_sync_code_that_hangs():
+    goes_on, ended = threading.Event(), []
+
+    async def cancel():
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+        def hang():
+            loop.call_soon_threadsafe(begun.set)
+            ended.append(goes_on.wait(60))
+
+        task = asyncio.ensure_future(with_own_connections(sync_to_async(hang)()))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert not ended
+    goes_on.set()
