@@ -193,7 +193,8 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
         nonlocal older
         merged = action == "merged"
         after = add_later(stored, recorded, stored_key(rules, settings.keep_headers)) if merged else recorded
-        older = sum(one not in after.interactions for one in recorded.interactions)
+        kept = frozenset(after.interactions)
+        older = sum(one not in kept for one in recorded.interactions)
         return after if after == stored else redact_foreign(path, after, rules)
 
     if dry_run:
