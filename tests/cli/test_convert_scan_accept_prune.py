@@ -484,7 +484,7 @@ def test_accept_merges_an_older_recording_that_was_copied_here_later(cassettes: 
 def test_accept_creates_a_missing_cassette(cassettes: Cassettes) -> None:
     cassettes.write("jobs/a.pending.msgpack", conversation("one", "new"))
     assert cassettes.run("accept", "--yes", "--json").json == [
-        {"cassette": "jobs/a.msgpack", "action": "created", "interactions": 1}
+        {"cassette": "jobs/a.msgpack", "action": "created", "interactions": 1, "left_out": 0}
     ]
     assert cassettes.read("jobs/a.msgpack") == Cassette.from_interactions([conversation("one", "new")])
 

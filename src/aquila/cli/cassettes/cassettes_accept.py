@@ -168,7 +168,7 @@ def _accept_file(name: str, pending: Path, folder: Path, *, dry_run: bool) -> St
     line = f"{name}: {would}{action}, {count_of(number, 'interaction')}"
     if older:
         line += f"; left out, because not later than the cassette's own: {count_of(older, 'recording')}"
-    return Step(line, {"cassette": name, "action": action, "interactions": number})
+    return Step(line, {"cassette": name, "action": action, "interactions": number, "left_out": older})
 
 
 def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, int, int]:
