@@ -30,18 +30,21 @@ def with_own_connections(coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, 
 
 
 async def _run_with_own_connections(coroutine: Coroutine[Any, Any, Any], asgiref: Any) -> Any:
-    async with asgiref.ThreadSensitiveContext() as context:
-        try:
-            return await coroutine
-        finally:
-            # It has a thread only if sync code ran, and not where that ran in the thread of a view or of a test.
-            thread = asgiref.SyncToAsync.context_to_thread_executor.pop(context, None)
-            if thread is not None:
-                closing = thread.submit(_close_connections)
-                thread.shutdown(wait=False)
-                # A task that is cancelled, as by its time limit, does not wait for sync code that may hang there.
-                if isinstance(sys.exception(), Exception | None):
-                    await asyncio.wrap_future(closing)
+    # Set and not entered, which would leave the one of a view in force. In immediate mode its thread may wait for this.
+    threads, own = asgiref.SyncToAsync, asgiref.ThreadSensitiveContext()
+    threads.thread_sensitive_context.set(own)
+    try:
+        return await coroutine
+    finally:
+        # It has a thread only if sync code ran, and not where that ran in the thread of an async test.
+        thread = threads.context_to_thread_executor.pop(own, None)
+        if thread is not None:
+            closing = thread.submit(_close_connections)
+            thread.shutdown(wait=False)
+            # A task that is cancelled, as by its time limit, does not wait for sync code that may hang there.
+            if isinstance(sys.exception(), Exception | None):
+                await asyncio.wrap_future(closing)
+                thread.shutdown()
 
 
 def _close_connections() -> None:

@@ -8,7 +8,7 @@ import pytest
 from aquila.huey.django_connections import with_own_connections
 
 pytest.importorskip("django")
-sync_to_async = pytest.importorskip("asgiref.sync").sync_to_async
+asgiref = pytest.importorskip("asgiref.sync")
 
 SETTINGS = """
 from aquila.huey import SqliteHuey
@@ -162,7 +162,7 @@ def test_a_cancelled_task_does_not_wait_for_sync_code_that_hangs():
             loop.call_soon_threadsafe(begun.set)
             ended.append(goes_on.wait(60))
 
-        task = asyncio.ensure_future(with_own_connections(sync_to_async(hang)()))
+        task = asyncio.ensure_future(with_own_connections(asgiref.sync_to_async(hang)()))
         await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -171,3 +171,16 @@ def test_a_cancelled_task_does_not_wait_for_sync_code_that_hangs():
     asyncio.run(cancel())
     assert not ended
     goes_on.set()
+
+
+def test_a_task_within_a_view_has_a_thread_of_its_own():
+    """In immediate mode that of a view that is not async waits for the task."""
+
+    async def threads():
+        async with asgiref.ThreadSensitiveContext():
+            of_view = await asgiref.sync_to_async(threading.get_ident)()
+            of_task = await asyncio.create_task(with_own_connections(asgiref.sync_to_async(threading.get_ident)()))
+            return of_view, of_task, await asgiref.sync_to_async(threading.get_ident)()
+
+    of_view, of_task, afterwards = asyncio.run(threads())
+    assert of_view == afterwards != of_task
