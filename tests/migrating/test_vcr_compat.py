@@ -450,11 +450,19 @@ def test_block_network_refuses_requests(suite: Suite) -> None:
                 httpx2.get("http://192.0.2.1/", timeout=1)
             aquila_refusals.forget()
 
-        @pytest.mark.vcr(ignore_hosts=["192.0.2.1"])
-        @pytest.mark.block_network(allowed_hosts=["192.0.2.1"])
-        def test_what_the_cassette_ignores_and_the_mark_allows():
-            with pytest.raises(httpx2.TransportError):
-                httpx2.get("http://192.0.2.1/", timeout=0.1)
+        @pytest.mark.vcr(ignore_hosts=["allowed.example"])
+        @pytest.mark.block_network(allowed_hosts=["allowed.example"])
+        def test_what_the_cassette_ignores_and_the_mark_allows(monkeypatch):
+            asked = []
+
+            def find_addresses(host, *rest, **more):
+                asked.append(host)
+                raise socket.gaierror
+
+            monkeypatch.setattr(socket, "getaddrinfo", find_addresses)
+            with pytest.raises(httpx2.ConnectError):
+                httpx2.get("http://allowed.example/")
+            assert asked == ["allowed.example"]
         """,
         "--record-mode=none",
     )
