@@ -13,6 +13,7 @@ from typing import Any
 
 from aquila.errors import UnansweredRequest
 from aquila.intercept.patching import Patch, Undoable
+from aquila.recording.miss_outcomes import walk_errors
 
 
 def patch_failures(module: ModuleType) -> Iterable[Undoable]:
@@ -25,24 +26,10 @@ def patch_failures(module: ModuleType) -> Iterable[Undoable]:
 def _send_miss(reduce: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:
     def reduce_failure(failure: Any) -> tuple[Any, ...]:
         rebuild, (error, *rest) = reduce(failure)
-        miss = _find_unanswered(error)
+        miss = next((each for each in walk_errors(error) if isinstance(each, UnansweredRequest)), None)
         return rebuild, (error if miss is None or _survives_pickle(error) else miss, *rest)
 
     return reduce_failure
-
-
-def _find_unanswered(error: BaseException) -> UnansweredRequest | None:
-    """Return the unanswered request that led to an error, or to one of a group."""
-    seen: set[int] = set()  # `raise error from cause` can close a circle
-    left: list[BaseException | None] = [error]
-    while left:
-        each = left.pop()
-        if isinstance(each, UnansweredRequest):
-            return each
-        if each is not None and id(each) not in seen:
-            seen.add(id(each))
-            left += [*getattr(each, "exceptions", ()), each.__context__, each.__cause__]
-    return None
 
 
 def _survives_pickle(error: BaseException) -> bool:

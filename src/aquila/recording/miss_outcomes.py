@@ -171,3 +171,16 @@ def only_unanswered(error: BaseException) -> UnansweredRequest | None:
         found = [only_unanswered(each) for each in error.exceptions]
         return found[0] if all(found) else None
     return None
+
+
+def walk_errors(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and all that led to it: causes, contexts, and the errors of groups. Each once."""
+    seen: set[int] = set()  # `raise error from cause` can close a circle
+    left = [error]
+    while left:
+        each = left.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            more = (*getattr(each, "exceptions", ()), each.__context__, each.__cause__)
+            left += [one for one in more if isinstance(one, BaseException)]
+            yield each

@@ -28,6 +28,7 @@ from aquila.fault_verdicts.left_behind import LeftBehind
 from aquila.fault_verdicts.skipped_sleeps import SkippedSleeps, find_sleeper
 from aquila.faults.fault import Fault, ImpossibleFault
 from aquila.faults.plan import FaultPlan
+from aquila.recording.miss_outcomes import walk_errors
 from aquila.recording.reporting.wire_watch import Attempt, WireWatch
 from aquila.recording.scope import Scope
 from aquila.recording.scripts import SharedScripts
@@ -261,14 +262,9 @@ def _run_protocol(item: pytest.Item) -> list[pytest.TestReport]:
 
 def _let_go(errors: list[BaseException], item: pytest.Item) -> None:
     """Release objects that only the frames of a failed test still hold, so that they do not count as leaks."""
-    seen: set[int] = set()
     while errors:
-        error = errors.pop()
-        if id(error) not in seen:
-            seen.add(id(error))
-            traceback.clear_frames(error.__traceback__)  # plugins may remember the error
-            more = (error.__cause__, error.__context__, *getattr(error, "exceptions", ()))
-            errors += [each for each in more if isinstance(each, BaseException)]
+        for each in walk_errors(errors.pop()):
+            traceback.clear_frames(each.__traceback__)  # plugins may remember the error
     logging: Any = item.config.pluginmanager.get_plugin("logging-plugin")
     for handler in ("caplog_handler", "report_handler"):
         with suppress(AttributeError):
