@@ -32,7 +32,7 @@ from aquila import huey as mixed
 from aquila.config import SettingsLayers
 from aquila.errors import PickledMessages
 from aquila.huey.live import publish_jobs
-from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.serializing.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test

@@ -27,8 +27,8 @@ INTERNAL = {
     "Answer": "aquila.wire_forms.answer",
     "WireForm": "aquila.wire_forms.form",
     # Users write Huey's own types, or those of `aquila.huey` that fit these protocols.
-    "PlainTask": "aquila.huey.task_types",
-    "PlainTaskWrapper": "aquila.huey.task_types",
+    "PlainTask": "aquila.huey.tasks.task_types",
+    "PlainTaskWrapper": "aquila.huey.tasks.task_types",
 }
 """The classes that need no public name, with their modules."""
 

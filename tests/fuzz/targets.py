@@ -27,8 +27,8 @@ from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteError, MessageRejected
 from aquila.huey.instances import MemoryHuey
-from aquila.huey.scope_reference import KEY
-from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.scopes.scope_reference import KEY
+from aquila.huey.serializing.serializer import MsgpackSerializer
 from aquila.recording import scope as scopes
 from aquila.recording.runtime import run_key
 from aquila.recording.storing.interrupted_runs import recover_journals

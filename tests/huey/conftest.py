@@ -13,7 +13,7 @@ from huey.storage import BaseSqlStorage, SqliteStorage
 
 from aquila.huey import MemoryHuey as AquilaMemoryHuey
 from aquila.huey.delivery.consumer_heartbeats import ConsumerLife
-from aquila.huey.joined_scopes import JoinedScopes
+from aquila.huey.scopes.joined_scopes import JoinedScopes
 from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.state.redis_tables import RedisState
 from aquila.huey.state.sql_tables import PostgresState, SqliteState

@@ -61,7 +61,7 @@ def test_a_task_in_a_worker_calls_few_functions(huey, add):
 
     called, _ = count_calls(execute)
     assert called.total() <= 71, called.most_common()
-    assert called["huey/serializer.py: deserialize"] == 1
+    assert called["huey/serializing/serializer.py: deserialize"] == 1
 
 
 def test_performing_a_job_goes_to_few_files(huey, add):

@@ -10,7 +10,7 @@ import pytest
 import aquila
 from aquila.errors import ConversationDrifted
 from aquila.huey import MemoryHuey
-from aquila.huey.scope_sharing import collect_misses
+from aquila.huey.scopes.scope_sharing import collect_misses
 from aquila.recording.reporting.child_messages import ChildMessages
 from aquila.recording.reporting.described_misses import describe_miss
 from aquila.recording.scope import current_scope

@@ -13,9 +13,9 @@ from aquila.huey import MemoryHuey, Rescheduling, dead_letters
 from aquila.huey.error_texts import shorten_text, text_of
 from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
-from aquila.huey.task_code import replace_error
+from aquila.huey.tasks.task_code import replace_error
 from aquila.huey.testing import build_task, perform_job
-from tests.huey.tasks import execute_all
+from tests.huey.sample_tasks import execute_all
 
 
 class Outcome(BaseException):

@@ -11,12 +11,13 @@ from huey.exceptions import RetryTask
 
 import aquila
 from aquila.errors import ConfigError, MessageRejected
-from aquila.huey import AquilaHuey, MemoryHuey, TaskLog, scope_reference
+from aquila.huey import AquilaHuey, MemoryHuey, TaskLog
 from aquila.huey.live import publish_jobs
+from aquila.huey.scopes import scope_reference
 from aquila.huey.telemetry import task_log
 from aquila.huey.testing import drain_queue, perform_job, run_consumer
 from aquila.testing import use_script
-from tests.huey.tasks import returning
+from tests.huey.sample_tasks import returning
 from tests.support.upstream import streaming
 
 provider = partial(streaming, "one two")

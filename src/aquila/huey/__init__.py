@@ -5,26 +5,11 @@ Names are imported when they are first used. Begin reading with ``instances``, w
 
 - A Huey: ``typed_methods`` declares the types of Huey's own methods, ``instrumenting`` gives an existing Huey Aquila's
   class, and ``huey_paths`` imports a Huey by its path. ``redis_connections`` refuses connections that cannot carry
-  messages, and ``connections_at_fork`` closes connections before a fork.
-- Messages: ``task_ids`` makes the ids of tasks. ``serializer`` signs messages, and ``wire_format`` turns values into
-  bytes. ``task_messages`` and ``message_bounds`` check what arrives, and ``sendable_values`` explains what cannot be
-  sent. ``message_fields`` has the fields that Aquila adds. ``enqueue_check`` compares arguments with parameters when a
-  task is enqueued.
-- Executing a task: ``task_wrapper`` and ``task_types`` are the decorated function and its types, and ``task_functions``
-  finds the function of a task and its parameters. ``task_code`` wraps the code of a task, ``running_task`` is the task
-  that executes here, and ``task_ends`` has the marks of its outcome. ``error_texts`` writes the texts of errors,
-  ``task_locks`` has the decorators ``lock_task`` and ``rate_limit``, and ``django_connections`` closes the connections
-  of async tasks.
-  The time limit of a task is Huey's: ``progress.task_watch`` ends the streams of the task at that limit, and
-  ``prompt_tasks`` gives a call only the time that is left.
-- Tasks that send a prompt: ``prompt_tasks``, with ``prompt_task_options`` for the types of their options, and
-  ``prompt_templates`` for a prompt that is a text with fields.
-- The cassette of a task: ``scope_reference`` writes a reference to the test that enqueued the task into the message,
-  and ``task_scope`` puts the scope of the test in force. ``joined_scopes`` keeps the scopes of other processes.
-  ``scope_sharing`` shares counts of requests and misses between processes. ``watched_jobs`` notes executions for the
-  report of a run. ``clock_of_test`` is the clock that a test may put forward.
-- Packages: ``delivery`` brings each task to a worker and loses none. ``limits`` has rate limits, budgets and unique
-  jobs. ``progress`` has checkpoints, and streams that end with their task. ``state`` has the tables that workers share.
+  messages, and ``connections_at_fork`` closes connections before a fork. ``error_texts`` writes the texts of errors.
+- ``tasks`` has the decorated functions, their execution, and tasks that send a prompt. ``serializing`` turns tasks into
+  messages and back. ``scopes`` finds the test, and so the cassette, of a task.
+- ``delivery`` brings each task to a worker and loses none. ``limits`` has rate limits, budgets and unique jobs.
+  ``progress`` has checkpoints, and streams that end with their task. ``state`` has the tables that workers share.
   ``live`` publishes the events of jobs, and has their page. ``telemetry`` has logs and OpenTelemetry. ``testing`` has
   the functions for tests.
 """
@@ -68,18 +53,18 @@ if TYPE_CHECKING:
     from aquila.huey.progress.checkpoints import partial_answer as partial_answer
     from aquila.huey.progress.following import afollow as afollow
     from aquila.huey.progress.following import follow as follow
-    from aquila.huey.prompt_task_options import PromptTaskOptions as PromptTaskOptions
-    from aquila.huey.prompt_task_options import StreamTaskOptions as StreamTaskOptions
-    from aquila.huey.prompt_tasks import StoredAnswer as StoredAnswer
-    from aquila.huey.prompt_tasks import StoredUsage as StoredUsage
-    from aquila.huey.prompt_tasks import ask_task as ask_task
-    from aquila.huey.prompt_tasks import stream_task as stream_task
-    from aquila.huey.running_task import CurrentTask as CurrentTask
-    from aquila.huey.running_task import current_task as current_task
-    from aquila.huey.serializer import MsgpackSerializer as MsgpackSerializer
-    from aquila.huey.task_types import Result as Result
-    from aquila.huey.task_types import Task as Task
-    from aquila.huey.task_wrapper import AquilaTaskWrapper as AquilaTaskWrapper
+    from aquila.huey.serializing.serializer import MsgpackSerializer as MsgpackSerializer
+    from aquila.huey.tasks.prompt_task_options import PromptTaskOptions as PromptTaskOptions
+    from aquila.huey.tasks.prompt_task_options import StreamTaskOptions as StreamTaskOptions
+    from aquila.huey.tasks.prompt_tasks import StoredAnswer as StoredAnswer
+    from aquila.huey.tasks.prompt_tasks import StoredUsage as StoredUsage
+    from aquila.huey.tasks.prompt_tasks import ask_task as ask_task
+    from aquila.huey.tasks.prompt_tasks import stream_task as stream_task
+    from aquila.huey.tasks.running_task import CurrentTask as CurrentTask
+    from aquila.huey.tasks.running_task import current_task as current_task
+    from aquila.huey.tasks.task_types import Result as Result
+    from aquila.huey.tasks.task_types import Task as Task
+    from aquila.huey.tasks.task_wrapper import AquilaTaskWrapper as AquilaTaskWrapper
     from aquila.huey.telemetry.task_log import TaskLog as TaskLog
     from aquila.huey.telemetry.task_log import TaskLogEntry as TaskLogEntry
     from aquila.huey.telemetry.task_metrics import TaskMetrics as TaskMetrics
@@ -103,12 +88,12 @@ _NAMES = {
         ("limits.unique_settings", "Unique"),
         ("progress.checkpoints", "checkpoint once partial_answer"),
         ("progress.following", "afollow follow"),
-        ("prompt_task_options", "PromptTaskOptions StreamTaskOptions"),
-        ("prompt_tasks", "StoredAnswer StoredUsage ask_task stream_task"),
-        ("running_task", "CurrentTask current_task"),
-        ("serializer", "MsgpackSerializer"),
-        ("task_types", "Result Task"),
-        ("task_wrapper", "AquilaTaskWrapper"),
+        ("tasks.prompt_task_options", "PromptTaskOptions StreamTaskOptions"),
+        ("tasks.prompt_tasks", "StoredAnswer StoredUsage ask_task stream_task"),
+        ("tasks.running_task", "CurrentTask current_task"),
+        ("serializing.serializer", "MsgpackSerializer"),
+        ("tasks.task_types", "Result Task"),
+        ("tasks.task_wrapper", "AquilaTaskWrapper"),
         ("telemetry.task_log", "TaskLog TaskLogEntry"),
         ("telemetry.task_metrics", "TaskMetrics"),
         ("telemetry.task_spans", "TaskSpans"),

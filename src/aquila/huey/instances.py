@@ -19,18 +19,22 @@ from huey.exceptions import TaskTimeout
 
 from aquila.engine.calls.request_gate import set_gate_owner
 from aquila.errors import ConfigError, MessageRejected, NotSerializable
-from aquila.huey import scope_reference
 from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
-from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, Rescheduling, check_rescheduling
 from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim
-from aquila.huey.message_fields import attach_fields, fields_to_send
 from aquila.huey.progress.patient_results import PatientResults
 from aquila.huey.redis_connections import reject_decoded_answers
-from aquila.huey.running_task import (
+from aquila.huey.scopes import scope_reference
+from aquila.huey.scopes.task_scope import WITH_CASSETTE, enter_task_scope, leave_task_scope
+from aquila.huey.serializing.sendable_values import make_error_sendable, refusal_of
+from aquila.huey.serializing.serializer import MsgpackSerializer
+from aquila.huey.state import state_of
+from aquila.huey.tasks.enqueue_check import check_arguments
+from aquila.huey.tasks.message_fields import attach_fields, fields_to_send
+from aquila.huey.tasks.running_task import (
     CurrentTask,
     attempt_of,
     current_task,
@@ -38,14 +42,10 @@ from aquila.huey.running_task import (
     delay_of_retry,
     settle_progress,
 )
-from aquila.huey.sendable_values import make_error_sendable, refusal_of
-from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.state import state_of
-from aquila.huey.task_code import TaskCode, replace_error
-from aquila.huey.task_ends import is_lost
-from aquila.huey.task_locks import JobLock, JobRateLimit
-from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, leave_task_scope
-from aquila.huey.task_wrapper import AquilaTaskWrapper, enclose_function
+from aquila.huey.tasks.task_code import TaskCode, replace_error
+from aquila.huey.tasks.task_ends import is_lost
+from aquila.huey.tasks.task_locks import JobLock, JobRateLimit
+from aquila.huey.tasks.task_wrapper import AquilaTaskWrapper, enclose_function
 from aquila.huey.typed_methods import TypedMethods
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.miss_outcomes import outcome_boundary
@@ -53,12 +53,12 @@ from aquila.recording.replayed_time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.runtime import current_run
 
 if TYPE_CHECKING:
-    from aquila.huey import watched_jobs
     from aquila.huey.delivery import rescuer
     from aquila.huey.live.clock import SharedClock
     from aquila.huey.live.publisher import JobPublisher
+    from aquila.huey.scopes import watched_jobs
 else:
-    lazy_modules(globals(), "aquila.huey: watched_jobs", "aquila.huey.delivery: rescuer")
+    lazy_modules(globals(), "aquila.huey.delivery: rescuer", "aquila.huey.scopes: watched_jobs")
 
 
 class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):

@@ -14,7 +14,7 @@ from aquila.errors import ConfigError, PickledMessages
 from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.redis_connections import reject_decoded_answers
-from aquila.huey.task_wrapper import AquilaTaskWrapper
+from aquila.huey.tasks.task_wrapper import AquilaTaskWrapper
 
 H = TypeVar("H", bound=_huey.Huey)
 

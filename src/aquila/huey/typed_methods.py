@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from typing import Any, Literal, TypedDict, Unpack, overload
 
     from aquila.huey.limits.unique_settings import Uniqueness
-    from aquila.huey.task_types import ContextTaskDecorator, TaskDecorator
-    from aquila.huey.task_types import Task as TypedTask
+    from aquila.huey.tasks.task_types import ContextTaskDecorator, TaskDecorator
+    from aquila.huey.tasks.task_types import Task as TypedTask
 
     AnyTask = TypedTask[Any]
     Due = Callable[[datetime], bool]

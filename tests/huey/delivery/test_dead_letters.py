@@ -26,8 +26,8 @@ from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording.under_test import under_test
+from tests.huey.sample_tasks import execute_all, failing, returning
 from tests.huey.storages import STORAGES, WITH_COPIES, ExpiringHuey
-from tests.huey.tasks import execute_all, failing, returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
 

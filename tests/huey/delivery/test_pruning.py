@@ -19,8 +19,8 @@ from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.testing import drain_queue, run_periodic
 from tests.huey.live.conftest import consumer
 from tests.huey.programs import wait_until
+from tests.huey.sample_tasks import returning
 from tests.huey.storages import STORAGES, ExpiringHuey
-from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 
 DAY = dt.timedelta(days=1)

@@ -17,8 +17,8 @@ from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer
+from tests.huey.sample_tasks import execute_all, returning
 from tests.huey.storages import CLASSES, WITH_COPIES
-from tests.huey.tasks import execute_all, returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
 

@@ -11,8 +11,8 @@ from aquila import huey as classes
 from aquila.errors import ConfigError
 from aquila.huey import MsgpackSerializer, instrument
 from aquila.huey.delivery.choosing_copies import copies_of
+from tests.huey.sample_tasks import returning
 from tests.huey.storages import WITH_COPIES, ExpiringHuey
-from tests.huey.tasks import returning
 from tests.support.slow import slow_but
 from tests.support.threads import run_at_once
 

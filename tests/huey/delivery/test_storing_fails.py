@@ -13,8 +13,8 @@ import pytest
 from aquila.huey import current_task, dead_letters, instances, once, requeue_lost_tasks
 from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.progress import patient_results, storage_patience
+from tests.huey.sample_tasks import execute_all, failing, returning
 from tests.huey.storages import Away, be_away
-from tests.huey.tasks import execute_all, failing, returning
 from tests.support.slow import slow_but
 
 

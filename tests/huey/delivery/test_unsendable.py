@@ -13,7 +13,7 @@ from aquila.huey.live import publish_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import settle
-from tests.huey.tasks import execute_all, returning
+from tests.huey.sample_tasks import execute_all, returning
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "keep_running"])

@@ -7,7 +7,7 @@ import pytest
 from aquila import plugins
 from aquila.hookspecs import hookimpl
 from aquila.huey.live import redacting, subscribe
-from aquila.huey.running_task import current_task
+from aquila.huey.tasks.running_task import current_task
 from tests.huey.live.conftest import consumer
 
 

@@ -27,8 +27,8 @@ from aquila.huey.live.job_view import JobView
 from aquila.huey.live.page import actions, contents, page_events
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.summaries import JOBS_TABLE
-from aquila.huey.running_task import current_task
 from aquila.huey.state import state_of
+from aquila.huey.tasks.running_task import current_task
 from tests.huey.live.conftest import Provider, consumer
 from tests.huey.live.test_job_index import beat, put
 from tests.support.provider import chat_stream, one_call

@@ -7,7 +7,7 @@ import pytest
 
 import aquila
 from aquila.huey.live import app, subscribe
-from aquila.huey.running_task import current_task
+from aquila.huey.tasks.running_task import current_task
 from tests.huey.live.browser import PageServer, Watched, chromium
 from tests.huey.live.conftest import Provider, consumer, worker_program
 

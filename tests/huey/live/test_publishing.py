@@ -28,8 +28,8 @@ from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from aquila.prices import PriceTable
 from tests.huey.live.conftest import Provider, consumer, settle, worker_program
+from tests.huey.sample_tasks import failing, returning
 from tests.huey.storages import STORAGES, be_away
-from tests.huey.tasks import failing, returning
 from tests.support.provider import chat_chunk, chat_stream, one_call
 from tests.support.server import sse
 
@@ -244,7 +244,7 @@ STOPPED = """
     import time
     from aquila.huey import SqliteHuey
     from aquila.huey.live import publish_jobs
-    from aquila.huey.running_task import current_task
+    from aquila.huey.tasks.running_task import current_task
 
     huey = SqliteHuey("app", filename=f"{__file__}.db")
     publish_jobs(huey, every=0.02)

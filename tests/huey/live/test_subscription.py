@@ -234,7 +234,7 @@ STREAMING = """
     import time
     from aquila.huey import SqliteHuey
     from aquila.huey.live import publish_jobs
-    from aquila.huey.running_task import current_task
+    from aquila.huey.tasks.running_task import current_task
 
     huey = SqliteHuey("app", filename=f"{__file__}.db")
     publish_jobs(huey, every=0.02)

@@ -15,7 +15,7 @@ from aquila.huey.live.worker_heartbeats import WORKERS_TABLE, read_workers
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer, settle
 from tests.huey.programs import wait_until
-from tests.huey.tasks import returning
+from tests.huey.sample_tasks import returning
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import aquila.huey
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.testing import use_test_queue
-from tests.huey.tasks import returning
+from tests.huey.sample_tasks import returning
 
 
 class Named(Protocol):

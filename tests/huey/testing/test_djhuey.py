@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from aquila.huey.django_connections import with_own_connections
+from aquila.huey.tasks.django_connections import with_own_connections
 
 pytest.importorskip("django")
 asgiref = pytest.importorskip("asgiref.sync")

@@ -25,7 +25,7 @@ from aquila.huey.testing import (
     use_test_queue,
 )
 from aquila.huey.testing.periodic import note_nothing_due
-from tests.huey.tasks import failing, returning
+from tests.huey.sample_tasks import failing, returning
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from aquila.huey.testing import (
     task_matching,
     use_test_queue,
 )
-from tests.huey.tasks import Array, returning
+from tests.huey.sample_tasks import Array, returning
 
 
 @pytest.fixture

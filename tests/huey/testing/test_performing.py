@@ -23,10 +23,10 @@ from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskContractBroken
 from aquila.huey import MemoryHuey as AquilaMemoryHuey
-from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.serializing.serializer import MsgpackSerializer
 from aquila.huey.testing import all_enqueued, build_task, drain_queue, perform_job, run_periodic, use_test_queue
 from aquila.huey.testing.wire_comparison import find_difference
-from tests.huey.tasks import Array, failing, returning
+from tests.huey.sample_tasks import Array, failing, returning
 
 
 @pytest.fixture(params=["pickle", "msgpack"])

@@ -35,7 +35,7 @@ STANDARD = sysconfig.get_path("stdlib")
         # What calls a program is no part of the call, wherever it is installed.
         ([("huey.api", f"{LIBRARY}/huey/api.py")], "openai.client"),
         ([("threading", f"{STANDARD}/threading.py")], "openai.client"),
-        ([("aquila.huey.prompt_tasks", "src/aquila/huey/prompt_tasks.py")], "openai.client"),
+        ([("aquila.huey.tasks.prompt_tasks", "src/aquila/huey/tasks/prompt_tasks.py")], "openai.client"),
         # Of this project, and installed.
         ([("shop.app", f"{LIBRARY}/shop/app.py")], "openai.client"),
         ([("prices", f"{LIBRARY}/prices.py")], "openai.client"),

@@ -13,5 +13,5 @@
 - ``unsendable``: ends a task whose result, retry or following task cannot be sent.
 - ``pruning``: removes old results. ``result_keys`` lists their keys.
 
-Imported by ``instances``, ``limits``, ``live``, ``scope_sharing``, ``testing`` and ``cli``.
+Imported by ``instances``, ``limits``, ``live``, ``scopes``, ``testing`` and ``cli``.
 """

@@ -16,9 +16,9 @@ from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, LetterKin
 from aquila.huey.delivery.unknown_tasks import LONGEST_ID, ids_of_followers, read_unknown
 from aquila.huey.error_texts import UNCUT, redact_long_text, shorten_text, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
-from aquila.huey.running_task import FLOW_CONTROL, task_name
-from aquila.huey.sendable_values import make_text_sendable
-from aquila.huey.task_ends import error_of
+from aquila.huey.serializing.sendable_values import make_text_sendable
+from aquila.huey.tasks.running_task import FLOW_CONTROL, task_name
+from aquila.huey.tasks.task_ends import error_of
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.under_test import is_under_test
 

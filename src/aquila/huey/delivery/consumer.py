@@ -11,8 +11,8 @@ from typing import Any
 from huey.consumer import Consumer, GreenletEnvironment, Scheduler, Worker
 
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
-from aquila.huey.task_functions import function_of
-from aquila.huey.task_wrapper import is_async
+from aquila.huey.tasks.task_functions import function_of
+from aquila.huey.tasks.task_wrapper import is_async
 
 logger = logging.getLogger("huey.aquila")
 

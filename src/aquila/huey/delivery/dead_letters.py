@@ -26,12 +26,12 @@ from huey.utils import Error
 from aquila.errors import MessageRejected, TaskError
 from aquila.huey.delivery.unknown_tasks import ids_of_followers, read_unknown
 from aquila.huey.limits.unique_jobs import claim_again, release_claim
-from aquila.huey.scope_reference import KEY
-from aquila.huey.sendable_values import make_text_sendable
-from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.scopes.scope_reference import KEY
+from aquila.huey.serializing.sendable_values import make_text_sendable
+from aquila.huey.serializing.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
-from aquila.huey.task_ends import iterate_pipeline
-from aquila.huey.task_functions import parameters_of
+from aquila.huey.tasks.task_ends import iterate_pipeline
+from aquila.huey.tasks.task_functions import parameters_of
 from aquila.json_fields import string, string_or_none
 
 TABLE = "dead"

@@ -28,9 +28,9 @@ from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, cut_redacted, text_of, traceback_of
-from aquila.huey.running_task import current_task_or_none
-from aquila.huey.sendable_values import make_text_sendable
-from aquila.huey.task_ends import is_lost, iterate_pipeline
+from aquila.huey.serializing.sendable_values import make_text_sendable
+from aquila.huey.tasks.running_task import current_task_or_none
+from aquila.huey.tasks.task_ends import is_lost, iterate_pipeline
 
 logger = logging.getLogger("huey.aquila")
 

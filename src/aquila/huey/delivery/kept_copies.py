@@ -16,7 +16,7 @@ from aquila.huey.delivery.consumer_heartbeats import ConsumerLife
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.state import state_of
-from aquila.huey.task_ends import is_lost
+from aquila.huey.tasks.task_ends import is_lost
 
 if TYPE_CHECKING:
     from aquila.huey.delivery.tasks_in_hand import TasksInHand

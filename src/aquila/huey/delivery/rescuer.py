@@ -18,7 +18,7 @@ from aquila.huey.delivery.consumer_heartbeats import BEATS, CONSUMERS, check_los
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import Entry, SharedState, state_of
-from aquila.huey.task_ends import error_of, store_error, stores_result
+from aquila.huey.tasks.task_ends import error_of, store_error, stores_result
 
 logger = logging.getLogger("huey.aquila")
 

@@ -24,7 +24,7 @@ from aquila.huey.delivery.handing_back import RefusedTasks, enqueue_interrupted
 from aquila.huey.delivery.kept_copies import KeptCopies
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.progress.storage_patience import ask_until_answered
-from aquila.huey.task_ends import HAS_ENDED, IS_LOST, is_lost
+from aquila.huey.tasks.task_ends import HAS_ENDED, IS_LOST, is_lost
 
 logger = logging.getLogger("huey.aquila")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from huey.registry import Message
 
-from aquila.huey.sendable_values import make_text_sendable
+from aquila.huey.serializing.sendable_values import make_text_sendable
 
 LONGEST_ID = 200
 """Characters of an id or a name that every storage can keep."""

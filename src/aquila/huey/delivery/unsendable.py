@@ -12,8 +12,8 @@ from huey.signals import SIGNAL_ERROR
 from huey.utils import Error
 
 from aquila.errors import NotSerializable
-from aquila.huey.running_task import current_task_or_none
-from aquila.huey.task_ends import store_error
+from aquila.huey.tasks.running_task import current_task_or_none
+from aquila.huey.tasks.task_ends import store_error
 
 logger = logging.getLogger("huey.aquila")
 

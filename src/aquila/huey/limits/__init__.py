@@ -10,5 +10,5 @@
 - ``limits_without_task``: limits where no task executes, and for other clients.
 - ``unique_settings``, ``unique_jobs``: jobs of which there is one at a time (``unique=``).
 
-Imported by the modules of ``huey``, by ``delivery``, ``progress`` and ``testing``.
+Imported by the modules of ``huey``, by ``tasks``, ``delivery``, ``progress`` and ``testing``.
 """

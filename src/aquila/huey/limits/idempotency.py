@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from aquila.huey.running_task import current_task
+from aquila.huey.tasks.running_task import current_task
 
 HEADER = "Idempotency-Key"
 _LEFT_OUT = frozenset({"metadata"})

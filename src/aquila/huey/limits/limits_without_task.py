@@ -14,7 +14,7 @@ from aquila.errors import ConfigError
 from aquila.events import Usage
 from aquila.huey.limits.providers import PROVIDERS, check_provider
 from aquila.huey.limits.task_gate import GateAdmission, TaskGate
-from aquila.huey.running_task import current_task_or_none
+from aquila.huey.tasks.running_task import current_task_or_none
 
 
 @contextlib.contextmanager

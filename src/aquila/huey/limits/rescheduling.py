@@ -17,8 +17,8 @@ from huey.exceptions import RetryTask
 
 from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import BudgetExceeded, ConfigError, LimitReached, ProviderError, WaitedTooLong
-from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.error_texts import UNCUT, write_safely
+from aquila.huey.scopes.clock_of_test import find_skipped_moment
 from aquila.transports.requested_delay import read_providers_delay
 
 # Of the system: a test that calls `random.seed()` must get the same numbers whether or not a task was rescheduled.

@@ -17,10 +17,10 @@ from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import ConfigError, LimitReached
 from aquila.events import Usage
 from aquila.huey import state as shared_state
-from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.limits import budgets
 from aquila.huey.limits.counting import AdmissionRequest, LimitTurn
 from aquila.huey.limits.rescheduling import has_waited, read_refusal
+from aquila.huey.scopes.clock_of_test import find_skipped_moment
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.under_test import is_under_test
 

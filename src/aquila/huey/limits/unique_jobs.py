@@ -30,9 +30,9 @@ from huey.api import Result, ResultGroup, Task
 from aquila.errors import TaskContractBroken, TaskError
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.limits.unique_settings import Unique, canonical_value
-from aquila.huey.running_task import attempt_of, task_name
 from aquila.huey.state import SharedState, state_of
-from aquila.huey.task_ends import error_of, iterate_pipeline, store_error
+from aquila.huey.tasks.running_task import attempt_of, task_name
+from aquila.huey.tasks.task_ends import error_of, iterate_pipeline, store_error
 
 logger = logging.getLogger("huey.aquila")
 

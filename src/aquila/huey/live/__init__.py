@@ -12,7 +12,7 @@ shared state of the queue, so it outlives each process.
   heartbeats, and reads which workers live. The heartbeats by which lost tasks are taken over are in
   ``delivery.consumer_heartbeats``.
 
-Imported by ``instances``, ``watched_jobs``, ``delivery``, ``telemetry`` and ``cli``.
+Imported by ``instances``, ``scopes``, ``delivery``, ``telemetry`` and ``cli``.
 """
 
 from __future__ import annotations

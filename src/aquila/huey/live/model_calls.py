@@ -11,7 +11,7 @@ from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.live import events
 from aquila.huey.live.redacting import describe_error, redact_json, redact_text
 from aquila.huey.live.summaries import JobRun
-from aquila.huey.running_task import CurrentTask, current_task_or_none
+from aquila.huey.tasks.running_task import CurrentTask, current_task_or_none
 
 if TYPE_CHECKING:
     from aquila.huey.live.publisher import JobPublisher

@@ -31,9 +31,9 @@ from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, learn_secrets, preview_text, redact_arguments
 from aquila.huey.live.summaries import JobRun, JobSummary
-from aquila.huey.running_task import CurrentTask, attempt_of, task_name
 from aquila.huey.state import state_of
-from aquila.huey.task_ends import is_lost
+from aquila.huey.tasks.running_task import CurrentTask, attempt_of, task_name
+from aquila.huey.tasks.task_ends import is_lost
 
 Price = Callable[[str, Usage], float]
 """A function that returns what a request has cost, from the name of the model and the tokens."""

@@ -14,7 +14,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.huey.error_texts import UNCUT, redact_long_text, text_of, traceback_of
-from aquila.huey.task_functions import parameters_of
+from aquila.huey.tasks.task_functions import parameters_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import redactor_of
 

@@ -5,5 +5,5 @@ thread, and ends the stream when the task is revoked. ``resuming`` continues the
 ``checkpoints`` keeps values for a retry, and ``kept_progress`` stores them. ``storage_patience`` asks again a storage
 that does not answer. ``patient_results`` uses it where Huey begins and ends a task.
 
-Imported by the modules of ``huey``, by ``delivery``, ``live`` and ``telemetry``.
+Imported by the modules of ``huey``, by ``tasks``, ``delivery``, ``live`` and ``telemetry``.
 """

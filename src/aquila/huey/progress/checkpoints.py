@@ -9,10 +9,10 @@ from huey.constants import EmptyData
 
 from aquila.huey.progress.kept_progress import PARTIAL_PREFIX
 from aquila.huey.progress.storage_patience import ask_until_answered
-from aquila.huey.running_task import current_task
+from aquila.huey.tasks.running_task import current_task
 
 if TYPE_CHECKING:
-    from aquila.huey.task_types import Result, Task
+    from aquila.huey.tasks.task_types import Result, Task
 
 T = TypeVar("T")
 _ABSENT: Any = object()

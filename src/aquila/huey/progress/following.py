@@ -24,7 +24,7 @@ from aquila.errors import ConfigError, StreamClosed
 from aquila.events import Done, Event
 from aquila.huey.progress.resuming import FollowedAnswer, Resume
 from aquila.huey.progress.task_watch import TaskWatch
-from aquila.huey.running_task import current_task
+from aquila.huey.tasks.running_task import current_task
 from aquila.transports.own_threads import run_in_thread
 
 if TYPE_CHECKING:

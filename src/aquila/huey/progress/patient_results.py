@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from aquila.huey.progress.storage_patience import ask_again
-from aquila.huey.running_task import current_task_or_none
-from aquila.huey.sendable_values import refusal_of
+from aquila.huey.serializing.sendable_values import refusal_of
+from aquila.huey.tasks.running_task import current_task_or_none
 
 PATIENCE = 30.0
 """Seconds for which a storage that does not answer is asked again."""

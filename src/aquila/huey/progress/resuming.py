@@ -26,7 +26,7 @@ from aquila.errors import ConfigError, NotSerializable
 from aquila.events import Chunk, Done, Event, Refusal, Usage
 from aquila.huey.limits.idempotency import digest_of_request
 from aquila.huey.progress.storage_patience import logger
-from aquila.huey.running_task import CurrentTask
+from aquila.huey.tasks.running_task import CurrentTask
 from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from huey.exceptions import CancelExecution
 
 from aquila.errors import NotSerializable
 from aquila.huey.progress.storage_patience import Outage, logger
-from aquila.huey.running_task import CurrentTask
-from aquila.huey.task_ends import is_lost
+from aquila.huey.tasks.running_task import CurrentTask
+from aquila.huey.tasks.task_ends import is_lost
 
 PATIENCE = 5.0
 """Seconds for which the end of a stream that was cut waits for the storage. A retry may go on from the stored text."""

@@ -3,5 +3,5 @@
 Begin with ``task_log``, the log. ``task_spans`` and ``task_metrics`` are for OpenTelemetry.
 ``queue_time`` measures how long a task has waited.
 
-Imported by ``message_fields``.
+Imported by ``tasks``.
 """

@@ -35,7 +35,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.live.redacting import redact_json
-from aquila.huey.running_task import attempt_of, current_task_or_none, task_name
+from aquila.huey.tasks.running_task import attempt_of, current_task_or_none, task_name
 from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
 
 Receiver: TypeAlias = Callable[["TaskLogEntry"], Any]

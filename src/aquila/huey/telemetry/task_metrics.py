@@ -24,7 +24,7 @@ from huey.api import Task
 
 from aquila.huey.instrumenting import reject_plain_huey
 from aquila.huey.progress.storage_patience import logger
-from aquila.huey.running_task import FLOW_CONTROL, CurrentTask, task_name
+from aquila.huey.tasks.running_task import FLOW_CONTROL, CurrentTask, task_name
 from aquila.huey.telemetry.queue_time import note_enqueue_times, queue_seconds
 from aquila.optional import import_optional
 

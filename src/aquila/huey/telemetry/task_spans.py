@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aquila.huey.instrumenting import reject_plain_huey
-from aquila.huey.running_task import FLOW_CONTROL, CurrentTask
+from aquila.huey.tasks.running_task import FLOW_CONTROL, CurrentTask
 from aquila.optional import import_optional
 
 if TYPE_CHECKING:

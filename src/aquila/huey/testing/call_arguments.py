@@ -15,8 +15,8 @@ from typing import Any
 from huey.api import TaskWrapper
 
 from aquila.errors import ConfigError
-from aquila.huey.running_task import task_name
-from aquila.huey.task_functions import signature_of
+from aquila.huey.tasks.running_task import task_name
+from aquila.huey.tasks.task_functions import signature_of
 from aquila.huey.testing.django_commits import find_task_wrapper
 from aquila.huey.testing.queue_under_test import huey_under_test
 

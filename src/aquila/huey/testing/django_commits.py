@@ -15,7 +15,7 @@ from typing import Any
 
 from huey.api import Task, TaskWrapper
 
-from aquila.huey.django_connections import list_connections
+from aquila.huey.tasks.django_connections import list_connections
 from aquila.lazy_imports import find_loaded
 
 _DJHUEY = "huey.contrib.djhuey"

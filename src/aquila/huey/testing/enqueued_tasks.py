@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from huey.api import Task, TaskWrapper
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.running_task import task_name
+from aquila.huey.tasks.running_task import task_name
 from aquila.huey.testing.call_arguments import read_search, takes_any_keyword
 from aquila.huey.testing.django_commits import list_tasks_before_commit
 from aquila.huey.testing.fixture_types import (

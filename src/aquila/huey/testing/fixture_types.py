@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from huey.storage import BaseStorage
 
     from aquila.huey.delivery.dead_letters import DeadLetter, LetterKind
-    from aquila.huey.task_types import PlainTask, PlainTaskWrapper, Task
-    from aquila.huey.task_wrapper import AquilaTaskWrapper
+    from aquila.huey.tasks.task_types import PlainTask, PlainTaskWrapper, Task
+    from aquila.huey.tasks.task_wrapper import AquilaTaskWrapper
     from aquila.huey.testing.consumers.running_consumer import RunningConsumer
     from aquila.huey.testing.draining import Drained
     from aquila.huey.testing.task_run import TaskRun

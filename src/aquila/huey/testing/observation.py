@@ -17,11 +17,11 @@ from huey.exceptions import CancelExecution, TaskTimeout
 from huey.signals import SIGNAL_INTERRUPTED
 
 from aquila.errors import NotSerializable
-from aquila.huey.clock_of_test import current_clock
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.instrumenting import give_class
-from aquila.huey.running_task import delay_of_retry
-from aquila.huey.task_code import replace_error
+from aquila.huey.scopes.clock_of_test import current_clock
+from aquila.huey.tasks.running_task import delay_of_retry
+from aquila.huey.tasks.task_code import replace_error
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun
 from aquila.lazy_imports import lazy_modules

@@ -8,9 +8,9 @@ from typing import Any
 from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
 
 from aquila.errors import ConfigError, TaskContractBroken
-from aquila.huey.running_task import task_name
-from aquila.huey.task_functions import function_of, signature_of
-from aquila.huey.task_wrapper import HUEY_OPTIONS
+from aquila.huey.tasks.running_task import task_name
+from aquila.huey.tasks.task_functions import function_of, signature_of
+from aquila.huey.tasks.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing.call_arguments import CallArguments, parameter_names, separate_arguments
 from aquila.huey.testing.django_commits import find_task_wrapper
 from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as

@@ -11,7 +11,7 @@ from typing import Any
 from huey.utils import normalize_time
 
 from aquila.errors import ConfigError
-from aquila.huey.running_task import task_name
+from aquila.huey.tasks.running_task import task_name
 from aquila.huey.testing.performing import check_signature, raise_task_error, send_over_wire
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.task_execution import run_task

@@ -15,7 +15,7 @@ from huey.storage import BaseStorage, MemoryStorage
 from aquila.errors import ConfigError
 from aquila.huey import connections_at_fork
 from aquila.huey.instrumenting import change_class, reject_other_than_huey
-from aquila.huey.scope_sharing import collect_misses_of_current_scope
+from aquila.huey.scopes.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.testing import real_queues
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from huey import api
 from huey.utils import normalize_expire_time, normalize_time
 
-from aquila.huey.clock_of_test import current_clock
+from aquila.huey.scopes.clock_of_test import current_clock
 from aquila.huey.testing.attribute_patches import replace_attributes
 
 MoveClock: TypeAlias = Callable[[datetime], object]

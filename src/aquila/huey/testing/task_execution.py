@@ -17,8 +17,8 @@ from huey.storage import MemoryStorage
 
 from aquila.errors import TaskContractBroken
 from aquila.huey.error_texts import text_of
-from aquila.huey.running_task import task_name
-from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.serializing.serializer import MsgpackSerializer
+from aquila.huey.tasks.running_task import task_name
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.observation import Observation, current_observation
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun

@@ -9,8 +9,8 @@ from typing import Any
 
 from aquila.errors import ConfigError
 from aquila.huey.limits.unique_jobs import key_of, unique_of
-from aquila.huey.running_task import task_name
-from aquila.huey.task_functions import function_of, parameters_of, signature_of
+from aquila.huey.tasks.running_task import task_name
+from aquila.huey.tasks.task_functions import function_of, parameters_of, signature_of
 from aquila.huey.testing.fixture_types import ScheduledIn
 from aquila.huey.testing.task_run import call_text, shortened_repr
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
-from aquila.huey.running_task import task_name
+from aquila.huey.tasks.running_task import task_name
 
 if TYPE_CHECKING:
-    from aquila.huey.task_types import Task
+    from aquila.huey.tasks.task_types import Task
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from huey.storage import MemoryStorage
 
 from aquila.errors import TaskError
 from aquila.fork_locks import renewed_in_child
-from aquila.huey.running_task import current_task_or_none
-from aquila.huey.task_wrapper import are_threads_greenlets
+from aquila.huey.tasks.running_task import current_task_or_none
+from aquila.huey.tasks.task_wrapper import are_threads_greenlets
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.storing.machine_clock import machine_seconds
 

@@ -38,7 +38,7 @@ _RUNNERS = frozenset(
 _RUNNING_MODULES = frozenset(
     {
         *("asyncio.base_events", "asyncio.events", "asyncio.runners", "concurrent.futures.thread", "threading"),
-        *("multiprocessing.process", "trio._core._run", "unittest.case", "aquila.huey.prompt_tasks"),
+        *("multiprocessing.process", "trio._core._run", "unittest.case", "aquila.huey.tasks.prompt_tasks"),
     }
 )
 """Modules that call a program, in packages that also do other things."""

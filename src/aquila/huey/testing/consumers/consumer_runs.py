@@ -20,7 +20,7 @@ from huey.storage import MemoryStorage, RedisStorage
 
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.consumer import AquilaConsumer, AquilaWorker
-from aquila.huey.scope_sharing import collect_misses, share_with_workers
+from aquila.huey.scopes.scope_sharing import collect_misses, share_with_workers
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumers.consumer_delays import FIRST_DELAY, LONGEST_DELAY, READY, QuickScheduler
 from aquila.huey.testing.consumers.end_with_maker import EndsWithMaker

@@ -17,7 +17,7 @@ from huey.constants import EmptyData
 from huey.utils import Error
 
 from aquila.errors import RemoteTaskError, TaskError
-from aquila.huey.scope_sharing import collect_misses
+from aquila.huey.scopes.scope_sharing import collect_misses
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.intercept import queue_places
 from aquila.recording import runtime
@@ -28,7 +28,7 @@ from aquila.signal_names import name_signal
 
 if TYPE_CHECKING:
     from aquila.errors import UnansweredRequest
-    from aquila.huey.task_types import Result
+    from aquila.huey.tasks.task_types import Result
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from aquila.cassettes.storage.regular_files import open_to_append
 from aquila.errors import RemoteTaskError
-from aquila.huey.running_task import FLOW_CONTROL
+from aquila.huey.tasks.running_task import FLOW_CONTROL
 from aquila.huey.testing.attribute_patches import replace_attributes
 
 _HOOK = "aquila run_consumer"

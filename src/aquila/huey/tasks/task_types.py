@@ -16,7 +16,7 @@ T_co = TypeVar("T_co", covariant=True)
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from aquila.huey.task_wrapper import AquilaTaskWrapper
+    from aquila.huey.tasks.task_wrapper import AquilaTaskWrapper
 
     class Task(Generic[T_co]):
         """A task with its arguments, whose function returns a ``T``."""

@@ -13,8 +13,8 @@ import pytest
 
 import aquila
 from aquila.huey.instances import RedisHuey, SqliteHuey
-from aquila.huey.scope_reference import KEY
-from aquila.huey.scope_sharing import collect_misses
+from aquila.huey.scopes.scope_reference import KEY
+from aquila.huey.scopes.scope_sharing import collect_misses
 from aquila.huey.testing.consumers.running_consumer import RunningConsumer
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.recording import scope as scopes

@@ -12,7 +12,7 @@ from huey.utils import SKIPPED, Error
 
 from aquila.errors import NotSerializable, RemoteTaskError
 from aquila.huey.error_texts import text_of, write_safely
-from aquila.huey.task_messages import find_odd_field
+from aquila.huey.serializing.task_messages import find_odd_field
 
 _MAX_DEPTH = 1024  # Levels of nesting: the most that msgpack unpacks.
 

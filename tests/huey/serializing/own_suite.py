@@ -15,7 +15,7 @@ from huey.tests.test_api import TestError
 from huey.tests.test_storage import TestFileStorageMethods
 
 from aquila.huey.instances import AquilaHuey
-from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.serializing.serializer import MsgpackSerializer
 
 EXCLUDED = {
     "serializer": {

@@ -32,12 +32,12 @@ from hypothesis import strategies as st
 
 from aquila.errors import ConfigError, MessageRejected, NotSerializable, ProviderUnavailable, RemoteTaskError
 from aquila.huey import MemoryHuey as AquilaMemoryHuey
-from aquila.huey import message_bounds, sendable_values, task_messages, wire_format
-from aquila.huey.sendable_values import find_unsendable
-from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.serializing import message_bounds, sendable_values, task_messages, wire_format
+from aquila.huey.serializing.sendable_values import find_unsendable
+from aquila.huey.serializing.serializer import MsgpackSerializer
+from aquila.huey.serializing.wire_format import WireFormat
 from aquila.huey.testing.wire_comparison import find_difference, is_plain_data
-from aquila.huey.wire_format import WireFormat
-from tests.huey.tasks import execute_all
+from tests.huey.sample_tasks import execute_all
 from tests.support.examples import examples
 from tests.support.slow import slow_but
 

@@ -27,17 +27,18 @@ from aquila.errors import (
     MessageRejected,
     PickledMessages,
 )
-from aquila.huey import instances, instrumenting, scope_reference
-from aquila.huey.message_fields import attach_fields
-from aquila.huey.scope_reference import KEY
-from aquila.huey.scope_sharing import SharedRequestCounts
-from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey import instances, instrumenting
+from aquila.huey.scopes import scope_reference
+from aquila.huey.scopes.scope_reference import KEY
+from aquila.huey.scopes.scope_sharing import SharedRequestCounts
+from aquila.huey.serializing.serializer import MsgpackSerializer
+from aquila.huey.tasks.message_fields import attach_fields
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording import scope as scopes
 from aquila.recording.runtime import SEAL_LENGTH, run_key
 from aquila.recording.scope_joining import ScopeReference, join_scope
 from aquila.recording.under_test import under_test
-from tests.huey.tasks import returning
+from tests.huey.sample_tasks import returning
 from tests.support.runs import separate_run
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError, MessageRejected
-from aquila.huey.joined_scopes import JoinedScopes
-from aquila.huey.scope_reference import has_fitting_seal, parse_reference, was_made_here
-from aquila.huey.scope_sharing import share_counts, store_misses
+from aquila.huey.scopes.joined_scopes import JoinedScopes
+from aquila.huey.scopes.scope_reference import has_fitting_seal, parse_reference, was_made_here
+from aquila.huey.scopes.scope_sharing import share_counts, store_misses
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from aquila.errors import ConfigError
-from aquila.huey.task_wrapper import HUEY_OPTIONS
+from aquila.huey.tasks.task_wrapper import HUEY_OPTIONS
 
 _BRACES = "Write {{ and }} for braces that are text"
 

@@ -11,9 +11,9 @@ from huey.exceptions import TaskLockedException
 
 from aquila.huey.progress.patient_results import PATIENCE
 from aquila.huey.progress.storage_patience import ask_until_answered
-from aquila.huey.running_task import CurrentTask, current_task_or_none
-from aquila.huey.task_ends import HAS_ENDED
-from aquila.huey.task_wrapper import enclose_function
+from aquila.huey.tasks.running_task import CurrentTask, current_task_or_none
+from aquila.huey.tasks.task_ends import HAS_ENDED
+from aquila.huey.tasks.task_wrapper import enclose_function
 
 _OUTSIDE = "1"  # What Huey stores for a lock. Here it stands for code outside of tasks.
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from aquila.errors import ConfigError
 from aquila.fork_locks import renewed_in_child
-from aquila.huey.django_connections import with_own_connections
 from aquila.huey.limits.settings import check_task_settings
-from aquila.huey.task_ids import let_make_ids
-from aquila.huey.task_types import P, T_co
+from aquila.huey.tasks.django_connections import with_own_connections
+from aquila.huey.tasks.task_ids import let_make_ids
+from aquila.huey.tasks.task_types import P, T_co
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from aquila.huey.task_types import Result, Task
+    from aquila.huey.tasks.task_types import Result, Task
 
     class TaskWrapper:
         """Huey's class, for type checkers: what does not depend on the function."""

@@ -7,7 +7,7 @@ import pytest
 from huey.api import Task
 
 from aquila.huey import MemoryHuey, instrument
-from aquila.huey.task_ids import create_id
+from aquila.huey.tasks.task_ids import create_id
 
 
 @pytest.fixture

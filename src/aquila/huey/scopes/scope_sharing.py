@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
 from aquila.huey.delivery.result_keys import list_result_keys
-from aquila.huey.scope_reference import find_current_scope
+from aquila.huey.scopes.scope_reference import find_current_scope
 from aquila.process_marks import process_mark
 from aquila.recording.reporting.described_misses import describe_miss, miss_from
 

@@ -23,8 +23,8 @@ from huey.utils import SKIPPED, Error
 from aquila import errors
 from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
 from aquila.huey.error_texts import shorten_text, write_safely
-from aquila.huey.message_bounds import MAX_UNUSUAL_KEYS, SMALL, holds_more_objects, may_hold_unusual_keys
-from aquila.huey.sendable_values import (
+from aquila.huey.serializing.message_bounds import MAX_UNUSUAL_KEYS, SMALL, holds_more_objects, may_hold_unusual_keys
+from aquila.huey.serializing.sendable_values import (
     REAL_DATETIMES,
     describe_unsendable_datetime,
     find_unsendable,
@@ -32,7 +32,7 @@ from aquila.huey.sendable_values import (
     holds_mutable_bytes,
     make_text_sendable,
 )
-from aquila.huey.task_messages import accepted_kinds, build_message, find_odd_field
+from aquila.huey.serializing.task_messages import accepted_kinds, build_message, find_odd_field
 
 _LONGEST_TEXT = 200_000
 """Characters of the text of an exception. If it were too long to be sent, no ``on_error`` would be called."""

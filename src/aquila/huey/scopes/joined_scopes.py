@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError, MessageRejected
 from aquila.fork_locks import renewed_in_child
-from aquila.huey.scope_sharing import share_counts
+from aquila.huey.scopes.scope_sharing import share_counts
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 

@@ -23,7 +23,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 from aquila.errors import ConfigError, MessageRejected, NotSerializable
-from aquila.huey.wire_format import WireFormat
+from aquila.huey.serializing.wire_format import WireFormat
 
 Purpose: TypeAlias = Literal["task", "value"]
 Secret: TypeAlias = str | bytes

@@ -6,8 +6,8 @@ from typing import Any
 
 from huey.api import Task
 
-from aquila.huey import scope_reference
 from aquila.huey.limits.rescheduling import read_waits, waits_to_send
+from aquila.huey.scopes import scope_reference
 from aquila.huey.telemetry import queue_time
 from aquila.recording.under_test import is_under_test
 

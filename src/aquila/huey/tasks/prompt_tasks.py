@@ -37,20 +37,20 @@ from aquila.errors import (
     StreamTimeout,
 )
 from aquila.events import Event
-from aquila.huey.enqueue_check import check_when_enqueued
 from aquila.huey.limits.settings import check_has_limits
 from aquila.huey.progress.following import follow
 from aquila.huey.progress.resuming import check_resume
-from aquila.huey.prompt_templates import function_of_template
-from aquila.huey.running_task import FLOW_CONTROL, attempt_of
+from aquila.huey.tasks.enqueue_check import check_when_enqueued
+from aquila.huey.tasks.prompt_templates import function_of_template
+from aquila.huey.tasks.running_task import FLOW_CONTROL, attempt_of
 from aquila.recording.runtime import current_settings
 from aquila.response import Response
 
 if TYPE_CHECKING:
     from aquila.engine.streams.cut_answers import Prefill
     from aquila.huey.progress.resuming import Resume
-    from aquila.huey.prompt_task_options import PromptTaskOptions, StreamTaskOptions
-    from aquila.huey.task_wrapper import AquilaTaskWrapper
+    from aquila.huey.tasks.prompt_task_options import PromptTaskOptions, StreamTaskOptions
+    from aquila.huey.tasks.task_wrapper import AquilaTaskWrapper
     from aquila.messages import Prompt
 
 P = ParamSpec("P")

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 import aquila
 from aquila import api, errors
 from aquila.huey import ask_task, stream_task
-from aquila.huey.task_wrapper import HUEY_OPTIONS
+from aquila.huey.tasks.task_wrapper import HUEY_OPTIONS
 from aquila.huey.testing import build_task, drain_queue, perform_job
 from tests.support.upstream import chat_chunks, cut_off, streamed, streaming, upstream
 

@@ -10,7 +10,7 @@ from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskL
 
 from aquila.huey.error_texts import UNCUT, redact_long_text, text_of
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
-from aquila.huey.running_task import attempt_of, task_name
+from aquila.huey.tasks.running_task import attempt_of, task_name
 from aquila.recording import runtime
 from aquila.recording.reporting.exchange_watch import current_job
 from aquila.recording.scope import bound_scope
