@@ -77,6 +77,19 @@ def test_a_program_that_waits_for_the_end_of_each_chunk_gets_every_one(server: U
     assert in_both(use) == [b"one ", b"two"]
 
 
+@pytest.mark.parametrize("by", ["session", "request"])
+def test_a_line_may_be_as_long_as_the_program_allows(server: Upstream, by: str) -> None:
+    line, options = b"a" * 600_000 + b"\n", {"read_bufsize": 400_000}
+    server.script = lambda path, body: Answer(chunks=[line[:500_000], line[500_000:], b"end"])
+
+    async def use(session: aiohttp.ClientSession) -> list[int]:
+        own: Any = options if by == "request" else {}
+        async with session.post(server.url + PATH, **own) as answer:
+            return [len(line) async for line in answer.content]
+
+    assert in_both(use, **(options if by == "session" else {})) == [600_001, 3]
+
+
 def test_a_body_that_nobody_reads_is_kept_if_it_has_arrived(root: Path) -> None:
     async def use(session: aiohttp.ClientSession) -> int:
         async with session.post(server.url + PATH) as answer:

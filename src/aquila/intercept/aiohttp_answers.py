@@ -44,9 +44,11 @@ def with_middleware(session: Any, options: dict[str, Any]) -> dict[str, Any]:
     own = options.get("middlewares")
     # Middlewares of a request replace those of the session (a private attribute), so these are passed on.
     own = session._middlewares if own is None else own
+    buffered: int = session._read_bufsize if options.get("read_bufsize") is None else options["read_bufsize"]
+    limits = _limits_of(options.get("timeout"), session.timeout)
     # aiohttp must not undo content codings. The recorder does so, in one way for all clients, and knows all codings
     # that aiohttp knows.
-    answer = functools.partial(_answer_request, limits=_limits_of(options.get("timeout"), session.timeout))
+    answer = functools.partial(_answer_request, limits=limits, buffered=buffered)
     return {**options, "middlewares": (*own, answer), "auto_decompress": False}
 
 
@@ -59,7 +61,7 @@ def _limits_of(given: Any, usual: aiohttp.ClientTimeout) -> dict[str, float | No
 
 
 async def _answer_request(
-    request: aiohttp.ClientRequest, handler: _Handler, *, limits: dict[str, float | None]
+    request: aiohttp.ClientRequest, handler: _Handler, *, limits: dict[str, float | None], buffered: int
 ) -> aiohttp.ClientResponse:
     url = request.url
     answering = find_answering_scope(request.method, url.scheme, url.host or "", url.port, url.raw_path)
@@ -89,7 +91,8 @@ async def _answer_request(
     else:
         response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
         pieces = aiter(stream)
-    reader = _AnswerStreamReader(pieces, getattr(stream, "abandon", None), in_chunks=_comes_in_chunks(real))
+    abandon = getattr(stream, "abandon", None)
+    reader = _AnswerStreamReader(pieces, abandon, buffered, in_chunks=_comes_in_chunks(real))
     if real is None:
         reader.on_eof(response._response_eof)
     response.content = reader
@@ -172,12 +175,15 @@ class _AiohttpBody(httpx2.AsyncByteStream):
 class _AnswerStreamReader(aiohttp.StreamReader):
     """The reader with which a program reads an answer. The next piece is requested when the program waits for it.
 
-    ``abandon`` is called if the program closes the answer before its end. ``in_chunks``: each piece counts as a chunk
-    of HTTP, as ``iter_chunks`` needs.
+    ``abandon`` is called if the program closes the answer before its end. ``buffered`` is the ``read_bufsize`` of the
+    program, by which aiohttp judges whether a line is too long. ``in_chunks``: each piece counts as a chunk of HTTP, as
+    ``iter_chunks`` needs.
     """
 
-    def __init__(self, pieces: AsyncIterator[bytes], abandon: Callable[[], None] | None, *, in_chunks: bool) -> None:
-        super().__init__(_NoConnection(), 2**16, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
+    def __init__(
+        self, pieces: AsyncIterator[bytes], abandon: Callable[[], None] | None, buffered: int, *, in_chunks: bool
+    ) -> None:
+        super().__init__(_NoConnection(), buffered, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
         self._in_chunks = in_chunks
         if in_chunks:
             self.begin_http_chunk_receiving()
@@ -301,7 +307,8 @@ def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
     """Return a real answer that no scope recorded or watched, decoded as aiohttp would have done."""
     if _decoder_of(real) is not None:
         pieces = _decode_pieces(real, _read_pieces(real.content))
-        real.content = _AnswerStreamReader(pieces, None, in_chunks=_comes_in_chunks(real))
+        buffered = real.content.get_read_buffer_limits()[0]
+        real.content = _AnswerStreamReader(pieces, None, buffered, in_chunks=_comes_in_chunks(real))
     return real
 
 
