@@ -15,31 +15,46 @@ from typing import NamedTuple
 OPEN, CLOSE = "⟨", "⟩"
 """The first and the last character of a placeholder. The patterns treat both as letters, like the replaced value."""
 
-# Used instead of \b, which lets a value begin or end beside a placeholder, and treats `_` as a letter.
-_BEGIN, _END = f"(?<![0-9A-Za-z{CLOSE}])", f"(?![0-9A-Za-z{OPEN}])"
+# Used instead of \b, which lets a value begin or end beside a placeholder, and treats `_` as a letter. A value may also
+# follow the escape of a line break: the arguments of a tool are JSON in a text of JSON.
+_BEGIN = rf"(?<![0-9A-Za-z{CLOSE}](?<!\\[nrt]))"
+_END = f"(?![0-9A-Za-z{OPEN}])"
 # No date is found behind a dash, as in the name of a model (`gpt-4o-2024-08-06`), or before a dash and a word, as in
-# the version of an API.
-_BEGIN_DATE = rf"{_BEGIN}(?<![0-9A-Za-z{CLOSE}][-.])"
+# the version of an API. The first characters are listed because that makes the search faster.
+_BEGIN_DATE = rf"(?=[0-9A-Zdjlmsv]){_BEGIN}(?<![0-9A-Za-z{CLOSE}][-.])"
 _END_DATE = rf"{_END}(?![-.][0-9A-Za-z{OPEN}])"
 
-_YEAR, _DAY = r"(?:19|20)\d\d", r"(?:0?[1-9]|[12]\d|3[01])"
+_YEAR, _MONTH, _DAY = r"(?:19|20)\d\d", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
 _MONTH_NAME = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
     r"|Nov(?:ember)?|Dec(?:ember)?)\.?"
 )
-_WEEKDAY = r"(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
+# In German, French and Spanish the day comes first.
+_MONTH_AFTER_DAY = (
+    rf"(?i:{_MONTH_NAME}|(?:Januar|Jänner|Februar|März?|Mrz|Mai|Juni|Juli|Okt(?:ober)?|Dez(?:ember)?"
+    r"|janv(?:ier)?|févr(?:ier)?|mars|avr(?:il)?|juin|juil(?:let)?|août|septembre|octobre|novembre|déc(?:embre)?"
+    r"|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre)\.?)"
+)
+_WEEKDAY = (
+    r"(?:(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
+    r"|(?:Mon|Diens|Donners|Frei|Sams|Sonn)tag|Mittwoch|Sonnabend|(?:lun|mar|mercre|jeu|vendre|same)di|dimanche"
+    r"|lunes|martes|miércoles|jueves|viernes|sábado|domingo)"
+)
+# A year of two digits is one of these decades: most versions (`1.12.4`) and paths (`/1/2/30/`) are none.
 _DATE = (
     rf"(?:{_WEEKDAY},? )?(?:"
-    rf"{_YEAR}-(?:0[1-9]|1[0-2])-{_DAY}"
-    rf"|{_YEAR}/(?:0?[1-9]|1[0-2])/{_DAY}"
-    rf"|{_DAY}\.(?:0?[1-9]|1[0-2])\.{_YEAR}"
+    rf"{_YEAR}[-/]{_MONTH}[-/]{_DAY}"
+    rf"|{_DAY}[-.]{_MONTH}[-.]{_YEAR}"
     rf"|\d\d?/\d\d?/{_YEAR}"
-    rf"|{_DAY}(?:st|nd|rd|th)?[ -](?:of )?{_MONTH_NAME},?[ -]{_YEAR}"
+    rf"|{_DAY}\.{_MONTH}\.[23]\d|(?<!/)\d\d?/\d\d?/[23]\d(?!/)"
+    rf"|{_YEAR}年{_MONTH}月{_DAY}日"
+    rf"|{_DAY}(?:st|nd|rd|th|er|\.)?[ /-](?:of |de )?{_MONTH_AFTER_DAY},?(?:[ /-]| de ){_YEAR}"
     rf"|{_MONTH_NAME} {_DAY}(?:st|nd|rd|th)?,? {_YEAR})"
 )
 _COMPACT_DATE = rf"{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 _ZONE = r"(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?"
 _TIME = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d{1,9})?)?(?: ?[AaPp]\.?[Mm]\.?)?"
+_TIME_IN_NAME = r"(?:[01]\d|2[0-3])-[0-5]\d-[0-5]\d"
 
 # A digit, or letters whose case changes as in few names of programs: most camelCase names have single capitals.
 _NOT_A_WORD = r"(?=[A-Za-z]{0,80}?(?:\d|[a-z][A-Z]{2}|[A-Z]{2}[a-z]))"
@@ -87,7 +102,8 @@ KINDS = (
         "datetime",
         "a date with a time",
         "2026-11-24T14:22:31Z",
-        rf"{_BEGIN_DATE}(?:{_DATE}(?:T|,? (?:at )?){_TIME}{_ZONE}|{_COMPACT_DATE}T?\d{{6}}(?:\.\d{{1,9}})?Z?"
+        rf"{_BEGIN_DATE}(?:{_DATE}(?:[T:]|,? (?:at |um )?){_TIME}{_ZONE}|{_COMPACT_DATE}[T_-]?\d{{6}}(?:\.\d{{1,9}})?Z?"
+        rf"|{_YEAR}-{_MONTH}-{_DAY}[T_-]{_TIME_IN_NAME}Z?"
         rf"|{_WEEKDAY} {_MONTH_NAME} [ \d]?\d {_TIME}(?: [A-Z]{{3,4}})? {_YEAR}){_END}",
         shortest=12,
         has_identity=False,
@@ -106,7 +122,7 @@ KINDS = (
         "a date",
         "2026-11-24",
         rf"{_BEGIN_DATE}(?:{_DATE}|{_COMPACT_DATE}){_END_DATE}",
-        shortest=8,
+        shortest=6,
         has_identity=False,
     ),
     FreshKind("time", "a time of day", "14:22:31", rf"{_BEGIN}{_TIME}{_ZONE}{_END}", shortest=4, has_identity=False),
