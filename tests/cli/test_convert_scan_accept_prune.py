@@ -879,8 +879,19 @@ def test_prune_removes_large_bodies_that_no_cassette_has_any_more(cassettes: Cas
     assert "nothing to remove" in cassettes.run("prune", "--yes").out
     cassettes.write("y.yaml", conversation("hi", "small"))
     done = cassettes.run("prune", "--yes")
-    assert "no cassette has this body" in done.out
+    assert "no cassette that stays has this body" in done.out
     assert not (cassettes.folder / "@bodies").exists()
+
+
+@pytest.mark.parametrize("stays", ["in/small.yaml", "in/large.yaml"])
+def test_prune_removes_the_large_bodies_of_what_it_removes(stays: str, cassettes: Cassettes) -> None:
+    cassettes.write(stays, with_large_body() if "large" in stays else conversation("one", "1"))
+    cassettes.write("in/unused.yaml", with_large_body())
+    cassettes.write("in/unused.msgpack", with_large_body())
+    report_of_run(cassettes, "in/unused.yaml")
+    cassettes.run("prune", "--orphans", "unused.json", "--yes")
+    assert (cassettes.folder / "in" / "@bodies").exists() == ("large" in stays)
+    assert "nothing to remove" in cassettes.run("prune", "--yes").out
 
 
 def test_prune_leaves_a_cassette_beside_one_of_its_name_that_cannot_be_read(cassettes: Cassettes) -> None:

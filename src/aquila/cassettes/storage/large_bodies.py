@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,10 +152,10 @@ def names_in(data: bytes) -> set[str]:
     return {name.decode() for name in _NAMED.findall(data)}
 
 
-def find_unused_bodies(root: Path) -> list[Path]:
+def find_unused_bodies(root: Path, leaving: Collection[Path] = ()) -> list[Path]:
     """Return the body files below ``root`` that no cassette or other file beside their folder names.
 
-    Those beside a file that cannot be read are left out: it may name them.
+    Those beside a file that cannot be read are left out: it may name them. Files that are ``leaving`` do not count.
     """
     used: dict[Path, set[str] | None] = {}
     unused = []
@@ -163,19 +163,19 @@ def find_unused_bodies(root: Path) -> list[Path]:
         if path.parent.name == BODIES_FOLDER and path.name.startswith(PREFIX):
             owners = path.parent.parent
             if owners not in used:
-                used[owners] = _names_in_files_of(owners)
+                used[owners] = _names_in_files_of(owners, leaving)
             names = used[owners]
             if names is not None and path.name not in names:
                 unused.append(path)
     return unused
 
 
-def _names_in_files_of(folder: Path) -> set[str] | None:
-    """Return the names of body files in all files of a folder; None if one of them cannot be read."""
+def _names_in_files_of(folder: Path, leaving: Collection[Path]) -> set[str] | None:
+    """Return the names of body files in all files of a folder that stay; None if one of them cannot be read."""
     names: set[str] = set()
     try:
         for path in folder.iterdir():
-            if path.is_file():
+            if path not in leaving and path.is_file():
                 with contextlib.suppress(FileNotFoundError):  # another process has just removed it
                     names |= names_in(path.read_bytes())
     except OSError:

@@ -1,8 +1,8 @@
 """Remove files of the cassette folder that nothing uses, after asking.
 
 These are pending recordings whose cassette was recorded again later, .msgpack cassettes beside a .yaml cassette of the
-same name (which is used instead), large bodies in @bodies that no cassette beside that folder names, and files that a
-killed process left half written.
+same name (which is used instead), files that a killed process left half written, and large bodies in @bodies that no
+other file beside that folder names.
 
 With --orphans, cassettes that no test used are removed too, with their pending recordings. FILE is the report of a run
 of all tests, or "-" for standard input. The report of a partial run is refused:
@@ -106,16 +106,17 @@ def _find_unused(here: project.Project, orphans: Iterable[Path], damaged: Collec
         **_find_superseded(here),
         **_find_shadowed([path for path in here.list_cassettes() if path not in damaged]),
     }
-    beside = {path.parent for path in damaged}
-    for folder in here.folders:
-        bodies = [path for path in large_bodies.find_unused_bodies(folder) if path.parent.parent not in beside]
-        reasons |= dict.fromkeys(bodies, "no cassette has this body")
-        reasons |= _find_half_written(folder)
     for path in orphans:
         reasons[path] = "no test used it"
         pending = cassette_files.pending_path(path)
         if pending.exists():
             reasons[pending] = "no test used its cassette"
+    beside = {path.parent for path in damaged}
+    leaving = frozenset(reasons)
+    for folder in here.folders:
+        bodies = [path for path in large_bodies.find_unused_bodies(folder, leaving) if path.parent.parent not in beside]
+        reasons |= dict.fromkeys(bodies, "no cassette that stays has this body")
+        reasons |= _find_half_written(folder)
     return [UnusedFile(path, here.show_file(path), reason, path.stat().st_size) for path, reason in reasons.items()]
 
 
