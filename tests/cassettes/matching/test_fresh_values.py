@@ -53,6 +53,8 @@ FOUND = [
     ("tmp_path", "/private/var/folders/ab/c_d/T/tmpab12cd34/a.txt", "⟨tmp_path⟩/a.txt"),
     ("tmp_path", r"C:\Users\Ada\AppData\Local\Temp\tmpab12cd34\a.txt", r"⟨tmp_path⟩\a.txt"),
     ("tmp_path", "upload of tmpab12_d34.wav", "upload of ⟨tmp_path⟩.wav"),
+    ("tmp_path", "读取《/tmp/tmpab12/a.txt》，或/tmp/ab12的内容。", "读取《⟨tmp_path⟩/a.txt》，或⟨tmp_path 2⟩的内容。"),
+    ("tmp_path", "Read /tmp/tmpab12. Delete **/tmp/tmpab12**!", "Read ⟨tmp_path⟩. Delete **⟨tmp_path⟩**!"),
     ("boundary", "multipart/related; boundary=9f86d081884c7d65", "multipart/related; boundary=⟨boundary⟩"),
     ("boundary", "--9f86d081884c7d65\r\nx\r\n--9f86d081884c7d65--\r\n", "--⟨boundary⟩\r\nx\r\n--⟨boundary⟩--\r\n"),
     ("port", "http://127.0.0.1:49213/a and localhost:8000", "http://127.0.0.1:⟨port⟩/a and localhost:⟨port 2⟩"),

@@ -63,6 +63,8 @@ _TEMPORARY_ROOT = (
     r"|[A-Za-z]:[\\/](?:Users[\\/][^\\/\s]{1,80}[\\/]AppData[\\/]Local[\\/]|Windows[\\/])Temp[\\/]"
 )
 _NAME_IN_PATH = r"[^\\/\s\"'<>|,;:()\[\]{}`⟨⟩]{1,255}"
+# Only characters of Latin, because scripts without blanks write on behind a path; and no punctuation at its end.
+_TEMPORARY_NAME = r"[^\\/\s\"'<>|,;:()\[\]{}`«»\u0250-\U0010ffff]{1,255}(?<![.!?*])"
 
 
 class FreshKind(NamedTuple):
@@ -152,7 +154,7 @@ KINDS = (
         "tmp_path",
         "a temporary path",
         "/tmp/pytest-of-ada/pytest-12",
-        rf"{_BEGIN}(?:{_TEMPORARY_ROOT})(?:pytest-of-{_NAME_IN_PATH}[\\/]pytest-\d+(?:[\\/]popen-gw\d+)?|{_NAME_IN_PATH})"
+        rf"{_BEGIN}(?:{_TEMPORARY_ROOT})(?:pytest-of-{_NAME_IN_PATH}[\\/]pytest-\d+(?:[\\/]popen-gw\d+)?|{_TEMPORARY_NAME})"
         rf"|(?:[\\/][\w.+-]{{1,64}}){{0,12}}[\\/]pytest-of-{_NAME_IN_PATH}[\\/]pytest-\d+(?:[\\/]popen-gw\d+)?"
         rf"|{_BEGIN}tmp[a-z0-9_]{{8}}(?![0-9A-Za-z_{OPEN}])",
         shortest=6,
