@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         grouped_misses,
         option_values,
         outcomes,
+        report_redaction,
         run_kinds,
         scope_ends,
         scope_starts,
@@ -48,7 +49,7 @@ else:
         "aquila.recording.secrets: outgoing",
         "pytest_aquila: environment_check, fixture_cassettes, grouped_misses, option_values, outcomes, run_kinds",
         "pytest_aquila: scope_ends, scope_starts, sealed_run, skipped_cassette_folders, test_reports, unanswered",
-        "pytest_aquila: vcr_compat",
+        "pytest_aquila: report_redaction, vcr_compat",
         "pytest_aquila.recording_runs: rerun_status, second_attempts",
         "pytest_aquila.summary: end_of_run, redacted_terminal, final_totals",
     )
@@ -259,6 +260,8 @@ def pytest_runtest_makereport(
     if simplifies:
         unanswered.shorten_crash_line(report, call)
     tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
+    if call.when == "call" and item.stash.get(test_scopes.OUTCOME, "") != "passed":  # perhaps the report of a subtest
+        report_redaction.CleanSubtests.begin(item.config)
     if not report.passed or tells_more or test_scopes.runs_again(item):
         test_reports.complete_report(report, item, call)
     return report

@@ -80,6 +80,9 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
     for name in ("user_properties", "wasxfail"):  # what a test says of itself, and why it is expected to fail
         if held := getattr(report, name, None):
             setattr(report, name, redact_value(held))
+    if (context := getattr(report, "context", None)) is not None:  # of a subtest: its name and its parameters
+        object.__setattr__(context, "msg", redact_value(context.msg))
+        object.__setattr__(context, "kwargs", {name: redact_value(held) for name, held in context.kwargs.items()})
 
 
 def _redact_lines(lines: list[str], redact_text: Callable[[str], str]) -> list[str]:
@@ -102,6 +105,25 @@ class CleanWarnings:
         clean = outgoing.redact_label(text)
         if clean != text:
             warning_message.message = Warning(clean)  # the category is a separate attribute and stays
+
+
+class CleanSubtests:
+    """Redacts the names of subtests, and their output, which pytest adds after it has made their reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Redact the report of a subtest before a reporter or another process sees it."""
+        if hasattr(report, "context") and (item := test_scopes.running_item(self._config)) is not None:
+            redact_report(report, redactors_of(item))
+
+    @classmethod
+    def begin(cls, config: pytest.Config) -> None:
+        """Redact the subtests of a run from now on."""
+        if not config.pluginmanager.has_plugin(cls.__name__):
+            config.pluginmanager.register(cls(config), cls.__name__)
 
 
 def redactors_of(item: pytest.Item) -> Collection[Redactor]:

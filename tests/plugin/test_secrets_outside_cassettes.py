@@ -336,6 +336,33 @@ def test_what_pytest_says_of_a_passing_test_shows_no_key(workers: tuple[str, ...
     assert OTHER not in left
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="older ones have no subtests")
+def test_a_subtest_shows_no_key_in_its_name_or_its_output(machine: Project) -> None:
+    tests = """
+        import logging, os, unittest
+        KEY = os.environ["OTHER_API_KEY"]
+
+        def test_it(aquila_cassette, subtests):
+            with subtests.test("word 1 " + KEY, value="word 2 " + KEY):
+                post("hi")
+            with subtests.test("word 3 " + KEY):
+                print("word 4", KEY)
+                logging.getLogger("app").warning("word 5 %s", KEY)
+                assert False, "word 6 " + KEY
+
+        @pytest.mark.usefixtures("aquila_cassette")
+        class Test(unittest.TestCase):
+            def test_it(self):
+                post("hi")
+                with self.subTest("word 7 " + KEY, value="word 8 " + KEY):
+                    self.fail("word 9 " + KEY)
+        """
+    left = run(machine, tests, record=True)
+    for number in range(1, 10):
+        assert f"word {number} " in left
+    assert OTHER not in left
+
+
 def test_properties_of_any_class_stay_as_they_are_unless_they_hold_a_key(machine: Project) -> None:
     tests = """
         import collections, os
