@@ -128,6 +128,48 @@ ASKING = """
     """
 
 
+KEEPING_OPEN = """
+    import http.client, httplib2, httpx2, requests, urllib3
+
+    connection = http.client.HTTPSConnection("api.openai.com")
+    pool, session, other, client = urllib3.PoolManager(), requests.Session(), httplib2.Http(), httpx2.Client()
+
+    def by_connection():
+        connection.request("POST", "/v1/chat/completions", "{}")
+        connection.getresponse().read()
+
+    WAYS = {
+        "http.client": by_connection,
+        "urllib3": lambda: pool.request("POST", URL, body=b"{}", retries=False),
+        "requests": lambda: session.post(URL, data=b"{}"),
+        "httplib2": lambda: other.request(URL, "POST", body=b"{}"),
+        "httpx2": lambda: client.post(URL, json={}),
+    }
+
+    @pytest.mark.aquila_live
+    @pytest.mark.parametrize("way", WAYS)
+    def test_live(way):
+        WAYS[way]()
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_other(way):
+        with pytest.raises(BaseException) as refused:
+            WAYS[way]()
+        assert type(refused.value).__name__ == "LiveCallRefused"
+
+    @pytest.mark.aquila_live
+    @pytest.mark.parametrize("way", WAYS)
+    def test_live_again(way):
+        WAYS[way]()
+    """
+
+
+def test_a_connection_that_a_live_test_leaves_open_is_no_way_for_the_others(run: Run, provider: Upstream) -> None:
+    provider.script = lambda path, body: Answer(chunks=[REPLY], keeps_open=True)
+    run("from ways import URL\n" + textwrap.dedent(KEEPING_OPEN)).assert_outcomes(passed=15)
+    assert len(provider.requests) == 10
+
+
 @pytest.mark.parametrize(
     "subprocess", slow_but([False], [False, True]), ids=["in this process", "in a process of its own"]
 )

@@ -24,6 +24,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     chunks: Iterable[bytes] = (b"{}",)
     breaks: bool = False
+    keeps_open: bool = False
     before_chunk: Callable[[int], object] = lambda number: None
 
 
@@ -93,7 +94,8 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.send_header("transfer-encoding", "chunked")
-            self.send_header("connection", "close")
+            if not answer.keeps_open:
+                self.send_header("connection", "close")
             self.end_headers()
             self.wfile.flush()
             with contextlib.suppress(OSError):  # the client may have left
@@ -103,7 +105,7 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
                     self.wfile.flush()
                 if not answer.breaks:
                     self.wfile.write(b"0\r\n\r\n")
-            self.close_connection = True
+            self.close_connection = not answer.keeps_open
 
         do_GET = do_POST
 

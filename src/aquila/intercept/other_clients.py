@@ -24,6 +24,8 @@ from aquila.recording import runtime
 from aquila.recording.network.model_hosts import asks_model
 
 if TYPE_CHECKING:
+    import socket
+
     from aquila import errors, optional, shell_words
     from aquila.intercept import aiohttp_answers, policy, vcr_stubs
     from aquila.intercept.policy import AnsweringScope
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        "socket",
         "aquila: errors, optional, shell_words",
         "aquila.intercept: aiohttp_answers, policy, vcr_stubs",
         "aquila.recording.network: no_network",
@@ -75,9 +78,9 @@ class OtherClients:
             whole = _whole_url(scheme, host, port, url)
             if is_replaced(original, "http") or _is_below_mock.get():
                 return original(connection, method, url, *args, **kwargs)
-            # The guard of connections sees only the address of the proxy.
-            is_proxied = connection._tunnel_host is not None or whole is url
-            if not self._is_answered(method, whole, is_proxied=is_proxied):
+            # The guard of connections sees only the address of a proxy, and nothing where a live test has connected.
+            unseen = connection._tunnel_host is not None or whole is url or _is_open(connection)
+            if not self._is_answered(method, whole, unseen=unseen):
                 return original(connection, method, url, *args, **kwargs)
             vcr_stubs.turn_into_stub(connection)
             return connection.putrequest(method, url, *args, **kwargs)
@@ -90,7 +93,7 @@ class OtherClients:
             whole = _whole_url(pool.scheme, pool.host, pool.port, url)
             if not has_foreign_cassette(pool.ConnectionCls):
                 try:
-                    self._prepare_stubs(method, whole, is_proxied=whole is url)
+                    self._prepare_stubs(method, whole, unseen=whole is url)
                 except no_network.NoNetwork as error:
                     exceptions = sys.modules["urllib3"].exceptions
                     reason = exceptions.NewConnectionError(pool, f"Failed to resolve {pool.host!r} ({error})")
@@ -111,7 +114,7 @@ class OtherClients:
         @functools.wraps(original)
         def request(client: Any, uri: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
             try:
-                self._prepare_stubs(method, uri, is_proxied=client.proxy_info is not None)
+                self._prepare_stubs(method, uri, unseen=client.proxy_info is not None)
             except no_network.NoNetwork as error:
                 # Not imported here: httplib2 is optional, and is loaded already, because its method is being called.
                 raise sys.modules["httplib2"].ServerNotFoundError(str(error)) from error
@@ -129,7 +132,7 @@ class OtherClients:
                 return await original(session, method, url, **kwargs)
             try:
                 replaced = is_replaced(original, "aiohttp")
-                answering = None if replaced else self._find_answering_scope(method, whole, is_proxied=True)
+                answering = None if replaced else self._find_answering_scope(method, whole, unseen=True)
             except no_network.NoNetwork as error:
                 raise sys.modules["aiohttp"].ClientOSError(*error.args) from error
             if answering is None or _is_redirected(session, method, whole):
@@ -138,12 +141,12 @@ class OtherClients:
 
         return request
 
-    def _is_answered(self, method: str, url: str, *, is_proxied: bool) -> bool:
-        """Whether a scope answers a request. ``is_proxied``: the request may go through a proxy.
+    def _is_answered(self, method: str, url: str, *, unseen: bool) -> bool:
+        """Whether a scope answers a request. ``unseen``: the guard of connections may not see where it goes.
 
         If vcrpy is missing, a request for a model raises ``MissingDependency``, and other requests are not answered.
         """
-        answering = self._find_answering_scope(method, url, is_proxied=is_proxied)
+        answering = self._find_answering_scope(method, url, unseen=unseen)
         if answering is None or self._stubs.has_patches:  # with these patches vcrpy is installed
             return answering is not None
         parts = urlsplit(url)
@@ -159,23 +162,23 @@ class OtherClients:
             return False
         return True
 
-    def _find_answering_scope(self, method: str, url: str, *, is_proxied: bool) -> AnsweringScope | None:
+    def _find_answering_scope(self, method: str, url: str, *, unseen: bool) -> AnsweringScope | None:
         if not self._patches.in_force:
             return None
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         if not (self._stubs.in_force or _joins_scope_on_demand() or policy.asks_model_here(host, port, parts.path)):
             policy.check_side_request(method, host, port, parts.path)
-            if is_proxied:
+            if unseen:
                 policy.check_connection(host, port, path=parts.path)
             # The guard of connections decides about the rest.
             return None
         return policy.find_answering_scope(method, parts.scheme, host, port, parts.path)
 
-    def _prepare_stubs(self, method: str, url: str, *, is_proxied: bool) -> None:
+    def _prepare_stubs(self, method: str, url: str, *, unseen: bool) -> None:
         """Put vcrpy's stubs in place for a request that a scope answers."""
         # The first condition comes first: it raises for a side request.
-        if self._is_answered(method, url, is_proxied=is_proxied) and not self._stubs.has_patches:
+        if self._is_answered(method, url, unseen=unseen) and not self._stubs.has_patches:
             self._stubs.add_patches(self._make_stubs)
 
     def _make_stubs(self) -> Iterable[Undoable]:
@@ -223,6 +226,15 @@ def _is_redirected(session: Any, method: str, url: str) -> bool:
         f"in version 3.12.2 or newer, and {aiohttp.__version__} is installed; install it with: "
         f"pip install {shell_words.quote_word('aiohttp>=3.12.2')}"
     )
+
+
+def _is_open(connection: Any) -> bool:
+    """Whether a connection of ``http.client`` is open already, to an address on a network.
+
+    The sockets of mocks are no sockets of Python. The URL of a request to a socket of the file system names no host.
+    """
+    opened = connection.sock
+    return isinstance(opened, socket.SocketType) and opened.family in (socket.AF_INET, socket.AF_INET6)
 
 
 def _whole_url(scheme: str, host: str, port: int | None, target: str) -> str:
