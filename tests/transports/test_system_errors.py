@@ -7,6 +7,7 @@ import errno
 import http.client
 import re
 import socket
+import ssl
 from pathlib import Path
 
 import aiohttp
@@ -59,6 +60,12 @@ def test_a_name_that_was_not_found_on_a_system_is_an_error_of_names_on_this_one(
     error = os_error_from_text(text)
     assert type(error) is socket.gaierror
     assert error.errno == getattr(socket, name)
+
+
+@pytest.mark.parametrize("text", ["[SSL: WRONG_VERSION_NUMBER] wrong version", "[SYS] unknown error (_ssl.c:2580)"])
+def test_a_failure_of_tls_is_an_error_of_ssl(text: str) -> None:
+    error = os_error_from_text(text)
+    assert (type(error), str(error)) == (ssl.SSLError, text)
 
 
 def test_a_file_that_was_not_found_is_no_name_that_was_not_found() -> None:

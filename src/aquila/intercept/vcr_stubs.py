@@ -32,7 +32,7 @@ from aquila.transports.callers.http_client_answers import (
     without_frames,
 )
 from aquila.transports.callers.intercepted_requests import route_for
-from aquila.transports.callers.system_errors import os_error_from_text
+from aquila.transports.callers.system_errors import is_of_tls, os_error_from_text
 from aquila.transports.own_requests import own_request
 from aquila.transports.wire import encode_headers, parse_url
 
@@ -339,7 +339,7 @@ class _AnsweringConnection:
             if isinstance(error, httpx2.ConnectTimeout):
                 timeout: Exception = exceptions.ConnectTimeoutError(self.real_connection, str(error))
                 return timeout
-            if isinstance(error, httpx2.ConnectError) and "[SSL" not in str(error):
+            if isinstance(error, httpx2.ConnectError) and not is_of_tls(str(error)):
                 return self._new_connection_error(exceptions, str(error))
         return to_connection_error(error, before_body=before_body)
 

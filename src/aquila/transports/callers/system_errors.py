@@ -43,7 +43,7 @@ _NUMBERED = re.compile(r"\[(?:Errno|WinError) (-?\d+)\] (.*)", re.DOTALL)
 
 def os_error_from_text(text: str) -> OSError:
     """Return the ``OSError`` in a text such as ``[Errno 111] Connection refused``, as this system raises it."""
-    if "[SSL" in text:
+    if is_of_tls(text):
         return (ssl.SSLCertVerificationError if "CERTIFICATE_VERIFY_FAILED" in text else ssl.SSLError)(1, text)
     found = _NUMBERED.search(text)
     if found is None:
@@ -52,6 +52,11 @@ def os_error_from_text(text: str) -> OSError:
     if number < 0 or _OF_NAMES.search(words):
         return socket.gaierror(_number_here(number, _NAMES, socket), words)
     return OSError(_number_here(number, _CONNECTIONS, errno), words)
+
+
+def is_of_tls(text: str) -> bool:
+    """Whether the text of an error is that of an ``SSLError``. Python ends most of them with a line of ``_ssl.c``."""
+    return "[SSL" in text or "(_ssl.c:" in text
 
 
 def _number_here(number: int, table: Mapping[str, tuple[int, ...]], constants: object) -> int:
