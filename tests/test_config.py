@@ -10,7 +10,7 @@ import pytest
 
 from aquila.config import SettingsLayers
 from aquila.errors import ConfigError
-from aquila.intercept.side_requests import DOWNLOADS, SIDE_REQUESTS
+from aquila.intercept.http_clients.side_requests import DOWNLOADS, SIDE_REQUESTS
 from aquila.recording.environment import (
     SetVariables,
     read_environment,

@@ -69,7 +69,11 @@ LAYERS = [
 """From the top down. A module may import its own layer and those above it."""
 
 ONLY_IMPORTERS = {
-    "httpx2": {"aquila.transports", "aquila.intercept.vcr_stubs", "aquila.intercept.aiohttp_answers"},
+    "httpx2": {
+        "aquila.transports",
+        "aquila.intercept.http_clients.vcr_stubs",
+        "aquila.intercept.http_clients.aiohttp_answers",
+    },
     "httpx": {"aquila.transports"},
     "httpcore2": {"aquila.transports"},
     "xllamacpp": {"aquila.transports"},

@@ -141,7 +141,7 @@ def __dir__() -> list[str]:
 # `AQUILA_RUN` is set by a test run for its child processes, `AQUILA_UNDER_TEST` by users for a worker that takes
 # part in tests. In both cases the rules of the test run hold in this process too.
 if "AQUILA_RUN" in os.environ or "AQUILA_UNDER_TEST" in os.environ:
-    from aquila.intercept.parent_run import join_parent_run
+    from aquila.intercept.processes.parent_run import join_parent_run
 
     join_parent_run()
     del join_parent_run

@@ -11,9 +11,9 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.runtime import Run
 
 if TYPE_CHECKING:
-    from aquila.intercept import left_threads
+    from aquila.intercept.processes import left_threads
 else:
-    lazy_modules(globals(), "aquila.intercept: left_threads")
+    lazy_modules(globals(), "aquila.intercept.processes: left_threads")
 
 
 class CallingProgram:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.config import find_cassette_root
-from aquila.intercept import activation, child_processes
+from aquila.intercept import activation
+from aquila.intercept.processes import child_processes
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.environment import find_own_variables
 from pytest_aquila import fixture_names, options, run_life, test_scopes

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 import aquila
-from aquila.intercept import httpx_clients
+from aquila.intercept.http_clients import httpx_clients
 from tests.support.clients import body
 from tests.support.runs import separate_run
 from tests.support.server import Answer, serving

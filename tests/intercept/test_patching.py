@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from aquila import transports
-from aquila.intercept import activation, compiled_clients, kept_originals
+from aquila.intercept import activation
+from aquila.intercept.connections import compiled_clients, kept_originals
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 from aquila.intercept.web_sockets import clients
 

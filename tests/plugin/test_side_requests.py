@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 import tests.support.preloaded  # noqa: F401
-from aquila.intercept.side_requests import is_download, is_side_host, is_side_request
+from aquila.intercept.http_clients.side_requests import is_download, is_side_host, is_side_request
 from tests.support.slow import slow_but
 
 TRACES = "https://api.openai.com/v1/traces/ingest"

@@ -1,8 +1,8 @@
 """Found by the Python children of a test run, through their ``PYTHONPATH``, before they do anything else.
 
-Importing Aquila in such a child puts the guard of the run in force: ``intercept.child_processes`` tells it of the run
-in ``AQUILA_RUN``, and ``intercept.parent_run`` joins it. Another ``sitecustomize``, which this one hides, is run
-afterwards. ``aquila_guard.pth`` does the same where Aquila is installed, without ``PYTHONPATH``.
+Importing Aquila in such a child puts the guard of the run in force: ``intercept.processes.child_processes`` writes
+``AQUILA_RUN``, and ``intercept.processes.parent_run`` reads it and joins the run. Another ``sitecustomize``, which this
+one hides, is run afterwards. ``aquila_guard.pth`` does the same where Aquila is installed, without ``PYTHONPATH``.
 """
 
 import importlib.util

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aquila.fork_locks import call_around_forks, renewed_in_child
-from aquila.intercept import child_processes, dummy_keys
-from aquila.intercept.dummy_keys import DummyKeys
+from aquila.intercept import dummy_keys
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet, Undoable
+from aquila.intercept.processes import child_processes
 from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording import runtime
 from aquila.recording.environment import put_variables_back, set_own_variables
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from aquila import errors
-    from aquila.intercept import httpx_clients, other_clients, socket_guard
-    from aquila.intercept.socket_guard import SocketGuard
+    from aquila.intercept.connections import socket_guard
+    from aquila.intercept.connections.socket_guard import SocketGuard
+    from aquila.intercept.http_clients import httpx_clients, other_clients
     from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import scripts
     from aquila.recording.scope import Scope
@@ -35,17 +36,15 @@ else:
     lazy_modules(
         globals(),
         "aquila: errors",
-        "aquila.intercept: httpx_clients, other_clients, socket_guard",
+        "aquila.intercept.connections: socket_guard",
+        "aquila.intercept.http_clients: httpx_clients, other_clients",
         "aquila.intercept.web_sockets: clients as web_socket_clients",
         "aquila.recording: scripts",
     )
 
-_HTTPX_FAMILY = ("httpx2", "httpx")
-"""A copy of the names in ``aquila.transports``: importing them would load that package in every run."""
-
+_HTTPX_FAMILY = ("httpx2", "httpx")  # a copy: importing `aquila.transports` would load that package in every run
 _OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")  # those that `other_clients` patches
-
-_WEB_SOCKETS = (
+_WEB_SOCKETS = (  # those that `web_sockets.clients` patches
     "aiohttp.client",
     "httpx_ws._api",
     "websocket._app",
@@ -54,14 +53,10 @@ _WEB_SOCKETS = (
     "websockets.legacy.client",
     "websockets.sync.client",
 )
-"""The libraries that ``web_sockets.clients`` patches."""
 
 _SOCKETS = ("socket", "gevent._socket3")
-"""The modules of sockets."""
-_RESOLVERS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
-"""The functions of these modules that are patched."""
-_METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
-"""The methods of their class ``socket`` that are patched."""
+_RESOLVERS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")  # functions of the modules of sockets
+_METHODS = ("connect", "connect_ex", "sendto", "sendmsg")  # methods of their class `socket`
 _RESOLVING_IN_LOOP = "getaddrinfo of an event loop"
 
 _KEPT = ("pytest_recording.network", "pytest_socket")
@@ -88,16 +83,18 @@ class Interception:
     def __init__(self) -> None:
         self._import_hooks = ImportHooks()
         # A stack, the innermost run last. The first entry is for the process itself, which shows no dummies.
-        self._dummy_keys = [DummyKeys(dummy_keys.NO_DUMMIES)]
+        self._dummy_keys = [dummy_keys.DummyKeys(dummy_keys.NO_DUMMIES)]
         libraries = {
             **dict.fromkeys(_HTTPX_FAMILY, self._patch_httpx),
             **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "blockbuster.blockbuster": late_function("aquila.intercept.blocking_calls", "patch_detector"),
-            "concurrent.futures.thread": late_function("aquila.intercept.httpx_clients", "patch_executors"),
-            "multiprocess.pool": late_function("aquila.intercept.pool_workers", "patch_failures"),
-            "multiprocessing.pool": late_function("aquila.intercept.pool_workers", "patch_failures"),
-            "multiprocessing.spawn": late_function("aquila.intercept.fork_server", "patch_preparation"),
+            "concurrent.futures.thread": late_function(
+                "aquila.intercept.http_clients.httpx_clients", "patch_executors"
+            ),
+            "multiprocess.pool": late_function("aquila.intercept.processes.pool_workers", "patch_failures"),
+            "multiprocessing.pool": late_function("aquila.intercept.processes.pool_workers", "patch_failures"),
+            "multiprocessing.spawn": late_function("aquila.intercept.processes.fork_server", "patch_preparation"),
             "os": _patch_starts,
             "subprocess": _patch_starts,
             "threading": _patch_threads,
@@ -266,10 +263,10 @@ class Interception:
                 self._client_patches.withdraw(holder)
 
     @contextlib.contextmanager
-    def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[DummyKeys]:
+    def dummies_shown(self, dummies: Mapping[str, str]) -> Iterator[dummy_keys.DummyKeys]:
         """Show ``dummies`` until the block ends, unless a scope that opens within it needs others."""
         with self._lock:
-            outer, keys = self._dummy_keys[-1], DummyKeys(dummies, self._open)
+            outer, keys = self._dummy_keys[-1], dummy_keys.DummyKeys(dummies, self._open)
             suspended = outer.suspend()
             self._dummy_keys.append(keys)
             self._adjust_keys()
@@ -281,7 +278,7 @@ class Interception:
                 keys.show(dummy_keys.NO_DUMMIES)
                 outer.resume(*suspended)
 
-    def change_dummies(self, keys: DummyKeys, dummies: Mapping[str, str]) -> None:
+    def change_dummies(self, keys: dummy_keys.DummyKeys, dummies: Mapping[str, str]) -> None:
         """Replace the dummies that ``dummies_shown`` was given, also in variables that were set since then."""
         with self._lock:
             keys.base = dummies
@@ -354,15 +351,17 @@ def _patch_starts(module: ModuleType) -> Iterable[Undoable]:
 
 
 def _prepare_for_child(start: Callable[..., Any]) -> Callable[..., Any]:
-    prepared = functools.wraps(start)(late_function("aquila.intercept.started_children", "prepare_and_start", start))
+    prepared = functools.wraps(start)(
+        late_function("aquila.intercept.processes.started_children", "prepare_and_start", start)
+    )
     if start.__module__ in ("posix", "nt"):  # `pickle` must find it in `os`, as for `pool.map(os.system, commands)`
         prepared.__module__ = "os"
     return prepared
 
 
 call_around_forks(
-    late_function("aquila.intercept.started_children", "prepare_for_children"),
-    late_function("aquila.intercept.started_children", "adjust_forked_child"),
+    late_function("aquila.intercept.processes.started_children", "prepare_for_children"),
+    late_function("aquila.intercept.processes.started_children", "adjust_forked_child"),
 )
 
 
@@ -394,7 +393,7 @@ class RunGuard:
 
     def __init__(self) -> None:
         self._in_force = contextlib.ExitStack()
-        self._keys: DummyKeys | None = None
+        self._keys: dummy_keys.DummyKeys | None = None
         self._holder: object | None = None
 
     def put_in_force(self) -> None:

@@ -10,7 +10,7 @@ import sys
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from aquila.intercept import side_requests
+from aquila.intercept.http_clients import side_requests
 from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 from aquila.recording import runtime

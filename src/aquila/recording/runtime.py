@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
     class LeftThreads(Protocol):
-        """Threads of a run that a program has left. See ``aquila.intercept.left_threads``."""
+        """Threads of a run that a program has left. See ``aquila.intercept.processes.left_threads``."""
 
         run: Run
 
@@ -380,8 +380,8 @@ Not a context variable: requests come from any thread, and a thread that a libra
 
 
 left_threads: list[LeftThreads] = []
-"""The threads of each run that a program has left while they went on; mostly empty. ``intercept.left_threads`` adds to
-it, and ``current_run`` removes an entry once its last thread has ended."""
+"""The threads of each run that a program has left while they went on; mostly empty. ``left_threads`` of
+``intercept.processes`` adds to it, and ``current_run`` removes an entry once its last thread has ended."""
 
 
 def new_place_of_messages(root: str) -> tuple[str, str, str]:

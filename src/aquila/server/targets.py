@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
 
-from aquila.intercept import side_requests
+from aquila.intercept.http_clients import side_requests
 from aquila.server.admission import Admission
 from aquila.server.failures import WITHOUT_TOKEN
 from aquila.transports.callers.failures import Failure

@@ -14,7 +14,7 @@ Begin with ``routes.routing``: one ``Route`` answers each request.
   request again to verify its recording. ``watched_exchanges`` notes requests for a report, ``watched_answers`` for a
   run that tries faults; both use ``watched_streams``, which notes how answers are read.
 
-Besides ``intercept.vcr_stubs`` and ``intercept.aiohttp_answers`` this is the only place that imports httpx2.
+Besides two modules of ``intercept.http_clients`` this is the only place that imports httpx2.
 
 Imported by everything below it in the plan of the house.
 """

@@ -16,7 +16,8 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction import fingerprints, trivial_values
 from aquila.cassettes.redaction.fingerprints import fingerprints_of
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.intercept import child_processes, dummy_keys
+from aquila.intercept import dummy_keys
+from aquila.intercept.processes import child_processes
 from aquila.recording import environment, runtime
 from aquila.recording.environment import DUMMY_KEY, SetVariables
 from aquila.recording.runtime import Run

@@ -22,7 +22,7 @@ from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.observation import put_under_observation
 from aquila.huey.testing.task_execution import run_inline
 from aquila.huey.testing.waited_results import wait_for_result, watching_reads
-from aquila.intercept import queue_places
+from aquila.intercept.queues import queue_places
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
 from aquila.setting_lines import place_of_settings, placed_setting, setting_line

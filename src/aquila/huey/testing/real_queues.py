@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from aquila.intercept import parent_queues, queue_places, watched_queues
+from aquila.intercept.queues import parent_queues, queue_places, watched_queues
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept import policy
-from aquila.intercept.socket_guard import decode_host, decode_port, find_argument
+from aquila.intercept.connections.socket_guard import decode_host, decode_port, find_argument
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.network.host_names import is_loopback
 

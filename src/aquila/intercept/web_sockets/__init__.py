@@ -17,5 +17,5 @@ is in ``aquila.cassettes.web_socket_frames``.
   scope, and ``watched_side`` notes messages for the report of a run. ``watched_readings`` notes how answers are read,
   for verdicts under faults, and ``silent_waits`` waits for messages that a fault withholds.
 
-Imported by ``activation``, ``httpx_clients``, ``engine`` and ``server``.
+Imported by ``activation``, ``http_clients``, ``engine`` and ``server``.
 """

@@ -19,7 +19,7 @@ from huey.utils import Error
 from aquila.errors import RemoteTaskError, TaskError
 from aquila.huey.scopes.scope_sharing import collect_misses
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
-from aquila.intercept import queue_places
+from aquila.intercept.queues import queue_places
 from aquila.recording import runtime
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.reporting.child_messages import hear_refusals, messages_folder

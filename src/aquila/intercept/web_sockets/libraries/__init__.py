@@ -5,5 +5,5 @@ the library websockets share: ``websockets_asyncio``, ``websockets_sync`` and, b
 The others are ``aiohttp_sockets``, ``websocket_client``, and ``httpx_sockets`` for httpx-ws. ``function_code`` replaces
 a function wherever its name was bound.
 
-Begin with ``websockets_protocol``. Imported by ``clients``, and by ``intercept.httpx_clients``.
+Begin with ``websockets_protocol``. Imported by ``clients``, and by ``intercept.http_clients``.
 """

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.model import SWITCHED, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close
-from aquila.intercept.aiohttp_answers import connector_error
-from aquila.intercept.foreign_mocks import is_replaced
+from aquila.intercept.http_clients.aiohttp_answers import connector_error
+from aquila.intercept.http_clients.foreign_mocks import is_replaced
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.assembling import BINARY, CLOSE, TEXT

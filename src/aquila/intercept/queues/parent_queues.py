@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from aquila import setting_lines
-from aquila.intercept import queue_places, watched_queues
+from aquila.intercept.queues import queue_places, watched_queues
 from aquila.recording import runtime
 from aquila.recording.environment import put_variables_back, set_own_variables
 

@@ -18,7 +18,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.intercept import child_processes, parent_run
+from aquila.intercept.processes import child_processes, parent_run
 from aquila.recording import runtime
 from aquila.recording.network.refusals import Refusals
 from tests.support.clients import ASKING

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aquila.config import SettingsLayers
 from aquila.intercept import activation
-from aquila.intercept.child_processes import VARIABLE
+from aquila.intercept.processes.child_processes import VARIABLE
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime, under_test
 from aquila.recording.environment import find_own_variables
 
 if TYPE_CHECKING:
-    from aquila.intercept import parent_queues
+    from aquila.intercept.queues import parent_queues
     from aquila.recording import scope_joining
     from aquila.recording.reporting import child_messages, play_log
     from aquila.recording.scope import Scope
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        "aquila.intercept: parent_queues",
+        "aquila.intercept.queues: parent_queues",
         "aquila.recording: scope_joining",
         "aquila.recording.reporting: child_messages, play_log",
         "aquila.recording.storing: record_budget",
@@ -106,7 +106,7 @@ def join_again() -> None:
     joined.run = joined.guard = None
     if run is not None:
         run.__exit__()
-    if "aquila.intercept.parent_queues" in sys.modules:
+    if "aquila.intercept.queues.parent_queues" in sys.modules:
         parent_queues.leave_testing_mode()
     join_parent_run()
     if guard is not None:  # only now, so that a guard is in force all the time

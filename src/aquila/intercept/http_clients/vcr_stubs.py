@@ -20,7 +20,7 @@ import vcr.patch
 from vcr.request import Request
 from vcr.stubs import VCRConnection, VCRHTTPConnection, VCRHTTPSConnection
 
-from aquila.intercept.given_bodies import has_length, join_body, plain_body
+from aquila.intercept.http_clients.given_bodies import has_length, join_body, plain_body
 from aquila.intercept.patching import Patch
 from aquila.intercept.policy import find_answering_scope
 from aquila.lazy_imports import find_loaded

@@ -15,8 +15,9 @@ from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 from aquila import errors
-from aquila.intercept import activation, child_processes, parent_run, provider_keys, started_children
+from aquila.intercept import activation, provider_keys
 from aquila.intercept.patching import Patch, Undoable
+from aquila.intercept.processes import child_processes, parent_run, started_children
 from aquila.recording import runtime
 from aquila.recording.environment import find_own_variables, put_variables_back
 
@@ -27,7 +28,7 @@ _JOIN = """
 import sys
 sys.path[:] = path
 try:
-    from aquila.intercept.fork_server import join
+    from aquila.intercept.processes.fork_server import join
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("aquila"):
         raise

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aquila.fork_locks import renewed_in_child
-from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
+from aquila.intercept.http_clients.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import find_loaded, lazy_modules
 from aquila.recording import runtime
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import socket
 
     from aquila import errors, optional, shell_words
-    from aquila.intercept import aiohttp_answers, policy, vcr_stubs
+    from aquila.intercept import policy
+    from aquila.intercept.http_clients import aiohttp_answers, vcr_stubs
     from aquila.intercept.policy import AnsweringScope
     from aquila.recording.network import no_network
 else:
@@ -35,7 +36,8 @@ else:
         globals(),
         "socket",
         "aquila: errors, optional, shell_words",
-        "aquila.intercept: aiohttp_answers, policy, vcr_stubs",
+        "aquila.intercept: policy",
+        "aquila.intercept.http_clients: aiohttp_answers, vcr_stubs",
         "aquila.recording.network: no_network",
     )
 

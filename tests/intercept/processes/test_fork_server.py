@@ -17,7 +17,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.intercept import child_processes
+from aquila.intercept.processes import child_processes
 from tests.support.clients import ASKING
 from tests.support.upstream import Upstream
 
@@ -258,7 +258,7 @@ def test_settings_of_one_test_are_not_those_of_what_a_later_one_starts(
 
 
 def places_here() -> object:
-    from aquila.intercept.parent_queues import QueuesOfParent
+    from aquila.intercept.queues.parent_queues import QueuesOfParent
     from aquila.recording import runtime
 
     return runtime.process_run().state_of(QueuesOfParent).places

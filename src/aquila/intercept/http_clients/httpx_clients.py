@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aquila.fork_locks import renewed_in_child
-from aquila.intercept.foreign_mocks import is_replaced
+from aquila.intercept.http_clients.foreign_mocks import is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime

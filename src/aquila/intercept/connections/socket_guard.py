@@ -22,7 +22,8 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import socket
 
-    from aquila.intercept import compiled_clients, kept_originals, native_clients, policy
+    from aquila.intercept import policy
+    from aquila.intercept.connections import compiled_clients, kept_originals, native_clients
     from aquila.intercept.own_sockets import redirection
     from aquila.recording.scope import Scope
 
@@ -32,7 +33,8 @@ else:
     lazy_modules(
         globals(),
         "socket",
-        "aquila.intercept: compiled_clients, kept_originals, native_clients, policy",
+        "aquila.intercept: policy",
+        "aquila.intercept.connections: compiled_clients, kept_originals, native_clients",
         "aquila.intercept.own_sockets: redirection",
     )
 

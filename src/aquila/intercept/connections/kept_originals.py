@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aquila.intercept.patching import Patch, Undoable
 
 if TYPE_CHECKING:
-    from aquila.intercept.socket_guard import SocketGuard
+    from aquila.intercept.connections.socket_guard import SocketGuard
 
 KEPT = {
     "pytest_socket": {

@@ -15,9 +15,9 @@ from typing import Any
 
 from aquila.errors import ConfigError
 from aquila.intercept import policy
-from aquila.intercept.native_clients import check_url, split_url
+from aquila.intercept.connections.native_clients import check_url, split_url
+from aquila.intercept.connections.socket_guard import SocketGuard, calling_first, find_argument
 from aquila.intercept.patching import Patch, Undoable
-from aquila.intercept.socket_guard import SocketGuard, calling_first, find_argument
 
 _VERBS = ("delete", "get", "head", "options", "patch", "post", "put", "request", "trace", "websocket")
 

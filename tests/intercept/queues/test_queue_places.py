@@ -15,7 +15,7 @@ from huey.storage import (
 from redis import ConnectionPool
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from aquila.intercept.queue_places import is_real, name_place
+from aquila.intercept.queues.queue_places import is_real, name_place
 
 
 class OfAUser(BaseStorage):

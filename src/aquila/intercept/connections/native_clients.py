@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+from aquila.intercept.connections.socket_guard import SocketGuard, calling_first, find_argument
 from aquila.intercept.patching import Patch, Undoable
-from aquila.intercept.socket_guard import SocketGuard, calling_first, find_argument
 from aquila.recording.network.host_names import DEFAULT_PORTS
 
 

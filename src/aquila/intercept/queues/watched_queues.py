@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from aquila import setting_lines
 from aquila.errors import CassetteRequired, SessionClosed
-from aquila.intercept import queue_places
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
+from aquila.intercept.queues import queue_places
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.wildcards import fits_pattern

@@ -41,7 +41,7 @@ VARIABLE = "AQUILA_RUN"
 _SHORTEST_KEY = 8
 """In characters. ``trivial_values`` treats no shorter text as a secret. This copy saves loading that module."""
 
-SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
+SITE_FOLDER = str(Path(__file__).parents[2] / "_site")
 """The folder with the ``sitecustomize`` for children."""
 
 
