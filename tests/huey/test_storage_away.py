@@ -1,10 +1,12 @@
 """A storage that is away for a while ends no stream, and takes no answer with it that has arrived."""
 
+import signal
 import threading
 import time
 
 import pytest
-from huey.exceptions import CancelExecution, TaskTimeout
+from huey.consumer import ProcessEnvironment
+from huey.exceptions import CancelExecution, TaskException, TaskTimeout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +66,24 @@ def warnings(caplog):
 def provider():
     with upstream(lambda path, body: streamed("one two three four five")) as server:
         yield server
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms, by which worker processes end tasks")
+@pytest.mark.parametrize("commit", [False, True], ids=["a query", "a transaction"])
+def test_a_time_limit_within_a_query_ends_the_task_and_leaves_postgres_usable(commit, make_aquila_huey):
+    huey = make_aquila_huey("postgres")
+
+    @huey.task(retries=1, timeout=0.1)
+    def ask():
+        huey.storage.sql("select pg_sleep(600)", commit=commit)
+
+    result = ask()
+    huey._timeout_handler = ProcessEnvironment(signal.SIGTERM).timeout  # That of a worker process.
+    huey.execute(huey.dequeue())
+    assert huey.pending_count() == 1
+    with pytest.raises(TaskException, match="TaskTimeout"):
+        result.get()
 
 
 # Streams

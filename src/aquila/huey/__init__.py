@@ -5,7 +5,8 @@ Names are imported when they are first used. Begin reading with ``instances``, w
 
 - A Huey: ``typed_methods`` declares the types of Huey's own methods, ``instrumenting`` gives an existing Huey Aquila's
   class, and ``huey_paths`` imports a Huey by its path. ``redis_connections`` refuses connections that cannot carry
-  messages, and ``connections_at_fork`` closes connections before a fork. ``error_texts`` writes the texts of errors.
+  messages, ``connections_at_fork`` closes connections before a fork, and ``stuck_connections`` those on which a time
+  limit has broken off a query. ``error_texts`` writes the texts of errors.
 - ``tasks`` has the decorated functions, their execution, and tasks that send a prompt. ``serializing`` turns tasks into
   messages and back. ``scopes`` finds the test, and so the cassette, of a task.
 - ``delivery`` brings each task to a worker and loses none. ``limits`` has rate limits, budgets and unique jobs.

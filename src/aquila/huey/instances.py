@@ -32,6 +32,7 @@ from aquila.huey.scopes.task_scope import WITH_CASSETTE, enter_task_scope, leave
 from aquila.huey.serializing.sendable_values import make_error_sendable, refusal_of
 from aquila.huey.serializing.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
+from aquila.huey.stuck_connections import close_stuck_connections
 from aquila.huey.tasks.enqueue_check import check_arguments
 from aquila.huey.tasks.message_fields import attach_fields, fields_to_send
 from aquila.huey.tasks.running_task import (
@@ -150,6 +151,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             error.add_note(f"the file of the queue {self.name!r} is {options.get('filename', 'huey.db')!r}")
             raise
         close_before_forks(storage)
+        close_stuck_connections(storage)
         return storage
 
     def flush(self) -> None:

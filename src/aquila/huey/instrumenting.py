@@ -14,6 +14,7 @@ from aquila.errors import ConfigError, PickledMessages
 from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.redis_connections import reject_decoded_answers
+from aquila.huey.stuck_connections import close_stuck_connections
 from aquila.huey.tasks.task_wrapper import AquilaTaskWrapper
 
 H = TypeVar("H", bound=_huey.Huey)
@@ -87,5 +88,6 @@ def change_class(huey: Any) -> None:
         # `__init__` runs: the attributes of `AquilaHuey` have their defaults on the class.
         give_class(huey, _class_with_aquila(cast("Any", type(huey))))
         close_before_forks(huey.storage)
+        close_stuck_connections(huey.storage)
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper
