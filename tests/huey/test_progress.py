@@ -189,6 +189,7 @@ def test_leaving_the_loop_stores_what_there_was(huey, is_async):
 
     run = perform_job(async_job if is_async else job, raises=ValueError)
     assert partial_answer(huey, run.task) == "one two "
+    assert run.exception.__context__ is None  # The traceback shows the task's own error alone.
 
 
 def test_the_task_timeout_of_perform_job_and_of_a_stream_are_the_same(huey, held):

@@ -180,9 +180,8 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     if are_threads_greenlets():
         with contextlib.closing(coroutine), _looping:
             return asyncio.run(coroutine)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    # Not `get_running_loop`, whose error would be the context of every error of the coroutine, and in its traceback.
+    if asyncio._get_running_loop() is None:
         return asyncio.run(coroutine)
     outcome: list[Any] = []
     # A new thread begins with an empty context, in which no scope and no current task would be in force.
