@@ -285,6 +285,21 @@ def test_a_wrong_argument_says_so(words: tuple[str, ...], message: str, cassette
     assert message in done.err
 
 
+@pytest.mark.parametrize(
+    "words", [("diff", "HEAD"), ("diff", "HEAD", "a"), ("diff", "main...HEAD"), ("install-merge-driver",)], ids=" ".join
+)
+def test_a_repository_of_another_user_is_named_with_what_allows_it(
+    words: tuple[str, ...], cassettes: Cassettes, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, where root works on files that belong to the user outside."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    done = cassettes.run(*words)
+    assert done.code == 2
+    assert "git config --global --add safe.directory" in done.err
+
+
 @pytest.mark.parametrize("word", ["a", "../x", "./a..b", "x/../y", "-a...b", "a:b...c", "..."])
 def test_paths_are_not_taken_for_ranges(word: str, git: Git, cassettes: Cassettes) -> None:
     assert read_versions(cassettes.folder, word) is None

@@ -337,7 +337,7 @@ def test_installing_twice_changes_nothing_and_outside_a_repository_it_says_so(
     (outside / "cassettes").mkdir()
     code, told = run_command(outside, "install-merge-driver")
     assert code == 2
-    assert "Is this a git repository?" in told
+    assert "not a git repository" in told
 
 
 def test_a_conflict_marker_in_the_first_line_is_recognized(tmp_path: Path) -> None:

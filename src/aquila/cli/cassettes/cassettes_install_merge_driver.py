@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from aquila.cassettes.storage.recorded_uses import USES_FILE
 from aquila.cli import project
+from aquila.cli.comparing.git_versions import refuse_unusable, run_git
 from aquila.cli.output import Output
-from aquila.errors import CassetteError
 
 _ATTRIBUTES = {
     **dict.fromkeys(("*.yaml", "*.yml"), "merge=aquila"),
@@ -49,9 +48,13 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         command = f"{shlex.quote(Path(sys.executable).as_posix())} -m aquila cassettes"
         done: list[dict[str, Any]] = []
         for folder in filter(Path.is_dir, here.folders):
-            _configure(folder, "merge.aquila.name", "Aquila cassettes, request by request")
-            _configure(folder, "merge.aquila.driver", _DRIVER.format(command=command))
-            _configure(folder, "diff.aquila.textconv", _TEXTCONV.format(command=command))
+            refuse_unusable(folder)
+            for name, value in (
+                ("merge.aquila.name", "Aquila cassettes, request by request"),
+                ("merge.aquila.driver", _DRIVER.format(command=command)),
+                ("diff.aquila.textconv", _TEXTCONV.format(command=command)),
+            ):
+                run_git(folder, "config", "--local", name, value)
             attributes = folder / ".gitattributes"
             done.append({"attributes": str(attributes), "added": _add_attributes(attributes)})
             output.print_line(f"git merges the cassettes in {folder} request by request in this clone now.")
@@ -71,15 +74,3 @@ def _add_attributes(file: Path) -> list[str]:
             attributes.write(b"" if not before or before.endswith(b"\n") else b"\n")
             attributes.write("".join(f"{line}\n" for line in missing).encode())
     return missing
-
-
-def _configure(folder: Path, name: str, value: str) -> None:
-    try:
-        subprocess.run(
-            ["git", "config", "--local", name, value], cwd=folder, check=True, capture_output=True, text=True
-        )
-    except FileNotFoundError:
-        raise CassetteError("git is not installed") from None
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr or "").strip()
-        raise CassetteError(f"git cannot set {name} in {folder}: {reason}. Is this a git repository?") from None

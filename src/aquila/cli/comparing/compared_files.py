@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +18,7 @@ from aquila.cli.comparing.git_versions import (
     Versions,
     list_changed_files,
     read_versions,
+    refuse_unusable,
     staged_versions,
 )
 from aquila.errors import AquilaError, CassetteError
@@ -65,12 +65,14 @@ def choose_pairs(
 
 def _explain_no_cassette(here: project.Project, name: str, *, is_alone: bool) -> None:
     """Raise ``CassetteError`` for a name of no cassette if it may have been meant as a revision of git."""
-    if shutil.which("git") is None:
+    try:
+        refuse_unusable(_bases_of(here)[0])
+    except CassetteError as obstacle:
         try:
             here.find_one(name)
         except AquilaError as error:
             sentence = str(error) if str(error).endswith("?") else f"{error}."
-            raise CassetteError(f"{sentence} If it is a revision: git is not installed here") from error
+            raise CassetteError(f"{sentence} If it is a revision: {obstacle}") from error
     if is_alone and here.has_folder:
         raise CassetteError(f"{name!r} is neither a cassette in {project.list_folders(here.folders)} nor a revision")
 

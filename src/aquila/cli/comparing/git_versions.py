@@ -81,7 +81,7 @@ def commit_of(folder: Path, name: str) -> str:
     """Return the commit that a revision names. Raises ``CassetteError``."""
     found = None if name.startswith("-") else _try_git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if found is None:
-        run_git(folder, "rev-parse", "--git-dir")  # raises outside of a repository
+        refuse_unusable(folder)
         if set(name) & set("~^@:"):  # relative to another revision: no branch that could be fetched
             raise CassetteError(f"git knows no revision {name!r} here.{_advise_shallow(folder)}")
         branch = name.removeprefix("origin/")
@@ -210,6 +210,11 @@ class VersionReader:
         return data
 
 
+def refuse_unusable(folder: Path) -> None:
+    """Raise ``CassetteError`` with git's reason if a folder is in no repository, or in one that git does not trust."""
+    run_git(folder, "rev-parse", "--git-dir")
+
+
 def _try_git(folder: Path, *arguments: str) -> bytes | None:
     """Run git and return what it prints, or None if it fails."""
     try:
@@ -224,7 +229,7 @@ def run_git(folder: Path, *arguments: str) -> bytes:
         return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True).stdout
     except OSError as error:
         if shutil.which("git") is None:
-            raise CassetteError("git is not installed here, so versions in git cannot be compared") from error
+            raise CassetteError("git is not installed here") from error
         raise CassetteError(f"git cannot be run in {folder}: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
         raise CassetteError(f"git {arguments[0]} failed: {error.stderr.decode(errors='replace').strip()}") from error
