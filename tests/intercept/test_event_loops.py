@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,17 @@ def test_an_async_client_records_in_one_event_loop_after_another(
 
 @pytest.mark.parametrize("library", [httpx2, httpx], ids=lambda library: library.__name__)
 def test_a_client_of_an_application_keeps_connections_open_again_when_the_patches_are_undone(library: Any) -> None:
-    transport, pools, limits = library.AsyncHTTPTransport(), httpx_clients.ClosingPools(), []
+    class Sender:
+        @staticmethod
+        async def send(transport: Any, request: None) -> None:
+            limits.append(transport._pool._max_keepalive_connections)
 
-    async def send(transport: Any, request: None) -> None:
-        limits.append(transport._pool._max_keepalive_connections)
-
+    transport, limits = library.AsyncHTTPTransport(), []
     limits.append(transport._pool._max_keepalive_connections)
+    patch = httpx_clients.AsyncPatch(Sender, "send", lambda patch, send: functools.partial(patch.send, send))
     for _ in range(2):
-        asyncio.run(pools.send(send, transport, None))
-    pools.undo()
+        asyncio.run(Sender.send(transport, None))
+    patch.undo()
     limits.append(transport._pool._max_keepalive_connections)
     assert limits == [limits[0], 0, 0, limits[0]]
     assert limits[0] > 0

@@ -96,6 +96,34 @@ def test_what_a_tool_has_put_back_is_patched_again_and_what_it_put_on_top_is_not
     assert dict(Client.__dict__) == before
 
 
+def test_the_same_replacements_are_put_in_place_again_unless_there_is_something_else(
+    patches: PatchSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, made = dict(Client.__dict__), []
+    for _ in range(2):
+        patches.put_in_force("holder")
+        made.append((Client.own, Client.inherited))
+        patches.withdraw("holder")
+    assert made[0] == made[1]
+    assert dict(Client.__dict__) == before
+    monkeypatch.setattr(Base, "inherited", lambda self: "the tool's")
+    for _ in range(2):
+        patches.put_in_force("holder")
+        assert Client().own() == "ours around theirs"
+        assert Client().inherited() == "ours around the tool's"
+        patches.withdraw("holder")
+    monkeypatch.undo()
+    with monkeypatch.context() as replacing:
+        replacing.setattr(sys.modules[__name__], "Client", type("Client", (Base,), {"own": Base.inherited}))
+        patches.put_in_force("holder")
+        assert Client().own() == "ours around theirs"
+        patches.withdraw("holder")
+    patches.put_in_force("holder")
+    assert Client().own() == Client().inherited() == "ours around theirs"
+    patches.withdraw("holder")
+    assert dict(Client.__dict__) == before
+
+
 def test_a_patch_that_a_tool_put_on_top_stays(patches: PatchSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "own", Client.own)  # what is there now comes back after the test
     patches.put_in_force("one")

@@ -54,16 +54,26 @@ class Patch:
     def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         self._owner = owner
         self._name = name
-        # The owner's own value. An attribute that the owner inherits is deleted afterwards, not written into the owner.
-        self._original = owner.__dict__.get(name, _ABSENT)
         self._before = getattr(owner, name)
         self._replacement = make(self._before)
-        setattr(owner, name, self._replacement)
+        self.apply()
 
     @property
     def change(self) -> tuple[Any, str, Any, Any]:
         """The owner, the name, the value before and the replacement."""
         return self._owner, self._name, self._before, self._replacement
+
+    def fits(self, module: ModuleType) -> bool:
+        """Whether the owner, which may be a class of ``module``, is in its place with the value ``make`` was given."""
+        owner, name = self._owner, getattr(self._owner, "__name__", "")
+        there = getattr(module, name, None) if isinstance(owner, type) else sys.modules.get(name)
+        return there is owner and getattr(owner, self._name, None) is self._before
+
+    def apply(self) -> None:
+        """Put the replacement in place."""
+        # The owner's own value. An attribute that the owner inherits is deleted afterwards, not written into the owner.
+        self._original = self._owner.__dict__.get(self._name, _ABSENT)
+        setattr(self._owner, self._name, self._replacement)
 
     def undo(self) -> None:
         """Restore the original value.
@@ -94,6 +104,9 @@ class PatchSet:
         self._holders: set[object] = set()
         self._patches: list[Undoable] = []
         self._changes: list[tuple[Any, str, Any, Any]] = []  # of the patches, for `renew`, which every test calls
+        # Each library that was patched, by its name: its module and the patches. Outside a run of tests each block
+        # patches every client, and to make the replacements takes longer than to replay a request.
+        self._made: dict[str, tuple[ModuleType, list[Patch]]] = {}
         # Set by `put_in_force` and `withdraw`, read without the lock: the socket guard asks it at every connection.
         self.in_force = False
         """Whether the set has holders. A replacement that another tool still holds checks this."""
@@ -112,6 +125,9 @@ class PatchSet:
             self._holders.add(holder)
             self.in_force = True
             if first:
+                # All or none: what a patch replaces may be the replacement of another one.
+                if self._made and not all(patch.fits(module) for module, made in self._made.values() for patch in made):
+                    self._made.clear()
                 try:
                     self._hooks.call_when_imported(self._libraries, self._patch_library)
                 except BaseException:
@@ -155,9 +171,23 @@ class PatchSet:
 
     def _patch_library(self, name: str, module: ModuleType) -> None:
         try:
-            self.add_patches(lambda: self._libraries[name](module))
+            self.add_patches(lambda: self._make_patches(name, module))
         except (AttributeError, ImportError) as error:  # the program's own import must succeed nevertheless
             unknown_modules.note_unknown_module(name, module, error)
+
+    def _make_patches(self, name: str, module: ModuleType) -> Iterable[Undoable]:
+        known, made = self._made.get(name, (None, []))
+        if known is module:
+            for patch in made:
+                patch.apply()
+                yield patch
+            return
+        new: list[Any] = []
+        for each in self._libraries[name](module):
+            new.append(each)
+            yield each
+        if new and all(isinstance(each, Patch) for each in new):
+            self._made[name] = module, new
 
 
 class ImportHooks:

@@ -54,18 +54,16 @@ class HttpxClients:
         # One lock for all deferred pools, which are rarely built. If two threads use a pool at once, one of them builds
         # it. Re-entrant, because the garbage collector may interrupt the building and use another pool.
         self._building = renewed_in_child(threading.RLock())
-        self._closing = ClosingPools()
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch httpx2 or httpx."""
         # `handle_request` is where a request leaves for the network, with its final URL, headers and body.
         # `__init__` builds the connection pool, which is slow, and mostly not needed while cassettes answer.
         library = module.__name__
-        yield self._closing  # first, and so undone last: no request can add a pool then
         yield Patch(module.HTTPTransport, "handle_request", functools.partial(self._catch_requests, library))
         yield Patch(module.HTTPTransport, "__init__", self._defer_pool)
         catch_async = functools.partial(self._catch_async_requests, library)
-        yield Patch(module.AsyncHTTPTransport, "handle_async_request", catch_async)
+        yield AsyncPatch(module.AsyncHTTPTransport, "handle_async_request", catch_async)
         yield Patch(module.AsyncHTTPTransport, "__init__", self._defer_pool)
         yield from _patch_proxies(library)
 
@@ -95,7 +93,9 @@ class HttpxClients:
 
         return handle_request
 
-    def _catch_async_requests(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _catch_async_requests(
+        self, library: str, patch: AsyncPatch, original: Callable[..., Any]
+    ) -> Callable[..., Any]:
         replaced = is_replaced(original, library)
 
         @functools.wraps(original)
@@ -107,7 +107,7 @@ class HttpxClients:
             answering = self._find_answering_scope(request, library)
             if answering is None:
                 return await original(transport, request)
-            send = functools.partial(self._closing.send, original, transport)
+            send = functools.partial(patch.send, original, transport)
             return await intercepted_requests.answer_request_async(*answering, request, send)
 
         return handle_async_request
@@ -132,15 +132,16 @@ class HttpxClients:
         return __init__
 
 
-class ClosingPools:
-    """Async connection pools that keep no connection open, with the limits that they had before.
+class AsyncPatch(Patch):
+    """The patch of the method that sends async requests. Until it is undone their pools keep no connection open.
 
     Each test has its own event loop, but may share the client of a module. A connection that the client keeps open
     fails in the next loop: "Event loop is closed". A replay has no connection.
     """
 
-    def __init__(self) -> None:
-        self._limits: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+    def __init__(self, owner: Any, name: str, make: Callable[[AsyncPatch, Any], Any]) -> None:
+        self._limits: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # those of the pools before
+        super().__init__(owner, name, functools.partial(make, self))
 
     async def send(self, original: Callable[..., Any], transport: Any, request: Any) -> Any:
         """Send a request, which is recorded, by the client's own transport."""
@@ -153,7 +154,8 @@ class ClosingPools:
         return await original(transport, request)
 
     def undo(self) -> None:
-        """Let the pools keep connections open again: an application may record in one block only."""
+        """Also let the pools keep connections open again: an application may record in one block only."""
+        super().undo()  # first: no request can add a pool then
         with suppress(KeyError):  # none is left; not asked before, because another thread may drop the last pool
             while True:
                 pool, limit = self._limits.popitem()
