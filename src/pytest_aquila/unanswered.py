@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from traceback import format_exception_only
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +26,6 @@ from aquila.errors import (
 from aquila.plurals import number_of
 from aquila.recording import miss_outcomes
 from aquila.recording.installed_code import is_standard_library, package_of
-from aquila.recording.miss_outcomes import only_unanswered
 from pytest_aquila import test_scopes
 from pytest_aquila.outcomes import make_outcome, text_of
 
@@ -147,6 +147,9 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
     if isinstance(shown, UnansweredRequest):
         pytrace = getattr(error, "pytrace", True)
         shown = make_outcome(shown, with_traceback=pytrace)  # a new object: the code under test may hold the old one
+        beside = _others_in(error) if isinstance(error, BaseExceptionGroup) else ()
+        for text in dict.fromkeys("".join(format_exception_only(each)) for each in beside):
+            shown.add_note(f"Beside it: {text.rstrip()}")
     traceback: TracebackType | None = None
     for row in reversed(rows):
         traceback = TracebackType(traceback, row.tb_frame, row.tb_lasti, row.tb_lineno)
@@ -158,20 +161,43 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
 def _find_unanswered(item: pytest.Item, error: BaseException) -> UnansweredRequest | None:
     """Return the unanswered request that caused a failure, or None.
 
-    It is the failure itself, the only kind of error in a group, or the cause of a client's error. A failed assertion
-    has another cause.
+    It is the failure itself, or one of the errors of a group, or the cause of a client's error. A failed assertion has
+    another cause.
     """
-    found = only_unanswered(error)
+    found = _unanswered_within(error)
     if found is not None:
         return found
     remembered = texts_in(item, error)
     if not remembered or isinstance(error, (AssertionError, pytest.fail.Exception, pytest.skip.Exception)):
         return None
     for cause in _causes_of(error):
-        found = only_unanswered(cause)
+        found = _unanswered_within(cause)
         if found is not None and str(found) in remembered:
             return found
     return _taken_for_answer(item, error)
+
+
+def _unanswered_within(error: BaseException) -> UnansweredRequest | None:
+    """Return the first unanswered request of a group, or the error if it is one.
+
+    The other errors of a group count as its consequences, as "No response returned." of a middleware of Starlette.
+    """
+    if any(isinstance(each, AssertionError) or not isinstance(each, Exception) for each in _others_in(error)):
+        return None
+    return next((each for each in _leaves_of(error) if isinstance(each, UnansweredRequest)), None)
+
+
+def _others_in(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of a group that are no unanswered requests, or the error if it is none and no group."""
+    return (each for each in _leaves_of(error) if not isinstance(each, UnansweredRequest))
+
+
+def _leaves_of(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves_of(each)
+    else:
+        yield error
 
 
 def _taken_for_answer(item: pytest.Item, error: BaseException) -> UnansweredRequest | None:
@@ -215,7 +241,7 @@ def _path_to(error: BaseException, shown: BaseException) -> Iterator[BaseExcepti
     """Yield the errors from ``error`` to ``shown``, which is included."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
-            if only_unanswered(each) is shown:
+            if _unanswered_within(each) is shown:
                 yield each
                 yield from _path_to(each, shown)
                 return

@@ -111,8 +111,21 @@ async def test_answered(aquila_script):
                     group.start_soon(fail_when_cancelled)
                     group.start_soon(aask, "one")
             """,
-            "ExceptionGroup: *",
+            "CassetteMiss: nothing *",
             id="beside another error",
+        ),
+        pytest.param(
+            """
+            async def fail_an_assertion():
+                assert 1 == 2
+
+            async def test_it(aquila_cassette):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(fail_an_assertion)
+                    group.start_soon(aask, "one")
+            """,
+            "ExceptionGroup: *",
+            id="beside a failed assertion",
         ),
         pytest.param(
             """
@@ -133,6 +146,23 @@ def test_a_group_of_misses_fails_only_its_own_test(test: str, shown: str, projec
     result = project.run(*WITH_ANYIO, tests=ASKING + ONE_LOOP + textwrap.dedent(test) + AFTER)
     result.assert_outcomes(failed=1, passed=3)
     result.stdout.fnmatch_lines([f"FAILED *test_it* - {shown}"])
+
+
+def test_a_miss_is_shown_with_the_errors_beside_it(project: Project) -> None:
+    result = project.run(
+        tests=ASKING
+        + """
+async def ask_beside_failures():
+    async with anyio.create_task_group() as group:
+        group.start_soon(fail_when_cancelled)
+        group.start_soon(ask_both)
+
+def test_it(aquila_cassette):
+    asyncio.run(ask_beside_failures())
+"""
+    )
+    result.stdout.fnmatch_lines(["test_app.py:*: in ask_beside_failures", "E   *ValueError: while it was cancelled"])
+    result.stdout.no_fnmatch_line("*_backends*")  # no frame of a library is shown
 
 
 def test_so_does_a_group_of_misses_in_trio(project: Project) -> None:

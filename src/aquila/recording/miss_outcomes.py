@@ -163,16 +163,6 @@ def ordinary_form(error: BaseException) -> BaseException:
     return made.with_traceback(error.__traceback__)
 
 
-def only_unanswered(error: BaseException) -> UnansweredRequest | None:
-    """Return the first error of a group that holds nothing but unanswered requests, or the error if it is one."""
-    if isinstance(error, UnansweredRequest):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        found = [only_unanswered(each) for each in error.exceptions]
-        return found[0] if all(found) else None
-    return None
-
-
 def walk_errors(error: BaseException) -> Iterator[BaseException]:
     """Yield an error, and all that led to it: causes, contexts, and the errors of groups. Each once."""
     seen: set[int] = set()  # `raise error from cause` can close a circle
