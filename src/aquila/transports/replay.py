@@ -102,12 +102,17 @@ async def replay_response_async(
     return _begin_answer(decision, AsyncReplayStream(response, rest, pace), advises)
 
 
+_VERSION = {"http_version": b"HTTP/1.1"}
+"""The extension of every answer from a network, which programs may read. A cassette does not store the version."""
+
+
 def _begin_answer(
     decision: ReplayDecision, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream, advises: bool
 ) -> httpx2.Response:
     response = decision.interaction.response
     headers = _tell_not_to_wait(decision) if advises and response.status in TRANSIENT else response.headers
-    return httpx2.Response(response.status, headers=encode_recorded_headers(headers), stream=stream)
+    fields = encode_recorded_headers(headers)
+    return httpx2.Response(response.status, headers=fields, stream=stream, extensions=_VERSION)
 
 
 def _tell_not_to_wait(decision: ReplayDecision) -> Headers:

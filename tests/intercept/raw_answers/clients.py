@@ -52,7 +52,8 @@ def _see(seen: Seen, name: str, read: Callable[[], Any]) -> None:
 
 
 def _httpx_answer(seen: Seen, answer: Any) -> None:
-    seen |= {"status": answer.status_code, "reason": answer.reason_phrase, "version": answer.http_version}
+    seen |= {"status": answer.status_code, "reason": answer.reason_phrase}
+    seen["version"] = _text(answer.extensions["http_version"])
     seen["fields"] = _fields(answer.headers.raw)
     seen["history"] = [[each.status_code, _fields(each.headers.raw), _text(each.content)] for each in answer.history]
 
