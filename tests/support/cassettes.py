@@ -195,6 +195,8 @@ def responses(body: st.SearchStrategy[bytes] = bodies) -> st.SearchStrategy[Reco
         error=st.just("") | text,
         started=MILLISECONDS,
         ended=MILLISECONDS,
+        attempts=st.sampled_from([0, 0, 1, 3]),
+        retried=st.booleans(),
     )
 
 

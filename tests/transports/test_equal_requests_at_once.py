@@ -68,6 +68,38 @@ def test_requests_are_answered_in_their_order(make_client: Callable[[], Any], as
         assert asyncio.run(ask_at_once()) == list(range(COUNT))
 
 
+def test_each_task_gets_the_answer_that_it_got_when_it_asked_again_by_itself(root: Path) -> None:
+    """In a replay nobody waits, so the tasks ask in another order than they did when they were recorded."""
+    numbers = itertools.count()
+
+    def answer(path: str, body: bytes) -> Answer:
+        number = next(numbers)
+        return Answer(429 if number < 2 else 200, chunks=[json.dumps({"number": number}).encode()])
+
+    async def ask_all(url: str, *, in_turn: bool) -> list[int]:
+        is_answered = asyncio.Event()
+
+        async def ask(client: httpx.AsyncClient) -> int:
+            for _ in range(2):
+                response = await client.post(f"{url}/v1/chat/completions", json=BODY)
+                if response.status_code == 200:
+                    is_answered.set()
+                    return int(response.json()["number"])
+                if in_turn:
+                    await is_answered.wait()
+            raise AssertionError("refused twice")
+
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await asyncio.gather(*[ask(client) for _ in range(3)])
+
+    with upstream(answer) as server:
+        with aquila.use_cassette("x", transport="record"):
+            recorded = asyncio.run(ask_all(server.url, in_turn=True))
+        for in_turn in (False, True):
+            with aquila.use_cassette("x", transport="replay"):
+                assert asyncio.run(ask_all(server.url, in_turn=in_turn)) == recorded
+
+
 def test_conversations_are_answered_in_their_order(root: Path) -> None:
     numbers = itertools.count()
 

@@ -149,6 +149,8 @@ class RecordedResponse:
       answer the time limit of Aquila that ran out; empty if it was another one.
     - ``started``, ``ended``: milliseconds from sending the request to the headers, and to the end of the body.
     - ``attempts``: how often a client had sent the request when it gave up with this failure; 0 for any other answer.
+    - ``retried``: whether the next recording of the same request answers what met this failure, which asked again. Only
+      noted where other tasks or threads made the request, too.
     - ``known_tokens``: how many tokens the answer reports as used, if a compiled copy of its cassette says so; else
       None.
 
@@ -168,6 +170,7 @@ class RecordedResponse:
     started: int = 0
     ended: int = 0
     attempts: int = 0
+    retried: bool = False
     known_tokens: int | None = field(default=None, init=False, compare=False, repr=False)
 
     def __init__(
@@ -180,6 +183,7 @@ class RecordedResponse:
         started: int = 0,
         ended: int = 0,
         attempts: int = 0,
+        retried: bool = False,
     ) -> None:
         _put(self, "status", status)
         _put(self, "headers", headers)
@@ -189,6 +193,7 @@ class RecordedResponse:
         _put(self, "started", started)
         _put(self, "ended", ended)
         _put(self, "attempts", attempts)
+        _put(self, "retried", retried)
         _put(self, "known_tokens", None)
 
     def __repr__(self) -> str:

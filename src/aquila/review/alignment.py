@@ -47,7 +47,7 @@ def digest_interaction(interaction: Interaction) -> str:
     for part in (
         (interaction.kind, request.method, request.url, request.headers, len(body)),
         (response.status, response.headers, response.end, response.error, response.started, response.ended),
-        (response.attempts, interaction.recorded, interaction.upstream, interaction.model),
+        (response.attempts, response.retried, interaction.recorded, interaction.upstream, interaction.model),
     ):
         digest.update(repr(part).encode("utf-8", "surrogatepass"))
     digest.update(body)

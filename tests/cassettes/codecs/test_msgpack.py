@@ -111,6 +111,8 @@ def test_streams_are_tables_and_may_be_left_as_they_came() -> None:
         {"more": True},
         {"more": "1"},
         {"more": 1, "still more": 1},
+        {"more": "1", "still more": True},
+        {"more": -1, "still more": True},
     ],
 )
 def test_a_field_of_another_kind_is_refused(changes: dict[str, Any]) -> None:

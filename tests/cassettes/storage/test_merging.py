@@ -138,7 +138,24 @@ def test_an_answer_has_the_place_of_the_first_attempt_of_its_call() -> None:
         (2, b"third"),
         (0, b"first"),
     ]
-    assert drop_retried_failures(rows, record_errors="all") == rows
+    every = drop_retried_failures(rows, record_errors="all")
+    assert [(row.position, row.interaction.response.body, row.interaction.response.retried) for row in every] == [
+        (0, b"busy", True),
+        (2, b"other", False),
+        (3, b"third", False),
+        (1, b"first", False),
+    ]
+
+
+def test_what_a_program_asks_again_follows_its_failure_where_other_calls_made_the_request() -> None:
+    rows = [recorded("a", 0, 0, "busy", 429, call="1"), recorded("a", 1, 1, "other", call="2")]
+    rows += [recorded("a", 2, 2, "busy again", 503, call="1/3"), recorded("a", 3, 3, "first", call="1/4")]
+    kept = sorted(drop_retried_failures(rows, record_errors="last"), key=lambda row: row.position)
+    responses = [row.interaction.response for row in kept]
+    assert [response.body for response in responses] == [b"busy", b"busy again", b"first", b"other"]
+    assert [response.retried for response in responses] == [True, True, False, False]
+    alone = drop_retried_failures([rows[0], *rows[2:]], record_errors="last", whole=True)
+    assert not any(row.interaction.response.retried for row in alone)
 
 
 @pytest.mark.parametrize("end", ["broken", "silent"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +15,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.recording.sessions.client_calls import OpenCalls, find_calling_frame
+from aquila.recording.sessions.client_calls import OpenCalls, find_calling_frames
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
 
@@ -51,12 +51,12 @@ def test_a_call_begins_where_the_program_or_what_runs_it_calls_a_library(
     for source in ("src/shop/__init__.py", "prices.py"):
         (tmp_path / source).touch()
     innermost = ("openai.client", f"{LIBRARY}/openai/client.py")
-    call: Callable[[], FrameType | None] = functools.partial(find_calling_frame, tmp_path)
+    call: Callable[[], tuple[FrameType | None, FrameType | None]] = functools.partial(find_calling_frames, tmp_path)
     for module, filename in [innermost, *reversed(around)]:
         namespace: dict[str, Any] = {"__name__": module, "inner": call}
         exec(compile("def call():\n    return inner()", filename, "exec"), namespace)
         call = namespace["call"]
-    frame = call()
+    frame, _ = call()
     assert frame is not None
     assert frame.f_globals["__name__"] == found
 
@@ -87,6 +87,48 @@ def test_each_of_many_equal_calls_at_once_is_found_by_its_stack() -> None:
         next(client)
     added = [client.send((calls.add_call, "key", attempt(0))) for client in clients]
     assert [client.send((calls.find_call, "key", attempt(1))) for client in clients] == added
+
+
+def replaying(*statuses: tuple[int, bool]) -> Session:
+    """A session with recordings of one request: their statuses, and whether the next one follows."""
+    responses = [
+        RecordedResponse(status, attempts=int(status > 400), retried=followed) for status, followed in statuses
+    ]
+    return Session(
+        "name",
+        Cassette(tuple([Interaction(attempt(0), response) for response in responses])),
+        mode="replay",
+        rules=MatchRules(),
+        identify_request=lambda request: request.url,
+        redactor=Redactor(),
+        explain_miss=lambda missed: Explanation("miss"),
+    )
+
+
+def task(session: Session) -> Callable[[], int]:
+    """A task of a program. A call lets it ask, and returns the position of the recording, or -1 for a miss."""
+
+    def ask() -> Generator[int, None, None]:
+        while True:
+            decided = session.decide(attempt(0))
+            yield decided.played.position if isinstance(decided, ReplayDecision) else -1
+
+    event_loop: dict[str, Any] = {"__name__": "asyncio.events", "task": ask()}
+    exec("def run():\n    return next(task)", event_loop)
+    run: Callable[[], int] = event_loop["run"]
+    return run
+
+
+def test_who_meets_a_failure_gets_the_recording_that_follows_it() -> None:
+    session = replaying((429, True), (503, True), (200, False), (200, False), (429, False))
+    first, second, third, fourth = (task(session) for _ in range(4))
+    assert [first(), second(), first(), third(), first()] == [0, 3, 1, 4, 2]
+    assert [third(), fourth()] == [-1, -1]
+
+
+def test_no_recording_is_kept_for_who_does_not_ask_again() -> None:
+    session = replaying((429, True), (200, False), (200, False))
+    assert [task(session)() for _ in range(4)] == [0, 2, 1, -1]
 
 
 @pytest.mark.parametrize(("mode", "second"), [("replay", ReplayDecision), ("missing", RecordDecision)])

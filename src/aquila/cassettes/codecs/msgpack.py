@@ -3,8 +3,8 @@
 A file is one msgpack value, ``["aquila", version, checksum, [interaction, ...]]``. The checksum is the CRC-32 of the
 bytes of the list that follows it, always written in four bytes. An interaction is ``[kind, method, url, headers, body,
 recorded, upstream, model, status, headers, started, ended, end, error, chunks]``, with ``attempts`` at the end if that
-is not 0. Headers are a flat list of names and values. ``status`` is 0 if no answer began. ``end`` is 0 (complete), 1
-(closed), 2 (broken) or 3 (silent).
+is not 0, or ``attempts, true`` if the failure is ``retried``. Headers are a flat list of names and values. ``status``
+is 0 if no answer began. ``end`` is 0 (complete), 1 (closed), 2 (broken) or 3 (silent).
 
 Chunks have one of these forms:
 
@@ -138,7 +138,7 @@ def encode_row(interaction: Interaction, *, tables: bool) -> list[Any]:
         _ENDS.index(response.end),
         response.error,
         _encode_chunks(response.chunks, tables=tables),
-        *((response.attempts,) if response.attempts else ()),
+        *((response.attempts, True) if response.retried else (response.attempts,) if response.attempts else ()),
     ]
 
 
@@ -241,6 +241,9 @@ def _too_new_error(what: str, source: str) -> CassetteTooNew:
 
 def build_interaction(row: Any) -> Interaction:
     """Build an interaction from the result of ``encode_row``. Raises ``ValueError`` for anything else."""
+    retried = type(row) is list and len(row) == len(_TYPES) + 3 and row[-1] is True
+    if retried:
+        row.pop()
     attempts = row.pop() if type(row) is list and len(row) == len(_TYPES) + 2 else None
     well_formed = type(row) is list and row[:1] in _KINDS and tuple(map(type, row[:-1])) in (_TYPES, _TYPES_WITH_FILE)
     if not well_formed or type(attempts) not in (int, type(None)):
@@ -248,7 +251,7 @@ def build_interaction(row: Any) -> Interaction:
     kind, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = (
         row
     )
-    if not 0 <= end < len(_ENDS) or started < 0 or ended < 0 or (attempts is not None and attempts < 1):
+    if not 0 <= end < len(_ENDS) or started < 0 or ended < 0 or (attempts is not None and attempts < (not retried)):
         raise _WrongField("a number out of range")
     if status not in STATUSES and not (status == NO_STATUS and _ENDS[end] in ENDS_WITHOUT_ANSWER):
         raise _WrongField("a number out of range")
@@ -268,6 +271,7 @@ def build_interaction(row: Any) -> Interaction:
             started,
             ended,
             attempts or 0,
+            retried,
         ),
         sys.intern(recorded),
         sys.intern(upstream),

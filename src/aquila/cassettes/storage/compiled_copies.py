@@ -47,7 +47,7 @@ else:
         "aquila.cassettes.matching: match_rules, request_key",
     )
 
-COPY_VERSION = 11
+COPY_VERSION = 12
 """Part of the name of a copy. Raise it when the form of copies changes, or the meaning of a YAML file."""
 
 _SMALL = 32 * 1024
@@ -149,7 +149,7 @@ def _plain_row(interaction: Interaction, shared: dict[Any, Any]) -> Any:
         response.status,
         answered,
         (tuple([chunk.data for chunk in response.chunks]), tuple([chunk.at for chunk in response.chunks])),
-        (response.end, response.error, response.started, response.ended, response.attempts),
+        (response.end, response.error, response.started, response.ended, response.attempts, response.retried),
         (recorded, upstream, model, interaction.kind),
         answer_usage.tokens_of(response),
     )

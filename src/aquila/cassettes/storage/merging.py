@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
-from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, is_failure
+from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, first_call_of, is_failure
 
 _Row: TypeAlias = tuple[Slot, Interaction]
 
@@ -29,7 +28,9 @@ class NewRecording:
     - ``position``: its number among the recordings of ``key``, from 0.
     - ``order``: a number that grows with each request of its process.
     - ``left_open``: whether an exception or the end of the scope closed the answer, and perhaps not the program.
-    - ``call``: the id of the client's call that made the request. Empty if the call made no other attempt.
+    - ``call``: the id of the client's call that made the request, such as ``3@job``. If it tries again what failed in
+      the same task or thread, the id of the first call that did, a slash and a number. Empty if the call made no other
+      attempt.
     - ``renews``: whether it was recorded because the stored recording in its slot is old.
     - ``part``: the number, from 1, of a part of a conversation that continues. Its chunks follow those of the part
       before. 0 for anything else.
@@ -100,7 +101,8 @@ def drop_retried_failures(
     """Return recordings without the failures after which a client has tried again, with positions without gaps.
 
     The last answer of a call is kept, in the place of its first attempt, so that equal calls that ran at the same time
-    get their own answers. If it is a failure as well, it gets the number of attempts of the call. ``whole``
+    get their own answers. If it is a failure as well, it gets the number of attempts of the call. Calls by which the
+    program tries again follow the one that failed, which is ``retried`` if other tasks made the request, too. ``whole``
     says that every request was recorded; then a gap in the positions is a request without an answer, and is closed,
     too. With ``record_errors="all"`` no failure of a retried call is left out. Each process counts its own requests, so
     two may have recorded the same slot. Then the earlier answer is kept; a failure only if no process got an answer,
@@ -112,32 +114,33 @@ def drop_retried_failures(
         rows[row.key].setdefault(row.position, row)
     settled: list[NewRecording] = []
     for same in rows.values():
-        dropped = 0
         in_order = [same[position] for position in sorted(same)]
         if whole:
             in_order = [replace(row, position=n) for n, row in enumerate(in_order)]
         attempts = Counter(row.call for row in in_order)
-        first = {row.call: row.position for row in reversed(in_order)}
         last = {row.call: row for row in in_order}
-        kept: list[tuple[int, NewRecording]] = []
+        chains: dict[str | int, list[NewRecording]] = {}
         places: list[int] = []
+        dropped = 0
         for row in in_order:
+            chain = chains.setdefault(first_call_of(row.call) or row.position, [])
             failed, is_last = is_failure(row.interaction.response), not row.call or last[row.call] is row
             if failed and not is_last and record_errors != "all":
                 dropped += 1
                 continue
             places.append(row.position - dropped)
-            settled_row = _with_attempts(row, attempts[row.call]) if failed and is_last and row.call else row
-            kept.append((first[row.call] if row.call else row.position, settled_row))
-        if dropped:
-            kept.sort(key=itemgetter(0))
-        settled += [replace(row, position=place) for place, (_, row) in zip(places, kept, strict=True)]
+            chain.append(_with(row, attempts=attempts[row.call]) if failed and is_last and row.call else row)
+        if len({str(first).rpartition("@")[2] for first in chains}) > 1:  # made by several tasks or threads
+            for chain in chains.values():
+                chain[:-1] = [_with(row, retried=True) for row in chain[:-1]]
+        kept = [row for chain in chains.values() for row in chain]
+        settled += [replace(row, position=place) for place, row in zip(places, kept, strict=True)]
     return sorted(settled, key=lambda row: row.order)
 
 
-def _with_attempts(row: NewRecording, attempts: int) -> NewRecording:
-    response = replace(row.interaction.response, attempts=attempts)
-    return replace(row, interaction=replace(row.interaction, response=response))
+def _with(row: NewRecording, **changes: Any) -> NewRecording:
+    """Return a recording with changes in its response."""
+    return replace(row, interaction=replace(row.interaction, response=replace(row.interaction.response, **changes)))
 
 
 def recordings_by_slot(cassette: Cassette, key: Callable[[RecordedRequest], str]) -> dict[Slot, Interaction]:

@@ -29,6 +29,11 @@ def is_failure(response: RecordedResponse) -> bool:
     return response.status in TRANSIENT or response.end in ("broken", "silent")
 
 
+def first_call_of(call: str) -> str:
+    """Return the name of the call with which a program began what it tries again in ``call``; see ``NewRecording``."""
+    return call.partition("/")[0]
+
+
 def name_failure(response: RecordedResponse) -> str:
     """Return the name of a failure, for messages: its status, ``broken`` or ``no answer``. Empty for a success.
 

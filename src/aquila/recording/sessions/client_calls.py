@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
 from aquila.cassettes.model import Headers, RecordedRequest, first_value
+from aquila.cassettes.storage.recording_slots import first_call_of
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
@@ -49,18 +50,22 @@ _MOST_CALLS = 256
 class ClientCall:
     """One call of a client, and what is known of its attempts so far.
 
-    ``frame`` is the frame of the client's function. The reference keeps it alive: otherwise a later call could get a
-    frame at the same address. ``position`` is that of the recording that answered last.
+    ``frame`` is the frame of the client's function, and ``job`` that of the outermost function around it: of the task,
+    thread or test that called the client. The references keep both alive: otherwise a later call could get a frame at
+    the same address. ``position`` is that of the recording that answered last, and ``has_failed`` says that the last
+    answer was a failure. ``name`` is as in ``NewRecording``.
     """
 
     # Not a dataclass: creating one takes as long as loading several modules, and every replay loads this.
-    __slots__ = ("frame", "name", "position", "retry_count")
+    __slots__ = ("frame", "has_failed", "job", "name", "position", "retry_count")
 
-    def __init__(self, name: str, frame: FrameType | None, retry_count: int | None) -> None:
+    def __init__(self, name: str, frame: FrameType | None, job: FrameType | None, retry_count: int | None) -> None:
         self.name = name
         self.frame = frame
+        self.job = job
         self.retry_count = retry_count
         self.position = -1
+        self.has_failed = False
 
 
 class OpenCalls:
@@ -80,7 +85,7 @@ class OpenCalls:
         calls = self.by_key.get(key)
         if not calls:
             return None
-        frame, retry_count = find_calling_frame(self._root), _retry_count_of(request.headers)
+        frame, retry_count = find_calling_frames(self._root)[0], _retry_count_of(request.headers)
         # The number of attempts counts second: of equal calls at the same time, it fits others than that of this stack.
         matching = [call for call in calls if call.frame is not None and call.frame is frame] or [
             call for call in calls if retry_count and call.retry_count == retry_count - 1
@@ -89,13 +94,26 @@ class OpenCalls:
             return None
         call = matching[-1]
         call.retry_count = retry_count
+        call.has_failed = False
         return call
 
+    def find_failed_call(self, key: str) -> ClientCall | None:
+        """Find the call that failed in the task, thread or test that asks now, or None: the program tries it again."""
+        calls = self.by_key.get(key)
+        if not calls:
+            return None
+        job = find_calling_frames(self._root)[1]
+        return next((call for call in reversed(calls) if call.has_failed and call.job is job is not None), None)
+
     def add_call(self, key: str, request: RecordedRequest) -> ClientCall:
-        """Remember the call that sends ``request`` for the first time."""
+        """Remember the call that sends ``request`` for the first time. It may follow one that has failed."""
         self._number += 1
-        retry_count = _retry_count_of(request.headers)
-        call = ClientCall(str(self._number), find_calling_frame(self._root), retry_count)
+        frame, job = find_calling_frames(self._root)
+        name, follows = f"{self._number}@{id(job)}", self.find_failed_call(key)
+        if follows is not None:
+            name = f"{first_call_of(follows.name)}/{self._number}"
+            self.forget_call(key, follows.name)
+        call = ClientCall(name, frame, job, _retry_count_of(request.headers))
         calls = self.by_key[key]
         calls.append(call)
         del calls[:-_MOST_CALLS]
@@ -106,6 +124,11 @@ class OpenCalls:
         calls = [call for call in self.by_key.pop(key, ()) if call.name != name]
         if calls:
             self.by_key[key] = calls
+
+    def note_failure(self, key: str, name: str) -> None:
+        """Note that a call has got a failure."""
+        for call in self.by_key.get(key, ()):
+            call.has_failed = call.has_failed or call.name == name
 
     def rename_keys(self, renamed: Mapping[str, str]) -> None:
         """Move the calls to other keys. Several keys may become one."""
@@ -124,21 +147,27 @@ def _retry_count_of(headers: Headers) -> int | None:
     return int(value) if value.isdecimal() and len(value) < 10 else None
 
 
-def find_calling_frame(root: Path) -> FrameType | None:
-    """Find the frame of the function of a client that the program has called to send a request.
+def find_calling_frames(root: Path) -> tuple[FrameType | None, FrameType | None]:
+    """Find the frame of the function of a client that the program has called to send a request, and that of its job.
 
-    ``root`` is the folder of the project. Returns None if the program sends its requests itself.
+    ``root`` is the folder of the project. The first is None if the program sends its requests itself. The job is the
+    outermost function that a runner has called: that of a task, a thread or a test. It is None without any function of
+    the program, as in a server of Aquila's.
     """
     # A private function of CPython; `inspect.stack` would read source files, which takes milliseconds.
     frame: FrameType | None = sys._getframe(1)
-    found = None
+    found = job = None
+    in_client = True
     while frame is not None:
         whose = _owner_of(frame.f_code.co_filename, frame.f_globals.get("__name__") or "", root)
-        if whose != "library":
+        if whose == "runner":
             break
-        found = frame
+        in_client = in_client and whose == "library"
+        if in_client:
+            found = frame
+        job = frame
         frame = frame.f_back
-    return found
+    return found, None if in_client else job
 
 
 @functools.lru_cache(maxsize=4096)  # every request asks for each frame of its stack, and the files do not change

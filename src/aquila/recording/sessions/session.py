@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import merging
     from aquila.cassettes.storage.merging import Changes, NewRecording
     from aquila.recording.secrets import late_secrets
-    from aquila.recording.sessions import known_keys, other_origins
+    from aquila.recording.sessions import after_failures, known_keys, other_origins
     from aquila.recording.sessions import put_aside as put_asides
     from aquila.recording.sessions.filters import Filters
     from aquila.recording.sessions.other_origins import OtherOrigins
@@ -55,7 +55,7 @@ else:
         "aquila.cassettes.matching: linked_recordings",
         "aquila.cassettes.storage: merging",
         "aquila.recording.secrets: late_secrets",
-        "aquila.recording.sessions: known_keys, other_origins, put_aside as put_asides",
+        "aquila.recording.sessions: after_failures, known_keys, other_origins, put_aside as put_asides",
         "aquila.recording.storing: recording_age",
     )
 
@@ -135,6 +135,7 @@ class Session:
             cassette = Cassette((*cassette.interactions, *further.interactions))
         self.cassette = cassette
         self._failures = frozenset(n for n, one in enumerate(cassette.interactions) if is_failure(one.response))
+        self._retried = self._failures and {n for n in self._failures if cassette.interactions[n].response.retried}
         self._given_ids: GivenIds | None = None
         self._find_drift = find_drift
         self._explain_miss = explain_miss
@@ -209,11 +210,12 @@ class Session:
                 numbers = self._keys.numbers_of(key)
             else:
                 call = self._open_calls.find_call(key, sent) if self._open_calls.by_key else None
-            if call is not None and self._has_given_up(call, numbers):
+            if call is not None and after_failures.has_given_up(call, numbers, self.cassette, self.mode):
                 return self._play_recording(key, call.position, numbers, sent, call)
             asked = self._counts.count_request(key)
             if not self.records_everything:
                 position = 0 if self._repeat == "first" else asked
+                position = self._choose_position(key, asked, numbers, call) if self._retried else position
                 if position < len(numbers):
                     return self._play_recording(key, position, numbers, sent, call)
                 if numbers and self._repeat == "last":
@@ -255,13 +257,20 @@ class Session:
         interaction, last = self.cassette.interactions[number], position + 1 == len(numbers)
         if number in self._failures:
             call = call or self._open_calls.add_call(key, sent)
-            call.position = position
+            call.position, call.has_failed = position, True
             last = last or interaction.response.attempts > 0
         elif call is not None:
             self._open_calls.forget_call(key, call.name)
         if number >= self._own_count:
             position = _IN_ANOTHER_FILE
         return ReplayDecision(interaction, RecordingPlayed(key, position, order), last=last)
+
+    def _choose_position(self, key: str, asked: int, numbers: Sequence[int], call: ClientCall | None) -> int:
+        """Return the position of the recording for a request where a recorded failure was followed by another call."""
+        if self._repeat == "first" or self._retried.isdisjoint(numbers):
+            return 0 if self._repeat == "first" else asked
+        call = call or self._open_calls.find_failed_call(key)
+        return after_failures.choose_position(numbers, self._retried, call, self._counts)
 
     def _play_stand_in(self, like: int | None, asked: int, sent: RecordedRequest) -> ReplayDecision:
         """Play a recording of a request that ``sent`` only resembles: of the key of ``like``, the n-th for the n-th."""
@@ -296,17 +305,6 @@ class Session:
         slots = self._other_origins.find_slots(key)
         return slots if slots and self._takes_other_origins(request) else ()
 
-    def _has_given_up(self, call: ClientCall, numbers: Sequence[int]) -> bool:
-        """Whether the recorded call ended with the answer that ``call`` got last. Then it gets that answer again.
-
-        Recordings of other tools do not say where a call ended. In a replay of those, the last recording is the end.
-        """
-        if not 0 <= call.position < len(numbers):
-            return False
-        if self.cassette.interactions[numbers[call.position]].response.attempts:
-            return True
-        return self.mode == "replay" and call.position + 1 == len(numbers)
-
     def _compute_keys(self) -> None:
         """Compute the keys of the recordings with the secrets known now, and move counts and calls to these keys."""
         secret_count = self.redactor.count_later()
@@ -335,14 +333,15 @@ class Session:
 
         Raises ``SessionClosed`` if the session has ended.
         """
+        is_failed = is_failure(recorded.interaction.response)
         with self._lock:
             if self.closed:
                 raise SessionClosed(f"cassette {self.name!r}: a recording finished after its session had ended")
             if replaces:
                 self._new_recordings = [row for row in self._new_recordings if row.order != recorded.order]
             self._new_recordings.append(recorded)
-            if not is_failure(recorded.interaction.response):
-                self._open_calls.forget_call(recorded.key, recorded.call)
+            end_attempt = self._open_calls.note_failure if is_failed else self._open_calls.forget_call
+            end_attempt(recorded.key, recorded.call)
 
     def close(self) -> None:
         """End the session: later requests are refused."""

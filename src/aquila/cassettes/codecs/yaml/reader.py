@@ -48,14 +48,14 @@ _INTERACTION = frozenset({"kind", "request", "recorded", "upstream", "model", "r
 _REQUEST = frozenset({"method", "url", "headers", "json", "body", "base64", "body_file", "body_size"})
 _RESPONSE = frozenset(
     {
-        *("status", "text", "said", "headers", "end", "error", "attempts", "newline", "layouts"),
+        *("status", "text", "said", "headers", "end", "error", "attempts", "retried", "newline", "layouts"),
         *("json_style", "json_literals", "body_size", "sounds", *_BODIES),
     }
 )
 _SOUND = frozenset({"file", "size"})
 _RECORDED = frozenset({"at", "started", "ended", "chunks", "headers"})
 
-_RESPONSE_WITHOUT_ANSWER = frozenset({"end", "error", "attempts"})
+_RESPONSE_WITHOUT_ANSWER = frozenset({"end", "error", "attempts", "retried"})
 _RECORDED_WITHOUT_ANSWER = frozenset({"at", "started", "ended"})
 
 
@@ -141,6 +141,8 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
     end = tree.get("end", "complete")
     if end not in _ENDS:
         raise FormatError(f"'end' must be one of {', '.join(_ENDS)}", (*path, "end"))
+    if type(tree.get("retried", False)) is not bool:
+        raise FormatError("'retried' must be true or false", (*path, "retried"))
     return RecordedResponse(
         status,
         _build_headers(tree, path) + (_build_headers(recorded, when) if "headers" in recorded else ()),
@@ -150,6 +152,7 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
         read_number(recorded, "started", when),
         read_number(recorded, "ended", when),
         read_number(tree, "attempts", path),
+        tree.get("retried", False) is True,
     )
 
 

@@ -104,6 +104,8 @@ def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tupl
         tree["error"] = response.error
     if response.attempts:
         tree["attempts"] = response.attempts
+    if response.retried:
+        tree["retried"] = True
     if stored is not None:
         body_tree, chunk_list = _stored_tree(stored, is_conversation=is_conversation)
     elif said is not None:
