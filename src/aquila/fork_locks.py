@@ -12,6 +12,7 @@ answer of ``ask``, need neither.
 from __future__ import annotations
 
 import os
+import sys
 from _thread import RLock
 
 from aquila.lazy_imports import insist_on, take_step, wait_for_imports
@@ -77,6 +78,12 @@ def call_around_forks(before: Callable[[], object], after: _AfterFork) -> None:
     ``before`` is called after the imports of other threads have ended. No other thread forks between the two calls.
     """
     _around.append((before, after))
+
+
+def are_threads_greenlets() -> bool:
+    """Whether gevent has put greenlets in the place of threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def _prepare() -> None:

@@ -1,7 +1,9 @@
-"""``async`` tasks in greenlets: only one event loop can run in a thread, and all greenlets share one."""
+"""Greenlets: ``async`` tasks, of which only one can run because all greenlets share a thread, and forks."""
 
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = """
 import huey.storage  # as huey_consumer does before it imports the module that has the tasks
@@ -36,3 +38,35 @@ def test_greenlets_execute_async_tasks_one_after_the_other_and_a_consumer_says_s
     assert done.stdout == "wait_poll GeventSelector\n[0, 1, 2, 3] [0, 1, 2, 3]\n", done.stderr
     (warning,) = done.stderr.splitlines()
     assert warning.startswith("__main__.job is async, and greenlets execute async tasks one after the other")
+
+
+FORKING = """
+from huey.bin import huey_consumer
+from gevent import monkey
+monkey.patch_all()
+import os, sys, gevent
+from aquila.huey import SqliteHuey
+
+huey = SqliteHuey("app", filename=sys.argv[1])
+
+def use():
+    with huey.storage.db():
+        gevent.sleep(0.1)
+
+def fork():
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+gevent.joinall([gevent.spawn(each) for each in (use, fork, fork)], raise_error=True)
+with gevent.Timeout(30):
+    huey.storage.enqueue(b"1")
+print(huey.storage.enqueued_items())
+"""
+
+
+@pytest.mark.slow
+def test_greenlets_may_fork_at_once_while_another_one_uses_the_database(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "queue.db")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "[b'1']\n", done.stderr

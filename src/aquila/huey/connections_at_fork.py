@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from huey.storage import BaseSqlStorage, PostgresStorage, SqliteStorage
 
-from aquila.fork_locks import call_around_forks
+from aquila.fork_locks import are_threads_greenlets, call_around_forks
 from aquila.lazy_imports import interrupts, take_step
 
 _PATIENCE = 5.0
@@ -72,7 +72,10 @@ def _close_connections() -> None:
 
 
 def _close_connection(storage: Any) -> None:
-    if not storage.lock.acquire(timeout=0 if interrupts else _PATIENCE):
+    # Greenlets do not wait: another one would run meanwhile, in this same thread, and might fork in the midst of this.
+    if (are_threads_greenlets() and storage.lock.locked()) or not storage.lock.acquire(
+        timeout=0 if interrupts else _PATIENCE
+    ):
         return
     _busy.remove(storage)
     _closed.append(storage)

@@ -7,13 +7,12 @@ import contextlib
 import contextvars
 import functools
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic
 
 from aquila.errors import ConfigError
-from aquila.fork_locks import renewed_in_child
+from aquila.fork_locks import are_threads_greenlets, renewed_in_child
 from aquila.huey.limits.settings import check_task_settings
 from aquila.huey.tasks.django_connections import with_own_connections
 from aquila.huey.tasks.task_ids import let_make_ids
@@ -200,9 +199,3 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     if error is not None:
         raise error
     return value
-
-
-def are_threads_greenlets() -> bool:
-    """Whether gevent has put greenlets in the place of threads."""
-    monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))

@@ -14,9 +14,8 @@ from huey.constants import EmptyData
 from huey.storage import MemoryStorage
 
 from aquila.errors import TaskError
-from aquila.fork_locks import renewed_in_child
+from aquila.fork_locks import are_threads_greenlets, renewed_in_child
 from aquila.huey.tasks.running_task import current_task_or_none
-from aquila.huey.tasks.task_wrapper import are_threads_greenlets
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.storing.machine_clock import machine_seconds
 
