@@ -143,6 +143,13 @@ def test_a_long_chat_takes_less_than_an_eighth(obfuscation: str) -> None:
     assert (len(written[0]) + len(written[1])) * 8 < len(body)
 
 
+def test_the_many_events_of_a_long_stream_are_written_like_the_few_of_a_short_one() -> None:
+    tokens = ["rides", '"warm"', "", "a\\b", "{}", "1", "é «»", '": ', " "] * 70
+    many, few = table_of(chat_stream(tokens)), table_of(chat_stream(tokens[:90]))
+    assert many.layouts == few.layouts
+    assert many.events.startswith(few.events.removesuffix("=\tdata: [DONE]\n"))
+
+
 def test_events_of_each_shape_have_a_layout_of_their_own() -> None:
     deltas = ['{"role":"assistant"}', '{"content":"a"}', '{"content":"b"}', '{"content":"c"}', '{"role":"user"}', "{}"]
     table = table_of("".join(f'data: {{"id":"chatcmpl-1","delta":{delta},"n":1}}\n\n' for delta in deltas).encode())
