@@ -150,6 +150,8 @@ def test_a_project_adds_rows_and_takes_others_away(pytester: pytest.Pytester) ->
         ("POST", "api.smith.langchain.com/runs/query", False),
         ("POST", "us.i.posthog.com/flags/", False),
         ("POST", "o1.ingest.us.sentry.io/api/7/envelope/", True),
+        ("POST", "sentry.acme.example/api/7/envelope/", True),
+        ("POST", "acme.example/api/7/envelope/", False),
         ("GET", "logfire-us.pydantic.dev/v1/query", False),
         ("GET", "logfire-us.pydantic.dev/v1/info", True),
         ("GET", "raw.githubusercontent.com/mem0ai/mem0/main/mem0/memory/oss_notices_config.json", True),

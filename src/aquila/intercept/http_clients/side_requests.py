@@ -47,8 +47,7 @@ SIDE_REQUESTS = (
     "POST app.posthog.com/batch/",
     "POST eu.posthog.com/batch/",  # haystack
     "POST us.posthog.com/batch/",
-    "POST *.ingest.sentry.io/api/*/envelope/",  # sentry-sdk, from a thread
-    "POST *.ingest.*.sentry.io/api/*/envelope/",
+    "POST *sentry*/api/*/envelope/",  # sentry-sdk, from a thread, also to a server of the project's own
     "POST cloud.langfuse.com/api/public/otel/v1/traces",  # langfuse, from a thread
     "POST *.cloud.langfuse.com/api/public/otel/v1/traces",
     "POST cloud.langfuse.com/api/public/ingestion",  # before its version 3
