@@ -150,8 +150,8 @@ def _describe_emptied(tests: Sequence[str], width: int) -> Iterator[News]:
 def _describe_unasked(requests: Iterable[str]) -> Iterator[News]:
     unique = list(dict.fromkeys(requests))
     if unique:
-        one = "request that no test had started was not answered, and failed as without a network"
-        several = "requests that no test had started were not answered, and failed as without a network"
+        one = "request that no test had started failed as without a network"
+        several = "requests that no test had started failed as without a network"
         yield News(
             NewsKind.UNASKED,
             number_of(len(unique), one, several),
