@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ import aquila
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss
+from aquila.transports.callers.http_client_answers import ConnectionUpstream
 from tests.support.accepting_server import SayingServer
 from tests.support.alike import alike, replayed_alike
 from tests.support.limits import with_a_limit_in_time
@@ -342,6 +344,23 @@ def test_an_answer_without_a_body_is_complete(status: int, root: Path) -> None:
         assert requests.get(answering.url + PATH, timeout=60).status_code == status
     with aquila.use_cassette("y"):
         assert requests.head(head.url + PATH, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
+def test_nothing_is_missing_of_a_body_that_never_comes(method: str, status: int) -> None:
+    """An answer of urllib3-future, on which niquests is built, has the length of such a body."""
+    real: Any = SimpleNamespace(
+        status=status,
+        reason="",
+        msg={"content-length": "9"},
+        length=9,
+        isclosed=bool,
+        read1=lambda size: b"",
+        close=bool,
+    )
+    upstream = ConnectionUpstream(bool, lambda: real, (OSError, http.client.HTTPException))
+    answer: Any = upstream.send_request(httpx2.Request(method, "http://127.0.0.1/"))
+    assert list(answer.stream) == []
 
 
 def test_a_body_that_is_made_while_it_is_sent_goes_out_and_is_compared(server: Upstream) -> None:

@@ -60,23 +60,28 @@ class ConnectionUpstream(Upstream):
         return httpx2.Response(
             real.status,
             headers=headers,
-            stream=_HttpClientBody(real, self._errors),
+            stream=_HttpClientBody(real, self._errors, may_come=not _lacks_body(request.method, real.status)),
             extensions={"reason_phrase": real.reason.encode("latin-1", "replace")},
         )
 
 
 class _HttpClientBody(httpx2.SyncByteStream):
-    """The body of an answer of ``http.client``, in the pieces in which it comes."""
+    """The body of an answer of ``http.client``, in the pieces in which it comes.
 
-    def __init__(self, real: http.client.HTTPResponse, errors: tuple[type[Exception], ...]) -> None:
+    ``may_come`` is false for an answer that has none: urllib3-future gives it the length that its fields name.
+    """
+
+    def __init__(self, real: http.client.HTTPResponse, errors: tuple[type[Exception], ...], *, may_come: bool) -> None:
         self._real = real
         self._errors = errors
+        self._may_come = may_come
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             while not self._real.isclosed() and (data := self._real.read1(_PIECE)):
                 yield data
-            if self._real.length:  # with a content-length, `read1` raises nothing if the body ends too early
+            # With a content-length, `read1` raises nothing if the body ends too early.
+            if self._may_come and self._real.length:
                 raise http.client.IncompleteRead(b"", self._real.length)
         except self._errors as error:
             raise _to_transport_error(error) from error
@@ -85,6 +90,11 @@ class _HttpClientBody(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._real.close()
+
+
+def _lacks_body(method: str, status: int) -> bool:
+    """Whether HTTP allows no body in an answer, whatever length its fields name."""
+    return method == "HEAD" or status in _WITHOUT_BODY
 
 
 def _is_timeout(error: Exception) -> bool:
@@ -194,7 +204,7 @@ class AnswerFile(io.RawIOBase):
         self._pieces: Iterator[bytes] = iter(stream)
         self._translate = translate
         self._length = _length_of(answer)
-        is_bodiless = method == "HEAD" or answer.status_code in _WITHOUT_BODY or self._length == 0
+        is_bodiless = _lacks_body(method, answer.status_code) or self._length == 0
         has_odd_length = self._length is None and _LENGTH in answer.headers and _CODING not in answer.headers
         self._chunked = may_chunk and self._length is None and not is_bodiless and not has_odd_length
         self._delivered = 0
