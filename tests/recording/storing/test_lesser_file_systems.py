@@ -124,9 +124,21 @@ def test_a_file_that_could_not_be_flushed_replaces_nothing(tmp_path: Path, monke
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
 def test_a_file_is_replaced_where_it_has_no_mode(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.yaml").write_bytes(b"old")
-    monkeypatch.setattr(os, "chmod", failing(number))
+    monkeypatch.setattr(os, "fchmod", failing(number))
     replace_file(tmp_path / "x.yaml", b"new")
     assert (tmp_path / "x.yaml").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a file")
+def test_a_file_that_root_replaces_still_belongs_to_its_user(tmp_path: Path) -> None:
+    """As in a container that runs as root on the files of a user, who could not read them with the mode 0o600."""
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    os.chown(path, 12345, 54321)
+    replace_file(path, b"new")
+    found = path.stat()
+    assert (path.read_bytes(), found.st_uid, found.st_gid, found.st_mode & 0o777) == (b"new", 12345, 54321, 0o600)
 
 
 def test_a_failed_write_is_told_though_what_was_written_cannot_be_removed(

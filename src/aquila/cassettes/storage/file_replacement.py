@@ -43,14 +43,17 @@ def replace_file(path: Path, data: bytes) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
             lock_half_written_file(descriptor)
+            # A new file has the mode 0o666 without the bits of the umask, and belongs to root in a container of root.
+            # Some file systems, such as FAT, have no modes to set, and only root may change the owner. Windows neither
+            # replaces nor removes a read-only file, so there the temporary file must not become one.
+            if sys.platform != "win32":
+                with contextlib.suppress(OSError):
+                    replaced = path.stat()
+                    os.fchmod(descriptor, replaced.st_mode & 0o777)
+                    os.fchown(descriptor, replaced.st_uid, replaced.st_gid)
             file.write(data)
             file.flush()
             flush_to_disk(file.fileno())
-        # A new file has the mode 0o666 without the bits of the umask. Some file systems, such as FAT, have no modes to
-        # set. Windows neither replaces nor removes a read-only file, so there the temporary file must not become one.
-        if sys.platform != "win32":
-            with contextlib.suppress(OSError):
-                os.chmod(temporary, path.stat().st_mode & 0o777)
         # After the flush: some file systems may otherwise store the new name before the data, and a loss of power would
         # leave an empty file.
         change_open_file(os.replace, temporary, path)
