@@ -39,7 +39,7 @@ FOUND = [
     ("date", "the 24th of November 2026", "the ⟨date⟩"),
     ("date", "/logs/2026-11-24/report_2026-11-24", "/logs/⟨date⟩/report_⟨date⟩"),
     ("date", "24-11-2026 2026-1-5 24/Nov/2026 24 NOV 2026 11/24/26", "⟨date⟩ ⟨date⟩ ⟨date⟩ ⟨date⟩ ⟨date⟩"),
-    ("date", "vom 1.12.26 bis Mittwoch, 2. Dezember 2026", "vom ⟨date⟩ bis ⟨date⟩"),
+    ("date", "vom 01.12.26 bis Mittwoch, 2. Dezember 2026", "vom ⟨date⟩ bis ⟨date⟩"),
     ("date", "jeudi 1er janvier 2026, 2 de enero de 2026, 2026年1月2日", "⟨date⟩, ⟨date⟩, ⟨date⟩"),
     ("datetime", "log_2026-11-24_14-22-31.txt log_20261124-142231", "log_⟨datetime⟩.txt log_⟨datetime⟩"),
     ("datetime", "[24/Nov/2026:14:22:31 +0000] 2. Dez. 2026 um 14:22 Uhr", "[⟨datetime⟩] ⟨datetime⟩ Uhr"),
@@ -83,7 +83,8 @@ def test_the_example_of_a_kind_is_one(kind: FreshKind) -> None:
         "gpt-4o-2024-08-06 claude-3-5-sonnet-20241022 2024-02-15-preview",
         "get_current_weather_for_location internationalization electroencephalographically",
         "some_internationalization MAX_RETRIES_OF_CLIENT getCurrentTemperatureForLocation",
-        "Python 3.11.7 openai 1.12.0 urllib3 2.6.11 at 10.12.26.1 /v1/2/3/25/x; 2 films 2026, so 3 de 2026",
+        "Python 3.11.7 openai 1.12.0 Django 4.2.24 urllib3 2.6.11",
+        "at 10.12.26.1 /v1/2/3/25/x; 2 films 2026, so 3 de 2026",
         "feature-implementation us-east-1a v1.25.2024 3.14159 1999 42 100000000",
         "score 0.7319052875183491 and 3.0517578125000001e-05",  # of random floats, some have too few digits for an id
         "---- a line ----\n--------------------\n--verbose\n",

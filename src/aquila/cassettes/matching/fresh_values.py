@@ -40,13 +40,15 @@ _WEEKDAY = (
     r"|(?:Mon|Diens|Donners|Frei|Sams|Sonn)tag|Mittwoch|Sonnabend|(?:lun|mar|mercre|jeu|vendre|same)di|dimanche"
     r"|lunes|martes|miércoles|jueves|viernes|sábado|domingo)"
 )
-# A year of two digits is one of these decades: most versions (`1.12.4`) and paths (`/1/2/30/`) are none.
+# A year of two digits is one of these decades, and between dots day and month have two digits too, as they hardly have
+# in a version (`4.2.24`).
 _DATE = (
     rf"(?:{_WEEKDAY},? )?(?:"
     rf"{_YEAR}[-/]{_MONTH}[-/]{_DAY}"
     rf"|{_DAY}[-.]{_MONTH}[-.]{_YEAR}"
     rf"|\d\d?/\d\d?/{_YEAR}"
-    rf"|{_DAY}\.{_MONTH}\.[23]\d|(?<!/)\d\d?/\d\d?/[23]\d(?!/)"
+    r"|(?:0[1-9]|[12]\d|3[01])\.(?:0[1-9]|1[0-2])\.[23]\d"
+    rf"|(?<!/)\d\d?/\d\d?/[23]\d(?!/)"
     rf"|{_YEAR}年{_MONTH}月{_DAY}日"
     rf"|{_DAY}(?:st|nd|rd|th|er|\.)?[ /-](?:of |de )?{_MONTH_AFTER_DAY},?(?:[ /-]| de ){_YEAR}"
     rf"|{_MONTH_NAME} {_DAY}(?:st|nd|rd|th)?,? {_YEAR})"
