@@ -148,7 +148,7 @@ PREAMBLE = f"""
 import asyncio, contextlib, grpc, grpc.aio, pycares, pytest, socks, sys
 from aquila.errors import LiveCallRefused
 
-sys.path.append({str(Path(__file__).parents[2])!r})
+sys.path.append({str(Path(__file__).parents[3])!r})
 from tests.support import windows_events
 
 ways.proactor = windows_events.load()
