@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from xml.etree import ElementTree
 
 import pytest
@@ -400,6 +401,26 @@ def test_a_second_attempt_that_is_killed_loses_nothing(stateful: StatefulProject
     assert stateful.record(changed).parseoutcomes() == {"passed": 1, "rerun": 1}
     assert stateful.api.refused == []
     assert len(stateful.recordings()) == 3
+    stateful.replays()
+
+
+@pytest.mark.slow
+def test_a_second_attempt_that_is_killed_at_its_end_can_be_accepted(stateful: StatefulProject) -> None:
+    tests = """
+        import os, pathlib
+
+        def test_it(aquila_cassette):
+            client = make_client()
+            go_on(client, begin(client, "What is an eagle?"), "it is large")
+            if pathlib.Path("kill").exists():
+                os._exit(9)
+        """
+    stateful.record(tests).assert_outcomes(passed=1)
+    (stateful.pytester.path / "kill").touch()
+    stateful.write(tests.replace("it is large", "it is very large"))
+    stateful.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", "--aquila-record")
+    (stateful.pytester.path / "kill").unlink()
+    assert stateful.pytester.run(sys.executable, "-m", "aquila", "cassettes", "accept", "--yes").ret == 0
     stateful.replays()
 
 

@@ -31,7 +31,8 @@ class NewRecording:
     - ``call``: the id of the client's call that made the request, such as ``3@job``. If it tries again what failed in
       the same task or thread, the id of the first call that did, a slash and a number. Empty if the call made no other
       attempt.
-    - ``renews``: whether it was recorded because the stored recording in its slot is old.
+    - ``renews``: whether it was recorded because the stored recording in its slot is old, or of a conversation that
+      drifted.
     - ``part``: the number, from 1, of a part of a conversation that continues. Its chunks follow those of the part
       before. 0 for anything else.
     """

@@ -41,6 +41,10 @@ class PutAside:
                 self._conversations.setdefault(key, []).append(interaction)
         return Cassette.from_interactions(kept)
 
+    def replaced_keys(self) -> frozenset[str]:
+        """Return the keys of which every recording is replaced, also if the journal alone tells of the new ones."""
+        return self._keys - self._conversations.keys()
+
     def add_to(self, changes: Changes, *, is_owned: bool) -> Changes:
         """Return ``changes`` with the removal of the recordings that were put aside.
 

@@ -126,8 +126,9 @@ class Session:
         self._outdated_slots: frozenset[Slot] = frozenset()
         if is_outdated is not None:
             cassette, self._outdated_slots = recording_age.leave_out_outdated(cassette, self.key_of, is_outdated)
-        self.outdated = frozenset(key for key, _ in self._outdated_slots)
-        """The keys whose recordings are made anew because one of them is old."""
+        drifted = self._put_aside.replaced_keys() if self._put_aside is not None else frozenset()
+        self.renewed = drifted.union(key for key, _ in self._outdated_slots)
+        """The keys whose recordings are made anew: one of them is old, or their conversation has drifted."""
         self._own_count = len(cassette.interactions)
         """How many recordings are those of the cassette. The others come from files that nothing is stored in."""
         if filters is not None and filters.load_further is not None:

@@ -187,7 +187,7 @@ class ScopeRecording:
             interaction,
             left_open or self._scope.has_failed,
             record.call,
-            renews=record.key in session.outdated,
+            renews=record.key in session.renewed,
         )
         if not session.closed:  # else `add_recording` raises, and nothing would merge the journal
             row = self._append_to_journal(session, row)
