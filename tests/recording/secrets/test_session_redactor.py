@@ -1,9 +1,11 @@
 """Sessions share a redactor, which depends on secrets, rules and settings alone."""
 
+import difflib
 import functools
 import os
+import pprint
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,30 @@ def test_the_parts_of_a_key_that_a_shortened_text_shows_are_redacted(kept: int) 
     assert clean(f"'{SHAPELESS[:kept]}...{SHAPELESS[kept:]}'") == "'[redacted]...[redacted]'"
     assert clean(f"a {SHAPELESS} b ... c") == "a [redacted] b ... c"
     assert clean("nothing ... at all ... here") == "nothing ... at all ... here"
+
+
+def explain_difference(left: object, right: object) -> Iterator[str]:
+    """Yield texts that say how two values differ, as those of pytest and unittest do, also in colours."""
+    lines = list(difflib.ndiff(*(pprint.pformat(each, width=72).splitlines() for each in (left, right))))
+    yield "\n".join(lines)
+    yield "\n".join([f"E         {line}" for line in lines])
+    yield "\n".join([f"E         \x1b[92m{line}\x1b[39;49;00m\x1b[90m\x1b[39;49;00m" for line in lines])
+
+
+PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\n" + f"{SHAPELESS * 2}\n" * 3 + "-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("key", ["it's correct4 horse battery9 staple", SHAPELESS, PRIVATE_KEY])
+@pytest.mark.parametrize("convert", [str, str.encode])
+def test_a_key_that_pprint_breaks_over_lines_is_redacted(key: str, convert: Callable[[str], Any]) -> None:
+    clean = Redactor({} if key == PRIVATE_KEY else {key: "key"}).redact_shortened_text
+    parts = [key[start : start + 8] for start in range(len(key) - 7)]
+    for length in range(34, 74, 3):
+        one, other = (convert(f"{'x' * number} {key} {'y' * 90}") for number in (length, length - 1))
+        for text in (pprint.pformat(one), pprint.pformat({"of": [one]}), *explain_difference([one], [other])):
+            shown = clean(text)
+            assert not [part for part in parts if part in shown], text
+            assert "y" * 30 in shown
 
 
 def test_a_parent_passes_on_every_key_that_is_not_too_short_to_be_one() -> None:

@@ -1,4 +1,7 @@
-"""Decodes the escapes of JSON, Python, URLs and HTML, which may hide a secret, and finds decoded places in the body."""
+"""Decodes the escapes of JSON, Python, URLs and HTML, which may hide a secret, and finds decoded places in the body.
+
+Colours and broken lines in the report of a test are taken for escapes that mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -163,6 +166,28 @@ def readings_of(
                     yield view
                     if depth < _DEPTH:
                         waiting.append((view, depth + 1))
+
+
+_COLOUR = lazy_pattern(rb"\x1b\[[0-9;]*m")
+_BREAK = rb"""["'](?:\n(?:E ++)?(?:[?%b] [^\n]*)?){0,64}\n(?:E ++)?(?:%b )? *+b?["']"""
+# In the difference of two values, lines of the other value and hints may stand between.
+_BREAKS = lazy_pattern(_BREAK % (b"+", b"-")), lazy_pattern(_BREAK % (b"-", rb"\+"))
+
+
+def readings_of_report(data: bytes) -> Iterator[DecodedView]:
+    """Yield views of a report without colours, and with the text of each of the two values that it may compare joined.
+
+    ``pprint`` breaks a long string or bytes into adjacent literals, each in a line of its own.
+    """
+    plain = DecodedView(data, _COLOUR, _leave_out)
+    for escape in _BREAKS:
+        view = DecodedView(plain.data, escape, _leave_out, plain)
+        if view.data != data:
+            yield view
+
+
+def _leave_out(match: re.Match[bytes]) -> bytes:
+    return b""
 
 
 # An odd number of backslashes at the end begins an escape; an even number is whole escapes of backslashes.

@@ -396,8 +396,8 @@ class Redactor:
         return self._scrubber_of_answers().scrub_text(text)
 
     def redact_shortened_text(self, text: str) -> str:
-        """Return a text without secrets, also where ``...`` stands for the middle of a secret, as in a short repr."""
-        parts = self.redact_text(text).split("...")
+        """Return the report of a test without secrets, also where ``...`` stands for the middle of one."""
+        parts = self._scrubber_of_answers().scrub_report(text).split("...")
         for number in range(1, len(parts)):
             around = parts[number - 1 : number + 1]
             parts[number - 1 : number + 1] = self._scrubber_of_answers().scrub_around_gap(*around)
