@@ -7,7 +7,7 @@ or another process sees them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,22 +44,23 @@ def _hide_own_values(report: pytest.TestReport | pytest.CollectReport) -> None:
             entry.reprlocals = entry.reprfuncargs = None
 
 
+def _redact_text(text: str, redactors: Collection[Redactor]) -> str:
+    try:
+        for redactor in redactors:
+            text = redactor.redact_shortened_text(text)  # pytest shortens the values that it shows
+    except Exception as error:  # noqa: BLE001 - a rule of the project raised; the other reports are still needed
+        return f"<not shown, because a rule of aquila_redactors raised {type(error).__name__}>"
+    return text
+
+
 def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: Collection[Redactor]) -> None:
     """Replace the secrets that any of the redactors finds in a report, in place."""
 
-    def redact_text(text: str) -> str:
-        try:
-            for redactor in redactors:
-                text = redactor.redact_shortened_text(text)  # pytest shortens the values that it shows
-        except Exception as error:  # noqa: BLE001 - a rule of the project raised; the other reports are still needed
-            return f"<not shown, because a rule of aquila_redactors raised {type(error).__name__}>"
-        return text
-
     def redact_value(value: Any) -> Any:
         if isinstance(value, str):
-            return redact_text(value)
+            return _redact_text(value, redactors)
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
-            return _redact_lines(value, redact_text)
+            return _redact_lines(value, redactors)
         if isinstance(value, (list, tuple)):
             clean = [redact_value(each) for each in value]
             if clean == list(value):
@@ -85,11 +86,11 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
         object.__setattr__(context, "kwargs", {name: redact_value(held) for name, held in context.kwargs.items()})
 
 
-def _redact_lines(lines: list[str], redact_text: Callable[[str], str]) -> list[str]:
+def _redact_lines(lines: list[str], redactors: Collection[Redactor]) -> list[str]:
     """Redact the lines of a traceback: a private key may be in several. With ``--tb=native`` they have line breaks."""
     between = "" if lines and lines[0].endswith("\n") else "\n"
     text = between.join(lines)
-    clean = redact_text(text)
+    clean = _redact_text(text, redactors)
     if clean == text:
         return lines
     return clean.split("\n") if between else [clean]
@@ -98,11 +99,16 @@ def _redact_lines(lines: list[str], redact_text: Callable[[str], str]) -> list[s
 class CleanWarnings:
     """Redacts the warnings of a run, such as exceptions of threads and messages of libraries about URLs."""
 
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
         """Redact a warning before a reporter or another process sees it."""
+        item = test_scopes.running_item(self._config)
+        used = redactors_of(item) if item is not None else ()
         text = str(warning_message.message)
-        clean = outgoing.redact_label(text)
+        clean = _redact_text(text, used or [outgoing.run_redactor()])
         if clean != text:
             warning_message.message = Warning(clean)  # the category is a separate attribute and stays
 

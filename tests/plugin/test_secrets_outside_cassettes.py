@@ -299,11 +299,17 @@ def test_a_teardown_that_prints_a_key_after_a_test_without_requests_does_not_sho
 
 WORDS = """
     import gc, os, threading, warnings
-    KEY = os.environ["OTHER_API_KEY"]
+    GIVEN = "-".join(["correct", "horse", "battery"])
+    KEY = os.environ["OTHER_API_KEY"] + " " + GIVEN
+
+    def post(prompt):
+        with aquila.http_client() as http:
+            http.post("https://provider.example/v1/x", json={"prompt": prompt}, headers={"x-api-key": GIVEN})
 
     def test_warning(aquila_cassette):
         post("hi")
         warnings.warn("word 1 " + KEY)
+        warnings.warn("word 7 " + GIVEN)
 
     def test_exception_of_a_thread(aquila_cassette):
         post("hi")
@@ -331,9 +337,10 @@ WORDS = """
 def test_what_pytest_says_of_a_passing_test_shows_no_key(workers: tuple[str, ...], machine: Project) -> None:
     left = run(machine, WORDS, "-W", "default", "-o", "junit_family=xunit1", *workers, record=True)
     assert "4 passed, 1 xfailed" in left
-    for number in range(1, 7):
+    for number in range(1, 8):
         assert f"word {number} " in left
     assert OTHER not in left
+    assert "correct-horse-battery" not in left
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="older ones have no subtests")

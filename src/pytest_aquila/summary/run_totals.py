@@ -167,5 +167,7 @@ def totals_of(config: pytest.Config) -> RunTotals:
     if test_scopes.TOTALS not in config.stash:
         config.stash[test_scopes.TOTALS] = RunTotals()
         if not config.pluginmanager.has_plugin(report_redaction.CleanWarnings.__name__):
-            config.pluginmanager.register(report_redaction.CleanWarnings(), report_redaction.CleanWarnings.__name__)
+            config.pluginmanager.register(
+                report_redaction.CleanWarnings(config), report_redaction.CleanWarnings.__name__
+            )
     return config.stash[test_scopes.TOTALS]
