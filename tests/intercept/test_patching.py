@@ -124,6 +124,28 @@ def test_the_same_replacements_are_put_in_place_again_unless_there_is_something_
     assert dict(Client.__dict__) == before
 
 
+def test_a_module_that_is_loaded_again_in_a_block_is_patched_and_put_back_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = f"from {__name__} import Base as Old\nclass New:\n    def inherited(self): return 'theirs'\n"
+    (tmp_path / "reloaded_library.py").write_text(classes)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("reloaded_library")
+    monkeypatch.setitem(sys.modules, "reloaded_library", module)
+
+    def patch(module: ModuleType) -> Iterable[Patch]:
+        yield from (Patch(owner, "inherited", patched) for owner in (module.Old, module.New))
+
+    patches = PatchSet(ImportHooks(), {"reloaded_library": patch})
+    for _ in range(2):
+        patches.put_in_force("holder")
+        importlib.reload(module)
+        assert module.Old().inherited().startswith("ours around ")
+        assert module.New().inherited() == "ours around theirs"
+        patches.withdraw("holder")
+        assert Base().inherited() == module.New().inherited() == "theirs"
+
+
 def test_a_patch_that_a_tool_put_on_top_stays(patches: PatchSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "own", Client.own)  # what is there now comes back after the test
     patches.put_in_force("one")

@@ -105,8 +105,10 @@ class PatchSet:
         self._patches: list[Undoable] = []
         self._changes: list[tuple[Any, str, Any, Any]] = []  # of the patches, for `renew`, which every test calls
         # Each library that was patched, by its name: its module and the patches. Outside a run of tests each block
-        # patches every client, and to make the replacements takes longer than to replay a request.
+        # patches every client, and to make the replacements takes longer than to replay a request. `_kept` has those of
+        # the block before that are not in place again. A library that is loaded once more in a block gets new ones.
         self._made: dict[str, tuple[ModuleType, list[Patch]]] = {}
+        self._kept: dict[str, tuple[ModuleType, list[Patch]]] = {}
         # Set by `put_in_force` and `withdraw`, read without the lock: the socket guard asks it at every connection.
         self.in_force = False
         """Whether the set has holders. A replacement that another tool still holds checks this."""
@@ -126,8 +128,9 @@ class PatchSet:
             self.in_force = True
             if first:
                 # All or none: what a patch replaces may be the replacement of another one.
-                if self._made and not all(patch.fits(module) for module, made in self._made.values() for patch in made):
-                    self._made.clear()
+                self._kept, self._made = self._made, {}
+                if self._kept and not all(patch.fits(module) for module, kept in self._kept.values() for patch in kept):
+                    self._kept.clear()
                 try:
                     self._hooks.call_when_imported(self._libraries, self._patch_library)
                 except BaseException:
@@ -176,18 +179,19 @@ class PatchSet:
             unknown_modules.note_unknown_module(name, module, error)
 
     def _make_patches(self, name: str, module: ModuleType) -> Iterable[Undoable]:
-        known, made = self._made.get(name, (None, []))
+        known, kept = self._kept.pop(name, (None, []))
         if known is module:
-            for patch in made:
+            self._made[name] = module, kept
+            for patch in kept:
                 patch.apply()
                 yield patch
             return
-        new: list[Any] = []
+        made: list[Any] = []
         for each in self._libraries[name](module):
-            new.append(each)
+            made.append(each)
             yield each
-        if new and all(isinstance(each, Patch) for each in new):
-            self._made[name] = module, new
+        if made and all(isinstance(each, Patch) for each in made):
+            self._made[name] = module, made
 
 
 class ImportHooks:
