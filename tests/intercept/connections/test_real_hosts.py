@@ -11,7 +11,7 @@ import tests.support.preloaded  # noqa: F401
 from tests.support.forgiving import FORGIVING
 from tests.support.real_hosts import real_hosts
 from tests.support.slow import slow_but
-from tests.support.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream, upstream
 
 HOST = "api.openai.com"
 REPLY = b'{"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": []}'
@@ -129,7 +129,11 @@ ASKING = """
 
 
 KEEPING_OPEN = """
-    import http.client, httplib2, httpx2, requests, urllib3
+    import http.client, httplib2, httpx2, requests, socket, urllib3
+
+    @pytest.fixture(autouse=True)
+    def provider_elsewhere(monkeypatch):
+        monkeypatch.setattr(socket.socket, "getpeername", lambda self: ("192.0.2.1", 443))
 
     connection = http.client.HTTPSConnection("api.openai.com")
     pool, session, other, client = urllib3.PoolManager(), requests.Session(), httplib2.Http(), httpx2.Client()
@@ -168,6 +172,27 @@ def test_a_connection_that_a_live_test_leaves_open_is_no_way_for_the_others(run:
     provider.script = lambda path, body: Answer(chunks=[REPLY], keeps_open=True)
     run("from ways import URL\n" + textwrap.dedent(KEEPING_OPEN)).assert_outcomes(passed=15)
     assert len(provider.requests) == 10
+
+
+def test_a_connection_that_a_program_leads_to_a_server_here_stays_open(run: Run) -> None:
+    """The guard has seen where it leads, and its name alone says nothing."""
+    with upstream(lambda path, body: Answer(chunks=[REPLY], keeps_open=True)) as server:
+        leading = f"""
+            import http.client, socket
+
+            class Led(http.client.HTTPConnection):
+                def connect(self):
+                    self.sock = socket.create_connection(("127.0.0.1", {server.url.rpartition(":")[2]}))
+
+            connection = Led("api.openai.com")
+
+            @pytest.mark.parametrize("number", range(2))
+            def test_it(number):
+                connection.request("POST", "/v1/chat/completions", "{{}}")
+                connection.getresponse().read()
+            """
+        run(leading).assert_outcomes(passed=2)
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from aquila.intercept.http_clients.foreign_mocks import has_foreign_cassette, is
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import find_loaded, lazy_modules
 from aquila.recording import runtime
+from aquila.recording.network.host_names import is_loopback
 from aquila.recording.network.model_hosts import asks_model
 
 if TYPE_CHECKING:
@@ -231,12 +232,17 @@ def _is_redirected(session: Any, method: str, url: str) -> bool:
 
 
 def _is_open(connection: Any) -> bool:
-    """Whether a connection of ``http.client`` is open already, to an address on a network.
+    """Whether a connection of ``http.client`` is open already, to another machine.
 
-    The sockets of mocks are no sockets of Python. The URL of a request to a socket of the file system names no host.
+    A program may lead any name to a server here. The sockets of mocks are no sockets of Python.
     """
     opened = connection.sock
-    return isinstance(opened, socket.SocketType) and opened.family in (socket.AF_INET, socket.AF_INET6)
+    if not isinstance(opened, socket.SocketType) or opened.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    try:
+        return not is_loopback(opened.getpeername()[0])
+    except OSError:  # the other side has closed it
+        return False
 
 
 def _whole_url(scheme: str, host: str, port: int | None, target: str) -> str:
