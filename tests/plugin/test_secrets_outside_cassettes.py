@@ -451,8 +451,9 @@ REPORTED = (
     def test_replayed(aquila_cassette):
         post("my key is " + KEYS[0], other=SHAPED)
 
-    def test_missed(aquila_cassette):
-        post("another " + KEYS[0] + SHAPED)
+    @pytest.mark.parametrize("key", KEYS, ids=str)
+    def test_missed(aquila_cassette, key):
+        post("another " + key + SHAPED)
 
     def test_refused():
         chat("refused " + KEYS[0])
@@ -494,9 +495,9 @@ def test_no_report_of_a_run_shows_a_key(machine: Project, monkeypatch: pytest.Mo
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     machine.pytester.makepyfile(echo=ECHO)
     machine.record("-k", "replayed", tests=REPORTED).assert_outcomes(passed=1)
-    names = ("run.json", "run.html", "junit.xml", "unused.json")
+    names = ("run.json", "run.html", "junit.xml", "unused.json", "drift.json")
     reports = [f"--aquila-report={name}" for name in names[:2]]
-    reports += ["--junitxml=junit.xml", "--aquila-orphans=unused.json"]
+    reports += ["--junitxml=junit.xml", "--aquila-orphans=unused.json", "--aquila-drift=drift.json"]
     machine.run(*reports, "--tb=long", "--showlocals", KEY)  # no such test: an error that names it
     options = ["--tb=long", "--showlocals", "-o", "junit_logging=all", f"--deselect={KEY}"]
     machine.run(*reports, *options, tests=REPORTED)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aquila.recording.secrets import outgoing
 from aquila.run_report.partial_files import SUFFIX
 from pytest_aquila.run_life import RUN
 from pytest_aquila.summary.run_news import News, NewsKind, add_news
@@ -62,16 +63,17 @@ def prepare_target(target: Path, option: str, *, in_place: bool = False) -> None
 
 
 def write_json(config: pytest.Config, name: str, value: object) -> bool:
-    """Write JSON to the file ``name`` of an option. Return whether that succeeded; if not, the summary says so.
+    """Write JSON without secrets to the file ``name`` of an option. Return whether that succeeded.
 
-    The forked child of a test writes nothing: after ``sys.exit`` pytest goes on there as if it were the run.
+    If not, the summary says so. The forked child of a test writes nothing: after ``sys.exit`` pytest goes on there as
+    if it were the run.
     """
     if not config.stash[RUN].is_here:
         return True
     path = Path(config.invocation_params.dir, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(outgoing.redact_outgoing_value(value), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         add_news(config, News(NewsKind.FAILED_REPORT, f"{path}: the report was not written: {error.strerror or error}"))
         return False

@@ -21,7 +21,6 @@ from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT, read_uses
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.recording import runtime
 from aquila.recording.reporting.gone_tests import Sources
-from aquila.recording.secrets import outgoing
 from aquila.shell_words import path_from
 from pytest_aquila.summary.run_extent import PlannedTest, RunExtent
 
@@ -210,9 +209,9 @@ def make_report(extent: RunExtent, unused: Iterable[UnusedCassette], root: Path)
         "made": now.isoformat(),
         "complete": not partial,
         "partial_because": partial,
-        "tests": {outgoing.redact_label(test.name): extent.outcome_of(test) for test in extent.planned},
+        "tests": {test.name: extent.outcome_of(test) for test in extent.planned},
         "unused": [row for one, row in rows if not one.kept_because],
-        "kept": [{**row, "because": outgoing.redact_label(one.kept_because)} for one, row in rows if one.kept_because],
+        "kept": [{**row, "because": one.kept_because} for one, row in rows if one.kept_because],
     }
 
 
