@@ -81,9 +81,11 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
     for name in ("user_properties", "wasxfail"):  # what a test says of itself, and why it is expected to fail
         if held := getattr(report, name, None):
             setattr(report, name, redact_value(held))
-    if (context := getattr(report, "context", None)) is not None:  # of a subtest: its name and its parameters
+    context: Any = getattr(report, "context", None)
+    if hasattr(context, "msg") and hasattr(context, "kwargs"):  # of a subtest, and not what a conftest has added
         object.__setattr__(context, "msg", redact_value(context.msg))
-        object.__setattr__(context, "kwargs", {name: redact_value(held) for name, held in context.kwargs.items()})
+        shown = {name: _redact_parameter(held, redactors) for name, held in context.kwargs.items()}
+        object.__setattr__(context, "kwargs", shown)
 
 
 def _redact_lines(lines: list[str], redactors: Collection[Redactor]) -> list[str]:
@@ -94,6 +96,16 @@ def _redact_lines(lines: list[str], redactors: Collection[Redactor]) -> list[str
     if clean == text:
         return lines
     return clean.split("\n") if between else [clean]
+
+
+def _redact_parameter(value: object, redactors: Collection[Redactor]) -> object:
+    """Redact a parameter of a subtest. In some versions of pytest it is any object, which is shown by its ``repr``."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception as error:  # noqa: BLE001 - the class of the object is that of the test
+        return f"<not shown, because its repr raised {type(error).__name__}>"
+    clean = _redact_text(text, redactors)
+    return value if clean == text else clean
 
 
 class CleanWarnings:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pytest_aquila.report_redaction import redact_report
 from tests.plugin.conftest import Project
 from tests.support.slow import slow_but
 
@@ -368,6 +371,16 @@ def test_a_subtest_shows_no_key_in_its_name_or_its_output(machine: Project) -> N
     for number in range(1, 10):
         assert f"word {number} " in left
     assert OTHER not in left
+
+
+@pytest.mark.parametrize("context", ["of a conftest", SimpleNamespace(msg=None, kwargs={"a": [{"b": KEY}], "c": 3})])
+def test_a_subtest_shows_no_key_in_its_parameters_with_any_version_of_pytest(context: Any) -> None:
+    """With pytest-subtests, and pytest 9.0, they are not texts yet."""
+    report: Any = SimpleNamespace(longrepr=None, sections=[], context=context)
+    redactor: Any = SimpleNamespace(redact_shortened_text=lambda text: text.replace(KEY, "[redacted]"))
+    redact_report(report, [redactor])
+    if context != "of a conftest":
+        assert context.kwargs == {"a": "[{'b': '[redacted]'}]", "c": 3}
 
 
 def test_properties_of_any_class_stay_as_they_are_unless_they_hold_a_key(machine: Project) -> None:
