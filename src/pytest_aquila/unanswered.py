@@ -147,7 +147,8 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
     if isinstance(shown, UnansweredRequest):
         pytrace = getattr(error, "pytrace", True)
         shown = make_outcome(shown, with_traceback=pytrace)  # a new object: the code under test may hold the old one
-        beside = _others_in(error) if isinstance(error, BaseExceptionGroup) else ()
+        groups = [each for each in (error, *_causes_of(error)) if isinstance(each, BaseExceptionGroup)]
+        beside = next((_others_in(each) for each in groups if _unanswered_within(each) is behind), ())
         for text in dict.fromkeys("".join(format_exception_only(each)) for each in beside):
             shown.add_note(f"Beside it: {text.rstrip()}")
     traceback: TracebackType | None = None

@@ -148,20 +148,27 @@ def test_a_group_of_misses_fails_only_its_own_test(test: str, shown: str, projec
     result.stdout.fnmatch_lines([f"FAILED *test_it* - {shown}"])
 
 
-def test_a_miss_is_shown_with_the_errors_beside_it(project: Project) -> None:
+@pytest.mark.parametrize("ask", ["ask_beside_failures()", "raise_another_error()"])
+def test_a_miss_is_shown_with_the_errors_beside_it(ask: str, project: Project) -> None:
     result = project.run(
         tests=ASKING
-        + """
+        + f"""
 async def ask_beside_failures():
     async with anyio.create_task_group() as group:
         group.start_soon(fail_when_cancelled)
         group.start_soon(ask_both)
 
 def test_it(aquila_cassette):
-    asyncio.run(ask_beside_failures())
+    asyncio.run({ask})
+
+async def raise_another_error():
+    try:
+        await ask_beside_failures()
+    except BaseExceptionGroup as group:
+        raise RuntimeError("as of a client") from group
 """
     )
-    result.stdout.fnmatch_lines(["test_app.py:*: in ask_beside_failures", "E   *ValueError: while it was cancelled"])
+    result.stdout.fnmatch_lines([f"test_app.py:*: in {ask[:-2]}", "E   *ValueError: while it was cancelled"])
     result.stdout.no_fnmatch_line("*_backends*")  # no frame of a library is shown
 
 
