@@ -34,6 +34,7 @@ LAYERS = [
         "aquila.wildcards",
     },
     {"aquila.config", "aquila.setting_types", "aquila.option_parsing", "aquila.settings", "aquila.other_variables"},
+    {"aquila.pytest_settings"},
     {
         "aquila.messages",
         "aquila.content",

@@ -17,10 +17,10 @@ from aquila.shell_words import join_words, path_from, quote_word
 from pytest_aquila import how_called, run_life
 
 if TYPE_CHECKING:
-    from aquila.cli import pytest_settings
+    from aquila import pytest_settings
     from aquila.recording import installed_code
 else:  # only where a folder between a test and the root has such a file, as in a monorepo, or a program calls pytest
-    lazy_modules(globals(), "aquila.cli: pytest_settings", "aquila.recording: installed_code")
+    lazy_modules(globals(), "aquila: pytest_settings", "aquila.recording: installed_code")
 
 _WITH_VALUE = {
     "-c": "-c",

@@ -59,16 +59,19 @@ def test_the_dot_of_a_hidden_folder_belongs_to_the_name_of_its_cassettes(
     result.stdout.fnmatch_lines(["*cassettes/.checks/test_app/test_it.yaml*", "*pytest test_app.py::test_it --aquila*"])
 
 
-def test_a_miss_names_the_root_folder_with_which_its_test_was_recorded(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\n")
+@pytest.mark.parametrize(("outer", "option"), [("pytest.ini", "-c pytest.ini"), ("notes.txt", "--rootdir=.")])
+def test_a_miss_names_the_root_folder_with_which_its_test_was_recorded(
+    outer: str, option: str, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / outer).write_text("[pytest]\n")
     with serving(json_answer({"text": "yes"})) as server:
         pytester.makepyfile(**{"packages/app/test_app": TEST.replace("URL", server.url)})
         (pytester.path / "packages" / "app" / "pytest.ini").write_text("[pytest]\n")
         pytester.runpytest_inprocess("--aquila-record").assert_outcomes(passed=1)
     result = pytester.runpytest_inprocess("packages/app")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*It is recorded in cassettes/packages/app/test_app/test_it.yaml,*", "*--rootdir=."])
-    pytester.runpytest_inprocess("packages/app", "--rootdir=.").assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*It is recorded in cassettes/packages/app/test_app/test_it.yaml,*", f"*: {option}"])
+    pytester.runpytest_inprocess("packages/app", *option.split()).assert_outcomes(passed=1)
 
 
 SHARED = """

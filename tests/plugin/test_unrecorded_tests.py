@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aquila.cli import main
-from aquila.cli.pytest_settings import find_cache
+from aquila.pytest_settings import find_cache
 from aquila.recording.reporting.unrecorded_tests import MOST_KEPT, UnrecordedTest, as_plain_data
 from tests.plugin.conftest import Project
 

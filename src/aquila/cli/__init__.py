@@ -2,7 +2,7 @@
 
 The modules of subcommands are in ``cassettes``, ``reviewing`` and ``queues``. ``serve`` and ``report`` are here, and so
 are the modules that several subcommands share: ``arguments``, ``output``, ``tables``, ``progress``, ``project`` (finds
-the cassettes of a project), ``pytest_settings``, ``completion`` for shells, and ``listening`` (the address on which a
+the cassettes of a project), ``completion`` for shells, and ``listening`` (the address on which a
 server listens). ``comparing`` compares two versions of a cassette and shows the differences.
 
 Begin with the table ``COMMANDS``. Imported by ``command``, the entry point, and by ``pytest_aquila``.

@@ -16,10 +16,10 @@ from aquila.cassettes.storage import cassette_files, journal, large_bodies
 from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
 from aquila.cassettes.storage.regular_files import find_files, find_folders
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES, can_be_read, find_cassette_folders, find_closed_folders
-from aquila.cli.pytest_settings import find_project
 from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 from aquila.plurals import count_of
+from aquila.pytest_settings import find_project
 from aquila.recording import runtime
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings, recover_journals
 from aquila.shell_words import join_words

@@ -10,7 +10,7 @@ from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.storage.cassette_files import is_json_of_vcrpy
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cli.output import print_error
-from aquila.cli.pytest_settings import SETTINGS_FILES, configured_folder
+from aquila.pytest_settings import SETTINGS_FILES, configured_folder
 
 USUAL_NAMES = frozenset({"cassettes", "vcr_cassettes"})
 """The usual names of cassette folders."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import project
-from aquila.cli.pytest_settings import find_cache
 from aquila.errors import AquilaError
 from aquila.plurals import count_of
+from aquila.pytest_settings import find_cache
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded
 from aquila.recording.storing.pending_files import find_pending_files

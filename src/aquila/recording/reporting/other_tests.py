@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage.names import name_of_file
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting import renamed_tests
 from aquila.recording.reporting.cassette_search import CassetteSearch, StoredCassette, name_place
 from aquila.shell_words import join_words
 from aquila.spelling import find_nearest
 
 if TYPE_CHECKING:
+    from aquila import pytest_settings
     from aquila.cassettes.matching.miss_message import Explanation
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
+else:
+    lazy_modules(globals(), "aquila: pytest_settings")
 
 
 ADVICE = (
@@ -86,7 +90,10 @@ def mention_outer_folder(explained: Explanation, scope: Scope, session: Session,
             break
         recorded = folder / root.relative_to(project) / project.relative_to(folder) / path.relative_to(root)
         if recorded.exists():
-            option = join_words([f"--rootdir={layers.path_to_type(folder)}"])
+            # With `-c` the settings and the conftest of the outer folder are in force, too, as in the recording run.
+            ini = pytest_settings.find_settings_file(folder)
+            words = [f"--rootdir={layers.path_to_type(folder)}"] if ini is None else ["-c", layers.path_to_type(ini)]
+            option = join_words(words)
             place = f"It is recorded in {layers.shown_path(recorded)},\nwith another root folder of pytest: {option}"
             return replace(explained, text=explained.text + session.redactor.redact_text(f"\n\n{place}"))
         inner = folder

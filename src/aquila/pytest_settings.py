@@ -64,6 +64,11 @@ def has_settings(path: Path) -> bool:
         return True
 
 
+def find_settings_file(folder: Path) -> Path | None:
+    """Return the file in a folder from which pytest reads its settings, or None."""
+    return next(filter(has_settings, [folder / name for name in SETTINGS_FILES]), None)
+
+
 def configured_folder(folder: Path) -> Path | None:
     """Return the cassette folder that the settings in a folder name; None without readable settings."""
     with contextlib.suppress(ConfigError):
