@@ -158,6 +158,14 @@ def test_what_a_program_asks_again_follows_its_failure_where_other_calls_made_th
     assert not any(row.interaction.response.retried for row in alone)
 
 
+def test_answers_keep_their_order_where_the_stack_does_not_tell_tasks_apart() -> None:
+    """As with uvloop, where `run_until_complete` is the last function of each stack."""
+    rows = [recorded("a", 0, 0, "busy", 429, call="1@job"), recorded("a", 1, 1, "busy, too", 429, call="2@job")]
+    rows += [recorded("a", 2, 2, "first", call="2@job/3"), recorded("a", 3, 3, "second", call="1@job/4")]
+    kept = drop_retried_failures(rows, record_errors="last")
+    assert [row.position for row in kept] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("end", ["broken", "silent"])
 def test_an_answer_that_broke_off_is_overcome_by_the_next_of_its_call(end: End) -> None:
     request = RecordedRequest("POST", "https://x/a")

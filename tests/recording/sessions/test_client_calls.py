@@ -18,6 +18,7 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.recording.sessions.client_calls import OpenCalls, find_calling_frames
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
+from tests.recording.sessions.test_shared_counts import Shared
 
 LIBRARY = sysconfig.get_path("purelib")
 STANDARD = sysconfig.get_path("stdlib")
@@ -110,7 +111,8 @@ def task(session: Session) -> Callable[[], int]:
 
     def ask() -> Generator[int, None, None]:
         while True:
-            decided = session.decide(attempt(0))
+            following, decided = session.find_next(attempt(0)), session.decide(attempt(0))
+            assert following == (decided.played.position if isinstance(decided, ReplayDecision) else None)
             yield decided.played.position if isinstance(decided, ReplayDecision) else -1
 
     event_loop: dict[str, Any] = {"__name__": "asyncio.events", "task": ask()}
@@ -129,6 +131,18 @@ def test_who_meets_a_failure_gets_the_recording_that_follows_it() -> None:
 def test_no_recording_is_kept_for_who_does_not_ask_again() -> None:
     session = replaying((429, True), (200, False), (200, False))
     assert [task(session)() for _ in range(4)] == [0, 2, 1, -1]
+
+
+def test_processes_share_the_counts_of_what_follows_a_failure() -> None:
+    count, shared = 40, Shared()
+    one, other = (replaying((429, True), *[(200, False)] * count) for _ in range(2))
+    for each in (one, other):
+        each.share_counts(shared)
+    assert [task(each)() for each in (one, other)] == [0, 2]
+    one.adopt_shared_plays()
+    assert [number for number, _ in one.plays.unplayed] == [2, *range(4, count + 2)]
+    assert [task(other)() for _ in range(count)] == [*range(3, count + 1), 1, -1]
+    assert shared.counts.total() <= 4 * count  # each of them asks a storage
 
 
 @pytest.mark.parametrize(("mode", "second"), [("replay", ReplayDecision), ("missing", RecordDecision)])

@@ -120,20 +120,22 @@ def drop_retried_failures(
             in_order = [replace(row, position=n) for n, row in enumerate(in_order)]
         attempts = Counter(row.call for row in in_order)
         last = {row.call: row for row in in_order}
+        jobs = {first_call_of(row.call).rpartition("@")[2] or row.position for row in in_order}
         chains: dict[str | int, list[NewRecording]] = {}
         places: list[int] = []
         dropped = 0
         for row in in_order:
-            chain = chains.setdefault(first_call_of(row.call) or row.position, [])
+            # The tasks of some event loops are all one job. Then nobody knows which of them has tried again.
+            chain_name = first_call_of(row.call) if len(jobs) > 1 else row.call if record_errors != "all" else ""
+            chain = chains.setdefault(chain_name or row.position, [])
             failed, is_last = is_failure(row.interaction.response), not row.call or last[row.call] is row
             if failed and not is_last and record_errors != "all":
                 dropped += 1
                 continue
             places.append(row.position - dropped)
             chain.append(_with(row, attempts=attempts[row.call]) if failed and is_last and row.call else row)
-        if len({str(first).rpartition("@")[2] for first in chains}) > 1:  # made by several tasks or threads
-            for chain in chains.values():
-                chain[:-1] = [_with(row, retried=True) for row in chain[:-1]]
+        for chain in chains.values() if len(jobs) > 1 else ():  # made by several tasks or threads
+            chain[:-1] = [_with(row, retried=is_failure(row.interaction.response)) for row in chain[:-1]]
         kept = [row for chain in chains.values() for row in chain]
         settled += [replace(row, position=place) for place, row in zip(places, kept, strict=True)]
     return sorted(settled, key=lambda row: row.order)

@@ -7,12 +7,13 @@ with which calls began, in order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from aquila.cassettes.model import Cassette
-from aquila.recording.sessions.client_calls import ClientCall
-from aquila.recording.sessions.recording_keys import CountedRequests
+from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
+from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys
 
 
 def has_given_up(call: ClientCall, numbers: Sequence[int], cassette: Cassette, mode: str) -> bool:
@@ -27,18 +28,72 @@ def has_given_up(call: ClientCall, numbers: Sequence[int], cassette: Cassette, m
     return mode == "replay" and call.position + 1 == len(numbers)
 
 
-def choose_position(
-    numbers: Sequence[int], retried: AbstractSet[int], call: ClientCall | None, counts: CountedRequests
-) -> int:
-    """Return the position of the recording for a request, and count it; the one behind all if none is left.
+class Chains:
+    """Chooses among the recordings of requests that a program tried again. The lock of the session guards this object.
 
-    ``numbers`` are those of the recordings of the request, ``retried`` those of failures that the next one follows.
-    ``call`` is the call that has failed in the task or thread that asks now.
+    ``retried`` are the numbers of recorded failures that the next recording of their request follows.
     """
-    followed = {at + 1 for at, number in enumerate(numbers) if number in retried}
-    mine = [call.position + 1] if call is not None and call.position + 1 in followed else []
-    begun = [at for at in range(len(numbers)) if at not in followed]
-    for at in (*mine, *begun, *sorted(followed)):
-        if at < len(numbers) and counts.count_request(f"#{numbers[at]}") == 0:  # no key is like this label
-            return at
-    return len(numbers)
+
+    def __init__(
+        self, keys: RecordingKeys, counts: CountedRequests, calls: OpenCalls, retried: AbstractSet[int]
+    ) -> None:
+        self._keys = keys
+        self._counts = counts
+        self._calls = calls
+        self._retried = retried
+        self._by_key: dict[str, _Unanswered] = {}
+
+    def choose_position(self, key: str, asked: int, call: ClientCall | None) -> int:
+        """Return the position of the recording for a request that follows ``asked``, and count it.
+
+        It is the one behind all if none is left. ``call`` is the call that sends its request again, if one is known.
+        """
+        return self._find_position(key, asked, call, self._counts.count_request)
+
+    def find_next(self, key: str, asked: int) -> int:
+        """Return the number of the recording that a request would get that follows ``asked``, of which one is left."""
+        position, numbers = self._find_position(key, asked, None, self._counts.count_of), self._keys.numbers_of(key)
+        return numbers[position if position < len(numbers) else asked]  # another process may just have played the last
+
+    def find_answered(self, key: str, first: Sequence[int]) -> Sequence[int]:
+        """Return the numbers of the recordings that have answered: not always the ``first`` ones."""
+        if not first or not self._unanswered_of(key).followed:
+            return first
+        return [number for number in self._keys.numbers_of(key) if self._counts.count_of(_label(number))]
+
+    def _find_position(self, key: str, asked: int, call: ClientCall | None, count: Callable[[str], int]) -> int:
+        numbers, unanswered = self._keys.numbers_of(key), self._unanswered_of(key)
+        if not unanswered.followed:
+            return asked
+        call = call or self._calls.find_failed_call(key)
+        mine = call.position + 1 if call is not None else 0
+        if mine in unanswered.followed and not count(_label(numbers[mine])):
+            return mine
+        while unanswered.in_order and count(_label(numbers[unanswered.in_order[0]])):
+            unanswered.in_order.popleft()
+        return unanswered.in_order[0] if unanswered.in_order else len(numbers)
+
+    def _unanswered_of(self, key: str) -> _Unanswered:
+        numbers, found = self._keys.numbers_of(key), self._by_key.get(key)
+        if found is None or found.numbers is not numbers:  # they are others when keys have changed
+            found = self._by_key[key] = _Unanswered(numbers, self._retried)
+        return found
+
+
+class _Unanswered:
+    """The ``numbers`` of the recordings of one request, and their positions.
+
+    Those that are ``followed`` answer what asks again. ``in_order`` are all, as others get them: first those with which
+    calls began. Some at its beginning may have answered.
+    """
+
+    def __init__(self, numbers: Sequence[int], retried: AbstractSet[int]) -> None:
+        self.numbers = numbers
+        self.followed = {at for at in range(1, len(numbers)) if numbers[at - 1] in retried}
+        begun = [at for at in range(len(numbers)) if at not in self.followed]
+        self.in_order = deque([*begun, *sorted(self.followed)])
+
+
+def _label(number: int) -> str:
+    """Return the label under which it is counted whether a recording has answered. No key is like it."""
+    return f"#{number}"

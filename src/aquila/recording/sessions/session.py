@@ -136,7 +136,6 @@ class Session:
             cassette = Cassette((*cassette.interactions, *further.interactions))
         self.cassette = cassette
         self._failures = frozenset(n for n, one in enumerate(cassette.interactions) if is_failure(one.response))
-        self._retried = self._failures and {n for n in self._failures if cassette.interactions[n].response.retried}
         self._given_ids: GivenIds | None = None
         self._find_drift = find_drift
         self._explain_miss = explain_miss
@@ -161,6 +160,9 @@ class Session:
         self._new_recordings: list[NewRecording] = []
         # Calls without an answer so far, or with a failure: they may send their request again. `close` clears them.
         self._open_calls = OpenCalls()
+        retried = self._failures and {n for n in self._failures if cassette.interactions[n].response.retried}
+        chained = retried and repeat != "first"
+        self._chains = after_failures.Chains(self._keys, self._counts, self._open_calls, retried) if chained else None
 
     @property
     def may_retry(self) -> bool:
@@ -216,7 +218,7 @@ class Session:
             asked = self._counts.count_request(key)
             if not self.records_everything:
                 position = 0 if self._repeat == "first" else asked
-                position = self._choose_position(key, asked, numbers, call) if self._retried else position
+                position = self._chains.choose_position(key, asked, call) if self._chains else position
                 if position < len(numbers):
                     return self._play_recording(key, position, numbers, sent, call)
                 if numbers and self._repeat == "last":
@@ -265,13 +267,6 @@ class Session:
         if number >= self._own_count:
             position = _IN_ANOTHER_FILE
         return ReplayDecision(interaction, RecordingPlayed(key, position, order), last=last)
-
-    def _choose_position(self, key: str, asked: int, numbers: Sequence[int], call: ClientCall | None) -> int:
-        """Return the position of the recording for a request where a recorded failure was followed by another call."""
-        if self._repeat == "first" or self._retried.isdisjoint(numbers):
-            return 0 if self._repeat == "first" else asked
-        call = call or self._open_calls.find_failed_call(key)
-        return after_failures.choose_position(numbers, self._retried, call, self._counts)
 
     def _play_stand_in(self, like: int | None, asked: int, sent: RecordedRequest) -> ReplayDecision:
         """Play a recording of a request that ``sent`` only resembles: of the key of ``like``, the n-th for the n-th."""
@@ -326,8 +321,9 @@ class Session:
         """Mark as played what other processes have played, by the shared counts."""
         shared = self._counts.are_shared and self.mode == "replay"
         for key, numbers in self._keys.numbers_by_key().items() if shared else ():
-            played = self._counts.count_of(key)
-            self.plays.add_plays_elsewhere(numbers[: min(played, 1) if self._repeat == "first" else played])
+            count = self._counts.count_of(key)
+            played = numbers[: min(count, 1) if self._repeat == "first" else count]
+            self.plays.add_plays_elsewhere(self._chains.find_answered(key, played) if self._chains else played)
 
     def add_recording(self, recorded: NewRecording, *, replaces: bool = False) -> None:
         """Take in a finished recording. It ``replaces`` that of the same request, if there is one.
@@ -376,7 +372,10 @@ class Session:
         if self._repeat == "first":
             return next(iter(found), None)
         left = self._counts.find_left(found)
-        return [*found][-1] if left is None and found and self._repeat == "last" else left
+        if left is None or self._chains is None:
+            return [*found][-1] if left is None and found and self._repeat == "last" else left
+        with self._lock:
+            return self._chains.find_next(*found[left])
 
     def numbers_of(self, key: str) -> Sequence[int]:
         """Return the numbers (from 0) of the recordings that have a key."""
