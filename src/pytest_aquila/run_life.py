@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from aquila import errors, settings
     from aquila.recording.reporting import child_messages, play_log
+    from aquila.recording.secrets import outgoing
     from aquila.transports import transport_names
     from pytest_aquila import calling_program, marker_options
     from pytest_aquila.summary.run_news import News
@@ -38,6 +39,7 @@ else:
         globals(),
         "aquila: errors, settings",
         "aquila.recording.reporting: child_messages, play_log",
+        "aquila.recording.secrets: outgoing",
         "aquila.transports: transport_names",
         "pytest_aquila: calling_program, marker_options",
     )
@@ -50,6 +52,21 @@ NEWS: pytest.StashKey[list[News]] = pytest.StashKey()
 """News for the summary, besides the totals; see ``run_news``. Here, because a stash key must be created only once."""
 
 
+@contextlib.contextmanager
+def raising_usage_errors() -> Iterator[None]:
+    """Raise a ``UsageError`` for an ``AquilaError`` in the block, without secrets, which a wrong value may be.
+
+    The message of a ``UsageError`` in the block is redacted, too.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (errors.AquilaError, pytest.UsageError)):
+            raise pytest.UsageError(outgoing.redact_outgoing(str(error))) from error
+        raise
+
+
+@raising_usage_errors()
 def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
     """Put the settings of a run in force, hide the machine's keys, and refuse requests that nothing in it wants.
 
@@ -65,10 +82,10 @@ def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
     program = None if ends_with_pytest() or not runtime.is_outermost(run) else calling_program.CallingProgram(run)
     # pytest calls clean-up functions in reverse order, so this one runs last and the others are still guarded.
     config.add_cleanup(functools.partial(_end_run, config, program))
-    with raising_usage_errors():
-        run.state_of(RunGuard).put_in_force()
+    run.state_of(RunGuard).put_in_force()
 
 
+@raising_usage_errors()
 def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     """Apply the command line options that plugins and conftests have changed since ``begin_run``.
 
@@ -84,11 +101,10 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     layers = _layers_of(config, config.option)
     if not layers.has_same_sources_as(run.layers):  # equal layers are kept, with the settings that they have cached
         run.layers = layers
-    with raising_usage_errors():
-        run.state_of(RunGuard).follow_settings(shows_keys=shows_keys)
-        if not run.layers.sets_no_option():
-            marker_options.check_rules(run.layers.resolve())
-            transport_names.check_transports_of(run.layers)
+    run.state_of(RunGuard).follow_settings(shows_keys=shows_keys)
+    if not run.layers.sets_no_option():
+        marker_options.check_rules(run.layers.resolve())
+        transport_names.check_transports_of(run.layers)
     if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
         with contextlib.suppress(OSError):
             child_messages.messages_folder(run)
@@ -119,17 +135,6 @@ def end_tests(run: Run) -> None:
         run.tell = _Stderr()
         for sentence in run.take_refused():  # the summary was written without these
             run.tell(sentence)
-
-
-@contextlib.contextmanager
-def raising_usage_errors() -> Iterator[None]:
-    """Raise a ``UsageError`` for an ``AquilaError`` in the block."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, errors.AquilaError):
-            raise pytest.UsageError(str(error)) from error
-        raise
 
 
 def _end_run(config: pytest.Config, program: calling_program.CallingProgram | None) -> None:

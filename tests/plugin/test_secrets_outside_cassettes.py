@@ -271,6 +271,17 @@ def test_the_report_of_a_module_that_fails_at_import_shows_no_key(machine: Proje
     assert KEY not in left
 
 
+@pytest.mark.parametrize("arguments", [(), (f"--aquila-record={KEY}",), ("-o", f"aquila_max_age={OTHER}")])
+def test_a_wrong_setting_that_is_a_key_is_not_shown(
+    arguments: tuple[str, ...], machine: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQUILA_TIMEOUT", KEY)
+    left = everything(machine, machine.run(*arguments, tests="def test_it(): pass"))
+    assert "[redacted]" in left
+    assert KEY not in left
+    assert OTHER not in left
+
+
 def test_the_report_of_a_run_that_a_test_ends_shows_no_key_of_its_reason(machine: Project) -> None:
     tests = """
         import os
