@@ -66,7 +66,7 @@ async def _answer_request(
     url = request.url
     answering = find_answering_scope(request.method, url.scheme, url.host or "", url.port, url.raw_path)
     if answering is None:  # a redirect has led to a host for which no scope answers
-        return _decode(await handler(request))
+        return _decode(await handler(request), buffered)
     await _check_fields(request)
     body = request.body if isinstance(request.body, bytes) else await _read_body(request)
     fields = encode_headers(request.headers.items())
@@ -86,7 +86,7 @@ async def _answer_request(
     has_arrived = real is not None and real.content.is_eof()
     if real is not None and isinstance(innermost_stream(answer), _AiohttpBody):  # neither recorded nor replayed
         if isinstance(stream, _AiohttpBody):
-            return _decode(real)
+            return _decode(real, buffered)
         response, pieces = real, _decode_pieces(real, aiter(stream))  # `stream` notes how the program reads it
     else:
         response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
@@ -303,11 +303,10 @@ def _without_coding(real: aiohttp.ClientResponse, headers: httpx2.Headers) -> ai
     return real
 
 
-def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+def _decode(real: aiohttp.ClientResponse, buffered: int) -> aiohttp.ClientResponse:
     """Return a real answer that no scope recorded or watched, decoded as aiohttp would have done."""
     if _decoder_of(real) is not None:
         pieces = _decode_pieces(real, _read_pieces(real.content))
-        buffered = real.content.get_read_buffer_limits()[0]
         real.content = _AnswerStreamReader(pieces, None, buffered, in_chunks=_comes_in_chunks(real))
     return real
 
