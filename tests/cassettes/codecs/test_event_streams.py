@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aquila.cassettes.codecs.event_streams import stream_writer
 from aquila.cassettes.codecs.event_streams.stream_reader import (
     MAX_GROWTH,
     ChunkListError,
@@ -320,3 +321,10 @@ def test_the_list_of_very_many_chunks_is_read_without_keeping_more_than_its_numb
 def test_a_list_of_sizes_that_is_none_is_refused(chunk_list: str) -> None:
     with pytest.raises(ChunkListError):
         read_sizes(chunk_list, 2)
+
+
+def test_no_pattern_is_compiled_for_events_of_very_many_scalars(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = json.dumps({f"key{number}": number for number in range(200)})
+    monkeypatch.setattr(stream_writer, "_SCALAR", "(")  # no pattern can be made with it
+    split = list(stream_writer._split_events([event] * 300))
+    assert len(split[-1][1]) == 200

@@ -38,6 +38,8 @@ _LINE_COST = 10
 """The characters that a line or a layout takes besides its text: indentation, name, line break."""
 _MANY = 200
 """After so many events with the same fixed pieces a pattern is made, which splits others in a tenth of the time."""
+_MOST_PIECES = 100
+"""Of a pattern. To compile one takes 0.1 s then, and 20 s for a hundred times as many."""
 _AT_ONCE = 10_000  # items of a chunk list that are joined at a time
 
 
@@ -159,7 +161,7 @@ def _split_events(events: Iterable[str]) -> Iterator[tuple[tuple[str, ...], tupl
             continue
         fixed, scalars = _split_event(event)
         seen[fixed] += 1
-        if seen[fixed] == _MANY:
+        if seen[fixed] == _MANY and len(fixed) <= _MOST_PIECES:
             usual, pattern = fixed, re.compile(_SCALAR.join(map(re.escape, fixed)))
         yield fixed, scalars
 
