@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import threading
-from collections.abc import Awaitable, Callable
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import httpx
 import pytest
+import uvloop
 from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import connect
 
@@ -68,7 +71,18 @@ def test_requests_are_answered_in_their_order(make_client: Callable[[], Any], as
         assert asyncio.run(ask_at_once()) == list(range(COUNT))
 
 
-def test_each_task_gets_the_answer_that_it_got_when_it_asked_again_by_itself(root: Path) -> None:
+def run_on_uvloop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)  # so that no Python function calls the tasks
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, run_on_uvloop])
+def test_each_task_gets_the_answer_that_it_got_when_it_asked_again_by_itself(
+    run: Callable[[Coroutine[Any, Any, Any]], Any], root: Path
+) -> None:
     """In a replay nobody waits, so the tasks ask in another order than they did when they were recorded."""
     numbers = itertools.count()
 
@@ -94,10 +108,31 @@ def test_each_task_gets_the_answer_that_it_got_when_it_asked_again_by_itself(roo
 
     with upstream(answer) as server:
         with aquila.use_cassette("x", transport="record"):
-            recorded = asyncio.run(ask_all(server.url, in_turn=True))
+            recorded = run(ask_all(server.url, in_turn=True))
         for in_turn in (False, True):
             with aquila.use_cassette("x", transport="replay"):
-                assert asyncio.run(ask_all(server.url, in_turn=in_turn)) == recorded
+                assert run(ask_all(server.url, in_turn=in_turn)) == recorded
+
+
+@pytest.mark.parametrize("transport", ["record", "replay"])
+def test_what_a_task_used_is_freed_although_its_call_has_failed(transport: str, root: Path) -> None:
+    used: list[weakref.ref[Any]] = []
+
+    async def ask(url: str) -> None:
+        large = threading.Event()  # stands for anything that a task uses
+        used.append(weakref.ref(large))
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.post(f"{url}/v1/chat/completions", json=BODY)).status_code == 429
+
+    with upstream(lambda path, body: Answer(429, chunks=[b"{}"])) as server:
+        if transport == "replay":
+            with aquila.use_cassette("x", transport="record"):
+                asyncio.run(ask(server.url))
+            used.clear()
+        with aquila.use_cassette("x", transport=transport):
+            asyncio.run(ask(server.url))
+            gc.collect()
+            assert [held() for held in used] == [None]
 
 
 def test_conversations_are_answered_in_their_order(root: Path) -> None:

@@ -15,7 +15,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.recording.sessions.client_calls import OpenCalls, find_calling_frames
+from aquila.recording.sessions.client_calls import OpenCalls, find_caller
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
 from tests.recording.sessions.test_shared_counts import Shared
@@ -52,7 +52,7 @@ def test_a_call_begins_where_the_program_or_what_runs_it_calls_a_library(
     for source in ("src/shop/__init__.py", "prices.py"):
         (tmp_path / source).touch()
     innermost = ("openai.client", f"{LIBRARY}/openai/client.py")
-    call: Callable[[], tuple[FrameType | None, FrameType | None]] = functools.partial(find_calling_frames, tmp_path)
+    call: Callable[[], tuple[FrameType | None, object]] = functools.partial(find_caller, tmp_path)
     for module, filename in [innermost, *reversed(around)]:
         namespace: dict[str, Any] = {"__name__": module, "inner": call}
         exec(compile("def call():\n    return inner()", filename, "exec"), namespace)

@@ -18,7 +18,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from weakref import ref
 
 from aquila.cassettes.model import Headers, RecordedRequest, first_value
 from aquila.cassettes.storage.recording_slots import first_call_of
@@ -26,6 +27,8 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aquila.recording import installed_code
 else:
     lazy_modules(globals(), "aquila.recording: installed_code")
@@ -47,19 +50,21 @@ _MOST_CALLS = 256
 """How many calls with the same request are remembered. The oldest is forgotten first."""
 
 
+_Job: TypeAlias = "ref[asyncio.Task[Any]] | FrameType"
+
+
 class ClientCall:
     """One call of a client, and what is known of its attempts so far.
 
-    ``frame`` is the frame of the client's function, and ``job`` that of the outermost function around it: of the task,
-    thread or test that called the client. The references keep both alive: otherwise a later call could get a frame at
-    the same address. ``position`` is that of the recording that answered last, and ``has_failed`` says that the last
-    answer was a failure. ``name`` is as in ``NewRecording``.
+    ``frame`` is the frame of the client's function. The reference keeps it alive: otherwise a later call could get a
+    frame at the same address. ``job`` is as ``find_caller`` returns it. ``position`` is that of the recording that
+    answered last, and ``has_failed`` says that the last answer was a failure. ``name`` is as in ``NewRecording``.
     """
 
     # Not a dataclass: creating one takes as long as loading several modules, and every replay loads this.
     __slots__ = ("frame", "has_failed", "job", "name", "position", "retry_count")
 
-    def __init__(self, name: str, frame: FrameType | None, job: FrameType | None, retry_count: int | None) -> None:
+    def __init__(self, name: str, frame: FrameType | None, job: _Job | None, retry_count: int | None) -> None:
         self.name = name
         self.frame = frame
         self.job = job
@@ -85,7 +90,7 @@ class OpenCalls:
         calls = self.by_key.get(key)
         if not calls:
             return None
-        frame, retry_count = find_calling_frames(self._root)[0], _retry_count_of(request.headers)
+        frame, retry_count = find_caller(self._root)[0], _retry_count_of(request.headers)
         # The number of attempts counts second: of equal calls at the same time, it fits others than that of this stack.
         matching = [call for call in calls if call.frame is not None and call.frame is frame] or [
             call for call in calls if retry_count and call.retry_count == retry_count - 1
@@ -102,14 +107,14 @@ class OpenCalls:
         calls = self.by_key.get(key)
         if not calls:
             return None
-        job = find_calling_frames(self._root)[1]
+        job = find_caller(self._root)[1]
         return next((call for call in reversed(calls) if call.has_failed and call.job is job is not None), None)
 
     def add_call(self, key: str, request: RecordedRequest) -> ClientCall:
         """Remember the call that sends ``request`` for the first time. It may follow one that has failed."""
         self._number += 1
-        frame, job = find_calling_frames(self._root)
-        name, follows = f"{self._number}@{id(job)}", self.find_failed_call(key)
+        frame, job = find_caller(self._root)
+        name, follows = f"{self._number}@{id(job() if isinstance(job, ref) else job)}", self.find_failed_call(key)
         if follows is not None:
             name = f"{first_call_of(follows.name)}/{self._number}"
             self.forget_call(key, follows.name)
@@ -147,11 +152,12 @@ def _retry_count_of(headers: Headers) -> int | None:
     return int(value) if value.isdecimal() and len(value) < 10 else None
 
 
-def find_calling_frames(root: Path) -> tuple[FrameType | None, FrameType | None]:
-    """Find the frame of the function of a client that the program has called to send a request, and that of its job.
+def find_caller(root: Path) -> tuple[FrameType | None, _Job | None]:
+    """Find the frame of the function of a client that the program has called to send a request, and the caller's job.
 
-    ``root`` is the folder of the project. The first is None if the program sends its requests itself. The job is the
-    outermost function that a runner has called: that of a task, a thread or a test. It is None without any function of
+    ``root`` is the folder of the project. The frame is None if the program sends its requests itself. The job is the
+    task of asyncio, by a weak reference, because a task keeps all that it uses alive; elsewhere the frame of the
+    outermost function that a runner has called, such as that of a thread or a test. It is None without any function of
     the program, as in a server of Aquila's.
     """
     # A private function of CPython; `inspect.stack` would read source files, which takes milliseconds.
@@ -167,7 +173,14 @@ def find_calling_frames(root: Path) -> tuple[FrameType | None, FrameType | None]
             found = frame
         job = frame
         frame = frame.f_back
-    return found, None if in_client else job
+    return found, None if in_client else _current_task() or job
+
+
+def _current_task() -> ref[asyncio.Task[Any]] | None:
+    loaded = sys.modules.get("asyncio")
+    find_loop = getattr(loaded, "_get_running_loop", None)  # missing while another thread imports asyncio
+    task = loaded.current_task() if loaded is not None and find_loop is not None and find_loop() is not None else None
+    return None if task is None else ref(task)  # the same object each time, as long as one is kept
 
 
 @functools.lru_cache(maxsize=4096)  # every request asks for each frame of its stack, and the files do not change
