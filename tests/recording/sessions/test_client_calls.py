@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import gc
 import sysconfig
+import weakref
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import FrameType
@@ -15,7 +18,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.recording.sessions.client_calls import OpenCalls, find_caller
+from aquila.recording.sessions.client_calls import ClientCall, OpenCalls, find_caller
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
 from tests.recording.sessions.test_shared_counts import Shared
@@ -88,6 +91,23 @@ def test_each_of_many_equal_calls_at_once_is_found_by_its_stack() -> None:
         next(client)
     added = [client.send((calls.add_call, "key", attempt(0))) for client in clients]
     assert [client.send((calls.find_call, "key", attempt(1))) for client in clients] == added
+
+
+def test_a_task_is_known_without_being_kept_alive() -> None:
+    calls = OpenCalls()
+
+    async def fail() -> tuple[ClientCall, ClientCall | None]:
+        call = calls.add_call("key", attempt(0))
+        call.frame = None  # from Python 3.12 on it keeps alive what has called the client, and so the task
+        calls.note_failure("key", call.name)
+        return call, calls.find_failed_call("key")
+
+    call, found = asyncio.run(fail())
+    assert found is call
+    assert asyncio.run(fail())[1] is not call
+    gc.collect()
+    assert isinstance(call.job, weakref.ref)
+    assert call.job() is None
 
 
 def replaying(*statuses: tuple[int, bool]) -> Session:
