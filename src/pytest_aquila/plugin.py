@@ -262,7 +262,7 @@ def pytest_runtest_makereport(
         unanswered.shorten_crash_line(report, call)
     tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
     if call.when == "call" and item.stash.get(test_scopes.OUTCOME, "") != "passed":  # perhaps the report of a subtest
-        report_redaction.CleanSubtests.begin(item.config)
+        report_redaction.begin_redacting(item.config, report_redaction.CleanSubtests)
     if not report.passed or tells_more or test_scopes.runs_again(item):
         test_reports.complete_report(report, item, call)
     return report

@@ -137,11 +137,11 @@ class CleanSubtests:
         if hasattr(report, "context") and (item := test_scopes.running_item(self._config)) is not None:
             redact_report(report, redactors_of(item))
 
-    @classmethod
-    def begin(cls, config: pytest.Config) -> None:
-        """Redact the subtests of a run from now on."""
-        if not config.pluginmanager.has_plugin(cls.__name__):
-            config.pluginmanager.register(cls(config), cls.__name__)
+
+def begin_redacting(config: pytest.Config, kind: type[CleanWarnings] | type[CleanSubtests]) -> None:
+    """Redact the warnings or the subtests of a run from now on."""
+    if not config.pluginmanager.has_plugin(kind.__name__):
+        config.pluginmanager.register(kind(config), kind.__name__)
 
 
 def redactors_of(item: pytest.Item) -> Collection[Redactor]:

@@ -166,8 +166,5 @@ def totals_of(config: pytest.Config) -> RunTotals:
     """Return the totals of a run. The first call makes them; from then on warnings of the run are redacted, too."""
     if test_scopes.TOTALS not in config.stash:
         config.stash[test_scopes.TOTALS] = RunTotals()
-        if not config.pluginmanager.has_plugin(report_redaction.CleanWarnings.__name__):
-            config.pluginmanager.register(
-                report_redaction.CleanWarnings(config), report_redaction.CleanWarnings.__name__
-            )
+        report_redaction.begin_redacting(config, report_redaction.CleanWarnings)
     return config.stash[test_scopes.TOTALS]

@@ -104,17 +104,17 @@ class OpenCalls:
 
     def find_failed_call(self, key: str) -> ClientCall | None:
         """Find the call that failed in the task, thread or test that asks now, or None: the program tries it again."""
-        calls = self.by_key.get(key)
-        if not calls:
-            return None
-        job = find_caller(self._root)[1]
-        return next((call for call in reversed(calls) if call.has_failed and call.job is job is not None), None)
+        return self._failed_call_of(find_caller(self._root)[1], key) if self.by_key.get(key) else None
+
+    def _failed_call_of(self, job: _Job | None, key: str) -> ClientCall | None:
+        calls = reversed(self.by_key.get(key, ()))
+        return next((call for call in calls if call.has_failed and call.job is job is not None), None)
 
     def add_call(self, key: str, request: RecordedRequest) -> ClientCall:
         """Remember the call that sends ``request`` for the first time. It may follow one that has failed."""
         self._number += 1
         frame, job = find_caller(self._root)
-        name, follows = f"{self._number}@{id(job() if isinstance(job, ref) else job)}", self.find_failed_call(key)
+        name, follows = f"{self._number}@{id(job() if isinstance(job, ref) else job)}", self._failed_call_of(job, key)
         if follows is not None:
             name = f"{first_call_of(follows.name)}/{self._number}"
             self.forget_call(key, follows.name)
@@ -179,7 +179,9 @@ def find_caller(root: Path) -> tuple[FrameType | None, _Job | None]:
 def _current_task() -> ref[asyncio.Task[Any]] | None:
     loaded = sys.modules.get("asyncio")
     find_loop = getattr(loaded, "_get_running_loop", None)  # missing while another thread imports asyncio
-    task = loaded.current_task() if loaded is not None and find_loop is not None and find_loop() is not None else None
+    if loaded is None or find_loop is None or find_loop() is None:
+        return None
+    task = loaded.current_task()
     return None if task is None else ref(task)  # the same object each time, as long as one is kept
 
 

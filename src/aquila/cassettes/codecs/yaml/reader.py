@@ -141,7 +141,8 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
     end = tree.get("end", "complete")
     if end not in _ENDS:
         raise FormatError(f"'end' must be one of {', '.join(_ENDS)}", (*path, "end"))
-    if type(tree.get("retried", False)) is not bool:
+    retried = tree.get("retried", False)
+    if type(retried) is not bool:
         raise FormatError("'retried' must be true or false", (*path, "retried"))
     return RecordedResponse(
         status,
@@ -152,7 +153,7 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
         read_number(recorded, "started", when),
         read_number(recorded, "ended", when),
         read_number(tree, "attempts", path),
-        tree.get("retried", False) is True,
+        retried,
     )
 
 
