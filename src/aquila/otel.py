@@ -21,20 +21,20 @@ from urllib.parse import urlsplit
 from aquila.events import ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.optional import import_optional
+from aquila.recording.network.model_hosts import provider_of
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
-# From the domain of a provider to its value of `gen_ai.provider.name` in the semantic conventions.
+# Providers to which the semantic conventions give another name than Aquila, for `gen_ai.provider.name`.
 _PROVIDERS = {
-    "openai.com": "openai",
-    "openai.azure.com": "azure.ai.openai",
-    "groq.com": "groq",
-    "mistral.ai": "mistral_ai",
-    "deepseek.com": "deepseek",
-    "perplexity.ai": "perplexity",
-    "x.ai": "x_ai",
+    "azure": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "google": "gcp.gen_ai",
+    "mistral": "mistral_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
 }
 # From the option of a call to the attribute of the semantic conventions.
 _REQUESTED = {
@@ -162,10 +162,10 @@ def _operation_name(call: CallInfo) -> str:
 def _call_attributes(call: CallInfo) -> dict[str, Any]:
     parts = urlsplit(call.base_url)
     host = parts.hostname or ""
-    provider = next((name for domain, name in _PROVIDERS.items() if f".{host}".endswith(f".{domain}")), "openai")
+    provider = provider_of(host) or "openai"  # whose API another server has
     about: dict[str, Any] = {
         "gen_ai.operation.name": _operation_name(call),
-        "gen_ai.provider.name": provider,
+        "gen_ai.provider.name": _PROVIDERS.get(provider, provider),
     }
     if call.model:
         about["gen_ai.request.model"] = call.model

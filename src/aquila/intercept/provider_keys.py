@@ -1,6 +1,6 @@
 """The variables from which clients of model providers take their keys: a table, with nothing to import.
 
-A provider that is missing is one row here, and one in ``aquila.recording.network.model_hosts``. A project adds its own
+A provider has the name here that it has in ``aquila.recording.network.model_hosts``. A project adds keys of its own
 with the setting ``dummy_keys``.
 """
 

@@ -19,7 +19,7 @@ from aquila.intercept.provider_keys import PROVIDER_KEYS
 from aquila.recording import runtime
 from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.network.host_names import is_loopback
-from aquila.recording.network.model_hosts import PROVIDERS, matches_any
+from aquila.recording.network.model_hosts import provider_of
 
 _DUMMY = re.compile(rf"(?:([A-Za-z_]\w*)\.)?\w*{DUMMY_KEY}")
 _BY_HEADER: Mapping[str, tuple[str, ...]] = {
@@ -38,17 +38,6 @@ _HEADER_OF: Mapping[str, tuple[str, str]] = {
     "ELEVENLABS_API_KEY": ("xi-api-key", ""),
 }
 """The header field of a key, and what precedes it, by the first variable of its provider. All others use a bearer."""
-
-_HOSTS: Mapping[str, str] = {
-    "azure.com": "azure",
-    "bigmodel.cn": "zhipu",
-    "googleapis.com": "google",
-    "ml.cloud.ibm.com": "watsonx",
-    "volces.com": "volcengine",
-    "x.ai": "xai",
-    "z.ai": "zhipu",
-}
-"""Parts of hosts that do not hold the name of their provider."""
 
 
 class KeyNotSet(Exception):
@@ -84,13 +73,9 @@ def read_machine(dummy_keys: Sequence[str]) -> VerifyingKeys:
 
 def variables_of_host(host: str) -> tuple[str, ...]:
     """Return the variables from which clients take the key for a host; none if it is no known provider's."""
-    if host.endswith(("huggingface.co", "huggingface.cloud")):
-        return ("HF_TOKEN",)
-    named = next((provider for part, provider in _HOSTS.items() if host == part or host.endswith(f".{part}")), None)
-    if named is None:
-        parts = host.split(".")
-        named = next((provider for provider in PROVIDER_KEYS if any(provider in part for part in parts[:-1])), None)
-    return PROVIDER_KEYS[named] if named is not None else ()
+    named = provider_of(host)
+    # The key of Hugging Face gives access to other things than models, so it is none of the table.
+    return ("HF_TOKEN",) if named == "huggingface" else PROVIDER_KEYS.get(named or "", ())
 
 
 def with_keys(
@@ -105,7 +90,7 @@ def with_keys(
         raise SignedRequest("it is signed for AWS with a key that the run hides")
     needs_key = needs_key and not is_loopback(host)
     # Only a known provider gets a key that no dummy in the request asked for.
-    own = variables_of_host(host) if matches_any(host, PROVIDERS) else ()
+    own = variables_of_host(host)
 
     def find_key(variables: Sequence[str], present: str) -> str:
         found = next((machine.keys[name] for name in variables if name in machine.keys), None)

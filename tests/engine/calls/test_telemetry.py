@@ -358,6 +358,18 @@ class TestOpenTelemetry:
         (span,) = spans.get_finished_spans()
         assert span.end_time - span.start_time == 250_000_000
 
+    def test_the_provider_has_the_name_that_the_conventions_give_it(self, exported: Any) -> None:
+        spans, _, provider = exported
+        from aquila.otel import OpenTelemetry
+
+        plugin = OpenTelemetry(tracer_provider=provider)
+        for host in ("api.anthropic.com", "eu.api.openai.com", "us-east-1.api.x.ai", "llm.example.com"):
+            call = CallInfo(host, "chat", "test-model", "live", f"https://{host}/v1")
+            plugin.aquila_request_start(call, {})
+            plugin.aquila_request_stop(call, None, None, 0.1)
+        named = [span.attributes["gen_ai.provider.name"] for span in spans.get_finished_spans()]
+        assert named == ["anthropic", "openai", "x_ai", "openai"]
+
     def test_failed_request_is_a_span_with_its_error(self, engine: Engine, exported: Any) -> None:
         spans, reader, _ = exported
         with serving(REFUSAL) as server, pytest.raises(RateLimited):

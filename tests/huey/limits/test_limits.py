@@ -14,12 +14,12 @@ from aquila.huey import MemoryHuey, PostgresHuey, SqliteHuey, ask_task, instrume
 from aquila.huey.limits import limits_without_task, provider_pauses
 from aquila.huey.limits.budgets import Reservation
 from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn
-from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import TABLE, acquire, counters_of
 from aquila.huey.limits.task_gate import TaskGate, estimate_input
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
+from aquila.recording.network.model_hosts import PROVIDER_HOSTS
 from tests.huey.programs import racing
 from tests.huey.storages import SHARED, STORAGES, be_away
 from tests.support.limit_counts import describe_counts
@@ -395,7 +395,7 @@ def test_a_request_of_another_client_that_waits_several_times_waits_no_longer_th
 
 def test_of_other_clients_every_provider_can_be_counted_by_its_name_its_host_or_a_url():
     huey = MemoryHuey("app")
-    names = [*PROVIDERS, "llm.example.com", "*.example.com", "*"]
+    names = [*PROVIDER_HOSTS, "llm.example.com", "*.example.com", "*"]
     urls = [
         ("openai", "https://key@api.openai.com/v1/chat/completions"),
         ("localhost:8000", "http://localhost:8000/v1"),

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aquila.errors import ConfigError
-from aquila.huey.limits.providers import PROVIDERS, is_host_of
+from aquila.huey.limits.providers import is_host_of
 from aquila.huey.limits.rules import EXAMPLE, parse_limits, period_of
+from aquila.recording.network.model_hosts import PROVIDER_HOSTS
 
 
 def read(text):
@@ -77,7 +78,7 @@ def test_any_text_is_read_or_refused(text):
 
 
 @given(
-    st.sampled_from([*PROVIDERS, "a.example"]),
+    st.sampled_from([*PROVIDER_HOSTS, "a.example"]),
     st.integers(1, 10**7),
     st.sampled_from([("requests/s", "requests", 1), ("/min", "requests", 60), (" tokens/h", "tokens", 3600)]),
 )
@@ -89,6 +90,8 @@ def test_hosts_belong_to_their_providers():
     assert is_host_of("api.openai.com", "openai")
     assert is_host_of("eu.api.openai.com", "openai")
     assert is_host_of("x.openai.azure.com:443", "azure")
+    assert is_host_of("us-east-1.api.x.ai", "xai")
+    assert is_host_of("x.inference.ai.azure.com", "azure")
     assert is_host_of("localhost:8000", "localhost:8000")
     assert is_host_of("localhost:8000", "localhost")
     assert is_host_of("anything", "*")

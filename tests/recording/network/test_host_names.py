@@ -10,7 +10,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import RecordedRequest
 from aquila.recording.network.host_names import is_loopback, normalize_host
 from aquila.recording.network.model_hosts import (
-    PROVIDERS,
+    MODEL_HOSTS,
     asks_model,
     is_listed,
     is_prompt,
@@ -20,7 +20,7 @@ from aquila.recording.network.model_hosts import (
 from aquila.recording.sessions.session_factory import takes_other_origins
 from aquila.settings import Settings
 
-NAMED = sorted(name for name in PROVIDERS if "*" not in name)
+NAMED = sorted(name for name in MODEL_HOSTS if "*" not in name)
 DOTS = (".", "\u3002", "\uff0e", "\uff61")
 INVISIBLE = ("\u00ad", "\u200b", "\u2060", "\ufe00")
 

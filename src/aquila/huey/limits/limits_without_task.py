@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from aquila.engine.calls.request_gate import OutgoingRequest, current_gate, set_gate
 from aquila.errors import ConfigError
 from aquila.events import Usage
-from aquila.huey.limits.providers import PROVIDERS, check_provider
+from aquila.huey.limits.providers import check_provider
 from aquila.huey.limits.task_gate import GateAdmission, TaskGate
 from aquila.huey.tasks.running_task import current_task_or_none
+from aquila.recording.network.model_hosts import PROVIDER_HOSTS
 
 
 @contextlib.contextmanager
@@ -83,7 +84,7 @@ def limited(
     gate = TaskGate(huey, task, None if task is not None and wait is True else _seconds_of(wait))
     name = check_provider(urlsplit(provider).netloc.rpartition("@")[2] if "://" in provider else provider)
     # Rules compare hosts. The first pattern of a provider's hosts stands for the provider, because it fits itself.
-    host = PROVIDERS.get(name, (name,))[0]
+    host = PROVIDER_HOSTS.get(name, (name,))[0]
     request = OutgoingRequest("", host, model, "live", "", {"prompt": prompt}, tokens)
     admission, counted = _wait_for(gate, request), LimitedRequest()
     try:

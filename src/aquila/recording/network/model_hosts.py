@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,99 +25,76 @@ from aquila.wildcards import fits_pattern
 if TYPE_CHECKING:
     from aquila.settings import Settings
 
-PROVIDERS = (
-    "*.ai.azure.com",
-    "*.aiplatform.googleapis.com",
-    "*.assemblyai.com",
-    "*.cognitiveservices.azure.com",
-    "*.endpoints.huggingface.cloud",
-    "*.inference.ai.azure.com",
-    "*.ml.cloud.ibm.com",
-    "*.openai.azure.com",
-    "*.services.ai.azure.com",
-    "*.speech.microsoft.com",
-    "*-aiplatform.googleapis.com",
-    "*-speech.googleapis.com",
-    "*-texttospeech.googleapis.com",
-    "agent.deepgram.com",
-    "ai-gateway.vercel.sh",
-    "aiplatform.googleapis.com",
-    "api.ai21.com",
-    "api.anthropic.com",
-    "api.cartesia.ai",
-    "api.cerebras.ai",
-    "api.cohere.ai",
-    "api.cohere.com",
-    "api.deepgram.com",
-    "api.deepinfra.com",
-    "api.deepseek.com",
-    "api.elevenlabs.io",
-    "api.*.elevenlabs.io",
-    "api.fireworks.ai",
-    "api.githubcopilot.com",
-    "api.groq.com",
-    "api.hyperbolic.xyz",
-    "api.inceptionlabs.ai",
-    "api.jina.ai",
-    "api.minimax.chat",
-    "api.minimax.io",
-    "api.minimaxi.com",
-    "api.letta.com",
-    "api.mistral.ai",
-    "api.*.mistral.ai",
-    "api.moonshot.ai",
-    "api.moonshot.cn",
-    "api.nebius.com",
-    "api.novita.ai",
-    "api.openai.com",
-    "*.api.openai.com",
-    "api.perplexity.ai",
-    "api.portkey.ai",
-    "api.replicate.com",
-    "api.reka.ai",
-    "api.sambanova.ai",
-    "api.scaleway.ai",
-    "api.siliconflow.cn",
-    "api.siliconflow.com",
-    "api.stability.ai",
-    "api.studio.nebius.com",
-    "api.together.ai",
-    "api.together.xyz",
-    "api.tokenfactory.nebius.com",
-    "api.upstage.ai",
-    "api.voyageai.com",
-    "api.writer.com",
-    "api.x.ai",
-    "*.api.x.ai",
-    "api.z.ai",
-    "api-atlas.nomic.ai",
-    "api-inference.huggingface.co",
-    "api-inference.together.ai",
-    "ark.*.volces.com",
-    "bedrock.*.amazonaws.com",
-    "bedrock-agent-runtime.*.amazonaws.com",
-    "bedrock-runtime.*.amazonaws.com",
-    "codestral.mistral.ai",
-    "dashscope.aliyuncs.com",
-    "dashscope-intl.aliyuncs.com",
-    "fal.run",
-    "*.fal.run",
-    "gateway.ai.cloudflare.com",
-    "generativelanguage.googleapis.com",
-    "inference.baseten.co",
-    "integrate.api.nvidia.com",
-    "models.github.ai",
-    "ollama.com",
-    "open.bigmodel.cn",
-    "openrouter.ai",
-    "router.huggingface.co",
-    "router.requesty.ai",
-    "runtime.sagemaker.*.amazonaws.com",
-    "speech.googleapis.com",
-    "stream.replicate.com",
-    "texttospeech.googleapis.com",
-)
-"""Hosts of model providers. ``*`` stands for any characters."""
+PROVIDER_HOSTS: Mapping[str, tuple[str, ...]] = {
+    "ai21": ("api.ai21.com",),
+    "anthropic": ("api.anthropic.com",),
+    "assemblyai": ("*.assemblyai.com",),
+    "azure": ("*.openai.azure.com", "*.ai.azure.com", "*.cognitiveservices.azure.com"),
+    "azure-speech": ("*.speech.microsoft.com",),
+    "baseten": ("inference.baseten.co",),
+    "bedrock": ("bedrock-runtime.*.amazonaws.com", "bedrock.*.amazonaws.com", "bedrock-agent-runtime.*.amazonaws.com"),
+    "cartesia": ("api.cartesia.ai",),
+    "cerebras": ("api.cerebras.ai",),
+    "cloudflare": ("gateway.ai.cloudflare.com",),
+    "cohere": ("api.cohere.com", "api.cohere.ai"),
+    "dashscope": ("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com"),
+    "deepgram": ("api.deepgram.com", "agent.deepgram.com"),
+    "deepinfra": ("api.deepinfra.com",),
+    "deepseek": ("api.deepseek.com",),
+    "elevenlabs": ("api.elevenlabs.io", "api.*.elevenlabs.io"),
+    "fal": ("fal.run", "*.fal.run"),
+    "fireworks": ("api.fireworks.ai",),
+    "github": ("models.github.ai", "api.githubcopilot.com"),
+    "google": (
+        "generativelanguage.googleapis.com",
+        "aiplatform.googleapis.com",
+        "*-aiplatform.googleapis.com",
+        "*.aiplatform.googleapis.com",
+        "speech.googleapis.com",
+        "*-speech.googleapis.com",
+        "texttospeech.googleapis.com",
+        "*-texttospeech.googleapis.com",
+    ),
+    "groq": ("api.groq.com",),
+    "huggingface": ("router.huggingface.co", "api-inference.huggingface.co", "*.endpoints.huggingface.cloud"),
+    "hyperbolic": ("api.hyperbolic.xyz",),
+    "inception": ("api.inceptionlabs.ai",),
+    "jina": ("api.jina.ai",),
+    "letta": ("api.letta.com",),
+    "minimax": ("api.minimax.io", "api.minimax.chat", "api.minimaxi.com"),
+    "mistral": ("api.mistral.ai", "api.*.mistral.ai", "codestral.mistral.ai"),
+    "moonshot": ("api.moonshot.ai", "api.moonshot.cn"),
+    "nebius": ("api.tokenfactory.nebius.com", "api.studio.nebius.com", "api.nebius.com"),
+    "nomic": ("api-atlas.nomic.ai",),
+    "novita": ("api.novita.ai",),
+    "nvidia": ("integrate.api.nvidia.com",),
+    "ollama": ("ollama.com",),
+    "openai": ("api.openai.com", "*.api.openai.com"),
+    "openrouter": ("openrouter.ai",),
+    "perplexity": ("api.perplexity.ai",),
+    "portkey": ("api.portkey.ai",),
+    "reka": ("api.reka.ai",),
+    "replicate": ("api.replicate.com", "stream.replicate.com"),
+    "requesty": ("router.requesty.ai",),
+    "sagemaker": ("runtime.sagemaker.*.amazonaws.com",),
+    "sambanova": ("api.sambanova.ai",),
+    "scaleway": ("api.scaleway.ai",),
+    "siliconflow": ("api.siliconflow.com", "api.siliconflow.cn"),
+    "stability": ("api.stability.ai",),
+    "together": ("api.together.xyz", "api.together.ai", "api-inference.together.ai"),
+    "upstage": ("api.upstage.ai",),
+    "vercel": ("ai-gateway.vercel.sh",),
+    "volcengine": ("ark.*.volces.com",),
+    "voyage": ("api.voyageai.com",),
+    "watsonx": ("*.ml.cloud.ibm.com",),
+    "writer": ("api.writer.com",),
+    "xai": ("api.x.ai", "*.api.x.ai"),
+    "zhipu": ("api.z.ai", "open.bigmodel.cn"),
+}
+"""The hosts of each provider, with ``*`` for any characters. Limits of a queue (``openai: 60/min``) use these names."""
+
+MODEL_HOSTS = tuple(itertools.chain.from_iterable(PROVIDER_HOSTS.values()))
+"""The hosts of all providers."""
 
 # Paths that only model servers have, whatever the host. Only the end of the path is matched, because gateways put
 # prefixes before it. A text, which `re` compiles at first use: that takes a millisecond.
@@ -137,6 +115,13 @@ _USUAL_PATHS = ("/chat/completions", "/v1/responses", "/v1/messages", "/v1/embed
 def matches_any(host: str, patterns: Sequence[str]) -> bool:
     """Say whether a host is among ``patterns`` (``*`` for any characters; ``host`` or ``host:port``)."""
     return any(fits_pattern(host, normalize_pattern(pattern)) for pattern in patterns)
+
+
+@lru_cache(maxsize=64)
+def provider_of(host: str) -> str | None:
+    """Return the name in ``PROVIDER_HOSTS`` of the provider to which a host belongs; None if it is not known."""
+    of = (name for name, patterns in PROVIDER_HOSTS.items() if any(fits_pattern(host, each) for each in patterns))
+    return next(of, None)
 
 
 def address_spellings(host: str, port: int | None) -> tuple[str, str]:
@@ -211,7 +196,7 @@ def is_provider(host: str, port: int | None, settings: Settings) -> bool:
         return True
     if is_loopback(host):
         return False
-    if is_listed(host, port, PROVIDERS):
+    if is_listed(host, port, MODEL_HOSTS):
         return True
     return settings.base_url is not None and normalize_host(host) == _host_of_base_url(settings.base_url)
 
