@@ -7,7 +7,7 @@ How requests are compared:
 - ``canonical_json`` compares JSON by value, without the paths of ``json_path`` (``aquila_ignore``).
 - ``uploaded_file`` says which properties of a file are compared.
 - ``fresh_value_placeholders`` replaces values that are new in every run (``aquila_normalize``). ``fresh_values`` is the
-  table of their kinds, and ``pattern_check`` refuses patterns of a user that are too slow.
+  table of their kinds.
 
 The message of a miss:
 

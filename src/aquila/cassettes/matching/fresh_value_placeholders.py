@@ -18,7 +18,6 @@ from urllib.parse import unquote
 
 from aquila.cassettes.matching import fresh_values
 from aquila.cassettes.matching.fresh_values import CLOSE, OPEN
-from aquila.cassettes.matching.pattern_check import compile_pattern
 from aquila.cassettes.matching.uploaded_file import UploadedFile
 from aquila.errors import ConfigError
 from aquila.spelling import suggest_name
@@ -109,7 +108,7 @@ def _read_entry(entry: str) -> tuple[str, re.Pattern[str], bool, int]:
     if kind is not None:
         return entry, fresh_values.pattern_of(entry), kind.has_identity, kind.shortest
     if len(entry) > 2 and entry.startswith("/") and entry.endswith("/"):
-        return entry, compile_pattern(entry[1:-1], entry), True, 1
+        return entry, _compile_pattern(entry), True, 1
     names = ", ".join(fresh_values.KIND_BY_NAME)
     if entry.startswith("/") or not re.fullmatch(r"\w+", entry):
         raise ConfigError(
@@ -120,6 +119,27 @@ def _read_entry(entry: str) -> tuple[str, re.Pattern[str], bool, int]:
         f"aquila_normalize: there is no kind of value {entry!r} (a pattern stands between slashes: /{entry}/)"
         f"{suggest_name(entry, fresh_values.KIND_BY_NAME)}"
     )
+
+
+def _compile_pattern(entry: str) -> re.Pattern[str]:
+    """Compile an entry that is a pattern between slashes. Raises ``ConfigError``, which says what to type."""
+    text = entry[1:-1]
+    try:
+        compiled = re.compile(text)
+    except (re.error, Warning, OverflowError, RecursionError) as error:  # a FutureWarning raises where they are errors
+        at = getattr(error, "pos", None)
+        where = f" from {text[at:]} on" if at is not None and at < len(text) else ""
+        reason = getattr(error, "msg", None) or str(error)
+        raise ConfigError(
+            f"aquila_normalize: cannot read the pattern {entry}{where}: {reason}. Write a regular expression of "
+            r"Python between slashes, such as /run-\d+/, and a backslash before special characters: \( \[ \."
+        ) from None
+    if compiled.search("") is not None:
+        raise ConfigError(
+            f"aquila_normalize: the pattern {entry} matches the empty text, so it would match everywhere. "
+            "Let it match at least one character, for example with + in place of *"
+        )
+    return compiled
 
 
 def _stretches_of(text: str) -> Iterable[tuple[int, int]]:
