@@ -17,7 +17,8 @@ import pytest
 
 from aquila import transports
 from aquila.intercept import activation
-from aquila.intercept.connections import compiled_clients, kept_originals
+from aquila.intercept.connections import compiled_clients, kept_originals, native_clients
+from aquila.intercept.http_clients import other_clients
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 from aquila.intercept.web_sockets import clients
 
@@ -245,10 +246,12 @@ def test_a_loader_of_many_modules_is_left_as_it_is(tmp_path: Path, monkeypatch: 
     [
         (activation._HTTPX_FAMILY, transports.CORE_LIBRARIES),
         (activation._WEB_SOCKETS, clients._CAUGHT),
+        (activation._OTHER_CLIENTS, other_clients.OtherClients.CAUGHT),
+        ((*activation._NATIVE, *activation._LOOPS, "socks"), native_clients.NativeClients.PATCHES),
         (activation._COMPILED, compiled_clients.LIBRARIES),
         (activation._KEPT, kept_originals.KEPT),
     ],
-    ids=["httpx", "WebSockets", "compiled", "kept originals"],
+    ids=["httpx", "WebSockets", "other clients", "native", "compiled", "kept originals"],
 )
 def test_each_library_that_a_table_patches_is_named_in_activation(named: Sequence[str], patched: Iterable[str]) -> None:
     # Activation is loaded in every run, and the tables are not. A library that it does not name is never patched.

@@ -1,7 +1,7 @@
 """The guard for libraries that connect without Python's sockets: curl, gRPC, uvloop, c-ares, gevent, PySocks.
 
 Each is checked where it is told to connect. No cassette can answer them, except uvloop. If a cassette is in use, the
-refusal names the library. To add a library, add a function, a row in ``NativeClients.patch_library``, and its module in
+refusal names the library. To add a library, add a function, a row in ``NativeClients.PATCHES``, and its module in
 ``activation``.
 """
 
@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from aquila.intercept.connections.socket_guard import SocketGuard, calling_first, find_argument
@@ -27,21 +27,7 @@ class NativeClients:
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch the imported module of one of these libraries."""
-        patch = {
-            "asyncio.windows_events": self._patch_proactor,
-            "curl_cffi.aio": self._patch_curl_cffi_loop,
-            "curl_cffi.curl": self._patch_curl_cffi,
-            "gevent._socketcommon": self._guard.patch_resolvers,
-            "gevent.socket": self._guard.patch_resolvers,
-            "gevent.ssl": self._patch_gevent_tls,
-            "grpc": self._patch_grpc,
-            "grpc.aio": self._patch_grpc,
-            "pycares": self._patch_pycares,
-            "pycurl": self._patch_pycurl,
-            "socks": self._patch_socks,
-            "uvloop": self._patch_uvloop,
-        }[module.__name__]
-        return patch(module)
+        return self.PATCHES[module.__name__](self, module)
 
     def _patch_proactor(self, module: ModuleType) -> Iterable[Undoable]:
         # The event loops of Windows connect by the descriptor of a socket, without its methods.
@@ -59,6 +45,9 @@ class NativeClients:
             return checked(conn, address, proactor=proactor)
 
         return connect
+
+    def _patch_resolvers(self, module: ModuleType) -> Iterable[Undoable]:
+        return self._guard.patch_resolvers(module)
 
     def _patch_gevent_tls(self, module: ModuleType) -> Iterable[Undoable]:
         yield Patch(module.SSLContext, "wrap_socket", self._guard.make_replacement("wrap_socket"))
@@ -132,6 +121,22 @@ class NativeClients:
         guard_channels = functools.partial(_guard_channels, self._guard, module.__name__ == "grpc.aio")
         yield Patch(module, "insecure_channel", guard_channels)
         yield Patch(module, "secure_channel", guard_channels)
+
+    PATCHES: ClassVar[Mapping[str, Callable[[NativeClients, ModuleType], Iterable[Undoable]]]] = {
+        "asyncio.windows_events": _patch_proactor,
+        "curl_cffi.aio": _patch_curl_cffi_loop,
+        "curl_cffi.curl": _patch_curl_cffi,
+        "gevent._socketcommon": _patch_resolvers,
+        "gevent.socket": _patch_resolvers,
+        "gevent.ssl": _patch_gevent_tls,
+        "grpc": _patch_grpc,
+        "grpc.aio": _patch_grpc,
+        "pycares": _patch_pycares,
+        "pycurl": _patch_pycurl,
+        "socks": _patch_socks,
+        "uvloop": _patch_uvloop,
+    }
+    """For each module of a library the method that patches it."""
 
 
 # Functions that find the address among the arguments of a library's function. Positions count `self`.

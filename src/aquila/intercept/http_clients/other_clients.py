@@ -10,10 +10,10 @@ import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from aquila.fork_locks import renewed_in_child
@@ -60,17 +60,8 @@ class OtherClients:
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch ``http.client``, urllib3, httplib2 or aiohttp."""
-        kind, method, catch = {
-            # Every request of a connection begins with this method, also those of `urllib.request`.
-            "http.client": ("HTTPConnection", "putrequest", self._catch_http_client),
-            # Every request of urllib3 goes through this method, before a connection is chosen.
-            "urllib3": ("HTTPConnectionPool", "urlopen", self._catch_urllib3),
-            # The only public method that sends a request.
-            "httplib2": ("Http", "request", self._catch_httplib2),
-            # `get`, `post` and `request` all call this private method, and vcrpy patches it too.
-            "aiohttp": ("ClientSession", "_request", self._catch_aiohttp),
-        }[module.__name__]
-        yield Patch(getattr(module, kind), method, catch)
+        kind, method, catch = self.CAUGHT[module.__name__]
+        yield Patch(getattr(module, kind), method, functools.partial(catch, self))
 
     def _catch_http_client(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -143,6 +134,18 @@ class OtherClients:
             return await original(session, method, url, **aiohttp_answers.with_middleware(session, kwargs))
 
         return request
+
+    CAUGHT: ClassVar[Mapping[str, tuple[str, str, Callable[[OtherClients, Callable[..., Any]], Any]]]] = {
+        # Every request of a connection begins with this method, also those of `urllib.request`.
+        "http.client": ("HTTPConnection", "putrequest", _catch_http_client),
+        # Every request of urllib3 goes through this method, before a connection is chosen.
+        "urllib3": ("HTTPConnectionPool", "urlopen", _catch_urllib3),
+        # The only public method that sends a request.
+        "httplib2": ("Http", "request", _catch_httplib2),
+        # `get`, `post` and `request` all call this private method, and vcrpy patches it too.
+        "aiohttp": ("ClientSession", "_request", _catch_aiohttp),
+    }
+    """For each library the class and the method that is caught, and the method here that catches it."""
 
     def _is_answered(self, method: str, url: str, *, unseen: bool) -> bool:
         """Whether a scope answers a request. ``unseen``: the guard of connections may not see where it goes.
