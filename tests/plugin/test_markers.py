@@ -170,3 +170,32 @@ def test_a_marker_that_a_fixture_adds_counts_as_one_above_the_test(pytester: pyt
         """
     )
     pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_a_block_takes_the_transport_of_its_test_in_every_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import aquila
+        import pytest
+        from aquila.recording import scope
+
+        def transport_of_a_block(**given):
+            with aquila.use_cassette("birds", **given):
+                return scope.current_scope().settings.transport
+
+        @pytest.mark.aquila_live
+        def test_live():
+            assert transport_of_a_block() == "live"
+            assert transport_of_a_block(transport="replay") == "replay"
+
+        @pytest.mark.aquila(transport="record")
+        def test_record():
+            assert transport_of_a_block() == "record"
+
+        @pytest.mark.aquila(transport="replay")
+        def test_replay():
+            assert transport_of_a_block() == "replay"
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=3)
+    pytester.runpytest_inprocess("--aquila-record").assert_outcomes(passed=3)

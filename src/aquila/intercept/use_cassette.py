@@ -10,7 +10,7 @@ from aquila.intercept import decorated_functions
 from aquila.intercept.scope_block import ScopeBlock
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.scope import Scope
+from aquila.recording.scope import Scope, look_for_scope
 from aquila.recording.scope_settings import check_scope_options
 from aquila.recording.used_cassette import UsedCassette
 from aquila.transports.transport_names import USUAL_TRANSPORTS, check_transports, check_transports_of
@@ -34,8 +34,8 @@ class use_cassette(ScopeBlock[UsedCassette]):
     step until it ends or is closed. The code of its consumer, between the steps, runs outside.
 
     ``name`` is that of the cassette, ``settings`` are those of ``@pytest.mark.aquila`` (``transport="record"``,
-    ``ignore=...``, ``replay_timing=...``). Outside pytest the transport is ``replay`` unless the settings or the
-    environment say otherwise.
+    ``ignore=...``, ``replay_timing=...``). Outside pytest the transport is ``replay`` unless the settings, a block
+    around this one or the environment say otherwise.
 
     A block that ends with an exception stores nothing in the cassette. Its recordings are kept in the pending file
     beside it. That a generator is closed early, or ``sys.exit(0)``, is no failure. Raises ``CassetteNameError``,
@@ -67,7 +67,9 @@ class use_cassette(ScopeBlock[UsedCassette]):
     def _make_scope(self) -> tuple[Scope, UsedCassette]:
         options = self._settings
         if "transport" not in options and not runtime.current_run().layers.gives("transport"):
-            options = {"transport": "replay", **options}
+            around, _ = look_for_scope()  # the marker of a test gives the transport, as a block around this one may
+            if around is None or not around.gives("transport"):
+                options = {"transport": "replay", **options}
         settings = runtime.current_settings()
         check_scope_options(options, settings, source=self._title)
         self._check_transports(settings)
