@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -30,16 +32,23 @@ def test_unknown_name_is_an_attribute_error() -> None:
         _ = aquila.aks
 
 
-def test_type_checkers_see_the_same_names_as_the_table() -> None:
-    tree = ast.parse((ROOT / "__init__.py").read_text())
-    block = next(node for node in tree.body if isinstance(node, ast.If))
+@pytest.mark.parametrize("name", ["aquila", "aquila.cassettes", "aquila.huey", "aquila.testing"])
+def test_type_checkers_see_the_same_names_as_the_table(name: str) -> None:
+    package = importlib.import_module(name)
+    tree = ast.parse(inspect.getsource(package))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     imported = {
-        alias.asname: (node.module or "").removeprefix("aquila").removeprefix(".")
+        alias.asname: f"{node.module}.{alias.name}"
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
+        if alias.asname is not None
     }
-    assert imported == aquila._NAMES
+    full = {
+        public: f"{module if module.startswith('aquila.') else f'{name}.{module}'.rstrip('.')}.{public}"
+        for public, module in package._NAMES.items()
+    }
+    assert imported == full
 
 
 @pytest.mark.parametrize("package", ["aquila", "pytest_aquila"])

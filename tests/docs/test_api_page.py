@@ -15,6 +15,7 @@ import pytest
 
 from aquila import errors
 from aquila.cli import COMMANDS
+from aquila.huey import testing
 from aquila.option_parsing import OPTIONS
 from aquila.other_variables import VARIABLES
 from pytest_aquila import fixtures, options
@@ -153,8 +154,19 @@ def test_the_other_sections_list_every_public_name_of_the_public_modules() -> No
     assert_same(listed, names_in_code())
 
 
+def test_each_fixture_is_exported_and_those_for_tasks_have_a_short_name() -> None:
+    named = {name for module in (fixtures, task_fixtures) for name in module.__all__}
+    assert fixtures_in_code() - named == set(short_names.NAMES), "a fixture is in `__all__` of its module"
+    functions = named & {f"aquila_{name}" for name in testing.__all__}
+    assert functions == {f"aquila_{name}" for name in short_names.NAMES}, (
+        "a function for tasks is in `short_names.NAMES`"
+    )
+
+
 def test_every_error_is_in_the_tree_and_on_the_page_of_errors() -> None:
     classes = {name for name in public_names(errors) if inspect.isclass(getattr(errors, name))}
+    raised = [each for name in classes if issubclass(each := getattr(errors, name), Exception)]
+    assert [each for each in raised if not issubclass(each, errors.AquilaError | Warning)] == []
     page = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
     for place, text in {"the tree in errors.py": errors.__doc__ or "", "docs/errors.md": page}.items():
         assert classes - set(re.findall(r"\w+", text)) == set(), f"not in {place}"
@@ -164,13 +176,6 @@ def test_every_command_about_cassettes_is_in_the_table_of_its_page() -> None:
     page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
     names = [command.name.partition("cassettes ")[2] for command in COMMANDS]
     assert set(re.findall(r"^\| `([\w-]+)", page, re.MULTILINE)) == set(filter(None, names)), "docs/cli.md"
-
-
-@pytest.mark.parametrize("name", ["aquila", "aquila.cassettes", "aquila.huey", "aquila.testing"])
-def test_lazy_names_are_those_that_type_checkers_see(name: str) -> None:
-    module = importlib.import_module(name)
-    shown = set(re.findall(r" as (\w+)$", inspect.getsource(module), re.MULTILINE))
-    assert shown == set(module._NAMES)
 
 
 @pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").glob("*.md")), ids=lambda page: page.stem)
