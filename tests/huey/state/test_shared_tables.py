@@ -40,12 +40,6 @@ class _Model(RuleBasedStateMachine):
         self.state.put("t", key, value, order=order)
         self.rows[key] = Entry(key, value, order)
 
-    @rule(keys=st.lists(KEYS), order=ORDERS)
-    def add_many(self, keys, order):
-        self.state.add_many("t", keys, order=order)
-        for key in keys:
-            self.rows.setdefault(key, Entry(key, b"", order))
-
     @rule(key=KEYS, value=VALUES, order=ORDERS)
     def add(self, key, value, order):
         assert self.state.add("t", key, value, order=order) == (key not in self.rows)
@@ -174,7 +168,7 @@ def test_many_keys_are_looked_up_where_sqlite_takes_few_parameters(make_huey):
     huey = make_huey("sqlite")
     huey.storage.conn.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)  # The default of older versions.
     state, keys = state_of(huey), [f"{number}" for number in range(1200)]
-    state.add_many("t", keys[::2], order=0)
+    state.change_many([EntryChange("t", key, None, b"", 0) for key in keys[::2]])
     assert state.get_many("t", keys) == [b"", None] * 600
 
 

@@ -17,7 +17,7 @@ from huey.api import TaskWrapper, crontab
 from aquila.errors import ConfigError
 from aquila.huey.delivery.result_keys import delete_results, list_result_keys
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
-from aquila.huey.state import state_of
+from aquila.huey.state import EntryChange, state_of
 
 _SEEN = "seen"
 """The table of the shared state that says when each entry of the result store was first seen."""
@@ -77,7 +77,9 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     # old before the clock shows that time again.
     known = {key for key in present & seen.keys() if seen[key] <= now}
     state.delete(_SEEN, *(seen.keys() - known))
-    state.add_many(_SEEN, sorted(present - known), order=now)
+    new = [EntryChange(_SEEN, key, None, b"", now) for key in present - known]
+    for at in range(0, len(new), _PAGE):
+        state.change_many(new[at : at + _PAGE])
     seen = {key: seen[key] if key in known else now for key in present}
     results = _select_removable([key for key in seen if not key.startswith(_OURS)], seen, now, older_than, keep)
     left_behind = _select_removable([key for key in seen if key.startswith(_OURS)], seen, now, older_than, keep)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left, insort
-from collections.abc import Sequence
 
 from aquila.fork_locks import renewed_in_child
 from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
@@ -15,8 +14,7 @@ class MemoryState(SharedState):
     """The tables of a queue that lives in this process: threads and greenlets share it, processes do not."""
 
     def __init__(self) -> None:
-        # Every method holds the lock, which makes it atomic; `add_many` is atomic for each key. Reentrant, because
-        # methods call one another.
+        # Every method holds the lock, which makes it atomic. Reentrant, because methods call one another.
         self._lock = renewed_in_child(threading.RLock())
         # They live as long as the storage; only `drop` and `clear` remove tables.
         self._tables: dict[str, _Table] = {}
@@ -34,10 +32,6 @@ class MemoryState(SharedState):
             if is_new:
                 self.put(table, key, value, order=order)
             return is_new
-
-    def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
-        for key in keys:
-            self.add(table, key, b"", order=order)
 
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         with self._lock:

@@ -16,12 +16,6 @@ if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
 return 1
 """
-# ARGV: the order, the keys.
-_ADD_MANY = """
-for at = 2, #ARGV do
-    if redis.call('HSETNX', KEYS[1], ARGV[at], '') == 1 then redis.call('ZADD', KEYS[2], ARGV[1], ARGV[at]) end
-end
-"""
 _REPLACE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
@@ -58,8 +52,6 @@ end
 return #keys
 """
 
-_AT_ONCE = 2000  # Keys in one call of a script: the server does nothing else meanwhile, so no client waits for long.
-
 
 class RedisState(SharedState):
     """The tables of a queue on Redis. ``name`` is the name of the queue as it is in the keys of Huey."""
@@ -67,8 +59,8 @@ class RedisState(SharedState):
     def __init__(self, connection: Any, name: str) -> None:
         self._redis = connection
         self._name = name
-        self._add, self._add_many, self._replace, self._remove, self._entries, self._delete_below = map(
-            connection.register_script, (_ADD, _ADD_MANY, _REPLACE, _REMOVE, _ENTRIES, _DELETE_BELOW)
+        self._add, self._replace, self._remove, self._entries, self._delete_below = map(
+            connection.register_script, (_ADD, _REPLACE, _REMOVE, _ENTRIES, _DELETE_BELOW)
         )
 
     def keys_of(self, table: str) -> tuple[str, str]:
@@ -88,10 +80,6 @@ class RedisState(SharedState):
 
     def add(self, table: str, key: str, value: bytes, *, order: float) -> bool:
         return bool(self._add(keys=self.keys_of(table), args=(key, value, repr(order))))
-
-    def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
-        for at in range(0, len(keys), _AT_ONCE):
-            self._add_many(keys=self.keys_of(table), args=(repr(order), *keys[at : at + _AT_ONCE]))
 
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         arguments = (key, old, new, "" if order is None else repr(order))

@@ -52,10 +52,6 @@ class SharedState(ABC):
         """Store an entry unless there is one with the same key. Returns whether it was stored."""
 
     @abstractmethod
-    def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
-        """Store an entry without a value for each key that has none. Not atomic as a whole."""
-
-    @abstractmethod
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         """Replace a value by ``new`` if it is still ``old``. Returns whether it was replaced.
 

@@ -68,13 +68,6 @@ class _SqlState(SharedState):
         cursor.execute(statement, (self._queue, table, key, value, order))
         return bool(cursor.rowcount == 1)
 
-    def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
-        with self._change() as cursor:
-            cursor.executemany(
-                self.with_marks(self._upsert + "(queue, name, key) do nothing"),
-                [(self._queue, table, key, b"", order) for key in keys],
-            )
-
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         with self._change() as cursor:
             return self._replace(cursor, table, key, old, new, order)
