@@ -116,7 +116,7 @@ def test_a_task_that_is_lost_again_and_again_is_given_up(kept):
     for _ in range(2):
         assert requeue_lost_tasks(kept) == [task.id]
         lose(kept)
-    # Others wait for its result, so a worker tells them, whose copy is there until that is done.
+    # A worker ends it, whose copy is there until that is done.
     assert requeue_lost_tasks(kept) == [task.id]
     kept.execute(kept.dequeue())
     assert ran == []
@@ -144,18 +144,6 @@ def test_losses_count_over_retries_and_deliveries_do_not(kept):
     task = kept.deserialize_task(kept.storage.dequeue())
     assert task._aquila_losses == 1
     assert kept.execute(task) == [2, 1]
-
-
-def test_a_task_that_nothing_follows_is_given_up_without_a_worker(huey):
-    killer = returning(huey, 1, name="killer")
-    task = killer.s()
-    lose(huey, task)
-    for _ in range(2):
-        assert requeue_lost_tasks(huey) == [task.id]
-        lose(huey)
-    assert requeue_lost_tasks(huey) == []
-    assert "given up" in huey.get(task.id).metadata["error"]
-    assert huey.pending_count() == 0
 
 
 def test_a_task_that_was_revoked_before_it_is_given_up_is_left_to_a_worker(huey):

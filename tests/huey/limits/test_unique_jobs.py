@@ -235,7 +235,8 @@ def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_
             assert summarise(1).id == first.id  # its worker has not been heard of, and its copy is there
         requeue_lost_tasks(huey)
         execution.end()
-        assert stages(huey) in (["queued"], [])
+        assert stages(huey) == ["queued"]
+    huey.execute(huey.dequeue())  # It ends the job, without executing it.
     assert stages(huey) == []
     assert not is_conflict(summarise(1))
 

@@ -814,7 +814,7 @@ def test_a_job_that_is_given_up_has_failed_and_can_be_tried_again(huey, write):
 @pytest.mark.parametrize("end", ["failed", "canceled"])
 def test_a_job_that_a_worker_gives_up_has_failed_and_does_not_run(huey, write, end):
     task = write.s("eagles").then(write)
-    task._aquila_losses = 3  # Others wait for its result, so a worker ends it.
+    task._aquila_losses = 3
     huey.enqueue(task)
     if end == "canceled":
         huey.revoke(task, revoke_once=True)

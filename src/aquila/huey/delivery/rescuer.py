@@ -9,7 +9,6 @@ from typing import Any
 
 from huey.api import Task
 from huey.signals import SIGNAL_ENQUEUED, SIGNAL_ERROR
-from huey.utils import Error
 
 from aquila.errors import TaskError
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
@@ -18,7 +17,7 @@ from aquila.huey.delivery.consumer_heartbeats import BEATS, CONSUMERS, check_los
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import Entry, SharedState, state_of
-from aquila.huey.tasks.task_ends import error_of, store_error, stores_result
+from aquila.huey.tasks.task_ends import error_of, store_error
 
 logger = logging.getLogger("huey.aquila")
 
@@ -112,9 +111,8 @@ def _read_looks(entry: Entry | None) -> dict[str, tuple[str, int]]:
 def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
     """Enqueue the message of a copy again, in the place of the copy, and return its task.
 
-    Returns None where another consumer was faster, where the message cannot be read, or where the task is given up and
-    nothing follows it. A task that is given up and that others wait for is enqueued: a worker ends it, see
-    ``end_given_up``.
+    Returns None where another consumer was faster, or where the message cannot be read. A task that is given up is
+    enqueued, too: a worker ends it, see ``end_given_up``.
     """
     try:
         task: Task = huey.deserialize_task(copy.data)
@@ -124,9 +122,6 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
         return None
     task._aquila_deliveries = getattr(task, "_aquila_deliveries", 0) + 1
     task._aquila_losses = getattr(task, "_aquila_losses", 0) + 1
-    if is_given_up(huey, task) and task.on_complete is None and task.chord_config is None:
-        _give_up(huey, copies, copy, task)
-        return None
     requeue_claim(huey, task)
     huey._emit(SIGNAL_ENQUEUED, task)  # Before the task is enqueued, as Huey does: a worker may be very fast.
     if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
@@ -135,53 +130,26 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
     return task
 
 
-def _give_up(huey: Any, copies: RunningCopies, copy: Copy, task: Task) -> None:
-    """End a task that nothing follows: one step stores its result in the place of the copy."""
-    error = _bury(huey, task)
-    if stores_result(huey, task):
-        ended = copies.move_to_results(copy, task.id, huey.serializer.serialize(error))
-    else:
-        ended = bool(copies.forget(copy))
-    if ended:
-        _tell(huey, task, error)
-
-
 def end_given_up(huey: Any, task: Task) -> None:
     """End a task that is given up, in the worker that has taken it in place of executing it.
 
-    Other tasks follow it, or it is a member of a chord. They are told in several steps. The copy of the worker is
-    there until the last one, so another worker tells them if this one is killed in between.
+    Whoever waits for it is told in several steps. The copy of the worker is there until the last one, so another worker
+    tells them if this one is killed in between. The task is then buried again, and the new dead letter replaces this
+    one.
     """
-    error = _bury(huey, task)
+    # Its copy does not tell which of the two it was.
+    reason = (
+        f"not finished {task._aquila_losses} times, because its worker was lost or its outcome could not be stored, "
+        "and given up"
+    )
+    bury_lost(huey, task, reason)
+    error = error_of(task.id, reason)
     store_error(huey, task, error)
-    _tell(huey, task, error)
+    logger.error("task %s was %s", task.id, reason)
+    huey._emit(SIGNAL_ERROR, task, TaskError(f"task {task.id} was {reason}"))
+    huey._abort_chord_member(task, error)
 
 
 def is_given_up(huey: Any, task: Task) -> bool:
     """Whether a task was lost so often that it is not executed again. One that was revoked is left to a worker."""
     return getattr(task, "_aquila_losses", 0) >= _MAX_LOSSES and not huey.is_revoked(task)
-
-
-def _bury(huey: Any, task: Task) -> Error:
-    """Make a task that is given up a dead letter. Returns its result.
-
-    This is the first step. If this process is killed before the next one, the task is buried again, and the new dead
-    letter replaces this one.
-    """
-    message = _reason_of(task)
-    bury_lost(huey, task, message)
-    return error_of(task.id, message)
-
-
-def _tell(huey: Any, task: Task, error: Error) -> None:
-    logger.error("task %s was %s", task.id, _reason_of(task))
-    huey._emit(SIGNAL_ERROR, task, TaskError(f"task {task.id} was {_reason_of(task)}"))
-    huey._abort_chord_member(task, error)
-
-
-def _reason_of(task: Task) -> str:
-    # Its copy does not tell which of the two it was.
-    return (
-        f"not finished {task._aquila_losses} times, because its worker was lost or its outcome could not be stored, "
-        "and given up"
-    )

@@ -42,11 +42,6 @@ def store_error(huey: Any, first: Task | None, error: Error) -> list[Task]:
     """
     tasks = list(iterate_pipeline(first))
     for task in tasks:
-        if stores_result(huey, task):
+        if huey.results and not isinstance(task, PeriodicTask):
             huey.put_result(task.id, error)
     return tasks
-
-
-def stores_result(huey: Any, task: Task) -> bool:
-    """Whether a result is stored for a task: not for a periodic one, for which nobody waits."""
-    return bool(huey.results) and not isinstance(task, PeriodicTask)
