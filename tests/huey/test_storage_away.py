@@ -417,15 +417,3 @@ def test_a_reader_of_a_text_so_far_asks_again_and_then_raises(quick, monkeypatch
     huey.answers = lambda: False
     with pytest.raises(Away):
         partial_answer(huey, "nobody")
-
-
-@pytest.mark.parametrize("value", ["text", [], [1], [1, 2], {"a": 1}, 3])
-def test_what_others_have_written_under_the_keys_of_a_task_is_no_text_and_no_checkpoint(value, caplog):
-    huey = UnsteadyHuey()
-    huey.put(kept_progress.PARTIAL_PREFIX + "mine", value)
-    assert partial_answer(huey, "mine") is None
-    wrapper = huey.task()(lambda: checkpoint("part", default="none"))
-    task = build_task(wrapper, id="mine")
-    huey.put(kept_progress.CHECKPOINTS_PREFIX + "mine", value)
-    assert huey.execute(task) == "none"
-    assert isinstance(value, dict) or "not written by Aquila" in warnings(caplog)[0]

@@ -11,7 +11,7 @@ from huey.api import chord
 from huey.utils import Error
 
 from aquila import huey as classes
-from aquila.errors import ConfigError, MessageRejected
+from aquila.errors import ConfigError
 from aquila.huey import checkpoint, current_task, dead_letters, list_consumers, requeue_lost_tasks
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
@@ -396,22 +396,6 @@ def test_lost_after_of_the_huey_decides_when_a_consumer_is_dead(make):
 def test_a_time_after_which_nobody_or_everybody_would_be_dead_is_refused(value):
     with pytest.raises(ConfigError, match="lost_after= must be a number of seconds from 1"):
         classes.MemoryHuey("app", lost_after=value)
-
-
-HOSTILE = [b"", b"null", b"[1]", b'{"host": 1}', b"[" * 100_000, b"\xff", b'{"host": "h", "pid": 1, "started": "x"}']
-
-
-@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
-def test_any_entry_among_the_consumers_breaks_nothing(kept, value):
-    state = state_of(kept)
-    state.put(CONSUMERS, "x", value, order=1.0)
-    (entry,) = list_consumers(kept)
-    assert (entry.id, entry.seen) == ("x", 1.0)
-    kept.storage.enqueue(b"damaged")
-    copies_of(kept).take("x", ())
-    assert requeue_lost_tasks(kept) == []
-    assert [letter.message for letter in dead_letters(kept)] == [b"damaged"]
-    assert MessageRejected.__name__ in dead_letters(kept).list()[0].reason
 
 
 def test_nothing_is_kept_without_the_setting(make):

@@ -150,19 +150,6 @@ def test_jobs_that_others_forget_are_forgotten(published):
     assert index.states["done"] == 7
 
 
-def test_foreign_entries_among_the_jobs_are_left_out(published):
-    huey = published()
-    job = put(huey, 1)
-    for number, value in enumerate((b"", b"\xff", b"[]", b"7", b'{"runs": 5}', b'{"runs": [[]]}', b"[" * 99_999)):
-        state_of(huey).put(JOBS_TABLE, f"x{number}", value, order=float(number))
-        state_of(huey).put(WORKERS_TABLE, f"x{number}", value, order=float(number))
-    state_of(huey).put(JOBS_TABLE, "odd", b'{"created": "x", "name": 5, "runs": [{"state": "odd"}]}', order=9.0)
-    index = JobIndex(huey)
-    look(index)
-    assert set(found(index)[0]) == {job, "odd"}
-    assert index.workers == []
-
-
 def test_a_storage_that_fails_while_older_jobs_are_read_is_asked_again(published, monkeypatch):
     huey = published()
     for number in range(1500):

@@ -835,21 +835,13 @@ def test_a_job_whose_task_no_worker_knows_has_failed(huey, write):
     assert 'value="retry"' in signed_in(huey).get(page_of(huey, result)).text
 
 
-def test_half_characters_and_huge_numbers_in_what_is_stored_are_shown_somehow(huey, write):
+def test_half_characters_in_what_is_stored_are_shown_somehow(huey, write):
     result = write("eagles")
     run(huey, result)
-    data = b'{"error":"x","eta":1%s,"text":"\\ud800"}' % (b"0" * 400)
+    data = b'{"error":"x","text":"\\ud800"}'
     events = b'[["started",1,{"arguments":"[\\"\\\\ud800\\"]"}],["text",2,%s],["failed",3,%s]]' % (data, data)
     append_batch(state_of(huey), result.id, b'["w","run",%s]' % events)
-    append_batch(state_of(huey), result.id, b'["w","run",[["text",1%s,{}]]]' % (b"0" * 400))
     assert client_of(huey).get(page_of(huey, result)).status_code == 200
-
-
-def test_a_job_whose_last_events_cannot_be_read_ends_for_those_who_follow_it(huey, write):
-    result = write("eagles")
-    run(huey, result)
-    append_batch(state_of(huey), result.id, b"odd")
-    assert [event.kind for event in subscribe(huey, result, timeout=60)] == ["queued", "started", "text", "done"]
 
 
 def test_what_a_suspended_worker_publishes_late_is_no_newer_attempt(huey, write):

@@ -654,17 +654,6 @@ def test_a_job_is_stored_where_it_began_though_the_storage_of_the_huey_is_anothe
     assert state.count(WORKERS_TABLE) == 0
 
 
-def test_a_summary_with_a_number_too_large_holds_up_no_other_job(published):
-    huey = published()
-    write = returning(huey, name="write")
-    first, second = write(), write()
-    state = state_of(huey)
-    state.put(JOBS_TABLE, first.id, b'{"created":1%s,"retries":1%s}' % (b"0" * 400, b"0" * 400), order=state.now())
-    with consumer(huey):
-        assert [events_of(huey, result)[-1].kind for result in (first, second)] == ["done", "done"]
-    assert (summary_of(huey, first).state, summary_of(huey, first).retries) == ("done", 0)
-
-
 def test_a_job_that_can_never_be_published_holds_up_no_other(published, monkeypatch, caplog):
     huey = published()
     write = returning(huey, name="write")

@@ -82,15 +82,8 @@ def list_consumers(huey: Any, *, limit: int = 1000) -> list[ConsumerEntry]:
 
 
 def _read_entry(entry: Entry) -> ConsumerEntry:
-    # Whoever can write to the storage may have written anything.
-    try:
-        value = json.loads(entry.value)
-        host, pid, started = value["host"], value["pid"], value["started"]
-        if (type(host), type(pid), type(started)) == (str, int, float):
-            return ConsumerEntry(entry.key, host[:255], pid, started, entry.order)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    return ConsumerEntry(entry.key, "?", 0, entry.order, entry.order)
+    about = json.loads(entry.value)
+    return ConsumerEntry(entry.key, about["host"], about["pid"], about["started"], entry.order)
 
 
 class ConsumerLife:

@@ -8,8 +8,7 @@ one, a quarter of a second apart.
 from __future__ import annotations
 
 import json
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aquila.engine.calls.request_gate import OutgoingRequest, gate_owner
 from aquila.huey.error_texts import UNCUT, shorten_text, write_safely
@@ -98,14 +97,9 @@ def _read(data: bytes | None, now: float) -> tuple[float, float, str]:
     future, somebody has put the clock back, and both times are moved back by as much. Otherwise the pause would last
     until the clock shows the old time again.
     """
-    # Whoever can write to the storage may have written anything. What is after the answer is left to later versions.
     try:
-        found: Any = json.loads(data or b"[0, 0, 0]")
-        until, following, written = (float(found[place]) for place in range(3))
-        answer = "".join(text for text in found[3:4] if isinstance(text, str))
-    except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
-        return 0.0, 0.0, ""
-    if not all(map(math.isfinite, (until, following, written))):
+        until, following, written, answer = json.loads(data or b'[0.0, 0.0, 0.0, ""]')
+    except (ValueError, TypeError):  # A later version has written it.
         return 0.0, 0.0, ""
     back = written - now if written - now > _SLACK else 0.0
-    return until - back, following - back, answer[:_LONGEST_ANSWER]
+    return until - back, following - back, answer

@@ -23,7 +23,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from huey.api import Result, ResultGroup, Task
 
@@ -55,7 +55,6 @@ _NOT_ENDED = "the claim of job %s could not be ended: until it runs out, identic
 _LOST = "the claim of job %s is lost: identical jobs may be enqueued beside it"
 
 Stage = Literal["enqueuing", "queued", "running", "over"]
-_STAGES = get_args(Stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,12 @@ class Claim:
 
     @classmethod
     def read(cls, data: bytes | None) -> Claim | None:
-        """Return the stored claim. None where nothing is stored, or something that is no claim."""
+        """Return the stored claim. None where nothing is stored, or what a later version has written."""
         try:
             id, stage, until, consumer = json.loads(data or b"")
-            claim = cls(str(id), stage, float(until), str(consumer))
-        except (ValueError, TypeError, RecursionError, OverflowError):
+        except (ValueError, TypeError):
             return None
-        return claim if stage in _STAGES and math.isfinite(claim.until) else None
+        return cls(id, stage, until, consumer)
 
 
 def unique_of(task: Any) -> Unique | None:

@@ -13,11 +13,10 @@ from aquila.huey.live.events import JobEvent
 
 @dataclass(slots=True)
 class ToolView:
-    """A tool call. ``result`` is None until it has ended; ``at`` is in seconds since the epoch."""
+    """A tool call. ``result`` is None until it has ended."""
 
     name: str
     arguments: str
-    at: float
     result: str | None = None
     seconds: float = 0.0
     failed: bool = False
@@ -28,17 +27,13 @@ class RunView:
     """An execution of a job, with the texts, tool calls and steps of its model calls."""
 
     key: str
-    number: int = 0
     attempt: int = 1
     delivery: int = 0
     started: float = 0.0
-    ended: float = 0.0
     seconds: float = 0.0
-    worker: str = ""
     outcome: str = "running"
     error: str = ""
     traceback: str = ""
-    eta: float = 0.0
     arguments: str = ""
     text: str = ""
     reasoning: str = ""
@@ -46,15 +41,13 @@ class RunView:
     steps: list[tuple[float, str, str]] = field(default_factory=list)
 
 
-_LARGEST = 2**53
 _ENDINGS = {events.RETRY, events.INTERRUPTED, events.DONE, events.FAILED, events.CANCELED}
 
 
 class JobView:
     """The executions of a job. ``add_event`` takes in its events in order; ``number`` is that of the last event."""
 
-    # A view belongs to one request of one page, so it has no lock. Anybody may have written an event, so each field is
-    # read with a default.
+    # A view belongs to one request of one page, so it has no lock.
 
     def __init__(self, found: Iterable[JobEvent] = ()) -> None:
         self.runs: list[RunView] = []
@@ -79,13 +72,13 @@ class JobView:
             return
         run = self._by_key.get(key)
         if run is None:
-            run = self._by_key[key] = RunView(key, len(self.runs) + 1, started=event.at)
+            run = self._by_key[key] = RunView(key, started=event.at)
             self.runs.append(run)
         text = _reader_of(event.data)
         match event.kind:
             case events.STARTED:
-                run.started, run.worker, run.arguments = event.at, text("worker"), text("arguments")
-                run.attempt, run.delivery = _whole(event.data.get("attempt"), 1), _whole(event.data.get("delivery"), 0)
+                run.started, run.arguments = event.at, text("arguments")
+                run.attempt, run.delivery = event.data.get("attempt", 1), event.data.get("delivery", 0)
                 # A worker that was suspended may publish an old run after a newer one.
                 self.runs.sort(key=lambda one: (one.started, one.attempt, one.delivery))
             case events.TEXT:
@@ -93,33 +86,29 @@ class JobView:
             case events.REASONING:
                 run.reasoning += text("text")
             case events.TOOL_CALL:
-                tool = ToolView(text("tool"), indent_json(text("arguments")), event.at)
+                tool = ToolView(text("tool"), indent_json(text("arguments")))
                 run.tools.append(tool)
                 self._tools[event.run, text("id")] = tool
             case events.TOOL_RESULT:
                 known = self._tools.get((event.run, text("id")))
                 if known is not None:
                     known.result, known.failed = indent_json(text("result")), bool(event.data.get("failed"))
-                    known.seconds = _number(event.data.get("seconds"))
+                    known.seconds = event.data.get("seconds", 0.0)
             case _:
                 self._add_step(run, event)
         if event.kind in _ENDINGS:
-            run.outcome, run.ended, run.error = event.kind, event.at, text("error")
-            run.traceback, run.eta = text("traceback"), _number(event.data.get("eta"))
-            run.seconds = _number(event.data.get("seconds"))
+            run.outcome, run.error, run.traceback = event.kind, text("error"), text("traceback")
+            run.seconds = event.data.get("seconds", 0.0)
 
     def _add_step(self, run: RunView, event: JobEvent) -> None:
         text = _reader_of(event.data)
         if event.kind == events.CALL:
             run.steps.append((event.at, "asked", text("model")))
         elif event.kind == events.USAGE:
-            tokens = (
-                f"{_whole(event.data.get('input_tokens'), 0)} + {_whole(event.data.get('output_tokens'), 0)} tokens"
-            )
+            tokens = f"{event.data.get('input_tokens', 0)} + {event.data.get('output_tokens', 0)} tokens"
             run.steps.append((event.at, "answered", ", ".join(filter(None, (tokens, text("finish_reason"))))))
         elif event.kind == events.REQUEST_RETRY:
-            delay = _number(event.data.get("delay"))
-            run.steps.append((event.at, "request again", f"in {delay:.1f} s: {text('error')}"))
+            run.steps.append((event.at, "request again", f"in {event.data.get('delay', 0.0):.1f} s: {text('error')}"))
 
 
 def indent_json(text: str) -> str:
@@ -133,11 +122,3 @@ def indent_json(text: str) -> str:
 
 def _reader_of(data: Any) -> Any:
     return lambda name: str(data.get(name) or "")
-
-
-def _whole(value: Any, otherwise: int) -> int:
-    return value if type(value) is int and abs(value) < _LARGEST else otherwise
-
-
-def _number(value: Any) -> float:
-    return float(value) if type(value) in (int, float) and abs(value) < _LARGEST else 0.0

@@ -200,7 +200,6 @@ class JobPublisher:
             created=now,
             changed=now,
             eta=_seconds_of(task.eta, utc=self.huey.utc) if task.eta else 0.0,
-            priority=float(task.priority or 0),
             retries=int(task.retries or 0),
         )
 

@@ -187,11 +187,7 @@ class JobReader:
                 self._has_ended, self._ended_at = True, event.at
             elif event.kind in (QUEUED, STARTED) and event.at > self._ended_at:
                 self._has_ended = False
-        if entries and not decode_batch(int(entries[-1].order), entries[-1].value):
-            # The last batch cannot be read, and may have had the end. The summary says whether the job has ended.
-            summary = self._read_summary()
-            self._has_ended = summary is None or bool(summary.ended)
-        elif not entries and self.after >= FIRST and self._read_summary() is None:
+        if not entries and self.after >= FIRST and self._read_summary() is None:
             self._has_ended = True  # The job existed, and was deleted.
         if len(entries) == _AT_ONCE:  # There may be more. If not, the next call reads the last batch again.
             self._has_ended = False

@@ -7,8 +7,7 @@ its last run. So a process that is slow only changes its own run, and nothing th
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 JOBS_TABLE = "live.jobs"
@@ -21,7 +20,6 @@ STATES = (*ACTIVE, "interrupted", *_ENDED)
 """The states of a job, in the order in which an overview shows them."""
 
 MOST_RUNS = 20  # Runs of a job that are kept. Older ones are only counted.
-_LARGEST = 2**53  # A browser cannot show larger whole numbers exactly.
 
 T = TypeVar("T")
 
@@ -66,7 +64,6 @@ class JobSummary:
     created: float = 0.0
     changed: float = 0.0
     eta: float = 0.0
-    priority: float = 0.0
     retries: int = 0
     arguments: str = ""
     ended_as: str = ""
@@ -140,42 +137,29 @@ class JobSummary:
 
 
 def decode_summary(job: str, value: bytes | None) -> JobSummary | None:
-    """Return the stored summary of a job. None where it is missing or malformed; anybody may have written it."""
+    """Return the stored summary of a job, or None where there is none."""
     if value is None:
         return None
-    try:
-        plain: Any = json.loads(value)
-        runs = plain.pop("runs", [])
-        summary = _take_fields(JobSummary(job), plain)
-        summary.id = job
-        summary.runs = [_take_fields(JobRun(""), run) for run in runs[-MOST_RUNS:]]
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
+    plain: Any = json.loads(value)
+    runs = plain.pop("runs", [])
+    summary = _take_fields(JobSummary(job), plain)
+    summary.id = job
+    summary.runs = [_take_fields(JobRun(""), run) for run in runs]
     return summary
 
 
-_KINDS = {
-    kind: {name: type(value) for name, value in asdict(kind("")).items() if name != "runs"}
-    for kind in (JobSummary, JobRun)
-}
-"""The fields of each record, with the types of their values."""
+_FIELDS = {kind: {each.name for each in fields(kind)} - {"runs"} for kind in (JobSummary, JobRun)}
+"""The names of the fields of each record that are stored as they are."""
 
 
 def _without_empty(record: JobSummary | JobRun) -> dict[str, Any]:
     """Return the fields of a record that are not empty."""
     # Without `asdict`, which copies each value deeply and takes many times as long: every job comes here.
-    return {name: value for name in _KINDS[type(record)] if (value := getattr(record, name))}
+    return {name: value for name in _FIELDS[type(record)] if (value := getattr(record, name))}
 
 
 def _take_fields(record: T, plain: dict[str, Any]) -> T:
-    """Set the fields of a record to the values of ``plain`` that are of the right type, and return the record."""
-    kinds = _KINDS[type(record)]  # type: ignore[index]
-    for name, value in plain.items():
-        kind = kinds.get(name)
-        if type(value) is int and abs(value) > _LARGEST:
-            continue
-        if kind is type(value) and (kind is not float or math.isfinite(value)):
-            setattr(record, name, value)
-        elif kind is float and type(value) is int:
-            setattr(record, name, float(value))
+    """Set the fields of a record to the values of ``plain``, and return the record. A later version may have others."""
+    for name in _FIELDS[type(record)] & plain.keys():  # type: ignore[index]
+        setattr(record, name, plain[name])
     return record

@@ -52,7 +52,6 @@ class Heartbeats:
         self._every = every
         self._unless_away = unless_away
         self._pid = os.getpid()
-        self._began = time.time()
         self._due: dict[StoragePlace, float] = {}
         """When the next heartbeat to a storage is due, by the monotonic clock. Removed together with the heartbeat."""
         self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
@@ -91,7 +90,6 @@ class Heartbeats:
                 about = {
                     "host": socket.gethostname(),
                     "pid": self._pid,
-                    "began": self._began,
                     "every": self._every,
                     "workers": workers[place],
                     "running": running.get(place, [])[:_MOST_RUNNING],
@@ -123,14 +121,13 @@ class Heartbeats:
 class WorkerRow:
     """A process that executes jobs.
 
-    ``began`` is when it began and ``seen`` when its last heartbeat came, in seconds since the epoch. ``workers`` is the
-    number of its threads or greenlets, ``running`` are the ids of jobs that it executes.
+    ``seen`` is when its last heartbeat came, in seconds since the epoch. ``workers`` is the number of its threads or
+    greenlets, ``running`` are the ids of jobs that it executes.
     """
 
     key: str
     host: str
     pid: int
-    began: float
     seen: float
     workers: int
     running: tuple[str, ...]
@@ -147,20 +144,17 @@ def read_workers(huey: Any) -> list[WorkerRow]:
     now = state.now()
     found = []
     for entry in state.entries(WORKERS_TABLE, limit=_MOST, newest_first=True):
-        try:
-            about = json.loads(entry.value)
-            lasts = min(max(float(about["every"]), 0.05), 3600.0) * _MISSED + 1
-            row = WorkerRow(
+        about = json.loads(entry.value)
+        lasts = about["every"] * _MISSED + 1
+        found.append(
+            WorkerRow(
                 entry.key,
-                str(about["host"]),
-                int(about["pid"]),
-                float(about["began"]),
+                about["host"],
+                about["pid"],
                 entry.order,
-                int(about["workers"]),
-                tuple(map(str, about["running"])),
+                about["workers"],
+                tuple(about["running"]),
                 abs(now - entry.order) <= (max(lasts, huey.lost_after) if huey.keep_running else lasts),
             )
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # Anybody may have written it.
-            continue
-        found.append(row)
+        )
     return sorted(found, key=lambda row: (not row.is_alive, row.host, row.pid))

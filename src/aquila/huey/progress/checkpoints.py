@@ -84,11 +84,4 @@ def partial_answer(huey: Any, task: Result[Any] | Task[Any] | str) -> str | None
     """
     key = PARTIAL_PREFIX + (task if isinstance(task, str) else task.id)
     data = ask_until_answered(lambda: huey.get_raw(key, peek=True), patience=PATIENCE_TO_READ)
-    return None if data is EmptyData else text_of_partial(huey.serializer.deserialize(data))
-
-
-def text_of_partial(stored: Any) -> str | None:
-    """Return the text in a stored partial answer. None for a value that Aquila has not stored."""
-    if isinstance(stored, list) and len(stored) >= 2 and isinstance(stored[1], str):
-        return stored[1]
-    return None
+    return None if data is EmptyData else huey.serializer.deserialize(data)[1]

@@ -114,11 +114,7 @@ class KeptProgress:
     def _load_unlocked(self) -> dict[str, Any]:
         if self._checkpoints is None:
             data = self._load_data(CHECKPOINTS_PREFIX + self._task.id)
-            found = {} if data is EmptyData else self._huey.serializer.deserialize(data)
-            if not isinstance(found, dict):
-                logger.warning("task %s: its checkpoints were not written by Aquila, and are ignored", self._task.id)
-                found = {}
-            self._checkpoints = found
+            self._checkpoints = {} if data is EmptyData else self._huey.serializer.deserialize(data)
         return self._checkpoints
 
     def _load_data(self, key: str) -> Any:

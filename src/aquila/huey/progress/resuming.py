@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from aquila.engine.streams.cut_answers import (
     CutAnswer,
@@ -81,21 +81,12 @@ class KeptAnswer:
         }
 
     @classmethod
-    def from_stored(cls, text: Any, about: Any) -> KeptAnswer | None:
-        """Return the stored answer. None where ``text`` and ``about``, its fields, are not those of one."""
-        # The storage may hold anything, so every field is checked before it is used.
-        if not isinstance(text, str) or not isinstance(about, dict):
-            return None
-        lengths, meta, usage = _unpack_lengths(about.get("lengths")), about.get("meta"), about.get("usage")
-        numbers = [about.get("requests"), about.get("unreported")]
-        if lengths is None or not _are_counts(numbers) or sum(lengths) != len(text):
-            return None
-        if not isinstance(meta, dict | None) or not (usage is None or (_are_counts(usage) and len(usage) == 5)):
-            return None
-        ends = list(accumulate(lengths))
-        pieces = [text[end - length : end] for end, length in zip(ends, lengths, strict=True)]
-        counted = Usage(reported=False) if usage is None else Usage(usage[0], usage[1], usage[2], usage[3], usage[4])
-        return cls(pieces, counted, numbers[0], numbers[1], meta)
+    def from_stored(cls, text: str, about: Mapping[str, Any]) -> KeptAnswer:
+        """Return the stored answer, from its text and the fields beside it."""
+        lengths, usage = _unpack_lengths(about["lengths"]), about["usage"]
+        pieces = [text[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)]
+        counted = Usage(reported=False) if usage is None else Usage(**dict(zip(_COUNTS, usage, strict=True)))
+        return cls(pieces, counted, about["requests"], about["unreported"], about["meta"])
 
 
 def _pack_lengths(pieces: list[str]) -> bytes:
@@ -103,14 +94,8 @@ def _pack_lengths(pieces: list[str]) -> bytes:
     return struct.pack(f"<{len(pieces)}I", *map(len, pieces))
 
 
-def _unpack_lengths(packed: Any) -> list[int] | None:
-    if not isinstance(packed, bytes) or len(packed) % 4:
-        return None
+def _unpack_lengths(packed: bytes) -> list[int]:
     return list(struct.unpack(f"<{len(packed) // 4}I", packed))
-
-
-def _are_counts(values: Any) -> TypeGuard[list[int]]:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
 class FollowedAnswer:
@@ -150,28 +135,24 @@ class FollowedAnswer:
         kept = self.current.kept
         self._key = kept.take_key(self._digest)
         complete = kept.load_checkpoints().get(_CHECKPOINT + self._key)
-        if isinstance(complete, dict):
-            found = KeptAnswer.from_stored(complete.get("text"), complete)
-            if found is not None and found.meta is not None:
-                self._before = found
-                self.response = stored_response(
-                    self._plan, found.text, usage=found.usage, meta=found.meta, resumed=found.resumed
-                )
-                return
-        stored = kept.load_partial()
-        if not isinstance(stored, list) or len(stored) != 3 or not isinstance(stored[2], dict):
+        if complete is not None:
+            self._before = found = KeptAnswer.from_stored(complete["text"], complete)
+            self.response = stored_response(
+                self._plan, found.text, usage=found.usage, meta=complete["meta"], resumed=found.resumed
+            )
             return
-        if stored[2].get("key") != self._key:
+        stored = kept.load_partial()
+        if stored is None or len(stored) < 3:  # Without the third part: of a stream without `resume=`.
+            return
+        if stored[2]["key"] != self._key:
             logger.info(
                 "task %s: what it kept belongs to another stream, so this one starts from the beginning",
                 self.current.id,
             )
             return
-        found = KeptAnswer.from_stored(stored[1], stored[2])
-        if found is not None:
-            self._before = found
-            self._pieces, self._stored = list(found.pieces), len(found.pieces)
-            self._cut = CutAnswer(found.text, self._continue_by)
+        self._before = found = KeptAnswer.from_stored(stored[1], stored[2])
+        self._pieces, self._stored = list(found.pieces), len(found.pieces)
+        self._cut = CutAnswer(found.text, self._continue_by)
 
     def prepare(self, stream: Stream | AsyncStream) -> None:
         """Change the request of a stream, before it is sent, to one for the missing part of the answer."""

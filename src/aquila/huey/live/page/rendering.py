@@ -22,7 +22,7 @@ _TAIL = 66
 def render_template(template: str, **values: Any) -> str:
     """Return a template as HTML, with some values."""
     text: str = _environment().get_template(template).render(**values)
-    # Anybody may have written what is stored, and escapes in JSON may name lone surrogates, which cannot be sent.
+    # Escapes in JSON, such as that of a model, may name lone surrogates, which cannot be sent.
     return text.encode("utf-8", "replace").decode()
 
 
@@ -53,16 +53,12 @@ def _version_of_static() -> str:
 
 def write_clock(at: float) -> str:
     """Return a time, in seconds since the epoch, as date and time of day in UTC."""
-    return _moment(at).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def write_iso(at: float) -> str:
     """Return a time, in seconds since the epoch, in the form that the element ``<time>`` of HTML takes."""
-    return _moment(at).isoformat(timespec="milliseconds")
-
-
-def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(min(max(at, 0.0), 4e9), UTC)  # Anybody may have written the time.
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 def write_seconds(seconds: float) -> str:
