@@ -47,7 +47,7 @@ class CurrentTask:
         (1, 1, 'jobs')
     """
 
-    __slots__ = ("_gate", "_is_complete", "_kept", "attempt", "delivery", "huey", "task")
+    __slots__ = ("_gate", "_kept", "attempt", "delivery", "huey", "task")
 
     def __init__(self, huey: Any, task: Task) -> None:
         self.huey = huey
@@ -57,7 +57,6 @@ class CurrentTask:
         # Made when it is first needed. In a later execution it is made at once: an earlier execution may have stored
         # something that must be removed at the end.
         self._kept = None if self.attempt == self.delivery == 1 else KeptProgress(huey, task, is_first=False)
-        self._is_complete = False
         self._gate: TaskGate | None = None
 
     def __repr__(self) -> str:
@@ -68,23 +67,10 @@ class CurrentTask:
         """The progress that the task keeps for its next execution."""
         if self._kept is None:
             with _making:
-                # Checked again under the lock, because several threads of the task may come here at once. A thread may
-                # also outlive its task. If the task is complete, the progress that the thread stores is removed.
+                # Checked again under the lock, because several threads of the task may come here at once.
                 if self._kept is None:
                     self._kept = KeptProgress(self.huey, self.task, is_first=True)
-                    if self._is_complete:
-                        self._kept.delete()
         return self._kept
-
-    def _settle_kept(self, error: BaseException | None) -> None:
-        """Remove the progress if the task is complete; otherwise store the part that could not be stored before."""
-        with _making:
-            kept = self._kept
-        if kept is not None:
-            if error is None:
-                kept.delete()
-            else:
-                kept.store_unstored()
 
     @property
     def request_gate(self) -> TaskGate:
@@ -169,8 +155,8 @@ def settle_progress(task: Task, error: BaseException | None) -> None:
     Without an ``error`` the progress is removed. With one it is kept for the retry, and stored if that failed before.
     """
     current: CurrentTask | None = _current.get()
-    if current is not None and current.task is task:
-        current._is_complete = error is None
-        # In this order: a thread that makes the progress from now on sees `_is_complete` and removes it itself.
-        if current._kept is not None:
-            current._settle_kept(error)
+    if current is not None and current.task is task and current._kept is not None:
+        if error is None:
+            current._kept.delete()
+        else:
+            current._kept.store_unstored()
