@@ -643,7 +643,6 @@ def test_a_drain_that_waits_for_a_rate_limit_in_vain_names_what_skips_its_time(h
     call()
     call()
     monkeypatch.setattr(draining, "_MOST_TASKS", 5)
-    monkeypatch.setattr(draining, "_MOST_ROUNDS", 100)
     with pytest.raises(TaskError, match="with_time_skipping=True where tasks wait for a time"):
         drain_queue(with_scheduled=True)
 
@@ -660,7 +659,7 @@ def test_a_long_chain_of_tasks_that_enqueue_the_next_is_drained(huey):
 
 @pytest.mark.parametrize("with_recursion", [True, False])
 def test_a_queue_that_is_only_long_is_drained(huey, with_recursion, monkeypatch):
-    monkeypatch.setattr(draining, "_MOST_TASKS", 20)
+    monkeypatch.setattr(draining, "_MOST_TASKS", 50)
     leaf = returning(huey, 1, name="leaf")
 
     @huey.task()
@@ -675,9 +674,8 @@ def test_a_queue_that_is_only_long_is_drained(huey, with_recursion, monkeypatch)
 @pytest.mark.parametrize(
     ("children", "skipping", "advice"), [(1, False, ", or with_time_skipping=.*"), (2, False, ".*"), (1, True, "")]
 )
-def test_a_queue_that_fills_for_ever_is_an_error_after_some_rounds(huey, children, skipping, advice, monkeypatch):
+def test_a_queue_that_fills_for_ever_is_an_error(huey, children, skipping, advice, monkeypatch):
     monkeypatch.setattr(draining, "_MOST_TASKS", 20)
-    monkeypatch.setattr(draining, "_MOST_ROUNDS", 100)
     executed = []
 
     @huey.task()
@@ -691,7 +689,7 @@ def test_a_queue_that_fills_for_ever_is_an_error_after_some_rounds(huey, childre
     cause = r"tasks were executed and the queue still fills, next with .*\.again\(\): "
     with pytest.raises(TaskError, match=f"{cause}.* with_recursion=False{advice}$"):
         drain_queue(with_time_skipping=skipping)
-    assert len(executed) < 2_000
+    assert len(executed) < 100
 
 
 def test_tasks_and_other_threads_see_the_real_time_unless_move_clock_moves_it(huey):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,9 +21,8 @@ from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import observe_task, resolve_expiry
 from aquila.huey.testing.task_run import TaskRun, call_text
 
-_MOST_TASKS = 1000  # Tasks that `drain_queue` executes before it asks whether the queue fills for ever.
-# A chain of tasks, each of which enqueues the next, has a round for each. An endless one takes a second or so.
-_MOST_ROUNDS, _MOST_GROWTHS = 10_000, 5
+_MOST_TASKS = 10_000
+"""Tasks that `drain_queue` executes, and then at most those that are queued by then. That takes a second or so."""
 
 
 class Drained(dict[str, int]):
@@ -123,26 +122,6 @@ def drain_queue(
         return _drain(huey, clock, due, with_recursion, raise_errors, with_limit)
 
 
-class _Rounds:
-    """Counts rounds from the thousandth task on, to tell a queue that fills for ever from one that is only long.
-
-    A round executes as many tasks as were queued when it began. A long queue becomes shorter from round to round.
-    """
-
-    def __init__(self) -> None:
-        self._left = self._largest = self._rounds = self._growths = 0
-
-    def begin_task(self, count_queued: Callable[[], int]) -> bool:
-        """Say whether the queue fills for ever. ``count_queued`` says how many tasks are queued now, with this one."""
-        if not self._left:
-            self._left = count_queued()
-            self._rounds += 1
-            self._growths += self._left > self._largest
-            self._largest = max(self._largest, self._left)
-        self._left -= 1
-        return self._rounds > _MOST_ROUNDS or self._growths > _MOST_GROWTHS
-
-
 def _drain(
     huey: Any,
     clock: SkippingClock | None,
@@ -157,7 +136,7 @@ def _drain(
     aside: list[Task] = []  # Tasks that are not executed now. They are enqueued again at the end, whatever happens.
     until = _last_due_moment(huey, scheduled) if scheduled not in (False, None) else None
     etas: dict[bytes, Any] = {}
-    rounds, fills_for_ever = None, False
+    most = _MOST_TASKS if with_limit is None and with_recursion else None
     expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
     try:
         while (with_limit is None or len(runs) < with_limit) and (
@@ -168,10 +147,9 @@ def _drain(
                 if expected[task.id] < 0:
                     aside.append(task)
                     continue
-            if with_limit is None and expected is None and len(runs) >= _MOST_TASKS:
-                rounds = rounds or _Rounds()
-                fills_for_ever = rounds.begin_task(lambda: _count_queued(huey, until) + 1)
-            if fills_for_ever:
+            if len(runs) == _MOST_TASKS and most is not None:
+                most += _count_queued(huey, until) + 1  # It may only be long.
+            if len(runs) == most:
                 aside.append(task)
                 skip = ", or with_time_skipping=True where tasks wait for a time, as for @huey.rate_limit"
                 raise TaskError(
