@@ -105,9 +105,3 @@ def parameter_names(task: TaskWrapper) -> list[str]:
     """Return the names of the parameters of a decorated function, without ``*args`` and ``**kwargs``."""
     parameters = signature_of(task.func).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind not in _VARIADIC]
-
-
-def takes_any_keyword(task: TaskWrapper) -> bool:
-    """Whether a decorated function takes keyword arguments of any name."""
-    parameters = signature_of(task.func).parameters.values()
-    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from huey.api import Task, TaskWrapper
 
-from aquila.errors import ConfigError, TaskError
-from aquila.huey.tasks.running_task import task_name
-from aquila.huey.testing.call_arguments import read_search, takes_any_keyword
+from aquila.errors import TaskError
+from aquila.huey.testing.call_arguments import read_search
 from aquila.huey.testing.django_commits import list_tasks_before_commit
 from aquila.huey.testing.fixture_types import (
     AllEnqueued,
@@ -173,12 +172,10 @@ class _Seen(NamedTuple):
 class _Search:
     """A search for tasks in the queue of a Huey. ``timeout`` is how long to look, in seconds."""
 
-    function: str
     huey: Any
     pattern: TaskPattern
     nested: bool
     timeout: float
-    given_options: frozenset[str]
 
     def choose(self, tasks: list[Task], now: Any) -> Iterator[Task]:
         """Yield the tasks that match. ``now`` is the present of the Huey."""
@@ -193,19 +190,8 @@ class _Search:
             yield self.look()
 
     def look(self) -> _Seen:
-        """Look at the tasks. Raises ``ConfigError`` for ambiguous options."""
+        """Look at the tasks."""
         tasks = read_enqueued(self.huey, nested=self.nested)
-        wrapper = self.pattern.wrapper
-        if self.given_options and wrapper is not None and takes_any_keyword(wrapper):
-            for task in tasks:
-                # A `**kwargs` declares no names, so only a task with an argument of such a name shows the ambiguity.
-                if type(task) is wrapper.task_class and (names := self.given_options & task.kwargs.keys()):
-                    name = min(names)
-                    raise ConfigError(
-                        f"{task_name(task)} was enqueued with an argument {name!r}, and {self.function} has an option "
-                        f"of that name. For the argument write kwargs={{{name!r}: ...}}; for the option write "
-                        "kwargs={} beside it, with the arguments of the task in it"
-                    )
         now = self.huey._get_timestamp()
         return _Seen(self.choose(tasks, now), tasks, now)
 
@@ -223,14 +209,7 @@ def _parse_search(
         priority=given.get("priority"),
         where=given.get("where"),
     )
-    return _Search(
-        function=function,
-        huey=huey,
-        pattern=pattern,
-        nested=given.get("nested", False),
-        timeout=given.get("timeout", 0),
-        given_options=frozenset() if "args" in keywords or "kwargs" in keywords else frozenset(given),
-    )
+    return _Search(huey, pattern, given.get("nested", False), given.get("timeout", 0))
 
 
 def read_enqueued(huey: Any, *, nested: bool = False) -> list[Task]:
