@@ -62,17 +62,6 @@ def test_results_older_than_a_time_are_removed(huey, store):
     assert not set(old) & set(left)
 
 
-def test_a_result_grows_old_although_the_clock_was_put_back_behind_it(huey, store):
-    with after(90):
-        store(1)
-        assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
-    assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
-    with after(6):
-        assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
-    with after(8):
-        assert prune_results(huey, older_than=7 * DAY) == Pruned(1, 0)
-
-
 def test_the_oldest_results_beyond_a_number_are_removed(huey, store):
     for day in range(4):
         with after(day):

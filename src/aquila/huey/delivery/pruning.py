@@ -73,14 +73,11 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     now = state.now()
     present = {key for key in list_result_keys(huey) if _is_removable(huey, key)}
     seen = {entry.key: entry.order for page in state.iterate_pages(_SEEN, size=_PAGE) for entry in page}
-    # An entry that was seen later than now counts as new: somebody has put the clock back, and the entry would not grow
-    # old before the clock shows that time again.
-    known = {key for key in present & seen.keys() if seen[key] <= now}
-    state.delete(_SEEN, *(seen.keys() - known))
-    new = [EntryChange(_SEEN, key, None, b"", now) for key in present - known]
+    state.delete(_SEEN, *(seen.keys() - present))
+    new = [EntryChange(_SEEN, key, None, b"", now) for key in present - seen.keys()]
     for at in range(0, len(new), _PAGE):
         state.change_many(new[at : at + _PAGE])
-    seen = {key: seen[key] if key in known else now for key in present}
+    seen = {key: seen.get(key, now) for key in present}
     results = _select_removable([key for key in seen if not key.startswith(_OURS)], seen, now, older_than, keep)
     left_behind = _select_removable([key for key in seen if key.startswith(_OURS)], seen, now, older_than, keep)
     removed = [*results, *left_behind]

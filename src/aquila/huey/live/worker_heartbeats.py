@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 WORKERS_TABLE = "live.workers"
 """The table of heartbeats: by the id of the process, in the order of its last one."""
 
-_MOST_RUNNING = 100
-"""How many of the jobs that a process executes are named in a heartbeat."""
-
 _MISSED = 3
 """A worker is gone after this many missed heartbeats. With ``keep_running`` it is not before ``lost_after``."""
 
@@ -78,7 +75,7 @@ class Heartbeats:
         with self._publisher.lock:
             if self.has_left:
                 return
-            workers, running = Counter(self.workers), self._find_running()
+            workers, running = Counter(self.workers), self._count_running()
         now = time.monotonic()
         for place in {**self._due, **workers, **running}:
             if self._due.get(place, 0.0) > now:
@@ -92,7 +89,7 @@ class Heartbeats:
                     "pid": self._pid,
                     "every": self._every,
                     "workers": workers[place],
-                    "running": running.get(place, [])[:_MOST_RUNNING],
+                    "running": running[place],
                 }
                 with self._unless_away():
                     state = state_of(place)
@@ -109,12 +106,9 @@ class Heartbeats:
         with self._unless_away():
             state_of(place).delete(WORKERS_TABLE, self.worker)
 
-    def _find_running(self) -> dict[StoragePlace, list[str]]:
-        found: dict[StoragePlace, list[str]] = {}
-        for record in self._publisher.records.values():
-            if record.run and not record.is_over:
-                found.setdefault(record.place, []).append(record.summary.id)
-        return found
+    def _count_running(self) -> Counter[StoragePlace]:
+        records = self._publisher.records.values()
+        return Counter(record.place for record in records if record.run and not record.is_over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +116,7 @@ class WorkerRow:
     """A process that executes jobs.
 
     ``seen`` is when its last heartbeat came, in seconds since the epoch. ``workers`` is the number of its threads or
-    greenlets, ``running`` are the ids of jobs that it executes.
+    greenlets, ``running`` that of the jobs that it executes.
     """
 
     key: str
@@ -130,7 +124,7 @@ class WorkerRow:
     pid: int
     seen: float
     workers: int
-    running: tuple[str, ...]
+    running: int
     is_alive: bool
 
 
@@ -153,7 +147,7 @@ def read_workers(huey: Any) -> list[WorkerRow]:
                 about["pid"],
                 entry.order,
                 about["workers"],
-                tuple(about["running"]),
+                about["running"],
                 abs(now - entry.order) <= (max(lasts, huey.lost_after) if huey.keep_running else lasts),
             )
         )

@@ -42,31 +42,6 @@ class Observation:
     something, and the ``TaskRun`` only if somebody asks for it. ``observe_task`` owns one for a single execution.
     """
 
-    __slots__ = (
-        "attempt",
-        "duration",
-        "enqueued",
-        "exception",
-        "failures",
-        "had_receiver",
-        "hooks",
-        "huey",
-        "inner",
-        "message",
-        "retry",
-        "retry_delay",
-        "returned",
-        "signals",
-        "started",
-        "state",
-        "stored",
-        "task",
-        "task_id",
-        "time_is_up",
-        "value",
-        "was_stored",
-    )
-
     def __init__(self, huey: Any, task: Any) -> None:
         self.huey = huey
         self.task = task
