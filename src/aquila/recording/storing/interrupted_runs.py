@@ -10,12 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.request_headers import can_be_named
-from aquila.cassettes.storage import cassette_files, file_replacement, journal
-from aquila.cassettes.storage.merging import Changes, NewRecording
+from aquila.cassettes.storage import file_replacement, journal
+from aquila.cassettes.storage.merging import NewRecording
 from aquila.cassettes.storage.names import WORK_FOLDER, candidate_paths, cassette_path
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, is_failure
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
@@ -24,11 +23,9 @@ from aquila.plurals import count_of
 from aquila.recording.secrets import late_secrets
 from aquila.recording.storing.journal_merging import (
     JournalGroup,
+    add_to_cassette,
     changes_by_cassette,
-    keep_pending,
-    merge_into,
     read_journals,
-    replaces_any,
 )
 from aquila.recording.storing.pending_files import shown_path
 from aquila.recording.storing.storage_failures import StorageFailure, list_failures
@@ -151,7 +148,10 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
             path = root / name
             try:
                 path = _path_for(root, name, new_as)
-                count = _add_recordings(path, changes_by_cassette(_redact_again(rows))[name], root)
+                changes = changes_by_cassette(_redact_again(rows))[name]
+                count = sum(len(change.recorded) for change, _ in changes)
+                for change, rules in changes if count else ():
+                    add_to_cassette(path, change, rules, root)
             except Exception as error:  # noqa: BLE001 - one cassette must not stop a run, whatever is wrong with it
                 failures.append(StorageFailure(path, error))
                 left.update(paths)  # merging them again later changes nothing for the cassettes that took theirs
@@ -229,18 +229,3 @@ def was_cut(row: NewRecording | RecordingPlayed) -> bool:
     if not isinstance(row, NewRecording) or not row.interaction.response.was_left:
         return False
     return row.interaction.kind == "http" or not row.interaction.response.chunks
-
-
-def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> int:
-    """Add recordings to a cassette; return their number."""
-    count = sum(len(change.recorded) for change, _ in rows)
-    for change, rules in rows if count else ():
-        before = cassette_files.load_cassette_or_empty(path)
-        if change.for_review:
-            keep_pending(path, before, [(change, rules)], root)
-            continue
-        adding = Changes(change.recorded, change.used).as_additions()
-        stored = merge_into(path, adding, rules, root=root)
-        if replaces_any(change, rules, before):
-            keep_pending(path, stored, [(change, rules)], root)
-    return count

@@ -166,26 +166,35 @@ def store_additions(
         path = cassette_path(root, name)
         for change, rules in rows if any(change.recorded for change, _ in rows) else ():
             try:
-                before = cassette_files.load_cassette_or_empty(path)
-                if change.for_review:
-                    beside = [(_for_review(change, whole=False), rules)]
-                    pending.append(keep_pending(path, before, beside, root, anew=name == owned))
-                    count += len(change.recorded)
-                    continue
-                has_rival = bool(change.drop_keys) or replaces_any(change, rules, before)
-                # A conversation without its beginning, which would replace a recording, could never be replayed.
-                adding = change.as_additions()
-                if change.drop_keys:
-                    adding = replace(adding, recorded=())
-                stored = merge_into(path, adding, rules, root=root) if adding else before
-                if has_rival:
-                    pending.append(keep_pending(path, stored, [(replace(change, drop=frozenset()), rules)], root))
+                added, files = add_to_cassette(path, change, rules, root, anew=name == owned)
             except Exception as error:  # noqa: BLE001 - the caller raises it after the other cassettes are stored
                 failures.append(StorageFailure(path, error))
             else:
-                written += [path] if adding else []
-                count += len(adding.recorded)
+                count += added
+                written += [file for file in files if file == path]
+                pending += [file for file in files if file != path]
     return StoredRecordings(count, tuple(dict.fromkeys(written)), tuple(dict.fromkeys(pending))), failures
+
+
+def add_to_cassette(
+    path: Path, change: Changes, rules: MatchRules, root: Path, *, anew: bool = False
+) -> tuple[int, list[Path]]:
+    """Do what ``store_additions`` does for one change of a cassette; return the number of recordings and the files.
+
+    ``anew`` is as in ``keep_pending``, for a change that is for review.
+    """
+    before = cassette_files.load_cassette_or_empty(path)
+    if change.for_review:
+        beside = [(_for_review(change, whole=False), rules)]
+        return len(change.recorded), [keep_pending(path, before, beside, root, anew=anew)]
+    has_rival = bool(change.drop_keys) or replaces_any(change, rules, before)
+    # A conversation without its beginning, which would replace a recording, could never be replayed.
+    adding = Changes() if change.drop_keys else change.as_additions()
+    stored = merge_into(path, adding, rules, root=root) if adding else before
+    files = [path] if adding else []
+    if has_rival:
+        files.append(keep_pending(path, stored, [(replace(change, drop=frozenset()), rules)], root))
+    return len(adding.recorded), files
 
 
 def replaces_any(change: Changes, rules: MatchRules, stored: Cassette) -> bool:
