@@ -27,7 +27,7 @@ MESSAGES = pytest.mark.parametrize("form", MESSAGE_FORMS, ids=lambda form: form.
 BOTH = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 
 KEYS = [
-    *("args", "arguments", "call_id", "content", "contents", "custom", "dimensions", "done", "echo"),
+    *("args", "arguments", "call_id", "content", "contents", "custom", "dimensions", "done"),
     *("encoding_format", "fileData", "function", "functionCall", "functionDeclarations", "functionResponse"),
     *("function_call", "functions", "generationConfig", "id", "image_url", "images", "include_usage", "inlineData"),
     *("input", "inputSchema", "instructions", "json", "logprobs", "messages", "model", "n", "name", "output"),

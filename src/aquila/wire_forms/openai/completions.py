@@ -53,21 +53,17 @@ class Completions(OpenAIForm):
             "created": CREATED,
             "model": answering_model(answer, sent),
         }
-        prompts = [message.text for message in sent.messages for _ in range(count_choices(asked.get("n")))]
-        echoed = prompts if asked.get("echo") is True else [""] * len(prompts)
+        count = len(sent.messages) * count_choices(asked.get("n"))
         pieces = answer.texts_with_refusal
         wants_logprobs = type(asked.get("logprobs")) is int
         finish = _FINISH.get(answer.finish_reason, answer.finish_reason)
         if sent.is_streamed:
             wants_usage = mapping(asked.get("stream_options")).get("include_usage") is True
             events = _write_chunks(
-                head, echoed, pieces, finish, usage=usage if wants_usage else None, wants_logprobs=wants_logprobs
+                head, count, pieces, finish, usage=usage if wants_usage else None, wants_logprobs=wants_logprobs
             )
             return write_events(list(events), headers=openai_headers(number))
-        choices = [
-            _write_choice(index, (*filter(None, [echo]), *pieces), finish, wants_logprobs=wants_logprobs)
-            for index, echo in enumerate(echoed)
-        ]
+        choices = [_write_choice(index, pieces, finish, wants_logprobs=wants_logprobs) for index in range(count)]
         body = {**head, "choices": choices, **({} if usage is None else {"usage": write_usage(usage)})}
         return write_json(body, headers=openai_headers(number))
 
@@ -96,7 +92,7 @@ def _write_choice(
 
 def _write_chunks(
     head: dict[str, Any],
-    echoed: Sequence[str],
+    count: int,
     pieces: Sequence[str],
     finish: str,
     *,
@@ -106,15 +102,13 @@ def _write_chunks(
     # With ``include_usage``, OpenAI puts the field into every chunk, as null in all but the last.
     ends = {"usage": None} if usage is not None else {}
     offset = 0
-    for at, piece in enumerate(pieces):
-        for index, echo in enumerate(echoed):
-            said = (echo, piece) if at == 0 and echo else (piece,)
-            begin = offset + len(echo) if at else 0
-            choice = _write_choice(index, said, None, wants_logprobs=wants_logprobs, offset=begin)
+    for piece in pieces:
+        for index in range(count):
+            choice = _write_choice(index, (piece,), None, wants_logprobs=wants_logprobs, offset=offset)
             # One piece of all choices is sent at the same time, so only the first counts for the times.
             yield write_event({**head, "choices": [choice], **ends}, is_content=index == 0)
         offset += len(piece)
-    for index in range(len(echoed)):
+    for index in range(count):
         yield write_event({**head, "choices": [_write_choice(index, (), finish, wants_logprobs=False)], **ends})
     if usage is not None:
         yield write_event({**head, "choices": [], "usage": write_usage(usage)})
