@@ -221,14 +221,15 @@ def test_a_block_that_fails_replaces_nothing_and_keeps_its_recording_beside(root
 
 
 def test_a_retried_failure_is_not_kept_and_the_last_one_is_not_waited_for(root: Path, recording: Upstream) -> None:
-    answers = iter([Answer(429, chunks=[b"slow down"]), Answer(200), Answer(503, chunks=[b"down"])])
+    answers = iter([Answer(429, chunks=[b"slow"]), Answer(200), Answer(503, {"retry-after-ms": "9000"}, [b"down"])])
     recording.script = lambda path, body: next(answers)
     with aquila.use_cassette("x"), aquila.http_client() as http:
         for prompt, retry in (("a", 0), ("a", 1), ("b", 0)):
             http.post(URL, json={"prompt": prompt}, headers={"x-stainless-retry-count": str(retry)})
     assert [row.response.status for row in interactions(root, "x")] == [200, 503]
     with aquila.use_cassette("x", transport="replay"), aquila.http_client() as http:
-        assert http.post(URL, json={"prompt": "b"}).headers["x-should-retry"] == "false"
+        headers = http.post(URL, json={"prompt": "b"}).headers
+        assert (headers["x-should-retry"], headers["retry-after-ms"]) == ("false", "9000")
 
 
 def test_every_failure_is_kept_on_request_and_followed_at_once(recording: Upstream) -> None:

@@ -125,7 +125,7 @@ def _tell_not_to_wait(decision: ReplayDecision) -> Headers:
     if decision.fault and (any(name == "retry-after-ms" for name, _ in headers) or _gives_up(decision)):
         return headers  # the fault is about this delay
     advice = ("x-should-retry", "false") if decision.last else requested_delay.NO_DELAY
-    return (*[field for field in headers if field[0] not in ("retry-after-ms", "x-should-retry")], advice)
+    return (*[field for field in headers if field[0] not in (advice[0], "x-should-retry")], advice)
 
 
 def _gives_up(decision: ReplayDecision) -> bool:
