@@ -45,9 +45,10 @@ def test_answer_holds_text_usage_meta_and_raw(engine: Engine, endpoint: str) -> 
         assert (reply.usage.cached_tokens, reply.usage.reasoning_tokens) == (1, 1)
 
 
-def test_meta_counts_the_retries(engine: Engine) -> None:
-    with serving(json_answer({}, 503, retry_after="0.001"), chat_stream("ok")) as server:
-        assert engine.ask("Hi", base_url=server.url).meta["retries"] == 1
+def test_meta_counts_the_retries_and_is_about_the_last_request(engine: Engine) -> None:
+    with serving(json_answer({}, 503, retry_after="0.001", x_request_id="req_1"), chat_stream("ok")) as server:
+        meta = engine.ask("Hi", base_url=server.url).meta
+    assert (meta["retries"], meta["request_id"]) == (1, None)
 
 
 def test_raw_answer_has_its_keys_in_a_fixed_order(engine: Engine) -> None:

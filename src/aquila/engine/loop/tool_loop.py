@@ -95,7 +95,7 @@ class RequestLoop:
                     ) from translated
             self._telemetry.report_request_start(sending.request, self._turns)
             outcome: RequestOutcome = yield sending
-            self._request_id = outcome.headers.get("x-request-id", self._request_id)
+            self._request_id = outcome.headers.get("x-request-id")
             error = outcome.error
             if error is None:
                 return outcome
