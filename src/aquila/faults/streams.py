@@ -39,7 +39,8 @@ def end_early(
 ) -> RecordedResponse:
     """The answer ends as if it were complete, after so many events or bytes; by default in the middle."""
     response = _whole(interaction)
-    return with_chunks(response, cut_chunks(response, _size_to_keep(response, after, after_bytes, None)))
+    chunks = cut_chunks(response, _size_to_keep(response, after, after_bytes, None))
+    return replace(with_chunks(response, chunks), end="complete", error="")
 
 
 def stall(interaction: Interaction, *, seconds: float | None = None, after: int | None = None) -> RecordedResponse:
