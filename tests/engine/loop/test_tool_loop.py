@@ -420,9 +420,9 @@ def cut_call(endpoint: str, *arguments: str, finish: str = "length") -> bytes:
     """An answer that is cut within the last of its calls, by its length if ``finish`` is not given."""
     if endpoint == "chat":
         calls = [tool_fragment(n, text, f"call_{n}", "add_one") for n, text in enumerate(arguments)]
-        return sse(chat_chunk(tool_calls=calls), chat_chunk(finish=finish))
+        return sse(chat_chunk("Well"), chat_chunk(tool_calls=calls), chat_chunk(finish=finish))
     items = [call_item("add_one", text, f"call_{n}") for n, text in enumerate(arguments)]
-    return responses_stream(items=items, status="incomplete", incomplete_details={"reason": _REASONS[finish]})
+    return responses_stream("Well", items=items, status="incomplete", incomplete_details={"reason": _REASONS[finish]})
 
 
 _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -452,7 +452,9 @@ def test_answer_cut_by_its_length_within_a_call_runs_no_tool(
 
 def test_answer_cut_by_a_content_filter_within_a_call_says_so(engine: Engine, endpoint: str) -> None:
     with serving(cut_call(endpoint, '{"a": 1', finish="content_filter")) as server:
-        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[add], tool_errors="raise")
+        events = engine.events("Hi", base_url=server.url, endpoint=endpoint, tools=[add], tool_errors="raise")
+    reply = events[-1].response
+    assert "".join(event.text for event in events if isinstance(event, Chunk)) == reply.text
     assert len(server.seen) == 1  # not asked again and again for what is filtered
     assert (reply.meta["stopped"], reply.meta["finish_reason"]) == ("content_filter", "content_filter")
     assert "cut off within a tool call by the provider's content filter (content_filter)" in reply.text

@@ -285,8 +285,8 @@ class ToolLoop(RequestLoop):
             self._turn_options = self._options.with_other("tool_choice", without_forced_call(self._options.tool_choice))
             self._request = self._next_request()
         if self._rounds is not None and self._rounds.stopped:
-            notice = self._rounds.stop_notice
-            turn = replace(turn, text="\n\n".join(filter(None, (turn.text, notice))))
+            notice = f"\n\n{self._rounds.stop_notice}" if turn.text else self._rounds.stop_notice
+            turn = replace(turn, text=turn.text + notice)
             yield self._report_and_emit(Chunk(notice, ref=self.call.ref, metadata=self.call.metadata))
         self.result = response = self._make_response(
             turn,
