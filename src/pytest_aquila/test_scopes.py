@@ -88,22 +88,29 @@ def _how_to_type(item: pytest.Item) -> tuple[str, str]:
     return typed, suggested_commands.record_command(item, typed)
 
 
-@contextlib.contextmanager
-def running_test(item: pytest.Item) -> Iterator[None]:
+class running_test:
     """Make ``item`` the running test of its run, and renew the guard, which the test before may have removed."""
-    activation.interception().renew_guard()
-    stash = item.config.stash
-    running = stash[RUN].state_of(_RunningItem)
-    running.item = item
-    stash[RUN].repetition.is_possible = not is_second_attempt(item)
-    try:
-        test = node_ids.id_of(item) if "@" in item.nodeid else item.nodeid  # pytest-xdist adds the group of a test
-        with stash[RUN].running_test(test, lambda: _scope_until_end(item)) as begun:
-            begun.how_to_type = lambda: _how_to_type(item)
-            yield
-    finally:
-        running.item = None
-        stash[RUN].repetition.is_possible = False
+
+    # Not a generator, which takes three times as long, and each test enters this.
+
+    def __init__(self, item: pytest.Item) -> None:
+        run, test = item.config.stash[RUN], item.nodeid
+        self._item, self._run = item, run
+        if "@" in test:  # pytest-xdist adds the group of a test
+            test = node_ids.id_of(item)
+        self._test = run.running_test(test, lambda: _scope_until_end(item))
+        self._test.how_to_type = lambda: _how_to_type(item)
+
+    def __enter__(self) -> None:
+        activation.interception().renew_guard()
+        self._run.state_of(_RunningItem).item = self._item
+        self._run.repetition.is_possible = not is_second_attempt(self._item)
+        self._test.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._test.__exit__()
+        self._run.state_of(_RunningItem).item = None
+        self._run.repetition.is_possible = False
 
 
 @contextlib.contextmanager
@@ -176,11 +183,17 @@ def end_test(item: pytest.Item) -> Scope | None:
 def wants_cassette(item: pytest.Item) -> bool:
     """Whether a test has a cassette or settings, by a marker or by a fixture that it uses."""
     # Fixtures are checked first, because searching for a marker takes longer.
-    return (
-        uses_cassette_fixture(item)
-        or uses_script_fixture(item)
-        or any(marker.name in _MARKERS for marker in item.iter_markers())
-    )
+    return uses_cassette_fixture(item) or uses_script_fixture(item) or _has_marker(item)
+
+
+def _has_marker(item: pytest.Item) -> bool:
+    node: Any = item
+    while node is not None:  # as `iter_markers` does, with three generators
+        for marker in node.own_markers:
+            if marker.name in _MARKERS:
+                return True
+        node = node.parent
+    return False
 
 
 def uses_cassette_fixture(item: pytest.Item) -> bool:
@@ -210,7 +223,7 @@ def take_teardown_misses(config: pytest.Config) -> list[CassetteMiss]:
 
 def opened_scope(item: pytest.Item) -> Scope | None:
     """Return the scope of a test if it is open, else None."""
-    return item.stash.get(SCOPE, None)
+    return item.stash[SCOPE] if SCOPE in item.stash else None  # noqa: SIM401 - `get` is slow for a missing key
 
 
 def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:

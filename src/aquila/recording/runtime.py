@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 from _contextvars import ContextVar, copy_context  # `contextvars`, a module around it, costs every run its import
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import getpid  # not what a test has put in its place
 from pathlib import Path
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aquila.settings import Settings
 
     MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
+    OpenScope: TypeAlias = Callable[[], Scope | None]
 
     import hmac
 
@@ -96,17 +97,31 @@ class RunningTest:
     records it, as users type them.
     """
 
-    __slots__ = ("has_begun", "has_ended", "how_to_type", "mark", "name", "open_scope", "refusals", "variables_before")
-
-    def __init__(
-        self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
-    ) -> None:
-        self.name, self.open_scope = name, open_scope
+    def __init__(self, run: Run, name: str | None, open_scope: OpenScope | None, mark: Asker | None) -> None:
+        self._run, self.name, self.open_scope = run, name, open_scope
         self.mark = Asker(name, is_test=True) if mark is None else mark
         self.how_to_type: Callable[[], tuple[str, str]] | None = None
-        self.refusals: list[LiveCallRefused] = []
         self.has_begun = self.has_ended = False
-        self.variables_before = set_variables().count
+
+    # Not a generator, which takes three times as long, and each test enters this.
+    def __enter__(self) -> RunningTest:
+        run = self._run
+        self._around = outer, *_ = run.test, run.thread, asker.get()
+        if outer is None:
+            self.refusals: list[LiveCallRefused] = []
+            self.variables_before = set_variables().count
+        else:  # this is a part of the test, such as a fixture
+            self.refusals, self.variables_before = outer.refusals, outer.variables_before
+            self.has_begun, self.how_to_type = outer.has_begun, outer.how_to_type
+        run.test, run.thread = self, threading.get_ident()
+        _held = hold_values()
+        asker.set(self.mark)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run.test, self._run.thread, asker_around = self._around
+        _held = hold_values()
+        asker.set(asker_around)
 
 
 class MachineKeys:
@@ -291,28 +306,12 @@ class Run:
             state = self._states.setdefault(name, kind())
         return state
 
-    @contextlib.contextmanager
-    def running_test(
-        self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
-    ) -> Iterator[RunningTest]:
-        """Say which test runs until the block ends. Threads that start in it work for ``mark``, else for the test."""
+    def running_test(self, name: str | None, open_scope: OpenScope | None, mark: Asker | None = None) -> RunningTest:
+        """Say which test runs, in a `with` block. Threads that start in it work for ``mark``, else for the test."""
         if self._variables_before is not None:
             self.shared_variables.update(dict.fromkeys(set_variables().since(self._variables_before)))
             self._variables_before = None
-        before, asker_before = (self.test, self.thread), asker.get()
-        self.test, self.thread = RunningTest(name, open_scope, mark), threading.get_ident()
-        if before[0] is not None:
-            self.test.refusals = before[0].refusals  # a part of the test, such as a fixture
-            self.test.variables_before = before[0].variables_before
-            self.test.has_begun, self.test.how_to_type = before[0].has_begun, before[0].how_to_type
-        _held = hold_values()
-        asker.set(self.test.mark)
-        try:
-            yield self.test
-        finally:
-            self.test, self.thread = before
-            _held = hold_values()
-            asker.set(asker_before)
+        return RunningTest(self, name, open_scope, mark)
 
     def remember_refusal(self, refusal: LiveCallRefused) -> None:
         """Note a refusal for the running test, which then fails even if its code swallows the error.

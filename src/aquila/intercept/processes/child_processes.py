@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.environment import find_missing_variables, put_variables_back
+from aquila.recording.environment import is_variable_set, put_variables_back
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
@@ -130,7 +130,7 @@ def tell_child_processes() -> Iterator[None]:
 
 def tell_if_forgotten() -> None:
     """Set the variable for child processes again if it is missing, as after a test that cleared the environment."""
-    if find_missing_variables((VARIABLE,)):  # `os.environ` would encode the name again, for each test
+    if not is_variable_set(VARIABLE):
         tell_settings()
 
 
