@@ -236,6 +236,11 @@ class EventWriter:
             done.update(dict.fromkeys(summaries))
 
     def _store_summaries(self, state: SharedState, records: list[JobRecord]) -> list[str]:
+        """Store the summaries that have changed, and return the ids of their jobs.
+
+        One that another process has changed at the same moment is left to the next flush. Raises what the storage
+        raises.
+        """
         updates = [(record, update) for record in records if (update := self._update_summary(record)) is not None]
         try:
             present = state.get_many(JOBS_TABLE, [record.summary.id for record, _ in updates])
@@ -286,8 +291,7 @@ class EventWriter:
             record.number = events.append_batch(state_of(record.place), record.summary.id, batch, record.number) + 1
             record.batch = None
             done[record.summary.id] = None
-        if self._store_summary(record):
-            done[record.summary.id] = None
+        done.update(dict.fromkeys(self._store_summaries(state_of(record.place), [record])))
 
     def _clean(self, record: JobRecord, event: Pending) -> Pending:
         kind, at, data = event
@@ -297,18 +301,6 @@ class EventWriter:
             data = {**data, "arguments": redact_arguments(data["arguments"])}
             record.summary.arguments = preview_text(data["arguments"])
         return kind, at, data
-
-    def _store_summary(self, record: JobRecord) -> bool:
-        update = self._update_summary(record)
-        if update is None:
-            return False
-        try:
-            state_of(record.place).update(JOBS_TABLE, record.summary.id, update.merge, order=update.at)
-        except BaseException:
-            record.is_changed = True
-            raise
-        record.stored_at = update.began
-        return True
 
     def _update_summary(self, record: JobRecord) -> SummaryUpdate | None:
         """Return the change of the summary of a job, or None if it need not be stored yet."""

@@ -157,7 +157,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class SummaryUpdate:
-    """A change of a job's summary, which can also be made after another process has changed the summary.
+    """A change of a job's summary, which another process may have changed before.
 
     ``run`` is a copy of the execution, or None for a job that ended without one. ``at`` is the time by the clock of the
     storage, ``began`` by the monotonic clock of this process.
@@ -169,10 +169,7 @@ class SummaryUpdate:
     began: float
 
     def merge(self, present: bytes | None) -> bytes:
-        """Return ``present``, the stored summary or None, with the changes of this execution.
-
-        Called again where another process has changed the summary meanwhile.
-        """
+        """Return ``present``, the stored summary or None, with the changes of this execution."""
         record = self.record
         known = decode_summary(record.summary.id, present) or replace(record.summary, runs=[])
         # The message of a retry may have been given up before this process publishes that there is one.

@@ -18,7 +18,7 @@ LOOK_OFTEN, LOOK_SELDOM = 0.1, 2.0
 """Seconds between two looks: with a storage that cannot wake anybody, and with one that can."""
 
 _LONGEST = 7_000  # Bytes of a wake-up. Postgres takes less than 8,000.
-_EVERYBODY = "*"  # In the place of the id of a job: something has happened to any job.
+_EVERYBODY = "*"  # In the place of the ids of jobs: something has happened to any of them.
 _LOOK_UP_EVERY = 0.25
 """Seconds without a wake-up after which the thread looks whether anybody still waits."""
 _BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)  # Seconds between two tries to connect; the last one again and again.
@@ -66,8 +66,8 @@ class WakeUps:
         """The thread that listens. It sets this to None when nobody waits any more, and ends."""
 
     @contextlib.contextmanager
-    def calling(self, function: Callable[[], None], job: str = _EVERYBODY) -> Any:
-        """Call ``function`` when something happens to ``job``, or to any job, until the block ends.
+    def calling(self, function: Callable[[], None], job: str) -> Any:
+        """Call ``function`` when something happens to ``job``, given by its id, until the block ends.
 
         It is called in another thread, and must be quick and not raise.
         """
@@ -115,8 +115,7 @@ class WakeUps:
             if text == _EVERYBODY:
                 called = [function for functions in self._waiting.values() for function in functions]
             else:
-                jobs = (*text.split("\n"), _EVERYBODY)
-                called = [function for job in jobs for function in self._waiting.get(job, ())]
+                called = [function for job in text.split("\n") for function in self._waiting.get(job, ())]
         for function in called:  # Without the lock: a function may begin or end to wait.
             function()
 

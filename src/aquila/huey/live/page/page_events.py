@@ -108,9 +108,7 @@ async def repeat_messages(
     browser connects again. Raises an error that is a fault of the page.
     """
     woken, quiet_since = AsyncWakeUp(), time.monotonic()
-    # No job has this id, because wake-ups are split at line breaks: the overview looks once a second, not at each
-    # event.
-    with wake_ups_of(huey).calling(woken.set, job or "\n"):
+    with wake_ups_of(huey).calling(woken.set, job) if job else contextlib.nullcontext():
         while not is_server_ending():
             woken.clear()
             try:
