@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from aquila.errors import BudgetExceeded, ConfigError
 from aquila.events import Usage
@@ -248,12 +247,9 @@ def _budget_error(cap: Cap, spent: int, amounts: Mapping[str, int], now: float) 
 
 
 def _read(data: bytes | None) -> dict[str, int]:
-    """Return the spent amounts by unit. Whoever can write to the storage may have written anything."""
-    try:
-        found: Any = json.loads(data or b"{}")
-        return {str(unit): max(0, int(amount)) for unit, amount in found.items()}
-    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
-        return {}
+    """Return the spent amounts by unit."""
+    spent: dict[str, int] = json.loads(data or b"{}")
+    return spent
 
 
 def _write(spent: Mapping[str, int]) -> bytes:

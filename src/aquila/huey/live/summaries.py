@@ -148,7 +148,7 @@ def decode_summary(job: str, value: bytes | None) -> JobSummary | None:
     return summary
 
 
-_FIELDS = {kind: {each.name for each in fields(kind)} - {"runs"} for kind in (JobSummary, JobRun)}
+_FIELDS = {kind: [each.name for each in fields(kind) if each.name != "runs"] for kind in (JobSummary, JobRun)}
 """The names of the fields of each record that are stored as they are."""
 
 
@@ -160,6 +160,7 @@ def _without_empty(record: JobSummary | JobRun) -> dict[str, Any]:
 
 def _take_fields(record: T, plain: dict[str, Any]) -> T:
     """Set the fields of a record to the values of ``plain``, and return the record. A later version may have others."""
-    for name in _FIELDS[type(record)] & plain.keys():  # type: ignore[index]
-        setattr(record, name, plain[name])
+    for name in _FIELDS[type(record)]:  # type: ignore[index]
+        if name in plain:
+            setattr(record, name, plain[name])
     return record
