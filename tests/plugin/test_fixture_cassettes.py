@@ -224,6 +224,22 @@ def test_a_block_that_a_fixture_keeps_open_changes_no_cassette_if_the_run_is_int
     project.run(tests=tests).assert_outcomes(passed=1)
 
 
+def test_what_a_block_asks_before_a_skip_or_an_xfail_leaves_it_is_stored(project: Project) -> None:
+    tests = """
+        import unittest
+
+        ENDS = [pytest.skip.Exception, unittest.SkipTest, pytest.xfail.Exception]
+
+        @pytest.mark.parametrize("end", ENDS)
+        def test_it(end):
+            with aquila.use_cassette(f"block-{ENDS.index(end)}"):
+                raise end(f"later, as {post('one')}")
+        """
+    project.record(tests=tests).assert_outcomes(skipped=2, xfailed=1)
+    project.run().assert_outcomes(skipped=2, xfailed=1)
+    assert project.cassette_names == {"block-0.yaml", "block-1.yaml", "block-2.yaml"}
+
+
 def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Project) -> None:
     tests = """
         @pytest.fixture(scope="session")

@@ -70,7 +70,8 @@ def close_block(scope: Scope, error: BaseException | None) -> None:
     if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
         error = None  # the consumer of a generator has left early, or a command has ended well: nothing has failed
     try:
-        is_meant = error is None and outcome in ("skipped", "xfailed") and not scope.misses.hear()
+        skips = _is_skip(error) or (error is None and outcome in ("skipped", "xfailed"))
+        is_meant = skips and not scope.misses.hear()
         report = scope.close(passed=error is None and not outcome, adds_only=is_meant)
         parent = scope.parent
         if parent is not None:
@@ -84,6 +85,15 @@ def close_block(scope: Scope, error: BaseException | None) -> None:
             raise
         # The error of the block matters more than that of the cassette, so it is the one that is raised.
         error.add_note(f"and its recording could not be kept: {failure}")
+
+
+_SKIPS = {("builtins", "Skipped"), ("_pytest.outcomes", "XFailed"), ("unittest.case", "SkipTest")}
+"""What ``pytest.skip``, ``pytest.xfail`` and ``skipTest`` raise; the first claims to be a builtin."""
+
+
+def _is_skip(error: BaseException | None) -> bool:
+    """Whether a test has left the block because it ends there as it is meant to."""
+    return any((kind.__module__, kind.__name__) in _SKIPS for kind in type(error).__mro__)
 
 
 class _Stretches:

@@ -38,8 +38,9 @@ class use_cassette(ScopeBlock[UsedCassette]):
     around this one or the environment say otherwise.
 
     A block that ends with an exception stores nothing in the cassette. Its recordings are kept in the pending file
-    beside it. That a generator is closed early, or ``sys.exit(0)``, is no failure. Raises ``CassetteNameError``,
-    ``UnknownOption`` or ``ConfigError`` at once for wrong arguments, and ``UnknownTransport`` when it begins.
+    beside it. A skip of the test, a generator that is closed early, and ``sys.exit(0)`` are no failures. Raises
+    ``CassetteNameError``, ``UnknownOption`` or ``ConfigError`` at once for wrong arguments, and ``UnknownTransport``
+    when it begins.
 
     Examples:
         >>> with aquila.use_cassette("birds", transport="record") as cassette:
