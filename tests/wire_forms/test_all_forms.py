@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from itertools import product
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -18,8 +20,11 @@ from aquila.verifying.answers import AnswerText, find_error, read_answer_text, r
 from aquila.wire_forms.answer import FINISHES, Answer, AnsweredCall, AnsweredError, WrittenUsage, split_text
 from aquila.wire_forms.form import WireForm
 from aquila.wire_forms.table import WIRE_FORMS, find_wire_form, read_sent
+from tests.docs.snippets import REPOSITORY
 from tests.support.slow import slow_but
 from tests.wire_forms.samples import AFTER_A_CALL, SAMPLES
+
+PAGE = REPOSITORY / "docs" / "scripts.md"
 
 ALL = pytest.mark.parametrize("form", WIRE_FORMS, ids=lambda form: form.name)
 MESSAGE_FORMS = [form for form in WIRE_FORMS if form.kind == "message"]
@@ -284,10 +289,15 @@ def test_a_form_answers_only_its_own_requests(form: WireForm) -> None:
             assert find_wire_form(other) is not form
 
 
-def test_every_form_has_a_name_of_its_own_and_a_usual_request() -> None:
+def test_every_form_has_a_name_of_its_own_and_a_usual_request_and_is_on_the_page_of_scripts() -> None:
     names = [form.name for form in WIRE_FORMS]
     assert sorted(SAMPLES) == sorted(set(names))
     assert len(names) == len(set(names))
+    table = PAGE.read_text(encoding="utf-8").partition("## Which requests it answers")[2].partition("\n## ")[0]
+    paths = {name: urlsplit(make(False).url).path.partition("/resp_")[0] for name, make in SAMPLES.items()}
+    ends = {name: re.split("[/:]", path)[-1] for name, path in paths.items()}
+    missing = [name for name, end in ends.items() if re.search(rf"[/:]{end}\b", table) is None]
+    assert missing == [], "the table of forms in docs/scripts.md"
 
 
 @pytest.mark.parametrize("url", ["https://[::1/v1/chat/completions", "", "x", "https://api.openai.com/v1/files"])
