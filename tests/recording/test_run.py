@@ -13,7 +13,7 @@ import aquila
 from aquila.errors import CassetteMiss, ConfigError, UnknownTransport
 from aquila.recording import scope as scopes
 from aquila.recording.runtime import Run, current_run, current_settings, process_run
-from aquila.recording.sessions.miss_explanation import find_settings_file
+from aquila.recording.sessions.miss_explanation import name_settings_file
 from aquila.setting_lines import AS_ARGUMENTS
 from aquila.transports.upstreams import find_upstream
 from tests.support.runs import name_upstream, separate_run
@@ -31,9 +31,9 @@ def test_a_run_within_a_run_has_settings_of_its_own_and_leaves_nothing(tmp_path:
 
 
 def test_only_the_process_itself_reads_no_settings_file(tmp_path: Path) -> None:
-    assert find_settings_file(process_run()) == AS_ARGUMENTS
+    assert name_settings_file(process_run()) == AS_ARGUMENTS
     with separate_run(tmp_path, settings_file="tox.ini") as run:
-        assert find_settings_file(run) == "tox.ini"
+        assert name_settings_file(run) == "tox.ini"
 
 
 def test_a_misspelt_transport_is_refused_before_the_block_begins(

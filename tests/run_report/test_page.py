@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import aquila.run_report
 from aquila.run_report.page import join_scripts, policy_for, read_parts, render_page, write_json
-from aquila.run_report.page.overview import sum_up
+from aquila.run_report.page.overview import make_overview
 from tests.run_report.sample_runs import keep, make_exchange, make_report, make_sample_run, make_test
 
 TEXTS = st.text(st.characters(exclude_categories=())) | st.sampled_from(
@@ -156,7 +156,7 @@ def test_of_a_test_that_ran_again_its_last_attempt_counts():
     first = make_test("test_a", [make_exchange(usage={"input_tokens": 5})], outcome="failed", took=900)
     second = make_test("test_a", [make_exchange(usage={"input_tokens": 7})], attempt=2, took=3)
     other = make_test("test_b", took=50)
-    overview = sum_up(make_report([first, other, second]))
+    overview = make_overview(make_report([first, other, second]))
     assert [(row["id"], row["outcome"], row["attempts"], row["number"]) for row in overview["rows"]] == [
         ("tests/test_notes.py::test_a", "passed", [0, 2], 2),
         ("tests/test_notes.py::test_b", "passed", [1], 1),
@@ -165,7 +165,7 @@ def test_of_a_test_that_ran_again_its_last_attempt_counts():
 
 def test_the_overview_has_sums_causes_and_reasons():
     report = make_sample_run()
-    overview = sum_up(report)
+    overview = make_overview(report)
     names = {row["number"]: row["id"].partition("::")[2] for row in overview["rows"]}
     assert overview["states"] == {
         "replayed": 9,

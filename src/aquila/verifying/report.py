@@ -15,7 +15,7 @@ from aquila.recording.secrets.outgoing import redact_outgoing_value
 from aquila.verifying.comparison import Severity
 from aquila.verifying.verification import Measured, Result, Verification, VerifiedRecording
 
-FORMAT_VERSION = 1
+_REPORT_VERSION = 1
 _MOST_PLACES = 3
 _ID = re.compile(
     r"(?<![\w.-])(?:[a-z]+[_-](?=\w*\d)(?!(?:[a-z]+_)*20\d{6}\b)\w{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
@@ -145,7 +145,7 @@ def as_json(verification: Verification, root: Path) -> dict[str, Any]:
     answered = [row for row in rows if row.was_answered]
     (then, then_ms), (now, now_ms) = _sums(row.then for row in answered), _sums(row.now for row in answered)
     result: dict[str, Any] = {
-        "aquila_verify": FORMAT_VERSION,
+        "aquila_verify": _REPORT_VERSION,
         "interrupted": verification.interrupted,
         "totals": {
             "played": len(rows),

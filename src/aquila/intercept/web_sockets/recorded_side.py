@@ -225,7 +225,7 @@ class RecordedSide:
     def _make_miss(self, miss: FrameMiss) -> CassetteMiss | None:
         """Return the error for a message that differs from the recorded one; None if it may pass."""
         layers = self._scope.run.layers
-        settings_file = miss_explanation.find_settings_file(self._scope.run)
+        settings_file = miss_explanation.name_settings_file(self._scope.run)
         details = miss.describe(settings_file)
         if layers.finds_drift:
             text = self._explain(miss.title, details, ())

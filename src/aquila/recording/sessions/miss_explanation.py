@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aquila.recording.sessions.session_decisions import MissedRequest
 
 
-def find_settings_file(run: runtime.Run) -> str:
+def name_settings_file(run: runtime.Run) -> str:
     """Return the name of the file with the settings of a run, as in ``setting_lines``, for the advice of a miss.
 
     The process itself, outside of pytest and of a command of Aquila, reads none.
@@ -74,5 +74,5 @@ def compare_in_session(scope: Scope, session: Session, path: Path, missed: Misse
         compares_origin=missed.compares_origin,
         request_number=missed.earlier_count + 1 if missed.recording_count else None,
         advises_settings=rules_decide(scope.filters),
-        settings_file=find_settings_file(scope.run),
+        settings_file=name_settings_file(scope.run),
     )

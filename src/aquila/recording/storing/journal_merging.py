@@ -233,7 +233,7 @@ def keep_pending(
         return _replace_in(result, rows)
 
     beside = cassette_files.pending_path(path)
-    update_cassette(beside, change, root=root)
+    _update_cassette(beside, change, root=root)
     return beside
 
 
@@ -248,7 +248,7 @@ def _drop_superseded(path: Path, rows: Sequence[tuple[Changes, MatchRules]], roo
         result = _replace_in(add_later(kept, stored, stored_key(rows[0][1])), rows)
         return result if any(one not in stored.interactions for one in result.interactions) else Cassette()
 
-    update_cassette(cassette_files.pending_path(path), change, root=root)
+    _update_cassette(cassette_files.pending_path(path), change, root=root)
 
 
 def _replace_in(cassette: Cassette, rows: Sequence[tuple[Changes, MatchRules]]) -> Cassette:
@@ -300,7 +300,7 @@ def merge_into(path: Path, changes: Changes, rules: MatchRules, *, root: Path) -
         after = merge(stored)
         return after if after == stored else redact_foreign(path, after, rules)
 
-    return update_cassette(path, change, root=root)
+    return _update_cassette(path, change, root=root)
 
 
 def redact_foreign(path: Path, cassette: Cassette, rules: MatchRules) -> Cassette:
@@ -317,5 +317,5 @@ def redact_foreign(path: Path, cassette: Cassette, rules: MatchRules) -> Cassett
     return Cassette.from_interactions(map(redactor.redact_interaction, cassette.interactions))
 
 
-def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
+def _update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
     return cassette_files.update_cassette(path, change, root=root, tell=runtime.current_run().tell)

@@ -56,7 +56,7 @@ class Overview(TypedDict):
     causes: list[Cause]
 
 
-def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -> Overview:
+def make_overview(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -> Overview:
     """Sum up a run. Of a test that ran several times, its last attempt counts.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from aquila.run_report.bodies import read_body
 from aquila.run_report.page.embedding import join_scripts, policy_for, read_parts, write_json
-from aquila.run_report.page.overview import sum_up
+from aquila.run_report.page.overview import make_overview
 from aquila.run_report.schema import Body, Change, Drift, RunReport, Test, Text
 from aquila.run_report.word_diff import Steps, word_changes
 
@@ -43,7 +43,7 @@ def render_page(report: RunReport) -> str:
         "title": escape(_describe(report)),
         "style": style,
         "script": script,
-        "index": write_json({"run": run, **sum_up(report, drifts.add_words)}),
+        "index": write_json({"run": run, **make_overview(report, drifts.add_words)}),
         "data": "\n".join(_write_data(report, drifts)),
     }
     pieces = read_parts("report.html").split("@@")

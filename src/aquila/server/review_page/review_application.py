@@ -10,7 +10,7 @@ import hmac
 import json
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from aquila.errors import reason_of
 from aquila.recording.secrets import outgoing
+from aquila.review.kept_decisions import Choice
 from aquila.review.reviewing import Item, Outcome, Review
 from aquila.server.admission import Admission
 from aquila.server.failures import WITHOUT_TOKEN
@@ -29,7 +30,7 @@ from aquila.server.review_page.contents import Reading, describe_item, describe_
 from aquila.transports.callers.failures import TOKEN_HEADER, Failure
 
 _LARGEST = 65_536
-_CHOICES = ("accept", "reject", "skip")
+_CHOICES: tuple[Choice, ...] = get_args(Choice)
 _GONE = "this question is no longer in the review"
 
 
