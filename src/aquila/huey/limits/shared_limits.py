@@ -127,15 +127,6 @@ class HeldCapacity:
             self._state.update(TABLE, counter.key, changed, order=admitted)
 
 
-@dataclass(frozen=True, slots=True)
-class _AskedCounter:
-    """One try to count a request. ``at`` is the moment with which it counts; ``turn`` is None where it was let in."""
-
-    asking: AdmissionRequest
-    at: float
-    turn: LimitTurn | None
-
-
 def acquire(
     state: SharedState, counters: Iterable[Counter], wanted: AdmissionRequest, now: float
 ) -> HeldCapacity | LimitTurn:
@@ -145,8 +136,9 @@ def acquire(
     while the request runs, so only those of a killed worker run out.
     """
     held = HeldCapacity(state, wanted.lease)
-    # The storage calls `admit` again where another process was faster. The last call is the one that was stored.
-    asked: list[_AskedCounter] = []
+    # The storage calls `admit` again where another process was faster. The last call is the one that was stored. For
+    # each: the request, the moment with which it counts, and None where it was let in.
+    asked: list[tuple[AdmissionRequest, float, LimitTurn | None]] = []
     # Each counter is changed atomically, but not all of them together. Where one has no room, the storage fails or the
     # task is interrupted, those that had room are changed back.
     with contextlib.ExitStack() as undo:
@@ -159,13 +151,13 @@ def acquire(
                 # its room too early, and another request would be let in within its period.
                 at = state.now() + wanted.ahead if asked else now
                 asking = wanted.with_answer(counts)
-                asked.append(_AskedCounter(asking, at, counting.admit_request(counts, counter.rules, asking, at)))
+                asked.append((asking, at, counting.admit_request(counts, counter.rules, asking, at)))
                 return counts.write()
 
             state.update(TABLE, counter.key, admit, order=now)
-            last = asked[-1]
-            if last.turn is not None:
-                return last.turn
-            held.add(counter, last.asking, last.at)
+            asking, at, turn = asked[-1]
+            if turn is not None:
+                return turn
+            held.add(counter, asking, at)
         undo.pop_all()
     return held

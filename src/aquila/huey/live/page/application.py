@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -29,7 +29,7 @@ from aquila.errors import ConfigError
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live.page import actions, page_events
 from aquila.huey.live.page.access import FORM_COOKIE, Access, Level, form_value_of, set_cookie
-from aquila.huey.live.page.contents import JobOverview, JobPage, Site
+from aquila.huey.live.page.contents import JobOverview, JobPage, Queue
 from aquila.huey.live.page.rendering import HERE, render_template
 from aquila.huey.live.subscription import reading_limiter
 from aquila.optional import import_optional
@@ -82,7 +82,8 @@ def app(
         check_token(token, is_open=True, source="token=")
     admission = Admission(token or make_token(), hosts=read_host_names(hosts))
     access = Access(admission, token, reading_needs_token, decide, may_act)
-    page = _JobEndpoints(Site(hueys), access, page_events.StreamSeats(most_streams))
+    queues = {queue.name: queue for queue in map(Queue, hueys)}
+    page = _JobEndpoints(queues, access, page_events.StreamSeats(most_streams))
     return Starlette(
         routes=[
             Route("/", page.show_overview, methods=["GET"], name="overview"),
@@ -101,10 +102,10 @@ def app(
 
 
 class _JobEndpoints:
-    """The functions behind the routes. ``site`` has the queues; ``seats`` bounds the open streams."""
+    """The functions behind the routes. ``queues`` are all queues, by their names; ``seats`` bounds the open streams."""
 
-    def __init__(self, site: Site, access: Access, seats: page_events.StreamSeats) -> None:
-        self._site = site
+    def __init__(self, queues: Mapping[str, Queue], access: Access, seats: page_events.StreamSeats) -> None:
+        self._queues = queues
         self._access = access
         self._seats = seats
 
@@ -113,7 +114,7 @@ class _JobEndpoints:
         level = self._access.level_of(request)
         if level == "none":
             return self._ask_for_token(request)
-        overview = JobOverview.read(self._site, request.query_params, may_act=level == "act")
+        overview = JobOverview.read(self._queues, request.query_params, may_act=level == "act")
         return await self._render(request, "overview.html", overview.describe, level)
 
     async def stream_overview(self, request: Request) -> Response:
@@ -121,7 +122,7 @@ class _JobEndpoints:
         level = self._access.level_of(request)
         if level == "none":
             return Response(status_code=401)
-        overview = JobOverview.read(self._site, request.query_params, may_act=level == "act")
+        overview = JobOverview.read(self._queues, request.query_params, may_act=level == "act")
         base, form = _base_of(request), form_value_of(request)
         sent: list[str] = []
 
@@ -173,7 +174,7 @@ class _JobEndpoints:
             return self._refuse(request)
         if not self._access.may_post(request, form.get("form", "")):
             return self._refuse(request)
-        queue, job, action = self._site.find(form.get("queue", "")), form.get("id", ""), form.get("action", "")
+        queue, job, action = self._queues.get(form.get("queue", "")), form.get("id", ""), form.get("action", "")
         if queue is None or action not in actions.ACTIONS:
             return await self.show_not_found(request)
 
@@ -207,7 +208,7 @@ class _JobEndpoints:
         return _say(request, 404, "Not here", "There is no such job or page. The job may have been deleted.")
 
     def _find_page(self, request: Request) -> JobPage | None:
-        queue = self._site.find(request.query_params.get("queue", ""))
+        queue = self._queues.get(request.query_params.get("queue", ""))
         return None if queue is None else JobPage(queue, request.query_params.get("id", ""))
 
     async def _render(

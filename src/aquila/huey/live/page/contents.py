@@ -37,22 +37,14 @@ class Queue:
         self.outage = Outage(f"the page of the queue {self.name!r}", "Pages that are open connect again and again.")
 
 
-class Site:
-    """All queues that the page shows. The application owns it, and with it the index of each queue."""
-
-    def __init__(self, hueys: tuple[Any, ...]) -> None:
-        self.queues = [Queue(huey) for huey in hueys]
-
-    def find(self, name: str) -> Queue | None:
-        """Return the queue with a name, or None."""
-        return next((queue for queue in self.queues if queue.name == name), None)
-
-
 @dataclass(frozen=True, slots=True)
 class JobOverview:
-    """One page of the overview of a queue: the jobs that fit ``query``. ``page`` counts from 1."""
+    """One page of the overview of a queue: the jobs that fit ``query``. ``page`` counts from 1.
 
-    site: Site
+    ``queues`` are all queues that the page shows, by their names.
+    """
+
+    queues: Mapping[str, Queue]
     queue: Queue
     query: JobQuery
     search: str
@@ -60,13 +52,13 @@ class JobOverview:
     may_act: bool
 
     @classmethod
-    def read(cls, site: Site, given: Mapping[str, str], *, may_act: bool) -> JobOverview:
+    def read(cls, queues: Mapping[str, Queue], given: Mapping[str, str], *, may_act: bool) -> JobOverview:
         """Return the overview that the parameters of a URL ask for. Parameters that make no sense are ignored."""
         state, search, page = given.get("state", ""), given.get("q", "")[:200], given.get("page", "")
         number = int(page) if page.isdecimal() and len(page) < 7 else 1
         query = JobQuery.read(state if state in STATES else "", given.get("name", "")[:200], search)
-        queue = site.find(given.get("queue", "")) or site.queues[0]
-        return cls(site, queue, query, search, max(1, number), may_act)
+        queue = queues.get(given.get("queue", "")) or next(iter(queues.values()))
+        return cls(queues, queue, query, search, max(1, number), may_act)
 
     def describe(self) -> dict[str, Any]:
         """Return the values for the template. Asks the storage, and raises what it raises."""
@@ -80,7 +72,7 @@ class JobOverview:
         return {
             "title": self.queue.name,
             "queue": self.queue.name,
-            "queues": [queue.name for queue in self.site.queues],
+            "queues": list(self.queues),
             "jobs": [(summary, index.state_of_job(summary)) for summary in index.load(jobs)],
             "total": total,
             "all": sum(index.states.values()),
@@ -111,7 +103,7 @@ class JobOverview:
         """Return the URL of this overview with some parameters changed."""
         parts = {"queue": self.queue.name, "state": self.query.state, "name": self.query.name, "q": self.search}
         parts |= {name: str(value) for name, value in changes.items()}
-        if len(self.site.queues) == 1:
+        if len(self.queues) == 1:
             del parts["queue"]
         return (
             f"/?{urlencode({name: value for name, value in parts.items() if value and (name, value) != ('page', '1')})}"
