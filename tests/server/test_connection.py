@@ -244,6 +244,16 @@ def test_a_client_of_http_1_0_reads_an_answer_without_chunks_to_its_end(
     assert len(provider.requests) == 1
 
 
+def test_a_client_of_http_1_0_is_told_that_an_answer_broke_off(serve: Serve, provider: Upstream) -> None:
+    provider.script = lambda path, body: Answer(breaks=True)
+    for record in ("all", None):
+        with serve(record=record) as running, connected(running) as raw:
+            raw.sendall(f"POST {PATH} HTTP/1.0\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+            with pytest.raises(ConnectionResetError):
+                while raw.recv(65536):
+                    pass
+
+
 @pytest.mark.slow
 def test_a_slow_answer_is_waited_for(serve: Serve, provider: Upstream) -> None:
     times = Hasty.head_seconds + Hasty.body_seconds

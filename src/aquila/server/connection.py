@@ -8,9 +8,12 @@ llhttp leaves to its caller.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
+import socket
+import struct
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
@@ -139,6 +142,10 @@ class BoundedConnection(HttpToolsProtocol):
     def _cut_answer(self, cycle: RequestResponseCycle) -> None:
         """End an answer before its end, by closing the connection."""
         cycle.disconnected = True  # without it, uvicorn logs that the application has forgotten the rest
+        if cycle.chunked_encoding is False:  # it may end with its connection: only a reset tells that it is not whole
+            with contextlib.suppress(OSError):  # the client has left
+                raw = self.transport.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.close()
 
     def on_message_complete(self) -> None:
