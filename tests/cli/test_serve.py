@@ -27,7 +27,7 @@ from aquila.errors import CassetteNameError
 from aquila.server import background_server
 from tests.support.clients import body
 from tests.support.slow import slow_but
-from tests.support.upstream import Upstream, chat_chunks, streamed, upstream
+from tests.support.upstream import Answer, Upstream, chat_chunks, streamed, upstream
 
 KEY = "sk-" + "the-servers-key-0123456789"
 
@@ -171,10 +171,15 @@ def test_a_script_answers_before_the_cassette_and_restarts_at_a_reset(
 
 
 @pytest.mark.slow
-def test_it_can_be_quiet(provider: Upstream, tmp_path: Path) -> None:
+def test_it_can_be_quiet_and_still_warns(provider: Upstream, tmp_path: Path) -> None:
     with command(provider, tmp_path, "--record", "--quiet") as running:
         httpx2.post(f"{running.url}/chat/completions", json=body("hi"))
-        assert running.end(signal.SIGINT) == ("1 recorded", "")
+        provider.script = lambda path, asked: Answer(breaks=True)
+        with pytest.raises(httpx2.RemoteProtocolError):
+            httpx2.post(f"{running.url}/chat/completions", json=body("ho"))
+        said, logged = running.end(signal.SIGINT)
+    assert said == "2 recorded"
+    assert re.fullmatch(r"an answer broke off: RemoteProtocolError: .*\n", logged), logged
 
 
 @pytest.mark.slow

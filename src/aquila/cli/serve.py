@@ -22,10 +22,13 @@ server with --record that starts later stores them if this one is killed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import itertools
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -120,7 +123,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """
     _check_options(options)
     admission = _choose_admission(options)
-    with project.open_project(options) as here:
+    with project.open_project(options) as here, _warnings_shown():
         settings = runtime.current_settings()
         if here.folder.exists() and not here.folder.is_dir():
             raise ConfigError(f"{here.folder} is no folder of cassettes; name one with --dir")
@@ -156,6 +159,24 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")
     return 0
+
+
+@contextlib.contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Write the warnings of Aquila's logger to stderr within the block: nothing else does so in this process."""
+    logger, handler = logging.getLogger("aquila"), _WarningLines(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _WarningLines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        text = redactor_of(runtime.current_settings()).redact_text(self.format(record))
+        for line in text.splitlines():
+            _write_log_line(line)
 
 
 def name_of_cassette(given: str, here: project.Project) -> str:
