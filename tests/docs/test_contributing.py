@@ -55,8 +55,11 @@ def test_every_folder_of_tests_is_in_the_plan_or_named_after_what_it_tests() -> 
 
 def told_by(folder: Path) -> set[str]:
     """The modules and rooms of a folder that its docstring names: as ``module``, ``module.py`` or ``room.module``."""
-    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
-    return set(re.findall(r"``(\w+)(?:\.\w+)*/?``", docstring))
+    return set(re.findall(r"``(\w+)(?:\.\w+)*/?``", read_docstring(folder)))
+
+
+def read_docstring(folder: Path) -> str:
+    return ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
 
 
 def contents_of(folder: Path) -> set[str]:
@@ -66,9 +69,11 @@ def contents_of(folder: Path) -> set[str]:
     return {name for name in modules | rooms if not name.startswith(("__", "cassettes_", "dead_letters_"))}
 
 
-def test_each_module_is_named_in_the_docstring_of_its_folder() -> None:
+def test_the_docstring_of_a_folder_says_where_to_begin_and_names_each_module() -> None:
     # Whoever opens a folder begins with its docstring. That another folder has a module of this name is no help there.
     packages = {path.parent for path in SOURCE.rglob("__init__.py")} - {SOURCE / "aquila"}
+    without = [str(package) for package in packages if not re.search(r"[Bb]egins?\b", read_docstring(package))]
+    assert without == [], "say where to begin reading"
     untold = {str(package.relative_to(SOURCE)): contents_of(package) - told_by(package) for package in packages}
     assert {package: names for package, names in untold.items() if names} == {}
 

@@ -12,7 +12,7 @@ The types of fixtures for tasks are defined in ``aquila.huey.testing.fixture_typ
 ``use_script`` opens a script for a block. ``use_faults`` has the object of the fixture ``aquila_faults``.
 ``strategies`` lets hypothesis look for a fault, a stream or an answer that breaks a program.
 
-Imported by tests and ``pytest_aquila``.
+Begin with ``use_script``. Imported by tests and ``pytest_aquila``.
 """
 
 from __future__ import annotations

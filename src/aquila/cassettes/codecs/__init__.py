@@ -6,6 +6,8 @@
   functions that both readers use.
 - ``gc_pause`` pauses the garbage collector while a cassette is read.
 
+Begin with the protocol and the table below, then with ``yaml``.
+
 Imported by ``storage``, ``body_file`` and everything below ``cassettes``.
 """
 
