@@ -99,6 +99,13 @@ def test_a_cassette_is_recorded_once_and_replayed(vcr: Any, ask: Ask, server: Up
     assert len(server.requests) == 2
 
 
+def test_a_large_body_that_was_recorded_can_be_read_after_the_block(vcr: Any, server: Upstream) -> None:
+    with vcr.use_cassette("large.yaml", record_mode="all") as cassette:
+        answer = by_httpx(f"{server.url}/a", "x" * 300_000)
+    assert json.loads(cassette.requests[0].body) == "x" * 300_000
+    assert json.loads(cassette.responses[0]["body"]["string"]) == answer
+
+
 @pytest.mark.parametrize(
     ("mode", "answers"), [("none", [1, None]), ("once", [1, None]), ("new_episodes", [1, 2]), ("all", [2, 3])]
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,11 @@ from aquila.recording.scope import Scope
 from aquila.recording.sessions.session import Session
 
 if TYPE_CHECKING:
+    from aquila.cassettes.storage import large_bodies
     from aquila.wire_forms import table as wire_forms
     from aquila.wire_forms.sent import SentRequest
 else:
-    lazy_modules(globals(), "aquila.wire_forms: table as wire_forms")
+    lazy_modules(globals(), "aquila.cassettes.storage: large_bodies", "aquila.wire_forms: table as wire_forms")
 
 
 class UsedCassette:
@@ -75,7 +76,7 @@ class UsedCassette:
         What each asks is in one form for all providers: ``model``, ``messages``, ``tools``. ``raw`` is its own JSON.
         """
         played = [interaction.request for session in self._sessions() for interaction in session.plays.in_order()]
-        recorded = [row.interaction.request for session in self._sessions() for row in session.new_recordings]
+        recorded = [interaction.request for interaction in recorded_in(self._sessions(), self.path)]
         return [wire_forms.read_sent(request) for request in (*played, *recorded)]
 
     @property
@@ -111,3 +112,9 @@ def open_sessions(scope: Scope, cassette: str) -> Sequence[Session]:
         mode = settings.record if settings.transport == "record" else "replay"
         scope.sessions.session_for(cassette, mode)
     return scope.sessions.opened_for(cassette)
+
+
+def recorded_in(sessions: Iterable[Session], path: Path) -> list[Interaction]:
+    """Return the new recordings of sessions of the cassette ``path``."""
+    rows = [row for session in sessions for row in session.new_recordings]
+    return [large_bodies.with_stored_bodies(row.interaction, path) for row in rows]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from aquila.cassettes.model import Interaction
+from aquila.cassettes.storage.large_bodies import with_stored_bodies
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
 from aquila.recording.reporting.exchange_watch import WatchedExchange
@@ -26,7 +27,7 @@ from aquila.run_report.exchanges import ExchangeReader
 from aquila.run_report.redaction import ExchangeRedactor
 from aquila.run_report.related_requests import count_attempts, pair_across
 from aquila.run_report.schema import Exchange, Job, State
-from aquila.run_report.stored_places import RecordingLines, StoredPlaces, with_stored_bodies
+from aquila.run_report.stored_places import RecordingLines, StoredPlaces
 
 SCRIPT = "script"
 _Answered = Literal["replayed", "scripted", "live"]
@@ -218,7 +219,8 @@ class ExchangeCollector:
             exchange["error"] = redactor.redact_text(noted.error) or "nothing of the answer was stored"
             return exchange
         path = self._path_of(noted.scope, noted.session.name) if noted.scope and noted.session else None
-        exchange = self._read_recording(noted, redactor.clean_recording(with_stored_bodies(row.interaction, path)))
+        interaction = row.interaction if path is None else with_stored_bodies(row.interaction, path)
+        exchange = self._read_recording(noted, redactor.clean_recording(interaction))
         has_failed = noted.scope is not None and noted.scope.has_failed and row.is_closed_by_failure
         if has_failed or (noted.is_cut and was_cut(row)):
             exchange["source"], exchange["states"] = "live", ["live"]

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from aquila.cassettes.body_file import StoredChunks, StoredRequest
-from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.cassettes.storage.large_bodies import bodies_folder, locate_bodies
-from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.errors import AquilaError
 from aquila.recording.sessions.session import Session
 
@@ -52,16 +49,6 @@ class StoredPlaces:
                 stored[at] = None
                 return at + 1
         return None
-
-
-def with_stored_bodies(recording: Interaction, path: Path | None) -> Interaction:
-    """Return a recording with the present paths of its large bodies, which moved from the journal to the cassette."""
-    request, chunks = recording.request, recording.response.chunks
-    files = chunks.files() if isinstance(chunks, SoundChunks) else []
-    files += [part.file for part in (request, chunks) if isinstance(part, StoredRequest | StoredChunks)]
-    if path is None or all(file.path.exists() for file in files):
-        return recording
-    return locate_bodies(Cassette((recording,)), bodies_folder(path)).interactions[0]
 
 
 class RecordingLines:

@@ -12,7 +12,7 @@ from vcr.record_mode import RecordMode
 from aquila.cassettes.model import Interaction
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session import Session
-from aquila.recording.used_cassette import UsedCassette, open_sessions
+from aquila.recording.used_cassette import UsedCassette, open_sessions, recorded_in
 from aquila.vcr.forms import request_from_vcr, to_vcr_request, to_vcr_response
 from aquila.vcr.option_translation import CassettePlan
 
@@ -143,7 +143,7 @@ class Cassette:
     def _interactions(self) -> list[Interaction]:
         sessions = self._sessions()
         stored = [each for session in sessions[:1] for each in session.cassette.interactions]
-        return [*stored, *(row.interaction for session in sessions for row in session.new_recordings)]
+        return [*stored, *recorded_in(sessions, self._plan.files.own)]
 
     def _play_counts(self) -> Sequence[int]:
         return next((tuple(session.plays.counts) for session in self._sessions()), ())

@@ -116,6 +116,16 @@ def locate_bodies(cassette: Cassette, folder: Path) -> Cassette:
     return _change_interactions(cassette, locate)
 
 
+def with_stored_bodies(recording: Interaction, path: Path) -> Interaction:
+    """Return a recording with the present paths of its large bodies, which moved from the journal to the cassette."""
+    request, chunks = recording.request, recording.response.chunks
+    files = chunks.files() if isinstance(chunks, SoundChunks) else []
+    files += [part.file for part in (request, chunks) if isinstance(part, StoredRequest | StoredChunks)]
+    if all(file.path.exists() for file in files):
+        return recording
+    return locate_bodies(Cassette((recording,)), bodies_folder(path)).interactions[0]
+
+
 def _change_interactions(cassette: Cassette, change: Callable[[Interaction], Interaction]) -> Cassette:
     changed = tuple(map(change, cassette.interactions))
     same = all(new is old for new, old in zip(changed, cassette.interactions, strict=True))
