@@ -454,6 +454,14 @@ def test_a_recording_that_only_a_plugin_tells_apart() -> None:
     assert "a matcher of the suite's own" in shown
 
 
+def test_what_only_a_matcher_of_the_program_compares_is_shown() -> None:
+    rules = MatchRules(("method", "path"))
+    shown = explain(request({}, "https://a.com/v1?day=1"), request({}, "https://a.com/v1?day=2"), rules=rules)
+    assert shown.startswith("query day differs from recording 1 of ")
+    assert "    query day: recorded '2', now '1'\n" in shown
+    assert "a matcher of the suite's own" in shown
+
+
 def test_a_request_played_out_that_cannot_be_found_again() -> None:
     assert "recorded   less often; this is request number 4" in explain(chat("a"), chat("b"), request_number=4)
 

@@ -20,7 +20,7 @@ from aquila.cassettes.matching.difference import (
     identify_change,
     weigh_differences,
 )
-from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.match_rules import PARTS, MatchRules
 from aquila.cassettes.matching.miss_remarks import is_secret_url, write_cause
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import CanonicalRequest, canonical_request, key_of
@@ -32,6 +32,7 @@ from aquila.setting_lines import AS_ARGUMENTS, setting_line
 
 _MOST_PATHS = 8  # differences that are written
 _MOST_PREVIEWED = 12  # lines of a body that is shown because there is nothing to compare it with
+_EVERYTHING = MatchRules(tuple(part for part in PARTS if part not in ("origin", "headers")))
 _CANDIDATES = 8  # recordings that are compared value by value
 
 
@@ -148,11 +149,15 @@ def _request_row(request: RecordedRequest) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Nearest:
-    """The recording that differs least: its number in the cassette (from 1), its request, and the differences."""
+    """The recording that differs least: its number in the cassette (from 1), its request, and the differences.
+
+    ``uncompared`` are those that the rules do not compare, if there are no others.
+    """
 
     number: int
     request: CanonicalRequest
     found: Sequence[Difference]
+    uncompared: Sequence[Difference] = ()
     cure: Cure | None = None
     ignorable: Cure | None = None
 
@@ -195,10 +200,16 @@ def _explain_unrecorded(
     near = f"recording {nearest.number} of {count:,}"
     found = nearest.found
     if not found:
+        unlike = nearest.uncompared
         title = f"no recording of {cassette} answers this request, although recording {nearest.number} looks the same"
-        yield from _write_head(title, (holds, _request_row(request), ("nearest", f"{near}, which looks the same")))
+        if unlike:
+            title = f"{name_fields(unlike)} from recording {nearest.number} of {cassette}"
+        near += "; they differ in" if unlike else ", which looks the same"
+        yield from _write_head(title, (holds, _request_row(request), ("nearest", near)))
+        yield from ["", *write_differences(unlike)] if unlike else []
         yield ""
-        yield from textwrap.wrap(f"But {cures.OTHER_DECIDER}.", WIDTH, initial_indent="  ", subsequent_indent="  ")
+        why = f"{'The settings leave that out, but' if unlike else 'But'} {cures.OTHER_DECIDER}."
+        yield from textwrap.wrap(why, WIDTH, initial_indent="  ", subsequent_indent="  ")
         yield from _write_advice("To record it again:", command)
         return
     another = nearest.is_another_kind
@@ -264,9 +275,12 @@ def _find_nearest(
     for kind, find in kinds.items():
         for _, position, recorded, candidate, found in compared:
             if (cure := find(request, recorded, found, rules)) is not None:
-                return _Nearest(position + 1, candidate, found, **{kind: cure})
-    _, position, _, nearest, found = compared[0]
-    return _Nearest(position + 1, nearest, found)
+                return _Nearest(position + 1, candidate, found, (), **{kind: cure})
+    _, position, recorded, nearest, found = compared[0]
+    uncompared: Sequence[Difference] = ()
+    if not found:  # a plugin's hook or a function of the program compares what the rules do not
+        uncompared = find_differences(canonical_request(recorded, _EVERYTHING), canonical_request(request, _EVERYTHING))
+    return _Nearest(position + 1, nearest, found, uncompared)
 
 
 def _without_secrets(recorded: RecordedRequest, redactor: Redactor) -> RecordedRequest:
