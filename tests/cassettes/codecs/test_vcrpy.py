@@ -178,9 +178,17 @@ def test_objects_of_python_are_read_as_the_text_and_the_bytes_that_they_hold() -
     assert found.response.body == b"hi"
 
 
+@pytest.mark.parametrize("pieces", ["- [eyJhI, jox, fQ==]", "- [!!binary ZXlKaEk=, !!binary am94ZlE9PQ==]"])
+def test_a_body_that_was_sent_in_pieces_is_joined(pieces: str) -> None:
+    before = OBJECTS[OBJECTS.index("!!python/object/new:_io") : OBJECTS.index("    headers: &id001")]
+    iterator = f"!!python/object/apply:builtins.iter\n      args:\n      {pieces}\n      state: 0\n"
+    assert load(OBJECTS.replace(before, iterator)).request.body == b"eyJhIjoxfQ=="
+
+
 @pytest.mark.parametrize(
     "tag",
     [
+        "!!python/object/apply:builtins.iter {args: [[a, [b]]], state: 0}",
         "!!python/object/apply:os.system [touch hacked, x]",
         "!!python/object/apply:os.system {args: [touch hacked], kwds: {a: b}}",
         "!!python/name:os.system ''",

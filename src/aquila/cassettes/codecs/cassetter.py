@@ -2,14 +2,15 @@
 
 A body is ``{type, content}`` in YAML, and ``body_type`` with ``body_content`` in TOML. The content of the type ``json``
 is a value in YAML and a text in TOML; that of ``binary`` is in hexadecimal. cassetter has no chunks and no times: a
-body becomes one chunk at 0 ms. cassetter decodes bodies and does not keep the exact bytes of JSON, so a JSON body is
-written compactly, as the openai SDK writes it. Conversations over WebSockets are in a list of their own, and become the
-last interactions.
+body becomes one chunk at 0 ms. cassetter decodes bodies and does not keep the exact bytes of JSON. So the JSON of a
+request is written compactly, as the openai SDK writes it, and that of an answer as cassetter replays it. Conversations
+over WebSockets are in a list of their own, and become the last interactions.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import tomllib
 from typing import Any
 
@@ -27,6 +28,7 @@ _OTHERS = {
 }
 _CONVERSATIONS = "ws_interactions"
 _BODY = ("body", "body_type", "body_content")
+_STYLE_OF_ANSWERS = json_body.JsonStyle(spaced=True, ascii=True)  # Python's `json.dumps`, with which it replays them
 
 
 def cassette_from_cassetter(tree: dict[str, Tree]) -> Cassette:
@@ -106,13 +108,14 @@ def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
         return b""
     if kind not in ("json", "text", "binary") or name not in body:
         raise FormatError("a body must be of the type json, text or binary, with a content, or of the type none", path)
-    content = body[name]
-    if kind == "json" and not in_toml:
+    text = foreign.require_text(body, name, path) if kind != "json" or in_toml else ""
+    if kind == "json":
+        style = _STYLE_OF_ANSWERS if "response" in path else json_body.JsonStyle()
         try:
-            return json_body.write_json(content, json_body.JsonStyle()).encode()
+            content = json.loads(text, parse_int=Number, parse_float=Number) if in_toml else body[name]
+            return json_body.write_json(content, style).encode()
         except ValueError as error:
             raise FormatError(str(error), (*path, name)) from None
-    text = foreign.require_text(body, name, path)
     if kind != "binary":
         return text.encode()
     try:

@@ -342,8 +342,19 @@ def _read_python_object(tag: str, children: Tree) -> Tree | None:
         held = children.get("args") or children.get("state")
         # The state of a buffer has its content, the position in it, and its attributes.
         children = held[:1] if type(held) is list and kind.endswith(("BytesIO", "StringIO")) else held
+    if kind == "object/apply:builtins.iter" and type(children) is list and type(children[0]) is list:
+        return _join_pieces(children[0])
     if type(children) is list and len(children) == 1 and isinstance(children[0], str | bytes):
         return str(children[0]) if isinstance(children[0], str) else children[0]
+    return None
+
+
+def _join_pieces(pieces: list[Tree]) -> Tree | None:
+    """Return the body that a client was given in pieces; None if these are not all text or all bytes."""
+    if all(isinstance(piece, bytes) for piece in pieces):
+        return b"".join(piece for piece in pieces if isinstance(piece, bytes))
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(str(piece) for piece in pieces)
     return None
 
 
