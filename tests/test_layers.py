@@ -30,6 +30,7 @@ LAYERS = [
         "aquila.spelling",
         "aquila.setting_lines",
         "aquila.shell_words",
+        "aquila.signatures",
         "aquila.signal_names",
         "aquila.wildcards",
     },

@@ -19,6 +19,7 @@ from aquila.errors import ConfigError
 from aquila.events import ToolCall
 from aquila.lazy_imports import lazy_modules
 from aquila.schema_check import find_problems
+from aquila.signatures import read_signature
 from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _validate_arguments(model: type[BaseModel], arguments: Mapping[str, Any]) ->
 
 def _accepts_context(function: Callable[..., Any]) -> bool:
     try:
-        return CONTEXT in inspect.signature(function).parameters
+        return CONTEXT in read_signature(function).parameters
     except (TypeError, ValueError):  # a built-in without a signature
         return False
 

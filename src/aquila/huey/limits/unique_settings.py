@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
-import inspect
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, TypeAlias
 
 from aquila.engine.calls.timeouts import check_seconds
 from aquila.errors import ConfigError
+from aquila.signatures import read_signature
 from aquila.spelling import suggest_name
 
 
@@ -59,7 +59,7 @@ def check_unique(given: Any, function: Callable[..., Any], *, context: bool) -> 
         unique = Unique(by=given)  # type: ignore[arg-type]
     else:
         raise ConfigError(f"unique= is True, names of parameters, or a Unique, not {given!r}")
-    signature = inspect.signature(function)
+    signature = read_signature(function)
     parameters = [each for name, each in signature.parameters.items() if not (context and name == "task")]
     known = [each.name for each in parameters]
     for name in unique.by or ():

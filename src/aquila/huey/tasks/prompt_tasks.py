@@ -45,6 +45,7 @@ from aquila.huey.tasks.prompt_templates import function_of_template
 from aquila.huey.tasks.running_task import FLOW_CONTROL, attempt_of
 from aquila.recording.runtime import current_settings
 from aquila.response import Response
+from aquila.signatures import read_signature
 
 if TYPE_CHECKING:
     from aquila.engine.streams.cut_answers import Prefill
@@ -258,7 +259,7 @@ def _declare_task(
 
     def declare(function: Callable[..., Any]) -> TaskWrapper:
         task_name = name or function.__name__
-        parameters = inspect.signature(function)
+        parameters = read_signature(function)
         given = dict(options)
         recorded_as = f"tasks/{task_name}" if cassette is None else cassette
         if recorded_as:

@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from aquila.signatures import read_signature
+
 T = TypeVar("T")
 
 
@@ -31,7 +33,7 @@ def signature_of(function: Any) -> inspect.Signature:
 
 def _read_signature(function: Any) -> inspect.Signature:
     try:
-        return inspect.signature(function)
+        return read_signature(function)
     except ValueError:
         return inspect.signature(lambda *args, **kwargs: None)
 

@@ -17,6 +17,7 @@ from aquila.huey.limits.settings import check_task_settings
 from aquila.huey.tasks.django_connections import with_own_connections
 from aquila.huey.tasks.task_ids import let_make_ids
 from aquila.huey.tasks.task_types import P, T_co
+from aquila.signatures import read_signature
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -152,7 +153,7 @@ def enclose_function(function: Callable[..., Any], manager: Any, *, as_argument:
 
     made: Any = enclosed_async if inspect.iscoroutinefunction(function) else enclosed
     if as_argument:
-        signature = inspect.signature(function)
+        signature = read_signature(function)
         parameters = list(signature.parameters.values())
         if parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:  # `*args` takes the others, too.
             del parameters[0]
