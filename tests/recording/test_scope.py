@@ -301,17 +301,21 @@ def test_inner_blocks_inherit_settings_and_override_them() -> None:
         assert (scope.settings.ignore, scope.settings.replay_timing) == (("user",), 3)
 
 
-def test_a_block_replays_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_replays_unless_a_block_around_it_or_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @aquila.use_cassette("x")
     def transport() -> str:
         scope = scopes.current_scope()
         assert scope is not None
         return scope.settings.transport
 
-    with aquila.use_cassette("x"):
-        assert transport() == "replay"
+    assert transport() == "replay"
+    with aquila.use_cassette("y", transport="record"):
+        assert transport() == "record"
+        assert in_thread(transport) == "replay", "the block of another thread is not around it"
     monkeypatch.setenv("AQUILA_TRANSPORT", "live")
-    with aquila.use_cassette("x"):
-        assert transport() == "live"
+    assert transport() == "live"
 
 
 def test_a_stamp_finds_its_scope_in_the_process_and_makes_a_part_of_it_elsewhere(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from aquila.intercept import decorated_functions
 from aquila.intercept.scope_block import ScopeBlock
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.scope import Scope, look_for_scope
+from aquila.recording.scope import Scope, scope_around
 from aquila.recording.scope_settings import check_scope_options
 from aquila.recording.used_cassette import UsedCassette
 from aquila.transports.transport_names import USUAL_TRANSPORTS, check_transports, check_transports_of
@@ -66,9 +66,9 @@ class use_cassette(ScopeBlock[UsedCassette]):
         return f"use_cassette({self._name!r})"
 
     def _make_scope(self) -> tuple[Scope, UsedCassette]:
-        options = self._settings
-        if "transport" not in options and not runtime.current_run().layers.gives("transport"):
-            around, _ = look_for_scope()  # the marker of a test gives the transport, as a block around this one may
+        options, run = self._settings, runtime.current_run()
+        if "transport" not in options and not run.layers.gives("transport"):
+            around = scope_around(run)  # the marker of a test gives the transport, as a block around this one may
             if around is None or not around.gives("transport"):
                 options = {"transport": "replay", **options}
         settings = runtime.current_settings()

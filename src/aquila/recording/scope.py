@@ -393,12 +393,12 @@ def bind_scope(scope: Scope | None) -> Scope | None:
 
 def open_scope(scope: Scope) -> None:
     """Open a scope in its run: from now on, threads that are bound to no other scope find it."""
-    scope.nest_within(None if scope.kind in ("test", "fixture") else _scope_around(scope.run))
+    scope.nest_within(None if scope.kind in ("test", "fixture") else scope_around(scope.run))
     scope.run.scopes.add(scope)
 
 
-def _scope_around(run: runtime.Run) -> Scope | None:
-    """The scope around one that opens here."""
+def scope_around(run: runtime.Run) -> Scope | None:
+    """The scope around a block that opens here."""
     around = bound_scope.get()
     if around is not None and not around.closed:
         return around
