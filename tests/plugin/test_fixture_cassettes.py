@@ -234,10 +234,20 @@ def test_what_a_block_asks_before_a_skip_or_an_xfail_leaves_it_is_stored(project
         def test_it(end):
             with aquila.use_cassette(f"block-{ENDS.index(end)}"):
                 raise end(f"later, as {post('one')}")
+
+        @pytest.fixture
+        def block():
+            with aquila.use_cassette("block-failed"):
+                yield
+                pytest.skip("at the end")
+
+        def test_failing(block):
+            assert post("two") == 0
         """
-    project.record(tests=tests).assert_outcomes(skipped=2, xfailed=1)
-    project.run().assert_outcomes(skipped=2, xfailed=1)
-    assert project.cassette_names == {"block-0.yaml", "block-1.yaml", "block-2.yaml"}
+    project.record(tests=tests).assert_outcomes(skipped=3, xfailed=1, failed=1)
+    project.run("-k", "test_it").assert_outcomes(skipped=2, xfailed=1)
+    stored = {"block-0.yaml", "block-1.yaml", "block-2.yaml"}
+    assert project.cassette_names == {*stored, "block-failed.pending.yaml"}
 
 
 def test_what_a_fixture_asks_before_it_skips_or_xfails_is_stored(project: Project) -> None:

@@ -66,12 +66,12 @@ def close_block(scope: Scope, error: BaseException | None) -> None:
     """
     if error is None and scope.run.scopes.keep(scope):
         return
-    outcome = "" if scope.run.test is None else scope.run.test.mark.outcome
+    skips = _is_skip(error)
+    outcome = ("" if scope.run.test is None else scope.run.test.mark.outcome) or ("skipped" if skips else "")
     if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
         error = None  # the consumer of a generator has left early, or a command has ended well: nothing has failed
     try:
-        skips = _is_skip(error) or (error is None and outcome in ("skipped", "xfailed"))
-        is_meant = skips and not scope.misses.hear()
+        is_meant = (skips or error is None) and outcome in ("skipped", "xfailed") and not scope.misses.hear()
         report = scope.close(passed=error is None and not outcome, adds_only=is_meant)
         parent = scope.parent
         if parent is not None:
