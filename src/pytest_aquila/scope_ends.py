@@ -157,4 +157,5 @@ def _close_scope(item: pytest.Item, scope: Scope, *, passed: bool, adds_only: bo
         return scope.close(passed=passed, adds_only=adds_only)
     finally:
         scope.run.scopes.remove(scope)
-        del item.stash[test_scopes.SCOPE]  # a test that runs again gets a new scope
+        with scope.run.lock:  # a thread that outlives the test may be asking for the scope
+            del item.stash[test_scopes.SCOPE]  # a test that runs again gets a new scope

@@ -99,13 +99,12 @@ class running_test:
         if "@" in test:  # pytest-xdist adds the group of a test
             test = node_ids.id_of(item)
         self._test = run.running_test(test, lambda: _scope_until_end(item))
-        self._test.how_to_type = lambda: _how_to_type(item)
 
     def __enter__(self) -> None:
         activation.interception().renew_guard()
-        self._run.state_of(_RunningItem).item = self._item
-        self._run.repetition.is_possible = not is_second_attempt(self._item)
-        self._test.__enter__()
+        item = self._run.state_of(_RunningItem).item = self._item
+        self._run.repetition.is_possible = not is_second_attempt(item)
+        self._test.__enter__().how_to_type = lambda: _how_to_type(item)
 
     def __exit__(self, *_: object) -> None:
         self._test.__exit__()
