@@ -189,6 +189,7 @@ def test_a_body_that_was_sent_in_pieces_is_joined(pieces: str) -> None:
     "tag",
     [
         "!!python/object/apply:builtins.iter {args: [[a, [b]]], state: 0}",
+        "!!python/object/apply:builtins.iter []",
         "!!python/object/apply:os.system [touch hacked, x]",
         "!!python/object/apply:os.system {args: [touch hacked], kwds: {a: b}}",
         "!!python/name:os.system ''",

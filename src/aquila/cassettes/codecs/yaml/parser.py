@@ -342,7 +342,7 @@ def _read_python_object(tag: str, children: Tree) -> Tree | None:
         held = children.get("args") or children.get("state")
         # The state of a buffer has its content, the position in it, and its attributes.
         children = held[:1] if type(held) is list and kind.endswith(("BytesIO", "StringIO")) else held
-    if kind == "object/apply:builtins.iter" and type(children) is list and type(children[0]) is list:
+    if kind == "object/apply:builtins.iter" and type(children) is list and children and type(children[0]) is list:
         return _join_pieces(children[0])
     if type(children) is list and len(children) == 1 and isinstance(children[0], str | bytes):
         return str(children[0]) if isinstance(children[0], str) else children[0]
