@@ -39,7 +39,7 @@ PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "nebius": ("NEBIUS_API_KEY",),
     "novita": ("NOVITA_API_KEY",),
     "nvidia": ("NVIDIA_API_KEY",),
-    "ollama": ("OLLAMA_API_KEY",),
+    "ollama-cloud": ("OLLAMA_API_KEY",),
     "openai": ("OPENAI_API_KEY",),
     "openrouter": ("OPENROUTER_API_KEY",),
     "perplexity": ("PERPLEXITY_API_KEY", "PPLX_API_KEY"),

@@ -48,6 +48,7 @@ def test_limits_may_be_written_as_people_write(text, expected):
         ("openai: 60/min, many at once", r"at 'many at once' \(column 17\): not a limit"),
         ("openai: 60/min; opnai: 5/s", r"at 'opnai' \(column 17\): no provider 'opnai' is known.*openai"),
         ("opnai: 5/s", r"known; did you mean 'openai'\? Name one of"),
+        ("ollama: 1 at once", r"no provider 'ollama' is known.*, a host such as .*localhost:8000"),  # mostly here
         ("qqqq: 5/s", r"no provider 'qqqq' is known\. Name one of"),
         ("http://localhost:8000/v1: 1/s", r"a limit names a host, not a URL: localhost:8000: 1/s"),
         ("https://api.openai.com:2/s", r"a limit names a host, not a URL: api\.openai\.com: 2/s"),

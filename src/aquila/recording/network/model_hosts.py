@@ -68,7 +68,7 @@ PROVIDER_HOSTS: Mapping[str, tuple[str, ...]] = {
     "nomic": ("api-atlas.nomic.ai",),
     "novita": ("api.novita.ai",),
     "nvidia": ("integrate.api.nvidia.com",),
-    "ollama": ("ollama.com",),
+    "ollama-cloud": ("ollama.com",),  # not `ollama`: a limit for that would be meant for the one of the machine
     "openai": ("api.openai.com", "*.api.openai.com"),
     "openrouter": ("openrouter.ai",),
     "perplexity": ("api.perplexity.ai",),
