@@ -246,6 +246,11 @@ READ: dict[str, tuple[Answer, str, Any]] = {
         "usage.input_tokens usage.total_tokens",
         (0, 2),
     ),
+    "chat: usage that no server can count": (
+        Answer([chat_stream("ok", usage={"prompt_tokens": 10**400, "completion_tokens": 2})]),
+        "usage.total_tokens",
+        2,
+    ),
     "chat: usage that is a text": (Answer([chat_stream("ok", usage="none")]), "usage.total_tokens", 0),  # type: ignore[arg-type]
     "chat: counts that are texts": (Answer([chat_stream("ok", usage={"prompt_tokens": "5"})]), "usage.input_tokens", 0),
     "chat: an end twice": (
@@ -379,6 +384,11 @@ def test_an_odd_answer_is_read_as_far_as_possible(case: str, engine: Engine) -> 
     with serving(answer) as server:
         reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint_of(case))
     assert attrgetter(*names.split())(reply) == expected
+
+
+def test_a_model_that_is_no_text_is_that_of_the_request(engine: Engine) -> None:
+    with serving(Answer([sse(chat_chunk("ok", finish="stop") | {"model": [5]})])) as server:
+        assert engine.ask("Hi", base_url=server.url, endpoint="chat", model="m").meta["model"] == "m"
 
 
 @pytest.mark.parametrize("case", slow_but(["pieces out of order"], CALLS))

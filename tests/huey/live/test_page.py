@@ -141,6 +141,8 @@ def test_the_overview_counts_the_jobs_that_wait_and_those_that_are_due_later(hue
     write("kites")
     huey.add_schedule(write.s("owls", eta=dt.datetime(2100, 1, 1)))
     assert counts() == ["2", "1"]
+    write.schedule(("herons",), eta=dt.datetime.max.replace(tzinfo=dt.UTC))
+    assert counts() == ["3", "1"]
 
 
 def test_the_overview_counts_the_jobs_that_ended_in_the_last_minute_and_hour(huey, write, clocks, monkeypatch):

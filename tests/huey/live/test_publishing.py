@@ -691,10 +691,19 @@ def test_an_error_in_the_publishing_thread_is_logged_once_and_publishing_goes_on
     assert caplog.text.count("ZeroDivisionError: a bug") == 1
 
 
-def test_a_consumer_that_is_stopped_publishes_what_has_ended_and_takes_leave(published):
+def test_a_consumer_that_is_stopped_publishes_what_has_ended_and_takes_leave(published, monkeypatch):
     huey = published(every=0.3)  # The thread stores nothing before that.
     write = returning(huey, name="write")
     result = write()
+    state, others = state_of(huey), iter(range(5))
+    change_many = state.change_many
+
+    def change_late(changes):
+        if changes[0].table == JOBS_TABLE and next(others, None) is not None:
+            state.update(JOBS_TABLE, result.id, lambda value: value + b" ")  # As another process, at the same moment.
+        return change_many(changes)
+
+    monkeypatch.setattr(state, "change_many", change_late)
     huey.publisher.store.begin_worker()
     huey.execute(huey.dequeue())
     huey.publisher.store.heartbeats.beat()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aquila.engine.openai_sdk import ChatCompletionChunk
 
 _MOST_PIECES = 256
+_LARGEST_COUNT = 2**53
 
 _CALLS: Form = [{"index": int, "id": str, "function": {"name": str}}]
 _CHUNK: Form = {
@@ -160,7 +161,7 @@ class ChatParser:
             raw=raw,
             finish_reason=choice.finish_reason,
             id=raw.get("id"),
-            model=raw.get("model"),
+            model=model if isinstance(model := raw.get("model"), str) else None,
             reasoning=reasoning,
             refusal=refusal,
         )
@@ -415,8 +416,11 @@ def read_usage(usage: Any, ref: str, metadata: Mapping[str, Any]) -> Usage:
 
 
 def _first_count(source: Any, names: Iterable[str]) -> int:
-    # A negative number is a mistake of the server, and would reduce the sum of a call.
-    return next((value for name in names if type(value := _get_field(source, name)) is int and value > 0), 0)
+    # A negative number is a mistake of the server, and would reduce the sum of a call. So is one that no `float` holds
+    # exactly: costs and means are computed from it.
+    return next(
+        (value for name in names if type(value := _get_field(source, name)) is int and 0 < value <= _LARGEST_COUNT), 0
+    )
 
 
 def _get_field(source: Any, name: str) -> Any:

@@ -298,7 +298,7 @@ class ResponsesParser:
             raw=raw,
             finish_reason=_finish_reason(raw, calls),
             id=raw.get("id"),
-            model=raw.get("model"),
+            model=model if isinstance(model := raw.get("model"), str) else None,
             reasoning=self._texts[Reasoning].getvalue(),
             refusal=self._texts[Refusal].getvalue(),
         )

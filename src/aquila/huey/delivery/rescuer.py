@@ -32,8 +32,10 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[st
 
     A consumer is dead if it has sent no heartbeat for ``lost_after`` seconds, by the clock of the storage. By default
     that is the ``lost_after`` of the Huey. Every consumer with ``keep_running`` does the same by itself while it runs.
-    A task that was lost three times is given up, because it may be what kills the workers: its result is an error then,
-    and it becomes a dead letter. Raises ``ConfigError`` for a ``lost_after`` that is no number from 0.
+    A task that was lost three times is enqueued to be given up, because it may be what kills the workers: the next free
+    worker stores an error as its result, and makes it a dead letter.
+
+    Raises ``ConfigError`` for a ``lost_after`` that is no number from 0.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, requeue_lost_tasks

@@ -236,11 +236,7 @@ class EventWriter:
             done.update(dict.fromkeys(summaries))
 
     def _store_summaries(self, state: SharedState, records: list[JobRecord]) -> list[str]:
-        """Store the summaries that have changed, and return the ids of their jobs.
-
-        One that another process has changed at the same moment is left to the next flush. Raises what the storage
-        raises.
-        """
+        """Store the summaries that have changed, and return the ids of their jobs. Raises what the storage raises."""
         updates = [(record, update) for record in records if (update := self._update_summary(record)) is not None]
         try:
             present = state.get_many(JOBS_TABLE, [record.summary.id for record, _ in updates])
@@ -253,12 +249,15 @@ class EventWriter:
             for record, _ in updates:
                 record.is_changed = True
             raise
+        stored, again = [], []
         for (record, update), is_stored in zip(updates, done, strict=True):
             if is_stored:
                 record.stored_at = update.began
-            else:
+                stored.append(record.summary.id)
+            else:  # Another process has changed it at the same moment. This may be the last flush of this one.
                 record.is_changed = True
-        return [record.summary.id for (record, _), is_stored in zip(updates, done, strict=True) if is_stored]
+                again.append(record)
+        return stored + self._store_summaries(state, again) if again else stored
 
     def _fill_batch(self, record: JobRecord) -> bool:
         """Make the new events of an execution its ``batch``. Returns whether there are any."""

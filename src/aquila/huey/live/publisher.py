@@ -143,7 +143,7 @@ class JobPublisher:
         elif signal == signals.SIGNAL_CANCELED:
             task._aquila_canceled = True
         elif signal == signals.SIGNAL_ERROR:
-            if _record_of(task) is None:  # The task does not execute here: the rescuer has given it up.
+            if _record_of(task) is None:  # The task does not execute: it is given up.
                 self._end_without_run(self._summarize(task), now, events.FAILED, error)
         elif (record := _record_of(task)) is not None and not record.is_over:
             self._end_run(record, now, "interrupted", events.INTERRUPTED)

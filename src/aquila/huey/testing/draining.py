@@ -22,7 +22,7 @@ from aquila.huey.testing.task_execution import observe_task, resolve_expiry
 from aquila.huey.testing.task_run import TaskRun, call_text
 
 _MOST_TASKS = 10_000
-"""Tasks that `drain_queue` executes, and then at most those that are queued by then. That takes a second or so."""
+"""Tasks that `drain_queue` executes, and then at most those that are queued by then. A chain of them takes a second."""
 
 
 class Drained(dict[str, int]):

@@ -17,6 +17,8 @@ from aquila.prices import write_amount
 
 HERE = Path(__file__).parent
 _TAIL = 66
+_LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
+"""The last second of the year 9999. A job that is due at ``datetime.max`` is stored with a float, rounded up."""
 
 
 def render_template(template: str, **values: Any) -> str:
@@ -53,12 +55,16 @@ def _version_of_static() -> str:
 
 def write_clock(at: float) -> str:
     """Return a time, in seconds since the epoch, as date and time of day in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return _moment_of(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def write_iso(at: float) -> str:
     """Return a time, in seconds since the epoch, in the form that the element ``<time>`` of HTML takes."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return _moment_of(at).isoformat(timespec="milliseconds")
+
+
+def _moment_of(at: float) -> datetime:
+    return datetime.fromtimestamp(min(at, _LATEST), UTC)
 
 
 def write_seconds(seconds: float) -> str:
