@@ -174,9 +174,12 @@ def _warnings_shown() -> Iterator[None]:
 
 class _WarningLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        text = redactor_of(runtime.current_settings()).redact_text(self.format(record))
-        for line in text.splitlines():
-            _write_log_line(line)
+        try:
+            text = redactor_of(runtime.current_settings()).redact_text(self.format(record))
+            for line in text.splitlines():
+                _write_log_line(line)
+        except Exception:  # noqa: BLE001 - as handlers of `logging` do: no error of a log may end what is logged
+            self.handleError(record)
 
 
 def name_of_cassette(given: str, here: project.Project) -> str:
