@@ -109,6 +109,17 @@ def test_changes_are_seen(published):
     assert +index.states == {"running": 1, "done": 1}
 
 
+def test_changes_are_seen_after_the_clock_of_the_storage_was_put_back(published):
+    huey = published()
+    index, now = JobIndex(huey), state_of(huey).now()
+    first = put(huey, 1, order=now + 3600)
+    look(index)
+    second = put(huey, 2, order=now)
+    index._looked -= 1
+    index.refresh()
+    assert found(index) == ([second, first], 2)
+
+
 def test_a_job_whose_worker_is_gone_is_interrupted(published):
     huey = published()
     beat(huey)

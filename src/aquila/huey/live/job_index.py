@@ -168,8 +168,10 @@ class JobIndex:
                 self._newest, self._oldest = newest[0].order, newest[-1].order
             self.is_complete = len(newest) < _AT_ONCE
             return
-        pages = self._state.iterate_pages(JOBS_TABLE, size=_AT_ONCE, at_least=self._newest - _OVERLAP)
-        self._take_in(pages)
+        # When the last look was, by the clock of the storage as it is now: somebody may have put it back since then.
+        last_look = self._state.now() - (time.monotonic() - self._looked)
+        bound = min(self._newest, last_look) - _OVERLAP
+        self._take_in(self._state.iterate_pages(JOBS_TABLE, size=_AT_ONCE, at_least=bound))
 
     def _read_older(self) -> None:
         below = math.nextafter(self._oldest, math.inf)  # Exclusive, and other jobs may have the same time.
