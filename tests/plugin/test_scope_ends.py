@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +34,7 @@ class FakeScope:
         self.owns_cassette = True
         self.default_cassette = "x"
         self.removed: list[FakeScope] = []
-        self.run = SimpleNamespace(scopes=SimpleNamespace(remove=self.removed.append))
+        self.run = SimpleNamespace(scopes=SimpleNamespace(remove=self.removed.append), lock=threading.RLock())
         self.closed_with: list[dict[str, bool]] = []
         self.opened: list[tuple[str, str]] = []
         self.sessions = SimpleNamespace(session_for=lambda cassette, mode: self.opened.append((cassette, mode)))
