@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 import textwrap
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,7 +122,12 @@ def test_code_that_checks_an_answer_is_distinguished_from_code_that_does_not(
             sys.settrace(before)
         return code.places()
 
-    assert (not places(other) <= places(usual)) is differs
+    in_threads = threading.gettrace()
+    try:
+        assert (not places(other) <= places(usual)) is differs
+        assert threading.gettrace() is None  # else each later thread of the process would go on noting
+    finally:
+        threading.settrace(in_threads)
 
 
 def test_an_installed_project_from_a_local_file_is_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

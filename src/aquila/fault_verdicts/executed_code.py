@@ -59,12 +59,13 @@ class ExecutedCode:
             sys.settrace(self._enter)
 
     def stop(self) -> None:
-        """Stop. Before Python 3.12 other threads go on, because tracing cannot be ended for them."""
+        """Stop. Before Python 3.12 threads that run go on, because tracing cannot be ended for them."""
         if sys.version_info >= (3, 12):
             if self._tool is not None:
                 sys.monitoring.set_events(self._tool, 0)
                 sys.monitoring.free_tool_id(self._tool)
         else:
+            threading.settrace(None)
             sys.settrace(None)
 
     if sys.version_info >= (3, 12):
